@@ -1,0 +1,35 @@
+# Two commands set up everything on a fresh machine: `make demo` and `make test`.
+PY := .venv/bin/python
+STAMP := .venv/.installed
+
+.PHONY: demo test check bench clean fmt
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -x $(PY) || python3 -m venv .venv
+	$(PY) -m pip install --quiet --require-hashes -r requirements.lock
+	$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP)  ## the main job on real data with everything embedded (DEMO_ARGS="--full" for the whole year)
+	$(PY) -m finance demo $(DEMO_ARGS)
+
+test: $(STAMP)  ## the whole suite, on real servers
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+check: $(STAMP)  ## format, lint, types, import rules, unit and property tests; no services, under a minute
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	.venv/bin/lint-imports --no-cache
+	$(PY) -m pytest tests/unit tests/property
+
+fmt: $(STAMP)
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+bench: $(STAMP)  ## speed, with figures (BENCH_ARGS to choose)
+	$(PY) -m tests.bench $(BENCH_ARGS)
+
+clean: $(STAMP)
+	-$(PY) -m finance dev down --all
+	rm -rf .finance demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The front doors: command line, settings, wiring, telemetry and the development stack."""

@@ -1,0 +1,64 @@
+"""Four kinds of failure, told apart by what the caller must do.
+
+    FinanceError
+    ├── Rejected      one event is bad: dead-letter it, go on
+    ├── Unavailable   something outside does not answer: bounded retry, fail closed
+    ├── Refused       a guard says no: the remedy is in the message, exit 3
+    └── Corrupt       the record contradicts itself: halt and page
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class FinanceError(Exception):
+    """Root of every error this service raises on purpose."""
+
+
+class RejectReason(enum.StrEnum):
+    """Why an event was dead-lettered. Published text: values are for ever."""
+
+    MALFORMED = "malformed"  # not Confluent-framed Avro of the named schema
+    UNKNOWN_SCHEMA = "unknown_schema"  # a schema id that was never published
+    OVERSIZE = "oversize"  # a limit of ledger_core.posting_rules exceeded
+    BAD_FIELD = "bad_field"  # an id, time, text or metadata field outside its form
+    KEY_MISMATCH = "key_mismatch"  # the message key is not the settlement_id
+    UNKNOWN_ACCOUNT = "unknown_account"  # the account's first word is no account type
+    BAD_CURRENCY = "bad_currency"  # not an ISO 4217 code in use
+    BAD_AMOUNT = "bad_amount"  # not a positive integer of minor units in range
+    UNBALANCED = "unbalanced"  # debits differ from credits in some currency, or no lines
+    UNKNOWN_REVERSAL = "unknown_reversal"  # reverses an event id this shard has not posted
+    CONFLICT = "conflict"  # the event id has its verdict already, with other content
+    NO_RECORD = "no_record"  # the offset holds no record (an aborted transaction or its marker)
+
+
+class Rejected(FinanceError):
+    """One event cannot be posted, now or ever. `detail` says which field and why, for its publisher."""
+
+    def __init__(self, reason: RejectReason, detail: str) -> None:
+        super().__init__(f"{reason.value}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class Unavailable(FinanceError):
+    """A dependency does not answer. `what` is one word for metrics: postgres, kafka, s3, signer."""
+
+    def __init__(self, what: str, detail: str) -> None:
+        super().__init__(f"{what} is unavailable: {detail}")
+        self.what = what
+        self.detail = detail
+
+
+class Refused(FinanceError):
+    """A guard says no. `remedy` is what the operator does next."""
+
+    def __init__(self, message: str, *, remedy: str) -> None:
+        super().__init__(f"{message}. Remedy: {remedy}")
+        self.message = message
+        self.remedy = remedy
+
+
+class Corrupt(FinanceError):
+    """What was recorded contradicts itself. Never retried, never repaired by code."""

@@ -1,0 +1,119 @@
+"""What the core asks of the world: small protocols, and the plain values that cross them.
+
+Adapters live in `ledger_core.postgres` and `producers`; only `finance.bootstrap` names them. Every method may raise
+Unavailable (the dependency does not answer) and says which other errors it raises.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+Algorithm = Literal["ed25519", "rsa-sha256"]
+
+
+class Signer(Protocol):
+    """A key that signs (facts of each adapter in its file). Every signature is verified before it is returned.
+
+    Raises Unavailable("signer", ...) on time-outs and throttling, Refused on a disabled, missing or wrong key.
+    """
+
+    @property
+    def kid(self) -> str:
+        """The signer_kid under which the public key stands in the signer registry."""
+        ...
+
+    @property
+    def algorithm(self) -> Algorithm: ...
+
+    def sign_digest(self, digest: bytes) -> bytes:
+        """Sign 32 digest bytes: RSA PKCS#1 v1.5 with the SHA-256 DigestInfo, or Ed25519 over the 32 bytes."""
+        ...
+
+    def sign_text(self, text: bytes) -> bytes:
+        """Sign a note: RSA PKCS#1 v1.5 over SHA256(text), or Ed25519 over the text itself (C2SP signed-note)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """What the archive store says of one version of one object. Sizes in bytes."""
+
+    key: str
+    version_id: str
+    size_bytes: int
+    sha256: str  # of the stored (compressed) bytes, lower-case hex
+    retain_until: dt.datetime | None
+    mode: Literal["COMPLIANCE", "GOVERNANCE"] | None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+class ArchiveStore(Protocol):
+    """Write-once storage with Object Lock (G7)."""
+
+    def check_lock(self) -> None:
+        """Refuse (with the remedy) a bucket without Object Lock, or one that really lets a locked version go."""
+        ...
+
+    def put(self, key: str, data: bytes, *, retain_until: dt.datetime, metadata: dict[str, str]) -> StoredObject:
+        """Store under lock, read back, compare. An equal object that is there already is success (idempotent);
+        a different one raises Corrupt."""
+        ...
+
+    def get(self, key: str, version_id: str | None = None) -> bytes:
+        """The bytes of one version (the newest without version_id). Raises KeyError when there is none."""
+        ...
+
+    def versions(self, prefix: str) -> Sequence[StoredObject]:
+        """Every version below a prefix in order of key; delete markers have version_id but size_bytes == -1."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One Kafka record as read. `timestamp_ms` is the broker's append time; `key`/`value` may be None."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+
+class Publisher(Protocol):
+    """An ordered, idempotent producer to Kafka. `publish` only queues; `flush` is the barrier."""
+
+    def publish(
+        self,
+        topic: str,
+        partition: int,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes | None]] = (),
+        on_delivered: Callable[[], None] | None = None,
+    ) -> None:
+        """Queue one record. A failed delivery surfaces as Unavailable from the next publish, poll or flush."""
+        ...
+
+    def poll(self) -> None:
+        """Serve delivery reports without waiting."""
+        ...
+
+    def flush(self, timeout_seconds: float) -> None:
+        """Wait until everything queued was acknowledged by the brokers; Unavailable when that fails."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AuditIntent:
+    """A state change that wants its place on the audit chain. `payload` is canonical-safe and flat-ish JSON."""
+
+    event_type: str  # journal.posted, proof.published, audit_export.completed, ledger.halted, ...
+    actor_id: str  # service:poster, operator:<name>, ...
+    payload: dict[str, object]
+    trace_id: str

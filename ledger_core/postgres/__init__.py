@@ -1,0 +1,1 @@
+"""The one fenced door to the database: SQL beside its code, migrations, roles. Reached through `ledger_core.ports`."""

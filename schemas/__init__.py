@@ -1,0 +1,1 @@
+"""What the bytes mean: wire formats to domain types and back, and the loaded topology. Pure."""
