@@ -1,0 +1,91 @@
+"""What a consumer tells about its work, in a few words; `finance.telemetry` turns them into Prometheus metrics.
+
+Guarantees: no method raises, blocks or does I/O, so that telling never changes what is done. Durations are seconds.
+Does not: keep history or decide health; `progress` and `lag` are the two facts that `/healthz` is decided from.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Metrics(Protocol):
+    """One process's words about its work. Counts are for the call (a batch), never totals."""
+
+    def posted(self, shard: int, count: int, latency_seconds: float) -> None:
+        """A batch of `count` entries is committed. `latency_seconds`: from the broker's append time of the batch's
+        oldest record to the commit, so that no entry of the batch took longer."""
+        ...
+
+    def duplicates(self, shard: int, count: int) -> None:
+        """`count` events had been posted before with the same content, and were answered so again."""
+        ...
+
+    def rejected(self, reason: str, count: int) -> None:
+        """`count` records became dead letters; `reason` is a value of RejectReason."""
+        ...
+
+    def relayed(self, shard: int, count: int) -> None:
+        """`count` records were published to journal, outcomes and dead letters, and acknowledged."""
+        ...
+
+    def proof(self, seconds: float) -> None:
+        """One range proof is signed, verified and stored; `seconds` from the closing of its range."""
+        ...
+
+    def exported(self) -> None:
+        """One audit batch is stored under lock, read back and listed in its signed manifest."""
+        ...
+
+    def audited(self, count: int) -> None:
+        """`count` audit events joined the signed chain."""
+        ...
+
+    def lag(self, shard: int, records: int, seconds: float) -> None:
+        """What waits on `shard` in front of this process: in records, and the age of the oldest in seconds (0 when
+        nothing waits)."""
+        ...
+
+    def halted(self, halted: bool) -> None:
+        """Whether this process sees the halt flag set."""
+        ...
+
+    def unavailable(self, what: str) -> None:
+        """A dependency did not answer (`what` of Unavailable): one try failed."""
+        ...
+
+    def signer_failed(self) -> None:
+        """One signature could not be made, or did not verify; nothing was published for it."""
+        ...
+
+    def progress(self) -> None:
+        """The process finished one step without a failure, whether or not there was something to do."""
+        ...
+
+
+class NullMetrics:
+    """Says nothing: for tests, and for one-off commands that nobody scrapes."""
+
+    def posted(self, shard: int, count: int, latency_seconds: float) -> None: ...
+
+    def duplicates(self, shard: int, count: int) -> None: ...
+
+    def rejected(self, reason: str, count: int) -> None: ...
+
+    def relayed(self, shard: int, count: int) -> None: ...
+
+    def proof(self, seconds: float) -> None: ...
+
+    def exported(self) -> None: ...
+
+    def audited(self, count: int) -> None: ...
+
+    def lag(self, shard: int, records: int, seconds: float) -> None: ...
+
+    def halted(self, halted: bool) -> None: ...
+
+    def unavailable(self, what: str) -> None: ...
+
+    def signer_failed(self) -> None: ...
+
+    def progress(self) -> None: ...
