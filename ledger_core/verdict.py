@@ -1,0 +1,49 @@
+"""The verdict line: what is proved and archived of an offset that posted nothing (DESIGN G3 and section 6). Pure.
+
+One line is canonical JSON; `offset` is a decimal integer as text; `content_hash` is lower-case hex: SHA-256 of the
+canonical content when the event was well-formed, of the record's value otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+VerdictKind = Literal["duplicate", "rejected"]
+
+
+class VerdictLine(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
+    """Fields in key order, so that encoding is canonical."""
+
+    content_hash: str | None = None
+    event_id: str | None = None
+    offset: str
+    reason: str
+    verdict: VerdictKind
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(VerdictLine)
+
+encode_verdict = _encoder.encode
+"""VerdictLine -> canonical bytes, without a line end."""
+
+
+def decode_verdict(data: bytes) -> VerdictLine:
+    """Canonical bytes -> VerdictLine. Raises ValueError for anything that does not encode back to the same bytes."""
+    line = _decoder.decode(data)
+    if _encoder.encode(line) != data:
+        raise ValueError("verdict line is not in canonical form")
+    return line
+
+
+def verdicts_hash(lines: Iterable[bytes]) -> bytes:
+    """SHA-256 over verdict lines in order of offset, each ended by LF; of nothing when there are none."""
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line)
+        digest.update(b"\n")
+    return digest.digest()
