@@ -1,0 +1,116 @@
+"""Bringing a database to the schema of this version: every file of migrations/ once, in order.
+
+Guarantees: each file runs in one transaction together with its record in `schema_migrations`; two runners at once are
+the same as one (advisory lock); a file that was applied and changed since is Refused, and so is a database that
+knows files this version does not.
+Does not: go back. A mistake is mended by the next file; what was posted is never touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+from psycopg import sql
+
+from ledger_core.errors import Refused
+from ledger_core.postgres.session import Session, session
+
+LOCK_KEY = 0x46494E_4D494752  # "FINMIGR": the one advisory lock that migration runners share
+SERVER_VERSION_MIN = 160000
+MIGRATION_TIMEOUT_MS = 0  # a migration of a large table takes as long as it takes
+
+CREATE_RECORD = """
+CREATE TABLE IF NOT EXISTS schema_migrations (
+    name       text PRIMARY KEY,
+    sha256     text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file: its name, its text, and the SHA-256 (lower-case hex) by which a later change is noticed."""
+
+    name: str
+    script: str
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.script.encode()).hexdigest()
+
+
+def shipped() -> list[Migration]:
+    """The migrations of this version, in order of application (that of their names)."""
+    folder = resources.files("ledger_core.postgres") / "migrations"
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+    return [Migration(f.name, f.read_text(encoding="utf-8")) for f in files]
+
+
+def migrate(dsn: str, migrations: Sequence[Migration] | None = None) -> list[str]:
+    """Apply what is missing and return the names applied, oldest first (empty: nothing was missing).
+
+    `dsn` must name a role that may create tables, roles and triggers: the owner, never a process of the service.
+    Raises Refused and Unavailable; a script that fails raises psycopg.Error and leaves the files before it applied.
+    """
+    files = shipped() if migrations is None else list(migrations)
+    applied: list[str] = []
+    with session(dsn, application_name="finance migrate", statement_timeout_ms=MIGRATION_TIMEOUT_MS) as connection:
+        _check_server(connection)
+        connection.execute("SELECT pg_advisory_lock(%s)", (LOCK_KEY,))  # gone with the session, however it ends
+        connection.execute(CREATE_RECORD)
+        for migration in _missing(files, _recorded(connection)):
+            with connection.transaction():
+                connection.execute(sql.SQL(migration.script))
+                connection.execute(
+                    "INSERT INTO schema_migrations (name, sha256) VALUES (%s, %s)", (migration.name, migration.sha256)
+                )
+            applied.append(migration.name)
+    return applied
+
+
+def pending(dsn: str, migrations: Sequence[Migration] | None = None) -> list[str]:
+    """The names `migrate` would apply. Changes nothing. Raises as `migrate`."""
+    files = shipped() if migrations is None else list(migrations)
+    with session(dsn, application_name="finance migrate --check", read_only=True) as connection:
+        _check_server(connection)
+        row = connection.execute("SELECT to_regclass('schema_migrations') IS NOT NULL").fetchone()
+        recorded = _recorded(connection) if row is not None and row[0] else {}
+        return [migration.name for migration in _missing(files, recorded)]
+
+
+def _check_server(connection: Session) -> None:
+    version = connection.info.server_version
+    if version < SERVER_VERSION_MIN:
+        raise Refused(f"Postgres {version // 10000} is too old", remedy="use Postgres 16 or later")
+
+
+def _recorded(connection: Session) -> dict[str, str]:
+    return dict(connection.execute("SELECT name, sha256 FROM schema_migrations").fetchall())
+
+
+def _missing(files: Sequence[Migration], recorded: dict[str, str]) -> list[Migration]:
+    """What is not recorded yet. Refuses a record that does not fit the files: guards refuse, they do not repair."""
+    known = {migration.name: migration.sha256 for migration in files}
+    unknown = sorted(set(recorded) - set(known))
+    if unknown:
+        raise Refused(
+            f"the database was migrated by a newer version ({', '.join(unknown)})",
+            remedy="run that version, or restore the database that belongs to this one",
+        )
+    for name, sha256 in sorted(recorded.items()):
+        if known[name] != sha256:
+            raise Refused(
+                f"{name} changed after it was applied",
+                remedy="restore the file as it was and put the change into a new migration",
+            )
+    missing = [migration for migration in files if migration.name not in recorded]
+    newest = max(recorded, default="")
+    late = [migration.name for migration in missing if migration.name < newest]
+    if late:
+        raise Refused(
+            f"{', '.join(late)} would run after {newest}", remedy="give the new migration a number above those applied"
+        )
+    return missing

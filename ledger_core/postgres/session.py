@@ -1,0 +1,89 @@
+"""Short sessions with Postgres for commands: connect, do, translate failures.
+
+Guarantees: what a caller meets is Unavailable (the server does not answer, or turns away), Refused (privileges, a
+schema that is not migrated, a wrong address) with the remedy, or psycopg's own error for everything unexpected.
+Does not: retry. Services that live long bring their own sessions and time-outs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import errors, sql
+
+from ledger_core.errors import Refused, Unavailable
+
+CONNECT_TIMEOUT_SECONDS = 5
+STATEMENT_TIMEOUT_MS = 60_000
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
+
+# Classes of SQLSTATE that pass by themselves: connection, resources, operator intervention, serialization.
+UNAVAILABLE_CLASSES = ("08", "53", "57", "40")
+
+Session = psycopg.Connection[tuple[Any, ...]]
+
+
+@contextmanager
+def session(
+    dsn: str, *, application_name: str, read_only: bool = False, statement_timeout_ms: int = STATEMENT_TIMEOUT_MS
+) -> Iterator[Session]:
+    """One connection in autocommit mode; failures inside the block are translated too. Use `connection.transaction()`
+    for what belongs together. Raises Unavailable and Refused as the module says."""
+    with translated():
+        connection = psycopg.connect(
+            dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS, application_name=application_name
+        )
+        with connection:
+            connection.read_only = read_only
+            for name, value in (
+                ("statement_timeout", statement_timeout_ms),
+                ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT_MS),
+            ):
+                connection.execute(sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+            yield connection
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn psycopg's errors into ours where the caller can do something about them."""
+    try:
+        yield
+    except (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction) as error:
+        raise Refused(
+            f"the database lacks what this version needs ({_line(error)})", remedy="run `finance migrate`"
+        ) from error
+    except errors.InsufficientPrivilege as error:
+        raise Refused(
+            f"this database role may not do that ({_line(error)})",
+            remedy="connect as the role of this process, see DATABASE_URL_* in docs/CONFIGURATION.md",
+        ) from error
+    except (errors.InvalidCatalogName, errors.InvalidAuthorizationSpecification) as error:
+        raise _bad_address(error) from error
+    except psycopg.ProgrammingError as error:
+        if error.sqlstate is None:  # the address itself could not be read
+            raise _bad_address(error) from error
+        raise
+    except psycopg.OperationalError as error:
+        raise _operational(error) from error
+
+
+def _operational(error: psycopg.OperationalError) -> Exception:
+    state = error.sqlstate
+    text = str(error)
+    if state is None and ("authentication failed" in text or "does not exist" in text):
+        return _bad_address(error)  # at connection time libpq gives words and no SQLSTATE
+    if state is None or state[:2] in UNAVAILABLE_CLASSES:
+        return Unavailable("postgres", _line(error))
+    return error
+
+
+def _bad_address(error: psycopg.Error) -> Refused:
+    return Refused(f"Postgres turns this address away ({_line(error)})", remedy="check DATABASE_URL and DATABASE_URL_*")
+
+
+def _line(error: psycopg.Error) -> str:
+    """The message in one line, without the address (which may hold a password)."""
+    return " ".join(str(error).split())[:300]
