@@ -1,0 +1,167 @@
+"""The signer registry: which public key stands behind a signer_kid, now and in the past.
+
+Guarantees: reads every shape Kernel's verifier reads (an object with `signers`, a bare array, a map kid -> object; a
+key as PEM, base64 DER or base64 raw Ed25519) and is stricter where Kernel is silent: an algorithm in another
+spelling, a key of another kind than its algorithm, a kid twice and a bare `kid: PEM` are refused, never passed over.
+Retired keys stay in the registry, or the history they signed would stop verifying. It reads no file.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+from ledger_core.ports import Algorithm
+from ledger_core.signatures import PublicKey
+from ledger_core.times import format_time
+
+ALGORITHMS: Final[tuple[Algorithm, ...]] = ("ed25519", "rsa-sha256")
+SIGNERS_MAX: Final = 10_000
+
+_KID_FIELDS = ("signer_kid", "signerKid", "signer_id", "signerId", "kid")
+_KEY_FIELDS = ("public_key_pem", "publicKeyPem", "public_key", "publicKey")
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredSigner:
+    """One key with its name. `retired_at` is the moment after which it no longer signs; its history stays valid."""
+
+    kid: str
+    algorithm: Algorithm
+    public_key: PublicKey
+    deployed_at: dt.datetime | None = None
+    retired_at: dt.datetime | None = None
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        # The kid is also the key name of a signed note (C2SP): no blanks, no plus sign.
+        if not self.kid or not self.kid.isprintable() or " " in self.kid or "+" in self.kid:
+            raise ValueError(f"signer_kid {self.kid!r} must be printable text without blanks and plus signs")
+        if self.algorithm != self.public_key.algorithm:
+            raise ValueError(f"signer {self.kid}: the key is {self.public_key.algorithm}, not {self.algorithm}")
+
+
+class SignerRegistry:
+    """An immutable set of signers, looked up by kid. Raises ValueError when a kid stands there twice."""
+
+    __slots__ = ("_by_kid",)
+
+    def __init__(self, signers: Iterable[RegisteredSigner]) -> None:
+        self._by_kid: dict[str, RegisteredSigner] = {}
+        for signer in signers:
+            if signer.kid in self._by_kid:
+                raise ValueError(f"signer {signer.kid} is registered twice")
+            self._by_kid[signer.kid] = signer
+
+    @classmethod
+    def from_json(cls, data: bytes) -> SignerRegistry:
+        """Read a signers.json of any of the three shapes. Raises ValueError naming the signer and what is wrong."""
+        document = orjson.loads(data)
+        items: list[tuple[str | None, object]]
+        if isinstance(document, dict) and isinstance(document.get("signers"), list):
+            items = [(None, item) for item in document["signers"]]
+        elif isinstance(document, dict) and isinstance(document.get("signers"), dict):
+            items = list(document["signers"].items())
+        elif isinstance(document, list):
+            items = [(None, item) for item in document]
+        elif isinstance(document, dict):
+            items = list(document.items())
+        else:
+            raise ValueError("a signer registry is an object or an array")
+        if len(items) > SIGNERS_MAX:
+            raise ValueError(f"a signer registry holds at most {SIGNERS_MAX} signers")
+        return cls(_read(kid, item) for kid, item in items)
+
+    def get(self, kid: str) -> RegisteredSigner:
+        """The signer of that name. Raises KeyError with the names that are known."""
+        signer = self._by_kid.get(kid)
+        if signer is None:
+            known = ", ".join(sorted(self._by_kid)) or "none"
+            raise KeyError(f"signer {kid!r} is not in the registry (known: {known})")
+        return signer
+
+    def find(self, kid: str) -> RegisteredSigner | None:
+        """The signer of that name, or None."""
+        return self._by_kid.get(kid)
+
+    def find_by_key(self, public_key: PublicKey) -> RegisteredSigner | None:
+        """The signer that holds this key, preferring one that is not retired; None when there is none."""
+        found = [signer for signer in self._by_kid.values() if signer.public_key == public_key]
+        return min(found, key=lambda signer: signer.retired_at is not None, default=None)
+
+    @property
+    def signers(self) -> tuple[RegisteredSigner, ...]:
+        return tuple(self._by_kid.values())
+
+    def with_signer(self, signer: RegisteredSigner) -> SignerRegistry:
+        """A registry with one signer more. Raises ValueError when its kid is taken."""
+        return SignerRegistry((*self.signers, signer))
+
+    def to_json(self) -> bytes:
+        """The shape Kernel's tools publish, indented for people, LF at the end."""
+        document = {"signers": [_write(signer) for signer in self.signers]}
+        return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _read(map_kid: str | None, item: object) -> RegisteredSigner:
+    name = f"signer {map_kid!r}" if map_kid else "a signer"
+    if not isinstance(item, dict):
+        raise ValueError(f"{name} is {type(item).__name__}, not an object with algorithm and public_key_pem")
+    kid = _text(item, _KID_FIELDS) or map_kid
+    if not kid:
+        raise ValueError(f"{name} has no signer_kid")
+    if map_kid is not None and kid != map_kid:
+        raise ValueError(f"signer {map_kid!r} calls itself {kid!r}")
+    algorithm = next((known for known in ALGORITHMS if known == item.get("algorithm")), None)
+    if algorithm is None:
+        wanted = " or ".join(ALGORITHMS)
+        raise ValueError(f"signer {kid}: algorithm {item.get('algorithm')!r} is not spelled {wanted}")
+    key_text = _text(item, _KEY_FIELDS)
+    if not key_text:
+        raise ValueError(f"signer {kid} has no public_key_pem")
+    try:
+        public_key = PublicKey.parse(key_text)
+    except ValueError as error:
+        raise ValueError(f"signer {kid}: {error}") from None
+    deployed_at = _moment(kid, item, ("deployedAt", "deployed_at"))
+    retired_at = _moment(kid, item, ("retiredAt", "retired_at"))
+    return RegisteredSigner(kid, algorithm, public_key, deployed_at, retired_at, _text(item, ("description",)) or "")
+
+
+def _text(item: Mapping[str, object], names: tuple[str, ...]) -> str | None:
+    for name in names:
+        value = item.get(name)
+        if isinstance(value, str):
+            return value
+    return None
+
+
+def _moment(kid: str, item: Mapping[str, object], names: tuple[str, ...]) -> dt.datetime | None:
+    text = _text(item, names)
+    if text is None:
+        return None
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"signer {kid}: {names[0]} {text!r} is not an RFC 3339 time") from None
+    if moment.tzinfo is None:
+        raise ValueError(f"signer {kid}: {names[0]} {text!r} has no zone")
+    return moment.astimezone(dt.UTC)
+
+
+def _write(signer: RegisteredSigner) -> dict[str, str]:
+    document = {
+        "signer_kid": signer.kid,
+        "algorithm": signer.algorithm,
+        "public_key_pem": signer.public_key.pem,
+    }
+    if signer.deployed_at is not None:
+        document["deployedAt"] = format_time(signer.deployed_at)
+    if signer.retired_at is not None:
+        document["retiredAt"] = format_time(signer.retired_at)
+    document["description"] = signer.description
+    return document
