@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from functools import lru_cache
 
 _FORM = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
 
 
 def format_time(moment: dt.datetime) -> str:
     """`2025-11-01T00:00:00.000000Z`. Raises ValueError for a time without a zone."""
     if moment.tzinfo is None:
         raise ValueError("a time without a zone is no moment")
-    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return format_time_us((moment - _EPOCH) // _MICROSECOND)
 
 
-def format_time_ms(timestamp_ms: int) -> str:
-    """The same for Kafka's milliseconds since 1970, exactly (no float on the way)."""
-    seconds, milliseconds = divmod(timestamp_ms, 1000)
-    moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds:03d}000Z"
+def format_time_us(microseconds: int) -> str:
+    """The same for microseconds since 1970-01-01T00:00Z. Raises OverflowError outside the years 1 to 9999."""
+    seconds, fraction = divmod(microseconds, 1_000_000)
+    return f"{_to_the_second(seconds)}.{fraction:06d}Z"
 
 
 def parse_time(text: object) -> dt.datetime:
@@ -30,3 +32,9 @@ def parse_time(text: object) -> dt.datetime:
     if type(text) is not str or not _FORM.fullmatch(text):
         raise ValueError(f"{text!r} is not a time in the form 2025-11-01T00:00:00.000000Z")
     return dt.datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=dt.UTC)
+
+
+@lru_cache(maxsize=4096)  # events of one batch share few seconds, and formatting a datetime is the slow half
+def _to_the_second(seconds: int) -> str:
+    moment = _EPOCH + dt.timedelta(seconds=seconds)
+    return f"{moment.year:04d}-{moment:%m-%dT%H:%M:%S}"

@@ -1,0 +1,207 @@
+"""The audit chain: state changes as signed, hash-chained events in the format Kernel's verifier reads.
+
+Guarantees: `hash = SHA256(canonical(payload) || previous hash as 32 raw bytes)`, genesis appends nothing; the payload
+repeats id, seq, event_type, actor_id and created_at, because Kernel's verifier hashes nothing but the payload;
+created_at strictly increases by at least a microsecond, because it reads the chain in that order. A signature is
+checked before an event is made of it (G6). It does not sign, store or publish, and does not judge a chain it did not
+make: see `ledger_core.verify_audit`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Final
+
+from ledger_core import canonical, chain
+from ledger_core.ports import AuditIntent
+from ledger_core.signatures import encode_signature, verify_digest
+from ledger_core.signers import RegisteredSigner
+from ledger_core.times import format_time, parse_time
+
+RESERVED_FIELDS: Final = frozenset({"actor_id", "created_at", "event_type", "id", "seq", "trace_id"})
+EVENT_FIELDS: Final = (
+    "actor_id",
+    "created_at",
+    "event_type",
+    "hash",
+    "id",
+    "payload",
+    "prev_hash",
+    "seq",
+    "signature",
+    "signer_kid",
+)
+_MICROSECOND: Final = dt.timedelta(microseconds=1)
+
+Row = tuple[str, int, str, str, str, str | None, str, str, str, dt.datetime]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnsignedAuditEvent:
+    """An event with its place on the chain, to be signed. `hash` and `prev_hash` are lower-case hex."""
+
+    id: str
+    seq: int
+    actor_id: str
+    event_type: str
+    payload: dict[str, object]
+    prev_hash: str | None
+    hash: str
+    created_at: dt.datetime
+
+    @property
+    def digest(self) -> bytes:
+        """The 32 bytes to sign."""
+        return bytes.fromhex(self.hash)
+
+    def signed(self, signature: bytes, signer: RegisteredSigner) -> AuditEvent:
+        """The event with its signature. Raises BadSignature unless the signer's registered key made it."""
+        verify_digest(signer.public_key, self.digest, signature)
+        return AuditEvent(
+            id=self.id,
+            seq=self.seq,
+            actor_id=self.actor_id,
+            event_type=self.event_type,
+            payload=self.payload,
+            prev_hash=self.prev_hash,
+            hash=self.hash,
+            created_at=self.created_at,
+            signature=encode_signature(signature),
+            signer_kid=signer.kid,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEvent(UnsignedAuditEvent):
+    """One row of `audit_events`, one value of the audit topic. As read: nothing is promised before it is verified."""
+
+    signature: str
+    signer_kid: str
+
+    def to_row(self) -> Row:
+        """In the order of the table: id, seq, actor_id, event_type, payload (JSON text), prev_hash, hash, signature,
+        signer_kid, created_at."""
+        return (
+            self.id,
+            self.seq,
+            self.actor_id,
+            self.event_type,
+            canonical.encode(self.payload).decode("utf-8"),
+            self.prev_hash,
+            self.hash,
+            self.signature,
+            self.signer_kid,
+            self.created_at,
+        )
+
+    def to_json(self) -> bytes:
+        """The same object as canonical JSON, snake_case, seq as decimal text: the value on the audit topic."""
+        return canonical.encode(
+            {
+                "actor_id": self.actor_id,
+                "created_at": format_time(self.created_at),
+                "event_type": self.event_type,
+                "hash": self.hash,
+                "id": self.id,
+                "payload": self.payload,
+                "prev_hash": self.prev_hash,
+                "seq": str(self.seq),
+                "signature": self.signature,
+                "signer_kid": self.signer_kid,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, data: bytes) -> AuditEvent:
+        """Read `to_json` back. Raises ValueError on another spelling, a missing or an extra field, or a wrong type."""
+        fields = canonical.decode(data)
+        if tuple(sorted(fields)) != EVENT_FIELDS:
+            different = ", ".join(sorted(set(fields) ^ set(EVENT_FIELDS)))
+            raise ValueError(f"an audit event has other fields: {different}")
+        payload, prev_hash = fields["payload"], fields["prev_hash"]
+        if not isinstance(payload, dict):
+            raise ValueError("payload is not an object")
+        if prev_hash is not None and not isinstance(prev_hash, str):
+            raise ValueError("prev_hash is neither text nor null")
+        return cls(
+            id=_text(fields, "id"),
+            seq=_decimal(_text(fields, "seq")),
+            actor_id=_text(fields, "actor_id"),
+            event_type=_text(fields, "event_type"),
+            payload=payload,
+            prev_hash=prev_hash,
+            hash=_text(fields, "hash"),
+            signature=_text(fields, "signature"),
+            signer_kid=_text(fields, "signer_kid"),
+            created_at=parse_time(_text(fields, "created_at")),
+        )
+
+
+def check_intent(intent: AuditIntent) -> None:
+    """Raise ValueError for an intent that could never be chained: a reserved field, or no canonical form."""
+    taken = RESERVED_FIELDS & intent.payload.keys()
+    if taken:
+        raise ValueError(f"audit intent: payload fields {sorted(taken)} are written by the chain itself")
+    if not intent.event_type or not intent.actor_id:
+        raise ValueError("audit intent: event_type and actor_id must not be empty")
+    canonical.encode(_payload(intent, "", 0, ""))
+
+
+def next_event(
+    prev: UnsignedAuditEvent | None, intent: AuditIntent, *, event_id: str, created_at: dt.datetime
+) -> UnsignedAuditEvent:
+    """The event after `prev` (None at genesis); a batch chains unsigned events and signs them after.
+
+    `created_at` that does not lie after its predecessor's is moved one microsecond behind it. Raises ValueError on an
+    intent that `check_intent` refuses and on a time without a zone.
+    """
+    check_intent(intent)
+    if created_at.tzinfo is None:
+        raise ValueError("created_at needs a zone")
+    if prev is not None and created_at <= prev.created_at:
+        created_at = prev.created_at + _MICROSECOND
+    seq = prev.seq + 1 if prev is not None else 1
+    prev_hash = prev.hash if prev is not None else None
+    payload = _payload(intent, event_id, seq, format_time(created_at))
+    return UnsignedAuditEvent(
+        id=event_id,
+        seq=seq,
+        actor_id=intent.actor_id,
+        event_type=intent.event_type,
+        payload=payload,
+        prev_hash=prev_hash,
+        hash=event_hash(payload, prev_hash),
+        created_at=created_at.astimezone(dt.UTC),
+    )
+
+
+def event_hash(payload: dict[str, object], prev_hash: str | None) -> str:
+    """Kernel's hash of one event, lower-case hex. Raises ValueError on a payload or prev_hash outside its form."""
+    prev = None if prev_hash is None else canonical.parse_hash(prev_hash)
+    return chain.link(canonical.encode(payload), prev).hex()
+
+
+def _payload(intent: AuditIntent, event_id: str, seq: int, created_at: str) -> dict[str, object]:
+    return {
+        **intent.payload,
+        "actor_id": intent.actor_id,
+        "created_at": created_at,
+        "event_type": intent.event_type,
+        "id": event_id,
+        "seq": str(seq),
+        "trace_id": intent.trace_id,
+    }
+
+
+def _text(fields: dict[str, object], name: str) -> str:
+    value = fields[name]
+    if type(value) is not str:
+        raise ValueError(f"{name} is not text")
+    return str(value)
+
+
+def _decimal(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and str(int(text)) == text):
+        raise ValueError(f"{text[:40]!r} is not a decimal integer")
+    return int(text)
