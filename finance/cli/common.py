@@ -1,0 +1,124 @@
+"""What every command shares: its settings, its output in words or JSON, its progress bar, and who is asking.
+
+Guarantees: results go to stdout, everything else to stderr; progress bars show on a terminal only.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import getpass
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+import orjson
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from schemas.topology import Topology
+
+from finance.settings import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+json_option: Callable[[F], F] = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object on stdout instead of words."
+)
+
+
+def load_settings() -> Settings:
+    """The settings of this environment. Raises Refused."""
+    return Settings.from_env(os.environ, Path.cwd())
+
+
+def load_topology_of(settings: Settings) -> Topology:
+    """The topology of this deployment, topic prefix applied. Raises Refused."""
+    from schemas.topology import load_topology  # here, so that commands without topics start sooner
+
+    return load_topology(settings.topology_path, topic_prefix=settings.topic_prefix)
+
+
+def operator() -> str:
+    """Who stands on the audit chain for what an operator does: `operator:<FINANCE_OPERATOR, or the OS user>`."""
+    return f"operator:{os.environ.get('FINANCE_OPERATOR') or getpass.getuser()}"
+
+
+def emit(as_json: bool, result: object, words: Callable[[Console], None]) -> None:
+    """Say the result: as one JSON object, or in words by `words`."""
+    if as_json:
+        sys.stdout.buffer.write(orjson.dumps(result, default=_plain, option=orjson.OPT_INDENT_2) + b"\n")
+        sys.stdout.buffer.flush()
+    else:
+        words(Console(file=sys.stdout, soft_wrap=True, highlight=False))
+
+
+def table(columns: Iterable[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
+    """A plain table; the columns named in `right` are right-aligned (numbers)."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", no_wrap=column in right)
+    for row in rows:
+        made.add_row(*("" if cell is None else str(cell) for cell in row))
+    return made
+
+
+def progress_on_terminal(unit: str) -> Progress:
+    """A progress bar with a rate on stderr; on anything but a terminal it shows nothing."""
+    console = Console(file=sys.stderr)
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _RateColumn(unit),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+
+
+@contextmanager
+def counting(description: str, unit: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Yield a function that moves the bar on by a count. `total` None: not known beforehand."""
+    with progress_on_terminal(unit) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+class _RateColumn(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f} {self._unit}/s" if speed else "")
+
+
+def utc(moment: dt.datetime) -> str:
+    """RFC 3339, UTC, seconds."""
+    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _plain(value: object) -> object:
+    """What orjson does not know: bytes as lower-case hex, exact numbers and paths as text."""
+    if isinstance(value, bytes | memoryview):
+        return bytes(value).hex()
+    return str(value)

@@ -1,0 +1,138 @@
+"""`finance`: one command line for everything, with exit codes a script can trust.
+
+Guarantees: 0 sound, 1 findings (also a record that contradicts itself), 2 usage, 3 refused by a guard, 4 something
+outside does not answer, 130 interrupted, 70 a fault of this program (with its traceback). With `--json` there is one
+JSON object on stdout, also for an error. A command's module is imported only when it is called.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Final
+
+import click
+import orjson
+
+from ledger_core.errors import Corrupt, FinanceError, Refused, Rejected, Unavailable
+
+EXIT_FINDINGS, EXIT_USAGE, EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_FAULT, EXIT_INTERRUPTED = 1, 2, 3, 4, 70, 130
+
+# name -> (module, attribute, one line of help): the help of the group costs no imports.
+COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
+    "dev": ("finance.cli.dev", "command", "Start, stop and show the development stack of real servers."),
+    "demo": ("finance.cli.demo", "command", "The main job on real data, end to end, with an attempt to cheat."),
+    "migrate": ("finance.cli.migrate", "command", "Bring the database to the schema of this version."),
+    "topics": ("finance.cli.topics", "command", "Create the topics of the topology, or check them."),
+    "run": ("finance.cli.run", "command", "Run a process, or all of them: poster, prover, archiver, notary."),
+    "publish": ("finance.cli.publish", "command", "Publish settlement events from JSONL or sample data."),
+    "status": ("finance.cli.status", "command", "Heads, lag, proofs, archive, audit chain, and the halt flag."),
+    "balances": ("finance.cli.balances", "command", "Balances by account, or the trial balance."),
+    "entry": ("finance.cli.entry", "command", "Show one journal entry."),
+    "dlq": ("finance.cli.dlq", "command", "List, show and retry rejected events."),
+    "prove": ("finance.cli.prove", "command", "Sign a range proof on demand, by time or by sequence."),
+    "verify": ("finance.cli.verify", "command", "Check a proof, a batch, the archive, the ledger or the audit chain."),
+    "halt": ("finance.cli.control", "halt", "Stop all posting, within a second, with a reason."),
+    "resume": ("finance.cli.control", "resume", "Let posting go on."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        found = COMMANDS.get(cmd_name)
+        if found is None:
+            return None
+        loaded = getattr(importlib.import_module(found[0]), found[1])
+        if not isinstance(loaded, click.Command):
+            raise TypeError(f"{found[0]}.{found[1]} is no click command")
+        return loaded
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="finance-ledger", prog_name="finance")
+def cli() -> None:
+    """An event-driven double-entry ledger: settlement events in; balanced entries, signed proofs and locked audit
+    batches out.
+
+    Settings come from environment variables (docs/CONFIGURATION.md); in dev, from the running dev stack. Every command
+    takes --json. Exit codes: 0 sound, 1 findings, 2 usage, 3 refused, 4 unavailable.
+
+    \b
+    Examples:
+      finance dev up
+      finance migrate && finance topics apply
+      finance run all
+      finance status --watch
+      finance verify ledger --json
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line and return its exit code; errors are told, not raised."""
+    as_json = "--json" in arguments
+    try:
+        result = cli.main(args=arguments, prog_name="finance", standalone_mode=False)
+    except click.UsageError as error:
+        if error.ctx is not None and not as_json:
+            click.echo(error.ctx.get_usage(), err=True)
+        return _tell(
+            as_json, EXIT_USAGE, "usage", error.format_message(), "see `finance --help`, or --help of the command"
+        )
+    except click.ClickException as error:
+        return _tell(as_json, EXIT_USAGE, "usage", error.format_message())
+    except (click.Abort, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has left, which is its right
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except FinanceError as error:
+        return _tell_failure(as_json, error)
+    except Exception as error:
+        if not as_json:
+            traceback.print_exc()
+        return _tell(
+            as_json, EXIT_FAULT, "fault", f"{type(error).__name__}: {error}", "a fault of this program: report it"
+        )
+    return result if isinstance(result, int) else 0
+
+
+def _tell_failure(as_json: bool, error: FinanceError) -> int:
+    """The four kinds of failure, each with its exit code."""
+    if isinstance(error, Refused):
+        return _tell(as_json, EXIT_REFUSED, "refused", error.message, error.remedy)
+    if isinstance(error, Unavailable):
+        return _tell(
+            as_json, EXIT_UNAVAILABLE, "unavailable", str(error), f"see that {error.what} runs, then try again"
+        )
+    if isinstance(error, Rejected):
+        return _tell(as_json, EXIT_USAGE, "rejected", str(error), "mend the event; a new event needs a new event id")
+    if isinstance(error, Corrupt):
+        return _tell(as_json, EXIT_FINDINGS, "corrupt", str(error), "halt posting and follow RUNBOOK.md, section 13 A")
+    return _tell(as_json, EXIT_FAULT, "fault", str(error))
+
+
+def _tell(as_json: bool, code: int, kind: str, message: str, remedy: str = "") -> int:
+    if as_json:
+        told = {"ok": False, "error": {"kind": kind, "message": message, "remedy": remedy, "exit_code": code}}
+        click.echo(orjson.dumps(told).decode())
+    else:
+        click.echo(f"finance: {kind}: {message.rstrip(chr(46))}" + (f". Remedy: {remedy}" if remedy else ""), err=True)
+    return code

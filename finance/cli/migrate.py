@@ -1,0 +1,38 @@
+"""`finance migrate`: bring the database to the schema of this version, or say what is missing."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+
+from finance.cli.common import emit, json_option, load_settings
+from ledger_core.postgres.migrate import migrate, pending
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Change nothing; exit 1 when migrations are missing.")
+@json_option
+def command(check: bool, as_json: bool) -> None:
+    """Apply the migrations that the database lacks, in order, each in its own transaction.
+
+    Connects as the owner, with DATABASE_URL. Running it twice, or twice at once, is harmless. A migration that was
+    applied and changed since is refused.
+
+    \b
+    Examples:
+      finance migrate
+      finance migrate --check --json
+    """
+    dsn = load_settings().owner_database_url()
+    names = pending(dsn) if check else migrate(dsn)
+    missing = names if check else []
+
+    def words(console: Console) -> None:
+        for name in names:
+            console.print(f"{'missing' if check else 'applied'}  {name}")
+        if not names:
+            console.print("the database has the schema of this version")
+
+    emit(as_json, {"ok": not missing, "applied": [] if check else names, "missing": missing}, words)
+    if missing:
+        raise click.exceptions.Exit(1)

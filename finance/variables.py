@@ -1,0 +1,71 @@
+"""Every environment variable this service reads, once, with its meaning.
+
+Guarantees: closed world: `finance.settings` reads no other name, and docs/CONFIGURATION.md is this table (tested).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+ROLES: Final = ("poster", "prover", "archiver", "notary", "api", "auditor")
+PROCESSES: Final = ("poster", "prover", "archiver", "notary")
+
+SIGNING = "prover, archiver, notary, prove"
+ARCHIVE = "archiver, verify archive"
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One environment variable. `default` None: no default; then `needed_by` says who refuses to start without it."""
+
+    name: str
+    meaning: str
+    default: str | None = ""
+    needed_by: str = ""
+    secret: bool = False
+
+
+def _role(role: str, needed_by: str) -> Variable:
+    meaning = f"Postgres address of the role finance_{role}; in dev DATABASE_URL will do"
+    return Variable(f"DATABASE_URL_{role.upper()}", meaning, None, needed_by, secret=True)
+
+
+VARIABLES: Final[tuple[Variable, ...]] = (
+    Variable("FINANCE_ENV", "`dev`, `staging` or `production`; part of proofs, checkpoints, object names", "dev"),
+    Variable("FINANCE_DOMAIN", "names checkpoint origins: `<domain>/finance/<env>/ledger/<shard>`", "example.com"),
+    Variable("FINANCE_STACK", "the dev stack whose `.finance/<stack>/env.json` fills what is not set (dev)", "dev"),
+    Variable("FINANCE_TOPOLOGY", "path of the topology file", "topology.yaml"),
+    Variable("FINANCE_TOPIC_PREFIX", "put before topic and group names: several ledgers on one broker"),
+    Variable("FINANCE_SIGNERS", "path of the signer registry, signers.json", None, f"{SIGNING}, verify"),
+    Variable("DATABASE_URL", "Postgres address of the owner, who migrates", None, "migrate", secret=True),
+    _role("poster", "poster"),
+    _role("prover", "prover"),
+    _role("archiver", "archiver"),
+    _role("notary", "notary"),
+    _role("api", "status, halt, resume, balances, entry, dlq, prove"),
+    _role("auditor", "verify ledger, verify audit"),
+    Variable("KAFKA_BROKERS", "bootstrap servers, `host:port,host:port`", None, "every process, topics, publish, dlq"),
+    Variable("S3_AUDIT_BUCKET", "bucket of the audit archive; must have Object Lock", None, ARCHIVE),
+    Variable("S3_AUDIT_REGION", "its region", "us-east-1"),
+    Variable("S3_AUDIT_ENDPOINT", "its endpoint, for stores other than AWS"),
+    Variable("S3_AUDIT_ACCESS_KEY", "access key of the archive", None, ARCHIVE, secret=True),
+    Variable("S3_AUDIT_SECRET", "secret of the archive", None, ARCHIVE, secret=True),
+    Variable("AUDIT_SIGNING_KMS_KEY_ID", "id, ARN or alias of the signing key in KMS", None, SIGNING),
+    Variable("AUDIT_SIGNING_ALG", "`rsa-sha256` (RSA_2048) or `ed25519`", "rsa-sha256"),
+    Variable("KMS_REGION", "region of the KMS", "us-east-1"),
+    Variable("KMS_ENDPOINT", "its endpoint, for a KMS other than AWS"),
+    Variable(
+        "AWS_ACCESS_KEY_ID", "credentials for KMS; without them the AWS SDK looks where it always does", secret=True
+    ),
+    Variable("AWS_SECRET_ACCESS_KEY", "see AWS_ACCESS_KEY_ID", secret=True),
+    Variable("METRICS_HOST", "address on which `/metrics` and `/healthz` listen", "127.0.0.1"),
+    *(
+        Variable(f"{process.upper()}_METRICS_PORT", f"port of the {process}'s metrics; 0 takes a free one", "0")
+        for process in PROCESSES
+    ),
+    Variable("HEALTH_STALL_SECONDS", "`/healthz` answers 503 when no step was finished for this long", "30"),
+    Variable("FINANCE_OPERATOR", "who stands on the audit chain for halt, resume and dlq retry; default: the OS user"),
+    Variable("FINANCE_LOG_FORMAT", "`json`, `console`, or `auto`: console on a terminal, else json", "auto"),
+    Variable("FINANCE_LOG_LEVEL", "`debug`, `info`, `warning` or `error`", "info"),
+)
