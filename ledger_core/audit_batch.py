@@ -1,0 +1,169 @@
+"""The audit batch: one closed range as gzipped JSON lines, with its verdicts and its proof (DESIGN, section 6). Pure.
+
+Lines, each ended by LF: the metadata; the canonical entries in order of seq; the verdict lines in order of offset; the
+signed range proof. The SHA-256 of the *uncompressed* bytes is the identity of a batch, because gzip output differs
+between libraries; the header is fixed all the same (no name, no time, OS 255), so that one library gives one object.
+Guarantees: the same range gives the same names, metadata and lines, and memory is that of the compressed batch.
+Does not: check the chain (the archiver does, before) or read or write any store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import msgspec
+
+from ledger_core.range_proof import RangeProof, ShardRange
+from ledger_core.signed_fields import Decimal, Hash, Name, ShardNo, Timestamp, decode_statement, encode_statement
+
+# RFC 1952 section 2.3: ID1 ID2 CM=8 FLG=0 MTIME=0 XFL=0 OS=255 (unknown).
+GZIP_HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+GZIP_LEVEL: Final = 6
+LINE_BYTES_MAX: Final = 8 * 1024 * 1024  # twice over what a message of the journal topic can hold
+CHUNK_BYTES: Final = 1024 * 1024
+CONTENT_TYPE: Final = "application/gzip"
+
+
+class BatchMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The first line of a batch; the same stands in the object's metadata."""
+
+    service: Literal["finance"]
+    env: Name
+    from_ts: Timestamp | None
+    to_ts: Timestamp | None
+    pii_included: bool
+    pii_policy_version: Name
+    signer_kid: Name
+    shard: ShardNo
+    first_seq: Decimal
+    last_seq: Decimal
+    prev_hash: Hash | None
+    count: Decimal
+    verdicts: Decimal
+
+    def __post_init__(self) -> None:
+        if int(self.count) != int(self.last_seq) - int(self.first_seq) + 1:
+            raise ValueError("count differs from the sequences first_seq..last_seq")
+
+    def to_bytes(self) -> bytes:
+        return encode_statement(self)
+
+
+@dataclass(frozen=True, slots=True)
+class SealedBatch:
+    """A finished batch. Sizes in bytes, digests in lower-case hex; `sha256` is the identity (uncompressed)."""
+
+    data: bytes
+    sha256: str
+    size_bytes: int
+    stored_sha256: str
+
+
+class BatchWriter:
+    """Assembles one batch in the order of its lines; what was added is compressed at once and forgotten."""
+
+    def __init__(self, metadata: BatchMetadata) -> None:
+        self._compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+        self._parts = [GZIP_HEADER]
+        self._sha256 = hashlib.sha256()
+        self._crc32 = 0
+        self._size_bytes = 0
+        self.add_lines([metadata.to_bytes()])
+
+    def add_lines(self, lines: Sequence[bytes]) -> None:
+        """Add canonical lines, given without their LF."""
+        if lines:
+            data = b"\n".join(lines) + b"\n"
+            self._sha256.update(data)
+            self._crc32 = zlib.crc32(data, self._crc32)
+            self._size_bytes += len(data)
+            self._parts.append(self._compressor.compress(data))
+
+    def seal(self, proof: bytes) -> SealedBatch:
+        """Add the last line, the signed proof, and finish. The writer is used up."""
+        self.add_lines([proof])
+        self._parts.append(self._compressor.flush())
+        # RFC 1952 section 2.3.1: CRC32 and ISIZE (modulo 2^32), little-endian.
+        trailer = self._crc32.to_bytes(4, "little") + (self._size_bytes & 0xFFFFFFFF).to_bytes(4, "little")
+        data = b"".join((*self._parts, trailer))
+        return SealedBatch(data, self._sha256.hexdigest(), self._size_bytes, hashlib.sha256(data).hexdigest())
+
+
+_metadata_decoder = msgspec.json.Decoder(BatchMetadata)
+
+
+def parse_metadata(line: bytes) -> BatchMetadata:
+    """The first line of a batch. Raises ValueError on another spelling or a contradiction."""
+    return decode_statement(line, _metadata_decoder)
+
+
+def metadata_of(proof: RangeProof, *, pii_included: bool, pii_policy_version: str) -> BatchMetadata:
+    """The metadata of the batch of one proved range. Raises ValueError for a proof over several shards."""
+    (part,) = proof.shards
+    return BatchMetadata(
+        service=proof.service,
+        env=proof.env,
+        from_ts=proof.range.from_ts,
+        to_ts=proof.range.to_ts,
+        pii_included=pii_included,
+        pii_policy_version=pii_policy_version,
+        signer_kid=proof.signer_kid,
+        shard=part.shard,
+        first_seq=part.first_seq,
+        last_seq=part.last_seq,
+        prev_hash=part.prev_hash,
+        count=part.source.posted,
+        verdicts=str(int(part.source.duplicates) + int(part.source.rejected)),
+    )
+
+
+def object_metadata(metadata: BatchMetadata, sha256: str) -> dict[str, str]:
+    """The same as flat ASCII texts for S3: names with hyphens, null left out, and `sha256`, the batch's identity."""
+    texts = {"sha256": sha256}
+    for name in BatchMetadata.__struct_fields__:
+        value = getattr(metadata, name)
+        if value is not None:
+            texts[name.replace("_", "-")] = str(value).lower() if isinstance(value, bool) else str(value)
+    return texts
+
+
+def batch_key(env: str, part: ShardRange) -> str:
+    """The object name of a range's batch: zero padded, so that names sort in order of the chain."""
+    offsets = f"{int(part.source.first_offset):019d}-{int(part.source.next_offset):019d}"
+    seqs = f"{int(part.first_seq):019d}-{int(part.last_seq):019d}"
+    return f"{env}/batches/shard-{part.shard:05d}/offsets-{offsets}.seqs-{seqs}.jsonl.gz"
+
+
+def manifest_key(env: str, shard: int, manifest_no: int) -> str:
+    """The object name of one manifest of a shard's chain."""
+    return f"{env}/manifests/shard-{shard:05d}/{manifest_no:019d}.json"
+
+
+def batch_lines(data: bytes) -> Iterator[bytes]:
+    """The lines of a stored batch without their LF, one by one; memory is bounded whatever the data claims.
+
+    Raises ValueError for what is not exactly one gzip member of LF-ended lines of at most LINE_BYTES_MAX.
+    """
+    inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    rest = b""
+    pending = data
+    try:
+        while not inflate.eof:
+            chunk = inflate.decompress(pending, CHUNK_BYTES)
+            pending = inflate.unconsumed_tail
+            if not chunk and not pending and not inflate.eof:
+                raise ValueError("the batch ends in the middle of its gzip member")
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from lines
+            if len(rest) > LINE_BYTES_MAX:
+                raise ValueError(f"a line of more than {LINE_BYTES_MAX} bytes")
+    except zlib.error as error:
+        raise ValueError(f"not gzip: {error}") from error
+    if rest:
+        raise ValueError("the last line is not ended by LF")
+    if inflate.unused_data:
+        raise ValueError("bytes follow the gzip member")
