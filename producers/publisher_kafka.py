@@ -43,7 +43,7 @@ _DEFAULTS: Final[dict[str, str | int | bool]] = {
     "message.max.bytes": 2_200_000,  # above the largest topic's message_bytes_max: the broker decides
     "batch.size": 1_000_000,  # and below the smallest one's
     "queue.buffering.max.kbytes": 65_536,  # the memory bound of a process whose broker is away
-    "allow.auto.create.topics": False,
+    "topic.metadata.propagation.max.ms": 10_000,  # then an unknown topic is a fault to name, no longer a slow broker
 }
 
 # What waiting cannot mend: error code -> remedy.
