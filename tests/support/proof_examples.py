@@ -15,7 +15,7 @@ VERDICTS = [encode_verdict(VerdictLine(offset="12", reason="same_content", verdi
 
 
 def shard_range(
-    shard: int = 0, first_seq: int = 11, last_seq: int = 13, verdicts: list[bytes] = VERDICTS
+    shard: int = 0, first_seq: int = 11, last_seq: int = 13, verdicts: list[bytes] = VERDICTS, first_offset: int = 10
 ) -> ShardRange:
     posted = last_seq - first_seq + 1
     return ShardRange(
