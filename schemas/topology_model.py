@@ -1,0 +1,90 @@
+"""The types of topology.yaml: what each key means and which values it can hold. Loaded by `schemas.topology`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import msgspec
+
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+TopicName = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
+GroupName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9.-]{0,127}$")]
+EnvName = Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9]*(_[A-Z0-9]+)*$", max_length=64)]
+Positive = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+RetentionDays = Annotated[int, msgspec.Meta(ge=-1, le=36525)]  # -1: for ever
+
+
+class Topic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One Kafka topic. `name` carries the topic prefix; sizes in bytes, retention in days (-1: for ever)."""
+
+    name: TopicName
+    partitions: Positive
+    key: Literal["settlement_id", "event_id", "constant", "none"]
+    value: Literal["settlement", "original_bytes", "outcome", "journal", "audit_event"]
+    timestamp_type: Literal["LogAppendTime", "CreateTime"]
+    retention_days: RetentionDays
+    message_bytes_max: Positive
+    publishers: tuple[Name, ...]
+    dead_letters: Name | None = None
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One kind of process: what it reads and writes, and as whom. A notary consumes no topic and has no group."""
+
+    publishes: tuple[Name, ...]
+    database_role: Name
+    database_url_env: EnvName
+    metrics_port_env: EnvName
+    consumes: Name | None = None
+    group: GroupName | None = None
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bounds of the running processes; units last in the names."""
+
+    poster_batch_records_max: Positive
+    poster_linger_ms: Positive
+    poster_dead_letters_max: Positive
+    poster_dead_letter_window_records: Positive
+    range_entries_max: Positive
+    range_window_seconds: Positive
+    range_idle_seconds: Positive
+    notary_batch_events_max: Positive
+    retry_delay_ms_min: Positive
+    retry_delay_ms_max: Positive
+
+
+class ArchiveStoreSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where audit batches rest, and for how long they are locked."""
+
+    kind: Literal["s3"]
+    bucket_env: EnvName
+    region_env: EnvName
+    endpoint_env: EnvName
+    access_key_env: EnvName
+    secret_env: EnvName
+    retention_mode: Literal["COMPLIANCE", "GOVERNANCE"]
+    retention_days: Positive
+
+
+class SignerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A key that signs, by the names of the variables that tell which."""
+
+    kind: Literal["kms"]
+    key_id_env: EnvName
+    algorithm_env: EnvName
+    endpoint_env: EnvName
+    region_env: EnvName
+
+
+class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file, checked."""
+
+    version: Literal[1]
+    service: Name
+    topics: Mapping[str, Topic]
+    processes: Mapping[str, Process]
+    limits: Limits
+    stores: Mapping[str, ArchiveStoreSpec]
+    signers: Mapping[str, SignerSpec]
