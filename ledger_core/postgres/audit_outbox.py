@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import psycopg
 
 from ledger_core import canonical
+from ledger_core.audit_chain import check_intent
 from ledger_core.ports import AuditIntent
 
 EVENT_TYPE_BYTES_MAX = 100
@@ -38,15 +39,15 @@ def append_intents(cursor: psycopg.Cursor[object], intents: Sequence[AuditIntent
 
 
 def _row(intent: AuditIntent) -> tuple[str, str, str, str]:
+    check_intent(intent)
     payload = canonical.encode(intent.payload)
     for name, text, bytes_max in (
         ("event_type", intent.event_type, EVENT_TYPE_BYTES_MAX),
         ("actor_id", intent.actor_id, ACTOR_ID_BYTES_MAX),
         ("trace_id", intent.trace_id, TRACE_ID_BYTES_MAX),
     ):
-        canonical.encode({"text": text})  # the event repeats these fields inside its payload
-        if len(text.encode()) > bytes_max or (not text and name != "trace_id"):
-            raise ValueError(f"audit intent: {name} must have 1 to {bytes_max} bytes")
+        if len(text.encode()) > bytes_max:
+            raise ValueError(f"audit intent: {name} of {len(text.encode())} bytes, at most {bytes_max}")
     if len(payload) > PAYLOAD_BYTES_MAX:
         raise ValueError(f"audit intent: payload of {len(payload)} bytes, at most {PAYLOAD_BYTES_MAX}")
     return intent.event_type, intent.actor_id, payload.decode(), intent.trace_id

@@ -1,0 +1,126 @@
+"""Signed or silent (G6): no signature leaves a key service before the pinned public key has verified it.
+
+Guarantees: the key service's own public key was, at start, one that the signer registry holds and has not retired;
+every signature returned verifies with that registered key over exactly the bytes asked for. A service that hashes twice,
+signs with another key or another scheme, or answers with rubbish is refused, and `on_failure` told.
+Does not: retry (services are rebuilt with back-off above), nor sign: the key services in the files beside it do.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from ledger_core.errors import FinanceError, Refused
+from ledger_core.ports import Algorithm
+from ledger_core.signatures import DIGEST_BYTES, BadSignature, PublicKey, verify_digest, verify_text
+from ledger_core.signers import RegisteredSigner, SignerRegistry
+
+TEXT_BYTES_MAX: Final = 4096  # of a note text: the largest message AWS KMS signs with Ed25519
+
+
+_START_CHECK: Final = hashlib.sha256(b"finance: signer check at start").digest()
+
+
+class KeyService(Protocol):
+    """A private key somewhere, and its operations; nothing is checked yet. Raises as the port Signer does."""
+
+    @property
+    def name(self) -> str:
+        """Which key this is, for messages; never a secret."""
+        ...
+
+    @property
+    def algorithm(self) -> Algorithm: ...
+
+    def public_key(self) -> PublicKey:
+        """Ask the service for its public key."""
+        ...
+
+    def sign_digest(self, digest: bytes) -> bytes: ...
+
+    def sign_text(self, text: bytes) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class VerifiedSigner:
+    """The Signer port over a key service. Made by `pin`, so that none exists without its registered key."""
+
+    def __init__(self, service: KeyService, registered: RegisteredSigner, on_failure: Callable[[], None]) -> None:
+        self._service = service
+        self._on_failure = on_failure
+        self.registered: Final = registered
+
+    @property
+    def kid(self) -> str:
+        return self.registered.kid
+
+    @property
+    def algorithm(self) -> Algorithm:
+        return self.registered.algorithm
+
+    def sign_digest(self, digest: bytes) -> bytes:
+        """The verified signature over 32 digest bytes. Raises Unavailable("signer"), Refused; ValueError on length."""
+        if len(digest) != DIGEST_BYTES:
+            raise ValueError(f"a digest has {DIGEST_BYTES} bytes, not {len(digest)}")
+        return self._signed(self._service.sign_digest, verify_digest, digest)
+
+    def sign_text(self, text: bytes) -> bytes:
+        """The verified signature over a note text. Raises Unavailable("signer"), Refused; ValueError when too long."""
+        if len(text) > TEXT_BYTES_MAX:
+            raise ValueError(f"a note text of {len(text)} bytes, at most {TEXT_BYTES_MAX}")
+        return self._signed(self._service.sign_text, verify_text, text)
+
+    def close(self) -> None:
+        """Let the connection to the key service go."""
+        self._service.close()
+
+    def _signed(
+        self, sign: Callable[[bytes], bytes], verify: Callable[[PublicKey, bytes, bytes], None], message: bytes
+    ) -> bytes:
+        try:
+            signature = sign(message)
+            verify(self.registered.public_key, message, signature)
+        except FinanceError:
+            self._on_failure()
+            raise
+        except BadSignature as error:
+            self._on_failure()
+            raise Refused(
+                f"{self._service.name} made a signature that the registered key {self.kid} does not verify ({error})",
+                remedy="check key, algorithm and that the service signs the digest without hashing it again; "
+                "nothing was published",
+            ) from error
+        return signature
+
+
+def pin(
+    service: KeyService,
+    registry: SignerRegistry,
+    *,
+    now: dt.datetime,
+    on_failure: Callable[[], None] = lambda: None,
+) -> VerifiedSigner:
+    """Ask the service for its public key, find it in the registry, and prove by one signature that they fit.
+
+    Raises Unavailable("signer"), and Refused when the key is not registered, is retired at `now`, or does not sign.
+    """
+    public_key = service.public_key()
+    registered = registry.find_by_key(public_key)
+    if registered is None:
+        raise Refused(
+            f"the public key of {service.name} is not in the signer registry",
+            remedy="publish it first, as a new signer with deployedAt, in signers.json (FINANCE_SIGNERS) and to "
+            "Kernel; or point AUDIT_SIGNING_KMS_KEY_ID to the key that is registered",
+        )
+    if registered.retired_at is not None and registered.retired_at <= now:
+        raise Refused(
+            f"signer {registered.kid} is retired since {registered.retired_at:%Y-%m-%dT%H:%M:%SZ}",
+            remedy="sign with its successor, or take retiredAt back in signers.json if the rotation is undone",
+        )
+    signer = VerifiedSigner(service, registered, on_failure)
+    signer.sign_digest(_START_CHECK)  # a wrong mode shows at start, before there is anything to sign
+    return signer
