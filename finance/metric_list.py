@@ -1,0 +1,126 @@
+"""Every metric this service exports, once: name, kind, labels, meaning, buckets.
+
+Guarantees: nothing is exported that is not in METRICS, and docs/METRICS.md is this list (tested). Names are published
+text: dashboards and alerts hold on to them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+# Posting: from a commit of its own (milliseconds) to a broker or database that was away (a minute).
+LATENCY_BUCKETS_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+# Proving: the objective is p95 under 5 s.
+PROOF_BUCKETS_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric as scraped. `told_by`: the processes that move it."""
+
+    name: str
+    kind: Kind
+    meaning: str
+    told_by: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+POSTS: Final = Metric("finance_ledger_posts_total", "counter", "Journal entries committed", "poster", ("shard",))
+POST_LATENCY: Final = Metric(
+    "finance_ledger_post_latency_seconds",
+    "histogram",
+    "From the broker's append time to the commit; every entry counts with the latency of its batch's oldest",
+    "poster",
+    buckets=LATENCY_BUCKETS_SECONDS,
+)
+DUPLICATES: Final = Metric(
+    "finance_duplicates_total",
+    "counter",
+    "Events that had been posted before with the same content",
+    "poster",
+    ("shard",),
+)
+DEAD_LETTERS: Final = Metric(
+    "finance_dead_letters_total",
+    "counter",
+    "Records rejected, by reason; `conflict` deserves an alert",
+    "poster",
+    ("reason",),
+)
+RELAYED: Final = Metric(
+    "finance_relayed_records_total",
+    "counter",
+    "Records published to journal, outcomes and dead letters",
+    "poster",
+    ("shard",),
+)
+PROOFS: Final = Metric("finance_proofs_total", "counter", "Range proofs signed, verified and stored", "prover")
+PROOF_DURATION: Final = Metric(
+    "finance_proof_generation_duration_seconds",
+    "histogram",
+    "From the closing of a range to its signed proof",
+    "prover",
+    buckets=PROOF_BUCKETS_SECONDS,
+)
+EXPORTS: Final = Metric(
+    "finance_audit_export_success_total",
+    "counter",
+    "Audit batches locked, read back and listed in a manifest",
+    "archiver",
+)
+ARCHIVE_OBJECTS: Final = Metric(
+    "finance_archive_objects_total", "counter", "Objects stored under lock: a batch and its manifest each", "archiver"
+)
+AUDIT_EVENTS: Final = Metric(
+    "finance_audit_events_total", "counter", "Audit events that joined the signed chain", "notary"
+)
+LAG_RECORDS: Final = Metric(
+    "finance_consumer_lag_records",
+    "gauge",
+    "What waits in front of the process, in records",
+    "every process",
+    ("shard",),
+)
+LAG_SECONDS: Final = Metric(
+    "finance_consumer_lag_seconds",
+    "gauge",
+    "Age of the oldest that waits; 0 when nothing does",
+    "every process",
+    ("shard",),
+)
+HALTED: Final = Metric("finance_halted", "gauge", "1 while the process sees the halt flag", "poster")
+UNAVAILABLE: Final = Metric(
+    "finance_unavailable_total",
+    "counter",
+    "Tries that failed because something did not answer",
+    "every process",
+    ("what",),
+)
+SIGNER_FAILURES: Final = Metric(
+    "finance_signer_failures_total",
+    "counter",
+    "Signatures not made, or not verified: nothing left unsigned",
+    "prover, archiver, notary",
+)
+LAST_STEP: Final = Metric(
+    "finance_last_step_timestamp_seconds",
+    "gauge",
+    "Unix time at which the last step ended without failure",
+    "every process",
+)
+PROCESS: Final = Metric(
+    "finance_process_info",
+    "gauge",
+    "Always 1: which process of which version answers",
+    "every process",
+    ("process", "version"),
+)
+
+METRICS: Final[tuple[Metric, ...]] = (
+    POSTS, POST_LATENCY, DUPLICATES, DEAD_LETTERS, RELAYED, PROOFS, PROOF_DURATION, EXPORTS, ARCHIVE_OBJECTS,
+    AUDIT_EVENTS, LAG_RECORDS, LAG_SECONDS, HALTED, UNAVAILABLE, SIGNER_FAILURES, LAST_STEP, PROCESS,
+)  # fmt: skip

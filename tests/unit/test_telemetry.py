@@ -1,0 +1,188 @@
+"""What a process tells about itself is complete, documented and honest about progress."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from consumers.metrics import Metrics
+from finance.health import Health, TelemetryServer
+from finance.metric_list import METRICS
+from finance.telemetry import PrometheusMetrics
+
+STALL_SECONDS = 30
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def health(clock: Clock) -> Health:
+    return Health(process="poster", stall_seconds=STALL_SECONDS, clock=clock)
+
+
+@pytest.fixture
+def metrics(health: Health) -> PrometheusMetrics:
+    return PrometheusMetrics(process="poster", version="1.2.3", health=health, now=lambda: 5.0)
+
+
+def tell_everything(metrics: Metrics) -> None:
+    metrics.posted(0, 4000, 0.08)
+    metrics.duplicates(0, 2)
+    metrics.rejected("conflict", 1)
+    metrics.relayed(0, 4003)
+    metrics.proof(0.4)
+    metrics.exported()
+    metrics.audited(7)
+    metrics.lag(1, 12, 0.5)
+    metrics.halted(True)
+    metrics.unavailable("kafka")
+    metrics.signer_failed()
+    metrics.progress()
+
+
+def samples(metrics: PrometheusMetrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    text = generate_latest(metrics.registry).decode()
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_every_metric_of_the_list_is_exported_and_no_other(metrics: PrometheusMetrics) -> None:
+    tell_everything(metrics)
+    exported = {name for name, _ in samples(metrics)}
+    ours = {name for name in exported if name.startswith("finance_") and not name.endswith("_created")}
+    expected = set()
+    for metric in METRICS:
+        endings = ("_bucket", "_count", "_sum") if metric.kind == "histogram" else ("",)
+        expected |= {metric.name + ending for ending in endings}
+    assert ours == expected
+    assert "process_resident_memory_bytes" in exported
+
+
+def test_a_batch_counts_every_entry_in_the_latency_histogram(metrics: PrometheusMetrics) -> None:
+    tell_everything(metrics)
+    metrics.posted(1, 10, 99.0)
+    found = samples(metrics)
+    name = "finance_ledger_post_latency_seconds"
+    assert found[(name + "_count", ())] == 4010
+    assert found[(name + "_sum", ())] == pytest.approx(4000 * 0.08 + 990)
+    assert found[(name + "_bucket", (("le", "0.05"),))] == 0
+    assert found[(name + "_bucket", (("le", "0.1"),))] == 4000
+    assert found[(name + "_bucket", (("le", "60.0"),))] == 4000
+    assert found[(name + "_bucket", (("le", "+Inf"),))] == 4010
+
+
+def test_a_value_on_a_bucket_bound_is_inside_the_bucket(metrics: PrometheusMetrics) -> None:
+    metrics.posted(0, 1, 0.1)
+    assert samples(metrics)[("finance_ledger_post_latency_seconds_bucket", (("le", "0.1"),))] == 1
+
+
+def test_a_released_shard_has_no_lag_any_more(metrics: PrometheusMetrics) -> None:
+    metrics.lag(3, 5, 1.0)
+    metrics.released(3)
+    metrics.released(3)
+    assert not [key for key in samples(metrics) if key[0].startswith("finance_consumer_lag")]
+
+
+def test_every_rejection_reason_stands_at_zero_before_the_first(metrics: PrometheusMetrics) -> None:
+    assert samples(metrics)[("finance_dead_letters_total", (("reason", "conflict"),))] == 0
+
+
+def state(health: Health) -> tuple[bool, object]:
+    sound, facts = health.report()
+    return sound, facts["state"]
+
+
+def test_health_is_lost_when_no_step_ends(health: Health, clock: Clock) -> None:
+    health.stepped()
+    assert state(health) == (True, "waiting for records")
+    clock.now += STALL_SECONDS + 1
+    assert state(health) == (False, "stalled")
+    health.unavailable("kafka")
+    assert state(health) == (False, "waiting for kafka")
+    health.stepped()
+    assert state(health) == (True, "waiting for records")
+
+
+def test_health_is_lost_when_records_wait_and_steps_do_nothing(health: Health, clock: Clock) -> None:
+    for _ in range(4):
+        clock.now += 10
+        health.stepped()
+        health.lag(0, 7, 1.0)
+    assert state(health) == (False, "stuck")
+    health.worked()
+    assert state(health) == (True, "working")
+
+
+def test_a_shrinking_lag_is_progress_and_a_steady_one_is_not(health: Health, clock: Clock) -> None:
+    for records in (90, 80, 70, 60, 50):
+        clock.now += 10
+        health.stepped()
+        health.lag(0, records, 1.0)
+    assert state(health) == (True, "working")
+
+
+def test_a_halt_on_purpose_is_healthy(health: Health, clock: Clock) -> None:
+    health.halted(True)
+    for _ in range(5):
+        clock.now += 10
+        health.stepped()
+        health.lag(0, 7, 1.0)
+    assert state(health) == (True, "halted")
+
+
+def test_lag_told_long_ago_does_not_count(health: Health, clock: Clock) -> None:
+    health.lag(0, 7, 1.0)
+    for _ in range(4):
+        clock.now += 10
+        health.stepped()
+    assert state(health) == (True, "waiting for records")
+
+
+@pytest.fixture
+def server(health: Health, metrics: PrometheusMetrics) -> Iterator[str]:
+    served = TelemetryServer(health, metrics.registry, host="127.0.0.1", port=0)
+    yield f"http://127.0.0.1:{served.port}"
+    served.close()
+
+
+def get(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_the_server_answers_metrics_and_health(server: str, clock: Clock) -> None:
+    status, text = get(server + "/metrics")
+    assert status == 200
+    assert 'finance_process_info{process="poster",version="1.2.3"} 1.0' in text
+    status, body = get(server + "/healthz")
+    assert status == 200
+    assert json.loads(body)["ok"] is True
+    clock.now += STALL_SECONDS + 1
+    status, body = get(server + "/healthz")
+    assert status == 503
+    assert json.loads(body)["state"] == "stalled"
+    assert get(server + "/other")[0] == 404
