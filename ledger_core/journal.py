@@ -108,7 +108,7 @@ def _check_balanced_each_currency(lines: tuple[Line, ...]) -> None:
             raise ValueError(f"unbalanced in {currency}: debits - credits = {total} minor units")
 
 
-_encoder = msgspec.json.Encoder()
+_encoder = msgspec.json.Encoder(order="deterministic")  # sorts `metadata`; struct fields are declared sorted
 _decoder = msgspec.json.Decoder(JournalEntry)
 
 encode_entry = _encoder.encode

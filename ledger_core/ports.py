@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+import msgspec
+
 Algorithm = Literal["ed25519", "rsa-sha256"]
 
 
@@ -71,8 +73,7 @@ class ArchiveStore(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One Kafka record as read. `timestamp_ms` is the broker's append time; `key`/`value` may be None."""
 
     topic: str
@@ -106,6 +107,10 @@ class Publisher(Protocol):
 
     def flush(self, timeout_seconds: float) -> None:
         """Wait until everything queued was acknowledged by the brokers; Unavailable when that fails."""
+        ...
+
+    def close(self) -> None:
+        """Drop what was not acknowledged, and let go."""
         ...
 
 

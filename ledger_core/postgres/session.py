@@ -21,7 +21,8 @@ STATEMENT_TIMEOUT_MS = 60_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
 
 # Classes of SQLSTATE that pass by themselves: connection, resources, operator intervention, serialization.
-UNAVAILABLE_CLASSES = ("08", "53", "57", "40")
+# 25P03 and 55P03: an idle transaction or a lock that waited too long.
+UNAVAILABLE_STATES = ("08", "53", "57", "40", "25P03", "55P03")
 
 Session = psycopg.Connection[tuple[Any, ...]]
 
@@ -75,7 +76,7 @@ def _operational(error: psycopg.OperationalError) -> Exception:
     text = str(error)
     if state is None and ("authentication failed" in text or "does not exist" in text):
         return _bad_address(error)  # at connection time libpq gives words and no SQLSTATE
-    if state is None or state[:2] in UNAVAILABLE_CLASSES:
+    if state is None or state.startswith(UNAVAILABLE_STATES):
         return Unavailable("postgres", _line(error))
     return error
 

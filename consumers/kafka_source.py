@@ -1,0 +1,186 @@
+"""Reading a topic with a consumer group, from offsets that Postgres knows.
+
+Guarantees: records of a partition come in offset order; only partitions owned at the time of the return are returned;
+a partition starts at the offset that `start_offset` answers, whatever Kafka's committed offsets say.
+Does not: commit offsets for correctness, skip anything, or reset silently; a hole in the topic is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import cast
+
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from ledger_core.errors import Corrupt, Refused, Unavailable
+from ledger_core.ports import Record
+
+# Where the record's own topic ends, a retention hole begins: `error` makes it loud (DESIGN G3).
+CONSUMER_DEFAULTS: dict[str, str | int | bool] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",
+    "isolation.level": "read_committed",
+    "check.crcs": True,
+    "allow.auto.create.topics": False,
+    "fetch.wait.max.ms": 50,
+    "queued.max.messages.kbytes": 16384,
+    "fetch.queue.backoff.ms": 50,
+    # KIP-848: first assignment in tens of milliseconds, where the classic protocol takes three seconds.
+    "group.protocol": "consumer",
+}
+# The new protocol leaves these to the broker and refuses them from a client.
+CLASSIC_ONLY: dict[str, str | int | bool] = {
+    "partition.assignment.strategy": "cooperative-sticky",
+    "session.timeout.ms": 8000,
+    "heartbeat.interval.ms": 1000,
+}
+METADATA_TIMEOUT_SECONDS = 5.0
+
+
+class KafkaSource:
+    """A member of a consumer group on one topic.
+
+    `start_offset(partition)` is called on assignment and answers the offset to read first; `on_revoked(partition)` is
+    called when a partition goes, and must forget what it holds for it. Both run inside `poll`.
+    """
+
+    def __init__(
+        self,
+        brokers: str,
+        topic: str,
+        group: str,
+        start_offset: Callable[[int], int],
+        on_revoked: Callable[[int], None],
+        options: Mapping[str, str] | None = None,
+    ) -> None:
+        config: dict[str, str | int | bool] = {**CONSUMER_DEFAULTS, **(options or {})}
+        if config["group.protocol"] == "classic":
+            config = {**CLASSIC_ONLY, **config}
+        self._topic = topic
+        self._start_offset = start_offset
+        self._on_revoked = on_revoked
+        self._owned: set[int] = set()
+        self._callback_error: Exception | None = None
+        self._brokers_down: str | None = None
+        self._consumer = Consumer(
+            {**config, "bootstrap.servers": brokers, "group.id": group, "error_cb": self._on_error},
+        )
+        self._consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
+
+    @property
+    def owned(self) -> frozenset[int]:
+        return frozenset(self._owned)
+
+    def poll(self, records_max: int, timeout_seconds: float) -> list[tuple[int, list[Record]]]:
+        """Up to `records_max` records, grouped by partition. The timeout is a linger: it is waited out unless full.
+
+        Raises Unavailable when the brokers do not answer, Refused when the topic no longer holds the offset asked for.
+        """
+        try:
+            messages = self._consumer.consume(records_max, timeout_seconds)
+        except KafkaException as error:
+            raise self._failure(error.args[0]) from error
+        if self._callback_error is not None:
+            failed, self._callback_error = self._callback_error, None
+            raise failed
+        if self._brokers_down is not None and not messages:
+            detail, self._brokers_down = self._brokers_down, None
+            raise Unavailable("kafka", detail)
+        self._brokers_down = None
+        return self._grouped(messages)
+
+    def _grouped(self, messages: list[Message]) -> list[tuple[int, list[Record]]]:
+        groups: dict[int, list[Record]] = {}
+        topic = self._topic
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                raise self._failure(error)
+            partition = message.partition()
+            if partition not in self._owned:
+                continue  # consume may return what was revoked during the call
+            group = groups.get(partition)
+            if group is None:
+                group = groups[partition] = []
+            headers = message.headers()
+            group.append(
+                Record(
+                    topic,
+                    partition,
+                    cast("int", message.offset()),
+                    message.timestamp()[1],
+                    message.key(),
+                    message.value(),
+                    tuple(cast("list[tuple[str, bytes | None]]", headers)) if headers else (),
+                )
+            )
+        return list(groups.items())
+
+    def seek(self, partition: int, offset: int) -> None:
+        """Read `partition` from `offset` next; what was fetched ahead is dropped."""
+        try:
+            self._consumer.seek(TopicPartition(self._topic, partition, offset))
+        except KafkaException as error:
+            raise self._failure(error.args[0]) from error
+
+    def pause(self, partition: int) -> None:
+        self._consumer.pause([TopicPartition(self._topic, partition)])
+
+    def resume(self, partition: int) -> None:
+        self._consumer.resume([TopicPartition(self._topic, partition)])
+
+    def high_watermark(self, partition: int) -> int | None:
+        """The offset after the newest record, as of the last fetch; None when not known yet."""
+        high = int(self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)[1])
+        return high if high >= 0 else None
+
+    def note_done(self, partition: int, next_offset: int) -> None:
+        """Tell Kafka how far we are: for its lag tools and autoscalers only, never read back."""
+        if partition in self._owned:
+            offsets = [TopicPartition(self._topic, partition, next_offset)]
+            self._consumer.commit(offsets=offsets, asynchronous=True)
+
+    def close(self) -> None:
+        """Leave the group, so that another member takes over at once."""
+        self._consumer.close()
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._brokers_down = error.str()
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        starts = []
+        try:
+            for partition in partitions:
+                offset = self._start_offset(partition.partition)
+                starts.append(TopicPartition(self._topic, partition.partition, offset))
+        except Exception as error:  # an exception cannot cross the C callback: poll raises it
+            self._callback_error = error
+            starts = [TopicPartition(self._topic, p.partition, OFFSET_INVALID) for p in partitions]
+            consumer.incremental_assign(starts)
+            consumer.pause(starts)
+            return
+        consumer.incremental_assign(starts)
+        self._owned.update(p.partition for p in partitions)
+
+    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        for partition in partitions:
+            self._owned.discard(partition.partition)
+            try:
+                self._on_revoked(partition.partition)
+            except Exception as error:
+                self._callback_error = error
+        consumer.incremental_unassign(partitions)
+
+    def _failure(self, error: KafkaError) -> Exception:
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            return Refused(
+                f"{self._topic} no longer holds the offset this cursor needs ({error.str()})",
+                remedy="restore the topic, or rebuild from the archive; nothing was skipped",
+            )
+        if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):
+            return Refused(f"topic {self._topic} does not exist", remedy="run `finance topics apply`")
+        if error.code() == KafkaError._BAD_MSG:
+            return Corrupt(f"{self._topic}: a record fails its checksum: {error.str()}")
+        return Unavailable("kafka", error.str())

@@ -1,0 +1,134 @@
+"""Publishing what was posted: journal entries, outcomes and dead letters, in order, at least once.
+
+Guarantees: everything of an offset is acknowledged by the brokers before `relayed_offset` passes it (`barrier`), and
+after a crash the same functions publish it again from Postgres. Partition = shard on all three topics.
+Does not: publish before the commit. Readers skip a (shard, seq) they have seen.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from ledger_core.journal import decode_entry
+from ledger_core.ports import Publisher
+from ledger_core.posting_port import Unrelayed
+from ledger_core.sequencing import Plan, Verdict
+from schemas.journal_wire import encode_journal
+from schemas.outcome import encode_outcome
+
+BARRIER_TIMEOUT_SECONDS: Final = 20.0
+SETTLEMENT_ID_BYTES_MAX: Final = 128
+
+
+class RelayTopics(msgspec.Struct, frozen=True):
+    """Topic names, prefix included."""
+
+    journal: str
+    outcomes: str
+    dead_letters: str
+
+
+class Relay:
+    """One publisher's worth of relaying, for all shards of a process."""
+
+    def __init__(self, publisher: Publisher, topics: RelayTopics) -> None:
+        self._publisher = publisher
+        self._topics = topics
+
+    def publish(self, plan: Plan) -> None:
+        """Queue what the committed plan wrote. Raises Unavailable; the next owner then starts from `relayed_offset`."""
+        shard = plan.before.shard
+        send = self._publisher.publish
+        journal, outcomes = self._topics.journal, self._topics.outcomes
+        for entry in plan.posted:
+            draft = entry.draft
+            send(journal, shard, key=None, value=encode_journal(shard, entry.seq, entry.body, entry.entry_hash))
+            outcome = encode_outcome(
+                draft.event_id,
+                draft.settlement_id,
+                "posted",
+                None,
+                None,
+                shard,
+                entry.record.offset,
+                entry.seq,
+                entry.entry_hash,
+            )
+            send(outcomes, shard, key=draft.event_id.encode(), value=outcome)
+        for verdict in plan.verdicts:
+            self._publish_verdict(shard, verdict)
+        self._publisher.poll()
+
+    def publish_again(self, shard: int, items: list[Unrelayed]) -> None:
+        """The same from Postgres, after a crash or a take-over."""
+        for item in items:
+            if item.entry is not None:
+                seq, event_id, entry_hash, body = item.entry
+                settlement_id = decode_entry(body).settlement_id
+                value = encode_journal(shard, seq, body, entry_hash)
+                self._publisher.publish(self._topics.journal, shard, key=None, value=value)
+                outcome = encode_outcome(
+                    event_id, settlement_id, "posted", None, None, shard, item.offset, seq, entry_hash
+                )
+                self._publisher.publish(self._topics.outcomes, shard, key=event_id.encode(), value=outcome)
+            elif item.verdict is not None:
+                self._publish_verdict(shard, item.verdict)
+
+    def barrier(self) -> None:
+        """Return when everything published so far is acknowledged; raise Unavailable otherwise."""
+        self._publisher.flush(BARRIER_TIMEOUT_SECONDS)
+
+    def close(self) -> None:
+        self._publisher.close()
+
+    def _publish_verdict(self, shard: int, verdict: Verdict) -> None:
+        outcome = encode_outcome(
+            verdict.event_id,
+            _settlement_id(verdict),
+            verdict.kind,
+            verdict.reason,
+            verdict.detail,
+            shard,
+            verdict.offset,
+            verdict.seq or None,
+            None,
+        )
+        key = verdict.event_id.encode() if verdict.event_id else None
+        self._publisher.publish(self._topics.outcomes, shard, key=key, value=outcome)
+        if verdict.kind == "rejected" and verdict.record is not None:
+            record = verdict.record
+            self._publisher.publish(
+                self._topics.dead_letters,
+                shard,
+                key=record.key,
+                value=record.value,
+                headers=(*record.headers, *_dead_letter_headers(verdict)),
+            )
+
+
+def _dead_letter_headers(verdict: Verdict) -> list[tuple[str, bytes | None]]:
+    """Why, and where from: enough to find the original record again and to send it once more."""
+    record = verdict.record
+    assert record is not None  # noqa: S101  # only records are dead-lettered
+    return [
+        ("finance.reason", verdict.reason.encode()),
+        ("finance.detail", verdict.detail.encode()),
+        ("finance.event_id", (verdict.event_id or "").encode()),
+        ("finance.topic", record.topic.encode()),
+        ("finance.partition", str(record.partition).encode()),
+        ("finance.offset", str(record.offset).encode()),
+        ("finance.timestamp_ms", str(record.timestamp_ms).encode()),
+    ]
+
+
+def _settlement_id(verdict: Verdict) -> str | None:
+    """The message key is the settlement id where the event was right about itself; of a bad key nothing is told."""
+    key = verdict.record.key if verdict.record is not None else None
+    if not key or len(key) > SETTLEMENT_ID_BYTES_MAX:
+        return None
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,110 @@
+"""Running a service for as long as it may run: back-off while something is away, a loud end when something is wrong.
+
+Guarantees: a service that raises Unavailable is closed and built anew after a bounded, growing, jittered wait, with one
+log line and one count for each try (never a busy loop); every other failure ends the process with its exit code.
+Does not: hide, swallow or repair. Recovery is the service's normal path: it asks Postgres where it was.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from consumers.metrics import Metrics
+from ledger_core.errors import Corrupt, Refused, Unavailable
+
+EXIT_SOUND, EXIT_FINDINGS, EXIT_REFUSED, EXIT_UNAVAILABLE = 0, 1, 3, 4
+IDLE_WAIT_SECONDS = 0.05
+
+log = structlog.get_logger("service")
+
+
+class Service(Protocol):
+    """One bounded unit of work at a time. See the consumers of this package."""
+
+    @property
+    def name(self) -> str: ...
+
+    def step(self) -> bool:
+        """Do at most about a second of work or waiting; True when something was done."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back. Called once, also after a failure; what was not committed is simply not done."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Waits in milliseconds: from `delay_ms_min`, doubling, up to `delay_ms_max`, each with up to half of jitter."""
+
+    delay_ms_min: int = 200
+    delay_ms_max: int = 10_000
+
+    def seconds(self, failures: int, jitter: Callable[[], float] = random.random) -> float:
+        ceiling: int = min(self.delay_ms_max, self.delay_ms_min * 2 ** min(failures - 1, 20))
+        return ceiling * (0.5 + 0.5 * jitter()) / 1000
+
+
+def run_service(
+    build: Callable[[], Service],
+    *,
+    stop: threading.Event,
+    metrics: Metrics,
+    backoff: Backoff = Backoff(),
+    on_corrupt: Callable[[Corrupt], None] = lambda _error: None,
+) -> int:
+    """Run until `stop` is set (exit code 0) or a failure that waiting cannot mend (its exit code).
+
+    `on_corrupt` is told before the process ends: it halts posting, so that nothing is built on a broken record.
+    """
+    failures = 0
+    while not stop.is_set():
+        service: Service | None = None
+        try:
+            service = build()
+            log.info("service.started", service=service.name)
+            while not stop.is_set():
+                worked = service.step()
+                metrics.progress()
+                if worked:
+                    failures = 0
+                else:
+                    stop.wait(IDLE_WAIT_SECONDS)
+        except Unavailable as error:
+            failures += 1
+            metrics.unavailable(error.what)
+            wait_seconds = backoff.seconds(failures)
+            log.warning(
+                "service.unavailable",
+                what=error.what,
+                detail=error.detail,
+                failures=failures,
+                retry_seconds=wait_seconds,
+            )
+            stop.wait(wait_seconds)
+        except Refused as error:
+            log.error("service.refused", message=error.message, remedy=error.remedy)
+            return EXIT_REFUSED
+        except Corrupt as error:
+            log.critical("service.corrupt", detail=str(error))
+            on_corrupt(error)
+            return EXIT_FINDINGS
+        finally:
+            if service is not None:
+                _close(service)
+    log.info("service.stopped")
+    return EXIT_SOUND
+
+
+def _close(service: Service) -> None:
+    """Closing after a failure may itself fail (the same server is away): that is logged, and changes nothing."""
+    try:
+        service.close()
+    except Exception as error:
+        log.warning("service.close_failed", service=service.name, error=repr(error))

@@ -1,0 +1,87 @@
+"""Account numbers and running balances of one shard, for the poster.
+
+An account's number is its place in the order of first use in the shard's chain: gapless, the same at every replay, and
+no other shard's business. Numbers are cached; those given in a transaction count only once it is committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from psycopg import Cursor
+
+from ledger_core.sequencing import Posted
+
+CACHED_ACCOUNTS_MAX: Final = 300_000
+
+
+class AccountNumbers:
+    """The accounts of one shard, as far as this process has met them."""
+
+    def __init__(self, shard: int) -> None:
+        self.shard = shard
+        self.by_account: dict[str, int] = {}
+        self._uncommitted: list[str] = []
+
+    def number(self, cursor: Cursor[Any], posted: Sequence[Posted], opened: int) -> int:
+        """Make `by_account` cover every account of the batch, opening new ones; returns how many are open now."""
+        if len(self.by_account) > CACHED_ACCOUNTS_MAX:
+            self.by_account.clear()
+        by_account = self.by_account
+        # dict.fromkeys keeps the order of first use
+        unknown = dict.fromkeys(
+            line.account for entry in posted for line in entry.draft.lines if line.account not in by_account
+        )
+        if not unknown:
+            return opened
+        cursor.execute(
+            "SELECT account, account_no FROM accounts WHERE shard = %s AND account = ANY(%s)",
+            (self.shard, list(unknown)),
+        )
+        found = dict(cursor.fetchall())
+        by_account.update(found)
+        new = [account for account in unknown if account not in found]
+        for account in new:
+            opened += 1
+            by_account[account] = opened
+        self._uncommitted = new
+        if new:
+            with cursor.copy("COPY accounts (shard, account_no, account) FROM STDIN") as copy:
+                for account in new:
+                    copy.write_row((self.shard, by_account[account], account))
+        return opened
+
+    def add_balances(self, cursor: Cursor[Any], posted: Iterable[Posted]) -> None:
+        """Add the batch to the running balances: one set-based upsert, a row for each account and currency touched."""
+        debited: dict[tuple[str, str], int] = {}
+        credited: dict[tuple[str, str], int] = {}
+        for entry in posted:
+            for line in entry.draft.lines:
+                side = debited if line.side == "debit" else credited
+                key = (line.account, line.currency)
+                side[key] = side.get(key, 0) + int(line.amount_minor)
+        touched = list({**debited, **credited})
+        by_account = self.by_account
+        cursor.execute(
+            "INSERT INTO balances AS b (shard, account_no, currency, debits, credits) "
+            "SELECT %s::int4, t.* FROM unnest(%b::int4[], %t::text[], %t::numeric[], %t::numeric[]) AS t ORDER BY 2, 3 "
+            "ON CONFLICT (shard, account_no, currency) DO UPDATE "
+            "SET debits = b.debits + excluded.debits, credits = b.credits + excluded.credits",
+            (
+                self.shard,
+                [by_account[account] for account, _ in touched],
+                [currency for _, currency in touched],
+                [debited.get(key, 0) for key in touched],
+                [credited.get(key, 0) for key in touched],
+            ),
+        )
+
+    def committed(self) -> None:
+        self._uncommitted = []
+
+    def forget_uncommitted(self) -> None:
+        """After a rollback the numbers given in it are free again."""
+        for account in self._uncommitted:
+            self.by_account.pop(account, None)
+        self._uncommitted = []

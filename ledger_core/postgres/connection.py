@@ -1,0 +1,39 @@
+"""The long-lived connection of a service, with a limit on everything that could block it or its successor.
+
+A frozen owner inside an open transaction would block the next owner on the shard's row for ever, so the server ends a
+transaction that sits idle, a lock that waits and a statement that runs too long. The client notices a dead server by
+TCP keep-alives and `tcp_user_timeout`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+from ledger_core.postgres.session import CONNECT_TIMEOUT_SECONDS, translated
+
+STATEMENT_TIMEOUT_MS = 60_000
+LOCK_TIMEOUT_MS = 10_000
+
+
+@translated()
+def connect(
+    dsn: str, *, application_name: str, idle_in_transaction_timeout_ms: int = 10_000
+) -> psycopg.Connection[Any]:
+    """Open a connection in autocommit mode (transactions are explicit). Raises Unavailable and Refused."""
+    return psycopg.connect(
+        dsn,
+        autocommit=True,
+        application_name=application_name,
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        keepalives_idle=5,
+        keepalives_interval=2,
+        keepalives_count=3,
+        tcp_user_timeout=15_000,
+        options=(
+            f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} "
+            f"-c idle_in_transaction_session_timeout={idle_in_transaction_timeout_ms} "
+            "-c client_connection_check_interval=2000"
+        ),
+    )

@@ -1,0 +1,292 @@
+"""Giving a batch of one shard its verdicts, its places in the chain and the shard its new head. Pure.
+
+Guarantees: every offset from the head's `next_offset` on gets exactly one verdict (G3); one event id keeps the verdict
+it got first, inside a batch as across batches (G2); the outcome does not depend on where batches are cut.
+Does not: ask the database. The caller hands in what is `known` of the event ids of the batch, and commits the plan with
+a compare-and-swap of the head it was made from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from ledger_core.errors import Corrupt, RejectReason
+from ledger_core.journal import ENTRY_VERSION, JournalEntry, Source, decode_entry, encode_entry
+from ledger_core.ports import Record
+from ledger_core.posting_rules import (
+    Draft,
+    content_hash,
+    content_of_draft,
+    content_of_entry,
+    differing_fields,
+)
+from ledger_core.times import format_time_us
+from ledger_core.verdict import VerdictKind, VerdictLine, encode_verdict
+
+OFFSET_GAP_MAX: Final = 100_000  # offsets without a record in a row; more is no transaction marker but a hole
+
+
+class ShardHead(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One row of `shards`: where the shard's chain and its cursor over the settlements partition stand."""
+
+    shard: int
+    topic: str
+    first_offset: int
+    next_offset: int
+    seq: int
+    head_hash: bytes | None
+    accounts: int
+    posted: int
+    duplicates: int
+    rejected: int
+    relayed_offset: int
+
+
+class Rejection(msgspec.Struct, frozen=True, gc=False):
+    """A record that the posting rules refused on its bytes alone."""
+
+    reason: RejectReason
+    detail: str
+    event_id: str | None
+    content_hash: bytes  # of the record's value
+
+
+class Decided(msgspec.Struct, frozen=True, gc=False):
+    """One record after the rules that need the record alone."""
+
+    record: Record
+    outcome: Draft | Rejection
+
+
+class Known(msgspec.Struct, frozen=True, gc=False):
+    """The first verdict of an event id: posted with this body, or rejected with this content."""
+
+    shard: int
+    seq: int  # 0 when rejected
+    body: bytes | None  # of the posted entry
+    content_hash: bytes | None = None  # of the rejected content
+    reason: str = ""
+
+
+class Posted(msgspec.Struct, frozen=True, gc=False):
+    """One entry to write. `draft` carries the pii, which never enters the body."""
+
+    seq: int
+    record: Record
+    entry_hash: bytes
+    body: bytes
+    draft: Draft
+
+
+class Verdict(msgspec.Struct, frozen=True, gc=False):
+    """One offset that posts nothing. `record` is None for an offset that holds none."""
+
+    offset: int
+    kind: VerdictKind
+    reason: str
+    event_id: str | None
+    content_hash: bytes | None
+    first_verdict: bool
+    detail: str
+    line: bytes
+    record: Record | None
+    seq: int  # of the entry a duplicate repeats, else 0
+
+
+class Plan(msgspec.Struct, frozen=True, gc=False):
+    """All that one batch changes: written in one transaction, or not at all."""
+
+    before: ShardHead
+    after: ShardHead
+    posted: list[Posted]
+    verdicts: list[Verdict]
+
+
+def event_ids(batch: Sequence[Decided]) -> tuple[list[str], list[str]]:
+    """The event ids whose first verdict must be looked up, and the ids of reversed events. May hold repeats."""
+    ids, reversed_ids = [], []
+    for item in batch:
+        outcome = item.outcome
+        if isinstance(outcome, Draft):
+            ids.append(outcome.event_id)
+            if outcome.reverses is not None:
+                reversed_ids.append(outcome.reverses)
+        elif outcome.event_id is not None:
+            ids.append(outcome.event_id)
+    return ids, reversed_ids
+
+
+def sequence(head: ShardHead, batch: Sequence[Decided], known: Mapping[str, Known]) -> Plan:
+    """Plan the batch on top of `head`. `batch` is in offset order and starts at or after `head.next_offset`.
+
+    `known` maps event ids (those of `event_ids`, both lists) to their first verdict, where they have one.
+    Raises Corrupt when an offset is repeated, or a hole is larger than OFFSET_GAP_MAX.
+    """
+    builder = _Builder(head, known)
+    for item in batch:
+        builder.skip_to(item.record.offset)
+        builder.take(item)
+    return builder.plan()
+
+
+class _Builder:
+    def __init__(self, head: ShardHead, known: Mapping[str, Known]) -> None:
+        self.head = head
+        self.known = known
+        self.seq = head.seq
+        self.prev = head.head_hash or b""
+        self.next_offset = head.next_offset
+        self.posted: list[Posted] = []
+        self.verdicts: list[Verdict] = []
+        self.duplicates = 0
+        self.here: dict[str, Known] = {}  # first verdicts given in this batch
+
+    def skip_to(self, offset: int) -> None:
+        """Account for offsets that hold no record: markers and records of aborted transactions."""
+        if offset < self.next_offset or offset - self.next_offset > OFFSET_GAP_MAX:
+            raise Corrupt(
+                f"shard {self.head.shard}: offset {offset} came where {self.next_offset} was due: "
+                "the topic has a hole, or was re-created under the same name"
+            )
+        for missing in range(self.next_offset, offset):
+            detail = "no committed record at this offset"
+            self._reject(missing, RejectReason.NO_RECORD, detail, None, None, record=None, first=False)
+        self.next_offset = offset
+
+    def take(self, item: Decided) -> None:
+        record, outcome = item.record, item.outcome
+        if isinstance(outcome, Draft):
+            first = self.known.get(outcome.event_id) or self.here.get(outcome.event_id)
+            if first is not None:
+                self._again(record, outcome, first)
+            elif outcome.reverses is not None and not self._is_posted_here(outcome.reverses):
+                detail = f"reverses {outcome.reverses}, which this shard has not posted"
+                digest = content_hash(content_of_draft(outcome))
+                self._reject(
+                    record.offset, RejectReason.UNKNOWN_REVERSAL, detail, outcome.event_id, digest, record, first=True
+                )
+            else:
+                self._post(record, outcome)
+        else:
+            event_id = outcome.event_id
+            is_first = event_id is not None and event_id not in self.known and event_id not in self.here
+            self._reject(
+                record.offset, outcome.reason, outcome.detail, event_id, outcome.content_hash, record, first=is_first
+            )
+        self.next_offset = record.offset + 1
+
+    def _post(self, record: Record, draft: Draft) -> None:
+        self.seq += 1
+        body = encode_entry(
+            JournalEntry(
+                event_id=draft.event_id,
+                event_type=draft.event_type,
+                lines=draft.lines,
+                metadata=draft.metadata,
+                occurred_at=format_time_us(draft.occurred_at_us),
+                order_id=draft.order_id,
+                pii_digest=draft.pii_digest,
+                provider=draft.provider,
+                recorded_at=format_time_us(record.timestamp_ms * 1000),
+                reverses=draft.reverses,
+                seq=str(self.seq),
+                settlement_id=draft.settlement_id,
+                shard=self.head.shard,
+                source=Source(offset=str(record.offset), partition=record.partition, topic=record.topic),
+                version=ENTRY_VERSION,
+            )
+        )
+        entry_hash = hashlib.sha256(body + self.prev).digest()  # ledger_core.chain.link, inlined: once for every entry
+        self.prev = entry_hash
+        self.posted.append(Posted(self.seq, record, entry_hash, body, draft))
+        self.here[draft.event_id] = Known(self.head.shard, self.seq, body)
+
+    def _again(self, record: Record, draft: Draft, first: Known) -> None:
+        """The event id has its verdict: the same content gets the same answer, other content is a conflict."""
+        content = content_of_draft(draft)
+        digest = content_hash(content)
+        if first.body is None:
+            if first.content_hash == digest:
+                detail = "the same event was rejected before; an event id keeps its verdict"
+                self._reject(
+                    record.offset, RejectReason(first.reason), detail, draft.event_id, digest, record, first=False
+                )
+                return
+            detail = f"event id was rejected before ({first.reason}); send a corrected event under a new event id"
+        else:
+            original = content_of_entry(decode_entry(first.body))
+            differing = differing_fields(content, original)
+            if not differing and first.shard == self.head.shard:
+                self._duplicate(record, draft.event_id, digest, first.seq)
+                return
+            detail = f"event id is posted already (shard {first.shard}, seq {first.seq}) with other content: " + (
+                ", ".join(differing) or "another shard"
+            )
+        self._reject(record.offset, RejectReason.CONFLICT, detail, draft.event_id, digest, record, first=False)
+
+    def _duplicate(self, record: Record, event_id: str, digest: bytes, seq: int) -> None:
+        self.duplicates += 1
+        reason = "already_posted"
+        line = _line("duplicate", record.offset, reason, event_id, digest)
+        detail = f"posted before as seq {seq}"
+        self.verdicts.append(
+            Verdict(record.offset, "duplicate", reason, event_id, digest, False, detail, line, record, seq)
+        )
+
+    def _reject(
+        self,
+        offset: int,
+        reason: RejectReason,
+        detail: str,
+        event_id: str | None,
+        digest: bytes | None,
+        record: Record | None,
+        *,
+        first: bool,
+    ) -> None:
+        line = _line("rejected", offset, reason.value, event_id, digest)
+        self.verdicts.append(
+            Verdict(offset, "rejected", reason.value, event_id, digest, first, detail, line, record, 0)
+        )
+        if first and event_id is not None:
+            self.here[event_id] = Known(self.head.shard, 0, None, digest, reason.value)
+
+    def _is_posted_here(self, event_id: str) -> bool:
+        first = self.known.get(event_id) or self.here.get(event_id)
+        return first is not None and first.body is not None and first.shard == self.head.shard
+
+    def plan(self) -> Plan:
+        head = self.head
+        posted, rejected = len(self.posted), len(self.verdicts) - self.duplicates
+        after = ShardHead(
+            shard=head.shard,
+            topic=head.topic,
+            first_offset=head.first_offset,
+            next_offset=self.next_offset,
+            seq=self.seq,
+            head_hash=self.prev or None,
+            accounts=head.accounts,  # the store opens accounts, in the order of the lines
+            posted=head.posted + posted,
+            duplicates=head.duplicates + self.duplicates,
+            rejected=head.rejected + rejected,
+            relayed_offset=head.relayed_offset,
+        )
+        return Plan(head, after, self.posted, self.verdicts)
+
+
+def _line(
+    kind: Literal["duplicate", "rejected"], offset: int, reason: str, event_id: str | None, digest: bytes | None
+) -> bytes:
+    return encode_verdict(
+        VerdictLine(
+            content_hash=None if digest is None else digest.hex(),
+            event_id=event_id,
+            offset=str(offset),
+            reason=reason,
+            verdict=kind,
+        )
+    )
