@@ -1,0 +1,41 @@
+"""Every setting Finance needs to work on a stack, as environment variables: what `env.json` holds.
+
+Only what the stack's services give is set; everything else keeps the defaults of finance/settings.py.
+"""
+
+from __future__ import annotations
+
+from finance.devstack import kms, postgres, s3
+from finance.devstack.state import Place, State
+
+ROLES = ("poster", "prover", "archiver", "notary", "api", "auditor")
+
+
+def variables(place: Place, state: State) -> dict[str, str]:
+    env = {"FINANCE_ENV": "dev", "FINANCE_DOMAIN": "example.com", "FINANCE_STACK": place.name}
+    if "postgres" in state.services:
+        port = state.ports["postgres"]
+        env["DATABASE_URL"] = postgres.dsn(port)
+        for role in ROLES:  # the login roles of migration 0005
+            env[f"DATABASE_URL_{role.upper()}"] = postgres.dsn(port, user=f"finance_{role}")
+    if "kafka" in state.services:
+        env["KAFKA_BROKERS"] = f"127.0.0.1:{state.ports['kafka']}"
+        env["FINANCE_TOPIC_PREFIX"] = ""
+    if "s3" in state.services:
+        env["S3_AUDIT_BUCKET"] = s3.bucket_name(place.name)
+        env["S3_AUDIT_REGION"] = s3.REGION
+        env["S3_AUDIT_ENDPOINT"] = f"http://127.0.0.1:{state.ports['s3']}"
+        env["S3_AUDIT_ACCESS_KEY"] = s3.ACCESS_KEY
+        env["S3_AUDIT_SECRET"] = state.secrets["s3"]
+    if "kms" in state.services:
+        env["KMS_ENDPOINT"] = f"http://127.0.0.1:{state.ports['kms']}"
+        env["KMS_REGION"] = kms.REGION
+        env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"] = kms.ACCESS_KEY, kms.SECRET_KEY
+        env["FINANCE_SIGNERS"] = str(place.signers_file)
+        env["AUDIT_SIGNING_ALG"] = "ed25519"
+        for name, algorithm in (("KMS_KEY_ED25519", "ed25519"), ("KMS_KEY_RSA", "rsa-sha256")):
+            key = kms.current_key(state, algorithm)
+            if key is not None:
+                env[name] = key.key_id
+        env["AUDIT_SIGNING_KMS_KEY_ID"] = env.get("KMS_KEY_ED25519", "")
+    return env

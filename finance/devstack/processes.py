@@ -1,0 +1,149 @@
+"""Server processes: started detached, recognised beyond doubt, stopped without ever touching a stranger.
+
+Guarantees: a pid is signalled only when its start time is the recorded one, or when it carries this stack's marker in
+its environment. Servers run in a session of their own, so they survive the command that started them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from finance.devstack.state import ProcessRecord
+from ledger_core.errors import Unavailable
+
+MARKER = "FINANCE_DEVSTACK"
+_CREATED_TOLERANCE_SECONDS = 1.5  # psutil adds the boot time, which a stepped clock moves a little
+_LOG_LINES_SHOWN = 20
+
+# Children of this process stay referenced, so that they are reaped and no destructor warns about them.
+_children: list[subprocess.Popen[bytes]] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to start one server. `user_id` is the OS user it must run as when we are root."""
+
+    command: list[str]
+    directory: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    user_id: int | None = None
+
+
+def marker_of(directory: Path, service: str) -> str:
+    return f"{directory}:{service}"
+
+
+def spawn(launch: Launch, log_file: Path, marker: str) -> ProcessRecord:
+    """Start a server detached, with its output appended to `log_file`."""
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "WEED_", "AWS_"))}
+    with log_file.open("ab") as log:
+        process = subprocess.Popen(
+            launch.command,
+            cwd=launch.directory,
+            env={**inherited, **launch.environment, MARKER: marker},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            user=launch.user_id,
+            group=launch.user_id,
+            extra_groups=None if launch.user_id is None else [],
+        )
+    _children.append(process)
+    return ProcessRecord(pid=process.pid, created=psutil.Process(process.pid).create_time())
+
+
+def find(record: ProcessRecord | None) -> psutil.Process | None:
+    """The recorded process if it still runs; None when it ended, also when its pid was given to another one."""
+    if record is None:
+        return None
+    _reap()
+    try:
+        process = psutil.Process(record.pid)
+        alive = process.status() != psutil.STATUS_ZOMBIE
+        same = abs(process.create_time() - record.created) <= _CREATED_TOLERANCE_SECONDS
+        return process if alive and same else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+def strays(directory: Path) -> list[psutil.Process]:
+    """Every process that carries the marker of this stack, also those whose start was never written down."""
+    _reap()
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            marker = process.environ().get(MARKER, "")
+            if marker.startswith(f"{directory}:") and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def stop(process: psutil.Process, stop_signal: signal.Signals, timeout_seconds: float) -> bool:
+    """Ask a process to end and wait; kill it after the timeout. True when it ended by itself."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(stop_signal)
+        try:
+            process.wait(timeout_seconds)
+        except psutil.TimeoutExpired:
+            kill([process])
+            return False
+    _reap()
+    return True
+
+
+def kill(processes: Iterable[psutil.Process]) -> None:
+    """SIGKILL processes and their descendants, and wait until they are gone."""
+    victims: list[psutil.Process] = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            victims += [process, *process.children(recursive=True)]
+    for victim in victims:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            victim.kill()
+    psutil.wait_procs(victims, timeout=10)
+    _reap()
+
+
+def wait_until_ready(
+    service: str, record: ProcessRecord, log_file: Path, is_ready: Callable[[], bool], timeout_seconds: float
+) -> None:
+    """Poll `is_ready()` until it is true. Raises Unavailable with the end of the log when the server dies or hangs."""
+    deadline = time.monotonic() + timeout_seconds
+    while not is_ready():
+        if find(record) is None:
+            raise Unavailable(service, f"it ended while starting. The end of {log_file}:\n{log_tail(log_file)}")
+        if time.monotonic() > deadline:
+            raise Unavailable(
+                service, f"not ready after {timeout_seconds:.0f} s. The end of {log_file}:\n{log_tail(log_file)}"
+            )
+        time.sleep(0.05)
+
+
+def accepts_connections(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def log_tail(log_file: Path) -> str:
+    try:
+        lines = log_file.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return "(no log)"
+    return "\n".join(lines[-_LOG_LINES_SHOWN:]) or "(the log is empty)"
+
+
+def _reap() -> None:
+    _children[:] = [child for child in _children if child.poll() is None]

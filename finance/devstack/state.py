@@ -1,0 +1,119 @@
+"""What a stack remembers on disk: `<root>/<name>/state.json` (ports, processes, secrets, keys) and its lock.
+
+Guarantees: the file is replaced atomically and readable by its owner only; one process at a time changes a stack.
+Does not: say whether a recorded process still runs (see processes.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from ledger_core.errors import Refused
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
+LOCK_WAIT_SECONDS_MAX = 180.0
+
+
+class ProcessRecord(msgspec.Struct, frozen=True):
+    """One server process: pid and start time (seconds since the epoch) together name it beyond pid reuse."""
+
+    pid: int
+    created: float
+
+
+class KeyRecord(msgspec.Struct, frozen=True):
+    """One KMS key that was made for this stack, by its registered signer_kid."""
+
+    kid: str
+    key_id: str
+    algorithm: str
+
+
+class State(msgspec.Struct):
+    """The contents of state.json. Ports by their full name (`postgres`, `kafka`, `kafka.controller`, ...)."""
+
+    services: list[str] = []
+    ports: dict[str, int] = {}
+    processes: dict[str, ProcessRecord] = {}
+    secrets: dict[str, str] = {}
+    keys: list[KeyRecord] = []
+    ready_seconds: float | None = None
+
+
+class Place:
+    """The directory of one stack: `state.json`, `env.json`, `signers.json`, `logs/`, and a directory per server."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        if not _NAME.fullmatch(name):
+            raise Refused(
+                f"{name!r} is not a stack name", remedy="use lower-case letters, digits and hyphens, 41 at most"
+            )
+        self.name = name
+        self.root = root.absolute()
+        self.path = self.root / name
+        self.logs = self.path / "logs"
+        self.state_file = self.path / "state.json"
+        self.env_file = self.path / "env.json"
+        self.signers_file = self.path / "signers.json"
+
+    def data(self, service: str) -> Path:
+        """The directory of one server, made if it is missing."""
+        path = self.path / service
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def load(self) -> State:
+        """The remembered state; an empty one when the stack was never started. Refused when the file is broken."""
+        try:
+            return msgspec.json.decode(self.state_file.read_bytes(), type=State)
+        except FileNotFoundError:
+            return State()
+        except msgspec.MsgspecError as error:
+            raise Refused(
+                f"{self.state_file} cannot be read ({error})",
+                remedy=f"run `finance dev reset --name {self.name}`, which wipes this stack",
+            ) from error
+
+    def save(self, state: State) -> None:
+        write_private(self.state_file, msgspec.json.format(msgspec.json.encode(state), indent=2))
+
+    @contextlib.contextmanager
+    def locked(self, on_wait: Callable[[str], None]) -> Iterator[None]:
+        """Hold the stack's lock. It belongs to the process, so a killed holder cannot leave it behind."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + LOCK_WAIT_SECONDS_MAX
+        with (self.root / f".{self.name}.lock").open("a") as handle:
+            waiting = False
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if not waiting:
+                        on_wait(f"another command works on stack {self.name!r}: waiting for it")
+                        waiting = True
+                    if time.monotonic() > deadline:
+                        raise Refused(
+                            f"stack {self.name!r} stayed locked for {LOCK_WAIT_SECONDS_MAX:.0f} s",
+                            remedy="let the other `finance dev` command finish, or use another --name",
+                        ) from None
+                    time.sleep(0.1)
+            yield
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Replace a file atomically; it holds credentials of the stack, so nobody else may read it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as handle:
+        handle.write(data)
+    temporary.replace(path)

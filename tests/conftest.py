@@ -1,0 +1,112 @@
+"""Fixtures of the whole suite: one stack of real servers a run, started when the first test asks for it.
+
+`--stack NAME` uses a stack that `finance dev up --name NAME` left running: it saves the start of every run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from finance.devstack import Stack
+from finance.devstack.stack import names
+from tests.support import buckets, databases, topics
+
+STATE_ROOT = Path(__file__).parents[1] / ".finance"
+# Variables of the developer's own shell must not steer a test.
+_SETTINGS = re.compile(r"(FINANCE|DATABASE_URL|KAFKA|S3_AUDIT|AUDIT_SIGNING|KMS|AWS)(_|$)")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("finance")
+    group.addoption("--stack", metavar="NAME", help="use the running stack of `finance dev up --name NAME`")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_environment() -> None:
+    for name in [name for name in os.environ if _SETTINGS.match(name)]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """The stack of this run. Tests share it: whoever stops a server starts it again."""
+    given = request.config.getoption("--stack")
+    if given:
+        yield Stack.up(given, STATE_ROOT, say=_say)
+        return
+    _remove_abandoned()
+    own = Stack(f"test-{os.getpid()}", STATE_ROOT)
+    try:
+        yield Stack.up(own.name, STATE_ROOT, say=_say)
+    finally:
+        own.remove(keep_logs=request.session.testsfailed > 0)
+
+
+@pytest.fixture(scope="session")
+def database_template(stack: Stack) -> str:
+    """The name of the migrated template database."""
+    return databases.ensure_template(stack.env["DATABASE_URL"])
+
+
+@pytest.fixture
+def database_url(stack: Stack, database_template: str) -> Iterator[str]:
+    """A fresh, migrated database; superuser DSN. `role_url(database_url, "finance_poster")` is a role's."""
+    url = databases.create_database(stack.env["DATABASE_URL"], database_template)
+    yield url
+    databases.drop_database(stack.env["DATABASE_URL"], url)
+
+
+@pytest.fixture
+def topic_prefix(stack: Stack) -> Iterator[str]:
+    """A prefix under which every topic of topology.yaml exists, empty."""
+    prefix = f"t{uuid.uuid4().hex[:8]}."
+    created = topics.create_topics(stack.env["KAFKA_BROKERS"], prefix)
+    yield prefix
+    topics.delete_topics(stack.env["KAFKA_BROKERS"], created)
+
+
+@pytest.fixture
+def bucket(stack: Stack) -> str:
+    """A fresh Object-Lock bucket."""
+    return buckets.create_bucket(stack.env)
+
+
+@pytest.fixture
+def environ(stack: Stack, database_url: str, topic_prefix: str, bucket: str) -> dict[str, str]:
+    """Every setting for the three above: for Settings.from_env, or for a subprocess `python -m finance ...`."""
+    inherited = {name: value for name, value in os.environ.items() if not _SETTINGS.match(name)}
+    roles = {
+        name: databases.role_url(database_url, f"finance_{name.removeprefix('DATABASE_URL_').lower()}")
+        for name in stack.env
+        if name.startswith("DATABASE_URL_")
+    }
+    return {
+        **inherited,
+        **stack.env,
+        **roles,
+        "DATABASE_URL": database_url,
+        "FINANCE_TOPIC_PREFIX": topic_prefix,
+        "FINANCE_TOPOLOGY": str(topics.TOPOLOGY),
+        "S3_AUDIT_BUCKET": bucket,
+    }
+
+
+def _remove_abandoned() -> None:
+    """Stacks of test runs that were killed: their name holds the pid of a process that is gone."""
+    for name in names(STATE_ROOT):
+        owner = re.fullmatch(r"test-(\d+)", name)
+        if owner and not psutil.pid_exists(int(owner[1])):
+            _say(f"removing {name}, left by a killed test run")
+            Stack(name, STATE_ROOT).remove()
+
+
+def _say(message: str) -> None:
+    print(f"[stack] {message}", file=sys.stderr)
