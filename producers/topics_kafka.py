@@ -1,0 +1,196 @@
+"""Topics as the topology wants them: created where they are missing, and only reported where they differ.
+
+Guarantees: nothing is ever deleted, altered or given more partitions (that would re-map keys to other shards); a second
+run does nothing. Every topic is created with delete as its only cleanup policy (compaction would drop records that
+proofs commit to), explicit retention by time and none by size, and no unclean leader election.
+Does not: manage ACLs (deploy/ does) or wait for replicas to catch up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from ledger_core.errors import FinanceError, Refused, Unavailable
+from schemas.topology_model import Topic, Topology
+
+REQUEST_SECONDS_MAX: Final = 20.0
+REPLICATION_MAX: Final = 3
+_DAY_MS: Final = 86_400_000
+_DENIED: Final = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing that is not as the topology wants it.
+
+    `create`: the topic is missing and `apply` makes it. `finding`: `setting` has `found` where `wanted` is wanted;
+    people decide, and `remedy` says how.
+    """
+
+    kind: Literal["create", "finding"]
+    topic: str
+    setting: str
+    wanted: str
+    found: str
+    remedy: str
+
+
+def plan(topology: Topology, brokers: str, options: Mapping[str, str] | None = None) -> list[Action]:
+    """What differs between the cluster and the topology; changes nothing. Raises Unavailable, Refused."""
+    return _plan(topology, _admin(brokers, options))
+
+
+def apply(topology: Topology, brokers: str, options: Mapping[str, str] | None = None) -> list[Action]:
+    """Create the missing topics; return what was created and what is left to people. Raises Unavailable, Refused."""
+    admin = _admin(brokers, options)
+    actions = _plan(topology, admin)
+    missing = {action.topic for action in actions if action.kind == "create"}
+    if missing:
+        broker_count = _broker_count(admin)
+        new = [_new_topic(topic, broker_count) for topic in topology.topics.values() if topic.name in missing]
+        for name, future in admin.create_topics(new, operation_timeout=REQUEST_SECONDS_MAX).items():
+            try:
+                _result(future, f"create {name}")
+            except _AlreadyExists:
+                continue  # another run of this command was faster
+    return actions
+
+
+def check(topology: Topology, brokers: str, options: Mapping[str, str] | None = None) -> list[Action]:
+    """The same as `plan`: an empty list says that every topic stands as the topology wants it."""
+    return plan(topology, brokers, options)
+
+
+def topic_settings(topic: Topic, broker_count: int) -> dict[str, str]:
+    """The settings a topic is created with, under Kafka's names. Pure."""
+    retention_ms = -1 if topic.retention_days < 0 else topic.retention_days * _DAY_MS
+    return {
+        "cleanup.policy": "delete",
+        "max.message.bytes": str(topic.message_bytes_max),
+        "message.timestamp.type": topic.timestamp_type,
+        "min.insync.replicas": str(max(1, replication(broker_count) - 1)),
+        "retention.bytes": "-1",
+        "retention.ms": str(retention_ms),
+        "unclean.leader.election.enable": "false",
+    }
+
+
+def replication(broker_count: int) -> int:
+    """Copies of a partition: three, or as many as there are brokers."""
+    return max(1, min(REPLICATION_MAX, broker_count))
+
+
+class _AlreadyExists(Exception):
+    """Somebody else created the topic since it was listed."""
+
+
+def _admin(brokers: str, options: Mapping[str, str] | None) -> AdminClient:
+    try:
+        return AdminClient({"bootstrap.servers": brokers, "log_level": 3, **(options or {})})
+    except KafkaException as error:
+        raise Refused(f"Kafka client settings: {error}", remedy="correct KAFKA_BROKERS or the Kafka options") from error
+
+
+def _plan(topology: Topology, admin: AdminClient) -> list[Action]:
+    try:
+        cluster = admin.list_topics(timeout=REQUEST_SECONDS_MAX)
+    except KafkaException as error:
+        raise _outside(error, "list topics") from error
+    broker_count = len(cluster.brokers)
+    actions: list[Action] = []
+    present: list[Topic] = []
+    for topic in topology.topics.values():
+        found = cluster.topics.get(topic.name)
+        if found is None:
+            wanted = f"{topic.partitions} partition(s), {replication(broker_count)} copies"
+            actions.append(Action("create", topic.name, "topic", wanted, "missing", "finance topics apply"))
+            continue
+        present.append(topic)
+        actions += _partition_findings(topic, [len(part.replicas) for part in found.partitions.values()], broker_count)
+    if present:
+        resources = [ConfigResource(ResourceType.TOPIC, topic.name) for topic in present]
+        answers = admin.describe_configs(resources, request_timeout=REQUEST_SECONDS_MAX)
+        configs = {resource.name: _result(future, f"read {resource.name}") for resource, future in answers.items()}
+        for topic in present:
+            actions += _setting_findings(topic, configs[topic.name], broker_count)
+    return sorted(actions, key=lambda action: (action.kind, action.topic, action.setting))
+
+
+def _partition_findings(topic: Topic, copies: list[int], broker_count: int) -> list[Action]:
+    found: list[Action] = []
+    if len(copies) != topic.partitions:
+        remedy = (
+            "more partitions re-map keys to other shards: change topology.yaml to the count that exists, or plan the "
+            "change (docs: topics) and run kafka-topics.sh --alter --partitions yourself"
+        )
+        found.append(
+            Action("finding", topic.name, "partitions", str(topic.partitions), str(len(copies)), remedy),
+        )
+    fewest = min(copies, default=0)
+    if fewest < replication(broker_count):
+        remedy = "kafka-reassign-partitions.sh with more replicas"
+        wanted = str(replication(broker_count))
+        found.append(Action("finding", topic.name, "replication", wanted, str(fewest), remedy))
+    return found
+
+
+def _setting_findings(topic: Topic, config: Mapping[str, Any], broker_count: int) -> list[Action]:
+    findings = []
+    for name, wanted in topic_settings(topic, broker_count).items():
+        found = "" if config.get(name) is None else str(config[name].value)
+        if found != wanted:
+            remedy = (
+                f"kafka-configs.sh --alter --entity-type topics --entity-name {topic.name} --add-config {name}={wanted}"
+            )
+            findings.append(Action("finding", topic.name, name, wanted, found, remedy))
+    return findings
+
+
+def _new_topic(topic: Topic, broker_count: int) -> NewTopic:
+    return NewTopic(
+        topic.name,
+        num_partitions=topic.partitions,
+        replication_factor=replication(broker_count),
+        config=topic_settings(topic, broker_count),
+    )
+
+
+def _broker_count(admin: AdminClient) -> int:
+    try:
+        return len(admin.list_topics(timeout=REQUEST_SECONDS_MAX).brokers)
+    except KafkaException as error:
+        raise _outside(error, "list brokers") from error
+
+
+def _result(future: Future[T], what: str) -> T:
+    try:
+        return future.result(timeout=REQUEST_SECONDS_MAX + 5)
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
+            raise _AlreadyExists from error
+        raise _outside(error, what) from error
+    except TimeoutError as error:
+        raise Unavailable("kafka", f"{what}: no answer within {REQUEST_SECONDS_MAX:g} s") from error
+
+
+def _outside(error: KafkaException, what: str) -> FinanceError:
+    """Unavailable for what waiting can mend, Refused for what it cannot."""
+    reason: KafkaError = error.args[0]
+    if reason.code() in _DENIED:
+        return Refused(
+            f"Kafka does not allow to {what}",
+            remedy="run with the operator's principal, or grant it CREATE and DESCRIBE",
+        )
+    if reason.code() in (KafkaError.INVALID_REPLICATION_FACTOR, KafkaError.INVALID_CONFIG, KafkaError.POLICY_VIOLATION):
+        return Refused(
+            f"Kafka refuses to {what}: {reason.str()}", remedy="bring topology.yaml and the cluster's policy together"
+        )
+    return Unavailable("kafka", f"{what}: {reason.name()}: {reason.str()}")
