@@ -1,0 +1,162 @@
+"""A cut of the chain with its verdicts becomes a closed range: the unsigned bytes of its proof and checkpoint. Pure.
+
+Guarantees: a closed range accounts for every offset it covers, with an entry or a verdict line (G3), or it cannot be
+closed; everything that is not of the chain (time, ids, signer) comes in as `ClosingTerms`, so that the row written down
+is all that signing, again and again, ever needs.
+Does not: read verdicts, write or sign anything.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ledger_core.checkpoint import note_text
+from ledger_core.errors import Corrupt
+from ledger_core.ports import Algorithm
+from ledger_core.range_proof import (
+    PROOF_VERSION,
+    SERVICE,
+    ProofPayload,
+    ShardRange,
+    SourceRange,
+    TimeRange,
+    Totals,
+    proof_id,
+    row_ids,
+)
+from ledger_core.times import format_time
+from ledger_core.tree import CompactRange
+from ledger_core.verdict import decode_verdict, verdicts_hash
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A finished piece of the chain: entries first_seq..last_seq and the offsets `[first_offset, next_offset)`.
+
+    `tree` is the shard's tree at last_seq; `totals` are debits (= credits) by currency in minor units; `journal_offset`
+    is where the journal topic goes on.
+    """
+
+    shard: int
+    topic: str
+    first_seq: int
+    last_seq: int
+    prev_hash: bytes | None
+    head_hash: bytes | None
+    first_offset: int
+    next_offset: int
+    tree: CompactRange
+    totals: dict[str, int]
+    from_ts: str | None
+    to_ts: str | None
+    journal_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedRange:
+    """One row of `ranges`: the unsigned bytes of a range's proof and checkpoint, and where the next range begins."""
+
+    shard: int
+    range_no: int
+    first_seq: int
+    last_seq: int
+    first_offset: int
+    next_offset: int
+    payload: bytes
+    hash: bytes
+    checkpoint_text: bytes
+    tree: bytes
+    head_hash: bytes | None
+    journal_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClosingTerms:
+    """What a closed range takes from outside the chain, written down so that every retry signs the same bytes."""
+
+    env: str
+    origin: str  # of the shard's checkpoints
+    range_no: int
+    prev_proof_hash: str | None
+    signer_kid: str
+    alg: Algorithm
+    trace_id: str
+    ts: dt.datetime
+
+
+def close_range(cut: Cut, verdict_lines: Sequence[bytes], terms: ClosingTerms) -> ClosedRange:
+    """A cut with its verdict lines (in order of offset) -> the range to write down.
+
+    Raises Corrupt when the verdicts do not account for exactly the offsets that posted nothing.
+    """
+    part = _shard_range(cut, verdict_lines)
+    payload = ProofPayload(
+        proof_id=proof_id(terms.env, cut.shard, terms.range_no),
+        version=PROOF_VERSION,
+        service=SERVICE,
+        env=terms.env,
+        range=TimeRange(from_ts=cut.from_ts, to_ts=cut.to_ts),
+        ledger_row_ids=row_ids((part,)),
+        num_rows=part.source.posted,
+        shards=(part,),
+        totals={currency: Totals(debits=str(sum_), credits=str(sum_)) for currency, sum_ in cut.totals.items()},
+        prev_proof_hash=terms.prev_proof_hash,
+        trace_id=terms.trace_id,
+        signer_kid=terms.signer_kid,
+        alg=terms.alg,
+        ts=format_time(terms.ts),
+    )
+    return ClosedRange(
+        shard=cut.shard,
+        range_no=terms.range_no,
+        first_seq=cut.first_seq,
+        last_seq=cut.last_seq,
+        first_offset=cut.first_offset,
+        next_offset=cut.next_offset,
+        payload=payload.to_bytes(),
+        hash=payload.digest(),
+        checkpoint_text=note_text(terms.origin, cut.tree.size, cut.tree.root()),
+        tree=cut.tree.to_bytes(),
+        head_hash=cut.head_hash,
+        journal_offset=cut.journal_offset,
+    )
+
+
+def _shard_range(cut: Cut, verdict_lines: Sequence[bytes]) -> ShardRange:
+    posted = cut.last_seq - cut.first_seq + 1
+    kinds = {"duplicate": 0, "rejected": 0}
+    newest = cut.first_offset - 1
+    for line in verdict_lines:
+        verdict = decode_verdict(line)
+        offset = int(verdict.offset)
+        if not newest < offset < cut.next_offset:
+            raise Corrupt(f"shard {cut.shard}: verdict of offset {offset} stands after that of {newest}")
+        newest = offset
+        kinds[verdict.verdict] += 1
+    missing = cut.next_offset - cut.first_offset - posted - len(verdict_lines)
+    if missing:
+        raise Corrupt(
+            f"shard {cut.shard}, offsets {cut.first_offset}..{cut.next_offset - 1}: {posted} entries and "
+            f"{len(verdict_lines)} verdicts leave {missing} offsets unaccounted for"
+        )
+    return ShardRange(
+        shard=cut.shard,
+        first_seq=str(cut.first_seq),
+        last_seq=str(cut.last_seq),
+        prev_hash=None if cut.prev_hash is None else cut.prev_hash.hex(),
+        head_hash=None if cut.head_hash is None else cut.head_hash.hex(),
+        tree_size=str(cut.tree.size),
+        root=cut.tree.root().hex(),
+        source=SourceRange(
+            topic=cut.topic,
+            partition=cut.shard,
+            first_offset=str(cut.first_offset),
+            next_offset=str(cut.next_offset),
+            posted=str(posted),
+            duplicates=str(kinds["duplicate"]),
+            rejected=str(kinds["rejected"]),
+            verdicts_hash=verdicts_hash(verdict_lines).hex(),
+        ),
+    )

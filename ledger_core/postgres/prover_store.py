@@ -1,0 +1,133 @@
+"""What the prover reads and writes: shard positions, verdict lines, closed ranges, proofs and checkpoints.
+
+Guarantees: a range and its audit intent are one transaction, and so are a proof, its checkpoint and theirs; whoever
+comes second with the same range or proof writes nothing and is told so. Statements touch one shard each.
+Does not: compute or judge anything. Needs the grants of finance_prover.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import psycopg
+
+from ledger_core.closed_range import ClosedRange
+from ledger_core.errors import Corrupt
+from ledger_core.open_range import ShardPosition
+from ledger_core.ports import AuditIntent
+from ledger_core.postgres.audit_outbox import append_intent
+from ledger_core.postgres.session import translated
+
+POSITION: Final = """
+SELECT shard, topic, first_offset, next_offset, seq, head_hash FROM shards WHERE shard = %s"""
+
+RANGE_COLUMNS: Final = (
+    "shard, range_no, first_seq, last_seq, first_offset, next_offset, payload, hash, checkpoint_text, tree, head_hash, "
+    "journal_offset"
+)
+LAST_RANGE: Final = f"SELECT {RANGE_COLUMNS} FROM ranges WHERE shard = %s ORDER BY range_no DESC LIMIT 1"
+
+VERDICT_LINES: Final = """
+SELECT line FROM verdicts WHERE shard = %s AND source_offset >= %s AND source_offset < %s ORDER BY source_offset"""
+
+INSERT_RANGE: Final = f"""
+INSERT INTO ranges ({RANGE_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT DO NOTHING"""
+
+# Proofs of a shard are signed in order, so those without one are all beyond the newest with one.
+UNSIGNED: Final = f"""
+SELECT {RANGE_COLUMNS} FROM ranges
+ WHERE shard = %(shard)s
+   AND range_no > (SELECT coalesce(max(range_no), 0) FROM proofs WHERE shard = %(shard)s)
+ ORDER BY range_no LIMIT %(limit)s"""
+
+INSERT_PROOF: Final = """
+INSERT INTO proofs (proof_id, shard, range_no, proof) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING"""
+
+# A range without entries leaves the tree as it was: its checkpoint is there already.
+INSERT_CHECKPOINT: Final = """
+INSERT INTO checkpoints (shard, tree_size, note) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"""
+
+
+class PostgresProverStore:
+    """The prover's door. `connection` is in autocommit mode; every method raises Unavailable("postgres")."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    @translated()
+    def position(self, shard: int) -> ShardPosition | None:
+        """What the poster committed for a shard, in one reading; None while it posted nothing there."""
+        row = self._connection.execute(POSITION, (shard,)).fetchone()
+        return None if row is None else ShardPosition(*row)
+
+    @translated()
+    def last_range(self, shard: int) -> ClosedRange | None:
+        """The newest closed range of a shard."""
+        row = self._connection.execute(LAST_RANGE, (shard,)).fetchone()
+        return None if row is None else ClosedRange(*row)
+
+    @translated()
+    def verdict_lines(self, shard: int, first_offset: int, next_offset: int) -> list[bytes]:
+        """The verdict lines of the offsets `[first_offset, next_offset)`, in order."""
+        rows = self._connection.execute(VERDICT_LINES, (shard, first_offset, next_offset), binary=True).fetchall()
+        return [row[0] for row in rows]
+
+    @translated()
+    def close_range(self, closed: ClosedRange, intent: AuditIntent) -> bool:
+        """Write a range and its audit intent down; the COMMIT closes the range. False: another process closed one."""
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            cursor.execute(
+                INSERT_RANGE,
+                (
+                    closed.shard,
+                    closed.range_no,
+                    closed.first_seq,
+                    closed.last_seq,
+                    closed.first_offset,
+                    closed.next_offset,
+                    closed.payload,
+                    closed.hash,
+                    closed.checkpoint_text,
+                    closed.tree,
+                    closed.head_hash,
+                    closed.journal_offset,
+                ),
+            )
+            if cursor.rowcount == 0:
+                return False
+            append_intent(cursor, intent)
+        return True
+
+    @translated()
+    def unsigned(self, shard: int, limit: int) -> list[ClosedRange]:
+        """Closed ranges without a proof, oldest first, at most `limit`."""
+        rows = self._connection.execute(UNSIGNED, {"shard": shard, "limit": limit}, binary=True).fetchall()
+        return [ClosedRange(*row) for row in rows]
+
+    @translated()
+    def publish_proof(
+        self, closed: ClosedRange, proof_id: str, proof: bytes, note: bytes | None, intent: AuditIntent
+    ) -> bool:
+        """Write a proof, its checkpoint (None: the tree did not grow) and the intent down; the COMMIT publishes them.
+
+        False: the proof was there already. Raises Corrupt when the id or the range holds a proof of other bytes.
+        """
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            cursor.execute(INSERT_PROOF, (proof_id, closed.shard, closed.range_no, proof))
+            if cursor.rowcount == 0:
+                self._check_same_proof(cursor, proof_id, proof)
+                return False
+            if note is not None:
+                cursor.execute(INSERT_CHECKPOINT, (closed.shard, closed.last_seq, note))
+            append_intent(cursor, intent)
+        return True
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @staticmethod
+    def _check_same_proof(cursor: psycopg.Cursor[Any], proof_id: str, proof: bytes) -> None:
+        row = cursor.execute("SELECT proof FROM proofs WHERE proof_id = %s", (proof_id,)).fetchone()
+        if row is None or bytes(row[0]) != proof:
+            raise Corrupt(f"another proof stands under {proof_id}")
