@@ -20,7 +20,7 @@ from psycopg.rows import TupleRow
 
 from ledger_core.errors import Corrupt
 from ledger_core.ports import AuditIntent, Record
-from ledger_core.postgres.account_numbers import AccountNumbers
+from ledger_core.postgres.account_numbers import AccountNumbers, array_literal
 from ledger_core.postgres.audit_outbox import append_intent
 from ledger_core.postgres.connection import connect
 from ledger_core.postgres.copy_binary import entry_rows, line_rows, pii_rows
@@ -222,15 +222,16 @@ def _look_up(cursor: Cursor[TupleRow], event_ids: Sequence[str]) -> dict[str, Kn
     if not event_ids:
         return {}
     known = {}
+    ids = array_literal(event_ids)
     rows = cursor.execute(
-        "SELECT event_id::text, shard, seq, body FROM entries WHERE event_id = ANY(%s::uuid[])", (event_ids,)
+        "SELECT event_id::text, shard, seq, body FROM entries WHERE event_id = ANY(%s::text::uuid[])", (ids,)
     )
     for event_id, shard, seq, body in rows:
         known[event_id] = Known(shard, seq, body)
     rows = cursor.execute(
         "SELECT event_id::text, shard, content_hash, reason FROM verdicts "
-        "WHERE first_verdict AND event_id = ANY(%s::uuid[])",
-        (event_ids,),
+        "WHERE first_verdict AND event_id = ANY(%s::text::uuid[])",
+        (ids,),
     )
     for event_id, shard, content_hash, reason in rows:
         known.setdefault(event_id, Known(shard, 0, None, content_hash, reason))
