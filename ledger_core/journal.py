@@ -44,14 +44,10 @@ class Source(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, 
     topic: str
 
 
-class JournalEntry(
-    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True, kw_only=True
-):
-    """The canonical journal entry (DESIGN, section 6). Times are RFC 3339 UTC with six decimals and `Z`.
+class EntryFields(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
+    """The fields of an entry, in canonical order, before anybody asked whether the lines balance.
 
-    Raises ValueError on construction when there are no lines, when an amount is not a positive decimal integer up to
-    AMOUNT_MINOR_MAX, or when debits differ from credits in any currency; decoding turns it into
-    msgspec.ValidationError.
+    Only `ledger_core.verify_entries` decodes into it: it checks the balance of thousands of entries at once.
     """
 
     event_id: str
@@ -69,6 +65,15 @@ class JournalEntry(
     shard: int
     source: Source
     version: Literal[1]
+
+
+class JournalEntry(EntryFields, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
+    """The canonical journal entry (DESIGN, section 6). Times are RFC 3339 UTC with six decimals and `Z`.
+
+    Raises ValueError on construction when there are no lines, when an amount is not a positive decimal integer up to
+    AMOUNT_MINOR_MAX, or when debits differ from credits in any currency; decoding turns it into
+    msgspec.ValidationError.
+    """
 
     def __post_init__(self) -> None:
         check_balanced(self.lines)
