@@ -54,9 +54,9 @@ def load_topology_of(settings: Settings) -> Topology:
     return load_topology(settings.topology_path, topic_prefix=settings.topic_prefix)
 
 
-def operator() -> str:
+def operator(settings: Settings) -> str:
     """Who stands on the audit chain for what an operator does: `operator:<FINANCE_OPERATOR, or the OS user>`."""
-    return f"operator:{os.environ.get('FINANCE_OPERATOR') or getpass.getuser()}"
+    return f"operator:{settings.values.get('FINANCE_OPERATOR') or getpass.getuser()}"
 
 
 def emit(as_json: bool, result: object, words: Callable[[Console], None]) -> None:

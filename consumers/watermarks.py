@@ -1,0 +1,66 @@
+"""How much waits in a topic, asked of Kafka without joining a group.
+
+Guarantees: changes nothing on the broker; answers within `TIMEOUT_SECONDS` or raises Unavailable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from ledger_core.errors import Refused, Unavailable
+
+TIMEOUT_SECONDS = 5.0
+GROUP = "finance-status"  # never joined: the client wants a name
+
+_MISSING = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
+
+
+class Watermarks:
+    """One client for several questions. Every method raises Unavailable, and Refused for a topic that is not there."""
+
+    def __init__(self, brokers: str, options: Mapping[str, str] | None = None) -> None:
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": brokers,
+                "group.id": GROUP,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "error",
+                "allow.auto.create.topics": False,
+                "log_level": 2,  # the failure comes back as an error: librdkafka need not print it too
+                **(options or {}),
+            }
+        )
+
+    def high(self, topic: str, partition: int) -> int:
+        """The offset after the newest record."""
+        try:
+            answer = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT_SECONDS)
+        except KafkaException as error:
+            raise _failure(topic, error) from error
+        if answer is None:
+            raise Unavailable("kafka", f"no answer within {TIMEOUT_SECONDS:g} s")
+        return int(answer[1])
+
+    def timestamp_ms(self, topic: str, partition: int, offset: int) -> int | None:
+        """The time of the first record at or after `offset`; None when there is none (yet)."""
+        try:
+            self._consumer.assign([TopicPartition(topic, partition, offset)])
+            message = self._consumer.poll(TIMEOUT_SECONDS)
+            self._consumer.unassign()
+        except KafkaException as error:
+            raise _failure(topic, error) from error
+        if message is None or message.error() is not None:
+            return None
+        return int(message.timestamp()[1])
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+def _failure(topic: str, error: KafkaException) -> Exception:
+    reason: KafkaError = error.args[0]
+    if reason.code() in _MISSING:
+        return Refused(f"topic {topic} does not exist", remedy="run `finance topics apply`")
+    return Unavailable("kafka", reason.str())

@@ -1,0 +1,149 @@
+"""`finance status`: the whole route at one look."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+import time
+
+import click
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+
+from finance.cli.common import emit, json_option, load_settings, load_topology_of, table, utc
+from finance.status import ShardStatus, Status, StatusReader
+
+EXIT_UNAVAILABLE = 4
+
+
+@click.command()
+@click.option("--watch", is_flag=True, help="Look again every second, until interrupted.")
+@json_option
+def command(watch: bool, as_json: bool) -> None:
+    """Heads, lag, proofs, archive, audit chain, and the halt flag.
+
+    Lag is what waits in the settlements topic, in records and as the age of the oldest; `-` is not known. Reads
+    DATABASE_URL_API and KAFKA_BROKERS. Exits 4 when Kafka cannot be asked; what the database says is shown all the same.
+
+    \b
+    Examples:
+      finance status
+      finance status --watch
+      finance status --json
+    """
+    if watch and as_json:
+        raise click.UsageError("--watch is for people: call --json again and again instead")
+    settings = load_settings()
+    reader = StatusReader(settings, load_topology_of(settings))
+    try:
+        if watch:
+            _watch(reader)
+            return
+        status = reader.read(dt.datetime.now(dt.UTC))
+    finally:
+        reader.close()
+    emit(as_json, as_object(status), lambda console: console.print(_words(status)))
+    if status.kafka is not None:
+        raise click.exceptions.Exit(EXIT_UNAVAILABLE)
+
+
+def _watch(reader: StatusReader) -> None:
+    with Live(console=Console(file=sys.stdout, highlight=False), auto_refresh=False) as live:
+        while True:
+            live.update(_words(reader.read(dt.datetime.now(dt.UTC))), refresh=True)
+            time.sleep(1)
+
+
+def as_object(status: Status) -> dict[str, object]:
+    """The status as JSON; hashes as lower-case hex, times as RFC 3339."""
+    control = status.control
+    return {
+        "ok": status.kafka is None,
+        "finished": status.finished,
+        "halt": {
+            "halted": control.halted,
+            "reason": control.reason,
+            "actor_id": control.actor_id,
+            "changed_at": utc(control.changed_at),
+        },
+        "shards": [_shard_object(shard) for shard in status.shards],
+        "audit": {
+            "seq": status.audit.seq,
+            "head_hash": status.audit.head_hash,
+            "waiting_intents": status.audit.waiting_intents,
+            "published_seq": status.audit.published_seq,
+        },
+        "kafka": status.kafka,
+    }
+
+
+def _shard_object(shard: ShardStatus) -> dict[str, object]:
+    told: dict[str, object] = {
+        "shard": shard.shard,
+        "finished": shard.finished,
+        "high_watermark": shard.high_watermark,
+        "lag_records": shard.lag_records,
+        "lag_seconds": None if shard.lag_seconds is None else round(shard.lag_seconds, 3),
+        "opened": shard.progress is not None,
+    }
+    progress = shard.progress
+    if progress is not None:
+        told |= {
+            "next_offset": progress.next_offset,
+            "relayed_offset": progress.relayed_offset,
+            "seq": progress.seq,
+            "head_hash": progress.head_hash.hex() if progress.head_hash else None,
+            "posted": progress.seq,
+            "duplicates": progress.duplicates,
+            "rejected": progress.rejected,
+            "closed_ranges": progress.closed_ranges,
+            "proved_ranges": progress.proved_ranges,
+            "proved_seq": progress.proved_seq,
+            "proved_at": utc(progress.proved_at) if progress.proved_at else None,
+            "archived_ranges": progress.archived_ranges,
+            "archived_seq": progress.archived_seq,
+            "archived_at": utc(progress.archived_at) if progress.archived_at else None,
+            "retain_until": utc(progress.retain_until) if progress.retain_until else None,
+            "manifests": progress.manifests,
+        }
+    return told
+
+
+def _words(status: Status) -> RenderableType:
+    control, audit = status.control, status.audit
+    flag = f"since {utc(control.changed_at)} by {control.actor_id}: {control.reason}"
+    lines: list[RenderableType] = [f"posting   HALTED {flag}" if control.halted else "posting   goes on"]
+    if status.kafka is not None:
+        lines.append(f"kafka     does not answer: {status.kafka}")
+    lines.append(
+        f"audit     seq {audit.seq:,}, published {audit.published_seq:,}, waiting {audit.waiting_intents:,}"
+        + (f", head {audit.head_hash[:16]}…" if audit.head_hash else "")
+    )
+    numbers = ("shard", "lag", "lag s", "posted", "dup", "rejected", "relayed", "proved", "archived", "ranges")
+    rows = [_row(shard) for shard in status.shards]
+    lines.append(table((*numbers, "head", "retained until"), rows, right=numbers))
+    lines.append("everything published so far has gone the whole route" if status.finished else "work is on its way")
+    return Group(*lines)
+
+
+def _row(shard: ShardStatus) -> tuple[str, ...]:
+    lag = "-" if shard.lag_records is None else f"{shard.lag_records:,}"
+    age = "-" if shard.lag_seconds is None else f"{shard.lag_seconds:,.1f}"
+    progress = shard.progress
+    if progress is None:
+        return (str(shard.shard), lag, age, *("-",) * 9)
+    ranges = f"{progress.closed_ranges}/{progress.proved_ranges}/{progress.archived_ranges}"
+    return (
+        str(shard.shard),
+        lag,
+        age,
+        f"{progress.seq:,}",
+        f"{progress.duplicates:,}",
+        f"{progress.rejected:,}",
+        "all" if progress.relayed_offset == progress.next_offset else f"{progress.relayed_offset:,}",
+        f"{progress.proved_seq:,}",
+        f"{progress.archived_seq:,}",
+        ranges,
+        f"{progress.head_hash.hex()[:16]}…" if progress.head_hash else "genesis",
+        utc(progress.retain_until) if progress.retain_until else "-",
+    )

@@ -1,0 +1,92 @@
+"""Where everything stands: what waits in Kafka, what each shard has done with it, the audit chain, the halt flag.
+
+Guarantees: the database part is one consistent snapshot, taken *before* Kafka is asked, so that lag is never told too
+small. When Kafka does not answer, the rest is told all the same and `kafka` says why.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from consumers.watermarks import Watermarks
+from finance.settings import Settings
+from ledger_core.errors import Unavailable
+from ledger_core.postgres.control import Control, read_control
+from ledger_core.postgres.progress import AuditProgress, ShardProgress, audit_progress, shard_progress
+from ledger_core.postgres.session import session
+from schemas.topology_model import Topology
+
+
+@dataclass(frozen=True, slots=True)
+class ShardStatus:
+    """One partition of the settlements topic. `progress` None: no poster has opened it yet. Lag None: not known."""
+
+    shard: int
+    progress: ShardProgress | None
+    high_watermark: int | None
+    lag_records: int | None
+    lag_seconds: float | None
+
+    @property
+    def finished(self) -> bool:
+        """Nothing waits, and everything read has gone the whole route."""
+        return self.lag_records == 0 and (self.progress is None or self.progress.finished)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One look at the whole. `kafka` is None, or why Kafka could not be asked."""
+
+    control: Control
+    shards: tuple[ShardStatus, ...]
+    audit: AuditProgress
+    kafka: str | None
+
+    @property
+    def finished(self) -> bool:
+        """Everything published so far is posted, proved, archived, on the audit chain and on its topic."""
+        return self.audit.finished and all(shard.finished for shard in self.shards)
+
+
+class StatusReader:
+    """Looks again and again over the same Kafka client. Raises Unavailable and Refused for the database alone."""
+
+    def __init__(self, settings: Settings, topology: Topology) -> None:
+        self._dsn = settings.database_url("api")
+        self._settlements = topology.topics["settlements"]
+        self._watermarks = Watermarks(settings.kafka_brokers)
+
+    def read(self, now: dt.datetime) -> Status:
+        with session(self._dsn, application_name="finance status", read_only=True) as connection:
+            with connection.transaction():
+                connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                control = read_control(connection)
+                progress = {shard.shard: shard for shard in shard_progress(connection)}
+                audit = audit_progress(connection)
+        kafka: str | None = None
+        shards: list[ShardStatus] = []
+        for number in sorted({*range(self._settlements.partitions), *progress}):
+            found = progress.get(number)
+            if kafka is None:
+                try:
+                    shards.append(self._with_lag(number, found, now))
+                    continue
+                except Unavailable as error:
+                    kafka = error.detail
+            shards.append(ShardStatus(number, found, None, None, None))
+        return Status(control, tuple(shards), audit, kafka)
+
+    def close(self) -> None:
+        self._watermarks.close()
+
+    def _with_lag(self, shard: int, progress: ShardProgress | None, now: dt.datetime) -> ShardStatus:
+        high = self._watermarks.high(self._settlements.name, shard)
+        next_offset = progress.next_offset if progress else 0
+        lag_records = max(0, high - next_offset)
+        lag_seconds = 0.0
+        if lag_records:
+            oldest_ms = self._watermarks.timestamp_ms(self._settlements.name, shard, next_offset)
+            if oldest_ms is not None:
+                lag_seconds = max(0.0, now.timestamp() - oldest_ms / 1000)
+        return ShardStatus(shard, progress, high, lag_records, lag_seconds)

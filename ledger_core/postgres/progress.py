@@ -1,0 +1,99 @@
+"""How far each shard has come on its route: read, posted, relayed, proved, archived, and on the audit chain.
+
+Guarantees: each call reads one consistent snapshot. Read-only; needs the role finance_api or finance_auditor.
+Does not: know how much waits in Kafka (`consumers.watermarks` does).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from ledger_core.postgres.session import Session
+
+SHARDS = """
+SELECT s.shard, s.topic, s.first_offset, s.next_offset, s.seq, s.head_hash, s.duplicates, s.rejected, s.relayed_offset,
+       s.changed_at,
+       coalesce(c.range_no, 0), coalesce(c.next_offset, s.first_offset),
+       coalesce(p.range_no, 0), coalesce(pr.last_seq, 0), coalesce(pr.next_offset, s.first_offset), p.signed_at,
+       coalesce(a.range_no, 0), coalesce(ar.last_seq, 0), a.stored_at, a.retain_until, coalesce(m.manifest_no, 0)
+  FROM shards s
+  LEFT JOIN LATERAL (SELECT range_no, next_offset FROM ranges WHERE shard = s.shard
+                     ORDER BY range_no DESC LIMIT 1) c ON true
+  LEFT JOIN LATERAL (SELECT range_no, signed_at FROM proofs WHERE shard = s.shard
+                     ORDER BY range_no DESC LIMIT 1) p ON true
+  LEFT JOIN ranges pr ON pr.shard = s.shard AND pr.range_no = p.range_no
+  LEFT JOIN LATERAL (SELECT range_no, stored_at, retain_until FROM archive_objects WHERE shard = s.shard
+                     ORDER BY range_no DESC LIMIT 1) a ON true
+  LEFT JOIN ranges ar ON ar.shard = s.shard AND ar.range_no = a.range_no
+  LEFT JOIN LATERAL (SELECT manifest_no FROM manifests WHERE shard = s.shard
+                     ORDER BY manifest_no DESC LIMIT 1) m ON true
+ ORDER BY s.shard"""
+
+AUDIT = """
+SELECT coalesce((SELECT seq FROM audit_events ORDER BY seq DESC LIMIT 1), 0),
+       (SELECT hash FROM audit_events ORDER BY seq DESC LIMIT 1),
+       (SELECT count(*) FROM audit_outbox),
+       (SELECT published_seq FROM notary_cursor)"""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardProgress:
+    """One shard. Offsets are of the settlements partition; `*_ranges` count from 1; `*_seq` are the newest entries."""
+
+    shard: int
+    topic: str
+    first_offset: int
+    next_offset: int
+    seq: int
+    head_hash: bytes | None
+    duplicates: int
+    rejected: int
+    relayed_offset: int
+    changed_at: dt.datetime
+    closed_ranges: int
+    closed_offset: int
+    proved_ranges: int
+    proved_seq: int
+    proved_offset: int
+    proved_at: dt.datetime | None
+    archived_ranges: int
+    archived_seq: int
+    archived_at: dt.datetime | None
+    retain_until: dt.datetime | None
+    manifests: int
+
+    @property
+    def finished(self) -> bool:
+        """Everything this shard has read is relayed, proved and archived under a signed manifest."""
+        return (
+            self.relayed_offset == self.proved_offset == self.next_offset
+            and self.closed_ranges == self.proved_ranges == self.archived_ranges == self.manifests
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AuditProgress:
+    """The audit chain: newest seq and hash (hex), intents that wait for the notary, and what Kafka has."""
+
+    seq: int
+    head_hash: str | None
+    waiting_intents: int
+    published_seq: int
+
+    @property
+    def finished(self) -> bool:
+        """Every intent is on the chain, and the chain is on the topic."""
+        return self.waiting_intents == 0 and self.published_seq == self.seq
+
+
+def shard_progress(connection: Session) -> list[ShardProgress]:
+    """Every shard, in order."""
+    return [ShardProgress(*row) for row in connection.execute(SHARDS)]
+
+
+def audit_progress(connection: Session) -> AuditProgress:
+    """The audit chain as of now."""
+    row = connection.execute(AUDIT).fetchone()
+    assert row is not None  # noqa: S101  # a SELECT of scalars has one row
+    return AuditProgress(*row)
