@@ -122,3 +122,12 @@ class AuditIntent:
     actor_id: str  # service:poster, operator:<name>, ...
     payload: dict[str, object]
     trace_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PendingIntent:
+    """An intent as it waits in the outbox. `created_at` is the database's clock in the state change's transaction."""
+
+    outbox_id: int
+    intent: AuditIntent
+    created_at: dt.datetime

@@ -1,8 +1,8 @@
 """Signed or silent (G6): no signature leaves a key service before the pinned public key has verified it.
 
 Guarantees: the key service's own public key was, at start, one that the signer registry holds and has not retired;
-every signature returned verifies with that registered key over exactly the bytes asked for. A service that hashes twice,
-signs with another key or another scheme, or answers with rubbish is refused, and `on_failure` told.
+every signature returned verifies with that registered key over exactly the bytes asked for. A service that hashes
+twice, signs with another key or another scheme, or answers with rubbish is refused, and `on_failure` told.
 Does not: retry (services are rebuilt with back-off above), nor sign: the key services in the files beside it do.
 """
 

@@ -5,7 +5,7 @@ CREATE TABLE audit_outbox (
     outbox_id  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     event_type text  NOT NULL,
     actor_id   text  NOT NULL,
-    payload    jsonb NOT NULL,
+    payload    jsonb NOT NULL CHECK (jsonb_typeof(payload) = 'object'),
     trace_id   text  NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
@@ -15,7 +15,7 @@ CREATE TABLE audit_events (          -- Kernel's columns and types: see docs/KER
     seq        bigint NOT NULL UNIQUE CHECK (seq >= 1),
     actor_id   text   NOT NULL,
     event_type text   NOT NULL,
-    payload    jsonb  NOT NULL,
+    payload    jsonb  NOT NULL CHECK (jsonb_typeof(payload) = 'object'),
     prev_hash  text,
     hash       text   NOT NULL UNIQUE,
     signature  text   NOT NULL,

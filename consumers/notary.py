@@ -1,0 +1,204 @@
+"""The notary: intents of the audit outbox become signed events on the one audit chain, which is then published.
+
+The order of side effects is the safety proof:
+  1. become the only writer (a second notary waits here)   nothing changes
+  2. read intents, place them after the head, sign them    bytes are fixed, nothing changes; a crash forgets them
+  3. one transaction: insert events, delete their intents  COMMIT is the commit point
+  4. publish events beyond `published_seq`, flush          a crash publishes them again, with the same id and seq
+  5. move `published_seq`                                  done
+An outage of the signer stops 2, one of Kafka stops 4, each alone: intents wait in the outbox, events in the table;
+nothing unsigned is ever written or published (G6). The newest event is verified before anything is chained to it, and
+every event again after it was read back to be published: what does not verify is Corrupt.
+Does not: judge the whole chain (`finance verify audit` does), or decide what is worth an event.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+import structlog
+
+from consumers.metrics import Metrics
+from ledger_core.audit_chain import AuditEvent, UnsignedAuditEvent, event_hash, next_event
+from ledger_core.errors import Corrupt, Refused, Unavailable
+from ledger_core.ports import PendingIntent, Publisher, Signer
+from ledger_core.signatures import decode_signature, verify_digest
+from ledger_core.signers import RegisteredSigner, SignerRegistry
+
+PARTITION: Final = 0  # one chain, one partition
+KEY: Final = b"audit"  # constant: no partitioner may tear the chain apart
+STANDBY_WAIT_SECONDS: Final = 1.0
+FLUSH_TIMEOUT_SECONDS: Final = 5.0
+STEP_SECONDS_MAX: Final = 1.0  # of chaining while Kafka is away
+BACKLOG_EVERY_SECONDS: Final = 1.0
+
+log = structlog.get_logger("notary")
+
+
+class AuditStore(Protocol):
+    """See ledger_core.postgres.audit_store, which says what each method guarantees. All may raise Unavailable."""
+
+    def acquire(self, wait_seconds: float) -> bool: ...
+
+    def head(self) -> AuditEvent | None: ...
+
+    def pending(self, intents_max: int) -> list[PendingIntent]: ...
+
+    def extend(self, events: Sequence[AuditEvent], outbox_ids: Sequence[int]) -> None: ...
+
+    def unpublished(self, events_max: int) -> list[AuditEvent]: ...
+
+    def set_published(self, seq: int) -> None: ...
+
+    def backlog(self) -> tuple[int, float]: ...
+
+    def close(self) -> None: ...
+
+
+class Notary:
+    """A service (consumers.service.Service). `new_id` makes event ids, `monotonic` tells seconds; the store, the signer
+    and the publisher are its own and end with it."""
+
+    name = "notary"
+
+    def __init__(
+        self,
+        *,
+        store: AuditStore,
+        signer: Signer,
+        registry: SignerRegistry,
+        publisher: Publisher,
+        topic: str,
+        batch_events_max: int,
+        new_id: Callable[[], str],
+        metrics: Metrics,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._signer = signer
+        self._registry = registry
+        self._publisher = publisher
+        self._topic = topic
+        self._batch_events_max = batch_events_max
+        self._new_id = new_id
+        self._metrics = metrics
+        self._monotonic = monotonic
+        self._registered = _registered(registry, signer.kid)
+        self._leading = False
+        self._head: UnsignedAuditEvent | None = None
+        self._backlog_at = float("-inf")
+
+    def step(self) -> bool:
+        """Chain one batch and publish one; False when nothing waits or another notary leads.
+
+        Raises Unavailable, Refused (an intent that can never be chained), Corrupt (an event that does not verify).
+        """
+        if not self._leading and not self._lead():
+            return False
+        outage: Unavailable | None = None
+        published = 0
+        try:
+            published = self._publish()
+        except Unavailable as error:
+            if error.what != "kafka":
+                raise
+            outage = error
+        chained = self._chain_for_a_while() if outage else self._chain()
+        self._tell_backlog()
+        if outage:
+            raise outage
+        return bool(published or chained)
+
+    def close(self) -> None:
+        """Let the publisher go first: the lock, which lets the next notary in, goes last."""
+        try:
+            self._publisher.close()
+        finally:
+            self._store.close()
+
+    def _lead(self) -> bool:
+        if not self._store.acquire(STANDBY_WAIT_SECONDS):
+            return False
+        head = self._store.head()
+        if head is not None:
+            self._check(head)
+        self._head = head
+        self._leading = True
+        log.info("notary.leading", seq=head.seq if head else 0, signer_kid=self._signer.kid)
+        return True
+
+    def _publish(self) -> int:
+        events = self._store.unpublished(self._batch_events_max)
+        if not events:
+            return 0
+        for event in events:
+            self._check(event)
+            self._publisher.publish(self._topic, PARTITION, key=KEY, value=event.to_json())
+        self._publisher.flush(FLUSH_TIMEOUT_SECONDS)
+        self._store.set_published(events[-1].seq)
+        log.info("notary.published", first_seq=events[0].seq, last_seq=events[-1].seq)
+        return len(events)
+
+    def _chain_for_a_while(self) -> int:
+        """Kafka is away and the service is about to be built anew, with a wait: use the time that a step has."""
+        started = self._monotonic()
+        total = 0
+        while count := self._chain():
+            total += count
+            if self._monotonic() - started >= STEP_SECONDS_MAX:
+                break
+        return total
+
+    def _chain(self) -> int:
+        pending = self._store.pending(self._batch_events_max)
+        if not pending:
+            return 0
+        unsigned: list[UnsignedAuditEvent] = []
+        head = self._head
+        for item in pending:
+            head = self._place(head, item)
+            unsigned.append(head)
+        events = [event.signed(self._signer.sign_digest(event.digest), self._registered) for event in unsigned]
+        self._store.extend(events, [item.outbox_id for item in pending])
+        self._head = events[-1]
+        self._metrics.audited(len(events))
+        log.info("notary.chained", first_seq=events[0].seq, last_seq=events[-1].seq, signer_kid=self._signer.kid)
+        return len(events)
+
+    def _place(self, head: UnsignedAuditEvent | None, item: PendingIntent) -> UnsignedAuditEvent:
+        try:
+            return next_event(head, item.intent, event_id=self._new_id(), created_at=item.created_at)
+        except ValueError as error:
+            raise Refused(
+                f"intent {item.outbox_id} of audit_outbox can never be chained: {error}",
+                remedy="mend its writer (append_intent would have refused it); then, as database owner and with a "
+                "witness, correct that one row of audit_outbox",
+            ) from error
+
+    def _check(self, event: AuditEvent) -> None:
+        """Raise Corrupt unless the event's hash and signature are its own."""
+        try:
+            if event_hash(event.payload, event.prev_hash) != event.hash:
+                raise ValueError("its hash is not that of its payload and prev_hash")
+            registered = self._registry.get(event.signer_kid)
+            verify_digest(registered.public_key, event.digest, decode_signature(event.signature))
+        except (ValueError, KeyError) as error:
+            raise Corrupt(f"audit event seq {event.seq} ({event.id}) does not verify: {error}") from error
+
+    def _tell_backlog(self) -> None:
+        now = self._monotonic()
+        if now - self._backlog_at >= BACKLOG_EVERY_SECONDS:
+            self._backlog_at = now
+            records, seconds = self._store.backlog()
+            self._metrics.lag(0, records, seconds)
+
+
+def _registered(registry: SignerRegistry, kid: str) -> RegisteredSigner:
+    try:
+        return registry.get(kid)
+    except KeyError as error:
+        raise Refused(
+            str(error.args[0]), remedy="publish the key in signers.json (FINANCE_SIGNERS) before it signs"
+        ) from None

@@ -1,0 +1,136 @@
+"""The notary's place in Postgres: one writer, an outbox that empties as the chain grows, a cursor of what is published.
+
+Guarantees: the session that holds the advisory lock is the only one that extends the chain, and the database says so a
+second time (unique seq, hash and created_at; every outbox row taken exactly once in the transaction that chains it).
+`extend` is the commit point. Does not: build, sign or check events; `consumers.notary` does, before and after.
+Everything runs on the one connection that holds the lock: when it goes, so does the right to write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import psycopg
+from psycopg import errors
+
+from ledger_core.audit_chain import AuditEvent
+from ledger_core.errors import Unavailable
+from ledger_core.ports import AuditIntent, PendingIntent
+from ledger_core.postgres.connection import connect
+from ledger_core.postgres.session import translated
+
+LOCK_KEY: Final = 0x4E4F54415259  # "NOTARY", in the advisory lock space of this database
+BACKLOG_COUNT_MAX: Final = 10_000  # counting further would cost more than the figure is worth
+
+_COLUMNS = "id, seq, actor_id, event_type, payload, prev_hash, hash, signature, signer_kid, created_at"
+_HEAD = f"SELECT {_COLUMNS} FROM audit_events ORDER BY seq DESC LIMIT 1"
+_PENDING = """
+SELECT outbox_id, event_type, actor_id, payload, trace_id, created_at FROM audit_outbox ORDER BY outbox_id LIMIT %s
+"""
+_INSERT = f"INSERT INTO audit_events ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s::jsonb, %s, %s, %s, %s, %s)"
+_TAKE = "DELETE FROM audit_outbox WHERE outbox_id = ANY(%s)"
+_UNPUBLISHED = f"""
+SELECT {_COLUMNS} FROM audit_events WHERE seq > (SELECT published_seq FROM notary_cursor) ORDER BY seq LIMIT %s
+"""
+_PUBLISHED = "UPDATE notary_cursor SET published_seq = %s WHERE published_seq < %s"
+_BACKLOG = """
+SELECT (SELECT count(*) FROM (SELECT 1 FROM audit_outbox LIMIT %s) AS waiting)
+         + coalesce((SELECT max(seq) FROM audit_events), 0) - (SELECT published_seq FROM notary_cursor),
+       coalesce(extract(epoch FROM clock_timestamp() - least(
+         (SELECT created_at FROM audit_outbox ORDER BY outbox_id LIMIT 1),
+         (SELECT created_at FROM audit_events WHERE seq = (SELECT published_seq + 1 FROM notary_cursor)))), 0)::float8
+"""
+
+
+class PostgresAuditStore:
+    """`consumers.notary.AuditStore` on one connection. Every method may raise Unavailable("postgres") and Refused."""
+
+    def __init__(self, dsn: str) -> None:
+        self._connection: psycopg.Connection[Any] = connect(dsn, application_name="finance-notary")
+
+    @translated()
+    def acquire(self, wait_seconds: float) -> bool:
+        """Become the only writer; False when another session still is after `wait_seconds`. Held until `close`."""
+        with self._connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, false)", [f"{int(wait_seconds * 1000)}ms"])
+            try:
+                cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
+            except errors.LockNotAvailable:
+                return False
+            finally:
+                if not self._connection.broken:
+                    cursor.execute("RESET lock_timeout")  # back to what the session was opened with
+        return True
+
+    @translated()
+    def head(self) -> AuditEvent | None:
+        """The newest event of the chain, None at genesis."""
+        row = self._connection.execute(_HEAD).fetchone()
+        return None if row is None else _event(row)
+
+    @translated()
+    def pending(self, intents_max: int) -> list[PendingIntent]:
+        """The oldest intents of the outbox, in order."""
+        rows = self._connection.execute(_PENDING, [intents_max]).fetchall()
+        return [
+            PendingIntent(outbox_id, AuditIntent(event_type, actor_id, payload, trace_id), created_at)
+            for outbox_id, event_type, actor_id, payload, trace_id, created_at in rows
+        ]
+
+    @translated()
+    def extend(self, events: Sequence[AuditEvent], outbox_ids: Sequence[int]) -> None:
+        """Put signed events on the chain and take their intents from the outbox, both or neither.
+
+        Raises Unavailable when someone else extended the chain or took an intent meanwhile: start again from the head.
+        """
+        try:
+            with self._connection.transaction(), self._connection.cursor() as cursor:
+                cursor.executemany(_INSERT, [event.to_row() for event in events])
+                cursor.execute(_TAKE, [list(outbox_ids)])
+                if cursor.rowcount != len(outbox_ids):
+                    raise _overtaken(f"{len(outbox_ids) - cursor.rowcount} intents were taken by another writer")
+        except errors.UniqueViolation as error:
+            raise _overtaken(f"another writer extended the chain ({error.diag.constraint_name})") from error
+
+    @translated()
+    def unpublished(self, events_max: int) -> list[AuditEvent]:
+        """The oldest events beyond `published_seq`, in order."""
+        return [_event(row) for row in self._connection.execute(_UNPUBLISHED, [events_max]).fetchall()]
+
+    @translated()
+    def set_published(self, seq: int) -> None:
+        """Everything up to `seq` was acknowledged by the brokers. Only ever moves forward."""
+        self._connection.execute(_PUBLISHED, [seq, seq])
+
+    @translated()
+    def backlog(self) -> tuple[int, float]:
+        """How many intents and unpublished events wait (counted up to BACKLOG_COUNT_MAX intents), and the age of the
+        oldest in seconds."""
+        row = self._connection.execute(_BACKLOG, [BACKLOG_COUNT_MAX]).fetchone()
+        assert row is not None  # noqa: S101  a SELECT without FROM gives one row
+        return int(row[0]), max(0.0, float(row[1]))
+
+    def close(self) -> None:
+        """Give the lock back with the connection."""
+        self._connection.close()
+
+
+def _event(row: tuple[Any, ...]) -> AuditEvent:
+    event_id, seq, actor_id, event_type, payload, prev_hash, digest, signature, signer_kid, created_at = row
+    return AuditEvent(
+        id=event_id,
+        seq=seq,
+        actor_id=actor_id,
+        event_type=event_type,
+        payload=payload,
+        prev_hash=prev_hash,
+        hash=digest,
+        signature=signature,
+        signer_kid=signer_kid,
+        created_at=created_at,
+    )
+
+
+def _overtaken(detail: str) -> Unavailable:
+    return Unavailable("postgres", f"{detail}; nothing was written, starting again from the head")
