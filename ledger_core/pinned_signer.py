@@ -1,8 +1,9 @@
 """A signer whose every signature is verified with the public key that the registry pins (G6). Decides, does no I/O.
 
 Guarantees: what `sign_digest` and `sign_text` return verifies under the registered key of the signer's kid; a signer
-that is not registered, is retired, or has another algorithm than registered is refused before it signs anything.
-Does not: retry. Unavailable and Refused of the signer pass through.
+that is not registered, or has another algorithm than registered, is refused before it signs anything.
+Does not: retry (Unavailable and Refused of the signer pass through), or know what time it is: retired keys are refused
+by the adapter at its start.
 """
 
 from __future__ import annotations
@@ -23,8 +24,6 @@ class PinnedSigner:
                 f"signer {signer.kid} is not in the signer registry",
                 remedy="add its public key to signers.json (FINANCE_SIGNERS) and publish it before signing",
             )
-        if registered.retired_at is not None:
-            raise Refused(f"signer {signer.kid} is retired", remedy="configure the key that replaced it")
         if registered.algorithm != signer.algorithm:
             raise Refused(
                 f"signer {signer.kid} signs with {signer.algorithm}, its registered key is {registered.algorithm}",

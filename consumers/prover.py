@@ -1,0 +1,282 @@
+"""The prover: journal entries become closed ranges, closed ranges become signed proofs and checkpoints.
+
+    poll -> take (chain, sequence, balance) -> cut -> INSERT ranges [commit point: the range is fixed]
+         -> sign what has no proof, in order -> verify -> INSERT proofs, checkpoints [commit point: published]
+
+Guarantees: a range is written down before it is signed, so that every retry signs the same bytes; a signer that is away
+stops proofs and nothing else; a restart goes on from the last closed range in Postgres, whatever it had read beyond.
+Does not: post, archive, or read anything it could have remembered wrong. A gap, a broken link or an unbalanced entry
+raises Corrupt and ends the process.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from consumers.journal_source import OpenSource, journal_record
+from consumers.metrics import Metrics
+from ledger_core.checkpoint import assemble, origin_of
+from ledger_core.closed_range import ClosedRange, ClosingTerms, Cut, close_range
+from ledger_core.errors import Corrupt, Refused, Unavailable
+from ledger_core.open_range import OpenRange, RangeLimits, ShardPosition
+from ledger_core.pinned_signer import PinnedSigner
+from ledger_core.ports import AuditIntent, Record
+from ledger_core.proof_intents import posted_intent, proof_intent
+from ledger_core.range_proof import assemble_proof, parse_payload
+from ledger_core.times import parse_time
+
+SIGNER_RETRY_SECONDS_MIN = 0.5
+SIGNER_RETRY_SECONDS_MAX = 10.0
+
+log = structlog.get_logger("prover")
+
+
+class ProverStore(Protocol):
+    """See `ledger_core.postgres.prover_store`. Every method may raise Unavailable("postgres")."""
+
+    def position(self, shard: int) -> ShardPosition | None: ...
+
+    def last_range(self, shard: int) -> ClosedRange | None: ...
+
+    def verdict_lines(self, shard: int, first_offset: int, next_offset: int) -> list[bytes]: ...
+
+    def close_range(self, closed: ClosedRange, intent: AuditIntent) -> bool: ...
+
+    def unsigned(self, shard: int, limit: int) -> list[ClosedRange]: ...
+
+    def publish_proof(
+        self, closed: ClosedRange, proof_id: str, proof: bytes, note: bytes | None, intent: AuditIntent
+    ) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProverSettings:
+    """What never changes while a prover runs."""
+
+    env: str
+    domain: str
+    limits: RangeLimits
+    idle_seconds: float
+    actor_id: str = "service:prover"
+    poll_records_max: int = 2000
+    poll_seconds: float = 0.1
+    sign_ranges_max: int = 20  # in one step
+
+
+@dataclass(slots=True)
+class _Shard:
+    """What the prover holds of an owned partition; all of it can be read again from Postgres and the journal."""
+
+    number: int
+    growing: OpenRange | None = None  # None while Postgres knows nothing of the shard
+    range_no: int = 0
+    prev_hash: str | None = None  # of the newest closed range's payload
+    quiet_since: float = 0.0
+    may_wait: bool = True  # for a signature: some closed range may have no proof
+
+
+class Prover:
+    """A `consumers.service.Service`. The clock gives UTC times, `monotonic` seconds, `new_trace_id` 32 hex digits."""
+
+    name = "prover"
+
+    def __init__(
+        self,
+        store: ProverStore,
+        open_source: OpenSource,
+        signer: PinnedSigner,
+        settings: ProverSettings,
+        *,
+        clock: Callable[[], dt.datetime],
+        monotonic: Callable[[], float],
+        new_trace_id: Callable[[], str],
+        metrics: Metrics,
+    ) -> None:
+        self._store = store
+        self._signer = signer
+        self._settings = settings
+        self._clock = clock
+        self._monotonic = monotonic
+        self._new_trace_id = new_trace_id
+        self._metrics = metrics
+        self._shards: dict[int, _Shard] = {}
+        self._signer_failures = 0
+        self._sign_again_at = 0.0
+        self._source = open_source(self._start_offset, self._forget)
+
+    def step(self) -> bool:
+        """Read once, close what is complete or idle, sign what waits. Raises Unavailable, Corrupt."""
+        worked = False
+        polled = self._source.poll(self._settings.poll_records_max, self._settings.poll_seconds)
+        for partition, records in polled:
+            self._take(partition, records)
+            worked = True
+        for partition in sorted(self._source.owned & self._shards.keys()):
+            worked |= self._close_idle(partition)
+        return self._sign_waiting() or worked
+
+    def close(self) -> None:
+        try:
+            self._source.close()
+        finally:
+            self._store.close()
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def _start_offset(self, partition: int) -> int:
+        """On assignment: go on after the last closed range, with a proof of it still to be made perhaps."""
+        shard = self._shards[partition] = _Shard(partition, quiet_since=self._monotonic())
+        growing = self._load(shard)
+        return 0 if growing is None else growing.journal_offset
+
+    def _forget(self, partition: int) -> None:
+        self._shards.pop(partition, None)
+
+    def _load(self, shard: _Shard) -> OpenRange | None:
+        position = self._store.position(shard.number)
+        if position is not None:
+            last = self._store.last_range(shard.number)
+            shard.growing = OpenRange.resume(position, last, self._settings.limits)
+            shard.range_no = 0 if last is None else last.range_no
+            shard.prev_hash = None if last is None else last.hash.hex()
+            shard.may_wait = last is not None
+        return shard.growing
+
+    def _take(self, partition: int, records: Sequence[Record]) -> None:
+        shard = self._shards[partition]
+        growing = shard.growing or self._load(shard)
+        if growing is None:
+            raise Corrupt(f"the journal holds entries of shard {partition}, and Postgres knows no such shard")
+        take = growing.take
+        for record in records:
+            item = journal_record(record)
+            cuts = take(record.offset, item.seq, item.body, item.entry_hash)
+            if cuts and not self._close_all(shard, cuts):
+                return
+        shard.quiet_since = self._monotonic()
+        self._tell_lag(partition, records[-1])
+
+    def _tell_lag(self, partition: int, newest: Record) -> None:
+        high = self._source.high_watermark(partition)
+        waiting = 0 if high is None else max(0, high - newest.offset - 1)
+        age_seconds = max(0.0, self._clock().timestamp() - newest.timestamp_ms / 1000) if waiting else 0.0
+        self._metrics.lag(partition, waiting, age_seconds)
+        self._source.note_done(partition, newest.offset + 1)
+
+    # --- closing ---------------------------------------------------------------------------------------------------
+
+    def _close_idle(self, partition: int) -> bool:
+        """Nothing came for a while: close what there is, and account for trailing offsets that posted nothing."""
+        shard = self._shards[partition]
+        now = self._monotonic()
+        if now - shard.quiet_since < self._settings.idle_seconds:
+            return False
+        shard.quiet_since = now
+        growing = shard.growing or self._load(shard)
+        position = self._store.position(partition)
+        if growing is None or position is None:
+            return False
+        cuts = growing.idle(position)
+        if cuts:
+            self._close_all(shard, cuts)
+        return bool(cuts)
+
+    def _close_all(self, shard: _Shard, cuts: Sequence[Cut]) -> bool:
+        """Write the cuts down, one transaction each. False: another process did, and we start anew from there."""
+        for cut in cuts:
+            closed = self._closed(shard, cut)
+            payload = parse_payload(closed.payload)
+            # The commit point. A crash before it reads the entries again; after it, the bytes to sign are fixed.
+            if not self._store.close_range(closed, posted_intent(closed, payload, self._settings.actor_id)):
+                self._start_anew(shard)
+                return False
+            shard.range_no, shard.prev_hash, shard.may_wait = closed.range_no, closed.hash.hex(), True
+            log.info(
+                "range.closed",
+                shard=shard.number,
+                range_no=closed.range_no,
+                first_seq=closed.first_seq,
+                last_seq=closed.last_seq,
+                next_offset=closed.next_offset,
+                trace_id=payload.trace_id,
+            )
+        return True
+
+    def _closed(self, shard: _Shard, cut: Cut) -> ClosedRange:
+        terms = ClosingTerms(
+            env=self._settings.env,
+            origin=origin_of(self._settings.domain, self._settings.env, shard.number),
+            range_no=shard.range_no + 1,
+            prev_proof_hash=shard.prev_hash,
+            signer_kid=self._signer.kid,
+            alg=self._signer.algorithm,
+            trace_id=self._new_trace_id(),
+            ts=self._clock(),
+        )
+        silent = cut.next_offset - cut.first_offset - (cut.last_seq - cut.first_seq + 1)
+        lines = self._store.verdict_lines(shard.number, cut.first_offset, cut.next_offset) if silent else []
+        return close_range(cut, lines, terms)
+
+    def _start_anew(self, shard: _Shard) -> None:
+        log.warning("range.closed_elsewhere", shard=shard.number, range_no=shard.range_no + 1)
+        offset = self._start_offset(shard.number)
+        if shard.number in self._source.owned:
+            self._source.seek(shard.number, offset)
+
+    # --- signing ---------------------------------------------------------------------------------------------------
+
+    def _sign_waiting(self) -> bool:
+        """Sign ranges without a proof, in order, a bounded number in one step."""
+        if self._monotonic() < self._sign_again_at:
+            return False
+        left = self._settings.sign_ranges_max
+        for shard in [shard for shard in self._shards.values() if shard.may_wait]:
+            waiting = self._store.unsigned(shard.number, left)
+            for closed in waiting:
+                if not self._sign(closed):
+                    return False
+            left -= len(waiting)
+            if not left:
+                break
+            shard.may_wait = False
+        return left < self._settings.sign_ranges_max
+
+    def _sign(self, closed: ClosedRange) -> bool:
+        """One range's proof and checkpoint: signed, verified, stored. False: the signer is away (or refuses)."""
+        payload = parse_payload(closed.payload)
+        if payload.digest() != closed.hash:
+            raise Corrupt(f"shard {closed.shard}, range {closed.range_no}: hash is not that of its payload")
+        note: bytes | None = None
+        try:
+            self._signer.check_kid(payload.signer_kid)
+            signature = self._signer.sign_digest(closed.hash)
+            if closed.last_seq >= closed.first_seq or closed.range_no == 1:  # otherwise the tree did not grow
+                text = closed.checkpoint_text
+                note = assemble(text, self._signer.kid, self._signer.public_key, self._signer.sign_text(text))
+        except (Unavailable, Refused) as error:
+            self._signer_failed(error)
+            return False
+        self._signer_failures = 0
+        proof = assemble_proof(closed.payload, signature)
+        # The commit point. A crash before it signs the same bytes again; after it, the proof is published.
+        intent = proof_intent(payload, self._settings.actor_id)
+        published = self._store.publish_proof(closed, payload.proof_id, proof, note, intent)
+        if published:
+            self._metrics.proof((self._clock() - parse_time(payload.ts)).total_seconds())
+            log.info("proof.published", proof_id=payload.proof_id, shard=closed.shard, trace_id=payload.trace_id)
+        return True
+
+    def _signer_failed(self, error: Unavailable | Refused) -> None:
+        """Proofs wait, posting and closing go on: one count and one line for each try, and a growing wait."""
+        self._signer_failures += 1
+        wait_seconds = min(SIGNER_RETRY_SECONDS_MAX, SIGNER_RETRY_SECONDS_MIN * 2 ** min(self._signer_failures - 1, 10))
+        self._sign_again_at = self._monotonic() + wait_seconds
+        self._metrics.signer_failed()
+        log.error("signer.failed", error=str(error), failures=self._signer_failures, retry_seconds=wait_seconds)

@@ -1,0 +1,115 @@
+"""A small ledger made by hand, as the poster would leave it: entries, verdicts, shard rows and journal records.
+
+Every function is deterministic. `TinyShard` grows one shard in memory; `write` puts what it holds into Postgres, and
+`publish` into the journal topic, so that prover and archiver can be tested without a poster.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass, field
+
+from ledger_core.chain import link
+from ledger_core.journal import JournalEntry, Line, Source, encode_entry
+from ledger_core.open_range import ShardPosition
+from ledger_core.ports import Record
+from ledger_core.times import format_time
+from ledger_core.verdict import VerdictLine, encode_verdict
+from schemas.journal_wire import encode_journal
+
+START = dt.datetime(2025, 11, 1, tzinfo=dt.UTC)
+TOPIC = "finance.settlements"
+
+
+@dataclass(frozen=True, slots=True)
+class TinyEntry:
+    seq: int
+    body: bytes
+    entry_hash: bytes
+    offset: int
+    entry: JournalEntry
+
+
+@dataclass(slots=True)
+class TinyShard:
+    """One shard. `post` adds an entry, `silence` an offset that posted nothing."""
+
+    shard: int = 0
+    topic: str = TOPIC
+    first_offset: int = 0
+    next_offset: int = -1
+    head: bytes | None = None
+    entries: list[TinyEntry] = field(default_factory=list)
+    verdicts: dict[int, bytes] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.next_offset < 0:
+            self.next_offset = self.first_offset
+
+    def post(self, count: int = 1, *, seconds: float = 0.0, currency: str = "USD") -> TinyShard:
+        """Post entries with recorded_at `seconds` after START."""
+        for _ in range(count):
+            self._post_one(format_time(START + dt.timedelta(seconds=seconds)), currency)
+        return self
+
+    def _post_one(self, recorded_at: str, currency: str) -> None:
+        seq = len(self.entries) + 1
+        amount = 100 + seq % 900
+        lines = (
+            Line(account=f"asset:psp:shop-{seq % 7}", amount_minor=str(amount), currency=currency, side="debit"),
+            Line(
+                account=f"liability:payable:seller-{seq % 11}",
+                amount_minor=str(amount - 3),
+                currency=currency,
+                side="credit",
+            ),
+            Line(account="revenue:fees", amount_minor="3", currency=currency, side="credit"),
+        )
+        entry = JournalEntry(
+            event_id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.topic}:{self.shard}:{self.next_offset}")),
+            event_type="settlement.captured",
+            lines=lines,
+            metadata={},
+            occurred_at=recorded_at,
+            order_id=f"order-{seq}",
+            recorded_at=recorded_at,
+            seq=str(seq),
+            settlement_id=f"st-{self.shard}-{seq}",
+            shard=self.shard,
+            source=Source(offset=str(self.next_offset), partition=self.shard, topic=self.topic),
+            version=1,
+        )
+        body = encode_entry(entry)
+        self.head = link(body, self.head)
+        self.entries.append(TinyEntry(seq, body, self.head, self.next_offset, entry))
+        self.next_offset += 1
+
+    def silence(self, count: int = 1, *, reason: str = "same_content") -> TinyShard:
+        """Offsets that posted nothing: duplicates, or rejected records when `reason` is another one."""
+        for _ in range(count):
+            kind = "duplicate" if reason == "same_content" else "rejected"
+            line = VerdictLine(offset=str(self.next_offset), reason=reason, verdict=kind)  # type: ignore[arg-type]
+            self.verdicts[self.next_offset] = encode_verdict(line)
+            self.next_offset += 1
+        return self
+
+    def position(self) -> ShardPosition:
+        return ShardPosition(self.shard, self.topic, self.first_offset, self.next_offset, len(self.entries), self.head)
+
+    def verdict_lines(self, first_offset: int, next_offset: int) -> list[bytes]:
+        return [line for offset, line in sorted(self.verdicts.items()) if first_offset <= offset < next_offset]
+
+    def journal(self, first_seq: int = 1) -> list[Record]:
+        """The journal records from a sequence on, with offsets counted from 0."""
+        return [
+            Record(
+                "finance.journal",
+                self.shard,
+                item.seq - 1,
+                int(START.timestamp() * 1000),
+                None,
+                encode_journal(self.shard, item.seq, item.body, item.entry_hash),
+            )
+            for item in self.entries[first_seq - 1 :]
+        ]
