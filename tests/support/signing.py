@@ -1,0 +1,73 @@
+"""Signers for tests, and openssl as the verifier that knows nothing of ours."""
+
+from __future__ import annotations
+
+import datetime as dt
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from ledger_core.ports import Algorithm
+from ledger_core.signatures import PublicKey
+from ledger_core.signers import RegisteredSigner, SignerRegistry
+from producers.signer_kms import KmsKey
+from producers.signer_local import LocalKey
+from producers.verified_signer import KeyService, VerifiedSigner, pin
+
+NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+
+
+def register(service: KeyService, kid: str, *, retired_at: dt.datetime | None = None) -> SignerRegistry:
+    """A registry with the service's own key."""
+    return SignerRegistry([RegisteredSigner(kid, service.algorithm, service.public_key(), NOW, retired_at)])
+
+
+def local_signer(algorithm: Algorithm = "ed25519", kid: str = "test-v1") -> tuple[VerifiedSigner, SignerRegistry]:
+    """A signer on a new key in memory, and the registry that holds it."""
+    service = LocalKey.generate(algorithm, env="dev")
+    registry = register(service, kid)
+    return pin(service, registry, now=NOW), registry
+
+
+def kms_key(env: Mapping[str, str], algorithm: Algorithm, key_id: str | None = None) -> KmsKey:
+    """The stack's KMS key of that algorithm, or another by its id."""
+    return KmsKey(
+        key_id or env["KMS_KEY_ED25519" if algorithm == "ed25519" else "KMS_KEY_RSA"],
+        algorithm,
+        region=env["KMS_REGION"],
+        endpoint=env["KMS_ENDPOINT"],
+        access_key=env["AWS_ACCESS_KEY_ID"],
+        secret=env["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+def kms_signer(env: Mapping[str, str], algorithm: Algorithm) -> tuple[VerifiedSigner, SignerRegistry]:
+    """The stack's own signer, with the stack's own registry."""
+    registry = SignerRegistry.from_json(Path(env["FINANCE_SIGNERS"]).read_bytes())
+    return pin(kms_key(env, algorithm), registry, now=NOW), registry
+
+
+def openssl_accepts_digest(key: PublicKey, digest: bytes, signature: bytes) -> bool:
+    """RSA: the digest as it is, PKCS#1 v1.5 with the SHA-256 DigestInfo. Ed25519: the digest is the message."""
+    scheme = ["-rawin"] if key.algorithm == "ed25519" else ["-pkeyopt", "digest:sha256"]
+    return _openssl(key, digest, signature, ["pkeyutl", "-verify", "-pubin", *scheme])
+
+
+def openssl_accepts_text(key: PublicKey, text: bytes, signature: bytes) -> bool:
+    """RSA: SHA-256 of the text. Ed25519: the text is the message."""
+    scheme = ["-rawin"] if key.algorithm == "ed25519" else ["-rawin", "-digest", "sha256"]
+    return _openssl(key, text, signature, ["pkeyutl", "-verify", "-pubin", *scheme])
+
+
+def _openssl(key: PublicKey, message: bytes, signature: bytes, command: list[str]) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        files = {name: Path(folder) / name for name in ("key.pem", "message", "signature")}
+        files["key.pem"].write_text(key.pem)
+        files["message"].write_bytes(message)
+        files["signature"].write_bytes(signature)
+        arguments = ["-inkey", files["key.pem"], "-in", files["message"], "-sigfile", files["signature"]]
+        done = subprocess.run(["openssl", *command, *map(str, arguments)], capture_output=True, check=False)
+    bad_call = b"sage:" in done.stderr or b"rror opening" in done.stderr
+    assert not bad_call, done.stderr  # which would be no verdict
+    return done.returncode == 0
