@@ -27,6 +27,10 @@ ProviderFields: TypeAlias = tuple[str, str, int, str]
 """name, reference, amount_minor, currency: as it stood in the bytes, unchecked."""
 
 
+class UnbalancedLines(ValueError):
+    """Debits differ from credits in some currency."""
+
+
 class SettlementRecord(msgspec.Struct, frozen=True, gc=False):
     """One decoded settlement event, unchecked. `occurred_at_us` is microseconds since 1970-01-01 UTC."""
 
@@ -103,7 +107,7 @@ def _check_identity(event: SettlementEvent) -> None:
 
 
 def check_lines(lines: tuple[SettlementLine, ...]) -> None:
-    """Raise ValueError unless there are lines, every amount is in range, and each currency balances (G1)."""
+    """Raise ValueError unless there are lines, every amount is in range, and (UnbalancedLines) each currency balances."""
     if not lines:
         raise ValueError("lines: an event needs lines")
     totals: dict[str, int] = {}
@@ -114,7 +118,7 @@ def check_lines(lines: tuple[SettlementLine, ...]) -> None:
     off = {currency: total for currency, total in sorted(totals.items()) if total}
     if off:
         words = ", ".join(f"{currency} by {total} minor units" for currency, total in off.items())
-        raise ValueError(f"lines: unbalanced, debits - credits is off in {words}")
+        raise UnbalancedLines(f"lines: unbalanced, debits - credits is off in {words}")
 
 
 def _check_amount(amount_minor: int, name: str) -> None:
@@ -145,4 +149,22 @@ def event_from_record(record: SettlementRecord) -> SettlementEvent:
         pii=record.pii,
         pii_salt=record.pii_salt,
         metadata=record.metadata,
+    )
+
+
+def record_from_event(event: SettlementEvent) -> SettlementRecord:
+    """What the poster will read of an event: lets a publisher ask the posting rules before it publishes."""
+    provider = event.provider
+    return SettlementRecord(
+        event.event_id,
+        event.event_type,
+        event.settlement_id,
+        event.order_id,
+        microseconds(event.occurred_at),
+        [(line.account, line.side, line.amount_minor, line.currency, line.memo) for line in event.lines],
+        None if provider is None else (provider.name, provider.reference, provider.amount_minor, provider.currency),
+        event.reverses,
+        event.pii,
+        event.pii_salt,
+        event.metadata,
     )

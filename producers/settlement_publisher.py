@@ -1,0 +1,103 @@
+"""The publisher library: what a shop imports to publish settlement events.
+
+    with SettlementPublisher("broker:9092") as publisher:
+        publisher.publish(settlement_of(sale))
+
+Guarantees: an event that the poster would reject for what stands in it is rejected here, with the same reason, before
+it leaves the shop; records of one settlement keep their order; leaving the `with` block normally means that the brokers
+acknowledged every record. A failed delivery surfaces from the next call, never silently; publishing again is harmless,
+because the same sale has the same event id.
+Does not: tell the verdict (it is on the outcomes topic), keep what was not acknowledged over a crash (the shop's own
+outbox does), or serve several threads (make one publisher per thread).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Final
+
+from ledger_core.errors import FinanceError
+from ledger_core.posting_rules import draft
+from ledger_core.settlement import SettlementEvent, record_from_event
+from producers.publisher_kafka import KafkaPublisher
+from schemas.settlement import encode_settlement
+
+DEFAULT_TOPIC: Final = "finance.settlements"
+FLUSH_SECONDS_MAX: Final = 30.0
+_BY_KEY: Final = -1  # librdkafka's own partitioner decides: murmur2, where Java's default puts the same key
+_POLL_EVERY_RECORDS: Final = 512
+
+
+class SettlementPublisher:
+    """Publishes settlement events to one topic. `options` are librdkafka settings (TLS, SASL) over the defaults.
+
+    `on_progress(count)` is called now and then with the number of records queued since the last call. Every method may
+    raise Unavailable("kafka") or Refused (with the remedy); after that this publisher is done, make a new one.
+    """
+
+    def __init__(
+        self,
+        brokers: str,
+        topic: str = DEFAULT_TOPIC,
+        *,
+        options: Mapping[str, str | int | bool] | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self.topic = topic
+        self.published = 0  # records queued so far; all of them acknowledged after flush
+        self._reported = 0
+        self._on_progress = on_progress
+        self._publisher = KafkaPublisher(brokers, options)
+
+    def publish(self, event: SettlementEvent) -> None:
+        """Check and queue one event; waits while the queue is full. Raises Rejected when the poster would."""
+        key = event.settlement_id.encode()
+        draft(record_from_event(event), key)
+        self.publish_encoded(key, encode_settlement(event))
+
+    def publish_all(self, events: Iterable[SettlementEvent]) -> int:
+        """Publish every event of a stream; the number of them. Flush, or leave the `with` block, afterwards."""
+        before = self.published
+        for event in events:
+            self.publish(event)
+        return self.published - before
+
+    def publish_encoded(self, key: bytes, value: bytes) -> None:
+        """Queue bytes that were encoded before, unchecked: replay, dead letters sent again, load tests."""
+        self._publisher.publish(self.topic, _BY_KEY, key=key, value=value)
+        self.published += 1
+        if self.published % _POLL_EVERY_RECORDS == 0:
+            self._publisher.poll()
+            self._report()
+
+    def flush(self, timeout_seconds: float = FLUSH_SECONDS_MAX) -> None:
+        """Wait until the brokers acknowledged everything published so far."""
+        self._publisher.flush(timeout_seconds)
+        self._report()
+
+    def close(self) -> None:
+        """Let go, dropping what was not acknowledged; `flush` first to drop nothing."""
+        self._publisher.close()
+
+    def __enter__(self) -> SettlementPublisher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Flush, also when a rejected event or the shop's own error ended the block: that error is what is raised."""
+        try:
+            if error is None:
+                self.flush()
+            elif isinstance(error, Exception):
+                with suppress(FinanceError):
+                    self.flush()
+        finally:
+            self.close()
+
+    def _report(self) -> None:
+        if self._on_progress is not None and self.published > self._reported:
+            self._on_progress(self.published - self._reported)
+            self._reported = self.published
