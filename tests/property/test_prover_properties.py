@@ -1,0 +1,94 @@
+"""The prover, whatever the batches and whatever fails: the same ranges, gapless, all proved."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ledger_core.open_range import OpenRange, RangeLimits
+from tests.support.faults import Faults
+from tests.support.journal_factory import TinyShard
+from tests.support.memory_proofs import MemoryProofs
+from tests.support.proof_checks import check_checkpoint, check_proof, check_ranges
+from tests.support.prover_runs import Bench
+
+# A script is a list of (kind, count, seconds later).
+scripts = st.lists(
+    st.tuples(st.sampled_from(["post", "post", "silence", "reject"]), st.integers(1, 6), st.sampled_from([0, 1, 40])),
+    max_size=12,
+)
+limits = st.builds(RangeLimits, st.integers(1, 9), st.sampled_from([30, 60]))
+
+
+def ledger(script, first_offset=0, shard=0):
+    tiny, seconds = TinyShard(shard=shard, first_offset=first_offset), 0
+    for kind, count, later in script:
+        seconds += later
+        if kind == "post":
+            tiny.post(count, seconds=seconds)
+        else:
+            tiny.silence(count, reason="same_content" if kind == "silence" else "unbalanced")
+    return tiny
+
+
+def check_world(bench):
+    for number, shard in bench.world.shards.items():
+        ranges = bench.world.ranges.get(number, [])
+        check_ranges(shard, ranges)
+        for closed in ranges:
+            check_proof(closed, bench.world.proofs[number, closed.range_no], bench.registry)
+            check_checkpoint(shard, closed.last_seq, bench.world.checkpoints[number, closed.last_seq], bench.registry)
+    told = [(intent.event_type, intent.payload["proof_hash"]) for intent in bench.world.intents]
+    hashes = {closed.hash.hex() for ranges in bench.world.ranges.values() for closed in ranges}
+    assert sorted(told) == sorted((kind, text) for kind in ("journal.posted", "proof.published") for text in hashes)
+
+
+@given(scripts, st.integers(0, 5), limits, st.lists(st.integers(1, 30), min_size=1, max_size=6))
+def test_any_batching_of_the_same_entries_cuts_the_same_ranges(script, first_offset, limit, batches):
+    shard = ledger(script, first_offset)
+    one = OpenRange.resume(shard.position(), None, limit)
+    expected = [cut for at, it in enumerate(shard.entries) for cut in one.take(at, it.seq, it.body, it.entry_hash)]
+    expected += one.idle(shard.position())
+    worlds = []
+    for poll_max in batches:
+        bench = Bench(MemoryProofs({0: shard}), limit, poll_max=poll_max, second=0.001)
+        prover = bench.build()
+        while prover.step():
+            pass
+        bench.now += 6  # the idle cut comes after everything was taken, in every run
+        prover.step()
+        worlds.append(bench.world.ranges.get(0, []))
+        assert [(it.first_seq, it.last_seq, it.first_offset, it.next_offset) for it in worlds[-1]] == [
+            (it.first_seq, it.last_seq, it.first_offset, it.next_offset) for it in expected
+        ]
+    assert all(world == worlds[0] for world in worlds)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(scripts, min_size=1, max_size=2),
+    limits,
+    st.integers(1, 12),
+    st.dictionaries(st.integers(0, 120), st.sampled_from(["applied", "not applied"]), max_size=12),
+)
+def test_no_failure_leaves_a_gap_an_overlap_or_an_unproved_range(two, limit, poll_max, plan):
+    shards = {number: ledger(script, shard=number) for number, script in enumerate(two)}
+    bench = Bench(MemoryProofs(shards), limit, Faults(dict(plan)), poll_max)
+    bench.run()
+    check_world(bench)
+
+
+def test_every_single_call_may_fail_either_way():
+    shards = {0: TinyShard().post(3).silence(2).post(9, seconds=90).silence(4), 1: TinyShard(shard=1).silence(3)}
+    calm = Bench(MemoryProofs(shards), RangeLimits(5, 60), poll_max=4)
+    calm.run()
+    check_world(calm)
+    fired = set()
+    for number in range(calm.faults.calls):
+        for mode in ("not applied", "applied"):
+            bench = Bench(MemoryProofs(shards), RangeLimits(5, 60), Faults({number: mode}), 4)
+            bench.run()
+            check_world(bench)
+            fired |= set(bench.faults.fired)
+    for step in ("_close_range", "_publish_proof", "_position", "_last_range", "_unsigned", "sign", "_poll"):
+        assert {f"{step}: not applied", f"{step}: applied"} <= fired

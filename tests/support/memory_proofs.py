@@ -1,0 +1,168 @@
+"""The prover's world in memory: its store, its journal source and a signer, each able to fail at any call.
+
+For simulations of the service's own logic only; what Postgres, Kafka and a KMS really do is tested on the real ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from consumers.journal_source import OnRevoked, StartOffset
+from ledger_core.closed_range import ClosedRange
+from ledger_core.errors import Corrupt
+from ledger_core.open_range import ShardPosition
+from ledger_core.ports import Algorithm, AuditIntent, Record
+from ledger_core.signatures import PublicKey
+from ledger_core.signers import RegisteredSigner, SignerRegistry
+from tests.support.faults import Faults
+from tests.support.journal_factory import TinyShard
+
+
+@dataclass
+class MemoryProofs:
+    """What Postgres would hold for the prover. Every shard is complete from the start."""
+
+    shards: dict[int, TinyShard]
+    ranges: dict[int, list[ClosedRange]] = field(default_factory=dict)
+    proofs: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    checkpoints: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    intents: list[AuditIntent] = field(default_factory=list)
+
+
+class MemoryProverStore:
+    def __init__(self, world: MemoryProofs, faults: Faults) -> None:
+        self._world = world
+        self._faults = faults
+
+    def position(self, shard: int) -> ShardPosition | None:
+        return self._faults.call("postgres", self._position, shard)
+
+    def last_range(self, shard: int) -> ClosedRange | None:
+        return self._faults.call("postgres", self._last_range, shard)
+
+    def verdict_lines(self, shard: int, first_offset: int, next_offset: int) -> list[bytes]:
+        return self._faults.call("postgres", self._world.shards[shard].verdict_lines, first_offset, next_offset)
+
+    def close_range(self, closed: ClosedRange, intent: AuditIntent) -> bool:
+        return self._faults.call("postgres", self._close_range, closed, intent)
+
+    def unsigned(self, shard: int, limit: int) -> list[ClosedRange]:
+        return self._faults.call("postgres", self._unsigned, shard, limit)
+
+    def publish_proof(
+        self, closed: ClosedRange, proof_id: str, proof: bytes, note: bytes | None, intent: AuditIntent
+    ) -> bool:
+        return self._faults.call("postgres", self._publish_proof, closed, proof, note, intent)
+
+    def close(self) -> None: ...
+
+    def _position(self, shard: int) -> ShardPosition | None:
+        return self._world.shards[shard].position() if shard in self._world.shards else None
+
+    def _last_range(self, shard: int) -> ClosedRange | None:
+        ranges = self._world.ranges.get(shard)
+        return ranges[-1] if ranges else None
+
+    def _close_range(self, closed: ClosedRange, intent: AuditIntent) -> bool:
+        ranges = self._world.ranges.setdefault(closed.shard, [])
+        if closed.range_no != len(ranges) + 1:
+            return False
+        ranges.append(closed)
+        self._world.intents.append(intent)
+        return True
+
+    def _unsigned(self, shard: int, limit: int) -> list[ClosedRange]:
+        ranges = self._world.ranges.get(shard, [])
+        return [closed for closed in ranges if (shard, closed.range_no) not in self._world.proofs][:limit]
+
+    def _publish_proof(self, closed: ClosedRange, proof: bytes, note: bytes | None, intent: AuditIntent) -> bool:
+        key = (closed.shard, closed.range_no)
+        if key in self._world.proofs:
+            if self._world.proofs[key] != proof:
+                raise Corrupt("another proof")
+            return False
+        self._world.proofs[key] = proof
+        if note is not None:
+            self._world.checkpoints[closed.shard, closed.last_seq] = note
+        self._world.intents.append(intent)
+        return True
+
+
+class MemorySource:
+    """A source that owns the partitions of `records` and answers at most `records_max` of one partition a poll."""
+
+    def __init__(
+        self, records: dict[int, list[Record]], start: StartOffset, revoked: OnRevoked, faults: Faults, poll_max: int
+    ) -> None:
+        self._records = records
+        self._faults = faults
+        self._poll_max = poll_max
+        self._start = start
+        self._revoked = revoked
+        self._next: dict[int, int] = {}
+        self.paused: set[int] = set()
+
+    @property
+    def owned(self) -> frozenset[int]:
+        return frozenset(self._next)
+
+    def poll(self, records_max: int, timeout_seconds: float) -> list[tuple[int, list[Record]]]:
+        return self._faults.call("kafka", self._poll, records_max)
+
+    def _poll(self, records_max: int) -> list[tuple[int, list[Record]]]:
+        for partition in self._records.keys() - self._next.keys():
+            self._next[partition] = self._start(partition)
+        answer = []
+        for partition in sorted(self._next.keys() - self.paused):
+            at = self._next[partition]
+            records = [record for record in self._records[partition] if record.offset >= at]
+            records = records[: min(records_max, self._poll_max)]
+            if records:
+                self._next[partition] = records[-1].offset + 1
+                answer.append((partition, records))
+        return answer
+
+    def seek(self, partition: int, offset: int) -> None:
+        self._next[partition] = offset
+
+    def pause(self, partition: int) -> None:
+        self.paused.add(partition)
+
+    def resume(self, partition: int) -> None:
+        self.paused.discard(partition)
+
+    def high_watermark(self, partition: int) -> int | None:
+        records = self._records[partition]
+        return records[-1].offset + 1 if records else 0
+
+    def note_done(self, partition: int, next_offset: int) -> None: ...
+
+    def revoke(self, partition: int) -> None:
+        del self._next[partition]
+        self._revoked(partition)
+
+    def close(self) -> None: ...
+
+
+class MemorySigner:
+    """An Ed25519 key made from a name; fails as planned."""
+
+    def __init__(self, faults: Faults, name: str = "test") -> None:
+        self._key = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
+        self._faults = faults
+        self.kid = f"{name}-ed25519"
+        self.algorithm: Algorithm = "ed25519"
+
+    @property
+    def registry(self) -> SignerRegistry:
+        public_key = PublicKey.from_key(self._key.public_key())
+        return SignerRegistry([RegisteredSigner(self.kid, self.algorithm, public_key)])
+
+    def sign_digest(self, digest: bytes) -> bytes:
+        return self._faults.call("signer", self._key.sign, digest)
+
+    def sign_text(self, text: bytes) -> bytes:
+        return self._faults.call("signer", self._key.sign, text)

@@ -1,0 +1,79 @@
+"""Running a prover in memory to its end, through any failures, as `run_service` would: closed and built anew."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+
+from consumers.metrics import NullMetrics
+from consumers.prover import Prover, ProverSettings
+from ledger_core.errors import Unavailable
+from ledger_core.open_range import RangeLimits
+from ledger_core.pinned_signer import PinnedSigner
+from ledger_core.ports import Record
+from tests.support.faults import Faults
+from tests.support.memory_proofs import MemoryProofs, MemoryProverStore, MemorySigner, MemorySource
+
+NOW = dt.datetime(2025, 11, 2, tzinfo=dt.UTC)
+TRACE_ID = "0123456789abcdef0123456789abcdef"
+
+
+@dataclass
+class CountingMetrics(NullMetrics):
+    proofs: int = 0
+    signer_failures: int = 0
+    exports: int = 0
+
+    def proof(self, seconds: float) -> None:
+        self.proofs += 1
+
+    def signer_failed(self) -> None:
+        self.signer_failures += 1
+
+    def exported(self) -> None:
+        self.exports += 1
+
+
+@dataclass
+class Bench:
+    """A world, its journal, and provers built on it. Time moves by `second` in each step."""
+
+    world: MemoryProofs
+    limits: RangeLimits
+    faults: Faults = field(default_factory=Faults)
+    poll_max: int = 1000
+    second: float = 1.0
+    journal: dict[int, list[Record]] = field(default_factory=dict)
+    now: float = 0.0
+    metrics: CountingMetrics = field(default_factory=CountingMetrics)
+
+    def __post_init__(self) -> None:
+        self.signer = MemorySigner(self.faults)
+        self.registry = self.signer.registry
+        if not self.journal:
+            self.journal = {number: shard.journal() for number, shard in self.world.shards.items()}
+
+    def build(self) -> Prover:
+        return Prover(
+            MemoryProverStore(self.world, self.faults),
+            lambda start, revoked: MemorySource(self.journal, start, revoked, self.faults, self.poll_max),
+            PinnedSigner(self.signer, self.registry),
+            ProverSettings("test", "example.com", self.limits, idle_seconds=5.0),
+            clock=lambda: NOW,
+            monotonic=lambda: self.now,
+            new_trace_id=lambda: TRACE_ID,
+            metrics=self.metrics,
+        )
+
+    def run(self, steps_max: int = 2000) -> None:
+        """Step until nothing was done for long enough that idle closing and signing had their turn."""
+        prover, quiet = self.build(), 0
+        for _ in range(steps_max):
+            self.now += self.second
+            try:
+                quiet = 0 if prover.step() else quiet + 1
+            except Unavailable:
+                prover, quiet = self.build(), 0
+            if quiet > 25:
+                return
+        raise AssertionError("the prover never came to rest")

@@ -1,0 +1,181 @@
+"""The growing range: where it is cut, what it refuses, and what a closed range accounts for."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import msgspec
+import pytest
+
+from ledger_core.chain import link
+from ledger_core.closed_range import ClosingTerms, Cut, close_range
+from ledger_core.errors import Corrupt
+from ledger_core.journal import encode_entry
+from ledger_core.open_range import OpenRange, RangeLimits
+from ledger_core.range_proof import parse_payload
+from ledger_core.tree import leaf_hash, root_of
+from tests.support.journal_factory import TinyShard
+
+LIMITS = RangeLimits(offsets_max=10, window_seconds=60)
+
+
+def cuts_of(shard: TinyShard, *, limits: RangeLimits = LIMITS, idle: bool = False) -> list[Cut]:
+    growing = OpenRange.resume(TinyShard(first_offset=shard.first_offset).position(), None, limits)
+    cuts: list[Cut] = []
+    for number, item in enumerate(shard.entries):
+        cuts += growing.take(number, item.seq, item.body, item.entry_hash)
+    if idle:
+        cuts += growing.idle(shard.position())
+    return cuts
+
+
+def spans(cuts):
+    return [(cut.first_seq, cut.last_seq, cut.first_offset, cut.next_offset) for cut in cuts]
+
+
+def terms(range_no=1, prev=None):
+    moment = dt.datetime(2025, 11, 1, tzinfo=dt.UTC)
+    return ClosingTerms("test", "example.com/finance/test/ledger/0", range_no, prev, "k", "ed25519", "ab" * 16, moment)
+
+
+def test_range_closes_at_the_count_of_offsets_as_soon_as_it_is_full():
+    assert spans(cuts_of(TinyShard().post(9))) == []
+    assert spans(cuts_of(TinyShard().post(25))) == [(1, 10, 0, 10), (11, 20, 10, 20)]
+
+
+def test_verdicts_count_towards_the_limit_and_a_long_silence_makes_ranges_without_entries():
+    shard = TinyShard().post(2).silence(31).post(1)
+    assert spans(cuts_of(shard, idle=True)) == [(1, 2, 0, 10), (3, 2, 10, 20), (3, 2, 20, 30), (3, 3, 30, 34)]
+
+
+def test_range_closes_before_the_entry_beyond_its_window():
+    shard = TinyShard().post(2, seconds=0).post(1, seconds=60).silence(2).post(1, seconds=60.000001).post(1, seconds=70)
+    assert spans(cuts_of(shard, idle=True)) == [(1, 3, 0, 5), (4, 5, 5, 7)]
+
+
+def test_window_is_measured_from_the_first_entry_of_the_range():
+    shard = TinyShard().post(1, seconds=0).post(1, seconds=61).post(1, seconds=120).post(1, seconds=122)
+    assert spans(cuts_of(shard)) == [(1, 1, 0, 1), (2, 3, 1, 3)]
+
+
+def test_idle_closes_trailing_offsets_that_posted_nothing():
+    assert spans(cuts_of(TinyShard().post(2).silence(3), idle=True)) == [(1, 2, 0, 5)]
+    assert spans(cuts_of(TinyShard(first_offset=7).silence(3), idle=True)) == [(1, 0, 7, 10)]
+    assert spans(cuts_of(TinyShard(), idle=True)) == []
+
+
+def test_idle_covers_only_offsets_whose_entries_were_all_seen():
+    shard = TinyShard().post(2).silence(1).post(1)
+    growing = OpenRange.resume(shard.position(), None, LIMITS)
+    for number, item in enumerate(shard.entries[:2]):
+        growing.take(number, item.seq, item.body, item.entry_hash)
+    assert spans(growing.idle(shard.position())) == [(1, 2, 0, 2)]
+    assert growing.idle(shard.position()) == []
+
+
+def test_repeated_sequences_are_skipped():
+    shard = TinyShard().post(3)
+    growing = OpenRange.resume(shard.position(), None, LIMITS)
+    for number, item in enumerate([*shard.entries, *shard.entries]):
+        growing.take(number, item.seq, item.body, item.entry_hash)
+    (cut,) = growing.idle(shard.position())
+    assert (cut.last_seq, cut.journal_offset) == (3, 6)
+
+
+def test_cut_holds_tree_head_totals_and_times_of_its_entries():
+    shard = TinyShard().post(3, seconds=5).post(1, seconds=2, currency="EUR")
+    (cut,) = cuts_of(shard, idle=True)
+    assert cut.tree.root() == root_of(leaf_hash(item.body) for item in shard.entries)
+    assert (cut.prev_hash, cut.head_hash) == (None, shard.entries[-1].entry_hash)
+    assert cut.totals == {"USD": 101 + 102 + 103, "EUR": 104}
+    assert (cut.from_ts, cut.to_ts) == ("2025-11-01T00:00:02.000000Z", "2025-11-01T00:00:05.000000Z")
+
+
+def test_a_resumed_range_goes_on_where_the_closed_one_ended():
+    shard = TinyShard().post(25)
+    whole = cuts_of(shard)
+    closed = close_range(whole[0], [], terms())
+    growing = OpenRange.resume(shard.position(), closed, LIMITS)
+    cuts = [
+        cut for item in shard.entries[10:] for cut in growing.take(item.seq - 1, item.seq, item.body, item.entry_hash)
+    ]
+    assert cuts == whole[1:]
+
+
+def taken(shard: TinyShard, place: int, **change):
+    growing = OpenRange.resume(shard.position(), None, LIMITS)
+    for item in shard.entries[: place - 1]:
+        growing.take(item.seq - 1, item.seq, item.body, item.entry_hash)
+    item = shard.entries[place - 1]
+    fields = {"journal_offset": place - 1, "seq": item.seq, "body": item.body, "entry_hash": item.entry_hash} | change
+    growing.take(**fields)
+
+
+def test_a_gap_is_corrupt_and_names_both_sequences():
+    shard = TinyShard().post(3)
+    with pytest.raises(Corrupt, match="from seq 1 to 3"):
+        taken(shard, 2, seq=3, body=shard.entries[2].body, entry_hash=shard.entries[2].entry_hash)
+
+
+def test_a_body_or_hash_that_does_not_continue_the_chain_is_corrupt():
+    shard = TinyShard().post(3)
+    with pytest.raises(Corrupt, match="seq 2: entry_hash"):
+        taken(shard, 2, entry_hash=b"\0" * 32)
+    with pytest.raises(Corrupt, match="seq 2: entry_hash"):
+        taken(shard, 2, body=shard.entries[1].body.replace(b"order-2", b"order-9"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seq": "7"}, "says it is shard 0, seq 7"),
+        ({"shard": 5}, "says it is shard 5"),
+        ({"source": {"offset": "0", "partition": 0, "topic": "finance.settlements"}}, "offset 0 is not after"),
+        ({"source": {"offset": "1", "partition": 0, "topic": "other"}}, "source other"),
+        ({"source": {"offset": "1", "partition": 3, "topic": "finance.settlements"}}, "says it is"),
+        ({"version": 2}, "not a journal entry"),
+    ],
+)
+def test_an_entry_in_the_wrong_place_is_corrupt_even_when_chained(change, message):
+    shard = TinyShard().post(2)
+    document = msgspec.json.decode(shard.entries[1].body) | change
+    body = msgspec.json.encode(document, order="sorted")
+    with pytest.raises(Corrupt, match=message):
+        taken(shard, 2, body=body, entry_hash=link(body, shard.entries[0].entry_hash))
+
+
+def test_an_unbalanced_entry_is_corrupt_even_when_chained():
+    shard = TinyShard().post(1)
+    body = encode_entry(shard.entries[0].entry).replace(b'"amount_minor":"101"', b'"amount_minor":"102"')
+    with pytest.raises(Corrupt, match="unbalanced"):
+        taken(shard, 1, body=body, entry_hash=link(body, None))
+
+
+def test_a_database_behind_or_beside_the_journal_is_corrupt():
+    shard = TinyShard().post(3)
+    growing = OpenRange.resume(shard.position(), None, LIMITS)
+    for item in shard.entries:
+        growing.take(item.seq - 1, item.seq, item.body, item.entry_hash)
+    with pytest.raises(Corrupt, match="older"):
+        growing.idle(TinyShard().post(2).position())
+    with pytest.raises(Corrupt, match="different heads"):
+        growing.idle(TinyShard().post(2).post(1, seconds=1).position())
+
+
+def test_closed_range_accounts_for_every_offset():
+    shard = TinyShard().post(2).silence(2).silence(1, reason="unbalanced")
+    (cut,) = cuts_of(shard, idle=True)
+    lines = shard.verdict_lines(0, 5)
+    source = parse_payload(close_range(cut, lines, terms()).payload).shards[0].source
+    assert (source.posted, source.duplicates, source.rejected) == ("2", "2", "1")
+    for wrong in (lines[:-1], lines[::-1], [*lines, lines[-1]]):
+        with pytest.raises(Corrupt, match="offset"):
+            close_range(cut, wrong, terms())
+
+
+def test_closed_ranges_of_a_shard_chain_by_their_hash():
+    first, second = cuts_of(TinyShard().post(20))
+    closed = close_range(first, [], terms())
+    follower = close_range(second, [], terms(2, closed.hash.hex()))
+    assert parse_payload(follower.payload).prev_proof_hash == closed.hash.hex()
+    assert close_range(second, [], terms(2)).hash != follower.hash

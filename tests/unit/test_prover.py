@@ -1,0 +1,176 @@
+"""The prover by itself: signer outages, rivals, restarts, gaps. (In memory; the real servers have their own tests.)"""
+
+from __future__ import annotations
+
+import pytest
+
+from ledger_core.errors import Corrupt, Refused, Unavailable
+from ledger_core.open_range import RangeLimits
+from ledger_core.pinned_signer import PinnedSigner
+from ledger_core.range_proof import parse_proof
+from tests.support.faults import Faults
+from tests.support.journal_factory import TinyShard
+from tests.support.memory_proofs import MemoryProofs, MemorySigner
+from tests.support.proof_checks import check_proof, check_ranges
+from tests.support.prover_runs import Bench
+
+LIMITS = RangeLimits(offsets_max=5, window_seconds=60)
+
+
+class AwaySigner(MemorySigner):
+    """A signer that is away while `error` is set."""
+
+    error: Exception | None = None
+
+    def sign_digest(self, digest: bytes) -> bytes:
+        if self.error is not None:
+            raise self.error
+        return super().sign_digest(digest)
+
+
+def bench_of(shard: TinyShard) -> Bench:
+    return Bench(MemoryProofs({shard.shard: shard}), LIMITS)
+
+
+@pytest.mark.parametrize("error", [Unavailable("signer", "time-out"), Refused("key is disabled", remedy="enable it")])
+def test_signer_outage_stops_proofs_and_nothing_else_then_resumes_without_a_gap(error):
+    shard = TinyShard().post(20).silence(2)
+    bench = bench_of(shard)
+    bench.signer = AwaySigner(Faults())
+    bench.signer.error = error
+    prover = bench.build()
+    for _ in range(60):
+        bench.now += 1
+        prover.step()
+    assert len(bench.world.ranges[0]) == 5
+    assert bench.world.proofs == {}
+    assert bench.world.checkpoints == {}
+    assert 5 <= bench.metrics.signer_failures <= 12  # waits grow: no busy loop
+    bench.signer.error = None
+    for _ in range(20):
+        bench.now += 1
+        prover.step()
+    check_ranges(shard, bench.world.ranges[0])
+    assert [range_no for _, range_no in bench.world.proofs] == [1, 2, 3, 4, 5]
+
+
+def test_what_a_retry_signs_is_what_was_written_down():
+    shard = TinyShard().post(5)
+    bench = bench_of(shard)
+    bench.signer = AwaySigner(Faults())
+    bench.signer.error = Unavailable("signer", "away")
+    first = bench.build()
+    first.step()
+    written = bench.world.ranges[0][0]
+    bench.signer.error = None
+    bench.run()
+    check_proof(written, bench.world.proofs[0, 1], bench.registry)
+
+
+def test_a_signature_that_the_registered_key_does_not_verify_is_never_published():
+    bench = bench_of(TinyShard().post(5))
+    stranger = MemorySigner(Faults(), "stranger")
+    stranger.kid = bench.signer.kid
+    bench.signer = stranger
+    prover = bench.build()
+    for _ in range(10):
+        bench.now += 1
+        prover.step()
+    assert bench.world.proofs == {}
+    assert bench.metrics.signer_failures > 0
+    assert len(bench.world.ranges[0]) == 1
+
+
+def test_an_unregistered_signer_is_refused_before_anything_is_read():
+    bench = bench_of(TinyShard())
+    with pytest.raises(Refused, match=r"not in the signer registry.*signers.json"):
+        PinnedSigner(MemorySigner(Faults(), "stranger"), bench.registry)
+
+
+def test_a_range_written_down_for_another_key_is_not_signed_by_this_one():
+    bench = bench_of(TinyShard().post(5))
+    old = AwaySigner(Faults())
+    old.error = Unavailable("signer", "away")
+    bench.signer = old
+    bench.build().step()
+    bench.signer = MemorySigner(Faults(), "new")
+    bench.registry = bench.signer.registry
+    bench.build().step()
+    assert bench.world.proofs == {}
+    assert bench.metrics.signer_failures == 2
+
+
+def test_two_provers_on_one_shard_close_every_range_once():
+    shard = TinyShard().post(23)
+    bench = bench_of(shard)
+    bench.poll_max = 4
+    rivals = [bench.build(), bench.build()]
+    for turn in range(80):
+        bench.now += 0.5
+        rivals[turn % 2].step()
+    check_ranges(shard, bench.world.ranges[0])
+    assert len(bench.world.proofs) == len(bench.world.ranges[0])
+    assert bench.metrics.proofs == len(bench.world.proofs)
+
+
+def test_a_gap_in_the_journal_stops_loudly():
+    shard = TinyShard().post(8)
+    bench = bench_of(shard)
+    del bench.journal[0][6]
+    prover = bench.build()
+    with pytest.raises(Corrupt, match="from seq 6 to 8"):
+        prover.step()
+    check_ranges(shard, bench.world.ranges[0], complete=False)
+
+
+@pytest.mark.parametrize("value", [None, b"", b"\0\0\0\0\1rubbish"])
+def test_a_foreign_record_in_the_journal_stops_loudly(value):
+    bench = bench_of(TinyShard().post(1))
+    record = bench.journal[0][0]
+    bench.journal[0][0] = type(record)(record.topic, 0, 0, record.timestamp_ms, None, value)
+    with pytest.raises(Corrupt):
+        bench.build().step()
+
+
+def test_an_entry_of_a_shard_that_postgres_does_not_know_stops_loudly():
+    bench = bench_of(TinyShard().post(1))
+    bench.world.shards.clear()
+    with pytest.raises(Corrupt, match="knows no such shard"):
+        bench.build().step()
+
+
+def test_a_revoked_partition_is_forgotten_and_taken_up_again_from_postgres():
+    shard = TinyShard().post(7)
+    bench = bench_of(shard)
+    prover = bench.build()
+    prover.step()
+    prover._source.revoke(0)  # type: ignore[attr-defined]
+    assert prover._shards == {}
+    bench.now += 10
+    for _ in range(10):
+        bench.now += 3
+        prover.step()
+    check_ranges(shard, bench.world.ranges[0])
+
+
+def test_a_range_whose_row_was_altered_is_not_signed():
+    bench = bench_of(TinyShard().post(5))
+    signer = AwaySigner(Faults())
+    signer.error = Unavailable("signer", "away")
+    bench.signer = signer
+    bench.build().step()
+    closed = bench.world.ranges[0][0]
+    altered = closed.payload.replace(b'"env":"test"', b'"env":"prod"')
+    fields = {name: getattr(closed, name) for name in type(closed).__slots__} | {"payload": altered}
+    bench.world.ranges[0][0] = type(closed)(**fields)
+    signer.error = None
+    with pytest.raises(Corrupt, match="range 1: hash"):
+        bench.build().step()
+    assert bench.world.proofs == {}
+
+
+def test_proofs_name_the_range_and_the_key():
+    bench = bench_of(TinyShard().post(5))
+    bench.run()
+    proof = parse_proof(bench.world.proofs[0, 1])
+    assert (proof.proof_id, proof.signer_kid, proof.num_rows) == ("test-0-1", "test-ed25519", "5")
