@@ -1,0 +1,175 @@
+"""Checking entries by the thousand: canonical form, place, balance, chain and leaves, as fast as plain Python goes.
+
+Guarantees: a block passes exactly when every line of it would pass alone; the whole block is decoded, encoded back and
+compared at once, and amounts are summed in C. When anything in a block is wrong, `check_each` looks at it line by line
+and names the sequence and the field.
+It does not know where a chain should begin or end: see `verify_range`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final
+
+import msgspec
+import orjson
+
+from ledger_core import canonical
+from ledger_core.findings import Collector
+from ledger_core.journal import AMOUNT_MINOR_MAX, EntryFields, Line, decode_entry
+
+_decoder = msgspec.json.Decoder(EntryFields)
+_encoder = msgspec.json.Encoder(order="deterministic")
+_DECIMALS: Final = "0123456789,"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What a block of lines says. A line that is no entry has None in `entries`; totals are debits by currency."""
+
+    entries: Sequence[EntryFields | None]
+    offsets: list[int]  # source offsets of the entries that could be read
+    totals: dict[str, int]
+    from_ts: str | None
+    to_ts: str | None
+
+
+def check_block(lines: Sequence[bytes], shard: int, first_seq: int, found: Collector) -> Block:
+    """Check `lines` as the canonical entries first_seq, first_seq + 1, ... of `shard`; findings go to `found`."""
+    found.count("entries", len(lines))
+    block = _read_sound(lines, shard, first_seq)
+    return block if block is not None else check_each(lines, shard, first_seq, found)
+
+
+def entry_hashes(lines: Sequence[bytes], prev_hash: bytes | None) -> list[bytes]:
+    """The chain over lines that follow `prev_hash` (None at genesis)."""
+    sha256 = hashlib.sha256
+    head = prev_hash or b""
+    return [head := sha256(line + head).digest() for line in lines]
+
+
+def check_each(lines: Sequence[bytes], shard: int, first_seq: int, found: Collector) -> Block:
+    """The same line by line, with a finding for each thing that is wrong."""
+    entries: list[EntryFields | None] = []
+    totals: dict[str, int] = {}
+    for seq, line in enumerate(lines, first_seq):
+        entry = _check_one(line, shard, seq, found)
+        entries.append(entry)
+        for leg in entry.lines if entry is not None else ():
+            if leg.side == "debit" and leg.amount_minor.isascii() and leg.amount_minor.isdigit():
+                totals[leg.currency] = totals.get(leg.currency, 0) + int(leg.amount_minor)
+    good = [entry for entry in entries if entry is not None]
+    times = [entry.recorded_at for entry in good]
+    offsets = [int(entry.source.offset) for entry in good if is_decimal(entry.source.offset)]
+    return Block(entries, offsets, totals, min(times, default=None), max(times, default=None))
+
+
+def _read_sound(lines: Sequence[bytes], shard: int, first_seq: int) -> Block | None:
+    """The block when all of it is sound, None otherwise."""
+    if not lines:
+        return Block((), [], {}, None, None)
+    data = b"\n".join(lines) + b"\n"
+    try:
+        entries = _decoder.decode_lines(data)
+        if len(entries) != len(lines) or _encoder.encode_lines(entries) != data or not _is_plain_text(data):
+            return None
+    except ValueError:  # msgspec.DecodeError among them
+        return None
+    if [entry.seq for entry in entries] != list(map(str, range(first_seq, first_seq + len(entries)))):
+        return None
+    sources = [entry.source for entry in entries]
+    if {entry.shard for entry in entries} != {shard} or {source.partition for source in sources} != {shard}:
+        return None
+    offsets = _integers([source.offset for source in sources])
+    totals = _balanced_totals(entries)
+    if offsets is None or totals is None:
+        return None
+    times = [entry.recorded_at for entry in entries]
+    return Block(entries, offsets, totals, min(times), max(times))
+
+
+def _balanced_totals(entries: Sequence[EntryFields]) -> dict[str, int] | None:
+    """Debits by currency when every entry balances in every currency and every amount has its form; None otherwise.
+
+    The running sum of signed amounts is zero after each balanced entry, so one `accumulate` checks them all.
+    """
+    legs = [leg for entry in entries for leg in entry.lines]
+    amounts = _integers([leg.amount_minor for leg in legs])
+    lengths = [len(entry.lines) for entry in entries]
+    if amounts is None or not all(lengths) or min(amounts) < 1 or max(amounts) > AMOUNT_MINOR_MAX:
+        return None
+    signed = [amount if leg.side == "debit" else -amount for amount, leg in zip(amounts, legs, strict=True)]
+    last = [end - 1 for end in accumulate(lengths)]
+    currencies = {leg.currency for leg in legs}
+    if len(currencies) == 1:
+        sums = list(accumulate(signed))
+        return None if any(map(sums.__getitem__, last)) else {currencies.pop(): sum(amounts) // 2}
+    totals = {}
+    for currency in currencies:
+        own = [amount if leg.currency == currency else 0 for amount, leg in zip(signed, legs, strict=True)]
+        sums = list(accumulate(own))
+        if any(map(sums.__getitem__, last)):
+            return None
+        totals[currency] = sum(map(abs, own)) // 2
+    return totals
+
+
+def _integers(texts: Sequence[str]) -> list[int] | None:
+    """The integers of canonical decimal texts (no sign, blank or leading zero), or None when one is something else."""
+    joined = ",".join(texts)
+    if joined.strip(_DECIMALS):
+        return None  # strip leaves something exactly when a character is neither digit nor comma
+    try:
+        numbers: list[int] = orjson.loads(f"[{joined}]")  # refuses leading zeros and empty texts
+    except ValueError:
+        return None
+    return numbers if len(numbers) == len(texts) else None  # a text with a comma in it gave more
+
+
+def _is_plain_text(data: bytes) -> bool:
+    """Canonical text (ledger_core.canonical): NFC and no NUL. A false alarm only costs the way through `check_each`."""
+    if b"\\u0000" in data:
+        return False
+    return data.isascii() or unicodedata.is_normalized("NFC", data.decode("utf-8"))
+
+
+def _check_one(line: bytes, shard: int, seq: int, found: Collector) -> EntryFields | None:
+    try:
+        entry = decode_entry(line)
+        canonical.decode(line)
+    except ValueError as error:
+        found.add("entry.form", f"not a canonical, balanced entry: {error}", shard=shard, seq=seq, field="body")
+        return _read_loosely(line)
+    for name, said, wanted in (
+        ("seq", entry.seq, str(seq)),
+        ("shard", str(entry.shard), str(shard)),
+        ("source.partition", str(entry.source.partition), str(shard)),
+    ):
+        if said != wanted:
+            found.add("entry.place", f"says {name} {said}, stands at {wanted}", shard=shard, seq=seq, field=name)
+    if not is_decimal(entry.source.offset):
+        message = f"offset {entry.source.offset[:40]!r} is not a decimal integer"
+        found.add("entry.form", message, shard=shard, seq=seq, field="source.offset")
+    return entry
+
+
+def _read_loosely(line: bytes) -> EntryFields | None:
+    """What can be read of an entry that broke a rule, so that its totals and offset still count."""
+    try:
+        return _decoder.decode(line)
+    except ValueError:
+        return None
+
+
+def is_decimal(text: str) -> bool:
+    """A canonical decimal of at most 19 digits: no sign, blank or leading zero."""
+    return text.isascii() and text.isdigit() and len(text) < 20 and (text == "0" or text[0] != "0")
+
+
+def line_texts(legs: Sequence[Line]) -> list[tuple[str, int, int, str]]:
+    """(account, side as 1 or -1, amount in minor units, currency) of each leg, as the ledger's rows have it."""
+    return [(leg.account, 1 if leg.side == "debit" else -1, int(leg.amount_minor), leg.currency) for leg in legs]

@@ -1,0 +1,111 @@
+"""Checking signed statements on their own: range proofs and manifests.
+
+Guarantees: a proof passes only when its bytes are the one spelling of a proof without contradiction, `hash` is the
+one recomputed from the payload and the previous hash, the kid is registered, the algorithm is the registered one, and
+the signature is that key's over these 32 bytes. Nothing is taken from what the statement says of itself: not its
+hash, not its algorithm. It does not look at the entries: see `verify_range`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ledger_core import canonical, chain
+from ledger_core.findings import Collector
+from ledger_core.ports import Algorithm
+from ledger_core.range_proof import RangeProof, parse_proof
+from ledger_core.signatures import BadSignature, decode_signature, verify_digest
+from ledger_core.signers import SignerRegistry
+from ledger_core.times import parse_time
+
+PROOF_FIELDS = frozenset(RangeProof.__struct_fields__)
+
+
+class SignedStatement(Protocol):
+    """What a range proof and a manifest have in common. `ts` is RFC 3339; `hash` hex; `signature` base64."""
+
+    @property
+    def signer_kid(self) -> str: ...
+    @property
+    def alg(self) -> Algorithm: ...
+    @property
+    def ts(self) -> str: ...
+    @property
+    def signature(self) -> str: ...
+    def digest(self) -> bytes: ...
+
+
+def check_proof(
+    data: bytes, registry: SignerRegistry, found: Collector, *, seq: int | None = None
+) -> RangeProof | None:
+    """Check one proof; findings go to `found`. The parsed proof comes back when its form allows further comparing."""
+    found.count("proofs")
+    try:
+        proof = parse_proof(data)
+    except ValueError as error:
+        found.add("proof.form", f"not a range proof: {error}", seq=seq, field=_field_at_fault(data))
+        _diagnose(data, registry, found, seq)
+        return None
+    check_signature(proof, registry, found, "proof", seq=seq)
+    return proof
+
+
+def check_signature(
+    statement: SignedStatement, registry: SignerRegistry, found: Collector, kind: str, *, seq: int | None = None
+) -> None:
+    """Check the signer, algorithm and signature of a parsed statement; codes are `<kind>.signer` and the like."""
+    signer = registry.find(statement.signer_kid)
+    if signer is None:
+        message = f"signer {statement.signer_kid!r} is not in the registry"
+        found.add(f"{kind}.signer", message, seq=seq, field="signer_kid")
+        return
+    if signer.algorithm != statement.alg:
+        message = f"says {statement.alg}, but {signer.kid} is registered as {signer.algorithm}"
+        found.add(f"{kind}.alg", message, seq=seq, field="alg")
+    try:
+        verify_digest(signer.public_key, statement.digest(), decode_signature(statement.signature))
+    except BadSignature as error:
+        found.add(f"{kind}.signature", f"{error} (signer {signer.kid})", seq=seq, field="signature")
+        return
+    found.count("signatures")
+    if signer.retired_at is not None and parse_time(statement.ts) > signer.retired_at:
+        message = f"signed at {statement.ts} by {signer.kid}, which was retired before"
+        found.add(f"{kind}.retired", message, seq=seq, field="ts")
+
+
+def _field_at_fault(data: bytes) -> str | None:
+    """The first field that is missing, too much, or without its form, when that can be said."""
+    try:
+        fields = canonical.decode(data)
+    except ValueError:
+        return None
+    different = sorted(set(fields) ^ PROOF_FIELDS)
+    if different:
+        return different[0]
+    return next((name for name in ("hash", "prev_proof_hash") if not _is_hash_or_genesis(fields, name)), None)
+
+
+def _is_hash_or_genesis(fields: dict[str, object], name: str) -> bool:
+    value = fields[name]
+    return canonical.is_hash(value) or (value is None and name == "prev_proof_hash")
+
+
+def _diagnose(data: bytes, registry: SignerRegistry, found: Collector, seq: int | None) -> None:
+    """For a proof that does not parse: say apart whether its hash and its signature hold, as far as can be read."""
+    try:
+        fields = canonical.decode(data)
+        hash_text, signature = fields.pop("hash", None), fields.pop("signature", None)
+        prev = fields.get("prev_proof_hash")
+        digest = chain.link(canonical.encode(fields), None if prev is None else canonical.parse_hash(prev))
+    except ValueError:
+        return
+    if hash_text != digest.hex():
+        message = f"hash is not {digest.hex()}, recomputed from payload and prev_proof_hash"
+        found.add("proof.hash", message, seq=seq, field="hash")
+    signer = registry.find(str(fields.get("signer_kid")))
+    if signer is None:
+        return
+    try:
+        verify_digest(signer.public_key, digest, decode_signature(signature))
+    except BadSignature as error:
+        found.add("proof.signature", f"{error} (signer {signer.kid})", seq=seq, field="signature")
