@@ -15,8 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from finance.devstack import Stack
-from finance.devstack.stack import names
+from finance.devstack import Stack, names
 from tests.support import buckets, databases, topics
 
 STATE_ROOT = Path(__file__).parents[1] / ".finance"

@@ -4,6 +4,6 @@
 `stack.env`. It is for development, tests and the demo; nothing here is a way to run production servers.
 """
 
-from finance.devstack.stack import SERVICES, Stack
+from finance.devstack.stack import SERVICES, ServiceStatus, Stack, names
 
-__all__ = ["SERVICES", "Stack"]
+__all__ = ["SERVICES", "ServiceStatus", "Stack", "names"]

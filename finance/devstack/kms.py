@@ -96,3 +96,7 @@ class Kms:
             state.keys.append(KeyRecord(kid=kid, key_id=made_key, algorithm=algorithm))
             made = True
         return made
+
+    def sweep(self, site: Site, /) -> None:
+        for leftover in (site.place.path / self.name).glob("ministack-*.pid"):
+            leftover.unlink(missing_ok=True)

@@ -64,7 +64,6 @@ class Postgres:
         data.chmod(0o700)
         if not (data / "PG_VERSION").exists():
             _initdb(binaries, data, user_id)
-        (data / "postmaster.pid").unlink(missing_ok=True)  # the caller made sure that no server of ours runs
         settings = {**_SETTINGS, "port": str(site.state.ports["postgres"])}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return Launch([str(binaries / "postgres"), "-D", str(data), *options], directory=data, user_id=user_id)
@@ -81,6 +80,10 @@ class Postgres:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
                 connection.execute(f"CREATE DATABASE {DATABASE}")
         return False
+
+    def sweep(self, site: Site, /) -> None:
+        # A stale one stops the next start as soon as its pid has gone to another process of the same user.
+        (site.place.path / self.name / "postmaster.pid").unlink(missing_ok=True)
 
 
 def _binaries() -> Path:

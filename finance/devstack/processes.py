@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ _LOG_LINES_SHOWN = 20
 
 # Children of this process stay referenced, so that they are reaped and no destructor warns about them.
 _children: list[subprocess.Popen[bytes]] = []
+_children_guard = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,8 @@ def spawn(launch: Launch, log_file: Path, marker: str) -> ProcessRecord:
             group=launch.user_id,
             extra_groups=None if launch.user_id is None else [],
         )
-    _children.append(process)
+    with _children_guard:
+        _children.append(process)
     return ProcessRecord(pid=process.pid, created=psutil.Process(process.pid).create_time())
 
 
@@ -71,9 +74,8 @@ def find(record: ProcessRecord | None) -> psutil.Process | None:
     _reap()
     try:
         process = psutil.Process(record.pid)
-        alive = process.status() != psutil.STATUS_ZOMBIE
         same = abs(process.create_time() - record.created) <= _CREATED_TOLERANCE_SECONDS
-        return process if alive and same else None
+        return process if same and _runs(process) else None
     except psutil.NoSuchProcess:
         return None
 
@@ -94,13 +96,10 @@ def stop(process: psutil.Process, stop_signal: signal.Signals, timeout_seconds: 
     """Ask a process to end and wait; kill it after the timeout. True when it ended by itself."""
     with contextlib.suppress(psutil.NoSuchProcess):
         process.send_signal(stop_signal)
-        try:
-            process.wait(timeout_seconds)
-        except psutil.TimeoutExpired:
-            kill([process])
-            return False
-    _reap()
-    return True
+    if _wait_gone([process], timeout_seconds):
+        return True
+    kill([process])
+    return False
 
 
 def kill(processes: Iterable[psutil.Process]) -> None:
@@ -112,8 +111,7 @@ def kill(processes: Iterable[psutil.Process]) -> None:
     for victim in victims:
         with contextlib.suppress(psutil.NoSuchProcess):
             victim.kill()
-    psutil.wait_procs(victims, timeout=10)
-    _reap()
+    _wait_gone(victims, timeout_seconds=10)
 
 
 def wait_until_ready(
@@ -145,5 +143,24 @@ def log_tail(log_file: Path) -> str:
     return "\n".join(lines[-_LOG_LINES_SHOWN:]) or "(the log is empty)"
 
 
+def _wait_gone(victims: list[psutil.Process], timeout_seconds: float) -> bool:
+    """Wait until none of them runs. A zombie counts as gone: in a container nobody may ever reap it."""
+    deadline = time.monotonic() + timeout_seconds
+    while any(_runs(victim) for victim in victims):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+        _reap()
+    return True
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _reap() -> None:
-    _children[:] = [child for child in _children if child.poll() is None]
+    with _children_guard:
+        _children[:] = [child for child in _children if child.poll() is None]

@@ -33,7 +33,7 @@ class Server(Protocol):
     ready_seconds_max: ClassVar[float]
 
     def prepare(self, site: Site, /) -> Launch:
-        """Write configuration, make the data directory on first start, clear what a killed server left; the command."""
+        """Write the configuration, make the data directory on first start; how to start it."""
         ...
 
     def is_ready(self, state: State, /) -> bool:
@@ -42,4 +42,8 @@ class Server(Protocol):
 
     def provision(self, site: Site, /) -> bool:
         """Make what Finance needs in it (database, bucket, keys), once. True asks for a clean restart."""
+        ...
+
+    def sweep(self, site: Site, /) -> None:
+        """Remove what an ended server leaves behind (lock files, sockets). Called only when it does not run."""
         ...

@@ -10,7 +10,6 @@ import concurrent.futures
 import json
 import random
 import shutil
-import signal
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -97,27 +96,25 @@ class Stack:
     def down(self) -> None:
         """Stop every server cleanly. Data and ports stay."""
         with self.place.locked(self.say):
-            self._state = self.place.load()
-            self._stop_all(_STOP_ORDER)
-            processes.kill(processes.strays(self.place.path))
+            self._down()
 
     def remove(self, *, keep_logs: bool = False) -> None:
         """Stop every server and wipe the stack's directory (all but the logs, when they are to be kept)."""
-        self.down()
         with self.place.locked(self.say):
+            self._down()
             if self.place.path.exists():
                 for entry in self.place.path.iterdir():
-                    if entry == self.place.logs and keep_logs:
-                        continue
-                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+                    if not (keep_logs and entry == self.place.logs):
+                        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
                 if not keep_logs:
                     self.place.path.rmdir()
             self._state = State()
-        (self.place.root / f".{self.name}.lock").unlink(missing_ok=True)
+            self.place.lock_file.unlink(missing_ok=True)
 
     def stop(self, service: str) -> None:
         """Stop one server cleanly; `start` brings it back on the same port with the same data."""
         with self.place.locked(self.say):
+            self._state = self.place.load()
             self._stop_all(_known([service]))
 
     def start(self, service: str) -> None:
@@ -136,6 +133,7 @@ class Stack:
         """SIGKILL one server and everything it forked, as a crash would end it."""
         (name,) = _known([service])
         with self.place.locked(self.say):
+            self._state = self.place.load()
             process = processes.find(self._state.processes.pop(name, None))
             if process is not None:
                 processes.kill([process])
@@ -157,6 +155,12 @@ class Stack:
 
     # What follows expects the lock to be held.
 
+    def _down(self) -> None:
+        self._state = self.place.load()
+        self._stop_all(_STOP_ORDER)
+        processes.kill(processes.strays(self.place.path))
+        self.place.env_file.unlink(missing_ok=True)  # settings must not lead to servers that are not there
+
     def _status_of(self, service: str) -> ServiceStatus:
         process = processes.find(self._state.processes.get(service))
         port = self._state.ports[service]
@@ -176,6 +180,10 @@ class Stack:
             processes.kill(left)
         for service in services:
             self._state.processes.pop(service, None)
+            _SERVERS[service].sweep(self._site())
+
+    def _site(self) -> Site:
+        return Site(self.place, self._state, self.say)
 
     def _choose_ports(self, services: Sequence[str]) -> None:
         choose = random.SystemRandom()
@@ -187,16 +195,18 @@ class Stack:
     def _start_all(self, services: Sequence[str]) -> None:
         if not services:
             return
-        with concurrent.futures.ThreadPoolExecutor(len(services)) as pool:
-            futures = [pool.submit(self._start_one, service) for service in services]
-        errors = [error for future in futures if (error := future.exception()) is not None]
-        if errors:
+        try:
+            with concurrent.futures.ThreadPoolExecutor(len(services)) as pool:
+                futures = [pool.submit(self._start_one, service) for service in services]
+            for future in futures:
+                future.result()
+        except BaseException:  # also on Ctrl-C: nothing half-started stays behind
             self._stop_all([service for service in _STOP_ORDER if service in services])
-            raise errors[0]
+            raise
 
     def _start_one(self, service: str) -> None:
         server, began = _SERVERS[service], time.monotonic()
-        site = Site(self.place, self._state, self.say)
+        site = self._site()
         self._run(server, server.prepare(site))
         if server.provision(site):
             self._stop_one(service)
@@ -223,9 +233,9 @@ class Stack:
             process = processes.find(self._state.processes.pop(service, None))
         if process is not None:
             began = time.monotonic()
-            clean = processes.stop(process, server.stop_signal, server.stop_seconds_max)
-            how = "stopped" if clean else f"killed: it did not end on {signal.Signals(server.stop_signal).name}"
-            self.say(f"{service} {how} ({time.monotonic() - began:.1f} s)")
+            processes.stop(process, server.stop_signal, server.stop_seconds_max)
+            server.sweep(self._site())
+            self.say(f"{service} stopped ({time.monotonic() - began:.1f} s)")
             with self._guard:
                 self.place.save(self._state)
 

@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -63,6 +64,7 @@ class Place:
         self.state_file = self.path / "state.json"
         self.env_file = self.path / "env.json"
         self.signers_file = self.path / "signers.json"
+        self.lock_file = self.root / f".{name}.lock"
 
     def data(self, service: str) -> Path:
         """The directory of one server, made if it is missing."""
@@ -90,23 +92,32 @@ class Place:
         """Hold the stack's lock. It belongs to the process, so a killed holder cannot leave it behind."""
         self.root.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + LOCK_WAIT_SECONDS_MAX
-        with (self.root / f".{self.name}.lock").open("a") as handle:
-            waiting = False
-            while True:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if not waiting:
-                        on_wait(f"another command works on stack {self.name!r}: waiting for it")
-                        waiting = True
-                    if time.monotonic() > deadline:
-                        raise Refused(
-                            f"stack {self.name!r} stayed locked for {LOCK_WAIT_SECONDS_MAX:.0f} s",
-                            remedy="let the other `finance dev` command finish, or use another --name",
-                        ) from None
-                    time.sleep(0.1)
+        waiting = False
+        while (handle := _lock(self.lock_file)) is None:
+            if not waiting:
+                on_wait(f"another command works on stack {self.name!r}: waiting for it")
+                waiting = True
+            if time.monotonic() > deadline:
+                raise Refused(
+                    f"stack {self.name!r} stayed locked for {LOCK_WAIT_SECONDS_MAX:.0f} s",
+                    remedy="let the other `finance dev` command finish, or use another --name",
+                )
+            time.sleep(0.1)
+        with handle:
             yield
+
+
+def _lock(path: Path) -> IO[str] | None:
+    """Take the lock, or None when it is held, or when its holder removed the file meanwhile."""
+    handle = path.open("a")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if path.exists() and os.path.samestat(os.fstat(handle.fileno()), path.stat()):
+            return handle
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    handle.close()
+    return None
 
 
 def write_private(path: Path, data: bytes) -> None:
