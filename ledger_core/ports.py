@@ -7,7 +7,7 @@ Unavailable (the dependency does not answer) and says which other errors it rais
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -96,7 +96,6 @@ class Publisher(Protocol):
         key: bytes | None,
         value: bytes | None,
         headers: Sequence[tuple[str, bytes | None]] = (),
-        on_delivered: Callable[[], None] | None = None,
     ) -> None:
         """Queue one record. A failed delivery surfaces as Unavailable from the next publish, poll or flush."""
         ...

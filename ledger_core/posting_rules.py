@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -56,6 +56,10 @@ class Content(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only
     settlement_id: str
 
 
+Leg: TypeAlias = tuple[str, str, int, int]
+"""account, currency, side (debit 1, credit -1), amount_minor."""
+
+
 class Draft(msgspec.Struct, frozen=True, gc=False):
     """A settlement event that is well-formed and balanced: an entry but for its place in the chain."""
 
@@ -65,6 +69,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     order_id: str
     occurred_at_us: int
     lines: tuple[Line, ...]
+    legs: list[Leg]  # the same lines as numbers, so that nobody parses the texts again
     metadata: dict[str, str]
     provider: Provider | None
     reverses: str | None
@@ -92,7 +97,7 @@ def draft(fields: SettlementRecord, key: bytes | None) -> Draft:
     metadata = fields.metadata
     if metadata:
         metadata = _checked_metadata(metadata)
-    lines = _checked_lines(fields.lines)
+    lines, legs = _checked_lines(fields.lines)
     provider = fields.provider
     reverses = fields.reverses
     if reverses is not None and _UUID_ONLY.fullmatch(reverses) is None:
@@ -106,6 +111,7 @@ def draft(fields: SettlementRecord, key: bytes | None) -> Draft:
         order_id,
         occurred_at_us,
         lines,
+        legs,
         metadata,
         None if provider is None else _checked_provider(provider),
         reverses,
@@ -115,14 +121,15 @@ def draft(fields: SettlementRecord, key: bytes | None) -> Draft:
     )
 
 
-def _checked_lines(lines: list[LineFields]) -> tuple[Line, ...]:
+def _checked_lines(lines: list[LineFields]) -> tuple[tuple[Line, ...], list[Leg]]:
     """Every leg well-formed, and per currency debits = credits; the entry's constructor checks the balance again."""
     if not lines:
         raise Rejected(RejectReason.UNBALANCED, "an event needs lines")
     if len(lines) > LINES_MAX:
         raise Rejected(RejectReason.OVERSIZE, f"{len(lines)} lines, more than {LINES_MAX}")
     totals: dict[str, int] = {}
-    checked = []
+    checked: list[Line] = []
+    legs: list[Leg] = []
     for account, side, amount, currency, memo in lines:
         if account not in _known_accounts:
             _learn_account(account)
@@ -132,12 +139,14 @@ def _checked_lines(lines: list[LineFields]) -> tuple[Line, ...]:
             raise Rejected(RejectReason.BAD_AMOUNT, f"amount_minor {amount} is not within 1 to {AMOUNT_MINOR_MAX}")
         if memo is not None:
             check_text("memo", memo)
-        totals[currency] = totals.get(currency, 0) + (amount if side == "debit" else -amount)
+        sign = 1 if side == "debit" else -1
+        totals[currency] = totals.get(currency, 0) + sign * amount
+        legs.append((account, currency, sign, amount))
         checked.append(Line(account=account, amount_minor=str(amount), currency=currency, memo=memo, side=side))
     for currency, total in totals.items():
         if total:
             raise Rejected(RejectReason.UNBALANCED, f"{currency}: debits - credits = {total} minor units")
-    return tuple(checked)
+    return tuple(checked), legs
 
 
 def _learn_account(account: str) -> None:

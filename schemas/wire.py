@@ -99,8 +99,10 @@ def read_text_map(value: bytes, at: int) -> tuple[dict[str, str], int]:
 def put_long(number: int) -> bytes:
     """A zig-zag varint. Raises ValueError outside 64 bits."""
     bits = (number << 1) ^ (number >> 63)
-    if bits < 0x80 and bits >= 0:
-        return _ONE_BYTE[bits]
+    if 0 <= bits < 0x4000:
+        return _UP_TO_TWO_BYTES[bits]
+    if 0 <= bits < 0x200000:  # a sequence or an offset below a million, without the loop
+        return bytes((bits & 0x7F | 0x80, bits >> 7 & 0x7F | 0x80, bits >> 14))
     if not 0 <= bits < 1 << 64:
         raise ValueError(f"{number} does not fit into 64 bits")
     out = bytearray()
@@ -112,6 +114,7 @@ def put_long(number: int) -> bytes:
 
 
 _ONE_BYTE: Final = tuple(bytes((byte,)) for byte in range(0x80))
+_UP_TO_TWO_BYTES: Final = _ONE_BYTE + tuple(bytes((n & 0x7F | 0x80, n >> 7)) for n in range(0x80, 0x4000))
 
 
 def put_bytes(data: bytes) -> bytes:

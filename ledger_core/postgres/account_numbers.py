@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from psycopg import Cursor
 
+from ledger_core.postgres.copy_binary import Balances
 from ledger_core.sequencing import Posted
 
 CACHED_ACCOUNTS_MAX: Final = 300_000
@@ -36,9 +37,7 @@ class AccountNumbers:
             self.by_account.clear()
         by_account = self.by_account
         # dict.fromkeys keeps the order of first use
-        unknown = dict.fromkeys(
-            line.account for entry in posted for line in entry.draft.lines if line.account not in by_account
-        )
+        unknown = dict.fromkeys(leg[0] for entry in posted for leg in entry.draft.legs if leg[0] not in by_account)
         if not unknown:
             return opened
         cursor.execute(
@@ -58,28 +57,20 @@ class AccountNumbers:
                     copy.write_row((self.shard, by_account[account], account))
         return opened
 
-    def add_balances(self, cursor: Cursor[Any], posted: Iterable[Posted]) -> None:
+    def add_balances(self, cursor: Cursor[Any], balances: Balances) -> None:
         """Add the batch to the running balances: one set-based upsert, a row for each account and currency touched."""
-        debited: dict[tuple[str, str], int] = {}
-        credited: dict[tuple[str, str], int] = {}
-        for entry in posted:
-            for line in entry.draft.lines:
-                side = debited if line.side == "debit" else credited
-                key = (line.account, line.currency)
-                side[key] = side.get(key, 0) + int(line.amount_minor)
-        touched = list({**debited, **credited})
-        by_account = self.by_account
+        touched = sorted(balances)
         cursor.execute(
             "INSERT INTO balances AS b (shard, account_no, currency, debits, credits) "
             "SELECT %s::int4, t.* FROM unnest(%s::text::int4[], %s::text::text[], %s::text::numeric[], "
-            "%s::text::numeric[]) AS t ORDER BY 2, 3 ON CONFLICT (shard, account_no, currency) DO UPDATE "
+            "%s::text::numeric[]) AS t ON CONFLICT (shard, account_no, currency) DO UPDATE "
             "SET debits = b.debits + excluded.debits, credits = b.credits + excluded.credits",
             (
                 self.shard,
-                array_literal(by_account[account] for account, _ in touched),
+                array_literal(account_no for account_no, _ in touched),
                 array_literal(currency for _, currency in touched),
-                array_literal(debited.get(key, 0) for key in touched),
-                array_literal(credited.get(key, 0) for key in touched),
+                array_literal(balances[key][0] for key in touched),
+                array_literal(balances[key][1] for key in touched),
             ),
         )
 

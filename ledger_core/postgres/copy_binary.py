@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 from ledger_core.sequencing import Posted
 
@@ -57,21 +57,32 @@ def entry_rows(shard: int, posted: Iterable[Posted]) -> bytes:
     return b"".join(parts)
 
 
-def line_rows(shard: int, posted: Iterable[Posted], account_nos: Mapping[str, int]) -> bytes:
-    """Rows for `lines (shard, seq, line_no, account_no, side, amount_minor, currency)`."""
+Balances: TypeAlias = dict[tuple[int, str], list[int]]
+"""(account_no, currency) -> [debits, credits] in minor units."""
+
+
+def line_rows(shard: int, posted: Iterable[Posted], account_nos: Mapping[str, int]) -> tuple[bytes, Balances]:
+    """Rows for `lines (shard, seq, line_no, account_no, side, amount_minor, currency)`, and what they add to balances.
+
+    Both in one pass: going through the lines is most of the work.
+    """
     pack = _LINE.pack
     parts = [HEADER]
+    append = parts.append
+    balances: Balances = {}
     for entry in posted:
         seq = entry.seq
-        for line_no, line in enumerate(entry.draft.lines, 1):
-            parts.append(
-                pack(
-                    *(7, 4, shard, 8, seq, 2, line_no, 4, account_nos[line.account]),
-                    *(2, 1 if line.side == "debit" else -1, 8, int(line.amount_minor), 3, line.currency.encode()),
-                )
-            )
-    parts.append(TRAILER)
-    return b"".join(parts)
+        line_no = 0
+        for account, currency, side, amount in entry.draft.legs:
+            line_no += 1  # noqa: SIM113  # enumerate costs a tuple a line
+            no = account_nos[account]
+            append(pack(7, 4, shard, 8, seq, 2, line_no, 4, no, 2, side, 8, amount, 3, currency.encode()))
+            balance = balances.get((no, currency))
+            if balance is None:
+                balance = balances[no, currency] = [0, 0]
+            balance[side < 0] += amount
+    append(TRAILER)
+    return b"".join(parts), balances
 
 
 def pii_rows(shard: int, posted: Iterable[Posted]) -> bytes | None:

@@ -130,12 +130,13 @@ class PosterStore:
         accounts = before.accounts
         if plan.posted:
             accounts = numbers.number(cursor, plan.posted, before.accounts)
-            _copy(cursor, "lines", line_rows(shard, plan.posted, numbers.by_account))
+            lines, balances = line_rows(shard, plan.posted, numbers.by_account)
+            _copy(cursor, "lines", lines)
             _copy(cursor, "entries", entry_rows(shard, plan.posted))
             pii = pii_rows(shard, plan.posted)
             if pii is not None:
                 _copy(cursor, "pii", pii)
-            numbers.add_balances(cursor, plan.posted)
+            numbers.add_balances(cursor, balances)
         if plan.verdicts:
             _insert_verdicts(cursor, shard, plan.verdicts)
         after = msgspec.structs.replace(plan.after, accounts=accounts, relayed_offset=relayed_offset)
