@@ -58,12 +58,14 @@ class StatusReader:
         self._watermarks = Watermarks(settings.kafka_brokers)
 
     def read(self, now: dt.datetime) -> Status:
-        with session(self._dsn, application_name="finance status", read_only=True) as connection:
-            with connection.transaction():
-                connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-                control = read_control(connection)
-                progress = {shard.shard: shard for shard in shard_progress(connection)}
-                audit = audit_progress(connection)
+        with (
+            session(self._dsn, application_name="finance status", read_only=True) as connection,
+            connection.transaction(),
+        ):
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            control = read_control(connection)
+            progress = {shard.shard: shard for shard in shard_progress(connection)}
+            audit = audit_progress(connection)
         kafka: str | None = None
         shards: list[ShardStatus] = []
         for number in sorted({*range(self._settlements.partitions), *progress}):

@@ -88,8 +88,8 @@ def _trial(lines: list[TrialLine], as_json: bool) -> None:
         for currency in differences:
             own = [line for line in lines if line.currency == currency]
             rows += [_trial_row(line.type, line) for line in own]
-            debits, credits = sum(line.debits for line in own), sum(line.credits for line in own)
-            total = TrialLine("total", currency, debits, credits, sum(line.accounts for line in own))
+            sides = sum(line.debits for line in own), sum(line.credits for line in own)
+            total = TrialLine("total", currency, *sides, sum(line.accounts for line in own))
             rows.append(_trial_row("total", total))
         numbers = ("accounts", "debits", "credits")
         console.print(table(("type", "currency", *numbers), rows, right=numbers))

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 import orjson
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from schemas.topology import Topology
 
 from finance.settings import Settings
+
+PIPE_WIDTH: Final = 240
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -65,7 +67,8 @@ def emit(as_json: bool, result: object, words: Callable[[Console], None]) -> Non
         sys.stdout.buffer.write(orjson.dumps(result, default=_plain, option=orjson.OPT_INDENT_2) + b"\n")
         sys.stdout.buffer.flush()
     else:
-        words(Console(file=sys.stdout, soft_wrap=True, highlight=False))
+        width = None if sys.stdout.isatty() else PIPE_WIDTH  # a table cut off helps nobody behind a pipe
+        words(Console(file=sys.stdout, soft_wrap=True, highlight=False, width=width))
 
 
 def table(columns: Iterable[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
@@ -110,6 +113,32 @@ class _RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
         return Text(f"{speed:,.0f} {self._unit}/s" if speed else "")
+
+
+def moment_of(text: str) -> dt.datetime:
+    """Read a day (`2025-11-01`: its first moment, UTC) or an RFC 3339 time; without a zone it is UTC.
+
+    Raises click.BadParameter.
+    """
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no day (2025-11-01) and no time (2025-11-01T12:00:00Z)") from None
+    return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
+
+
+class Moment(click.ParamType[dt.datetime]):
+    """An option that is a day or a time."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> dt.datetime:
+        if isinstance(value, dt.datetime):
+            return value
+        try:
+            return moment_of(str(value))
+        except click.BadParameter as error:
+            return self.fail(error.message, param, ctx)
 
 
 def utc(moment: dt.datetime) -> str:

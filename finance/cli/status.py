@@ -23,7 +23,7 @@ def command(watch: bool, as_json: bool) -> None:
     """Heads, lag, proofs, archive, audit chain, and the halt flag.
 
     Lag is what waits in the settlements topic, in records and as the age of the oldest; `-` is not known. Reads
-    DATABASE_URL_API and KAFKA_BROKERS. Exits 4 when Kafka cannot be asked; what the database says is shown all the same.
+    DATABASE_URL_API and KAFKA_BROKERS. Exits 4 when Kafka cannot be asked; the database's part is shown all the same.
 
     \b
     Examples:

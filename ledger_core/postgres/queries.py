@@ -11,7 +11,9 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ledger_core import canonical
 from ledger_core.account import AccountType, normal_side
+from ledger_core.journal import decode_entry
 from ledger_core.ports import Record
 from ledger_core.postgres.poster_store import headers_from_json
 from ledger_core.postgres.session import Session
@@ -138,13 +140,15 @@ def entries_of_settlement(
     There is no index by settlement (a random leaf per entry would make posting slower as the ledger grows), so this
     reads the whole window, found by the block-range index on recorded_at: name a narrow one.
     """
-    mark = b'"settlement_id":"' + settlement_id.encode() + b'"'
+    mark = b'"settlement_id":' + canonical.encode({"": settlement_id})[len(b'{"":') : -1]
     rows = connection.execute(
         f"SELECT {ENTRY_COLUMNS} FROM entries e WHERE e.recorded_at >= %s AND e.recorded_at < %s "
         "AND position(%s::bytea IN e.body) > 0 ORDER BY e.recorded_at, e.shard, e.seq LIMIT %s",
         (since, until, mark, limit),
     )
-    return [StoredEntry(*row) for row in rows]
+    entries = [StoredEntry(*row) for row in rows]
+    # A metadata key may be spelled settlement_id too: only the entry's own field counts.
+    return [entry for entry in entries if decode_entry(entry.body).settlement_id == settlement_id]
 
 
 def rejection_of_event_id(connection: Session, event_id: str) -> Rejection | None:

@@ -1,0 +1,182 @@
+"""The wiring: the one place that names concrete adapters and puts them together from settings and topology.
+
+Guarantees: a service is built only when what it rests on is as it must be: topics with the partitions and the timestamp
+type of the topology, a signing key that the registry holds, a bucket that locks. Else Refused, with the remedy.
+Does not: run anything (`consumers.service.run_service` does) or hold state: what it builds belongs to the caller.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+import uuid
+from collections.abc import Callable, Mapping
+
+from consumers.kafka_source import KafkaSource
+from consumers.metrics import Metrics
+from consumers.notary import Notary
+from consumers.poster import Poster, PosterLimits
+from consumers.prover import Prover, ProverSettings
+from consumers.relay import Relay, RelayTopics
+from consumers.service import Backoff, Service
+from finance.settings import Settings
+from ledger_core.errors import Refused
+from ledger_core.open_range import RangeLimits
+from ledger_core.pinned_signer import PinnedSigner
+from ledger_core.postgres.audit_store import PostgresAuditStore
+from ledger_core.postgres.connection import connect
+from ledger_core.postgres.poster_store import PosterStore
+from ledger_core.postgres.prover_store import PostgresProverStore
+from ledger_core.signers import SignerRegistry
+from producers import topics_kafka
+from producers.publisher_kafka import KafkaPublisher
+from producers.signer_kms import KmsKey
+from producers.verified_signer import VerifiedSigner, pin
+from schemas.topology_model import Topology
+
+Build = Callable[[Settings, Topology, Metrics], Service]
+
+# What a shard's meaning hangs on: a poster on another count or another kind of time would write another ledger.
+BINDING_SETTINGS = ("topic", "partitions", "message.timestamp.type")
+
+
+def build_service(name: str, settings: Settings, topology: Topology, metrics: Metrics) -> Service:
+    """Build one of the processes of the topology. Raises Refused, Unavailable; KeyError on an unknown name."""
+    return BUILDERS[name](settings, topology, metrics)
+
+
+def backoff(topology: Topology) -> Backoff:
+    """How long a service waits before it is built anew."""
+    return Backoff(topology.limits.retry_delay_ms_min, topology.limits.retry_delay_ms_max)
+
+
+def build_poster(settings: Settings, topology: Topology, metrics: Metrics) -> Service:
+    """The poster, on topics that are as the topology says."""
+    check_topics(settings, topology, ("settlements", "journal", "outcomes", "dead_letters"))
+    names = {key: topic.name for key, topic in topology.topics.items()}
+    limits = topology.limits
+    return Poster(
+        topic=names["settlements"],
+        open_source=_source_opener("poster", settings, topology),
+        store=PosterStore(settings.database_url("poster")),
+        relay=Relay(open_publisher(settings), RelayTopics(names["journal"], names["outcomes"], names["dead_letters"])),
+        limits=PosterLimits(
+            batch_records_max=limits.poster_batch_records_max,
+            linger_ms=limits.poster_linger_ms,
+            dead_letters_max=limits.poster_dead_letters_max,
+            dead_letter_window_records=limits.poster_dead_letter_window_records,
+        ),
+        metrics=metrics,
+    )
+
+
+def build_prover(settings: Settings, topology: Topology, metrics: Metrics) -> Service:
+    """The prover, with a registered key."""
+    check_topics(settings, topology, ("journal",))
+    registry = read_registry(settings)
+    signer = open_signer(settings, registry, metrics)
+    limits = topology.limits
+    return Prover(
+        PostgresProverStore(connect(settings.database_url("prover"), application_name="finance-prover")),
+        _source_opener("prover", settings, topology),
+        PinnedSigner(signer, registry),
+        ProverSettings(
+            env=settings.env,
+            domain=settings.domain,
+            limits=RangeLimits(limits.range_entries_max, limits.range_window_seconds),
+            idle_seconds=limits.range_idle_seconds,
+        ),
+        clock=utc_now,
+        monotonic=time.monotonic,
+        new_trace_id=new_trace_id,
+        metrics=metrics,
+    )
+
+
+def build_notary(settings: Settings, topology: Topology, metrics: Metrics) -> Service:
+    """The notary, with a registered key."""
+    check_topics(settings, topology, ("audit",))
+    registry = read_registry(settings)
+    signer = open_signer(settings, registry, metrics)
+    return Notary(
+        store=PostgresAuditStore(settings.database_url("notary")),
+        signer=signer,
+        registry=registry,
+        publisher=open_publisher(settings),
+        topic=topology.topics["audit"].name,
+        batch_events_max=topology.limits.notary_batch_events_max,
+        new_id=lambda: str(uuid.uuid4()),
+        metrics=metrics,
+    )
+
+
+BUILDERS: Mapping[str, Build] = {
+    "poster": build_poster,
+    "prover": build_prover,
+    "notary": build_notary,
+}
+
+
+def check_topics(settings: Settings, topology: Topology, keys: tuple[str, ...]) -> None:
+    """Refuse to work on topics that are missing, or differ from the topology in what shards hang on."""
+    names = {topology.topics[key].name for key in keys}
+    for action in topics_kafka.check(topology, settings.kafka_brokers):
+        if action.topic in names and action.setting in BINDING_SETTINGS:
+            missing = action.kind == "create"
+            raise Refused(
+                f"topic {action.topic} is missing"
+                if missing
+                else f"topic {action.topic}: {action.setting} is {action.found}, the topology says {action.wanted}",
+                remedy="run `finance topics apply`" if missing else action.remedy,
+            )
+
+
+def open_publisher(settings: Settings) -> KafkaPublisher:
+    """An ordered, idempotent producer."""
+    return KafkaPublisher(settings.kafka_brokers)
+
+
+def read_registry(settings: Settings) -> SignerRegistry:
+    """The signer registry of FINANCE_SIGNERS. Raises Refused."""
+    path = settings.signers_path
+    try:
+        return SignerRegistry.from_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise Refused(
+            f"the signer registry {path} cannot be read ({error})", remedy="set FINANCE_SIGNERS to a sound signers.json"
+        ) from error
+
+
+def open_signer(settings: Settings, registry: SignerRegistry, metrics: Metrics) -> VerifiedSigner:
+    """The KMS key of this deployment, found in the registry and tried once. Raises Refused, Unavailable("signer")."""
+    signing = settings.signing()
+    key = KmsKey(
+        signing.key_id,
+        signing.algorithm,
+        region=signing.region,
+        endpoint=signing.endpoint,
+        access_key=signing.access_key,
+        secret=signing.secret,
+    )
+    return pin(key, registry, now=utc_now(), on_failure=metrics.signer_failed)
+
+
+def utc_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def new_trace_id() -> str:
+    """32 hex digits, as W3C trace contexts want them."""
+    return uuid.uuid4().hex
+
+
+def _source_opener(
+    name: str, settings: Settings, topology: Topology
+) -> Callable[[Callable[[int], int], Callable[[int], None]], KafkaSource]:
+    """What opens the process's source once its callbacks are known."""
+    process = topology.processes[name]
+    if process.consumes is None or process.group is None:
+        raise Refused(f"the topology gives {name} no topic or no group", remedy="correct topology.yaml")
+    topic = topology.topics[process.consumes].name
+    group = settings.topic_prefix + process.group
+    return lambda start_offset, on_revoked: KafkaSource(settings.kafka_brokers, topic, group, start_offset, on_revoked)

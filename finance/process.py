@@ -1,0 +1,98 @@
+"""One long-lived process: logging, metrics, health, signals, and the service inside.
+
+Guarantees: SIGINT, SIGTERM and the end of a parent that asked for it stop the service after the step at hand; the exit
+code is that of `consumers.service.run_service` (0 stopped, 1 corrupt, 3 refused). A record that contradicts itself
+halts posting before the process ends. A second SIGINT ends it at once.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from importlib import metadata
+
+import structlog
+
+from consumers.service import run_service
+from finance import bootstrap
+from finance.health import Health, TelemetryServer
+from finance.settings import Settings
+from finance.telemetry import PrometheusMetrics, configure_logging
+from ledger_core.errors import Corrupt, FinanceError, Refused
+from ledger_core.postgres import control
+from schemas.topology_model import Topology
+
+REASON_CHARS_MAX = 900
+
+
+def run_process(name: str, settings: Settings, topology: Topology, *, stop_on_eof: bool = False) -> int:
+    """Run one process of the topology until it is told to stop; return its exit code."""
+    configure_logging(process=name, log_format=settings.log_format, level=settings.log_level)
+    log = structlog.get_logger("process")
+    stop = threading.Event()
+    _stop_on_signals(stop)
+    if stop_on_eof:
+        threading.Thread(target=_wait_for_eof, args=(stop,), name="parent", daemon=True).start()
+    version = metadata.version("finance-ledger")
+    health = Health(process=name, stall_seconds=settings.health_stall_seconds)
+    metrics = PrometheusMetrics(process=name, version=version, health=health)
+    server = _serve(name, settings, health, metrics)
+    log.info(
+        "telemetry.listening", url=f"http://{settings.metrics_host}:{server.port}", version=version, env=settings.env
+    )
+    try:
+        return run_service(
+            lambda: bootstrap.build_service(name, settings, topology, metrics),
+            stop=stop,
+            metrics=metrics,
+            backoff=bootstrap.backoff(topology),
+            on_corrupt=lambda error: _halt(name, settings, error),
+        )
+    finally:
+        server.close()
+
+
+def _serve(name: str, settings: Settings, health: Health, metrics: PrometheusMetrics) -> TelemetryServer:
+    port = settings.metrics_port(name)
+    try:
+        return TelemetryServer(health, metrics.registry, host=settings.metrics_host, port=port)
+    except OSError as error:
+        raise Refused(
+            f"{settings.metrics_host}:{port} cannot be listened on ({error})",
+            remedy=f"set METRICS_HOST and {name.upper()}_METRICS_PORT to a free address, or 0 for any port",
+        ) from error
+
+
+def _stop_on_signals(stop: threading.Event) -> None:
+    def on_signal(number: int, _frame: object) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+
+
+def _wait_for_eof(stop: threading.Event) -> None:
+    """The parent holds the other end of stdin: when it is gone, however it went, there is nobody to stop us."""
+    while sys.stdin.buffer.read(1):
+        continue
+    stop.set()
+
+
+def _halt(name: str, settings: Settings, error: Corrupt) -> None:
+    """Nothing may be built on a record that contradicts itself. Failing to say so must not hide the failure itself."""
+    log = structlog.get_logger("process")
+    reason = "".join(c if c.isprintable() else " " for c in f"{name} found a contradiction: {error}")
+    try:
+        control.halt(
+            settings.database_url(name),
+            reason=reason[:REASON_CHARS_MAX],
+            actor_id=f"service:{name}",
+            trace_id=bootstrap.new_trace_id(),
+        )
+    except FinanceError as failure:
+        log.critical("process.halt_failed", detail=str(failure), remedy="run `finance halt` yourself, now")
+    else:
+        log.critical("process.halted_posting", reason=reason)
