@@ -107,7 +107,7 @@ def _check_identity(event: SettlementEvent) -> None:
 
 
 def check_lines(lines: tuple[SettlementLine, ...]) -> None:
-    """Raise ValueError unless there are lines, every amount is in range, and (UnbalancedLines) each currency balances."""
+    """Raise ValueError unless there are lines with amounts in range; UnbalancedLines unless each currency balances."""
     if not lines:
         raise ValueError("lines: an event needs lines")
     totals: dict[str, int] = {}

@@ -23,7 +23,7 @@ def frame(schema_id: int) -> bytes:
 
 
 def read_long(value: bytes, at: int) -> tuple[int, int]:
-    """A zig-zag varint of at most ten bytes and 64 bits."""
+    """A zig-zag varint of at most ten bytes and 64 bits, in its shortest form: one number, one spelling."""
     bits = shift = 0
     while (byte := value[at]) >= _CONTINUES:
         bits |= (byte & 0x7F) << shift
@@ -31,9 +31,14 @@ def read_long(value: bytes, at: int) -> tuple[int, int]:
         at += 1
         if shift > 63:
             raise ValueError("an integer longer than 64 bits")
-    bits |= byte << shift
-    if bits >> 64:
-        raise ValueError("an integer longer than 64 bits")
+    if shift:
+        if not byte:
+            raise ValueError("an integer with bytes it does not need")
+        bits |= byte << shift
+        if bits >> 64:
+            raise ValueError("an integer longer than 64 bits")
+    else:
+        bits = byte
     return (bits >> 1) ^ -(bits & 1), at + 1
 
 
