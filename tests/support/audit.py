@@ -1,0 +1,114 @@
+"""The notary on real servers, and its chain as strangers read it: rows of the table, values of the topic."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import psycopg
+from confluent_kafka import Consumer, TopicPartition
+
+from consumers.metrics import NullMetrics
+from consumers.notary import AuditStore, Notary
+from ledger_core.errors import Unavailable
+from ledger_core.ports import AuditIntent, Publisher, Signer
+from ledger_core.postgres.audit_outbox import append_intent
+from ledger_core.postgres.audit_store import PostgresAuditStore
+from ledger_core.signers import SignerRegistry
+from producers.publisher_kafka import KafkaPublisher
+from tests.support.databases import role_url
+
+# As Kernel orders them; times as the payload spells them.
+_ROWS = """
+SELECT json_build_object('id', id, 'seq', seq, 'actor_id', actor_id, 'event_type', event_type, 'payload', payload,
+         'prev_hash', prev_hash, 'hash', hash, 'signature', signature, 'signer_kid', signer_kid,
+         'created_at', to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))::text
+  FROM audit_events ORDER BY created_at DESC
+"""
+
+
+def topic_of(environ: Mapping[str, str]) -> str:
+    return environ["FINANCE_TOPIC_PREFIX"] + "finance.audit"
+
+
+def intent(number: int, **payload: object) -> AuditIntent:
+    return AuditIntent("journal.posted", "service:poster", {"number": str(number), **payload}, f"{number:032x}")
+
+
+def append(database_url: str, intents: list[AuditIntent]) -> None:
+    """As a store does it: with the poster's role, in one transaction."""
+    with psycopg.connect(role_url(database_url, "finance_poster")) as connection, connection.cursor() as cursor:
+        for item in intents:
+            append_intent(cursor, item)
+
+
+def build_notary(
+    environ: Mapping[str, str],
+    signer: Signer,
+    registry: SignerRegistry,
+    *,
+    batch_events_max: int = 200,
+    store: Callable[[AuditStore], Any] = lambda store: store,
+    publisher: Callable[[Publisher], Any] = lambda publisher: publisher,
+    publisher_options: Mapping[str, str | int | bool] | None = None,
+) -> Notary:
+    """A notary with its own database role; `store` and `publisher` may wrap the real ones, to let them fail."""
+    return Notary(
+        store=cast(AuditStore, store(PostgresAuditStore(role_url(environ["DATABASE_URL"], "finance_notary")))),
+        signer=signer,
+        registry=registry,
+        publisher=cast(Publisher, publisher(KafkaPublisher(environ["KAFKA_BROKERS"], publisher_options))),
+        topic=topic_of(environ),
+        batch_events_max=batch_events_max,
+        new_id=lambda: str(uuid.uuid4()),
+        metrics=NullMetrics(),
+    )
+
+
+def run_until_idle(build: Callable[[], Notary], failures_max: int = 20) -> None:
+    """What run_service does, without its waits: build anew after Unavailable, until a step finds nothing to do."""
+    for _ in range(failures_max):
+        notary = build()
+        try:
+            while notary.step():
+                pass
+            return
+        except Unavailable:
+            continue
+        finally:
+            notary.close()
+    raise AssertionError(f"still unavailable after {failures_max} tries")
+
+
+def rows_newest_first(database_url: str) -> list[dict[str, Any]]:
+    """The table as Kernel's verifier reads it."""
+    with psycopg.connect(database_url) as connection:
+        return [json.loads(row[0]) for row in connection.execute(_ROWS)]
+
+
+def outbox_size(database_url: str) -> int:
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute("SELECT count(*) FROM audit_outbox").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def read_topic(environ: Mapping[str, str]) -> list[tuple[bytes | None, bytes]]:
+    """Every (key, value) of the audit topic, in order of offset."""
+    consumer = Consumer(
+        {"bootstrap.servers": environ["KAFKA_BROKERS"], "group.id": uuid.uuid4().hex, "enable.auto.commit": False}
+    )
+    partition = TopicPartition(topic_of(environ), 0, 0)
+    try:
+        _, end = consumer.get_watermark_offsets(partition, timeout=20)
+        consumer.assign([partition])
+        found: list[tuple[bytes | None, bytes]] = []
+        while len(found) < end:
+            for message in consumer.consume(end - len(found), 10.0):
+                assert message.error() is None, message.error()
+                found.append((message.key(), cast(bytes, message.value())))
+        return found
+    finally:
+        consumer.close()
