@@ -53,6 +53,11 @@ def _fastest_inflate() -> Callable[[], _Inflate]:
 _new_inflate = _fastest_inflate()
 
 
+def inflate_name() -> str:
+    """Which of the two is in use, for benches."""
+    return "zlib" if _new_inflate is _zlib_inflate else "isal"
+
+
 @dataclass(slots=True)
 class BatchFacts:
     """What a batch turned out to be. `sha256` and `size_bytes` are of the uncompressed lines: its identity."""
@@ -210,6 +215,8 @@ class _BatchReader:
                 self.found.add("batch.gap", message, shard=position.shard, seq=position.seq, field=name)
         if position.seq != int(metadata.first_seq) - 1:
             position.jump(int(metadata.first_seq) - 1, metadata.prev_hash)
+        if position.head is None:  # lost with what came before: the claim is taken, and the signed proof must repeat it
+            position.head = bytes.fromhex(metadata.prev_hash or "")
         self._tally = RangeTally(position, self.found)
 
     def _compare_metadata(self, metadata: BatchMetadata, proof: RangeProof) -> None:

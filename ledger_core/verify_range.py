@@ -44,7 +44,8 @@ class Position:
 
     def jump(self, seq: int, prev_hash: str | None) -> None:
         """Go on after a gap that was reported: what follows is checked on its own, without the lost history."""
-        self.seq, self.head = seq, bytes.fromhex(prev_hash or "")
+        self.seq = seq
+        self.head = bytes.fromhex(prev_hash) if prev_hash is not None else b"" if seq == 0 else None
         self.tree = CompactRange() if seq == 0 else None
         self.next_offset = self.prev_proof_hash = None
 

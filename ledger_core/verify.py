@@ -1,0 +1,47 @@
+"""The oracle: what the CLI, the rebuild, the fault tests, the nightly check and the auditor all ask.
+
+Guarantees: each function recomputes everything from the bytes it is given and reports every contradiction with shard,
+sequence and field where they apply; a report without findings means sound, and its counts say what was looked at.
+Nothing raises for bad data; what a reader raises (Unavailable) passes through. It repairs nothing and reads no file
+or clock of its own.
+"""
+
+from __future__ import annotations
+
+from ledger_core.findings import Collector, Finding, Report
+from ledger_core.signers import SignerRegistry
+from ledger_core.verify_archive import ArchiveHead, ArchiveReader, check_archive
+from ledger_core.verify_batch import check_batch
+from ledger_core.verify_proof import check_proof
+from ledger_core.verify_range import Position
+
+__all__ = [
+    "ArchiveHead",
+    "ArchiveReader",
+    "Finding",
+    "Position",
+    "Report",
+    "verify_archive",
+    "verify_batch",
+    "verify_proof",
+]
+
+verify_archive = check_archive
+"""Everything of one environment in an archive: `(reader, env, registry, *, shards=None, expected=()) -> Report`."""
+
+
+def verify_proof(data: bytes, registry: SignerRegistry, *, place: str | None = None) -> Report:
+    """One range proof on its own: form, recomputed hash, signer, algorithm, signature. One LF at the end is allowed."""
+    found = Collector(place=place)
+    check_proof(data.removesuffix(b"\n"), registry, found)
+    return found.report()
+
+
+def verify_batch(
+    data: bytes, registry: SignerRegistry, *, position: Position | None = None, place: str | None = None
+) -> Report:
+    """One audit batch, gzip or plain. Without the `position` before it, the root of a later batch stays unchecked: the
+    report counts `roots_unchecked`."""
+    found = Collector(place=place)
+    check_batch(data, registry, found, position)
+    return found.report()
