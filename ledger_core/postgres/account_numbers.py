@@ -53,8 +53,8 @@ class AccountNumbers:
         self._uncommitted = new
         if new:
             with cursor.copy("COPY accounts (shard, account_no, account) FROM STDIN") as copy:
-                for account in new:
-                    copy.write_row((self.shard, by_account[account], account))
+                # The form of an account leaves nothing to escape.
+                copy.write("".join(f"{self.shard}\t{by_account[account]}\t{account}\n" for account in new))
         return opened
 
     def add_balances(self, cursor: Cursor[Any], balances: Balances) -> None:
