@@ -1,0 +1,96 @@
+"""The canary of G7: a store that lets a locked version be deleted, or its retention be shortened, is refused.
+
+Guarantees: what is asked is the store's behaviour, not its settings alone: a canary object is put under the same mode
+as the archive, locked for a day, and attacked. It is used again while its lock lasts, so that a day costs one version.
+Does not: prove that an administrator below the S3 API cannot delete.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Literal
+
+from botocore.exceptions import ClientError
+
+from ledger_core.errors import Refused
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+Mode = Literal["COMPLIANCE", "GOVERNANCE"]
+
+CANARY_KEY: Final = "canary/object-lock"
+CANARY_DAYS: Final = 1
+CANARY_REUSE_SECONDS_MIN: Final = 600  # a lock about to end proves nothing
+NO_LOCK_CODES: Final = frozenset({"ObjectLockConfigurationNotFoundError", "InvalidRequest", "NotImplemented"})
+REMEDY: Final = (
+    "create a bucket with Object Lock (aws s3api create-bucket --object-lock-enabled-for-bucket ...) on a store that "
+    "enforces it, and set S3_AUDIT_BUCKET; nothing was archived"
+)
+
+
+def check_lock(client: S3Client, bucket: str, mode: Mode, now: dt.datetime) -> None:
+    """Raise Refused unless `bucket` has Object Lock and refuses both attacks. Other ClientErrors pass through."""
+    _check_setting(client, bucket)
+    version_id, retain_until = _canary(client, bucket, mode, now)
+    if not _refused(lambda: client.delete_object(Bucket=bucket, Key=CANARY_KEY, VersionId=version_id)):
+        raise Refused(f"bucket {bucket} let a version locked by {mode} be deleted", remedy=REMEDY)
+    earlier = retain_until - dt.timedelta(seconds=CANARY_REUSE_SECONDS_MIN // 2)
+    if not _refused(
+        lambda: client.put_object_retention(
+            Bucket=bucket, Key=CANARY_KEY, VersionId=version_id, Retention={"Mode": mode, "RetainUntilDate": earlier}
+        )
+    ):
+        raise Refused(f"bucket {bucket} let a retention of {mode} be shortened", remedy=REMEDY)
+    head = client.head_object(Bucket=bucket, Key=CANARY_KEY, VersionId=version_id)
+    if head.get("ObjectLockRetainUntilDate") != retain_until or head.get("ObjectLockMode") != mode:
+        raise Refused(f"bucket {bucket} refused the attacks on its canary and changed its lock", remedy=REMEDY)
+
+
+def _check_setting(client: S3Client, bucket: str) -> None:
+    try:
+        answer = client.get_object_lock_configuration(Bucket=bucket)
+    except ClientError as error:
+        if error.response["Error"].get("Code") in NO_LOCK_CODES:
+            raise Refused(f"bucket {bucket} has no Object Lock", remedy=REMEDY) from error
+        raise
+    if answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") != "Enabled":
+        raise Refused(f"bucket {bucket} has no Object Lock", remedy=REMEDY)
+
+
+def _canary(client: S3Client, bucket: str, mode: Mode, now: dt.datetime) -> tuple[str, dt.datetime]:
+    """Version id and retain-until of a locked canary: today's, or a new one."""
+    try:
+        head = client.head_object(Bucket=bucket, Key=CANARY_KEY)
+        retain_until = head.get("ObjectLockRetainUntilDate")
+        lasting = now + dt.timedelta(seconds=CANARY_REUSE_SECONDS_MIN)
+        if retain_until is not None and retain_until > lasting and head.get("ObjectLockMode") == mode:
+            return head["VersionId"], retain_until
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (403, 404):
+            raise
+    retain_until = (now + dt.timedelta(days=CANARY_DAYS)).replace(microsecond=0)
+    answer = client.put_object(
+        Bucket=bucket,
+        Key=CANARY_KEY,
+        Body=b"This version is locked: if it can be deleted, the archive cannot be trusted.\n",
+        ChecksumAlgorithm="SHA256",
+        ObjectLockMode=mode,
+        ObjectLockRetainUntilDate=retain_until,
+    )
+    version_id = answer.get("VersionId")
+    if not version_id or version_id == "null":
+        raise Refused(f"bucket {bucket} keeps no versions", remedy=REMEDY)
+    return version_id, retain_until
+
+
+def _refused(attack: Callable[[], object]) -> bool:
+    """Whether the store says no. An outage is no answer and passes through."""
+    try:
+        attack()
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
+            raise
+        return True
+    return False

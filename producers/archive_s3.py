@@ -1,0 +1,200 @@
+"""The archive on S3 with Object Lock (G7): written once, locked, read back, pinned by version and digest.
+
+Guarantees: `put` returns only what was read back by version id, equal byte for byte, under a lock at least as long as
+asked for; the same object again is success, another one under the same key is Corrupt. Time-outs, connection errors
+and throttling are Unavailable("s3"); a bucket, key or permission that is wrong is Refused with the remedy.
+Does not: delete anything, ever, except in `check_lock`, which tries to and must be refused. A store's administrator can
+still delete below the S3 API: that is found by comparing manifests with the store, not prevented here.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Literal
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from ledger_core.errors import Corrupt, Refused, Unavailable
+from ledger_core.ports import StoredObject
+from producers.archive_lock_check import check_lock
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+CONNECT_TIMEOUT_SECONDS: Final = 5
+READ_TIMEOUT_SECONDS: Final = 30
+PASSING_CODES: Final = frozenset(
+    {
+        "SlowDown",
+        "RequestTimeout",
+        "Throttling",
+        "ThrottlingException",
+        "ConditionalRequestConflict",
+        "OperationAborted",
+    }
+)
+MISSING_CODES: Final = frozenset({"NoSuchKey", "NoSuchVersion", "404", "MethodNotAllowed"})  # 405: a delete marker
+
+Mode = Literal["COMPLIANCE", "GOVERNANCE"]
+
+
+def s3_client(*, region: str, endpoint: str | None, access_key: str | None, secret: str | None) -> S3Client:
+    """A client that gives up in bounded time. Without keys, boto3's own chain (instance role, profile) applies."""
+    config = Config(
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        read_timeout=READ_TIMEOUT_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": 2},
+        s3={"addressing_style": "path" if endpoint else "auto"},
+    )
+    return boto3.client(
+        "s3",
+        region_name=region,
+        endpoint_url=endpoint,
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret,
+        config=config,
+    )
+
+
+class S3ArchiveStore:
+    """The ArchiveStore port on one bucket. `mode` is that of every lock; `clock` (UTC) times the canary's lock only."""
+
+    def __init__(
+        self, client: S3Client, bucket: str, *, clock: Callable[[], dt.datetime], mode: Mode = "COMPLIANCE"
+    ) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._mode: Mode = mode
+        self._clock = clock
+
+    def check_lock(self) -> None:
+        """Refuse a bucket that has no Object Lock or lets a locked version go (`producers.archive_lock_check`)."""
+        with _translated(self._bucket):
+            check_lock(self._client, self._bucket, self._mode, self._clock())
+
+    def put(self, key: str, data: bytes, *, retain_until: dt.datetime, metadata: dict[str, str]) -> StoredObject:
+        """Store under lock and read back. An equal object that stands there already is success.
+
+        Raises Corrupt when another object stands there, or when what is read back is not what was written.
+        """
+        version_ids = self._version_ids(key) or self._create(key, data, retain_until, metadata)
+        if not version_ids:
+            raise Corrupt(f"s3://{self._bucket}/{key}: stored, and not there when read back")
+        for version_id in version_ids:
+            if self.get(key, version_id) != data:
+                raise Corrupt(f"s3://{self._bucket}/{key}: version {version_id} holds other bytes than given")
+        stored = self._head(key, version_ids[0])
+        if stored.mode != self._mode or stored.retain_until is None or stored.retain_until < retain_until:
+            raise Corrupt(
+                f"s3://{self._bucket}/{key}: version {stored.version_id} is locked by {stored.mode} until "
+                f"{stored.retain_until}, not by {self._mode} until {retain_until}"
+            )
+        return stored
+
+    def get(self, key: str, version_id: str | None = None) -> bytes:
+        """The bytes of one version, whole. Raises KeyError when there is none."""
+        with _translated(self._bucket, key):
+            if version_id is None:
+                answer = self._client.get_object(Bucket=self._bucket, Key=key)
+            else:
+                answer = self._client.get_object(Bucket=self._bucket, Key=key, VersionId=version_id)
+            return answer["Body"].read()
+
+    def versions(self, prefix: str) -> list[StoredObject]:
+        """Every version below a prefix in order of key, oldest first; delete markers last, with size_bytes == -1.
+
+        One HEAD for each version; a version whose digest the store did not keep is read whole and hashed.
+        """
+        return [
+            _marker(key, version_id) if gone else self._head(key, version_id)
+            for key, gone, _, version_id in self._listed(prefix)
+        ]
+
+    def _listed(self, prefix: str) -> list[tuple[str, bool, dt.datetime, str]]:
+        """Key, whether it is a delete marker, time and version id; in order of key, markers last, oldest first."""
+        found: list[tuple[str, bool, dt.datetime, str]] = []
+        with _translated(self._bucket):
+            for page in self._client.get_paginator("list_object_versions").paginate(Bucket=self._bucket, Prefix=prefix):
+                for it in page.get("Versions", ()):
+                    found.append((it["Key"], False, it["LastModified"], it["VersionId"]))
+                for gone in page.get("DeleteMarkers", ()):
+                    found.append((gone["Key"], True, gone["LastModified"], gone["VersionId"]))
+        return sorted(found)
+
+    def _version_ids(self, key: str) -> list[str]:
+        """The versions under exactly this key, oldest first, without delete markers (the scrub reports those)."""
+        return [version_id for name, gone, _, version_id in self._listed(key) if name == key and not gone]
+
+    def _create(self, key: str, data: bytes, retain_until: dt.datetime, metadata: dict[str, str]) -> list[str]:
+        """One PUT that makes the first version, or finds that somebody else just made it. The versions' ids."""
+        try:
+            with _translated(self._bucket, key):
+                answer = self._client.put_object(
+                    Bucket=self._bucket,
+                    Key=key,
+                    Body=data,
+                    ChecksumAlgorithm="SHA256",
+                    ContentType="application/gzip" if key.endswith(".gz") else "application/json",
+                    IfNoneMatch="*",  # a store that ignores it is caught by the list before
+                    Metadata=metadata,
+                    ObjectLockMode=self._mode,
+                    ObjectLockRetainUntilDate=retain_until,
+                )
+        except FileExistsError:
+            return self._version_ids(key)
+        version_id = answer.get("VersionId")
+        return [version_id] if version_id else self._version_ids(key)
+
+    def _head(self, key: str, version_id: str) -> StoredObject:
+        with _translated(self._bucket, key):
+            head = self._client.head_object(Bucket=self._bucket, Key=key, VersionId=version_id, ChecksumMode="ENABLED")
+        checksum = head.get("ChecksumSHA256")
+        if checksum is None or "-" in checksum:  # none kept, or that of the parts of a multipart upload
+            sha256 = hashlib.sha256(self.get(key, version_id)).hexdigest()
+        else:
+            sha256 = base64.b64decode(checksum).hex()
+        retain_until = head.get("ObjectLockRetainUntilDate")
+        return StoredObject(
+            key=key,
+            version_id=version_id,
+            size_bytes=head["ContentLength"],
+            sha256=sha256,
+            retain_until=None if retain_until is None else retain_until.astimezone(dt.UTC),
+            mode=head.get("ObjectLockMode"),
+            metadata=dict(head["Metadata"]),
+        )
+
+
+def _marker(key: str, version_id: str) -> StoredObject:
+    return StoredObject(key=key, version_id=version_id, size_bytes=-1, sha256="", retain_until=None, mode=None)
+
+
+@contextmanager
+def _translated(bucket: str, key: str = "") -> Iterator[None]:
+    """Turn boto3's errors into ours: KeyError, FileExistsError, Unavailable, Refused."""
+    place = f"s3://{bucket}/{key}"
+    try:
+        yield
+    except ClientError as error:
+        code = error.response["Error"].get("Code", "")
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        text = f"{place}: {code} ({status}) {error.response['Error'].get('Message', '')}"
+        if status >= 500 or status == 429 or code in PASSING_CODES:
+            raise Unavailable("s3", text) from error
+        if code == "PreconditionFailed":
+            raise FileExistsError(place) from error
+        if key and code in MISSING_CODES:
+            raise KeyError(place) from error
+        raise Refused(
+            f"the archive store refuses {text}",
+            remedy="check S3_AUDIT_BUCKET, S3_AUDIT_REGION, the credentials and their IAM statement (deploy/iam), and "
+            "that the bucket was created with Object Lock",
+        ) from error
+    except (BotoCoreError, OSError) as error:
+        raise Unavailable("s3", f"{place}: {' '.join(str(error).split())[:300]}") from error
