@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import orjson
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, disable_created_metrics
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
@@ -28,6 +28,7 @@ from finance.settings import LogFormat
 from ledger_core.errors import RejectReason
 
 OBJECTS_PER_EXPORT: Final = 2  # a batch and its manifest
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the page would double
 
 
 def configure_logging(*, process: str, log_format: LogFormat, level: str) -> None:

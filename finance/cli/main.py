@@ -24,7 +24,6 @@ EXIT_FINDINGS, EXIT_USAGE, EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_FAULT, EXIT_INTE
 # name -> (module, attribute, one line of help): the help of the group costs no imports.
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "dev": ("finance.cli.dev", "command", "Start, stop and show the development stack of real servers."),
-    "demo": ("finance.cli.demo", "command", "The main job on real data, end to end, with an attempt to cheat."),
     "migrate": ("finance.cli.migrate", "command", "Bring the database to the schema of this version."),
     "topics": ("finance.cli.topics", "command", "Create the topics of the topology, or check them."),
     "run": ("finance.cli.run", "command", "Run a process, or all of them: poster, prover, archiver, notary."),
