@@ -101,7 +101,7 @@ def environ(stack: Stack, database_url: str, topic_prefix: str, bucket: str) -> 
 def _remove_abandoned() -> None:
     """Stacks of test runs that were killed: their name holds the pid of a process that is gone."""
     for name in names(STATE_ROOT):
-        owner = re.fullmatch(r"test-(\d+)", name)
+        owner = re.fullmatch(r"test-(\d+)(-.+)?", name)
         if owner and not psutil.pid_exists(int(owner[1])):
             _say(f"removing {name}, left by a killed test run")
             Stack(name, STATE_ROOT).remove()

@@ -20,15 +20,17 @@ from confluent_kafka.admin import AdminClient
 from finance.devstack import kafka_jars
 from finance.devstack.processes import Launch, accepts_connections
 from finance.devstack.server import Site
-from finance.devstack.state import Place, State
+from finance.devstack.state import State
 from ledger_core.errors import Unavailable
 
 _HEAP = ["-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
 _LOG4J = """\
-rootLogger.level = INFO
-rootLogger.appenderRefs = stdout
+rootLogger.level = WARN
 rootLogger.appenderRef.stdout.ref = STDOUT
-appenders = stdout
+logger.server.name = kafka.server
+logger.server.level = INFO
+logger.config.name = kafka.server.KafkaConfig
+logger.config.level = WARN
 appender.stdout.type = Console
 appender.stdout.name = STDOUT
 appender.stdout.layout.type = PatternLayout
@@ -36,34 +38,37 @@ appender.stdout.layout.pattern = %d{ISO8601} %p %c: %m%n
 """
 
 
-def _properties(place: Place, state: State) -> str:
+def settings(state: State) -> dict[str, str]:
+    """The broker's configuration, but for where it keeps its logs."""
     broker, controller = state.ports["kafka"], state.ports["kafka.controller"]
-    one = ("replication.factor", "min.isr")
-    single = [f"transaction.state.log.{word}=1" for word in one]
-    single += [f"share.coordinator.state.topic.{word}=1" for word in one]
-    lines = [
-        "process.roles=broker,controller",
-        "node.id=1",
-        f"listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}",
-        f"advertised.listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}",
-        "controller.listener.names=CONTROLLER",
-        f"controller.quorum.voters=1@127.0.0.1:{controller}",  # static: a changed port is only a changed line
-        f"log.dirs={place.path / 'kafka' / 'logs'}",
-        "auto.create.topics.enable=false",
-        "offsets.topic.replication.factor=1",
-        *single,
-        "offsets.topic.num.partitions=4",
-        "transaction.state.log.num.partitions=4",
-        "share.coordinator.state.topic.num.partitions=4",
-        "group.initial.rebalance.delay.ms=0",
-        "group.consumer.heartbeat.interval.ms=1000",
-        "group.consumer.min.heartbeat.interval.ms=1000",
-        "log.segment.bytes=67108864",
-        "log.cleaner.dedupe.buffer.size=8388608",
-        "log.cleaner.threads=1",
-        "message.max.bytes=4194304",
-    ]
-    return "\n".join(lines) + "\n"
+    listeners = f"PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}"
+    one_node = {
+        f"{topic}.{setting}": "1"
+        for topic in ("transaction.state.log", "share.coordinator.state.topic")
+        for setting in ("replication.factor", "min.isr")
+    }
+    return {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "listeners": listeners,
+        "advertised.listeners": listeners,
+        "controller.listener.names": "CONTROLLER",
+        "controller.quorum.voters": f"1@127.0.0.1:{controller}",  # static: a changed port is only a changed line
+        "auto.create.topics.enable": "false",
+        "offsets.topic.replication.factor": "1",
+        **one_node,
+        "offsets.topic.num.partitions": "4",
+        "transaction.state.log.num.partitions": "4",
+        "share.coordinator.state.topic.num.partitions": "4",
+        "group.initial.rebalance.delay.ms": "0",
+        "group.consumer.min.heartbeat.interval.ms": "1000",
+        "group.consumer.heartbeat.interval.ms": "1000",
+        "broker.heartbeat.interval.ms": "500",
+        "broker.session.timeout.ms": "3000",  # after a SIGKILL the next start waits until the dead one is given up
+        "log.segment.bytes": "67108864",
+        "log.cleaner.dedupe.buffer.size": "8388608",
+        "message.max.bytes": "4194304",
+    }
 
 
 class Kafka:
@@ -77,7 +82,8 @@ class Kafka:
         data = site.place.data(self.name)
         classpath = kafka_jars.classpath(site.say)
         properties, log4j = data / "server.properties", data / "log4j2.properties"
-        properties.write_text(_properties(site.place, site.state))
+        lines = {**settings(site.state), "log.dirs": str(data / "logs")}
+        properties.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
         log4j.write_text(_LOG4J)
         java = [_java(), *_HEAP, f"-Dlog4j2.configurationFile={log4j}", "-cp", classpath]
         if not (data / "logs" / "meta.properties").exists():
