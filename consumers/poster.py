@@ -136,6 +136,7 @@ class Poster:
     def _close_shard(self, shard: int) -> None:
         self._heads.pop(shard, None)
         self._unacknowledged.discard(shard)
+        log.info("poster.shard_closed", shard=shard)
 
     # --- halt (G10) ---
 
@@ -228,6 +229,9 @@ class Poster:
         before, after = plan.before, plan.after
         self._source.note_done(after.shard, after.next_offset)
         rejected = after.rejected - before.rejected
+        records = [*(entry.record for entry in plan.posted[:1]), *(v.record for v in plan.verdicts[:1] if v.record)]
+        oldest_ms = min((record.timestamp_ms for record in records), default=None)
+        latency_seconds = 0.0 if oldest_ms is None else max(0.0, self._now() - oldest_ms / 1000)
         log.info(
             "poster.batch",
             shard=after.shard,
@@ -239,10 +243,10 @@ class Poster:
             seq=after.seq,
             head=after.head_hash.hex() if after.head_hash else None,
             seconds=round(seconds, 4),
+            latency_seconds=round(latency_seconds, 4),
         )
         if plan.posted:
-            oldest_ms = plan.posted[0].record.timestamp_ms
-            self._metrics.posted(after.shard, len(plan.posted), max(0.0, self._now() - oldest_ms / 1000))
+            self._metrics.posted(after.shard, len(plan.posted), latency_seconds)
         if after.duplicates > before.duplicates:
             self._metrics.duplicates(after.shard, after.duplicates - before.duplicates)
         for verdict in plan.verdicts:
