@@ -11,6 +11,8 @@ import datetime as dt
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
 
 from consumers.kafka_source import KafkaSource
 from consumers.metrics import Metrics
@@ -20,6 +22,7 @@ from consumers.prover import Prover, ProverSettings
 from consumers.relay import Relay, RelayTopics
 from consumers.service import Backoff, Service
 from finance.settings import Settings
+from finance.signers_file import read_registry
 from ledger_core.errors import Refused
 from ledger_core.open_range import RangeLimits
 from ledger_core.pinned_signer import PinnedSigner
@@ -29,6 +32,8 @@ from ledger_core.postgres.poster_store import PosterStore
 from ledger_core.postgres.prover_store import PostgresProverStore
 from ledger_core.signers import SignerRegistry
 from producers import topics_kafka
+from producers.archive_file import FileArchiveStore
+from producers.archive_s3 import S3ArchiveStore, s3_client
 from producers.publisher_kafka import KafkaPublisher
 from producers.signer_kms import KmsKey
 from producers.verified_signer import VerifiedSigner, pin
@@ -73,7 +78,7 @@ def build_poster(settings: Settings, topology: Topology, metrics: Metrics) -> Se
 def build_prover(settings: Settings, topology: Topology, metrics: Metrics) -> Service:
     """The prover, with a registered key."""
     check_topics(settings, topology, ("journal",))
-    registry = read_registry(settings)
+    registry = read_registry(settings.signers_path)
     signer = open_signer(settings, registry, metrics)
     limits = topology.limits
     return Prover(
@@ -96,7 +101,7 @@ def build_prover(settings: Settings, topology: Topology, metrics: Metrics) -> Se
 def build_notary(settings: Settings, topology: Topology, metrics: Metrics) -> Service:
     """The notary, with a registered key."""
     check_topics(settings, topology, ("audit",))
-    registry = read_registry(settings)
+    registry = read_registry(settings.signers_path)
     signer = open_signer(settings, registry, metrics)
     return Notary(
         store=PostgresAuditStore(settings.database_url("notary")),
@@ -136,15 +141,18 @@ def open_publisher(settings: Settings) -> KafkaPublisher:
     return KafkaPublisher(settings.kafka_brokers)
 
 
-def read_registry(settings: Settings) -> SignerRegistry:
-    """The signer registry of FINANCE_SIGNERS. Raises Refused."""
-    path = settings.signers_path
-    try:
-        return SignerRegistry.from_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise Refused(
-            f"the signer registry {path} cannot be read ({error})", remedy="set FINANCE_SIGNERS to a sound signers.json"
-        ) from error
+def open_archive(settings: Settings, mode: Literal["COMPLIANCE", "GOVERNANCE"] = "COMPLIANCE") -> S3ArchiveStore:
+    """The audit archive of this deployment. Raises Refused."""
+    archive = settings.archive()
+    client = s3_client(
+        region=archive.region, endpoint=archive.endpoint, access_key=archive.access_key, secret=archive.secret
+    )
+    return S3ArchiveStore(client, archive.bucket, clock=utc_now, mode=mode)
+
+
+def open_archive_folder(folder: Path) -> FileArchiveStore:
+    """A bundle of the archive in a directory, for reading."""
+    return FileArchiveStore(folder, read_only=True)
 
 
 def open_signer(settings: Settings, registry: SignerRegistry, metrics: Metrics) -> VerifiedSigner:

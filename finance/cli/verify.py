@@ -1,0 +1,157 @@
+"""`finance verify`: asks the oracle about a proof, a batch, the archive, the ledger or the audit chain."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from finance.cli.common import counting, emit, json_option, load_settings, table
+from finance.settings import Settings
+from finance.signers_file import read_registry
+from ledger_core.findings import Report
+from ledger_core.ports import StoredObject
+from ledger_core.signers import SignerRegistry
+from ledger_core.verify import ArchiveReader, verify_archive, verify_batch, verify_proof
+
+FINDINGS_SHOWN_MAX = 50
+
+signers_option = click.option(
+    "--signers",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The signer registry to trust. Default: FINANCE_SIGNERS.",
+)
+file_argument = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+
+
+@click.group()
+def command() -> None:
+    """Check a proof, a batch, the archive, the ledger or the audit chain.
+
+    Everything is computed again from the bytes: canonical form, chain, tree, balance, signatures. Exit 0: sound; 1:
+    findings, each with its shard, sequence and field.
+
+    \b
+    Examples:
+      finance verify ledger
+      finance verify archive --json
+      finance verify proof proof.json --signers signers.json
+    """
+
+
+@command.command()
+@file_argument
+@signers_option
+@json_option
+def proof(file: Path, signers: Path | None, as_json: bool) -> None:
+    """One range proof on its own: form, hash, signer, signature. Needs no network.
+
+    \b
+    Example:
+      finance verify proof proof.json --signers signers.json
+    """
+    registry = registry_of(signers)
+    _timed(as_json, lambda: verify_proof(file.read_bytes(), registry, place=str(file)))
+
+
+@command.command()
+@file_argument
+@signers_option
+@json_option
+def batch(file: Path, signers: Path | None, as_json: bool) -> None:
+    """One audit batch (JSONL, gzip or plain): every entry, the chain, totals, verdicts, and its proof. No network.
+
+    The tree root of a batch that does not start at sequence 1 cannot be computed from it alone: `roots_unchecked`
+    counts it, and `verify archive` checks it.
+
+    \b
+    Example:
+      finance verify batch batch.jsonl.gz --signers signers.json
+    """
+    registry = registry_of(signers)
+    _timed(as_json, lambda: verify_batch(file.read_bytes(), registry, place=str(file)))
+
+
+@command.command()
+@click.option(
+    "--dir", "folder", type=click.Path(exists=True, file_okay=False, path_type=Path), help="A bundle, not S3."
+)
+@click.option("--env", "env", help="The environment in the archive. Default: FINANCE_ENV.")
+@click.option("--shard", "shards", type=click.IntRange(0), multiple=True, help="Only this shard; may be repeated.")
+@signers_option
+@json_option
+def archive(folder: Path | None, env: str | None, shards: tuple[int, ...], signers: Path | None, as_json: bool) -> None:
+    """The whole archive, from S3 or from a directory: every version, lock, manifest, batch and entry.
+
+    Reads S3_AUDIT_*, FINANCE_ENV and FINANCE_SIGNERS, no database: what it says holds without trusting one.
+
+    \b
+    Examples:
+      finance verify archive
+      finance verify archive --dir bundle/ --signers signers.json --env production
+    """
+    settings = load_settings()
+    registry = registry_of(signers, settings)
+    reader = _archive_reader(folder, settings)
+    with counting("reading objects", "objects", None) as advance:
+        watched = _Watched(reader, advance)
+        _timed(as_json, lambda: verify_archive(watched, env or settings.env, registry, shards=shards or None))
+
+
+class _Watched:
+    """An archive reader that tells the progress bar about each object read."""
+
+    def __init__(self, reader: ArchiveReader, advance: Callable[[int], None]) -> None:
+        self._reader = reader
+        self._advance = advance
+
+    def get(self, key: str, version_id: str | None = None) -> bytes:
+        self._advance(1)
+        return self._reader.get(key, version_id)
+
+    def versions(self, prefix: str) -> Sequence[StoredObject]:
+        return self._reader.versions(prefix)
+
+
+def _archive_reader(folder: Path | None, settings: Settings) -> ArchiveReader:
+    from finance import bootstrap
+
+    return bootstrap.open_archive_folder(folder) if folder else bootstrap.open_archive(settings)
+
+
+def registry_of(signers: Path | None, settings: Settings | None = None) -> SignerRegistry:
+    """The registry to trust: the file named, or FINANCE_SIGNERS. Raises Refused."""
+    return read_registry(signers or (settings or load_settings()).signers_path)
+
+
+def _timed(as_json: bool, check: Callable[[], Report]) -> None:
+    """Run a check, tell its report and rate, exit 1 on findings."""
+    started = time.perf_counter()
+    report = check()
+    tell(report, time.perf_counter() - started, as_json)
+
+
+def tell(report: Report, seconds: float, as_json: bool) -> None:
+    """The report in words or JSON. Raises Exit(1) on findings."""
+    entries = report.counts.get("entries", 0)
+
+    def words(console: Console) -> None:
+        counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in report.counts.items()) or "nothing"
+        rate = f", {entries / seconds:,.0f} entries/s" if entries and seconds > 0 else ""
+        console.print(f"looked at: {counts} in {seconds:.2f} s{rate}")
+        if report.sound:
+            console.print("[green]sound[/]: no findings" if console.is_terminal else "sound: no findings")
+            return
+        shown = report.findings[:FINDINGS_SHOWN_MAX]
+        rows = [(f.code, f.shard, f.seq, f.field, f.message, f.place) for f in shown]
+        console.print(table(("finding", "shard", "seq", "field", "what", "in"), rows, right=("shard", "seq")))
+        total = len(report.findings) + report.findings_beyond_max
+        console.print(f"{total:,} findings" + (f", the first {len(shown)} shown" if total > len(shown) else ""))
+
+    result = {"ok": report.sound, **report.to_json(), "seconds": round(seconds, 3)}
+    emit(as_json, result, words)
+    if not report.sound:
+        raise click.exceptions.Exit(1)
