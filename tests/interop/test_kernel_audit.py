@@ -156,7 +156,7 @@ def test_every_tampering_is_named(chain: Chain, reader: str) -> None:
 def test_the_columns_and_types_are_those_that_kernel_reads(database_url: str) -> None:
     query = "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = 'audit_events'"
     with psycopg.connect(database_url) as connection:
-        columns = dict(connection.execute(query).fetchall())
+        columns: dict[str, str] = dict(connection.execute(query).fetchall())
     wanted = {"id": "text", "payload": "jsonb", "prev_hash": "text", "hash": "text", "signature": "text"}
     assert wanted.items() <= columns.items()
     assert columns["signer_kid"] == "text"

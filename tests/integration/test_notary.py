@@ -1,0 +1,191 @@
+"""The notary on the real servers: one chain, every intent once, whatever fails at whichever step."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+
+from consumers.notary import Notary
+from finance.devstack import Stack
+from ledger_core.errors import Unavailable
+from ledger_core.postgres.audit_outbox import append_intent
+from ledger_core.signers import SignerRegistry
+from producers.verified_signer import VerifiedSigner
+from tests.support import audit
+from tests.support.audit_checks import assert_chain, assert_published
+from tests.support.databases import role_url
+from tests.support.failing import FailsAt, When
+from tests.support.signing import kms_signer, local_signer
+
+pytestmark = pytest.mark.services
+
+STORE_STEPS = ["acquire", "head", "pending", "extend", "unpublished", "set_published", "backlog"]
+PUBLISHER_STEPS = ["publish", "flush"]
+
+
+@pytest.fixture
+def signing() -> tuple[VerifiedSigner, SignerRegistry]:
+    return local_signer()
+
+
+def _once(wrap: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Wrap the first object it is given only: what is built anew after the failure is sound."""
+    used: list[bool] = []
+
+    def wrapper(target: Any) -> Any:
+        if used:
+            return target
+        used.append(True)
+        return wrap(target)
+
+    return wrapper
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", [*STORE_STEPS, *PUBLISHER_STEPS, "sign_digest"])
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_failure_at_any_step_applied_or_not_loses_and_doubles_nothing(
+    environ: dict[str, str], signing: tuple[VerifiedSigner, SignerRegistry], step: str, when: When, nth: int
+) -> None:
+    signer, registry = signing
+    url = environ["DATABASE_URL"]
+    audit.append(url, [audit.intent(number) for number in range(25)])
+    failures: list[FailsAt] = []
+
+    def fail(target: Any) -> FailsAt:
+        failures.append(FailsAt(target, step, when, Unavailable("test", step), nth))
+        return failures[-1]
+
+    def same(target: Any) -> Any:
+        return target
+
+    store = _once(fail) if step in STORE_STEPS else same
+    publisher = _once(fail) if step in PUBLISHER_STEPS else same
+    pen = _once(fail) if step == "sign_digest" else same
+    audit.run_until_idle(
+        lambda: audit.build_notary(
+            environ, pen(signer), registry, batch_events_max=10, store=store, publisher=publisher
+        )
+    )
+    once_per_life = step in ("acquire", "head", "backlog")
+    assert failures[0].calls >= (1 if once_per_life else nth), "the step was not reached"
+    rows = assert_chain(url, registry, range(25))
+    repeats = assert_published(environ, rows)
+    assert repeats <= 10, "no more than the one batch that failed"
+
+
+def test_two_notaries_at_once_give_one_chain_and_the_second_takes_over(
+    environ: dict[str, str], signing: tuple[VerifiedSigner, SignerRegistry]
+) -> None:
+    signer, registry = signing
+    url = environ["DATABASE_URL"]
+    stop = [threading.Event(), threading.Event()]
+    led: list[set[int]] = [set(), set()]
+
+    def run(which: int) -> None:
+        notary = audit.build_notary(environ, signer, registry, batch_events_max=7)
+        while not stop[which].is_set():
+            if notary.step():
+                led[which].add(1)
+        notary.close()
+
+    threads = [threading.Thread(target=run, args=[which]) for which in (0, 1)]
+    for thread in threads:
+        thread.start()
+    audit.append(url, [audit.intent(number) for number in range(50)])
+    _wait_until(lambda: audit.outbox_size(url) == 0)
+    assert sum(map(bool, led)) == 1, "only one of them wrote"
+    leader = 0 if led[0] else 1
+    stop[leader].set()
+    threads[leader].join()
+    audit.append(url, [audit.intent(number) for number in range(50, 80)])
+    _wait_until(lambda: audit.outbox_size(url) == 0)
+    stop[1 - leader].set()
+    threads[1 - leader].join()
+    assert led[1 - leader], "the standby took over"
+    audit.run_until_idle(lambda: audit.build_notary(environ, signer, registry))
+    assert assert_published(environ, assert_chain(url, registry, range(80))) == 0
+
+
+def test_two_thousand_intents_of_four_writers_come_once_and_rolled_back_ones_never(
+    environ: dict[str, str], stack: Stack
+) -> None:
+    signer, registry = kms_signer(stack.env, "ed25519")
+    url = environ["DATABASE_URL"]
+
+    def write(first: int) -> None:
+        with psycopg.connect(role_url(url, "finance_poster")) as connection:
+            for start in range(first, first + 500, 10):
+                with connection.cursor() as cursor:
+                    for number in range(start, start + 10):
+                        append_intent(cursor, audit.intent(number))
+                connection.commit()
+                with connection.cursor() as cursor:
+                    append_intent(cursor, audit.intent(1_000_000 + start))
+                connection.rollback()
+
+    writers = [threading.Thread(target=write, args=[first]) for first in range(0, 2000, 500)]
+    for writer in writers:
+        writer.start()
+    notary = audit.build_notary(environ, signer, registry)
+    while any(writer.is_alive() for writer in writers):
+        notary.step()
+    while notary.step():
+        pass
+    notary.close()
+    assert assert_published(environ, assert_chain(url, registry, range(2000))) == 0
+
+
+def test_without_a_signer_intents_wait_nothing_unsigned_leaves_and_it_resumes_by_itself(
+    environ: dict[str, str], signing: tuple[VerifiedSigner, SignerRegistry]
+) -> None:
+    signer, registry = signing
+    url = environ["DATABASE_URL"]
+    audit.append(url, [audit.intent(number) for number in range(10)])
+    outage = FailsAt(signer, "sign_digest", "before", Unavailable("signer", "time-out"), nth=8)
+    notary = audit.build_notary(environ, outage, registry, batch_events_max=5)
+    assert notary.step()
+    with pytest.raises(Unavailable, match="signer"):
+        notary.step()
+    notary.close()
+    assert audit.outbox_size(url) == 5, "the second batch waits, whole"
+    assert len(audit.rows_newest_first(url)) == 5
+    assert len(audit.read_topic(environ)) == 5, "what was signed before was published all the same"
+    audit.run_until_idle(lambda: audit.build_notary(environ, signer, registry))
+    assert assert_published(environ, assert_chain(url, registry, range(10))) == 0
+
+
+def test_without_a_broker_the_chain_grows_and_is_published_when_it_is_back(
+    environ: dict[str, str], signing: tuple[VerifiedSigner, SignerRegistry], stack: Stack
+) -> None:
+    signer, registry = signing
+    url = environ["DATABASE_URL"]
+    audit.append(url, [audit.intent(number) for number in range(30)])
+
+    def build() -> Notary:
+        return audit.build_notary(environ, signer, registry, batch_events_max=10)
+
+    notary = build()
+    assert notary.step()
+    stack.kill("kafka")
+    try:
+        with pytest.raises(Unavailable, match="kafka"):
+            notary.step()
+        notary.close()
+        assert audit.outbox_size(url) == 0, "an outage of Kafka does not stop the chain"
+    finally:
+        stack.start("kafka")
+    audit.run_until_idle(build)
+    assert assert_published(environ, assert_chain(url, registry, range(30))) <= 10
+
+
+def _wait_until(done: Callable[[], bool]) -> None:
+    for _ in range(300):
+        if done():
+            return
+        threading.Event().wait(0.05)
+    raise AssertionError("waited 15 s in vain")

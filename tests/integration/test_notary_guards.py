@@ -1,0 +1,169 @@
+"""What the notary and its tables refuse: zombies, second writers, altered events, intents without a canonical form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from ledger_core.errors import Corrupt, Refused, Unavailable
+from ledger_core.postgres.audit_store import PostgresAuditStore
+from ledger_core.signers import SignerRegistry
+from producers.verified_signer import VerifiedSigner
+from tests.support import audit
+from tests.support.audit_checks import assert_chain
+from tests.support.databases import role_url
+from tests.support.signing import local_signer
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture
+def signing() -> tuple[VerifiedSigner, SignerRegistry]:
+    return local_signer()
+
+
+def test_a_notary_whose_session_was_cut_writes_nothing_more(
+    environ: dict[str, str], signing: tuple[VerifiedSigner, SignerRegistry]
+) -> None:
+    signer, registry = signing
+    url = environ["DATABASE_URL"]
+    audit.append(url, [audit.intent(number) for number in range(10)])
+
+    class CutBeforeExtend(PostgresAuditStore):
+        """The server ends the session, and another notary does the work, between signing and the transaction."""
+
+        def extend(self, *arguments: Any) -> None:
+            with psycopg.connect(url, autocommit=True) as admin:
+                admin.execute("SELECT pg_terminate_backend(%s)", [self._connection.info.backend_pid])
+            audit.run_until_idle(lambda: audit.build_notary(environ, signer, registry))
+            super().extend(*arguments)
+
+    zombie = audit.build_notary(
+        environ, signer, registry, store=lambda _: CutBeforeExtend(role_url(url, "finance_notary"))
+    )
+    with pytest.raises(Unavailable, match="postgres"):
+        zombie.step()
+    zombie.close()
+    assert_chain(url, registry, range(10))
+
+
+def test_the_database_refuses_a_second_writer_that_holds_no_lock(
+    environ: dict[str, str], signing: tuple[VerifiedSigner, SignerRegistry]
+) -> None:
+    signer, registry = signing
+    url = environ["DATABASE_URL"]
+    audit.append(url, [audit.intent(number) for number in range(5)])
+
+    def overtaken(_: object) -> PostgresAuditStore:
+        class Overtaken(PostgresAuditStore):
+            def acquire(self, wait_seconds: float) -> bool:
+                return True  # a bug, or a lock service that lies
+
+            def extend(self, *arguments: Any) -> None:
+                audit.run_until_idle(lambda: audit.build_notary(environ, signer, registry))
+                audit.append(url, [audit.intent(5)])
+                super().extend(*arguments)
+
+        return Overtaken(role_url(url, "finance_notary"))
+
+    rogue = audit.build_notary(environ, signer, registry, store=overtaken)
+    with pytest.raises(Unavailable, match="another writer extended the chain"):
+        rogue.step()
+    rogue.close()
+    assert audit.outbox_size(url) == 1, "and it took no intent away"
+    audit.run_until_idle(lambda: audit.build_notary(environ, signer, registry))
+    assert_chain(url, registry, range(6))
+
+
+def test_nothing_is_chained_to_an_event_that_does_not_verify(
+    environ: dict[str, str], signing: tuple[VerifiedSigner, SignerRegistry]
+) -> None:
+    signer, registry = signing
+    url = environ["DATABASE_URL"]
+    audit.append(url, [audit.intent(0)])
+    audit.run_until_idle(lambda: audit.build_notary(environ, signer, registry))
+    _as_superuser(url, """UPDATE audit_events SET payload = payload || '{"number": "7"}'""")
+    audit.append(url, [audit.intent(1)])
+    notary = audit.build_notary(environ, signer, registry)
+    with pytest.raises(Corrupt, match="seq 1"):
+        notary.step()
+    notary.close()
+    assert audit.outbox_size(url) == 1
+
+
+def test_an_event_altered_before_it_was_published_is_not_published(
+    environ: dict[str, str], signing: tuple[VerifiedSigner, SignerRegistry]
+) -> None:
+    signer, registry = signing
+    url = environ["DATABASE_URL"]
+    audit.append(url, [audit.intent(0), audit.intent(1)])
+    notary = audit.build_notary(environ, signer, registry)
+    notary.step()
+    _as_superuser(url, "UPDATE audit_events SET signature = encode(sha256('x'), 'base64') WHERE seq = 2")
+    with pytest.raises(Corrupt, match="seq 2"):
+        notary.step()
+    notary.close()
+    assert len(audit.read_topic(environ)) <= 1
+
+
+def test_an_intent_that_can_never_be_chained_is_named_and_nothing_is_skipped(
+    environ: dict[str, str], signing: tuple[VerifiedSigner, SignerRegistry]
+) -> None:
+    signer, registry = signing
+    url = environ["DATABASE_URL"]
+    insert = "INSERT INTO audit_outbox (event_type, actor_id, payload, trace_id) VALUES ('x', 'y', '{\"f\": 1.5}', '')"
+    with psycopg.connect(role_url(url, "finance_poster")) as connection:
+        connection.execute(insert)
+    notary = audit.build_notary(environ, signer, registry)
+    with pytest.raises(Refused, match="intent 1 of audit_outbox") as caught:
+        notary.step()
+    notary.close()
+    assert "mend its writer" in caught.value.remedy
+    assert audit.outbox_size(url) == 1
+
+
+@pytest.mark.parametrize("payload", [{"f": 1.5}, {"seq": "1"}, {"text": "a\0b"}, {"9": "x"}, {"blob": "x" * 70_000}])
+def test_append_intent_refuses_what_could_never_be_chained(database_url: str, payload: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"audit intent|\$"):
+        audit.append(database_url, [audit.intent(0, **payload)])
+    assert audit.outbox_size(database_url) == 0
+
+
+def test_intents_of_one_instant_get_strictly_increasing_times(
+    environ: dict[str, str], signing: tuple[VerifiedSigner, SignerRegistry]
+) -> None:
+    signer, registry = signing
+    url = environ["DATABASE_URL"]
+    _as_superuser(
+        url,
+        "INSERT INTO audit_outbox (event_type, actor_id, payload, trace_id, created_at) SELECT 'x', 'y', "
+        "jsonb_build_object('number', n::text), '', timestamptz '2026-01-01 00:00:00Z' - n * interval '1 hour' "
+        "FROM generate_series(0, 9) AS n",
+    )
+    audit.run_until_idle(lambda: audit.build_notary(environ, signer, registry, batch_events_max=3))
+    rows = assert_chain(url, registry, range(10))
+    assert [row["created_at"] for row in rows] == [f"2026-01-01T00:00:00.{n:06d}Z" for n in range(10)]
+
+
+def test_the_chain_can_be_changed_by_no_role_of_the_service(environ: dict[str, str]) -> None:
+    roles = ("notary", "poster", "prover", "archiver", "api", "auditor")
+    for role in roles:
+        with psycopg.connect(role_url(environ["DATABASE_URL"], f"finance_{role}"), autocommit=True) as connection:
+            for statement in (
+                "UPDATE audit_events SET actor_id = 'x'",
+                "DELETE FROM audit_events",
+                "TRUNCATE audit_events",
+            ):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    connection.execute(statement)
+            if role != "notary":
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    connection.execute("INSERT INTO audit_events (id) VALUES ('x')")
+
+
+def _as_superuser(url: str, statement: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET session_replication_role = replica")  # past the triggers
+        connection.execute(statement)
