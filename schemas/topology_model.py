@@ -12,6 +12,7 @@ TopicName = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
 GroupName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9.-]{0,127}$")]
 EnvName = Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9]*(_[A-Z0-9]+)*$", max_length=64)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+PolicyVersion = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,64}$")]  # stands in every audit batch
 RetentionDays = Annotated[int, msgspec.Meta(ge=-1, le=36525)]  # -1: for ever
 
 
@@ -66,6 +67,7 @@ class ArchiveStoreSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     secret_env: EnvName
     retention_mode: Literal["COMPLIANCE", "GOVERNANCE"]
     retention_days: Positive
+    pii_policy_version: PolicyVersion
 
 
 class SignerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
