@@ -32,10 +32,10 @@ log = structlog.get_logger("supervisor")
 
 @dataclass(slots=True)
 class Child:
-    """One process to keep running. `name` is unique (poster-2), `arguments` follow `finance`."""
+    """One process to keep running. `name` is unique (poster-2)."""
 
     name: str
-    arguments: Sequence[str]
+    command: Sequence[str]
     environ: Mapping[str, str]
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
@@ -47,9 +47,19 @@ class Supervisor:
     """Keeps children running until `stop` is set. `finished` is asked about twice a second and ends the run soundly."""
 
     def __init__(
-        self, children: Sequence[Child], *, stop: threading.Event, finished: Callable[[], bool] = lambda: False
+        self,
+        children: Sequence[Child],
+        *,
+        stop: threading.Event,
+        finished: Callable[[], bool] = lambda: False,
+        backoff: Backoff = BACKOFF,
+        settled_seconds: float = SETTLED_SECONDS,
+        stop_timeout_seconds: float = STOP_TIMEOUT_SECONDS,
     ) -> None:
         self._children = children
+        self._backoff = backoff
+        self._settled_seconds = settled_seconds
+        self._stop_timeout_seconds = stop_timeout_seconds
         self._stop = stop
         self._finished = finished
 
@@ -84,13 +94,13 @@ class Supervisor:
             code = child.process.poll()
             if code is None:
                 continue
-            early = now - child.started < SETTLED_SECONDS
+            early = now - child.started < self._settled_seconds
             if code == EXIT_FINDINGS or (code == EXIT_REFUSED and early):
                 log.critical("supervisor.child_ended", child=child.name, exit_code=code, then="everything stops")
                 child.process = None
                 return code
             child.failures = 1 if not early else child.failures + 1
-            wait_seconds = BACKOFF.seconds(child.failures)
+            wait_seconds = self._backoff.seconds(child.failures)
             child.process, child.start_again_at = None, now + wait_seconds
             log.error(
                 "supervisor.child_ended",
@@ -103,9 +113,8 @@ class Supervisor:
 
     def _start(self, child: Child) -> None:
         """A session of its own: an interrupt at the terminal reaches us, and we tell the children."""
-        command = [sys.executable, "-m", "finance", *child.arguments]
         child.process = subprocess.Popen(  # noqa: S603  # our own interpreter and our own arguments
-            command, stdin=subprocess.PIPE, env=dict(child.environ), start_new_session=True
+            child.command, stdin=subprocess.PIPE, env=dict(child.environ), start_new_session=True
         )
         child.started = time.monotonic()
         log.info("supervisor.child_started", child=child.name, pid=child.process.pid)
@@ -116,7 +125,7 @@ class Supervisor:
         for child in running:
             if child.process is not None and child.process.poll() is None:
                 child.process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+        deadline = time.monotonic() + self._stop_timeout_seconds
         code = EXIT_SOUND
         for child in running:
             if child.process is None:
@@ -124,7 +133,7 @@ class Supervisor:
             try:
                 ended = child.process.wait(max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                log.error("supervisor.child_killed", child=child.name, waited_seconds=STOP_TIMEOUT_SECONDS)
+                log.error("supervisor.child_killed", child=child.name, waited_seconds=self._stop_timeout_seconds)
                 child.process.kill()
                 child.process.wait()
                 continue
@@ -141,6 +150,6 @@ def children(processes: Mapping[str, int], *, posters: int, environ: Mapping[str
     for name, port in processes.items():
         for number in range(1, (posters if name == "poster" else 1) + 1):
             own = {**inherited, f"{name.upper()}_METRICS_PORT": str(port if number == 1 else 0)}
-            arguments = ("run", name, "--stop-on-eof")
-            made.append(Child(name if number == 1 else f"{name}-{number}", arguments, own))
+            command = (sys.executable, "-m", "finance", "run", name, "--stop-on-eof")
+            made.append(Child(name if number == 1 else f"{name}-{number}", command, own))
     return made
