@@ -25,6 +25,12 @@ _SETTINGS = re.compile(r"(FINANCE|DATABASE_URL|KAFKA|S3_AUDIT|AUDIT_SIGNING|KMS|
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("finance")
+    group.addoption(
+        "--services",
+        choices=("packages", "containers"),
+        default="packages",
+        help="where the servers come from: Python and Maven packages (default), or Docker images",
+    )
     group.addoption("--stack", metavar="NAME", help="use the running stack of `finance dev up --name NAME`")
 
 
@@ -42,9 +48,15 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
         yield Stack.up(given, STATE_ROOT, say=_say)
         return
     _remove_abandoned()
-    own = Stack(f"test-{os.getpid()}", STATE_ROOT)
+    name = f"test-{os.getpid()}"
+    if request.config.getoption("--services") == "containers":
+        from tests.support.containers import ContainerStack
+
+        own: Stack = ContainerStack.up(name, STATE_ROOT, say=_say)
+    else:
+        own = Stack.up(name, STATE_ROOT, say=_say)
     try:
-        yield Stack.up(own.name, STATE_ROOT, say=_say)
+        yield own
     finally:
         own.remove(keep_logs=request.session.testsfailed > 0)
 

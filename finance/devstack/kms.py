@@ -41,6 +41,14 @@ def client(state: State) -> KMSClient:
     )
 
 
+def _has(kms: KMSClient, key_id: str) -> bool:
+    try:
+        kms.describe_key(KeyId=key_id)
+        return True
+    except kms.exceptions.NotFoundException:
+        return False
+
+
 def current_key(state: State, algorithm: str) -> KeyRecord | None:
     """The newest key of an algorithm: earlier ones were lost with a wiped server and stay registered as retired."""
     return next((key for key in reversed(state.keys) if key.algorithm == algorithm), None)
@@ -82,11 +90,10 @@ class Kms:
 
     def provision(self, site: Site, /) -> bool:
         kms, state = client(site.state), site.state
-        present = {key["KeyId"] for key in kms.list_keys()["Keys"]}
         made = False
         for algorithm, spec in _SPECS.items():
             known = current_key(state, algorithm)
-            if known is not None and known.key_id in present:
+            if known is not None and _has(kms, known.key_id):
                 continue
             kid = f"{_KIDS[algorithm]}-v{1 + sum(key.algorithm == algorithm for key in state.keys)}"
             made_key = kms.create_key(KeySpec=spec, KeyUsage="SIGN_VERIFY", Description=kid)["KeyMetadata"]["KeyId"]

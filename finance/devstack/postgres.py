@@ -56,17 +56,18 @@ class Postgres:
     def prepare(self, site: Site, /) -> Launch:
         binaries = _binaries()
         data = site.place.data(self.name)
-        user_id = _user_id()
-        if user_id is not None:
+        run_as = _run_as()
+        if run_as is not None:
+            _let_execute(binaries.parent)
             _let_reach(binaries, site.say)
             _let_reach(data, site.say)
-            os.chown(data, user_id, user_id)
+            os.chown(data, *run_as)
         data.chmod(0o700)
         if not (data / "PG_VERSION").exists():
-            _initdb(binaries, data, user_id)
+            _initdb(binaries, data, run_as)
         settings = {**_SETTINGS, "port": str(site.state.ports["postgres"])}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        return Launch([str(binaries / "postgres"), "-D", str(data), *options], directory=data, user_id=user_id)
+        return Launch([str(binaries / "postgres"), "-D", str(data), *options], directory=data, run_as=run_as)
 
     def is_ready(self, state: State, /) -> bool:
         try:
@@ -94,8 +95,19 @@ def _binaries() -> Path:
     return Path(package.origin).parent / "pginstall18" / "bin"
 
 
-def _user_id() -> int | None:
-    return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
+def _run_as() -> tuple[int, int] | None:
+    if os.geteuid() != 0:
+        return None
+    nobody = pwd.getpwnam("nobody")
+    return nobody.pw_uid, nobody.pw_gid
+
+
+def _let_execute(installation: Path) -> None:
+    """Undo a strict umask at installation, under which others could not run the package's own files."""
+    if not stat.S_IMODE((installation / "bin" / "postgres").stat().st_mode) & stat.S_IXOTH:
+        for path in (installation, *installation.rglob("*")):
+            mode = stat.S_IMODE(path.stat().st_mode)
+            path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))
 
 
 def _let_reach(path: Path, say: Say) -> None:
@@ -107,7 +119,7 @@ def _let_reach(path: Path, say: Say) -> None:
             directory.chmod(mode | stat.S_IXOTH)
 
 
-def _initdb(binaries: Path, data: Path, user_id: int | None) -> None:
+def _initdb(binaries: Path, data: Path, run_as: tuple[int, int] | None) -> None:
     """Make the cluster. A directory left half-made by a killed run is emptied first: initdb refuses to touch it."""
     for leftover in data.iterdir():
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
@@ -115,8 +127,9 @@ def _initdb(binaries: Path, data: Path, user_id: int | None) -> None:
     command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
     # Not synced: the first checkpoint of the server syncs what it changes, and a half-made cluster is made anew.
     command += ["--no-sync", "--no-instructions"]
+    user, group = run_as or (None, None)
     done = subprocess.run(
-        command, cwd=data, user=user_id, group=user_id, capture_output=True, text=True, errors="replace", check=False
+        command, cwd=data, user=user, group=group, capture_output=True, text=True, errors="replace", check=False
     )
     if done.returncode:
         shutil.rmtree(data)

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from ledger_core.errors import Unavailable
 
 MARKER = "FINANCE_DEVSTACK"
 _CREATED_TOLERANCE_SECONDS = 1.5  # psutil adds the boot time, which a stepped clock moves a little
-_LOG_LINES_SHOWN = 20
+_LOG_LINES_SHOWN = 30
 
 # Children of this process stay referenced, so that they are reaped and no destructor warns about them.
 _children: list[subprocess.Popen[bytes]] = []
@@ -33,12 +33,12 @@ _children_guard = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How to start one server. `user_id` is the OS user it must run as when we are root."""
+    """How to start one server. `run_as` is the OS user it must run as when we are root: its uid and gid."""
 
     command: list[str]
     directory: Path
     environment: dict[str, str] = field(default_factory=dict)
-    user_id: int | None = None
+    run_as: tuple[int, int] | None = None
 
 
 def marker_of(directory: Path, service: str) -> str:
@@ -58,9 +58,9 @@ def spawn(launch: Launch, log_file: Path, marker: str) -> ProcessRecord:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            user=launch.user_id,
-            group=launch.user_id,
-            extra_groups=None if launch.user_id is None else [],
+            user=launch.run_as[0] if launch.run_as else None,
+            group=launch.run_as[1] if launch.run_as else None,
+            extra_groups=[] if launch.run_as else None,
         )
     with _children_guard:
         _children.append(process)
@@ -80,14 +80,14 @@ def find(record: ProcessRecord | None) -> psutil.Process | None:
         return None
 
 
-def strays(directory: Path) -> list[psutil.Process]:
-    """Every process that carries the marker of this stack, also those whose start was never written down."""
+def strays(directory: Path, services: Container[str]) -> list[psutil.Process]:
+    """Every process that carries the marker of these services, also those whose start was never written down."""
     _reap()
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            marker = process.environ().get(MARKER, "")
-            if marker.startswith(f"{directory}:") and process.status() != psutil.STATUS_ZOMBIE:
+            place, _, service = process.environ().get(MARKER, "").rpartition(":")
+            if place == str(directory) and service in services and _runs(process):
                 found.append(process)
     return found
 
@@ -115,17 +115,19 @@ def kill(processes: Iterable[psutil.Process]) -> None:
 
 
 def wait_until_ready(
-    service: str, record: ProcessRecord, log_file: Path, is_ready: Callable[[], bool], timeout_seconds: float
+    service: str,
+    record: ProcessRecord,
+    is_ready: Callable[[], bool],
+    timeout_seconds: float,
+    said: Callable[[], str],
 ) -> None:
-    """Poll `is_ready()` until it is true. Raises Unavailable with the end of the log when the server dies or hangs."""
+    """Poll `is_ready()` until it is true. Raises Unavailable with what the server `said` when it dies or hangs."""
     deadline = time.monotonic() + timeout_seconds
     while not is_ready():
         if find(record) is None:
-            raise Unavailable(service, f"it ended while starting. The end of {log_file}:\n{log_tail(log_file)}")
+            raise Unavailable(service, f"it ended while starting. It said:\n{said()}")
         if time.monotonic() > deadline:
-            raise Unavailable(
-                service, f"not ready after {timeout_seconds:.0f} s. The end of {log_file}:\n{log_tail(log_file)}"
-            )
+            raise Unavailable(service, f"not ready after {timeout_seconds:.0f} s. It said:\n{said()}")
         time.sleep(0.05)
 
 
@@ -135,12 +137,15 @@ def accepts_connections(port: int) -> bool:
     return False
 
 
-def log_tail(log_file: Path) -> str:
-    try:
-        lines = log_file.read_text(errors="replace").splitlines()
-    except FileNotFoundError:
-        return "(no log)"
-    return "\n".join(lines[-_LOG_LINES_SHOWN:]) or "(the log is empty)"
+def log_size(log_file: Path) -> int:
+    return log_file.stat().st_size if log_file.exists() else 0
+
+
+def log_tail(log_file: Path, from_byte: int) -> str:
+    """The last lines written since `from_byte`, without the frames of Java's stack traces, which say nothing here."""
+    text = log_file.read_bytes()[from_byte:].decode(errors="replace")
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("at ")]
+    return "\n".join(lines[-_LOG_LINES_SHOWN:]) or "(it wrote nothing)"
 
 
 def _wait_gone(victims: list[psutil.Process], timeout_seconds: float) -> bool:

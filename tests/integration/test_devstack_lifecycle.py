@@ -172,6 +172,13 @@ def test_a_failed_start_tells_the_servers_own_words_and_leaves_nothing(small: St
     assert pids(small)["postgres"] is None
 
 
+def test_a_broker_that_fails_to_start_says_why(small: Stack) -> None:
+    Stack.up(small.name, STATE_ROOT, ["kafka"]).down()
+    (small.place.path / "kafka" / "logs" / "meta.properties").write_text("version=1\nnode.id=7\ncluster.id=other\n")
+    with pytest.raises(Unavailable, match=r"Stored node id 7 doesn't match"):
+        Stack.up(small.name, STATE_ROOT, ["kafka"])
+
+
 def test_reset_leaves_no_trace(small: Stack) -> None:
     Stack.up(small.name, STATE_ROOT, ["kms"])
     small.remove()
