@@ -157,8 +157,9 @@ class _BatchReader:
         if tally is None:
             return
         if self._entries_left:
-            part = lines[at : at + self._entries_left] if at or len(lines) > self._entries_left else lines
-            tally.add_entries(part)
+            whole = at == 0 and len(lines) <= self._entries_left
+            part = lines if whole else lines[at : at + self._entries_left]
+            tally.add_entries(part, block if whole else None)
             self._entries_left -= len(part)
             at += len(part)
         if self._verdicts_left and at < len(lines):

@@ -80,10 +80,10 @@ class RangeTally:
         self.first_seq = self.position.seq + 1
         self.prev = self.position.head
 
-    def add_entries(self, lines: Sequence[bytes]) -> tuple[Block, list[bytes]]:
+    def add_entries(self, lines: Sequence[bytes], data: bytes | None = None) -> tuple[Block, list[bytes]]:
         """Check the next entries, move the position behind them, and give what they say with their hashes."""
         position = self.position
-        block = check_block(lines, position.shard, position.seq + 1, self.found)
+        block = check_block(lines, position.shard, position.seq + 1, self.found, data)
         hashes = entry_hashes(lines, position.head)
         if hashes:
             position.head = hashes[-1]
@@ -93,7 +93,7 @@ class RangeTally:
         self.offsets += block.offsets
         for currency, debits in block.totals.items():
             self.totals[currency] = self.totals.get(currency, 0) + debits
-        self.topics.update([entry.source.topic for entry in block.entries if entry is not None])
+        self.topics |= block.topics
         self.from_ts = min((ts for ts in (self.from_ts, block.from_ts) if ts is not None), default=None)
         self.to_ts = max((ts for ts in (self.to_ts, block.to_ts) if ts is not None), default=None)
         return block, hashes
