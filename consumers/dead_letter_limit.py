@@ -7,6 +7,9 @@ it may be configured (DESIGN, section 5).
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
+
+from ledger_core.ports import Record
 
 
 class DeadLetterLimitReached(Exception):
@@ -19,6 +22,7 @@ class DeadLetterLimit:
     def __init__(self, dead_letters_max: int, window_records: int) -> None:
         self._dead_letters_max = dead_letters_max
         self._window_records = window_records
+        self._forgiven_before_ms = -1
         self._batches: deque[tuple[int, int]] = deque()
         self._records = 0
         self._rejected = 0
@@ -42,7 +46,15 @@ class DeadLetterLimit:
             self._records -= old_records
             self._rejected -= old_rejected
 
-    def clear(self) -> None:
-        """Begin anew: an operator looked at it and resumed."""
+    def counted(self, rejected: Iterable[Record]) -> int:
+        """How many of these rejected records count: those that the topic took after the operator's last resume."""
+        return sum(record.timestamp_ms >= self._forgiven_before_ms for record in rejected)
+
+    def resume(self, now_ms: int) -> None:
+        """Begin anew: an operator looked at what waits in the topic up to `now_ms`, and resumed.
+
+        Without that, a batch with more rejections than the limit would halt again at every resume.
+        """
         self._batches.clear()
         self._records = self._rejected = 0
+        self._forgiven_before_ms = now_ms

@@ -36,6 +36,7 @@ CLASSIC_ONLY: dict[str, str | int | bool] = {
     "heartbeat.interval.ms": 1000,
 }
 METADATA_TIMEOUT_SECONDS = 5.0
+HEADERS_UNREADABLE: tuple[tuple[str, bytes | None], ...] = (("finance.headers", b"unreadable: a name is not UTF-8"),)
 
 
 class KafkaSource:
@@ -103,7 +104,6 @@ class KafkaSource:
             group = groups.get(partition)
             if group is None:
                 group = groups[partition] = []
-            headers = message.headers()
             group.append(
                 Record(
                     topic,
@@ -112,7 +112,7 @@ class KafkaSource:
                     message.timestamp()[1],
                     message.key(),
                     message.value(),
-                    tuple(cast("list[tuple[str, bytes | None]]", headers)) if headers else (),
+                    _headers(message),
                 )
             )
         return list(groups.items())
@@ -183,4 +183,19 @@ class KafkaSource:
             return Refused(f"topic {self._topic} does not exist", remedy="run `finance topics apply`")
         if error.code() == KafkaError._BAD_MSG:
             return Corrupt(f"{self._topic}: a record fails its checksum: {error.str()}")
+        if error.code() == KafkaError._BAD_COMPRESSION:
+            return Refused(
+                f"{self._topic} holds a batch that this client cannot unpack ({error.str()})",
+                remedy="raise receive.message.max.bytes above the batch's unpacked size; nothing was skipped",
+            )
         return Unavailable("kafka", error.str())
+
+
+def _headers(message: Message) -> tuple[tuple[str, bytes | None], ...]:
+    """Headers are not content, and any publisher can send a name that is not UTF-8: the client fails on it for ever,
+    and must not take the poster along."""
+    try:
+        headers = message.headers()
+    except (SystemError, UnicodeDecodeError):
+        return HEADERS_UNREADABLE
+    return tuple(cast("list[tuple[str, bytes | None]]", headers)) if headers else ()

@@ -11,53 +11,26 @@ Kafka's own offsets are told afterwards, for lag tools; nobody reads them.
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import structlog
 
 from consumers.dead_letter_limit import DeadLetterLimit, DeadLetterLimitReached
+from consumers.decision import decide
 from consumers.metrics import Metrics
 from consumers.relay import Relay
-from ledger_core.errors import Corrupt, Rejected
+from consumers.source import OpenSource
+from ledger_core.errors import Corrupt
 from ledger_core.ports import AuditIntent, Record
 from ledger_core.posting_port import BatchFailed, EventIdTaken, Fenced, Halted, PosterStore
-from ledger_core.posting_rules import claimed_event_id, draft
 from ledger_core.sequencing import Decided, Known, Plan, Rejection, ShardHead, event_ids, sequence
-from schemas.settlement import decode_settlement
 
 HALT_POLL_SECONDS = 0.5
 EVENT_ID_RETRIES_MAX = 5
 
 log = structlog.get_logger("poster")
-
-
-class Source(Protocol):
-    """consumers.kafka_source.KafkaSource, as far as the poster needs it."""
-
-    @property
-    def owned(self) -> frozenset[int]: ...
-
-    def poll(self, records_max: int, timeout_seconds: float) -> list[tuple[int, list[Record]]]: ...
-
-    def seek(self, partition: int, offset: int) -> None: ...
-
-    def pause(self, partition: int) -> None: ...
-
-    def resume(self, partition: int) -> None: ...
-
-    def high_watermark(self, partition: int) -> int | None: ...
-
-    def note_done(self, partition: int, next_offset: int) -> None: ...
-
-    def close(self) -> None: ...
-
-
-OpenSource = Callable[[Callable[[int], int], Callable[[int], None]], Source]
-"""(start_offset, on_revoked) -> a source subscribed to the settlements topic."""
 
 
 class PosterLimits(msgspec.Struct, frozen=True):
@@ -92,7 +65,9 @@ class Poster:
         self._now = now
         self._monotonic = monotonic
         self._heads: dict[int, ShardHead] = {}
-        self._unacknowledged: set[int] = set()
+        self._published: dict[int, int] = {}  # shard -> all below this offset is published, perhaps not acknowledged
+        self._fresh_at: dict[int, float] = {}  # shard -> what the topic took before this moment is handled
+        self._sound = True  # the step before ended without a failure
         self._dead_letters = DeadLetterLimit(limits.dead_letters_max, limits.dead_letter_window_records)
         self._halted = False
         self._halt_checked_at = float("-inf")
@@ -100,22 +75,27 @@ class Poster:
 
     def step(self) -> bool:
         """Read and post one batch of each shard that has something; True when anything was posted or rejected."""
+        self._sound = False
         self._look_at_halt_flag()
         groups = self._source.poll(self._limits.batch_records_max, self._limits.linger_ms / 1000)
         worked = False
-        if not self._halted:
-            for shard, records in groups:
+        for shard, records in groups:
+            if self._halted:
+                self._source.pause(shard)  # assigned during the halt; resuming seeks back
+            else:
                 worked = self._take(shard, records) or worked
         if not worked:
-            self._settle()
+            self._settle(self._published)
         self._tell_lag()
+        self._sound = True
         return worked
 
     def close(self) -> None:
         """Leave the group first, so that a successor starts; then note what is acknowledged, if the brokers answer."""
+        published = dict(self._published) if self._sound else {}  # leaving the group forgets the shards
         try:
             self._source.close()
-            self._settle()
+            self._settle(published)
         finally:
             self._relay.close()
             self._store.close()
@@ -127,15 +107,17 @@ class Poster:
         if head.relayed_offset < head.next_offset:
             items = self._store.unrelayed(head)
             self._relay.publish_again(shard, items)
-            self._unacknowledged.add(shard)
+            self._published[shard] = head.next_offset
             log.info("poster.relayed_again", shard=shard, records=len(items), from_offset=head.relayed_offset)
         self._heads[shard] = head
+        self._fresh_at[shard] = self._now()
         log.info("poster.shard_opened", shard=shard, seq=head.seq, next_offset=head.next_offset)
         return head.next_offset
 
     def _close_shard(self, shard: int) -> None:
         self._heads.pop(shard, None)
-        self._unacknowledged.discard(shard)
+        self._published.pop(shard, None)
+        self._metrics.released(shard)
         log.info("poster.shard_closed", shard=shard)
 
     # --- halt (G10) ---
@@ -151,7 +133,7 @@ class Poster:
         log.warning("poster.halted" if halted else "poster.resumed", shards=sorted(self._heads))
         self._set_halted(halted)
         if not halted:
-            self._dead_letters.clear()
+            self._dead_letters.resume(int(self._now() * 1000))
 
     def _set_halted(self, halted: bool) -> None:
         """Consuming pauses and the group membership stays; what was fetched ahead is read again on resume."""
@@ -168,9 +150,8 @@ class Poster:
         batch = [decide(record) for record in records if record.offset >= head.next_offset]
         if not batch:
             return False
-        started = self._monotonic()
         try:
-            plans = self._post(head, batch)
+            self._post(head, batch)
         except Fenced as error:
             log.warning("poster.fenced", shard=shard, detail=str(error))
             self._source.seek(shard, self._open_shard(shard))
@@ -182,24 +163,24 @@ class Poster:
         except DeadLetterLimitReached as error:
             self._halt_for_dead_letters(shard, str(error))
             return False
-        for plan in plans:
-            self._committed(plan, self._monotonic() - started)
         return True
 
-    def _post(self, head: ShardHead, batch: Sequence[Decided]) -> list[Plan]:
+    def _post(self, head: ShardHead, batch: Sequence[Decided]) -> None:
         """Commit the batch, in halves when the database refuses something in it, down to the one record."""
         try:
-            return [self._commit(head, batch)]
+            self._commit(head, batch)
+            return
         except BatchFailed as error:
             if len(batch) == 1:
                 offset = batch[0].record.offset
                 raise Corrupt(f"shard {head.shard}: offset {offset} cannot be posted: {error}") from error
             log.warning("poster.bisecting", shard=head.shard, records=len(batch), detail=str(error))
         middle = len(batch) // 2
-        plans = self._post(head, batch[:middle])
-        return plans + self._post(self._heads[head.shard], batch[middle:])
+        self._post(head, batch[:middle])
+        self._post(self._heads[head.shard], batch[middle:])
 
-    def _commit(self, head: ShardHead, batch: Sequence[Decided]) -> Plan:
+    def _commit(self, head: ShardHead, batch: Sequence[Decided]) -> None:
+        started = self._monotonic()
         ids, reversed_ids = event_ids(batch)
         rejects_first = bool(reversed_ids) or any(
             isinstance(item.outcome, Rejection) and item.outcome.event_id is not None for item in batch
@@ -207,7 +188,7 @@ class Poster:
 
         def make_plan(known: dict[str, Known]) -> Plan:
             plan = sequence(head, batch, known)
-            self._dead_letters.check(len(batch), plan.after.rejected - head.rejected)
+            self._dead_letters.check(len(batch), self._counted(plan))
             return plan
 
         self._relay.barrier()  # everything below the head is acknowledged: `relayed_offset` moves along with the head
@@ -219,15 +200,24 @@ class Poster:
                 log.warning("poster.event_id_taken", shard=head.shard, detail=str(error))
                 continue
             self._heads[head.shard] = plan.after
-            self._dead_letters.add(len(batch), plan.after.rejected - head.rejected)
+            self._dead_letters.add(len(batch), self._counted(plan))
+            if head.next_offset > head.relayed_offset:
+                self._metrics.relayed(head.shard, head.next_offset - head.relayed_offset)
             self._relay.publish(plan)
-            self._unacknowledged.add(head.shard)
-            return plan
+            self._published[head.shard] = plan.after.next_offset
+            self._committed(plan, batch[-1].record, self._monotonic() - started)
+            return
         raise Corrupt(f"shard {head.shard}: event ids from offset {head.next_offset} stay taken without being found")
 
-    def _committed(self, plan: Plan, seconds: float) -> None:
+    def _counted(self, plan: Plan) -> int:
+        """The dead letters that count towards the limit: an offset without a record is none."""
+        rejected = (verdict.record for verdict in plan.verdicts if verdict.kind == "rejected")
+        return self._dead_letters.counted(record for record in rejected if record is not None)
+
+    def _committed(self, plan: Plan, newest: Record, seconds: float) -> None:
         before, after = plan.before, plan.after
         self._source.note_done(after.shard, after.next_offset)
+        self._fresh_at[after.shard] = newest.timestamp_ms / 1000
         rejected = after.rejected - before.rejected
         records = [*(entry.record for entry in plan.posted[:1]), *(v.record for v in plan.verdicts[:1] if v.record)]
         oldest_ms = min((record.timestamp_ms for record in records), default=None)
@@ -250,7 +240,7 @@ class Poster:
         if after.duplicates > before.duplicates:
             self._metrics.duplicates(after.shard, after.duplicates - before.duplicates)
         for verdict in plan.verdicts:
-            if verdict.kind == "rejected":
+            if verdict.kind == "rejected" and verdict.record is not None:
                 self._metrics.rejected(verdict.reason, 1)
 
     def _halt_for_dead_letters(self, shard: int, reason: str) -> None:
@@ -264,33 +254,26 @@ class Poster:
 
     # --- after the commit ---
 
-    def _settle(self) -> None:
+    def _settle(self, published: Mapping[int, int]) -> None:
         """With nothing to post, note by itself that everything published is acknowledged."""
-        if not self._unacknowledged:
+        if not published:
             return
         self._relay.barrier()
-        for shard in sorted(self._unacknowledged):
+        for shard, offset in sorted(published.items()):
+            self._store.note_relayed(shard, offset)
             head = self._heads.get(shard)
             if head is not None:
-                self._store.note_relayed(shard, head.next_offset)
-                self._metrics.relayed(shard, head.next_offset - head.relayed_offset)
-                self._heads[shard] = msgspec.structs.replace(head, relayed_offset=head.next_offset)
-        self._unacknowledged.clear()
+                self._metrics.relayed(shard, offset - head.relayed_offset)
+                self._heads[shard] = msgspec.structs.replace(head, relayed_offset=offset)
+        self._published.clear()
 
     def _tell_lag(self) -> None:
+        """Seconds are an upper bound, and a tight one: what was appended before `_fresh_at` waits no longer."""
+        now = self._now()
         for shard, head in self._heads.items():
             high = self._source.high_watermark(shard)
-            if high is not None:
-                self._metrics.lag(shard, max(0, high - head.next_offset), 0.0)
-
-
-def decide(record: Record) -> Decided:
-    """The rules that need the record alone."""
-    fields = None
-    try:
-        fields = decode_settlement(record.value)
-        return Decided(record, draft(fields, record.key))
-    except Rejected as rejected:
-        event_id = None if fields is None else claimed_event_id(fields)
-        digest = hashlib.sha256(record.value or b"").digest()
-        return Decided(record, Rejection(rejected.reason, rejected.detail, event_id, digest))
+            if high is None:
+                continue
+            if high <= head.next_offset:
+                self._fresh_at[shard] = now
+            self._metrics.lag(shard, max(0, high - head.next_offset), max(0.0, now - self._fresh_at[shard]))

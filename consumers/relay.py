@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from ledger_core.journal import decode_entry
-from ledger_core.ports import Publisher
+from ledger_core.ports import Publisher, Record
 from ledger_core.posting_port import Unrelayed
 from ledger_core.sequencing import Plan, Verdict
 from schemas.journal_wire import encode_journal
@@ -20,6 +20,9 @@ from schemas.outcome import encode_outcome
 
 BARRIER_TIMEOUT_SECONDS: Final = 20.0
 SETTLEMENT_ID_BYTES_MAX: Final = 128
+# Below the dead-letter topic's limit (topology.yaml). The settlements topic limits compressed bytes only, so an
+# original may be far larger than what can be published; a refused dead letter would stop the shard for ever.
+DEAD_LETTER_BYTES_MAX: Final = 2_000_000
 
 
 class RelayTopics(msgspec.Struct, frozen=True):
@@ -99,13 +102,23 @@ class Relay:
         self._publisher.publish(self._topics.outcomes, shard, key=key, value=outcome)
         if verdict.kind == "rejected" and verdict.record is not None:
             record = verdict.record
+            told = _dead_letter_headers(verdict)
+            size = _size_bytes(record)
+            if size > DEAD_LETTER_BYTES_MAX:
+                where = f"{size} bytes of key, value and headers: `finance dlq show {shard} {record.offset}` has them"
+                record = msgspec.structs.replace(record, key=None, value=None, headers=())
+                told.append(("finance.omitted", where.encode()))
+            headers = (*record.headers, *told)
             self._publisher.publish(
-                self._topics.dead_letters,
-                shard,
-                key=record.key,
-                value=record.value,
-                headers=(*record.headers, *_dead_letter_headers(verdict)),
+                self._topics.dead_letters, shard, key=record.key, value=record.value, headers=headers
             )
+
+
+def _size_bytes(record: Record) -> int:
+    size = len(record.key or b"") + len(record.value or b"")
+    for name, value in record.headers:
+        size += len(name.encode()) + len(value or b"") + 10  # two length prefixes
+    return size
 
 
 def _dead_letter_headers(verdict: Verdict) -> list[tuple[str, bytes | None]]:

@@ -93,13 +93,21 @@ def run_service(
             return EXIT_REFUSED
         except Corrupt as error:
             log.critical("service.corrupt", detail=str(error))
-            on_corrupt(error)
+            _tell_corrupt(on_corrupt, error)
             return EXIT_FINDINGS
         finally:
             if service is not None:
                 _close(service)
     log.info("service.stopped")
     return EXIT_SOUND
+
+
+def _tell_corrupt(on_corrupt: Callable[[Corrupt], None], error: Corrupt) -> None:
+    """The halt may itself fail: the process must end with its exit code all the same."""
+    try:
+        on_corrupt(error)
+    except Exception as failure:
+        log.critical("service.halt_failed", error=repr(failure), remedy="run `finance halt --reason ...`")
 
 
 def _close(service: Service) -> None:

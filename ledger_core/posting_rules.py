@@ -35,6 +35,9 @@ _UUID_ONLY = re.compile(_UUID)
 _EVENT_TYPE_ONLY = re.compile(r"[a-z][a-z0-9_.]{0,63}")
 _NAME_ONLY = re.compile(_NAME)
 _METADATA_KEY = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+# A control character takes six bytes of JSON (a journal record must stay below its topic's limit, whatever comes) and
+# can steer the terminal of whoever reads an entry. Tab and line feed are harmless and short.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 _KNOWN_ACCOUNTS_MAX = 500_000
 _known_accounts: set[str] = set()  # accounts already found well-formed: a payable comes back thousands of times
@@ -168,11 +171,11 @@ def _checked_metadata(metadata: dict[str, str]) -> dict[str, str]:
 
 
 def check_text(what: str, text: str) -> None:
-    """Text that canonical JSON can hold for ever: NFC, no NUL, no lone surrogate, not too long."""
+    """Text that canonical JSON can hold for ever: NFC, no control character, no lone surrogate, not too long."""
     if len(text) > TEXT_CHARACTERS_MAX:
         raise Rejected(RejectReason.OVERSIZE, f"{what} has {len(text)} characters, more than {TEXT_CHARACTERS_MAX}")
-    if "\0" in text:
-        raise Rejected(RejectReason.BAD_FIELD, f"{what} holds a NUL character")
+    if not text.isprintable() and _CONTROL.search(text):
+        raise Rejected(RejectReason.BAD_FIELD, f"{what} holds a control character")
     if text.isascii():
         return
     if any("\ud800" <= character <= "\udfff" for character in text):

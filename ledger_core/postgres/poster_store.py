@@ -19,6 +19,7 @@ from psycopg import Cursor, errors
 from psycopg.rows import TupleRow
 
 from ledger_core.errors import Corrupt
+from ledger_core.journal import decode_entry
 from ledger_core.ports import AuditIntent, Record
 from ledger_core.postgres.account_numbers import AccountNumbers, array_literal
 from ledger_core.postgres.audit_outbox import append_intent
@@ -116,7 +117,9 @@ class PosterStore:
             if error.diag.constraint_name in ("entries_event_id_key", "verdicts_first_verdict"):
                 raise EventIdTaken(str(error)) from error
             raise BatchFailed(str(error)) from error
-        except (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError, psycopg.InternalError) as error:
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            # Only what the rows themselves cause: a missing privilege, an aborted or timed-out transaction is no
+            # record's fault, and must not end as one.
             numbers.forget_uncommitted()
             raise BatchFailed(str(error)) from error
         except BaseException:
@@ -178,8 +181,9 @@ class PosterStore:
             ]
             cursor.execute(
                 "SELECT v.source_offset, v.verdict, v.reason, v.event_id::text, v.content_hash, v.first_verdict, "
-                "v.detail, v.line, d.topic, d.timestamp_ms, d.key, d.value, d.headers FROM verdicts v "
+                "v.detail, v.line, d.topic, d.timestamp_ms, d.key, d.value, d.headers, e.seq, e.body FROM verdicts v "
                 "LEFT JOIN dead_letters d USING (shard, source_offset) "
+                "LEFT JOIN entries e ON v.verdict = 'duplicate' AND e.event_id = v.event_id "
                 "WHERE v.shard = %s AND v.source_offset >= %s ORDER BY v.source_offset",
                 (head.shard, head.relayed_offset),
             )
@@ -202,11 +206,16 @@ def _verdict_from_row(shard: int, row: tuple[Any, ...]) -> Verdict:
         key,
         value,
         headers,
+        seq,
+        body,
     ) = row
     record = None
     if topic is not None:
         record = Record(topic, shard, offset, timestamp_ms, key, value, headers_from_json(headers))
-    return Verdict(offset, kind, reason, event_id, content_hash, first_verdict, detail, line, record, 0)
+    elif body is not None:  # of a duplicate only the key is told again: the settlement id of the entry it repeats
+        entry = decode_entry(body)
+        record = Record(entry.source.topic, shard, offset, 0, entry.settlement_id.encode(), None)
+    return Verdict(offset, kind, reason, event_id, content_hash, first_verdict, detail, line, record, seq or 0)
 
 
 def _read_head(cursor: Cursor[TupleRow], shard: int, *, for_update: bool) -> ShardHead:

@@ -67,11 +67,11 @@ def translated() -> Iterator[None]:
         if error.sqlstate is None:  # the address itself could not be read
             raise _bad_address(error) from error
         raise
-    except psycopg.OperationalError as error:
+    except (psycopg.OperationalError, psycopg.InternalError) as error:  # 25P03 and its class are internal errors
         raise _operational(error) from error
 
 
-def _operational(error: psycopg.OperationalError) -> Exception:
+def _operational(error: psycopg.OperationalError | psycopg.InternalError) -> Exception:
     state = error.sqlstate
     text = str(error)
     if state is None and ("authentication failed" in text or "does not exist" in text):

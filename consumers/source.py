@@ -1,0 +1,41 @@
+"""What a service asks of a reader of Kafka; `consumers.kafka_source` is one.
+
+Guarantees: declares only. A source delivers every record of an owned partition in offset order, from the offset that
+its owner answered on assignment, at least once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ledger_core.ports import Record
+
+
+class Source(Protocol):
+    """A member of a consumer group on one topic. Every method may raise Unavailable("kafka")."""
+
+    @property
+    def owned(self) -> frozenset[int]: ...
+
+    def poll(self, records_max: int, timeout_seconds: float) -> list[tuple[int, list[Record]]]:
+        """Records by partition, in offset order, of owned partitions only."""
+        ...
+
+    def seek(self, partition: int, offset: int) -> None: ...
+
+    def pause(self, partition: int) -> None: ...
+
+    def resume(self, partition: int) -> None: ...
+
+    def high_watermark(self, partition: int) -> int | None: ...
+
+    def note_done(self, partition: int, next_offset: int) -> None:
+        """Tell Kafka how far we are, for lag tools only."""
+        ...
+
+    def close(self) -> None: ...
+
+
+OpenSource = Callable[[Callable[[int], int], Callable[[int], None]], Source]
+"""(start_offset, on_revoked) -> a source that has joined its group."""
