@@ -20,6 +20,7 @@ import structlog
 
 from consumers.journal_source import OpenSource, journal_record
 from consumers.metrics import Metrics
+from consumers.signer_patience import SignerPatience
 from ledger_core.checkpoint import assemble, origin_of
 from ledger_core.closed_range import ClosedRange, ClosingTerms, Cut, close_range
 from ledger_core.errors import Corrupt, Refused, Unavailable
@@ -29,9 +30,6 @@ from ledger_core.ports import AuditIntent, Record
 from ledger_core.proof_intents import posted_intent, proof_intent
 from ledger_core.range_proof import assemble_proof, parse_payload
 from ledger_core.times import parse_time
-
-SIGNER_RETRY_SECONDS_MIN = 0.5
-SIGNER_RETRY_SECONDS_MAX = 10.0
 
 log = structlog.get_logger("prover")
 
@@ -107,8 +105,7 @@ class Prover:
         self._new_trace_id = new_trace_id
         self._metrics = metrics
         self._shards: dict[int, _Shard] = {}
-        self._signer_failures = 0
-        self._sign_again_at = 0.0
+        self._patience = SignerPatience(monotonic, metrics)
         self._source = open_source(self._start_offset, self._forget)
 
     def step(self) -> bool:
@@ -234,7 +231,7 @@ class Prover:
 
     def _sign_waiting(self) -> bool:
         """Sign ranges without a proof, in order, a bounded number in one step."""
-        if self._monotonic() < self._sign_again_at:
+        if not self._patience.ready:
             return False
         left = self._settings.sign_ranges_max
         for shard in [shard for shard in self._shards.values() if shard.may_wait]:
@@ -261,9 +258,9 @@ class Prover:
                 text = closed.checkpoint_text
                 note = assemble(text, self._signer.kid, self._signer.public_key, self._signer.sign_text(text))
         except (Unavailable, Refused) as error:
-            self._signer_failed(error)
+            self._patience.failed(error)  # proofs wait; posting and closing go on
             return False
-        self._signer_failures = 0
+        self._patience.succeeded()
         proof = assemble_proof(closed.payload, signature)
         # The commit point. A crash before it signs the same bytes again; after it, the proof is published.
         intent = proof_intent(payload, self._settings.actor_id)
@@ -272,11 +269,3 @@ class Prover:
             self._metrics.proof((self._clock() - parse_time(payload.ts)).total_seconds())
             log.info("proof.published", proof_id=payload.proof_id, shard=closed.shard, trace_id=payload.trace_id)
         return True
-
-    def _signer_failed(self, error: Unavailable | Refused) -> None:
-        """Proofs wait, posting and closing go on: one count and one line for each try, and a growing wait."""
-        self._signer_failures += 1
-        wait_seconds = min(SIGNER_RETRY_SECONDS_MAX, SIGNER_RETRY_SECONDS_MIN * 2 ** min(self._signer_failures - 1, 10))
-        self._sign_again_at = self._monotonic() + wait_seconds
-        self._metrics.signer_failed()
-        log.error("signer.failed", error=str(error), failures=self._signer_failures, retry_seconds=wait_seconds)

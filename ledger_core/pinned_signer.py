@@ -30,6 +30,7 @@ class PinnedSigner:
                 remedy="set AUDIT_SIGNING_ALG to the algorithm of the key in signers.json",
             )
         self._signer = signer
+        self._registry = registry
         self.kid: str = signer.kid
         self.algorithm: Algorithm = registered.algorithm
         self.public_key: PublicKey = registered.public_key
@@ -59,6 +60,17 @@ class PinnedSigner:
                 f"this statement was written down for signer {kid}, not {self.kid}",
                 remedy=f"run with signer {kid} until nothing waits for it, then rotate",
             )
+
+    def knows(self, kid: str, digest: bytes, signature: bytes) -> bool:
+        """Whether the registered key `kid` (this one or another) made the signature over the digest."""
+        registered = self._registry.find(kid)
+        if registered is None:
+            return False
+        try:
+            verify_digest(registered.public_key, digest, signature)
+        except BadSignature:
+            return False
+        return True
 
     def _wrong_key(self, error: BadSignature) -> Refused:
         return Refused(

@@ -27,7 +27,8 @@ class CountingMetrics(NullMetrics):
     def proof(self, seconds: float) -> None:
         self.proofs += 1
 
-    def signer_failed(self) -> None:
+    def unavailable(self, what: str) -> None:
+        assert what == "signer"
         self.signer_failures += 1
 
     def exported(self) -> None:

@@ -1,0 +1,258 @@
+"""The archiver: every proved range becomes one object under Object Lock, and every object gets its signed manifest.
+
+    proved range -> its entries from the journal -> batch -> PUT under lock, read back -> INSERT archive_objects
+                 [commit point: archived] -> sign -> PUT the manifest -> INSERT manifests [commit point: listed]
+
+Guarantees: names, lock and lines are functions of the range, so that a retry stores the same object or finds it there;
+a signer that is away stops manifests and nothing else; a restart goes on from the rows in Postgres.
+Does not: prove, delete, or archive what is not proved yet: it waits, holding a bounded number of bytes.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import structlog
+
+from consumers.journal_source import OpenSource, journal_record
+from consumers.manifest_lister import ListerStore, ManifestLister, found_under
+from consumers.metrics import Metrics
+from consumers.signer_patience import SignerPatience
+from ledger_core.archived_object import ArchivedObject, ProvedRange, exported_intent, retain_until_of
+from ledger_core.audit_batch import SealedBatch, batch_lines
+from ledger_core.errors import Corrupt, Refused
+from ledger_core.pinned_signer import PinnedSigner
+from ledger_core.ports import ArchiveStore, AuditIntent, Record
+from ledger_core.range_batch import RangeBatch
+
+RECORD_BYTES = 300  # what a waiting record weighs beside its value
+
+log = structlog.get_logger("archiver")
+
+
+class ArchiverStore(ListerStore, Protocol):
+    """See `ledger_core.postgres.archive_store`. Every method may raise Unavailable("postgres")."""
+
+    def cursor(self, shard: int) -> tuple[int, int]: ...
+
+    def proved_range(self, shard: int, range_no: int) -> ProvedRange | None: ...
+
+    def verdict_lines(self, shard: int, first_offset: int, next_offset: int) -> list[bytes]: ...
+
+    def record_object(self, archived: ArchivedObject, intent: AuditIntent) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiverSettings:
+    """What never changes while an archiver runs."""
+
+    retention_days: int
+    pii_policy_version: str
+    actor_id: str = "service:archiver"
+    poll_records_max: int = 2000
+    poll_seconds: float = 0.1
+    look_seconds: float = 0.25  # between two looks for a new proof
+    batches_max: int = 4  # of one shard in one step
+    waiting_bytes_max: int = 64 * 1024 * 1024  # read ahead of the proofs, over all shards
+
+
+@dataclass(slots=True)
+class _Shard:
+    """What the archiver holds of an owned partition; all of it can be read again from Postgres and the journal."""
+
+    number: int
+    range_no: int  # newest archived
+    current: tuple[ProvedRange, RangeBatch] | None = None  # the range being assembled
+    waiting: deque[Record] = field(default_factory=deque)
+    waiting_bytes: int = 0
+    paused: bool = False
+    look_at: float = 0.0
+    fresh: bool = True  # nothing archived since the assignment: an object of before a crash may be there
+
+
+class Archiver:
+    """A `consumers.service.Service`. The clock gives UTC times, `monotonic` seconds."""
+
+    name = "archiver"
+
+    def __init__(
+        self,
+        store: ArchiverStore,
+        archive: ArchiveStore,
+        open_source: OpenSource,
+        signer: PinnedSigner,
+        settings: ArchiverSettings,
+        *,
+        clock: Callable[[], dt.datetime],
+        monotonic: Callable[[], float],
+        metrics: Metrics,
+    ) -> None:
+        archive.check_lock()  # G7: before anything is stored there
+        self._store = store
+        self._archive = archive
+        self._signer = signer
+        self._settings = settings
+        self._clock = clock
+        self._monotonic = monotonic
+        self._metrics = metrics
+        self._shards: dict[int, _Shard] = {}
+        patience = SignerPatience(monotonic, metrics)
+        self._lister = ManifestLister(store, archive, signer, patience, metrics)
+        self._source = open_source(self._start_offset, self._forget)
+
+    def step(self) -> bool:
+        """Read once, archive what is proved, list what is archived. Raises Unavailable, Corrupt, Refused."""
+        worked = False
+        for partition, records in self._source.poll(self._settings.poll_records_max, self._settings.poll_seconds):
+            shard = self._shards[partition]
+            shard.waiting.extend(records)
+            shard.waiting_bytes += sum(len(record.value or b"") + RECORD_BYTES for record in records)
+            worked = True
+        for partition in sorted(self._source.owned & self._shards.keys()):
+            shard = self._shards[partition]
+            worked |= self._archive_proved(shard)
+            self._hold_back(shard)
+            self._tell_lag(shard)
+        return self._lister.step() or worked
+
+    def close(self) -> None:
+        try:
+            self._source.close()
+        finally:
+            self._store.close()
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def _start_offset(self, partition: int) -> int:
+        range_no, journal_offset = self._store.cursor(partition)
+        self._shards[partition] = _Shard(partition, range_no)
+        self._lister.watch(partition)
+        return journal_offset
+
+    def _forget(self, partition: int) -> None:
+        self._shards.pop(partition, None)
+        self._lister.forget(partition)
+
+    def _hold_back(self, shard: _Shard) -> None:
+        """Stop reading a shard whose unproved entries fill their part of the memory; go on when they are archived."""
+        bytes_max = self._settings.waiting_bytes_max // len(self._shards)
+        if not shard.paused and shard.waiting_bytes > bytes_max:
+            self._source.pause(shard.number)
+            shard.paused = True
+        elif shard.paused and shard.waiting_bytes <= bytes_max // 2:
+            self._source.resume(shard.number)
+            shard.paused = False
+
+    def _tell_lag(self, shard: _Shard) -> None:
+        oldest = shard.waiting[0] if shard.waiting else None
+        high = self._source.high_watermark(shard.number)
+        records = 0 if high is None or oldest is None else max(0, high - oldest.offset)
+        seconds = 0.0 if oldest is None else max(0.0, self._clock().timestamp() - oldest.timestamp_ms / 1000)
+        self._metrics.lag(shard.number, records, seconds)
+
+    # --- archiving -------------------------------------------------------------------------------------------------
+
+    def _archive_proved(self, shard: _Shard) -> bool:
+        """Archive up to `batches_max` ranges of a shard, as far as they are proved and read."""
+        for done in range(self._settings.batches_max):
+            shard.current = current = shard.current or self._next_proved(shard)
+            if current is None:
+                return done > 0
+            proved, batch = current
+            while not batch.complete and shard.waiting:
+                record = shard.waiting.popleft()
+                shard.waiting_bytes -= len(record.value or b"") + RECORD_BYTES
+                item = journal_record(record)
+                batch.take(item.seq, item.body, item.entry_hash)
+            if not batch.complete:
+                return done > 0
+            if not self._store_batch(shard, proved, batch):
+                return True
+        return True
+
+    def _next_proved(self, shard: _Shard) -> tuple[ProvedRange, RangeBatch] | None:
+        """The next range and its empty batch; None while it is not proved."""
+        now = self._monotonic()
+        if now < shard.look_at:
+            return None
+        proved = self._store.proved_range(shard.number, shard.range_no + 1)
+        if proved is None:
+            shard.look_at = now + self._settings.look_seconds
+            return None
+        try:
+            return proved, RangeBatch(proved.proof, pii_policy_version=self._settings.pii_policy_version)
+        except ValueError as error:
+            raise Corrupt(f"shard {shard.number}, range {proved.range_no}: its proof is none: {error}") from error
+
+    def _store_batch(self, shard: _Shard, proved: ProvedRange, batch: RangeBatch) -> bool:
+        """Put one object and write its row. False: another process archived it, and we start anew from there."""
+        source = batch.part.source
+        silent = source.duplicates != "0" or source.rejected != "0"
+        first_offset, next_offset = int(source.first_offset), int(source.next_offset)
+        lines = self._store.verdict_lines(shard.number, first_offset, next_offset) if silent else []
+        sealed, metadata = batch.seal(lines)
+        if shard.fresh:
+            sealed = self._as_stored(batch.key, sealed)
+        until = retain_until_of(batch.proof, self._settings.retention_days)
+        # A crash before the PUT leaves nothing; after it, an equal object that the next try takes for its own.
+        stored = self._archive.put(batch.key, sealed.data, retain_until=until, metadata=metadata)
+        if stored.mode is None or stored.retain_until is None:
+            raise Refused("the archive store locks nothing", remedy="archive to S3 with Object Lock")
+        archived = ArchivedObject(
+            shard=shard.number,
+            range_no=proved.range_no,
+            object_key=stored.key,
+            version_id=stored.version_id,
+            sha256=sealed.sha256,
+            size_bytes=sealed.size_bytes,
+            stored_sha256=stored.sha256,
+            stored_size_bytes=stored.size_bytes,
+            mode=stored.mode,
+            retain_until=stored.retain_until,
+            journal_offset=proved.journal_offset,
+        )
+        # The commit point: from here on the range is archived.
+        intent = exported_intent(archived, batch.proof, self._settings.actor_id)
+        if not self._store.record_object(archived, intent):
+            log.warning("range.archived_elsewhere", shard=shard.number, range_no=archived.range_no)
+            offset = self._start_offset(shard.number)
+            self._source.seek(shard.number, offset)
+            if shard.paused:
+                self._source.resume(shard.number)
+            return False
+        shard.range_no, shard.current = archived.range_no, None
+        shard.fresh = False
+        self._lister.expect(shard.number)
+        self._source.note_done(shard.number, archived.journal_offset)
+        log.info(
+            "batch.archived",
+            shard=shard.number,
+            range_no=archived.range_no,
+            object_key=archived.object_key,
+            version_id=archived.version_id,
+            sha256=archived.sha256,
+            trace_id=batch.proof.trace_id,
+        )
+        return True
+
+    def _as_stored(self, key: str, sealed: SealedBatch) -> SealedBatch:
+        """The same batch in the gzip bytes that a crash left in the store, should another zlib have written them."""
+        data = found_under(self._archive, key)
+        if data is None or data == sealed.data:
+            return sealed
+        digest = hashlib.sha256()
+        try:
+            for line in batch_lines(data):
+                digest.update(line + b"\n")
+        except ValueError:
+            return sealed  # not a batch at all: the PUT will say what stands there
+        if digest.hexdigest() != sealed.sha256:
+            return sealed
+        return replace(sealed, data=data, stored_sha256=hashlib.sha256(data).hexdigest())

@@ -1,0 +1,132 @@
+"""Listing what is archived: each object's manifest is signed, stored under the object's own lock, and recorded.
+
+Guarantees: manifests are made in order and say only what is on record, so that a retry makes the same bytes or finds
+them stored; one that a crash left in the store is taken for ours when it says the same under a registered key, also
+after a rotation.
+Does not: archive objects (`consumers.archiver` does, and drives this).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import structlog
+
+from consumers.metrics import Metrics
+from consumers.signer_patience import SignerPatience
+from ledger_core.archived_object import ArchivedObject, ListingTerms, manifest_payload
+from ledger_core.audit_batch import manifest_key
+from ledger_core.errors import Refused, Unavailable
+from ledger_core.manifest import ManifestPayload, assemble_manifest, lists_the_same, parse_manifest
+from ledger_core.pinned_signer import PinnedSigner
+from ledger_core.ports import ArchiveStore
+from ledger_core.range_proof import parse_proof
+from ledger_core.signatures import decode_signature
+
+MANIFESTS_MAX = 4  # of one shard in one step
+
+log = structlog.get_logger("archiver")
+
+
+class ListerStore(Protocol):
+    """See `ledger_core.postgres.archive_store`. Every method may raise Unavailable("postgres")."""
+
+    def unlisted(self, shard: int) -> ListingTerms | None: ...
+
+    def record_manifest(
+        self, listed: ArchivedObject, payload: bytes, digest: bytes, manifest: bytes, object_key: str, version_id: str
+    ) -> bool: ...
+
+
+class ManifestLister:
+    """Lists the objects of the shards it watches."""
+
+    def __init__(
+        self,
+        store: ListerStore,
+        archive: ArchiveStore,
+        signer: PinnedSigner,
+        patience: SignerPatience,
+        metrics: Metrics,
+    ) -> None:
+        self._store = store
+        self._archive = archive
+        self._signer = signer
+        self._patience = patience
+        self._metrics = metrics
+        self._expected: set[int] = set()  # shards of which some object may have no manifest
+        self._fresh: set[int] = set()  # nothing listed since `watch`: a manifest of before a crash may be there
+
+    def watch(self, shard: int) -> None:
+        """A shard became ours, in whatever state its last owner left it."""
+        self._expected.add(shard)
+        self._fresh.add(shard)
+
+    def expect(self, shard: int) -> None:
+        """An object of the shard was archived."""
+        self._expected.add(shard)
+
+    def forget(self, shard: int) -> None:
+        self._expected.discard(shard)
+        self._fresh.discard(shard)
+
+    def step(self) -> bool:
+        """Sign and store the manifests of objects that have none, in order, a bounded number."""
+        worked = False
+        if not self._patience.ready:
+            return worked
+        for shard in sorted(self._expected):
+            for _ in range(MANIFESTS_MAX):
+                terms = self._store.unlisted(shard)
+                if terms is None:
+                    self._expected.discard(shard)
+                    break
+                if not self._list(terms):
+                    return worked
+                worked = True
+        return worked
+
+    def _list(self, terms: ListingTerms) -> bool:
+        """One object's manifest: signed, verified, stored, recorded. False: the signer is away (or refuses)."""
+        archived, proof = terms.archived, parse_proof(terms.proof)
+        payload = manifest_payload(terms, proof, self._signer.kid, self._signer.algorithm)
+        key = manifest_key(payload.env, archived.shard, archived.range_no)
+        data = self._left_by_a_crash(key, payload) if archived.shard in self._fresh else None
+        if data is None:
+            try:
+                signature = self._signer.sign_digest(payload.digest())
+            except (Unavailable, Refused) as error:
+                self._patience.failed(error)  # manifests wait; archiving goes on
+                return False
+            self._patience.succeeded()
+            data = assemble_manifest(payload.to_bytes(), signature)
+        manifest = parse_manifest(data)
+        texts = {"manifest-no": manifest.manifest_no, "hash": manifest.hash, "signer-kid": manifest.signer_kid}
+        stored = self._archive.put(key, data, retain_until=archived.retain_until, metadata=texts)
+        digest = bytes.fromhex(manifest.hash)
+        # The commit point. A crash before it stores the same manifest again; after it, the object is listed.
+        if self._store.record_manifest(archived, manifest.to_bytes(), digest, data, key, stored.version_id):
+            self._metrics.exported()
+            log.info("manifest.stored", shard=archived.shard, manifest_no=archived.range_no, trace_id=proof.trace_id)
+        self._fresh.discard(archived.shard)
+        return True
+
+    def _left_by_a_crash(self, key: str, payload: ManifestPayload) -> bytes | None:
+        data = found_under(self._archive, key)
+        if data is None:
+            return None
+        try:
+            found = parse_manifest(data)
+        except ValueError:
+            return None  # not a manifest at all: the PUT will say what stands there
+        signature = decode_signature(found.signature)
+        known = self._signer.knows(found.signer_kid, bytes.fromhex(found.hash), signature)
+        return data if known and lists_the_same(found, payload) else None
+
+
+def found_under(archive: ArchiveStore, key: str) -> bytes | None:
+    """The bytes of the oldest version that stands under a name."""
+    for stored in archive.versions(key):
+        if stored.key == key and stored.size_bytes >= 0:
+            return archive.get(key, stored.version_id)
+    return None

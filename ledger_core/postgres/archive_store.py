@@ -1,0 +1,106 @@
+"""What the archiver reads and writes: proved ranges, verdict lines, archived objects and manifests.
+
+Guarantees: an object's row and its audit intent are one transaction; whoever comes second with the same range writes
+nothing and is told so. Statements touch one shard each.
+Does not: compute or judge anything. Needs the grants of finance_archiver.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import psycopg
+
+from ledger_core.archived_object import ArchivedObject, ListingTerms, ProvedRange
+from ledger_core.ports import AuditIntent
+from ledger_core.postgres.audit_outbox import append_intent
+from ledger_core.postgres.prover_store import VERDICT_LINES
+from ledger_core.postgres.session import translated
+
+OBJECT_COLUMNS: Final = (
+    "shard, range_no, object_key, version_id, sha256, size_bytes, stored_sha256, stored_size_bytes, mode, "
+    "retain_until, journal_offset"
+)
+CURSOR: Final = """
+SELECT range_no, journal_offset FROM archive_objects WHERE shard = %s ORDER BY range_no DESC LIMIT 1"""
+
+NEXT_PROVED: Final = """
+SELECT r.shard, r.range_no, p.proof, r.journal_offset
+  FROM ranges r JOIN proofs p ON p.shard = r.shard AND p.range_no = r.range_no
+ WHERE r.shard = %s AND r.range_no = %s"""
+
+INSERT_OBJECT: Final = f"""
+INSERT INTO archive_objects ({OBJECT_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT DO NOTHING"""
+
+# Manifests are numbered as the objects they add, in order: the next one is that after the newest.
+UNLISTED: Final = f"""
+WITH newest AS (
+    SELECT coalesce(max(manifest_no), 0) AS manifest_no FROM manifests WHERE shard = %(shard)s
+)
+SELECT {", ".join("o." + column for column in OBJECT_COLUMNS.split(", "))}, o.stored_at, p.proof,
+       (SELECT encode(m.hash, 'hex') FROM manifests m
+         WHERE m.shard = %(shard)s AND m.manifest_no = newest.manifest_no)
+  FROM newest
+  JOIN archive_objects o ON o.shard = %(shard)s AND o.range_no = newest.manifest_no + 1
+  JOIN proofs p ON p.shard = o.shard AND p.range_no = o.range_no"""
+
+INSERT_MANIFEST: Final = """
+INSERT INTO manifests (shard, manifest_no, payload, hash, manifest, object_key, version_id)
+VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
+
+
+class PostgresArchiveStore:
+    """The archiver's door. `connection` is in autocommit mode; every method raises Unavailable("postgres")."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    @translated()
+    def cursor(self, shard: int) -> tuple[int, int]:
+        """The newest archived range of a shard and the journal offset after it; (0, 0) before the first."""
+        row = self._connection.execute(CURSOR, (shard,)).fetchone()
+        return (0, 0) if row is None else (row[0], row[1])
+
+    @translated()
+    def proved_range(self, shard: int, range_no: int) -> ProvedRange | None:
+        """A range and its proof; None while it is not proved."""
+        row = self._connection.execute(NEXT_PROVED, (shard, range_no), binary=True).fetchone()
+        return None if row is None else ProvedRange(*row)
+
+    @translated()
+    def verdict_lines(self, shard: int, first_offset: int, next_offset: int) -> list[bytes]:
+        """The verdict lines of the offsets `[first_offset, next_offset)`, in order."""
+        rows = self._connection.execute(VERDICT_LINES, (shard, first_offset, next_offset), binary=True).fetchall()
+        return [row[0] for row in rows]
+
+    @translated()
+    def record_object(self, archived: ArchivedObject, intent: AuditIntent) -> bool:
+        """Write an object's row and its intent down; the COMMIT archives the range. False: it is there already."""
+        values = tuple(getattr(archived, name) for name in OBJECT_COLUMNS.split(", "))
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            cursor.execute(INSERT_OBJECT, values)
+            if cursor.rowcount == 0:
+                return False
+            append_intent(cursor, intent)
+        return True
+
+    @translated()
+    def unlisted(self, shard: int) -> ListingTerms | None:
+        """The oldest object of a shard without a manifest."""
+        row = self._connection.execute(UNLISTED, {"shard": shard}, binary=True).fetchone()
+        if row is None:
+            return None
+        *columns, stored_at, proof, prev_manifest_hash = row
+        return ListingTerms(ArchivedObject(*columns), stored_at, proof, prev_manifest_hash)
+
+    @translated()
+    def record_manifest(
+        self, listed: ArchivedObject, payload: bytes, digest: bytes, manifest: bytes, object_key: str, version_id: str
+    ) -> bool:
+        """Write a manifest's row; the COMMIT lists the object. False: it is there already."""
+        values = (listed.shard, listed.range_no, payload, digest, manifest, object_key, version_id)
+        return self._connection.execute(INSERT_MANIFEST, values).rowcount == 1
+
+    def close(self) -> None:
+        self._connection.close()
