@@ -7,6 +7,7 @@ Does not: run anything (`consumers.service.run_service` does) or hold state: wha
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import time
 import uuid
@@ -14,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
+from consumers.archiver import Archiver, ArchiverSettings
 from consumers.kafka_source import KafkaSource
 from consumers.metrics import Metrics
 from consumers.notary import Notary
@@ -23,9 +25,10 @@ from consumers.relay import Relay, RelayTopics
 from consumers.service import Backoff, Service
 from finance.settings import Settings
 from finance.signers_file import read_registry
-from ledger_core.errors import Refused
+from ledger_core.errors import Refused, Unavailable
 from ledger_core.open_range import RangeLimits
 from ledger_core.pinned_signer import PinnedSigner
+from ledger_core.postgres.archive_store import PostgresArchiveStore
 from ledger_core.postgres.audit_store import PostgresAuditStore
 from ledger_core.postgres.connection import connect
 from ledger_core.postgres.poster_store import PosterStore
@@ -79,7 +82,7 @@ def build_prover(settings: Settings, topology: Topology, metrics: Metrics) -> Se
     """The prover, with a registered key."""
     check_topics(settings, topology, ("journal",))
     registry = read_registry(settings.signers_path)
-    signer = open_signer(settings, registry, metrics)
+    signer = open_signer(settings, registry, metrics.signer_failed)
     limits = topology.limits
     return Prover(
         PostgresProverStore(connect(settings.database_url("prover"), application_name="finance-prover")),
@@ -99,10 +102,11 @@ def build_prover(settings: Settings, topology: Topology, metrics: Metrics) -> Se
 
 
 def build_notary(settings: Settings, topology: Topology, metrics: Metrics) -> Service:
-    """The notary, with a registered key."""
-    check_topics(settings, topology, ("audit",))
+    """The notary, with a registered key. While Kafka is away it is built all the same: the chain grows without it."""
+    with contextlib.suppress(Unavailable):
+        check_topics(settings, topology, ("audit",))
     registry = read_registry(settings.signers_path)
-    signer = open_signer(settings, registry, metrics)
+    signer = open_signer(settings, registry, metrics.signer_failed)
     return Notary(
         store=PostgresAuditStore(settings.database_url("notary")),
         signer=signer,
@@ -115,9 +119,28 @@ def build_notary(settings: Settings, topology: Topology, metrics: Metrics) -> Se
     )
 
 
+def build_archiver(settings: Settings, topology: Topology, metrics: Metrics) -> Service:
+    """The archiver, on a bucket that really locks, with a registered key."""
+    check_topics(settings, topology, ("journal",))
+    registry = read_registry(settings.signers_path)
+    signer = open_signer(settings, registry, metrics.signer_failed)
+    spec = topology.stores["archive"]
+    return Archiver(
+        PostgresArchiveStore(connect(settings.database_url("archiver"), application_name="finance-archiver")),
+        open_archive(settings, spec.retention_mode),
+        _source_opener("archiver", settings, topology),
+        PinnedSigner(signer, registry),
+        ArchiverSettings(retention_days=spec.retention_days, pii_policy_version=spec.pii_policy_version),
+        clock=utc_now,
+        monotonic=time.monotonic,
+        metrics=metrics,
+    )
+
+
 BUILDERS: Mapping[str, Build] = {
     "poster": build_poster,
     "prover": build_prover,
+    "archiver": build_archiver,
     "notary": build_notary,
 }
 
@@ -155,8 +178,13 @@ def open_archive_folder(folder: Path) -> FileArchiveStore:
     return FileArchiveStore(folder, read_only=True)
 
 
-def open_signer(settings: Settings, registry: SignerRegistry, metrics: Metrics) -> VerifiedSigner:
-    """The KMS key of this deployment, found in the registry and tried once. Raises Refused, Unavailable("signer")."""
+def open_signer(
+    settings: Settings, registry: SignerRegistry, on_failure: Callable[[], None] = lambda: None
+) -> VerifiedSigner:
+    """The KMS key of this deployment, found in the registry and tried once. Raises Refused, Unavailable("signer").
+
+    `on_failure` is told of each signature that could not be made, or did not verify.
+    """
     signing = settings.signing()
     key = KmsKey(
         signing.key_id,
@@ -166,7 +194,7 @@ def open_signer(settings: Settings, registry: SignerRegistry, metrics: Metrics) 
         access_key=signing.access_key,
         secret=signing.secret,
     )
-    return pin(key, registry, now=utc_now(), on_failure=metrics.signer_failed)
+    return pin(key, registry, now=utc_now(), on_failure=on_failure)
 
 
 def utc_now() -> dt.datetime:

@@ -39,6 +39,8 @@ _DEFAULTS: Final[dict[str, str | int | bool]] = {
     "message.timeout.ms": 30_000,  # from publish to failure: retries go on for that long
     "message.max.bytes": 2_200_000,  # above the largest topic's message_bytes_max: the broker decides
     "batch.size": 1_000_000,  # and below the smallest one's
+    "reconnect.backoff.max.ms": 2000,  # found again soon after an outage
+    "log_level": 2,  # its connection failures come as Unavailable with the last error, told once by the service's loop
     "queue.buffering.max.kbytes": 65_536,  # the memory bound of a process whose broker is away
     "topic.metadata.propagation.max.ms": 10_000,  # then an unknown topic is a fault to name, no longer a slow broker
 }
@@ -72,6 +74,7 @@ class KafkaPublisher:
         reports_deliveries: bool = False,
     ) -> None:
         self._failure: FinanceError | None = None
+        self._closed = False
         self._reports_deliveries = reports_deliveries
         settings: dict[str, object] = {**_DEFAULTS, **(options or {})}
         settings |= {
@@ -131,9 +134,13 @@ class KafkaPublisher:
 
     def close(self) -> None:
         """Drop what is not acknowledged and let go. No `on_delivered` is called from here; flush before."""
+        if self._closed:
+            return
+        self._closed = True
         self._failure = self._failure or Unavailable("kafka", "the publisher is closed")
         self._producer.purge()
         self._producer.flush(1.0)
+        self._producer.close()  # ends its threads and connections now, not at some garbage collection
 
     def _produce_with(
         self,
