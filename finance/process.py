@@ -7,8 +7,8 @@ halts posting before the process ends. A second SIGINT ends it at once.
 
 from __future__ import annotations
 
+import os
 import signal
-import sys
 import threading
 from importlib import metadata
 
@@ -24,6 +24,7 @@ from ledger_core.postgres import control
 from schemas.topology_model import Topology
 
 REASON_CHARS_MAX = 900
+STDIN = 0
 
 
 def run_process(name: str, settings: Settings, topology: Topology, *, stop_on_eof: bool = False) -> int:
@@ -76,7 +77,7 @@ def _stop_on_signals(stop: threading.Event) -> None:
 
 def _wait_for_eof(stop: threading.Event) -> None:
     """The parent holds the other end of stdin: when it is gone, however it went, there is nobody to stop us."""
-    while sys.stdin.buffer.read(1):
+    while os.read(STDIN, 1):  # not the buffered reader: its lock would outlive this daemon thread
         continue
     stop.set()
 
