@@ -11,6 +11,7 @@ from __future__ import annotations
 from ledger_core.findings import Collector, Finding, Report
 from ledger_core.signers import SignerRegistry
 from ledger_core.verify_archive import ArchiveHead, ArchiveReader, check_archive
+from ledger_core.verify_audit import AuditHead, check_audit, check_audit_lines
 from ledger_core.verify_batch import check_batch
 from ledger_core.verify_proof import check_proof
 from ledger_core.verify_range import Position
@@ -18,16 +19,25 @@ from ledger_core.verify_range import Position
 __all__ = [
     "ArchiveHead",
     "ArchiveReader",
+    "AuditHead",
     "Finding",
     "Position",
     "Report",
     "verify_archive",
+    "verify_audit",
+    "verify_audit_lines",
     "verify_batch",
     "verify_proof",
 ]
 
 verify_archive = check_archive
 """Everything of one environment in an archive: `(reader, env, registry, *, shards=None, expected=()) -> Report`."""
+
+verify_audit = check_audit
+"""The audit chain in order of seq: `(events, registry, *, expected=()) -> Report`."""
+
+verify_audit_lines = check_audit_lines
+"""The audit chain as JSON lines: `(data, registry, *, expected=()) -> Report`."""
 
 
 def verify_proof(data: bytes, registry: SignerRegistry, *, place: str | None = None) -> Report:

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Final
 
 from ledger_core.findings import Collector
-from ledger_core.range_proof import ProofPayload, RangeProof, ShardRange
+from ledger_core.range_proof import ProofPayload, ShardRange
 from ledger_core.tree import CompactRange, leaf_hashes
 from ledger_core.verdict import VerdictLine, decode_verdict, verdicts_hash
 from ledger_core.verify_entries import Block, check_block, entry_hashes, is_decimal
@@ -49,7 +49,7 @@ class Position:
         self.tree = CompactRange() if seq == 0 else None
         self.next_offset = self.prev_proof_hash = None
 
-    def follow(self, proof: RangeProof, part: ShardRange) -> None:
+    def follow(self, proof_hash: str, part: ShardRange) -> None:
         """Stand behind a proved range as its proof says: a contradiction was reported once, and is not carried on."""
         self.seq = int(part.last_seq)
         self.head = bytes.fromhex(part.head_hash or "")
@@ -57,7 +57,7 @@ class Position:
             self.tree = CompactRange() if self.seq == 0 else None
         self.next_offset = int(part.source.next_offset)
         self.topic = part.source.topic
-        self.prev_proof_hash = proof.hash
+        self.prev_proof_hash = proof_hash
 
 
 @dataclass(slots=True)

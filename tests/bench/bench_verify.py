@@ -22,7 +22,6 @@ from ledger_core.closed_range import ClosingTerms, Cut, close_range
 from ledger_core.journal import JournalEntry, Line, Source, encode_entry
 from ledger_core.tree import CompactRange, leaf_hashes
 from ledger_core.verify import verify_archive
-from ledger_core.verify_batch import inflate_name
 from tests.support.archive_factory import ENV, NOW, TRACE_ID, ArchiveMaker, Key, MemoryStore
 
 RANGE_ENTRIES = 10_000  # limits.range_entries_max of topology.yaml
@@ -110,7 +109,6 @@ def measure(entries: int, rounds: int) -> dict[str, float | int | str]:
     return {
         "entries": entries,
         "entry_bytes_mean": round(size_bytes / entries),
-        "inflate": inflate_name(),
         "entries_per_second_wall": round(entries / min(wall)),
         "entries_per_second_processor": round(entries / min(processor)),
         "entries_per_second_wall_median": round(entries / sorted(wall)[len(wall) // 2]),

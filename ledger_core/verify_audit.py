@@ -1,0 +1,145 @@
+"""Checking the audit chain: what Kernel's verifier checks, and what it passes over.
+
+Guarantees: hash, link, signature and signer of every event; seq gapless from 1; created_at strictly increasing; the
+payload repeats the columns (Kernel hashes nothing but the payload, so a column that differs was edited). An empty
+chain is a finding, and so is one that ends before the head the caller knows of (`AuditHead`), since a chain cut off
+at its end looks whole.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from ledger_core.audit_chain import AuditEvent, event_hash
+from ledger_core.findings import Collector, Report
+from ledger_core.signatures import BadSignature, decode_signature, verify_digest
+from ledger_core.signers import SignerRegistry
+from ledger_core.times import format_time
+
+
+@dataclass(frozen=True, slots=True)
+class AuditHead:
+    """An event the chain must hold: `seq`, and `hash` when it is known. From the topic, or an earlier look."""
+
+    seq: int
+    hash: str | None = None
+
+
+@dataclass(slots=True)
+class _AuditCheck:
+    registry: SignerRegistry
+    found: Collector
+    seq: int = 0
+    hash: str | None = None
+    created_at: dt.datetime | None = None
+    ids: set[str] = field(default_factory=set)
+
+    def take(self, event: AuditEvent) -> None:
+        """Check the next event and stand behind it."""
+        self.found.place = event.id
+        self._check_place(event)
+        self._check_payload(event)
+        self._check_hash(event)
+        self._check_signature(event)
+        self.seq, self.hash, self.created_at = event.seq, event.hash, event.created_at
+        self.ids.add(event.id)
+        self.found.count("events")
+
+    def _check_place(self, event: AuditEvent) -> None:
+        if event.seq != self.seq + 1:
+            missing = str(self.seq + 1) if event.seq == self.seq + 2 else f"{self.seq + 1}..{event.seq - 1}"
+            what = f"events {missing} are missing" if event.seq > self.seq else f"stands after seq {self.seq}"
+            self._add("audit.seq", what, event, "seq")
+        elif event.prev_hash != self.hash:
+            message = f"follows {event.prev_hash}, the event before it has {self.hash}"
+            self._add("audit.prev_hash", message, event, "prev_hash")
+        if self.created_at is not None and event.created_at <= self.created_at:
+            message = f"{format_time(event.created_at)} is not after {format_time(self.created_at)}"
+            self._add("audit.created_at", message, event, "created_at")
+        if event.id in self.ids:
+            self._add("audit.id", "this id stands on the chain twice", event, "id")
+
+    def _check_payload(self, event: AuditEvent) -> None:
+        columns = {
+            "id": event.id,
+            "seq": str(event.seq),
+            "event_type": event.event_type,
+            "actor_id": event.actor_id,
+            "created_at": format_time(event.created_at),
+        }
+        for name, column in columns.items():
+            if event.payload.get(name) != column:
+                message = f"the column says {column}, the hashed payload {event.payload.get(name)}"
+                self._add("audit.payload", message, event, name)
+        if type(event.payload.get("trace_id")) is not str:
+            self._add("audit.payload", "the payload carries no trace_id", event, "trace_id")
+
+    def _check_hash(self, event: AuditEvent) -> None:
+        try:
+            recomputed = event_hash(event.payload, event.prev_hash)
+        except ValueError as error:
+            self._add("audit.form", f"payload or prev_hash has no canonical form: {error}", event, "payload")
+            return
+        if recomputed != event.hash:
+            self._add("audit.hash", f"hash is not {recomputed}, recomputed from the payload", event, "hash")
+
+    def _check_signature(self, event: AuditEvent) -> None:
+        signer = self.registry.find(event.signer_kid)
+        if signer is None:
+            self._add("audit.signer", f"signer {event.signer_kid!r} is not in the registry", event, "signer_kid")
+            return
+        try:
+            verify_digest(signer.public_key, bytes.fromhex(event.hash), decode_signature(event.signature))
+            self.found.count("signatures")
+        except ValueError as error:
+            what = error if isinstance(error, BadSignature) else "hash is not hex"
+            self._add("audit.signature", f"{what} (signer {signer.kid})", event, "signature")
+        if signer.retired_at is not None and event.created_at > signer.retired_at:
+            self._add("audit.retired", f"made after signer {signer.kid} was retired", event, "created_at")
+
+    def _add(self, code: str, message: str, event: AuditEvent, name: str) -> None:
+        self.found.add(code, message, seq=event.seq, field=name)
+
+
+def check_audit(
+    events: Iterable[AuditEvent],
+    registry: SignerRegistry,
+    *,
+    expected: Sequence[AuditHead] = (),
+    found: Collector | None = None,
+) -> Report:
+    """Check a whole chain in order of seq. Raises what the iterable raises."""
+    found = Collector() if found is None else found
+    check = _AuditCheck(registry, found)
+    wanted = {head.seq: head.hash for head in expected if head.hash is not None}
+    for event in events:
+        check.take(event)
+        if wanted.get(event.seq, event.hash) != event.hash:
+            message = f"hash must be {wanted[event.seq]}: the chain was made anew"
+            found.add("audit.head", message, seq=event.seq, field="hash")
+    found.place = None
+    if not check.seq:
+        found.add("audit.empty", "the chain is empty: nothing is recorded, or everything was removed")
+    for head in expected:
+        if head.seq > check.seq:
+            message = f"the chain ends at seq {check.seq}, it must reach {head.seq}"
+            found.add("audit.truncated", message, seq=check.seq, field="seq")
+    return found.report()
+
+
+def check_audit_lines(data: bytes, registry: SignerRegistry, *, expected: Sequence[AuditHead] = ()) -> Report:
+    """Check a chain written as JSON lines (`audit_events.jsonl`, the values of the audit topic), each ended by LF."""
+    found = Collector()
+    if data and not data.endswith(b"\n"):
+        found.add("audit.form", "the last line is not ended by LF: the file was cut", field="line")
+    return check_audit(_events(data.splitlines(), found), registry, expected=expected, found=found)
+
+
+def _events(lines: Iterable[bytes], found: Collector) -> Iterator[AuditEvent]:
+    for number, line in enumerate(lines, 1):
+        try:
+            yield AuditEvent.from_json(line)
+        except ValueError as error:
+            found.add("audit.form", f"line {number} is not an audit event: {error}", field="line")
