@@ -1,0 +1,77 @@
+"""Running an archiver in memory over a finished prover's world, through any failures, as `run_service` would."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from consumers.archiver import Archiver, ArchiverSettings
+from ledger_core.errors import Unavailable
+from ledger_core.pinned_signer import PinnedSigner
+from tests.support.archive_checks import check_archive
+from tests.support.faults import Faults
+from tests.support.memory_archive import MemoryArchiveRows, MemoryBucket
+from tests.support.memory_proofs import MemoryProofs, MemorySigner, MemorySource
+from tests.support.prover_runs import NOW, Bench, CountingMetrics
+
+
+@dataclass
+class ArchiveBench:
+    """A proved world, its archive, and archivers built on it."""
+
+    proved: Bench
+    faults: Faults = field(default_factory=Faults)
+    poll_max: int = 1000
+    waiting_bytes_max: int = 1_000_000
+    now: float = 0.0
+    metrics: CountingMetrics = field(default_factory=CountingMetrics)
+
+    def __post_init__(self) -> None:
+        self.bucket = MemoryBucket(self.faults)
+        self.rows = MemoryArchiveRows(self.proved.world, self.faults)
+        self.signer = MemorySigner(self.faults)
+        self.registry = self.signer.registry
+        self.source: MemorySource | None = None
+
+    def build(self) -> Archiver:
+        def open_source(start, revoked):
+            self.source = MemorySource(self.proved.journal, start, revoked, self.faults, self.poll_max)
+            return self.source
+
+        return Archiver(
+            self.rows,
+            self.bucket,
+            open_source,
+            PinnedSigner(self.signer, self.registry),
+            ArchiverSettings(2557, "1", waiting_bytes_max=self.waiting_bytes_max),
+            clock=lambda: NOW,
+            monotonic=lambda: self.now,
+            metrics=self.metrics,
+        )
+
+    def run(self, steps_max: int = 2000) -> None:
+        """Step until nothing was done for long enough that waiting for the signer is over."""
+        archiver, quiet = self.build(), 0
+        for _ in range(steps_max):
+            self.now += 1
+            try:
+                quiet = 0 if archiver.step() else quiet + 1
+            except Unavailable:
+                archiver, quiet = self.build(), 0
+            if quiet > 12:
+                return
+        raise AssertionError("the archiver never came to rest")
+
+    def check(self, *, complete: bool = True) -> None:
+        for number, shard in self.proved.world.shards.items():
+            manifests = [data for (at, _), data in sorted(self.rows.manifests.items()) if at == number]
+            check_archive(shard, manifests, lambda key, _: self.bucket.held[key], self.registry, complete=complete)
+        assert len(self.bucket.held) == len(self.rows.objects) + len(self.rows.manifests)
+        exported = [intent.payload["object_key"] for intent in self.rows.intents]
+        assert sorted(exported) == sorted(archived.object_key for archived in self.rows.objects.values())
+
+
+def proved_bench(*shards, limits) -> Bench:
+    """A world whose prover has come to rest."""
+    bench = Bench(MemoryProofs({shard.shard: shard for shard in shards}), limits)
+    bench.run()
+    return bench
