@@ -34,7 +34,7 @@ def run_process(name: str, settings: Settings, topology: Topology, *, stop_on_eo
     stop = threading.Event()
     _stop_on_signals(stop)
     if stop_on_eof:
-        threading.Thread(target=_wait_for_eof, args=(stop,), name="parent", daemon=True).start()
+        stop_with_parent(stop)
     version = metadata.version("finance-ledger")
     health = Health(process=name, stall_seconds=settings.health_stall_seconds)
     metrics = PrometheusMetrics(process=name, version=version, health=health)
@@ -75,11 +75,15 @@ def _stop_on_signals(stop: threading.Event) -> None:
     signal.signal(signal.SIGINT, on_signal)
 
 
-def _wait_for_eof(stop: threading.Event) -> None:
+def stop_with_parent(stop: threading.Event) -> None:
     """The parent holds the other end of stdin: when it is gone, however it went, there is nobody to stop us."""
-    while os.read(STDIN, 1):  # not the buffered reader: its lock would outlive this daemon thread
-        continue
-    stop.set()
+
+    def wait() -> None:
+        while os.read(STDIN, 1):  # not the buffered reader: its lock would outlive this daemon thread
+            continue
+        stop.set()
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()
 
 
 def _halt(name: str, settings: Settings, error: Corrupt) -> None:

@@ -63,8 +63,9 @@ command.add_command(_process_command("notary", "Chain, sign and publish audit ev
 @command.command(name="all")
 @click.option("--posters", type=click.IntRange(1, 64), default=1, show_default=True, help="How many share the shards.")
 @click.option("--until-idle", is_flag=True, help="Stop, exit 0, once everything published went the whole route.")
+@click.option("--stop-on-eof", is_flag=True, hidden=True, help="Stop when stdin ends: the parent is gone.")
 @json_option
-def all_(posters: int, until_idle: bool, as_json: bool) -> None:
+def all_(posters: int, until_idle: bool, stop_on_eof: bool, as_json: bool) -> None:
     """Run every process as a child, and start again, loudly, what ends unasked.
 
     A refusal at the start, or a record that contradicts itself, stops everything with that exit code.
@@ -74,6 +75,7 @@ def all_(posters: int, until_idle: bool, as_json: bool) -> None:
       finance run all
       finance run all --until-idle --posters 2
     """
+    from finance.process import stop_with_parent
     from finance.supervisor import Supervisor, children
     from finance.telemetry import configure_logging
 
@@ -83,6 +85,8 @@ def all_(posters: int, until_idle: bool, as_json: bool) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
+    if stop_on_eof:
+        stop_with_parent(stop)
     finished = _Idle(settings, topology) if until_idle else None
     ports = {name: settings.metrics_port(name) for name in topology.processes}
     code = Supervisor(
