@@ -3,33 +3,50 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from finance.devstack import Stack
 from ledger_core.errors import Refused
+from ledger_core.ports import Algorithm
 from ledger_core.signatures import BadSignature, verify_digest
 from ledger_core.signers import RegisteredSigner, SignerRegistry
 from producers.signer_local import LocalKey
+from producers.signer_transit import TransitKey
 from producers.verified_signer import TEXT_BYTES_MAX, KeyService, VerifiedSigner, pin
 from tests.support.signing import NOW, kms_key, openssl_accepts_digest, openssl_accepts_text, register
+from tests.support.transit_server import TransitServer, transit_server
 
 pytestmark = pytest.mark.services
 
-SERVICES: dict[str, Callable[[Stack], KeyService]] = {
-    "local-rsa": lambda _stack: LocalKey.generate("rsa-sha256", env="dev"),
-    "local-ed25519": lambda _stack: LocalKey.generate("ed25519", env="dev"),
-    "kms-rsa": lambda stack: kms_key(stack.env, "rsa-sha256"),
-    "kms-ed25519": lambda stack: kms_key(stack.env, "ed25519"),
+SERVICES: dict[str, Callable[[Callable[[str], Any]], KeyService]] = {  # given the fixture of a name
+    "local-rsa": lambda _: LocalKey.generate("rsa-sha256", env="dev"),
+    "local-ed25519": lambda _: LocalKey.generate("ed25519", env="dev"),
+    "kms-rsa": lambda fixture: kms_key(fixture("stack").env, "rsa-sha256"),
+    "kms-ed25519": lambda fixture: kms_key(fixture("stack").env, "ed25519"),
+    "transit-rsa": lambda fixture: transit_key(fixture("transit"), "rsa-sha256"),
+    "transit-ed25519": lambda fixture: transit_key(fixture("transit"), "ed25519"),
 }
 DIGEST = hashlib.sha256(b"a range of the ledger").digest()
 NOTE = "example.com/finance/dev/ledger/0\n3\nAAAA\n\n— Zoë\n".encode()
 
 
+@pytest.fixture(scope="module")
+def transit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TransitServer]:
+    with transit_server(tmp_path_factory.mktemp("transit")) as running:
+        running.make_key("rsa-sha256", "rsa-2048")
+        running.make_key("ed25519", "ed25519")
+        yield running
+
+
+def transit_key(server: TransitServer, algorithm: Algorithm) -> TransitKey:
+    return TransitKey(server.address, algorithm, algorithm, token=server.token)
+
+
 @pytest.fixture(params=sorted(SERVICES))
-def service(request: pytest.FixtureRequest, stack: Stack) -> KeyService:
-    return SERVICES[request.param](stack)
+def service(request: pytest.FixtureRequest) -> KeyService:
+    return SERVICES[request.param](request.getfixturevalue)
 
 
 @pytest.fixture

