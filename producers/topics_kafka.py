@@ -130,7 +130,7 @@ def _partition_findings(topic: Topic, copies: list[int], broker_count: int) -> l
     if len(copies) != topic.partitions:
         remedy = (
             "more partitions re-map keys to other shards: change topology.yaml to the count that exists, or plan the "
-            "change (docs: topics) and run kafka-topics.sh --alter --partitions yourself"
+            "change and run kafka-topics.sh --alter --partitions yourself"
         )
         found.append(
             Action("finding", topic.name, "partitions", str(topic.partitions), str(len(copies)), remedy),
