@@ -1,0 +1,88 @@
+"""Prover and archiver on the real servers, with their own roles, a local registered key and short idle times."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from consumers.archiver import Archiver, ArchiverSettings
+from consumers.kafka_source import KafkaSource
+from consumers.prover import Prover, ProverSettings
+from ledger_core.open_range import RangeLimits
+from ledger_core.pinned_signer import PinnedSigner
+from ledger_core.postgres.archive_store import PostgresArchiveStore
+from ledger_core.postgres.connection import connect
+from ledger_core.postgres.prover_store import PostgresProverStore
+from ledger_core.signers import RegisteredSigner, SignerRegistry
+from producers.archive_s3 import S3ArchiveStore, s3_client
+from producers.signer_local import LocalKey
+from producers.verified_signer import pin
+from tests.support.prover_runs import CountingMetrics
+
+
+def utc_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+@dataclass
+class Pipeline:
+    """`environ` as the fixture of that name gives it. Whoever builds a service closes it."""
+
+    environ: dict[str, str]
+    limits: RangeLimits = field(default_factory=lambda: RangeLimits(10, 60))
+    idle_seconds: float = 0.5
+    metrics: CountingMetrics = field(default_factory=CountingMetrics)
+
+    def __post_init__(self) -> None:
+        key = LocalKey.generate("ed25519", env="dev")
+        self.registry = SignerRegistry([RegisteredSigner("test-ed25519-1", "ed25519", key.public_key())])
+        self.signer = pin(key, self.registry, now=utc_now())
+        self.topic = self.environ["FINANCE_TOPIC_PREFIX"] + "finance.journal"
+        self.brokers = self.environ["KAFKA_BROKERS"]
+
+    def prover(self) -> Prover:
+        return Prover(
+            PostgresProverStore(connect(self.environ["DATABASE_URL_PROVER"], application_name="test-prover")),
+            lambda start, revoked: KafkaSource(self.brokers, self.topic, self._group("prover"), start, revoked),
+            PinnedSigner(self.signer, self.registry),
+            ProverSettings("test", "example.com", self.limits, idle_seconds=self.idle_seconds),
+            clock=utc_now,
+            monotonic=time.monotonic,
+            new_trace_id=lambda: uuid.uuid4().hex,
+            metrics=self.metrics,
+        )
+
+    def archive(self) -> S3ArchiveStore:
+        client = s3_client(
+            region=self.environ["S3_AUDIT_REGION"],
+            endpoint=self.environ["S3_AUDIT_ENDPOINT"],
+            access_key=self.environ["S3_AUDIT_ACCESS_KEY"],
+            secret=self.environ["S3_AUDIT_SECRET"],
+        )
+        return S3ArchiveStore(client, self.environ["S3_AUDIT_BUCKET"], clock=utc_now)
+
+    def archiver(self, store: type[PostgresArchiveStore] = PostgresArchiveStore) -> Archiver:
+        return Archiver(
+            store(connect(self.environ["DATABASE_URL_ARCHIVER"], application_name="test-archiver")),
+            self.archive(),
+            lambda start, revoked: KafkaSource(self.brokers, self.topic, self._group("archiver"), start, revoked),
+            PinnedSigner(self.signer, self.registry),
+            ArchiverSettings(2557, "1"),
+            clock=utc_now,
+            monotonic=time.monotonic,
+            metrics=self.metrics,
+        )
+
+    def _group(self, name: str) -> str:
+        return self.environ["FINANCE_TOPIC_PREFIX"] + name
+
+
+def step_until(service: Prover | Archiver, done: Callable[[], bool], seconds_max: float = 30.0) -> None:
+    """Step a service until something is so; fail when it does not become so."""
+    end = time.monotonic() + seconds_max
+    while not done():
+        assert time.monotonic() < end, f"{service.name} did not get there in {seconds_max} s"
+        service.step()
