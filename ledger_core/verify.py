@@ -9,10 +9,12 @@ or clock of its own.
 from __future__ import annotations
 
 from ledger_core.findings import Collector, Finding, Report
+from ledger_core.ledger_rows import LedgerReader
 from ledger_core.signers import SignerRegistry
 from ledger_core.verify_archive import ArchiveHead, ArchiveReader, check_archive
 from ledger_core.verify_audit import AuditHead, check_audit, check_audit_lines
 from ledger_core.verify_batch import check_batch
+from ledger_core.verify_ledger import LedgerHead, check_ledger, head_of_checkpoint
 from ledger_core.verify_proof import check_proof
 from ledger_core.verify_range import Position
 
@@ -21,17 +23,25 @@ __all__ = [
     "ArchiveReader",
     "AuditHead",
     "Finding",
+    "LedgerHead",
+    "LedgerReader",
     "Position",
     "Report",
+    "head_of_checkpoint",
     "verify_archive",
     "verify_audit",
     "verify_audit_lines",
     "verify_batch",
+    "verify_ledger",
     "verify_proof",
 ]
 
 verify_archive = check_archive
 """Everything of one environment in an archive: `(reader, env, registry, *, shards=None, expected=()) -> Report`."""
+
+verify_ledger = check_ledger
+"""The ledger in its database: `(reader, registry, *, expected=()) -> Report`. `expected` are heads somebody kept
+outside of it (`head_of_checkpoint`): against a ledger replaced as a whole, nothing else helps."""
 
 verify_audit = check_audit
 """The audit chain in order of seq: `(events, registry, *, expected=()) -> Report`."""

@@ -12,9 +12,9 @@ import hashlib
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, cast
 
-from isal import isal_zlib
+from isal import igzip_lib, isal_zlib
 
 from ledger_core.audit_batch import LINE_BYTES_MAX, BatchMetadata, metadata_of, parse_metadata
 from ledger_core.findings import Collector
@@ -26,6 +26,8 @@ from ledger_core.verify_range import Position, RangeTally
 
 BLOCK_BYTES: Final = 192 * 1024  # small enough that a block, decoded, stays in the processor's second-level cache
 GZIP_MAGIC: Final = b"\x1f\x8b"
+
+_GzipError = cast(type[Exception], igzip_lib.IsalError)  # its stub calls the class an instance
 
 
 @dataclass(slots=True)
@@ -89,7 +91,7 @@ def _inflated(data: bytes) -> Iterator[bytes]:
             if not chunk and not data and not inflate.eof:
                 raise ValueError("the batch ends in the middle of its gzip member")
             yield chunk
-    except isal_zlib.error as error:
+    except _GzipError as error:
         raise ValueError(f"not gzip: {error}") from None
     if inflate.unused_data:
         raise ValueError("bytes follow the gzip member")

@@ -1,0 +1,151 @@
+"""The ledger in Postgres as verification reads it: one snapshot, streamed, nothing judged.
+
+Guarantees: every call of one reader sees the same moment (a read-only REPEATABLE READ transaction), so a ledger that
+is being posted to can be checked while it grows; memory stays that of one block or page. Needs the grants of
+finance_auditor. It trusts no column to agree with another: what it fetches is what `ledger_core.verify_ledger`
+compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import psycopg
+
+from ledger_core.audit_chain import AuditEvent
+from ledger_core.ledger_rows import BalanceRow, EntryRow, LineRow, RangeRow, ShardRow, VerdictRow
+from ledger_core.postgres.session import translated
+
+PAGE_ROWS: Final = 2_000
+
+SHARDS: Final = """
+SELECT shard, topic, first_offset, next_offset, seq, head_hash, accounts, posted, duplicates, rejected
+  FROM shards ORDER BY shard"""
+
+TOTALS: Final = """
+SELECT (SELECT count(*) FROM entries), (SELECT count(*) FROM lines), (SELECT count(*) FROM accounts),
+       (SELECT count(*) FROM balances), (SELECT count(*) FROM verdicts)"""
+
+ENTRIES: Final = """
+SELECT seq, event_id::text, source_offset, recorded_at, entry_hash, body
+  FROM entries WHERE shard = %s AND seq BETWEEN %s AND %s ORDER BY seq"""
+
+LINES: Final = """
+SELECT seq, line_no, account_no, side, amount_minor, currency::text
+  FROM lines WHERE shard = %s AND seq BETWEEN %s AND %s ORDER BY seq, line_no"""
+
+VERDICTS: Final = """
+SELECT source_offset, verdict, reason, event_id::text, content_hash, line
+  FROM verdicts WHERE shard = %s AND source_offset >= %s AND source_offset < %s ORDER BY source_offset"""
+
+ACCOUNTS: Final = "SELECT account_no, account FROM accounts WHERE shard = %s ORDER BY account_no"
+
+BALANCES: Final = "SELECT account_no, currency::text, debits::text, credits::text FROM balances WHERE shard = %s"
+
+RANGES: Final = """
+SELECT r.range_no, r.first_seq, r.last_seq, r.first_offset, r.next_offset, r.payload, r.hash, r.checkpoint_text,
+       r.tree, r.head_hash, p.proof
+  FROM ranges r LEFT JOIN proofs p USING (shard, range_no) WHERE r.shard = %s ORDER BY r.range_no"""
+
+CHECKPOINTS: Final = "SELECT tree_size, note FROM checkpoints WHERE shard = %s ORDER BY tree_size"
+
+OPERATOR_PROOFS: Final = "SELECT proof FROM proofs WHERE shard IS NULL ORDER BY proof_id"
+
+AUDIT_EVENTS: Final = """
+SELECT id, seq, actor_id, event_type, payload, prev_hash, hash, signature, signer_kid, created_at
+  FROM audit_events ORDER BY seq"""
+
+PUBLISHED_SEQ: Final = "SELECT published_seq FROM notary_cursor"
+
+
+class PostgresLedgerReader:
+    """`ledger_core.ledger_rows.LedgerReader`, and the audit chain. Make it with `open_ledger_reader`.
+
+    Every method may raise Unavailable("postgres") and Refused (missing grants, a schema that is not migrated).
+    """
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    def shards(self) -> Sequence[ShardRow]:
+        return [ShardRow(*row) for row in self._all(SHARDS)]
+
+    def totals(self) -> dict[str, int]:
+        (row,) = self._all(TOTALS)
+        return dict(zip(("entries", "lines", "accounts", "balances", "verdicts"), row, strict=True))
+
+    def entries(self, shard: int, first_seq: int, last_seq: int) -> Sequence[EntryRow]:
+        return [EntryRow(*row) for row in self._all(ENTRIES, shard, first_seq, last_seq)]
+
+    def lines(self, shard: int, first_seq: int, last_seq: int) -> Sequence[LineRow]:
+        return [LineRow(*row) for row in self._all(LINES, shard, first_seq, last_seq)]
+
+    def verdicts(self, shard: int, first_offset: int, next_offset: int) -> Sequence[VerdictRow]:
+        return [VerdictRow(*row) for row in self._all(VERDICTS, shard, first_offset, next_offset)]
+
+    def accounts(self, shard: int) -> Iterator[tuple[int, str]]:
+        yield from self._stream("accounts", ACCOUNTS, shard)
+
+    def balances(self, shard: int) -> Iterator[BalanceRow]:
+        for number, currency, debits, credits_ in self._stream("balances", BALANCES, shard):
+            yield BalanceRow(number, currency, int(debits), int(credits_))  # numeric(38, 0) as text is exact
+
+    def ranges(self, shard: int) -> Iterator[RangeRow]:
+        for row in self._stream("ranges", RANGES, shard):
+            yield RangeRow(*row)
+
+    def checkpoints(self, shard: int) -> Iterator[tuple[int, bytes]]:
+        yield from self._stream("checkpoints", CHECKPOINTS, shard)
+
+    def operator_proofs(self) -> Iterator[bytes]:
+        for (proof,) in self._stream("operator_proofs", OPERATOR_PROOFS):
+            yield proof
+
+    def audit_events(self) -> Iterator[AuditEvent]:
+        """The audit chain in order of seq, as it stands in the table."""
+        for row in self._stream("audit_events", AUDIT_EVENTS):
+            event_id, seq, actor_id, event_type, payload, prev_hash, digest, signature, signer_kid, created_at = row
+            yield AuditEvent(
+                id=event_id,
+                seq=seq,
+                actor_id=actor_id,
+                event_type=event_type,
+                payload=payload,
+                prev_hash=prev_hash,
+                hash=digest,
+                created_at=created_at,
+                signature=signature,
+                signer_kid=signer_kid,
+            )
+
+    def published_seq(self) -> int:
+        """How far the audit chain was published: it cannot be shorter than that."""
+        ((seq,),) = self._all(PUBLISHED_SEQ)
+        return int(seq)
+
+    @translated()
+    def _all(self, query: str, *arguments: int) -> list[tuple[Any, ...]]:
+        with self._connection.cursor(binary=True) as cursor:
+            return cursor.execute(query, arguments).fetchall()
+
+    def _stream(self, name: str, query: str, *arguments: int) -> Iterator[tuple[Any, ...]]:
+        """Rows through a server-side cursor, a page at a time."""
+        with translated(), self._connection.cursor(name=f"ledger_reader_{name}", binary=True) as cursor:
+            cursor.itersize = PAGE_ROWS
+            cursor.execute(query, arguments)
+            yield from cursor
+
+
+@contextmanager
+def open_ledger_reader(dsn: str) -> Iterator[PostgresLedgerReader]:
+    """A reader of one snapshot, taken now. Raises Unavailable and Refused."""
+    with translated():
+        connection = psycopg.connect(dsn, connect_timeout=5, application_name="finance-verify")
+    with connection:
+        with translated():
+            connection.read_only = True
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.execute("SET TIME ZONE 'UTC'")
+        yield PostgresLedgerReader(connection)

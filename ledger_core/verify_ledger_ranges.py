@@ -1,0 +1,141 @@
+"""Checking closed ranges, their proofs and checkpoints against what a shard's entries add up to.
+
+Guarantees: the row of a range, its unsigned payload, its tree, its note text, its signed proof and its checkpoint say
+one thing, and that is what was recomputed. After a contradiction the next range is checked on the signed word of this
+one, so one edited row does not make all later ranges findings.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+
+from ledger_core import checkpoint
+from ledger_core.findings import Collector
+from ledger_core.ledger_rows import RangeRow
+from ledger_core.range_proof import ProofPayload, ShardRange, parse_payload
+from ledger_core.signers import SignerRegistry
+from ledger_core.tree import CompactRange
+from ledger_core.verify_proof import check_proof
+from ledger_core.verify_range import Position, RangeTally
+
+
+@dataclass(slots=True)
+class RangeChecks:
+    """The closed ranges of one shard, in order."""
+
+    shard: int
+    registry: SignerRegistry
+    found: Collector
+    range_no: int = 0
+    unsigned: int | None = None  # the first range without a proof
+    roots: dict[int, str] = field(default_factory=dict)  # tree size -> root, at the end of each range
+    texts: dict[int, bytes] = field(default_factory=dict)  # tree size -> note text of a proved range
+    noted: set[int] = field(default_factory=set)
+
+    def check(self, row: RangeRow, tally: RangeTally, *, whole: bool) -> None:
+        """Check one range whose entries and verdicts `tally` has seen (`whole`: none was missing)."""
+        found, position = self.found, tally.position
+        if row.range_no != self.range_no + 1:
+            found.add("ledger.range", f"stands after range {self.range_no}", seq=row.first_seq, field="range_no")
+        self.range_no = row.range_no
+        try:
+            payload = parse_payload(row.payload)
+            if len(payload.shards) != 1:
+                raise ValueError("a closed range speaks of one shard")
+        except ValueError as error:
+            found.add("ledger.range", f"its payload is none: {error}", seq=row.last_seq, field="payload")
+            position.jump(row.last_seq, row.head_hash.hex() if row.head_hash else None)
+            position.next_offset = row.next_offset
+            return
+        part = payload.shards[0]
+        self._compare_columns(row, payload, part)
+        if whole:
+            tally.compare(payload, part)
+        self._compare_texts(row, position, part)
+        self._check_proof(row)
+        position.follow(payload.digest().hex(), part)
+        self._recover_tree(row, position, part)
+
+    def check_checkpoint(self, size: int, note: bytes) -> None:
+        """Check one checkpoint: its signature, its size, and the root that the entries give at that size."""
+        found = self.found
+        found.count("checkpoints")
+        self.noted.add(size)
+        try:
+            kept, _ = checkpoint.parse_and_verify(note, self.registry)
+        except ValueError as error:
+            found.add("checkpoint.signature", str(error), seq=size, field="note")
+            return
+        if kept.size != size:
+            found.add("checkpoint.size", f"the note is of size {kept.size}", seq=size, field="tree_size")
+        root = self.roots.get(kept.size)
+        if root is None:
+            found.add("checkpoint.size", "no range of the ledger ends at this size", seq=kept.size, field="tree_size")
+        elif kept.root.hex() != root:
+            message = f"the signed root is {kept.root.hex()}, the entries give {root}"
+            found.add("checkpoint.root", message, seq=kept.size, field="root")
+        if kept.size in self.texts and self.texts[kept.size] != kept.text:
+            message = "the signed text differs from the one written down when the range was closed"
+            found.add("checkpoint.text", message, seq=kept.size, field="note")
+
+    def finish(self) -> None:
+        """Every proved range with entries has its checkpoint."""
+        for size in sorted(self.texts.keys() - self.noted):
+            self.found.add("checkpoint.missing", "a proved range has no checkpoint", seq=size, field="tree_size")
+
+    def _compare_columns(self, row: RangeRow, payload: ProofPayload, part: ShardRange) -> None:
+        head = row.head_hash.hex() if row.head_hash is not None else None
+        for name, said, wanted in (
+            ("shard", self.shard, part.shard),
+            ("first_seq", str(row.first_seq), part.first_seq),
+            ("last_seq", str(row.last_seq), part.last_seq),
+            ("first_offset", str(row.first_offset), part.source.first_offset),
+            ("next_offset", str(row.next_offset), part.source.next_offset),
+            ("head_hash", head, part.head_hash),
+            ("hash", row.hash.hex(), payload.digest().hex()),
+        ):
+            if said != wanted:
+                message = f"the row says {said}, its payload {wanted}"
+                self.found.add("ledger.range", message, seq=row.last_seq, field=name)
+
+    def _compare_texts(self, row: RangeRow, position: Position, part: ShardRange) -> None:
+        lines = row.checkpoint_text.split(b"\n")
+        root = base64.b64encode(bytes.fromhex(part.root))
+        if len(lines) < 4 or lines[1:3] != [part.tree_size.encode(), root]:
+            message = "the note text is not of this range's size and root"
+            self.found.add("ledger.range", message, seq=row.last_seq, field="checkpoint_text")
+        if position.tree is not None:
+            self.roots[row.last_seq] = position.tree.root().hex()
+            if row.tree != position.tree.to_bytes():
+                message = "the stored tree is not that of the entries"
+                self.found.add("ledger.range", message, seq=row.last_seq, field="tree")
+        else:
+            self.roots[row.last_seq] = part.root
+
+    def _check_proof(self, row: RangeRow) -> None:
+        found = self.found
+        if row.proof is None:
+            self.unsigned = self.unsigned or row.range_no
+            found.count("ranges_not_signed_yet")
+            return
+        if self.unsigned is not None:
+            message = f"range {self.unsigned} before it has no proof"
+            found.add("ledger.proof_missing", message, seq=row.last_seq, field="proof")
+            self.unsigned = None
+        proof = check_proof(row.proof, self.registry, found, seq=row.last_seq)
+        if proof is not None and proof.to_bytes() != row.payload:
+            message = "the proof is not of the payload that was written down when the range was closed"
+            found.add("ledger.proof", message, seq=row.last_seq, field="payload")
+        if row.last_seq >= row.first_seq:
+            self.texts[row.last_seq] = row.checkpoint_text
+
+    def _recover_tree(self, row: RangeRow, position: Position, part: ShardRange) -> None:
+        """After a contradiction, go on from the stored tree when it has the root that was written down and signed."""
+        if position.tree is None:
+            try:
+                tree = CompactRange.from_bytes(row.last_seq, row.tree)
+            except ValueError:
+                return
+            if tree.root().hex() == part.root:
+                position.tree = tree
