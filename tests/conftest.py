@@ -31,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="packages",
         help="where the servers come from: Python and Maven packages (default), or Docker images",
     )
-    group.addoption("--stack", metavar="NAME", help="use the running stack of `finance dev up --name NAME`")
+    group.addoption("--stack", metavar="NAME", help="use the stack of `finance dev up --name NAME`, leave it up")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -6,11 +6,9 @@ Topics are made by whoever needs them: automatic creation is off, as in producti
 from __future__ import annotations
 
 import base64
-import os
 import secrets
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,7 +16,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from finance.devstack import kafka_jars
-from finance.devstack.processes import Launch, accepts_connections
+from finance.devstack.processes import Launch, accepts_connections, marker_of, run
 from finance.devstack.server import Site
 from finance.devstack.state import State
 from ledger_core.errors import Unavailable
@@ -63,6 +61,8 @@ def settings(state: State) -> dict[str, str]:
         "group.initial.rebalance.delay.ms": "0",
         "group.consumer.min.heartbeat.interval.ms": "1000",
         "group.consumer.heartbeat.interval.ms": "1000",
+        "group.consumer.min.session.timeout.ms": "6000",
+        "group.consumer.session.timeout.ms": "6000",  # how long the shards of a killed member wait for a new owner
         "broker.heartbeat.interval.ms": "500",
         "broker.session.timeout.ms": "3000",  # after a SIGKILL the next start waits until the dead one is given up
         "log.segment.bytes": "67108864",
@@ -119,8 +119,6 @@ def _format(java: list[str], data: Path, properties: Path) -> None:
     shutil.rmtree(data / "logs", ignore_errors=True)
     cluster_id = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
     command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)]
-    done = subprocess.run(
-        command, cwd=data, capture_output=True, text=True, errors="replace", env=dict(os.environ), check=False
-    )
-    if done.returncode:
-        raise Unavailable("kafka", f"formatting its storage failed: {done.stderr.strip() or done.stdout.strip()}")
+    complaint = run(Launch(command, directory=data), marker_of(data.parent, Kafka.name))
+    if complaint is not None:
+        raise Unavailable("kafka", f"formatting its storage failed: {complaint}")

@@ -12,13 +12,12 @@ import pwd
 import shutil
 import signal
 import stat
-import subprocess
 from pathlib import Path
 from typing import ClassVar
 
 import psycopg
 
-from finance.devstack.processes import Launch
+from finance.devstack.processes import Launch, marker_of, run
 from finance.devstack.server import Say, Site
 from finance.devstack.state import State
 from ledger_core.errors import Refused, Unavailable
@@ -61,8 +60,6 @@ class Postgres:
             _let_execute(binaries.parent)
             _let_reach(binaries, site.say)
             _let_reach(data, site.say)
-            os.chown(data, *run_as)
-        data.chmod(0o700)
         if not (data / "PG_VERSION").exists():
             _initdb(binaries, data, run_as)
         settings = {**_SETTINGS, "port": str(site.state.ports["postgres"])}
@@ -120,17 +117,17 @@ def _let_reach(path: Path, say: Say) -> None:
 
 
 def _initdb(binaries: Path, data: Path, run_as: tuple[int, int] | None) -> None:
-    """Make the cluster. A directory left half-made by a killed run is emptied first: initdb refuses to touch it."""
-    for leftover in data.iterdir():
-        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-    command = [str(binaries / "initdb"), "-D", str(data), "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8"]
+    """Make the cluster beside its place and move it there when it is whole: a killed initdb leaves no half of one."""
+    making = data.with_name("postgres.new")
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(mode=0o700)
+    if run_as is not None:
+        os.chown(making, *run_as)
+    command = [str(binaries / "initdb"), "-D", str(making), "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8"]
     command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
-    # Not synced: the first checkpoint of the server syncs what it changes, and a half-made cluster is made anew.
+    # Not synced: it is empty yet, and the server's own checkpoints sync what it changes.
     command += ["--no-sync", "--no-instructions"]
-    user, group = run_as or (None, None)
-    done = subprocess.run(
-        command, cwd=data, user=user, group=group, capture_output=True, text=True, errors="replace", check=False
-    )
-    if done.returncode:
-        shutil.rmtree(data)
-        raise Unavailable("postgres", f"initdb failed: {done.stderr.strip() or done.stdout.strip()}")
+    complaint = run(Launch(command, directory=making, run_as=run_as), marker_of(data.parent, Postgres.name))
+    if complaint is not None:
+        raise Unavailable("postgres", f"initdb failed: {complaint}")
+    making.rename(data)  # onto the empty directory

@@ -11,11 +11,13 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -48,23 +50,36 @@ def marker_of(directory: Path, service: str) -> str:
 def spawn(launch: Launch, log_file: Path, marker: str) -> ProcessRecord:
     """Start a server detached, with its output appended to `log_file`."""
     log_file.parent.mkdir(parents=True, exist_ok=True)
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "WEED_", "AWS_"))}
     with log_file.open("ab") as log:
-        process = subprocess.Popen(
-            launch.command,
-            cwd=launch.directory,
-            env={**inherited, **launch.environment, MARKER: marker},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            user=launch.run_as[0] if launch.run_as else None,
-            group=launch.run_as[1] if launch.run_as else None,
-            extra_groups=[] if launch.run_as else None,
-        )
+        process = _start(launch, marker, log)
     with _children_guard:
         _children.append(process)
     return ProcessRecord(pid=process.pid, created=psutil.Process(process.pid).create_time())
+
+
+def run(launch: Launch, marker: str) -> str | None:
+    """Run a server's tool to its end. None when it succeeded, otherwise what it said."""
+    with tempfile.TemporaryFile() as output:
+        if _start(launch, marker, output).wait() == 0:
+            return None
+        output.seek(0)
+        return output.read().decode(errors="replace").strip()
+
+
+def _start(launch: Launch, marker: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "WEED_", "AWS_"))}
+    return subprocess.Popen(
+        launch.command,
+        cwd=launch.directory,
+        env={**inherited, **launch.environment, MARKER: marker},
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        user=launch.run_as[0] if launch.run_as else None,
+        group=launch.run_as[1] if launch.run_as else None,
+        extra_groups=[] if launch.run_as else None,
+    )
 
 
 def find(record: ProcessRecord | None) -> psutil.Process | None:
@@ -107,6 +122,7 @@ def kill(processes: Iterable[psutil.Process]) -> None:
     victims: list[psutil.Process] = []
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
+            process.suspend()  # or it forks between the listing and the killing
             victims += [process, *process.children(recursive=True)]
     for victim in victims:
         with contextlib.suppress(psutil.NoSuchProcess):

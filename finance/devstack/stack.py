@@ -25,7 +25,7 @@ from finance.devstack.postgres import Postgres
 from finance.devstack.s3 import S3
 from finance.devstack.server import Say, Server, Site
 from finance.devstack.state import Place, State, write_private
-from ledger_core.errors import Refused
+from ledger_core.errors import Refused, Unavailable
 
 _SERVERS: Final[dict[str, Server]] = {"postgres": Postgres(), "kafka": Kafka(), "s3": S3(), "kms": Kms()}
 SERVICES: Final = tuple(_SERVERS)
@@ -57,6 +57,7 @@ class Stack:
         self.say = say
         self._state = self.place.load()
         self._guard = threading.Lock()  # servers start in threads, and all of them write the state
+        self._giving_up = threading.Event()
 
     @classmethod
     def up(cls, name: str, root: Path = Path(".finance"), services: Iterable[str] = SERVICES, say: Say = quiet) -> Self:
@@ -194,14 +195,17 @@ class Stack:
     def _start_all(self, services: Sequence[str]) -> None:
         if not services:
             return
+        self._giving_up.clear()
+        pool = concurrent.futures.ThreadPoolExecutor(len(services))
         try:
-            with concurrent.futures.ThreadPoolExecutor(len(services)) as pool:
-                futures = [pool.submit(self._start_one, service) for service in services]
-            for future in futures:
+            for future in concurrent.futures.as_completed([pool.submit(self._start_one, name) for name in services]):
                 future.result()
         except BaseException:  # also on Ctrl-C: nothing half-started stays behind
+            self._giving_up.set()
+            pool.shutdown()
             self._stop_all([service for service in _STOP_ORDER if service in services])
             raise
+        pool.shutdown()
 
     def _start_one(self, service: str) -> None:
         server, began = _SERVERS[service], time.monotonic()
@@ -215,6 +219,7 @@ class Stack:
     def _run(self, server: Server, launch: processes.Launch) -> None:
         log_file = self.place.logs / f"{server.name}.log"
         with self._guard:
+            self._check_going_on(server.name)
             before = processes.log_size(log_file)
             record = processes.spawn(launch, log_file, processes.marker_of(self.place.path, server.name))
             self._state.processes[server.name] = record
@@ -222,10 +227,15 @@ class Stack:
         processes.wait_until_ready(
             server.name,
             record,
-            lambda: server.is_ready(self._state),
+            lambda: self._check_going_on(server.name) and server.is_ready(self._state),
             server.ready_seconds_max,
             lambda: f"{processes.log_tail(log_file, before)}\n(all of it: {log_file})",
         )
+
+    def _check_going_on(self, service: str) -> bool:
+        if self._giving_up.is_set():
+            raise Unavailable(service, "its start was given up, because another server failed or the user said so")
+        return True
 
     def _stop_all(self, services: Sequence[str]) -> None:
         for service in services:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from finance.devstack import SERVICES, Stack
+from finance.devstack import SERVICES, Stack, processes
 from finance.devstack.state import ProcessRecord
 from ledger_core.errors import Refused, Unavailable
 from tests.conftest import STATE_ROOT
@@ -153,6 +155,28 @@ def test_servers_nobody_wrote_down_are_ended_at_the_next_start(small: Stack) -> 
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
+@pytest.mark.parametrize("seconds", [0.9, 1.4, 2.0])
+def test_the_next_start_mends_what_a_killed_one_left(small: Stack, seconds: float) -> None:
+    with subprocess.Popen(_command("up", "--name", small.name, "--services", "postgres,kms")) as killed:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            killed.wait(seconds)
+        killed.kill()
+    stack = Stack.up(small.name, STATE_ROOT, ["postgres", "kms"])
+    assert all(status.healthy for status in stack.status())
+    assert len(processes.strays(small.place.path, ["postgres"])) >= 1
+    small.down()
+    assert processes.strays(small.place.path, SERVICES) == []
+
+
+def test_an_interrupted_start_leaves_no_server_running(small: Stack) -> None:
+    with subprocess.Popen(_command("up", "--name", small.name)) as interrupted:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            interrupted.wait(1.5)
+        interrupted.send_signal(signal.SIGINT)
+        assert interrupted.wait(60) == 130
+    assert processes.strays(small.place.path, SERVICES) == []
+
+
 def test_a_reused_pid_is_never_signalled(small: Stack) -> None:
     Stack.up(small.name, STATE_ROOT, ["postgres"]).kill("postgres")
     with subprocess.Popen(["sleep", "60"]) as stranger:
@@ -209,11 +233,14 @@ def test_an_unknown_service_is_refused_with_the_known_ones(small: Stack) -> None
 
 
 def finance(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "finance", "dev", *arguments],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return subprocess.run(_command(*arguments), capture_output=True, text=True, timeout=120, check=False)
+
+
+def _command(*arguments: str) -> list[str]:
+    """The command as a user types it; it works on the stacks below the current directory, the checkout."""
+    return [sys.executable, "-m", "finance", "dev", *arguments]
+
+
+@pytest.fixture(autouse=True)
+def _in_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
