@@ -44,7 +44,7 @@ def check_block(
     `data` are the same lines, each ended by LF, when the caller has them in one piece.
     """
     found.count("entries", len(lines))
-    block = _read_sound(lines, shard, first_seq, b"\n".join(lines) + b"\n" if data is None else data)
+    block = read_sound(lines, shard, first_seq, b"\n".join(lines) + b"\n" if data is None else data)
     return block if block is not None else check_each(lines, shard, first_seq, found)
 
 
@@ -72,7 +72,7 @@ def check_each(lines: Sequence[bytes], shard: int, first_seq: int, found: Collec
     return Block(entries, offsets, totals, topics, min(times, default=None), max(times, default=None))
 
 
-def _read_sound(lines: Sequence[bytes], shard: int, first_seq: int, data: bytes) -> Block | None:
+def read_sound(lines: Sequence[bytes], shard: int, first_seq: int, data: bytes) -> Block | None:
     """The block when all of it is sound, None otherwise."""
     if not lines:
         return Block((), [], {}, set(), None, None)
@@ -90,6 +90,8 @@ def _read_sound(lines: Sequence[bytes], shard: int, first_seq: int, data: bytes)
     offsets = _integers([source.offset for source in sources])
     totals = _balanced_totals(entries)
     if offsets is None or totals is None:
+        return None
+    if not all(key.isascii() and not key.isdigit() for key in {key for entry in entries for key in entry.metadata}):
         return None
     times = [entry.recorded_at for entry in entries]
     return Block(entries, offsets, totals, {source.topic for source in sources}, min(times), max(times))

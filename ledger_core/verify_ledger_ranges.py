@@ -67,6 +67,7 @@ class RangeChecks:
         except ValueError as error:
             found.add("checkpoint.signature", str(error), seq=size, field="note")
             return
+        found.count("signatures")
         if kept.size != size:
             found.add("checkpoint.size", f"the note is of size {kept.size}", seq=size, field="tree_size")
         root = self.roots.get(kept.size)
