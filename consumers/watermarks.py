@@ -55,6 +55,21 @@ class Watermarks:
             return None
         return int(message.timestamp()[1])
 
+    def newest(self, topic: str, partition: int) -> bytes | None:
+        """The value of the newest record; None when the partition is empty."""
+        high = self.high(topic, partition)
+        if high == 0:
+            return None
+        try:
+            self._consumer.assign([TopicPartition(topic, partition, high - 1)])
+            message = self._consumer.poll(TIMEOUT_SECONDS)
+            self._consumer.unassign()
+        except KafkaException as error:
+            raise _failure(topic, error) from error
+        if message is None or message.error() is not None:
+            raise Unavailable("kafka", f"the newest record of {topic} [{partition}] cannot be read")
+        return message.value()
+
     def close(self) -> None:
         self._consumer.close()
 

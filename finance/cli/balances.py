@@ -13,11 +13,14 @@ from ledger_core.postgres.queries import Balance, TrialLine
 from ledger_core.postgres.session import session
 
 LIMIT_MAX = 1_000_000
+TYPES = click.Choice([kind.value for kind in AccountType])
 
 
 @click.command()
 @click.option("--account", "prefix", default="", metavar="PREFIX", help="Only accounts that begin so.")
-@click.option("--type", "type_", type=click.Choice([*AccountType]), help="Only accounts of this type.")
+@click.option(
+    "--type", "type_", type=click.Choice([kind.value for kind in AccountType]), help="Only accounts of this type."
+)
 @click.option("--currency", default="", metavar="CODE", help="Only this currency (ISO 4217).")
 @click.option(
     "--limit", type=click.IntRange(1, LIMIT_MAX), default=100, show_default=True, help="At most so many rows."

@@ -22,7 +22,9 @@ from ledger_core.postgres.session import session
 FLUSH_TIMEOUT_SECONDS = 20.0
 RETRY_MAX = 1000
 
-reason_option = click.option("--reason", default="", type=click.Choice(["", *RejectReason]), help="Only this reason.")
+REASONS = click.Choice([reason.value for reason in RejectReason])
+
+reason_option = click.option("--reason", type=REASONS, help="Only this reason.")
 shard_option = click.option("--shard", type=click.IntRange(0), help="Only this shard.")
 
 
@@ -42,7 +44,7 @@ def command() -> None:
 @shard_option
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="At most so many.")
 @json_option
-def list_(reason: str, shard: int | None, limit: int, as_json: bool) -> None:
+def list_(reason: str | None, shard: int | None, limit: int, as_json: bool) -> None:
     """Rejected records, newest first, and how many there are of each reason.
 
     Reads DATABASE_URL_API.
@@ -54,7 +56,7 @@ def list_(reason: str, shard: int | None, limit: int, as_json: bool) -> None:
     """
     with session(load_settings().database_url("api"), application_name="finance dlq", read_only=True) as connection:
         counts = queries.rejected_by_reason(connection)
-        found = queries.dead_letters(connection, shard=shard, reason=reason, limit=limit)
+        found = queries.dead_letters(connection, shard=shard, reason=reason or "", limit=limit)
 
     def words(console: Console) -> None:
         rows = [(d.shard, d.source_offset, _time(d), d.reason, d.event_id or "-", d.detail[:80]) for d in found]
@@ -100,7 +102,7 @@ def show(shard: int, offset: int, out: Path | None, as_json: bool) -> None:
 @command.command()
 @click.argument("shard", type=click.IntRange(0))
 @click.argument("offsets", type=click.IntRange(0), nargs=-1)
-@click.option("--reason", type=click.Choice([*RejectReason]), help="Instead of OFFSETS: the newest of this reason.")
+@click.option("--reason", type=REASONS, help="Instead of OFFSETS: the newest of this reason.")
 @click.option(
     "--limit", type=click.IntRange(1, RETRY_MAX), default=100, show_default=True, help="With --reason: how many."
 )

@@ -9,15 +9,15 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from finance.cli.common import counting, emit, json_option, load_settings, table
+from finance.cli.common import counting, emit, json_option, load_settings, load_topology_of, table
 from finance.settings import Settings
 from finance.signers_file import read_registry
-from ledger_core.findings import Report
+from ledger_core.findings import Finding, Report
 from ledger_core.ports import StoredObject
 from ledger_core.signers import SignerRegistry
-from ledger_core.verify import ArchiveReader, verify_archive, verify_batch, verify_proof
+from ledger_core.verify import ArchiveReader, verify_archive, verify_audit_lines, verify_batch, verify_proof
 
-FINDINGS_SHOWN_MAX = 50
+FINDINGS_SHOWN_MAX = 10  # of each code: one edit may contradict thousands of rows
 
 signers_option = click.option(
     "--signers",
@@ -101,6 +101,57 @@ def archive(folder: Path | None, env: str | None, shards: tuple[int, ...], signe
         _timed(as_json, lambda: verify_archive(watched, env or settings.env, registry, shards=shards or None))
 
 
+@command.command()
+@signers_option
+@json_option
+def ledger(signers: Path | None, as_json: bool) -> None:
+    """The ledger in Postgres: every entry, line, account, balance, verdict, range, proof and checkpoint.
+
+    Everything is computed again from the entries and compared with every row that repeats it and with what was signed.
+    May run beside the processes: it reads one snapshot. Reads DATABASE_URL_AUDITOR and FINANCE_SIGNERS.
+
+    \b
+    Examples:
+      finance verify ledger
+      finance verify ledger --json
+    """
+    from finance.verify_ledger import check_ledger_of
+
+    settings = load_settings()
+    registry = registry_of(signers, settings)
+    with counting("reading entries", "entries", None) as progress:
+        _timed(as_json, lambda: check_ledger_of(settings, registry, progress))
+
+
+@command.command()
+@signers_option
+@click.option("--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="JSON lines, not Postgres.")
+@click.option("--without-topic", is_flag=True, help="Do not ask Kafka where the chain must reach.")
+@json_option
+def audit(signers: Path | None, file: Path | None, without_topic: bool, as_json: bool) -> None:
+    """The audit chain, from Postgres or from a file of JSON lines: hashes, links, signatures, no gap, no lost end.
+
+    A chain that was cut off at its end looks whole: so the newest event of the audit topic says where it must reach.
+    Reads DATABASE_URL_AUDITOR, KAFKA_BROKERS and FINANCE_SIGNERS.
+
+    \b
+    Examples:
+      finance verify audit
+      finance verify audit --file audit_events.jsonl --signers signers.json
+    """
+    if file is not None:
+        registry = registry_of(signers)
+        _timed(as_json, lambda: verify_audit_lines(file.read_bytes(), registry))
+        return
+    from finance.verify_ledger import check_audit_of
+
+    settings = load_settings()
+    registry = registry_of(signers, settings)
+    topology = None if without_topic else load_topology_of(settings)
+    with counting("reading audit events", "events", None) as progress:
+        _timed(as_json, lambda: check_audit_of(settings, topology, registry, progress))
+
+
 class _Watched:
     """An archive reader that tells the progress bar about each object read."""
 
@@ -134,6 +185,17 @@ def _timed(as_json: bool, check: Callable[[], Report]) -> None:
     tell(report, time.perf_counter() - started, as_json)
 
 
+def _first_of_each_code(report: Report) -> list[Finding]:
+    """What a person can read: the first few of each code, in the order they were found."""
+    seen: dict[str, int] = {}
+    shown = []
+    for finding in report.findings:
+        seen[finding.code] = seen.get(finding.code, 0) + 1
+        if seen[finding.code] <= FINDINGS_SHOWN_MAX:
+            shown.append(finding)
+    return shown
+
+
 def tell(report: Report, seconds: float, as_json: bool) -> None:
     """The report in words or JSON. Raises Exit(1) on findings."""
     entries = report.counts.get("entries", 0)
@@ -145,11 +207,14 @@ def tell(report: Report, seconds: float, as_json: bool) -> None:
         if report.sound:
             console.print("[green]sound[/]: no findings" if console.is_terminal else "sound: no findings")
             return
-        shown = report.findings[:FINDINGS_SHOWN_MAX]
+        shown = _first_of_each_code(report)
         rows = [(f.code, f.shard, f.seq, f.field, f.message, f.place) for f in shown]
         console.print(table(("finding", "shard", "seq", "field", "what", "in"), rows, right=("shard", "seq")))
         total = len(report.findings) + report.findings_beyond_max
-        console.print(f"{total:,} findings" + (f", the first {len(shown)} shown" if total > len(shown) else ""))
+        console.print(
+            f"{total:,} findings"
+            + (f", {len(shown)} shown; --json has the first thousand" if total > len(shown) else "")
+        )
 
     result = {"ok": report.sound, **report.to_json(), "seconds": round(seconds, 3)}
     emit(as_json, result, words)

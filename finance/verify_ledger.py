@@ -1,0 +1,93 @@
+"""Asking the oracle about what Postgres and Kafka hold: opens the readers, tells the progress bar, closes them.
+
+Guarantees: each check reads one snapshot of the database. Raises Unavailable and Refused; findings are in the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from consumers.watermarks import Watermarks
+from finance.settings import Settings
+from ledger_core.audit_chain import AuditEvent
+from ledger_core.errors import Refused
+from ledger_core.findings import Report
+from ledger_core.ledger_rows import EntryRow, LedgerReader
+from ledger_core.postgres.ledger_reader import open_ledger_reader
+from ledger_core.signers import SignerRegistry
+from ledger_core.verify import AuditHead, verify_audit, verify_ledger
+from schemas.topology_model import Topology
+
+EVENTS_TOLD_AT_ONCE = 1000
+PARTITION = 0  # one chain, one partition
+
+T = TypeVar("T")
+Advance = Callable[[int], None]
+
+
+class _Watched:
+    """A ledger reader that tells how many entries were read, and is the given one in everything else."""
+
+    def __init__(self, reader: LedgerReader, advance: Advance) -> None:
+        self._entries = reader.entries
+        self._advance = advance
+        self.shards = reader.shards
+        self.totals = reader.totals
+        self.lines = reader.lines
+        self.verdicts = reader.verdicts
+        self.accounts = reader.accounts
+        self.balances = reader.balances
+        self.ranges = reader.ranges
+        self.checkpoints = reader.checkpoints
+        self.operator_proofs = reader.operator_proofs
+
+    def entries(self, shard: int, first_seq: int, last_seq: int) -> Sequence[EntryRow]:
+        rows = self._entries(shard, first_seq, last_seq)
+        self._advance(len(rows))
+        return rows
+
+
+def check_ledger_of(settings: Settings, registry: SignerRegistry, advance: Advance) -> Report:
+    """The oracle on the ledger of this deployment."""
+    with open_ledger_reader(settings.database_url("auditor")) as reader:
+        return verify_ledger(_Watched(reader, advance), registry)
+
+
+def check_audit_of(settings: Settings, topology: Topology | None, registry: SignerRegistry, advance: Advance) -> Report:
+    """The oracle on the audit chain. With a topology, the newest event of the audit topic must stand on the chain."""
+    published = None if topology is None else _newest_published(settings, topology)
+    with open_ledger_reader(settings.database_url("auditor")) as reader:
+        expected = [AuditHead(reader.published_seq())] + ([published] if published else [])
+        return verify_audit(_told(reader.audit_events(), advance), registry, expected=expected)
+
+
+def _newest_published(settings: Settings, topology: Topology) -> AuditHead | None:
+    """Asked before the database, which therefore is never behind it."""
+    topic = topology.topics["audit"].name
+    watermarks = Watermarks(settings.kafka_brokers)
+    try:
+        value = watermarks.newest(topic, PARTITION)
+    finally:
+        watermarks.close()
+    if value is None:
+        return None
+    try:
+        event = AuditEvent.from_json(value)
+    except ValueError as error:
+        raise Refused(
+            f"the newest record of {topic} is no audit event ({error})",
+            remedy="find out who else writes to that topic; check the database alone with --without-topic",
+        ) from error
+    return AuditHead(event.seq, event.hash)
+
+
+def _told(items: Iterable[T], advance: Advance) -> Iterator[T]:
+    waiting = 0
+    for item in items:
+        yield item
+        waiting += 1
+        if waiting == EVENTS_TOLD_AT_ONCE:
+            advance(waiting)
+            waiting = 0
+    advance(waiting)
