@@ -11,7 +11,8 @@ import contextlib
 import datetime as dt
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +32,7 @@ from ledger_core.pinned_signer import PinnedSigner
 from ledger_core.postgres.archive_store import PostgresArchiveStore
 from ledger_core.postgres.audit_store import PostgresAuditStore
 from ledger_core.postgres.connection import connect
+from ledger_core.postgres.on_demand_store import PostgresOnDemandStore
 from ledger_core.postgres.poster_store import PosterStore
 from ledger_core.postgres.prover_store import PostgresProverStore
 from ledger_core.signers import SignerRegistry
@@ -171,6 +173,16 @@ def open_archive(settings: Settings, mode: Literal["COMPLIANCE", "GOVERNANCE"] =
         region=archive.region, endpoint=archive.endpoint, access_key=archive.access_key, secret=archive.secret
     )
     return S3ArchiveStore(client, archive.bucket, clock=utc_now, mode=mode)
+
+
+@contextmanager
+def open_on_demand_store(settings: Settings) -> Iterator[PostgresOnDemandStore]:
+    """What proofs on demand are made from, as the role of operators."""
+    connection = connect(settings.database_url("api"), application_name="finance-prove")
+    try:
+        yield PostgresOnDemandStore(connection)
+    finally:
+        connection.close()
 
 
 def open_archive_folder(folder: Path) -> FileArchiveStore:

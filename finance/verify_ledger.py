@@ -15,8 +15,10 @@ from ledger_core.errors import Refused
 from ledger_core.findings import Report
 from ledger_core.ledger_rows import EntryRow, LedgerReader
 from ledger_core.postgres.ledger_reader import open_ledger_reader
+from ledger_core.postgres.progress import manifest_heads
+from ledger_core.postgres.session import session
 from ledger_core.signers import SignerRegistry
-from ledger_core.verify import AuditHead, verify_audit, verify_ledger
+from ledger_core.verify import ArchiveHead, AuditHead, verify_audit, verify_ledger
 from schemas.topology_model import Topology
 
 EVENTS_TOLD_AT_ONCE = 1000
@@ -52,6 +54,12 @@ def check_ledger_of(settings: Settings, registry: SignerRegistry, advance: Advan
     """The oracle on the ledger of this deployment."""
     with open_ledger_reader(settings.database_url("auditor")) as reader:
         return verify_ledger(_Watched(reader, advance), registry)
+
+
+def archive_heads(settings: Settings) -> list[ArchiveHead]:
+    """Where the manifest chains must reach, as the database says."""
+    with session(settings.database_url("auditor"), application_name="finance verify", read_only=True) as connection:
+        return [ArchiveHead(shard, number, digest.hex()) for shard, number, digest in manifest_heads(connection)]
 
 
 def check_audit_of(settings: Settings, topology: Topology | None, registry: SignerRegistry, advance: Advance) -> Report:

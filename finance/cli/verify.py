@@ -15,7 +15,14 @@ from finance.signers_file import read_registry
 from ledger_core.findings import Finding, Report
 from ledger_core.ports import StoredObject
 from ledger_core.signers import SignerRegistry
-from ledger_core.verify import ArchiveReader, verify_archive, verify_audit_lines, verify_batch, verify_proof
+from ledger_core.verify import (
+    ArchiveHead,
+    ArchiveReader,
+    verify_archive,
+    verify_audit_lines,
+    verify_batch,
+    verify_proof,
+)
 
 FINDINGS_SHOWN_MAX = 10  # of each code: one edit may contradict thousands of rows
 
@@ -81,12 +88,21 @@ def batch(file: Path, signers: Path | None, as_json: bool) -> None:
 )
 @click.option("--env", "env", help="The environment in the archive. Default: FINANCE_ENV.")
 @click.option("--shard", "shards", type=click.IntRange(0), multiple=True, help="Only this shard; may be repeated.")
+@click.option("--with-database", is_flag=True, help="Manifests must reach as far as DATABASE_URL_AUDITOR says.")
 @signers_option
 @json_option
-def archive(folder: Path | None, env: str | None, shards: tuple[int, ...], signers: Path | None, as_json: bool) -> None:
+def archive(
+    folder: Path | None,
+    env: str | None,
+    shards: tuple[int, ...],
+    with_database: bool,
+    signers: Path | None,
+    as_json: bool,
+) -> None:
     """The whole archive, from S3 or from a directory: every version, lock, manifest, batch and entry.
 
-    Reads S3_AUDIT_*, FINANCE_ENV and FINANCE_SIGNERS, no database: what it says holds without trusting one.
+    Reads S3_AUDIT_*, FINANCE_ENV and FINANCE_SIGNERS, no database: what it says holds without trusting one. Manifests
+    lost at the end of their chain show only --with-database.
 
     \b
     Examples:
@@ -96,9 +112,13 @@ def archive(folder: Path | None, env: str | None, shards: tuple[int, ...], signe
     settings = load_settings()
     registry = registry_of(signers, settings)
     reader = _archive_reader(folder, settings)
+    expected = _archive_heads(settings, shards) if with_database else []
     with counting("reading objects", "objects", None) as advance:
         watched = _Watched(reader, advance)
-        _timed(as_json, lambda: verify_archive(watched, env or settings.env, registry, shards=shards or None))
+        _timed(
+            as_json,
+            lambda: verify_archive(watched, env or settings.env, registry, shards=shards or None, expected=expected),
+        )
 
 
 @command.command()
@@ -171,6 +191,12 @@ def _archive_reader(folder: Path | None, settings: Settings) -> ArchiveReader:
     from finance import bootstrap
 
     return bootstrap.open_archive_folder(folder) if folder else bootstrap.open_archive(settings)
+
+
+def _archive_heads(settings: Settings, shards: tuple[int, ...]) -> list[ArchiveHead]:
+    from finance.verify_ledger import archive_heads
+
+    return [head for head in archive_heads(settings) if not shards or head.shard in shards]
 
 
 def registry_of(signers: Path | None, settings: Settings | None = None) -> SignerRegistry:

@@ -97,3 +97,11 @@ def audit_progress(connection: Session) -> AuditProgress:
     row = connection.execute(AUDIT).fetchone()
     assert row is not None  # noqa: S101  # a SELECT of scalars has one row
     return AuditProgress(*row)
+
+
+def manifest_heads(connection: Session) -> list[tuple[int, int, bytes]]:
+    """(shard, newest manifest number, its hash) of each shard: where its manifest chain must reach in the archive."""
+    rows = connection.execute(
+        "SELECT DISTINCT ON (shard) shard, manifest_no, hash FROM manifests ORDER BY shard, manifest_no DESC"
+    )
+    return [(shard, number, digest) for shard, number, digest in rows]

@@ -223,6 +223,8 @@ def test_the_whole_route_and_every_reading_command(settled: Finance, tmp_path: P
         assert told["counts"][counted] > 2
     assert "sound" in finance("verify", "ledger")
 
+    assert finance.json("verify", "archive", "--with-database")["ok"] is True
+
     trial = finance.json("balances", "--trial")
     assert trial["off_minor"] == {}
     assert {line["type"]: line["debits_minor"] for line in trial["trial_balance"]}["asset"] == str(40 * 10_000)
@@ -271,6 +273,24 @@ def test_dead_letters_are_listed_shown_whole_and_retried(settled: Finance, tmp_p
     again = next(d for d in after["dead_letters"] if d["reason"] == "malformed" and d["offset"] != letter["offset"])
     for name in ("key_base64", "value_base64", "headers", "topic"):
         assert again[name] == letter[name]
+
+
+def test_a_proof_on_demand_verifies_and_leaves_its_intent(settled: Finance, tmp_path: Path) -> None:
+    finance = settled
+    path = tmp_path / "proof.json"
+    told = finance.json("prove", "--shard", "0", "--first-seq", "3", "--last-seq", "30", "--out", str(path))
+    assert told["proof"]["num_rows"] == "28"
+    assert json.loads(path.read_bytes()) == told["proof"]
+    assert finance.json("verify", "proof", str(path))["ok"] is True
+    assert audit_types(finance.environ["DATABASE_URL"]) == ["proof.published"]
+    path.write_bytes(path.read_bytes().replace(b'"num_rows":"28"', b'"num_rows":"29"'))
+    assert finance.json("verify", "proof", str(path), code=1)["findings"]
+    day = told["proof"]["range"]["from_ts"][:10]
+    whole = json.loads(finance("prove", "--from", day))
+    assert whole["num_rows"] == "40"
+    assert "proved to seq 40" in finance("prove", "--shard", "0", "--first-seq", "3", "--last-seq", "99", code=3)
+    assert "no entry" in finance("prove", "--to", "2001-01-01", code=3)
+    finance("prove", "--first-seq", "3", "--last-seq", "30", code=2)
 
 
 def as_superuser(finance: Finance, statement: str) -> None:

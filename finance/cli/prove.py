@@ -1,0 +1,90 @@
+"""`finance prove`: a signed range proof on demand, by time or by sequence."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import orjson
+from rich.console import Console
+
+from finance.cli.common import Moment, emit, json_option, load_settings, operator
+from finance.settings import Settings
+from ledger_core.on_demand import OnDemandReader, Selection, select_by_time
+
+
+@click.command()
+@click.option("--from", "since", type=Moment(), help="First moment of recorded_at (a day or a time, UTC).")
+@click.option("--to", "until", type=Moment(), help="End of recorded_at, not included.")
+@click.option("--shard", "shards", type=click.IntRange(0), multiple=True, help="Only this shard; may be repeated.")
+@click.option("--first-seq", type=click.IntRange(1), help="With one --shard: the first sequence.")
+@click.option("--last-seq", type=click.IntRange(1), help="With one --shard: the last sequence, included.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the proof here, not to stdout.")
+@json_option
+def command(
+    since: dt.datetime | None,
+    until: dt.datetime | None,
+    shards: tuple[int, ...],
+    first_seq: int | None,
+    last_seq: int | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Sign a range proof over what is proved already: a stretch of time, or of one shard's sequences.
+
+    The proof is verified with the registered key, and stored with its audit intent, before it is handed out. Entries
+    that no range covers yet are refused. Reads DATABASE_URL_API, FINANCE_SIGNERS, AUDIT_SIGNING_KMS_KEY_ID,
+    AUDIT_SIGNING_ALG, KMS_REGION.
+
+    \b
+    Examples:
+      finance prove --from 2025-11-01 --to 2025-12-01 --out proof.json
+      finance prove --shard 0 --first-seq 1 --last-seq 1000 --json
+    """
+    by_seq = first_seq is not None or last_seq is not None
+    if by_seq == (since is not None or until is not None):
+        raise click.UsageError("name --from and/or --to, or --shard with --first-seq and --last-seq")
+    if by_seq and (first_seq is None or last_seq is None or len(shards) != 1):
+        raise click.UsageError("--first-seq and --last-seq belong together, with one --shard")
+
+    def select(reader: OnDemandReader) -> list[Selection]:
+        if first_seq is not None and last_seq is not None:
+            return [Selection(shards[0], first_seq, last_seq)]
+        return select_by_time(reader, since, until, shards)
+
+    settings = load_settings()
+    proof = _prove(settings, select)
+    told = orjson.loads(proof)
+    if out is not None:
+        out.write_bytes(proof)
+
+    def words(console: Console) -> None:
+        if out is None:
+            click.echo(proof)  # exactly the bytes that are stored
+            return
+        console.print(f"proof {told['proof_id']}: {int(told['num_rows']):,} entries, signed by {told['signer_kid']}")
+        console.print(f"check it: finance verify proof {out} --signers {settings.signers_path}")
+
+    emit(as_json, {"ok": True, "out": None if out is None else str(out), "proof": told}, words)
+
+
+def _prove(settings: Settings, select: Callable[[OnDemandReader], list[Selection]]) -> bytes:
+    from consumers.demand import DemandTerms, prove_on_demand
+    from finance import bootstrap
+    from finance.signers_file import read_registry
+    from ledger_core.pinned_signer import PinnedSigner
+
+    registry = read_registry(settings.signers_path)
+    signer = PinnedSigner(bootstrap.open_signer(settings, registry), registry)
+    terms = DemandTerms(
+        env=settings.env,
+        proof_id=f"{settings.env}-demand-{uuid.uuid4()}",
+        trace_id=bootstrap.new_trace_id(),
+        ts=bootstrap.utc_now(),
+        actor_id=operator(settings),
+    )
+    with bootstrap.open_on_demand_store(settings) as store:
+        return prove_on_demand(store, signer, registry, select(store), terms)
