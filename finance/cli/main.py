@@ -24,6 +24,11 @@ EXIT_FINDINGS, EXIT_USAGE, EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_FAULT, EXIT_INTE
 # name -> (module, attribute, one line of help): the help of the group costs no imports.
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "dev": ("finance.cli.dev", "command", "Start, stop and show the development stack of real servers."),
+    "demo": (
+        "finance.cli.demo",
+        "command",
+        "Real sales on real servers, then attempts to cheat: the whole job at one look.",
+    ),
     "migrate": ("finance.cli.migrate", "command", "Bring the database to the schema of this version."),
     "topics": ("finance.cli.topics", "command", "Create the topics of the topology, or check them."),
     "run": ("finance.cli.run", "command", "Run a process, or all of them: poster, prover, archiver, notary."),
