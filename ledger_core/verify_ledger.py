@@ -190,8 +190,12 @@ class _ShardCheck:
 
     def _report_missing(self, rows: Sequence[EntryRow], wanted: range, last_seq: int) -> None:
         """Rows are gone: name them, and go on behind this range, whose entries add up to nothing now."""
-        for seq in sorted(set(wanted) - {row.seq for row in rows}):
+        have = [row.seq for row in rows]
+        for seq in sorted(set(wanted) - set(have)):
             self.found.add("ledger.entry", "this entry is missing", seq=seq, field="seq")
+        for low, high in pairwise(have):
+            if low == high:  # no primary key allows it, a damaged index does
+                self.found.add("ledger.entry", "this entry stands twice", seq=low, field="seq")
         self.missing, self.fold.whole = True, False
         self.fold.lines += len(self.reader.lines(self.row.shard, wanted[0], last_seq))
         if last_seq > wanted[-1]:
@@ -213,6 +217,7 @@ class _ShardCheck:
         for name, said, recomputed in (
             ("head_hash", (row.head_hash or b"").hex(), (position.head or b"").hex()),
             ("seq", row.seq, position.seq),
+            ("next_offset", row.next_offset, position.next_offset),
             ("accounts", row.accounts, len(self.fold.numbers) if self.fold.whole else row.accounts),
             ("posted", row.posted, self.counts["posted"] if self.fold.whole else row.posted),
             ("duplicates", row.duplicates, self.counts["duplicate"]),

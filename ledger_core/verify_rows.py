@@ -66,19 +66,24 @@ class RowFold:
             wanted.append((seq, line_no, number, -1 if side else 1, amount, leg.currency))
 
     def _compare_lines(self, lines: Iterable[LineRow], wanted: Iterable[tuple[int, int, int, int, int, str]]) -> None:
-        have = {(row.seq, row.line_no): row for row in lines}
+        have: dict[tuple[int, int], LineRow] = {}
+        for row in lines:
+            if (row.seq, row.line_no) in have:
+                message = f"line {row.line_no} stands twice"
+                self.found.add("ledger.line", message, seq=row.seq, field=f"lines[{row.line_no}]")
+            have[row.seq, row.line_no] = row
         want = {row[:2]: LineRow(*row) for row in wanted}
         for place in sorted(have.keys() | want.keys()):
-            row, said = have.get(place), want.get(place)
+            stored, said = have.get(place), want.get(place)
             seq, line_no = place
-            if row is None or said is None:
-                what = "is missing" if row is None else "is not in the entry"
+            if stored is None or said is None:
+                what = "is missing" if stored is None else "is not in the entry"
                 self.found.add("ledger.line", f"line {line_no} {what}", seq=seq, field=f"lines[{line_no}]")
                 continue
             for name in LineRow._fields[2:]:
-                if getattr(row, name) != getattr(said, name):
-                    field_ = f"lines[{line_no}].{name}"
-                    self._differs(seq, field_, getattr(row, name), getattr(said, name), "ledger.line")
+                have_value, said_value = getattr(stored, name), getattr(said, name)
+                if have_value != said_value:
+                    self._differs(seq, f"lines[{line_no}].{name}", have_value, said_value, "ledger.line")
 
     def compare_accounts(self, rows: Iterable[tuple[int, str]]) -> int:
         """Compare the accounts table; its number of rows comes back."""

@@ -48,25 +48,25 @@ class MemoryLedger:
         return {name: sum(map(len, rows.values())) for name, rows in tables.items()}
 
     def entries(self, shard: int, first_seq: int, last_seq: int) -> Sequence[EntryRow]:
-        return [row for row in self.entry_rows[shard] if first_seq <= row.seq <= last_seq]
+        return [row for row in self.entry_rows.get(shard, []) if first_seq <= row.seq <= last_seq]
 
     def lines(self, shard: int, first_seq: int, last_seq: int) -> Sequence[LineRow]:
-        return sorted(row for row in self.line_rows[shard] if first_seq <= row.seq <= last_seq)
+        return sorted(row for row in self.line_rows.get(shard, []) if first_seq <= row.seq <= last_seq)
 
     def verdicts(self, shard: int, first_offset: int, next_offset: int) -> Sequence[VerdictRow]:
-        return [row for row in self.verdict_rows[shard] if first_offset <= row.source_offset < next_offset]
+        return [row for row in self.verdict_rows.get(shard, []) if first_offset <= row.source_offset < next_offset]
 
     def accounts(self, shard: int) -> Iterator[tuple[int, str]]:
-        yield from self.account_rows[shard]
+        yield from self.account_rows.get(shard, [])
 
     def balances(self, shard: int) -> Iterator[BalanceRow]:
-        yield from self.balance_rows[shard]
+        yield from self.balance_rows.get(shard, [])
 
     def ranges(self, shard: int) -> Iterator[RangeRow]:
-        yield from self.range_rows[shard]
+        yield from self.range_rows.get(shard, [])
 
     def checkpoints(self, shard: int) -> Iterator[tuple[int, bytes]]:
-        yield from self.notes[shard]
+        yield from self.notes.get(shard, [])
 
     def operator_proofs(self) -> Iterator[bytes]:
         yield from self.asked_for
