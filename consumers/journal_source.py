@@ -6,7 +6,7 @@ Guarantees: declares only. A source delivers every record of an owned partition 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ledger_core.errors import Corrupt
@@ -43,6 +43,11 @@ StartOffset = Callable[[int], int]
 OnRevoked = Callable[[int], None]
 OpenSource = Callable[[StartOffset, OnRevoked], JournalSource]
 """Joins the group; the callbacks say where an assigned partition starts, and that one went away."""
+
+
+def journal_items(records: Sequence[Record]) -> list[tuple[Record, JournalRecord]]:
+    """`journal_record` of many."""
+    return [(record, journal_record(record)) for record in records]
 
 
 def journal_record(record: Record) -> JournalRecord:

@@ -12,13 +12,13 @@ raises Corrupt and ends the process.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
-from consumers.journal_source import OpenSource, journal_record
+from consumers.journal_source import OpenSource, journal_items
 from consumers.metrics import Metrics
 from consumers.signer_patience import SignerPatience
 from ledger_core.checkpoint import assemble, origin_of
@@ -151,12 +151,9 @@ class Prover:
         growing = shard.growing or self._load(shard)
         if growing is None:
             raise Corrupt(f"the journal holds entries of shard {partition}, and Postgres knows no such shard")
-        take = growing.take
-        for record in records:
-            item = journal_record(record)
-            cuts = take(record.offset, item.seq, item.body, item.entry_hash)
-            if cuts and not self._close_all(shard, cuts):
-                return
+        items = [(record.offset, item.seq, item.body, item.entry_hash) for record, item in journal_items(records)]
+        if not self._close_all(shard, growing.take_block(items)):
+            return
         shard.quiet_since = self._monotonic()
         self._tell_lag(partition, records[-1])
 
@@ -185,7 +182,7 @@ class Prover:
             self._close_all(shard, cuts)
         return bool(cuts)
 
-    def _close_all(self, shard: _Shard, cuts: Sequence[Cut]) -> bool:
+    def _close_all(self, shard: _Shard, cuts: Iterable[Cut]) -> bool:
         """Write the cuts down, one transaction each. False: another process did, and we start anew from there."""
         for cut in cuts:
             closed = self._closed(shard, cut)

@@ -10,16 +10,23 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import ge
 from typing import Final
 
 from ledger_core.closed_range import ClosedRange, Cut
 from ledger_core.errors import Corrupt
 from ledger_core.journal import JournalEntry, decode_entry
 from ledger_core.times import format_time, parse_time
-from ledger_core.tree import CompactRange
+from ledger_core.tree import CompactRange, leaf_hashes
+from ledger_core.verify_entries import entry_hashes, read_sound
 
+JournalItem = tuple[int, int, bytes, bytes]
+"""(offset in the journal topic, seq, body, entry_hash)"""
+
+BLOCK_ENTRIES_MAX: Final = 500  # checked together; more do not fit the processor's cache and cost half as much again
 LEAF_PREFIX: Final = b"\x00"  # RFC 6962 section 2.1; inlined, because it is met once for every entry
 
 
@@ -87,6 +94,29 @@ class OpenRange:
             last.shard, position.topic, limits, first_seq, last.head_hash, last.next_offset, tree, last.journal_offset
         )
 
+    def take_block(self, records: Sequence[JournalItem]) -> Iterator[Cut]:
+        """Take many records of the journal: the same as `take` one by one, at half the cost. The cuts before a record
+        that raises are answered first."""
+        at = 0
+        while at < len(records):
+            block = records[at : at + min(self._entries_left, BLOCK_ENTRIES_MAX)]
+            taken = self._take_sound(block)
+            at += taken
+            if self._entries_left == 0:
+                yield self._cut(self.seen_offset)
+            elif not taken:  # something is not plain: a repeat, a cut, several currencies, a fault. Alone it shows.
+                for record in block:
+                    at += 1
+                    cuts = self.take(*record)
+                    yield from cuts
+                    if cuts:
+                        break
+
+    @property
+    def _entries_left(self) -> int:
+        """How many entries the range can hold before it is full, if each is at the offset after the one before."""
+        return self.first_offset + self.limits.offsets_max - self.seen_offset
+
     def take(self, journal_offset: int, seq: int, body: bytes, entry_hash: bytes) -> Sequence[Cut]:
         """Take one record of the journal and answer the ranges it completes, oldest first (usually none).
 
@@ -102,13 +132,13 @@ class OpenRange:
         if offset >= self.first_offset + self.limits.offsets_max:
             cuts = list(self._cut_through(offset))
         if self._from_ts is None:
-            self._open_window(recorded_at)
+            self._window_end = self._end_of_window(recorded_at)
         elif recorded_at > self._window_end:
             cuts = [self._cut(offset)]  # an offset beyond the count was cut above, and left no window open
-            self._open_window(recorded_at)
+            self._window_end = self._end_of_window(recorded_at)
         self._add(entry, body, entry_hash, offset)
         self.journal_offset = journal_offset + 1
-        if offset + 1 == self.first_offset + self.limits.offsets_max:
+        if self._entries_left == 0:
             cuts.append(self._cut(offset + 1))
         return cuts
 
@@ -132,6 +162,39 @@ class OpenRange:
         if end > self.first_offset:
             cuts.append(self._cut(end))
         return cuts
+
+    def _take_sound(self, records: Sequence[JournalItem]) -> int:
+        """Take those records from the first on that are plainly sound and complete no range; how many they were."""
+        if records[0][1] != self.seq + 1:
+            return 0
+        journal_offsets, _, bodies, hashes = zip(*records, strict=True)
+        if entry_hashes(bodies, self.head) != list(hashes):
+            return 0
+        block = read_sound(bodies, self.shard, self.seq + 1, b"\n".join(bodies) + b"\n")
+        if block is None or block.from_ts is None or block.to_ts is None or block.topics != {self.topic}:
+            return 0
+        offsets = block.offsets
+        if offsets[0] < self.seen_offset or any(map(ge, offsets, offsets[1:])):
+            return 0
+        times = [entry.recorded_at for entry in block.entries if entry is not None]
+        first_ts = times[0]
+        window_end = self._window_end if self._from_ts is not None else self._end_of_window(first_ts)
+        fits = bisect_left(offsets, self.first_offset + self.limits.offsets_max)
+        if block.to_ts > window_end:
+            fits = min(fits, next(number for number, text in enumerate(times) if text > window_end))
+        if fits < len(records):
+            return self._take_sound(records[:fits]) if fits else 0
+        for currency, amount_minor in block.totals.items():
+            self._totals[currency] = self._totals.get(currency, 0) + amount_minor
+        self._from_ts = block.from_ts if self._from_ts is None else min(self._from_ts, block.from_ts)
+        self._to_ts = block.to_ts if self._to_ts is None else max(self._to_ts, block.to_ts)
+        self._window_end = window_end
+        self._leaves += leaf_hashes(bodies)
+        self.seq += len(records)
+        self.head = hashes[-1]
+        self.seen_offset = offsets[-1] + 1
+        self.journal_offset = journal_offsets[-1] + 1
+        return len(records)
 
     def _checked(self, seq: int, body: bytes, entry_hash: bytes) -> tuple[JournalEntry, int]:
         if seq != self.seq + 1:
@@ -170,9 +233,8 @@ class OpenRange:
         self.head = entry_hash
         self.seen_offset = offset + 1
 
-    def _open_window(self, recorded_at: str) -> None:
-        window = dt.timedelta(seconds=self.limits.window_seconds)
-        self._window_end = format_time(parse_time(recorded_at) + window)
+    def _end_of_window(self, recorded_at: str) -> str:
+        return format_time(parse_time(recorded_at) + dt.timedelta(seconds=self.limits.window_seconds))
 
     def _cut_through(self, end: int) -> Iterator[Cut]:
         """Cut as often as the count of offsets asks for, so that what is left ends at or before `end`."""

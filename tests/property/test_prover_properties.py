@@ -43,6 +43,7 @@ def check_world(bench):
     assert sorted(told) == sorted((kind, text) for kind in ("journal.posted", "proof.published") for text in hashes)
 
 
+@settings(deadline=None)
 @given(scripts, st.integers(0, 5), limits, st.lists(st.integers(1, 30), min_size=1, max_size=6))
 def test_any_batching_of_the_same_entries_cuts_the_same_ranges(script, first_offset, limit, batches):
     shard = ledger(script, first_offset)
