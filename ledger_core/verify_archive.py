@@ -80,6 +80,7 @@ def check_archive(
         check = checks.get(shard) or _ShardCheck(Position(shard))
         found.shard = shard
         _check_shard(reader, env, registry, check, found)
+        found.place = None
         for head in expected:
             if head.shard == shard and check.hashes.get(head.manifest_no) != head.hash:
                 have = check.hashes.get(head.manifest_no, "none")
@@ -200,7 +201,8 @@ def _check_object(
         return
     found.count("objects")
     facts = check_batch(data, registry, found, check.position)
-    if facts.proof is None:
+    if facts.proof is None or check.position.seq != int(pinned.range.last_seq):
+        check.position.jump(int(pinned.range.last_seq), None)
         _follow(manifest, check.position)
     _compare_object(env, manifest, data, facts, stored, found)
 

@@ -1,0 +1,82 @@
+"""The audit chain as Kernel reads it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+
+import pytest
+
+from ledger_core import audit_chain
+from ledger_core.audit_chain import AuditEvent
+from ledger_core.ports import AuditIntent
+from ledger_core.signatures import BadSignature
+from tests.support.archive_factory import Key
+from tests.support.audit_factory import CREATED_AT, audit_events
+
+KEY = Key("ed25519")
+INTENT = AuditIntent("ledger.halted", "operator:ada", {"reason": "drill"}, "ab" * 16)
+
+
+def test_hash_is_over_the_canonical_payload_and_the_raw_previous_hash():
+    first, second = audit_events(KEY, 2)
+    for event, prev in ((first, b""), (second, bytes.fromhex(first.hash))):
+        canonical = json.dumps(event.payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        assert event.hash == hashlib.sha256(canonical + prev).hexdigest()
+    assert (first.prev_hash, second.prev_hash) == (None, first.hash)
+
+
+def test_payload_repeats_every_column_that_kernel_does_not_hash():
+    event = audit_events(KEY, 3)[2]
+    assert event.payload == {
+        "range": "2",
+        "id": "event-2",
+        "seq": "3",
+        "event_type": "proof.published",
+        "actor_id": "service:prover",
+        "created_at": "2025-11-01T12:00:00.000125Z",
+        "trace_id": "ab" * 16,
+    }
+
+
+def test_created_at_strictly_increases_even_for_one_moment():
+    events = audit_events(KEY, 3)
+    assert [event.created_at - CREATED_AT for event in events] == [dt.timedelta(microseconds=n) for n in range(3)]
+    later = audit_chain.next_event(events[-1], INTENT, event_id="x", created_at=CREATED_AT + dt.timedelta(seconds=1))
+    assert later.created_at == CREATED_AT + dt.timedelta(seconds=1)
+
+
+def test_an_event_survives_the_topic():
+    for event in audit_events(KEY):
+        assert AuditEvent.from_json(event.to_json()) == event
+
+
+@pytest.mark.parametrize("payload", [{"seq": "1"}, {"id": "x"}, {"price": 1.5}, {"t": CREATED_AT}, {"n": 2**60}])
+def test_an_intent_that_could_never_be_chained_is_refused(payload):
+    with pytest.raises(ValueError, match=r".+"):
+        audit_chain.check_intent(AuditIntent("x", "y", payload, ""))
+
+
+def test_nothing_is_signed_by_another_key():
+    unsigned = audit_chain.next_event(None, INTENT, event_id="x", created_at=CREATED_AT)
+    with pytest.raises(BadSignature):
+        unsigned.signed(Key("ed25519", "other").sign_digest(unsigned.digest), KEY.registry.get(KEY.kid))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"seq":"1"', b'"seq":1'),
+        (b'"seq":"1"', b'"seq":"01"'),
+        (b'"prev_hash":null', b'"prev_hash":0'),
+        (b'"signer_kid"', b'"signerId"'),
+        (b"000123Z", b"123Z"),
+        (b'{"actor_id"', b'{ "actor_id"'),
+    ],
+)
+def test_another_spelling_is_refused(old, new):
+    data = audit_events(KEY, 1)[0].to_json()
+    assert old in data
+    with pytest.raises(ValueError, match=r".+"):
+        AuditEvent.from_json(data.replace(old, new))

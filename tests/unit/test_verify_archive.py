@@ -1,0 +1,185 @@
+"""What can happen to an archive, and how the oracle names it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import gzip
+
+import pytest
+
+from ledger_core.audit_batch import manifest_key
+from ledger_core.manifest import parse_manifest
+from ledger_core.verify import ArchiveHead, Position, verify_archive, verify_batch
+from tests.support.archive_factory import ENV, Key, MemoryStore, archive_of
+from tests.support.journal_factory import TinyShard
+
+KEY = Key("ed25519")
+CUTS = [(5, 6), (12, 14), (12, 16), (15, 20)]
+
+
+@pytest.fixture
+def archive() -> tuple[MemoryStore, list[str]]:
+    store = MemoryStore()
+    shard = TinyShard().post(5).silence(2).post(7).silence(3, reason="malformed").post(3).silence(4)
+    keys = archive_of(shard, CUTS, KEY, store)
+    archive_of(TinyShard(1).silence(3), [(0, 3)], KEY, store)
+    return store, keys
+
+
+def codes(store: MemoryStore, **options) -> set[tuple[str, str | None]]:
+    report = verify_archive(store, ENV, KEY.registry, **options)
+    return {(finding.code, finding.place) for finding in report.findings}
+
+
+def test_a_whole_archive_is_sound_and_counted(archive):
+    report = verify_archive(archive[0], ENV, KEY.registry)
+    assert report.findings == ()
+    assert report.counts == {
+        "manifests": 5,
+        "signatures": 10,
+        "objects": 5,
+        "entries": 15,
+        "verdicts": 8,
+        "proofs": 5,
+        "ranges": 5,
+        "batches": 5,
+    }
+
+
+def test_a_delete_marker_and_a_second_version_shadow_an_object(archive):
+    store, keys = archive
+    store.delete(keys[1])
+    assert codes(store) == {("archive.delete_marker", keys[1])}
+    store.add(keys[2], store.get(keys[2]))
+    assert codes(store) == {("archive.delete_marker", keys[1]), ("archive.shadowed", keys[2])}
+
+
+def test_a_lost_object_is_named_and_what_follows_is_still_checked(archive):
+    store, keys = archive
+    del store.objects[keys[1]]
+    assert codes(store) == {("archive.missing", keys[1])}
+    report = verify_archive(store, ENV, KEY.registry)
+    assert report.counts["entries"] == 8
+    assert report.counts["roots_unchecked"] == 2
+
+
+def test_an_object_put_in_place_of_another_is_named(archive):
+    store, keys = archive
+    store.replace(keys[1], store.get(keys[0]))
+    assert all(place == keys[1] for _, place in codes(store))
+    assert ("batch.gap", keys[1]) in codes(store)
+
+
+def test_other_gzip_of_the_same_lines_is_not_the_stored_object(archive):
+    store, keys = archive
+    store.replace(keys[0], gzip.compress(gzip.decompress(store.get(keys[0]))))
+    assert codes(store) == {("archive.object", keys[0])}
+
+
+def test_a_lost_manifest_is_a_gap_and_at_the_end_the_head_tells(archive):
+    store, keys = archive
+    last = manifest_key(ENV, 0, 4)
+    head = ArchiveHead(0, 4, parse_manifest(store.get(last)).hash)
+    assert codes(store, expected=[head]) == set()
+    del store.objects[last]
+    report = verify_archive(store, ENV, KEY.registry)
+    assert report.sound  # the archiver may be about to write it: nobody can tell from here
+    assert report.counts["objects_not_listed_yet"] == 1
+    assert codes(store, expected=[head]) == {("archive.truncated", None)}
+    del store.objects[manifest_key(ENV, 0, 2)]
+    assert "archive.manifest_gap" in {code for code, _ in codes(store)}
+    assert ("archive.unlisted", keys[1]) in codes(store)
+
+
+def relocked(store: MemoryStore, key: str, **changes) -> None:
+    (stored, data), *rest = store.objects[key]
+    store.objects[key] = [(dataclasses.replace(stored, **changes), data), *rest]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mode": "GOVERNANCE"},
+        {"mode": None},
+        {"retain_until": None},
+        {"retain_until": dt.datetime(2026, 1, 1, tzinfo=dt.UTC)},
+    ],
+)
+def test_a_weaker_lock_is_found_and_a_longer_one_is_welcome(archive, changes):
+    store, keys = archive
+    relocked(store, keys[0], retain_until=dt.datetime(2040, 1, 1, tzinfo=dt.UTC))
+    assert codes(store) == set()
+    relocked(store, keys[0], **changes)
+    assert codes(store) == {("archive.retention", keys[0])}
+
+
+def test_other_object_metadata_is_found(archive):
+    store, keys = archive
+    relocked(store, keys[0], metadata={"first-seq": "2"})
+    assert codes(store) == {("archive.object", keys[0])}
+
+
+def test_an_object_that_no_manifest_lists_is_found(archive):
+    store, keys = archive
+    extra = keys[1].replace("offsets-0000000000000000006", "offsets-0000000000000000007")
+    store.add(extra, store.get(keys[1]))
+    store.add(f"{ENV}/manifests/shard-00000/notes.json", b"{}")
+    store.add(f"{ENV}/batches/readme.txt", b"hello")
+    assert codes(store) == {
+        ("archive.unlisted", extra),
+        ("archive.key", f"{ENV}/manifests/shard-00000/notes.json"),
+        ("archive.key", f"{ENV}/batches/readme.txt"),
+    }
+
+
+def test_an_empty_archive_proves_nothing(archive):
+    assert {code for code, _ in codes(MemoryStore())} == {"archive.empty"}
+    report = verify_archive(archive[0], "production", KEY.registry)
+    assert [finding.code for finding in report.findings] == ["archive.empty"]
+    heads = [ArchiveHead(7, 1, "0" * 64)]
+    assert "archive.truncated" in {code for code, _ in codes(archive[0], expected=heads)}
+
+
+def test_a_batch_alone_is_checked_and_says_what_it_could_not_check(archive):
+    store, keys = archive
+    first = verify_batch(store.get(keys[0]), KEY.registry)
+    assert first.sound
+    assert "roots_unchecked" not in first.counts
+    second = verify_batch(store.get(keys[1]), KEY.registry)
+    assert second.sound
+    assert second.counts["roots_unchecked"] == 1
+    plain = verify_batch(gzip.decompress(store.get(keys[1])), KEY.registry)
+    assert plain == second
+    position = Position(0)
+    assert verify_batch(store.get(keys[0]), KEY.registry, position=position).sound
+    assert "roots_unchecked" not in verify_batch(store.get(keys[1]), KEY.registry, position=position).counts
+
+
+@pytest.mark.parametrize("cut", [1, 20, -1, -30])
+def test_a_cut_or_lengthened_batch_is_a_finding(archive, cut):
+    store, keys = archive
+    data = store.get(keys[0])
+    assert not verify_batch(data[:cut], KEY.registry).sound
+    assert not verify_batch(gzip.decompress(data)[:cut], KEY.registry).sound
+    assert not verify_batch(data + b"x", KEY.registry).sound
+    assert not verify_batch(data + data, KEY.registry).sound
+    assert not verify_batch(b"", KEY.registry).sound
+
+
+def test_lines_left_out_are_named_by_their_offset(archive):
+    store, keys = archive
+    lines = gzip.decompress(store.get(keys[1])).split(b"\n")
+    verdict = next(line for line in lines if b'"offset":"6"' in line and b"verdict" in line)
+    report = verify_batch(b"\n".join(line for line in lines if line != verdict), KEY.registry)
+    assert not report.sound
+    fewer = [line.replace(b'"verdicts":"', b'"verdicts":"0') if not at else line for at, line in enumerate(lines)]
+    assert not verify_batch(b"\n".join(fewer), KEY.registry).sound
+
+
+def test_a_proof_that_claims_a_quintillion_offsets_costs_nothing(archive):
+    store, keys = archive
+    lines = gzip.decompress(store.get(keys[0])).split(b"\n")
+    huge = lines[-2].replace(b'"next_offset":"6"', b'"next_offset":"1000000000000000006"')
+    huge = huge.replace(b'"duplicates":"1"', b'"duplicates":"1000000000000000001"')
+    assert not verify_batch(b"\n".join([*lines[:-2], huge, b""]), KEY.registry).sound
