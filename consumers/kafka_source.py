@@ -7,6 +7,7 @@ Does not: commit offsets for correctness, skip anything, or reset silently; a ho
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import cast
 
@@ -26,6 +27,9 @@ CONSUMER_DEFAULTS: dict[str, str | int | bool] = {
     "fetch.wait.max.ms": 50,
     "queued.max.messages.kbytes": 16384,
     "fetch.queue.backoff.ms": 50,
+    # Its connection failures come as Unavailable, told once a try: librdkafka would print several lines a second.
+    "log_level": 2,
+    "reconnect.backoff.max.ms": 2000,  # found again soon after an outage
     # KIP-848: first assignment in tens of milliseconds, where the classic protocol takes three seconds.
     "group.protocol": "consumer",
 }
@@ -65,7 +69,13 @@ class KafkaSource:
         self._callback_error: Exception | None = None
         self._brokers_down: str | None = None
         self._consumer = Consumer(
-            {**config, "bootstrap.servers": brokers, "group.id": group, "error_cb": self._on_error},
+            {
+                **config,
+                "bootstrap.servers": brokers,
+                "group.id": group,
+                "error_cb": self._on_error,
+                "logger": logging.getLogger("kafka.consumer"),  # the process's own form, not raw text on stderr
+            },
         )
         self._consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
 

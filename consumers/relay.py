@@ -7,10 +7,13 @@ Does not: publish before the commit. Readers skip a (shard, seq) they have seen.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
+import structlog
 
+from ledger_core.errors import Unavailable
 from ledger_core.journal import decode_entry
 from ledger_core.ports import Publisher, Record
 from ledger_core.posting_port import Unrelayed
@@ -18,11 +21,14 @@ from ledger_core.sequencing import Plan, Verdict
 from schemas.journal_wire import encode_journal
 from schemas.outcome import encode_outcome
 
-BARRIER_TIMEOUT_SECONDS: Final = 20.0
+BARRIER_TIMEOUT_SECONDS: Final = 20.0  # a slow broker is waited for: publishing again would only add to its load
+BARRIER_NOTICE_SECONDS: Final = 3.0  # but not in silence
 SETTLEMENT_ID_BYTES_MAX: Final = 128
 # Below the dead-letter topic's limit (topology.yaml). The settlements topic limits compressed bytes only, so an
 # original may be far larger than what can be published; a refused dead letter would stop the shard for ever.
 DEAD_LETTER_BYTES_MAX: Final = 2_000_000
+
+log = structlog.get_logger("relay")
 
 
 class RelayTopics(msgspec.Struct, frozen=True):
@@ -34,11 +40,14 @@ class RelayTopics(msgspec.Struct, frozen=True):
 
 
 class Relay:
-    """One publisher's worth of relaying, for all shards of a process."""
+    """One publisher's worth of relaying, for all shards of a process. `on_slow` is told what a barrier waits for."""
 
-    def __init__(self, publisher: Publisher, topics: RelayTopics) -> None:
+    def __init__(
+        self, publisher: Publisher, topics: RelayTopics, on_slow: Callable[[str], None] = lambda _what: None
+    ) -> None:
         self._publisher = publisher
         self._topics = topics
+        self._on_slow = on_slow
 
     def publish(self, plan: Plan) -> None:
         """Queue what the committed plan wrote. Raises Unavailable; the next owner then starts from `relayed_offset`."""
@@ -81,7 +90,13 @@ class Relay:
 
     def barrier(self) -> None:
         """Return when everything published so far is acknowledged; raise Unavailable otherwise."""
-        self._publisher.flush(BARRIER_TIMEOUT_SECONDS)
+        try:
+            self._publisher.flush(BARRIER_NOTICE_SECONDS)
+        except Unavailable as error:
+            self._on_slow(error.what)
+            log.warning("relay.waiting", what=error.what, detail=error.detail, seconds_max=BARRIER_TIMEOUT_SECONDS)
+            # One that failed for good fails again at once.
+            self._publisher.flush(BARRIER_TIMEOUT_SECONDS - BARRIER_NOTICE_SECONDS)
 
     def close(self) -> None:
         self._publisher.close()

@@ -39,7 +39,7 @@ class SignerPatience:
         wait_seconds = min(RETRY_SECONDS_MAX, RETRY_SECONDS_MIN * 2 ** min(self._failures - 1, 10))
         self._again_at = self._monotonic() + wait_seconds
         self._metrics.unavailable("signer")
-        log.error("signer.failed", error=str(error), failures=self._failures, retry_seconds=wait_seconds)
+        log.error("signer.failed", what="signer", error=str(error), failures=self._failures, retry_seconds=wait_seconds)
 
     def succeeded(self) -> None:
         self._failures = 0
