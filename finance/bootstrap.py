@@ -7,12 +7,11 @@ Does not: run anything (`consumers.service.run_service` does) or hold state: wha
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +25,7 @@ from consumers.relay import Relay, RelayTopics
 from consumers.service import Backoff, Service
 from finance.settings import Settings
 from finance.signers_file import read_registry
-from ledger_core.errors import Refused, Unavailable
+from ledger_core.errors import Refused
 from ledger_core.open_range import RangeLimits
 from ledger_core.pinned_signer import PinnedSigner
 from ledger_core.postgres.archive_store import PostgresArchiveStore
@@ -65,78 +64,107 @@ def build_poster(settings: Settings, topology: Topology, metrics: Metrics) -> Se
     check_topics(settings, topology, ("settlements", "journal", "outcomes", "dead_letters"))
     names = {key: topic.name for key, topic in topology.topics.items()}
     limits = topology.limits
-    return Poster(
-        topic=names["settlements"],
-        open_source=_source_opener("poster", settings, topology),
-        store=PosterStore(settings.database_url("poster")),
-        relay=Relay(open_publisher(settings), RelayTopics(names["journal"], names["outcomes"], names["dead_letters"])),
-        limits=PosterLimits(
-            batch_records_max=limits.poster_batch_records_max,
-            linger_ms=limits.poster_linger_ms,
-            dead_letters_max=limits.poster_dead_letters_max,
-            dead_letter_window_records=limits.poster_dead_letter_window_records,
-        ),
-        metrics=metrics,
-    )
+    with ExitStack() as undo:  # what was opened is closed when the rest cannot be: builds are retried for hours
+        store = PosterStore(settings.database_url("poster"))
+        undo.callback(store.close)
+        poster = Poster(
+            topic=names["settlements"],
+            open_source=_source_opener("poster", settings, topology),
+            store=store,
+            relay=Relay(
+                open_publisher(settings),
+                RelayTopics(names["journal"], names["outcomes"], names["dead_letters"]),
+                on_slow=metrics.unavailable,
+            ),
+            limits=PosterLimits(
+                batch_records_max=limits.poster_batch_records_max,
+                linger_ms=limits.poster_linger_ms,
+                dead_letters_max=limits.poster_dead_letters_max,
+                dead_letter_window_records=limits.poster_dead_letter_window_records,
+            ),
+            metrics=metrics,
+        )
+        undo.pop_all()
+    return poster
 
 
 def build_prover(settings: Settings, topology: Topology, metrics: Metrics) -> Service:
     """The prover, with a registered key."""
     check_topics(settings, topology, ("journal",))
-    registry = read_registry(settings.signers_path)
-    signer = open_signer(settings, registry, metrics.signer_failed)
     limits = topology.limits
-    return Prover(
-        PostgresProverStore(connect(settings.database_url("prover"), application_name="finance-prover")),
-        _source_opener("prover", settings, topology),
-        PinnedSigner(signer, registry),
-        ProverSettings(
-            env=settings.env,
-            domain=settings.domain,
-            limits=RangeLimits(limits.range_entries_max, limits.range_window_seconds),
-            idle_seconds=limits.range_idle_seconds,
-        ),
-        clock=utc_now,
-        monotonic=time.monotonic,
-        new_trace_id=new_trace_id,
-        metrics=metrics,
-    )
-
-
-def build_notary(settings: Settings, topology: Topology, metrics: Metrics) -> Service:
-    """The notary, with a registered key. While Kafka is away it is built all the same: the chain grows without it."""
-    with contextlib.suppress(Unavailable):
-        check_topics(settings, topology, ("audit",))
-    registry = read_registry(settings.signers_path)
-    signer = open_signer(settings, registry, metrics.signer_failed)
-    return Notary(
-        store=PostgresAuditStore(settings.database_url("notary")),
-        signer=signer,
-        registry=registry,
-        publisher=open_publisher(settings),
-        topic=topology.topics["audit"].name,
-        batch_events_max=topology.limits.notary_batch_events_max,
-        new_id=lambda: str(uuid.uuid4()),
-        metrics=metrics,
-    )
+    with ExitStack() as undo:
+        signer, registry = _signer_and_registry(settings, metrics, undo)
+        connection = connect(settings.database_url("prover"), application_name="finance-prover")
+        undo.callback(connection.close)
+        prover = Prover(
+            PostgresProverStore(connection),
+            _source_opener("prover", settings, topology),
+            PinnedSigner(signer, registry),
+            ProverSettings(
+                env=settings.env,
+                domain=settings.domain,
+                limits=RangeLimits(limits.range_entries_max, limits.range_window_seconds),
+                idle_seconds=limits.range_idle_seconds,
+            ),
+            clock=utc_now,
+            monotonic=time.monotonic,
+            new_trace_id=new_trace_id,
+            metrics=metrics,
+        )
+        undo.pop_all()
+    return prover
 
 
 def build_archiver(settings: Settings, topology: Topology, metrics: Metrics) -> Service:
     """The archiver, on a bucket that really locks, with a registered key."""
     check_topics(settings, topology, ("journal",))
+    spec = topology.stores["archive"]
+    with ExitStack() as undo:
+        signer, registry = _signer_and_registry(settings, metrics, undo)
+        connection = connect(settings.database_url("archiver"), application_name="finance-archiver")
+        undo.callback(connection.close)
+        archiver = Archiver(
+            PostgresArchiveStore(connection),
+            open_archive(settings, spec.retention_mode),
+            _source_opener("archiver", settings, topology),
+            PinnedSigner(signer, registry),
+            ArchiverSettings(retention_days=spec.retention_days, pii_policy_version=spec.pii_policy_version),
+            clock=utc_now,
+            monotonic=time.monotonic,
+            metrics=metrics,
+        )
+        undo.pop_all()
+    return archiver
+
+
+def build_notary(settings: Settings, topology: Topology, metrics: Metrics) -> Service:
+    """The notary, with a registered key."""
+    check_topics(settings, topology, ("audit",))
+    with ExitStack() as undo:
+        signer, registry = _signer_and_registry(settings, metrics, undo)
+        store = PostgresAuditStore(settings.database_url("notary"))
+        undo.callback(store.close)
+        notary = Notary(
+            store=store,
+            signer=signer,
+            registry=registry,
+            publisher=open_publisher(settings),
+            topic=topology.topics["audit"].name,
+            batch_events_max=topology.limits.notary_batch_events_max,
+            new_id=lambda: str(uuid.uuid4()),
+            metrics=metrics,
+        )
+        undo.pop_all()
+    return notary
+
+
+def _signer_and_registry(
+    settings: Settings, metrics: Metrics, undo: ExitStack
+) -> tuple[VerifiedSigner, SignerRegistry]:
     registry = read_registry(settings.signers_path)
     signer = open_signer(settings, registry, metrics.signer_failed)
-    spec = topology.stores["archive"]
-    return Archiver(
-        PostgresArchiveStore(connect(settings.database_url("archiver"), application_name="finance-archiver")),
-        open_archive(settings, spec.retention_mode),
-        _source_opener("archiver", settings, topology),
-        PinnedSigner(signer, registry),
-        ArchiverSettings(retention_days=spec.retention_days, pii_policy_version=spec.pii_policy_version),
-        clock=utc_now,
-        monotonic=time.monotonic,
-        metrics=metrics,
-    )
+    undo.callback(signer.close)
+    return signer, registry
 
 
 BUILDERS: Mapping[str, Build] = {

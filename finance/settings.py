@@ -77,6 +77,11 @@ class Settings:
         stack = _matching(given, "FINANCE_STACK", re.compile(r"[A-Za-z0-9_-]{1,60}"))
         if env == "dev":
             given = {**_stack_values(cwd / STATE_FOLDER / stack / "env.json"), **given}
+        elif "FINANCE_DOMAIN" not in given:
+            raise Refused(
+                f"FINANCE_DOMAIN is not set, and FINANCE_ENV is {env}",
+                remedy="set it to a domain of yours: checkpoints carry it for ever",
+            )
         return Settings(
             env=cast(Environment, env),
             domain=_matching(given, "FINANCE_DOMAIN", DOMAIN_FORM),

@@ -33,6 +33,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # the page would dou
 
 def configure_logging(*, process: str, log_format: LogFormat, level: str) -> None:
     """Set up structlog, and the libraries' own logging behind it, for the whole interpreter."""
+    lowest = logging.getLevelNamesMapping()[level.upper()]
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     render: list[Any] = (
         [structlog.dev.ConsoleRenderer()]
@@ -47,14 +48,14 @@ def configure_logging(*, process: str, log_format: LogFormat, level: str) -> Non
     ]
     structlog.configure(
         processors=[*shared, *render],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        wrapper_class=structlog.make_filtering_bound_logger(lowest),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
     remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[remove, *render]))
-    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.basicConfig(handlers=[handler], level=max(lowest, logging.WARNING), force=True)
 
 
 def _process_name(process: str) -> Callable[[Any, str, MutableMapping[str, Any]], MutableMapping[str, Any]]:

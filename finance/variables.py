@@ -33,7 +33,11 @@ def _role(role: str, needed_by: str) -> Variable:
 
 VARIABLES: Final[tuple[Variable, ...]] = (
     Variable("FINANCE_ENV", "`dev`, `staging` or `production`; part of proofs, checkpoints, object names", "dev"),
-    Variable("FINANCE_DOMAIN", "names checkpoint origins: `<domain>/finance/<env>/ledger/<shard>`", "example.com"),
+    Variable(
+        "FINANCE_DOMAIN",
+        "names checkpoint origins `<domain>/finance/<env>/ledger/<shard>`; outside dev set it",
+        "example.com",
+    ),
     Variable("FINANCE_STACK", "the dev stack whose `.finance/<stack>/env.json` fills what is not set (dev)", "dev"),
     Variable("FINANCE_TOPOLOGY", "path of the topology file", "topology.yaml"),
     Variable("FINANCE_TOPIC_PREFIX", "put before topic and group names: several ledgers on one broker"),

@@ -156,10 +156,13 @@ def _publish(settings: Settings, letters: list[DeadLetter]) -> None:
 
     publisher = open_publisher(settings)
     topic = load_topology_of(settings).topics["settlements"].name
-    for letter in sorted(letters, key=lambda letter: letter.source_offset):
-        record = letter.record
-        publisher.publish(topic, letter.shard, key=record.key, value=record.value, headers=record.headers)
-    publisher.flush(FLUSH_TIMEOUT_SECONDS)
+    try:
+        for letter in sorted(letters, key=lambda letter: letter.source_offset):
+            record = letter.record
+            publisher.publish(topic, letter.shard, key=record.key, value=record.value, headers=record.headers)
+        publisher.flush(FLUSH_TIMEOUT_SECONDS)
+    finally:
+        publisher.close()
 
 
 def _tell_retried(letters: list[DeadLetter], missing: list[int], trace_id: str, as_json: bool) -> None:

@@ -39,7 +39,7 @@ def test_dev_fills_what_is_not_set_from_the_running_stack(tmp_path: Path) -> Non
 def test_the_dev_stack_is_never_read_outside_dev(tmp_path: Path) -> None:
     write_stack(tmp_path, "dev", {"KAFKA_BROKERS": "stack:1"})
     with pytest.raises(Refused, match="KAFKA_BROKERS is not set"):
-        _ = Settings.from_env({"FINANCE_ENV": "production"}, tmp_path).kafka_brokers
+        _ = Settings.from_env({"FINANCE_ENV": "production", "FINANCE_DOMAIN": "a.org"}, tmp_path).kafka_brokers
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -47,8 +47,15 @@ def test_a_role_uses_the_owner_address_in_dev_only(tmp_path: Path, role: str) ->
     assert Settings.from_env({"DATABASE_URL": "owner"}, tmp_path).database_url(role) == "owner"
     own = {"DATABASE_URL": "owner", f"DATABASE_URL_{role.upper()}": "own"}
     assert Settings.from_env(own, tmp_path).database_url(role) == "own"
+    production = {"DATABASE_URL": "owner", "FINANCE_ENV": "production", "FINANCE_DOMAIN": "a.org"}
     with pytest.raises(Refused, match=f"DATABASE_URL_{role.upper()} is not set"):
-        Settings.from_env({"DATABASE_URL": "owner", "FINANCE_ENV": "production"}, tmp_path).database_url(role)
+        Settings.from_env(production, tmp_path).database_url(role)
+
+
+@pytest.mark.parametrize("env", ["staging", "production"])
+def test_outside_dev_the_domain_must_be_named(tmp_path: Path, env: str) -> None:
+    with pytest.raises(Refused, match="FINANCE_DOMAIN is not set"):
+        Settings.from_env({"FINANCE_ENV": env}, tmp_path)
 
 
 @pytest.mark.parametrize(
