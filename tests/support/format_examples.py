@@ -1,0 +1,111 @@
+"""The worked examples of docs/FORMATS.md, made by the product's own code from one tiny shard and one derived test key.
+
+`python -m tests.support.format_examples` prints them in the form they have in the page.
+"""
+
+from __future__ import annotations
+
+import gzip
+
+from ledger_core import audit_chain, checkpoint
+from ledger_core.chain import link
+from ledger_core.journal import JournalEntry, Line, Source, encode_entry
+from ledger_core.ports import AuditIntent
+from ledger_core.range_proof import assemble_proof
+from ledger_core.tree import CompactRange, leaf_hash
+from ledger_core.verdict import VerdictLine, encode_verdict
+from tests.support.archive_factory import ENV, NOW, Key, MemoryStore, archive_of, closed_of, cut_of
+from tests.support.journal_factory import TinyEntry, TinyShard
+
+KEY = Key("ed25519", "finance-example-v1")
+RECORDED_AT = "2025-11-01T09:30:00.250000Z"
+
+
+def shard() -> TinyShard:
+    """Two entries at offsets 0 and 2; offset 1 was a duplicate."""
+    made = TinyShard()
+    _post(made, "0b6f5b5e-7a1c-8d3f-9e00-5a7d3c1f0001", "st_1", "10000", "9710", "290")
+    line = VerdictLine(
+        content_hash="2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
+        event_id="0b6f5b5e-7a1c-8d3f-9e00-5a7d3c1f0001",
+        offset="1",
+        reason="same_content",
+        verdict="duplicate",
+    )
+    made.verdicts[1] = encode_verdict(line)
+    made.next_offset = 2
+    _post(made, "0b6f5b5e-7a1c-8d3f-9e00-5a7d3c1f0002", "st_2", "2500", "2427", "73")
+    return made
+
+
+def _post(made: TinyShard, event_id: str, settlement_id: str, gross: str, net: str, fee: str) -> None:
+    seq = len(made.entries) + 1
+    entry = JournalEntry(
+        event_id=event_id,
+        event_type="settlement.captured",
+        lines=(
+            Line(account="asset:psp:stripe", amount_minor=gross, currency="USD", side="debit"),
+            Line(account="liability:payable:seller-42", amount_minor=net, currency="USD", side="credit"),
+            Line(account="revenue:fees", amount_minor=fee, currency="USD", side="credit"),
+        ),
+        metadata={"channel": "web"},
+        occurred_at="2025-11-01T09:29:59.000000Z",
+        order_id=f"ord_{seq}",
+        recorded_at=RECORDED_AT,
+        seq=str(seq),
+        settlement_id=settlement_id,
+        shard=0,
+        source=Source(offset=str(made.next_offset), partition=0, topic=made.topic),
+        version=1,
+    )
+    body = encode_entry(entry)
+    made.head = link(body, made.head)
+    made.entries.append(TinyEntry(seq, body, made.head, made.next_offset, entry))
+    made.next_offset += 1
+
+
+def examples() -> dict[str, str]:
+    """Name -> text, as it stands in the page."""
+    made = shard()
+    one, two = made.entries
+    cut = cut_of(made, None, 2, 3)
+    closed = closed_of(cut, made, KEY, 1, None)
+    proof = assemble_proof(closed.payload, KEY.sign_digest(closed.hash))
+    text = closed.checkpoint_text
+    store = MemoryStore()
+    (batch_name,) = archive_of(made, [(2, 3)], KEY, store)
+    batch = gzip.decompress(store.get(batch_name))
+    intent = AuditIntent("proof.published", "service:prover", {"proof_id": f"{ENV}-0-1"}, "ab" * 16)
+    unsigned = audit_chain.next_event(None, intent, event_id="0196a3c0-0000-7000-8000-000000000001", created_at=NOW)
+    event = unsigned.signed(KEY.sign_digest(unsigned.digest), KEY.registry.get(KEY.kid))
+    tree = CompactRange().extend([leaf_hash(one.body), leaf_hash(two.body)])
+    manifest_name = next(name for name in store.objects if "/manifests/" in name)
+    return {
+        "signers.json": KEY.registry.to_json().decode().rstrip("\n"),
+        "entry": one.body.decode(),
+        "entry 2": two.body.decode(),
+        "chain": f"seq 1  {one.entry_hash.hex()}\nseq 2  {two.entry_hash.hex()}",
+        "tree": "\n".join(
+            [
+                f"leaf 1  {leaf_hash(one.body).hex()}",
+                f"leaf 2  {leaf_hash(two.body).hex()}",
+                f"root 2  {tree.root().hex()}",
+            ]
+        ),
+        "checkpoint": checkpoint.assemble(text, KEY.kid, KEY.public, KEY.sign_text(text)).decode().rstrip("\n"),
+        "verdict": made.verdicts[1].decode(),
+        "range proof": proof.decode(),
+        "batch": "\n".join(
+            line if len(line) < 400 or "first_seq" in line[:60] else f"{line[:60]}..."
+            for line in batch.decode().rstrip("\n").split("\n")
+        ),
+        "batch name": batch_name,
+        "manifest name": manifest_name,
+        "manifest": store.get(manifest_name).decode(),
+        "audit event": event.to_json().decode(),
+    }
+
+
+if __name__ == "__main__":
+    for name, text in examples().items():
+        print(f"<!-- example: {name} -->\n```\n{text}\n```\n")
