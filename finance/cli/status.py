@@ -10,7 +10,7 @@ import click
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 
-from finance.cli.common import emit, json_option, load_settings, load_topology_of, table, utc
+from finance.cli.common import PIPE_WIDTH, emit, json_option, load_settings, load_topology_of, table, utc
 from finance.status import ShardStatus, Status, StatusReader
 
 EXIT_UNAVAILABLE = 4
@@ -48,7 +48,8 @@ def command(watch: bool, as_json: bool) -> None:
 
 
 def _watch(reader: StatusReader) -> None:
-    with Live(console=Console(file=sys.stdout, highlight=False), auto_refresh=False) as live:
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    with Live(console=Console(file=sys.stdout, highlight=False, width=width), auto_refresh=False) as live:
         while True:
             live.update(_words(reader.read(dt.datetime.now(dt.UTC))), refresh=True)
             time.sleep(1)
