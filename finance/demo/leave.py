@@ -54,14 +54,24 @@ class Left:
     algorithm: str
 
 
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """One proved range and the audit chain, byte for byte."""
+
+    proof: bytes
+    manifest: bytes
+    checkpoint: bytes
+    batch: bytes
+    audit_events: list[bytes]
+
+
 def prepare(folder: Path) -> None:
     """Empty the folder of what an earlier run left. Raises Refused when it holds anything else."""
-    if folder.exists() and not folder.is_dir():
-        raise Refused(f"{folder} is no folder", remedy="move it away")
-    folder.mkdir(exist_ok=True)
-    strange = sorted(path.name for path in folder.iterdir() if path.name not in OURS)
-    if strange:
-        raise Refused(f"{folder}/ holds {', '.join(strange[:5])}, not of the demo", remedy="move it away")
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {path.name for path in folder.iterdir()}
+    if names and (PROOF not in names or not names <= set(OURS)):  # the proof is written first: it is our mark
+        strange = ", ".join(sorted(names - set(OURS)) or sorted(names))
+        raise Refused(f"{folder}/ holds {strange}, and not from a demo", remedy="name another folder with --out")
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
@@ -73,17 +83,23 @@ def leave(ledger: DemoLedger, folder: Path) -> Left:
     if row is None:
         raise Refused("no range was proved and archived", remedy="look into the log of the run")
     proof, manifest, note, key, version_id = row
-    (folder / PROOF).write_bytes(bytes(proof) + b"\n")
-    (folder / MANIFEST).write_bytes(bytes(manifest) + b"\n")
-    (folder / CHECKPOINT).write_bytes(bytes(note))
-    (folder / BATCH).write_bytes(bootstrap.open_archive(ledger.settings).get(key, version_id))
-    (folder / AUDIT).write_bytes(b"".join(event + b"\n" for event in _audit_topic(ledger)))
-    registry = SignerRegistry.from_json(ledger.settings.signers_path.read_bytes())
+    batch = bootstrap.open_archive(ledger.settings).get(key, version_id)
+    handed = Handed(bytes(proof), bytes(manifest), bytes(note), batch, _audit_topic(ledger))
+    return write(folder, handed, SignerRegistry.from_json(ledger.settings.signers_path.read_bytes()))
+
+
+def write(folder: Path, handed: Handed, registry: SignerRegistry) -> Left:
+    """Write the files into an empty folder; JSON and notes end with LF."""
+    (folder / PROOF).write_bytes(handed.proof + b"\n")
+    (folder / MANIFEST).write_bytes(handed.manifest + b"\n")
+    (folder / CHECKPOINT).write_bytes(handed.checkpoint)
+    (folder / BATCH).write_bytes(handed.batch)
+    (folder / AUDIT).write_bytes(b"".join(event + b"\n" for event in handed.audit_events))
     (folder / SIGNERS).write_bytes(registry.to_json())
     (folder / KEYS).mkdir()
     for signer in registry.signers:
         (folder / KEYS / f"{signer.kid}.pem").write_text(signer.public_key.pem, encoding="ascii")
-    parsed = parse_proof(bytes(proof))
+    parsed = parse_proof(handed.proof)
     return Left(folder, parsed.signer_kid, parsed.alg)
 
 

@@ -26,7 +26,6 @@ from producers import topics_kafka
 from schemas.topology import load_topology
 from schemas.topology_model import Topology
 
-RANGE_ENTRIES_MAX: Final = 500
 RANGE_IDLE_SECONDS: Final = 1
 COMMAND_SECONDS_MAX: Final = 300
 
@@ -99,14 +98,17 @@ class DemoLedger:
         return Answer(line, done.returncode, told)
 
 
-def fresh_ledger(name: str, root: Path, topology_path: Path, say: Callable[[str], None]) -> DemoLedger:
+def fresh_ledger(
+    name: str, root: Path, topology_path: Path, range_entries_max: int, say: Callable[[str], None]
+) -> DemoLedger:
     """Wipe the stack of this name and start it anew, with schema and topics. Raises Unavailable, Refused."""
     Stack(name, root).remove()
     stack = Stack.up(name, root, say=say)
     own = {variable.name for variable in VARIABLES}
     environ = {name: value for name, value in os.environ.items() if name not in own}
     environ |= stack.env
-    environ |= {"FINANCE_TOPOLOGY": str(_short_ranges(topology_path, stack.place.path)), "FINANCE_LOG_FORMAT": "json"}
+    own_topology = _short_ranges(topology_path, range_entries_max, stack.place.path)
+    environ |= {"FINANCE_TOPOLOGY": str(own_topology), "FINANCE_LOG_FORMAT": "json"}
     environ["FINANCE_SIGNERS"] = str(Path(environ["FINANCE_SIGNERS"]).absolute())
     settings = Settings.from_env(environ, Path.cwd())
     topology = load_topology(settings.topology_path)
@@ -116,10 +118,10 @@ def fresh_ledger(name: str, root: Path, topology_path: Path, say: Callable[[str]
     return DemoLedger(stack, environ, settings, topology)
 
 
-def _short_ranges(topology_path: Path, folder: Path) -> Path:
+def _short_ranges(topology_path: Path, range_entries_max: int, folder: Path) -> Path:
     """The shipped topology with short ranges, in the stack's folder."""
     document = yaml.safe_load(topology_path.read_bytes())
-    document["limits"] |= {"range_entries_max": RANGE_ENTRIES_MAX, "range_idle_seconds": RANGE_IDLE_SECONDS}
+    document["limits"] |= {"range_entries_max": range_entries_max, "range_idle_seconds": RANGE_IDLE_SECONDS}
     path = (folder / "topology.yaml").absolute()
     path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     return path

@@ -34,6 +34,7 @@ from finance.sample_data import sample
 
 STACK_ROOT: Final = Path(".finance")
 CHECK_SECONDS_MAX: Final = 600
+RANGE_ENTRIES_MAX_MONTH, RANGE_ENTRIES_MAX_YEAR = 500, 2_000  # a chain of proofs, and few enough to look at
 VERIFICATIONS: Final = ("ledger", "archive", "audit")
 
 
@@ -56,7 +57,9 @@ def run_demo(options: Options, teller: Teller) -> Demo:
         teller.heading("1. Servers: Postgres, Kafka, S3 with Object Lock, KMS")
         with ThreadPoolExecutor(1) as beside:
             expecting = beside.submit(expectation, options.month)
-            ledger = fresh_ledger(options.stack_name, STACK_ROOT, options.topology_path, teller.note)
+            entries_max = RANGE_ENTRIES_MAX_YEAR if options.month is None else RANGE_ENTRIES_MAX_MONTH
+            name, path = options.stack_name, options.topology_path
+            ledger = fresh_ledger(name, STACK_ROOT, path, entries_max, teller.note)
             expected = expecting.result()
         stack_seconds = time.monotonic() - began
         teller.say(f"ready after {stack_seconds:.1f} s, with nothing in them")
