@@ -23,6 +23,7 @@ from ledger_core.errors import Corrupt, Refused
 from ledger_core.journal import JournalEntry, decode_entry
 from ledger_core.range_proof import ProofPayload, ShardRange, SourceRange, parse_payload, parse_proof
 from ledger_core.signatures import BadSignature, decode_signature, verify_digest
+from ledger_core.signed_fields import statement_hash
 from ledger_core.signers import SignerRegistry
 from ledger_core.tree import CompactRange, leaf_hash
 from ledger_core.verdict import decode_verdict, verdicts_hash
@@ -162,14 +163,16 @@ def state(reader: OnDemandReader, registry: SignerRegistry, selection: Selection
         before = _held(reader.range_holding(shard, first_seq - 1), shard, first_seq - 1)
         start_no = before.range_no + (1 if before.last_seq == first_seq - 1 else 0)
     statement = Statement(selection)
-    prev: ProofPayload | None = None
+    head: bytes | None = None
     for number, (data, digest) in enumerate(reader.payloads(shard, start_no, top.range_no), start=start_no):
-        payload = _chained(data, digest, prev, shard, number)
+        payload = _chained(data, digest, shard, number)
+        if head is not None and head.hex() != payload.prev_proof_hash:
+            raise Corrupt(f"shard {shard}, range {number}: it is not chained to the range before")
         _add_range(reader, statement, payload, number)
-        prev = payload
-    if prev is None or prev.digest() != top.hash:
+        head = digest
+    if head is None or head != top.hash:
         raise Corrupt(f"shard {shard}: range {top.range_no} is not where its chain of hashes leads")
-    _check_signed(reader.proof(shard, top.range_no), prev, registry, shard, top.range_no)
+    _check_signed(reader.proof(shard, top.range_no), head, registry, shard, top.range_no)
     return statement
 
 
@@ -231,7 +234,7 @@ def _tree_before(reader: OnDemandReader, part: ShardRange, payload: ProofPayload
     before = reader.range_numbered(part.shard, range_no - 1)
     if before is None or before.hash.hex() != payload.prev_proof_hash:
         raise Corrupt(f"shard {part.shard}, range {range_no - 1}: not the range that the next one was chained to")
-    (proved,) = _chained(before.payload, before.hash, None, part.shard, range_no - 1).shards
+    (proved,) = _chained(before.payload, before.hash, part.shard, range_no - 1).shards
     tree = CompactRange.from_bytes(before.last_seq, before.tree)
     if tree.root().hex() != proved.root or str(tree.size) != proved.tree_size:
         raise Corrupt(f"shard {part.shard}, range {range_no - 1}: its tree has not the proved root")
@@ -245,24 +248,24 @@ def _entry(body: bytes, shard: int, seq: int) -> JournalEntry:
         raise Corrupt(f"shard {shard}, seq {seq}: not a journal entry: {error}") from error
 
 
-def _chained(data: bytes, digest: bytes, prev: ProofPayload | None, shard: int, range_no: int) -> ProofPayload:
+def _chained(data: bytes, digest: bytes, shard: int, range_no: int) -> ProofPayload:
     try:
         payload = parse_payload(data)
     except ValueError as error:
         raise Corrupt(f"shard {shard}, range {range_no}: its payload is none: {error}") from error
-    if payload.digest() != digest or len(payload.shards) != 1 or payload.shards[0].shard != shard:
+    if (
+        statement_hash(data, payload.prev_proof_hash) != digest
+        or len(payload.shards) != 1
+        or payload.shards[0].shard != shard
+    ):
         raise Corrupt(f"shard {shard}, range {range_no}: hash is not that of its payload")
-    if prev is not None and prev.digest().hex() != payload.prev_proof_hash:
-        raise Corrupt(f"shard {shard}, range {range_no}: it is not chained to the range before")
     return payload
 
 
-def _check_signed(
-    proof: bytes | None, payload: ProofPayload, registry: SignerRegistry, shard: int, range_no: int
-) -> None:
+def _check_signed(proof: bytes | None, digest: bytes, registry: SignerRegistry, shard: int, range_no: int) -> None:
     try:
         parsed = parse_proof(proof or b"")
-        verify_digest(registry.get(parsed.signer_kid).public_key, payload.digest(), decode_signature(parsed.signature))
+        verify_digest(registry.get(parsed.signer_kid).public_key, digest, decode_signature(parsed.signature))
     except (BadSignature, KeyError, ValueError) as error:
         raise Corrupt(f"shard {shard}, range {range_no}: its proof does not verify: {error}") from error
 

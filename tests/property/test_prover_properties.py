@@ -93,3 +93,23 @@ def test_every_single_call_may_fail_either_way():
             fired |= set(bench.faults.fired)
     for step in ("_close_range", "_publish_proof", "_position", "_last_range", "_unsigned", "sign", "_poll"):
         assert {f"{step}: not applied", f"{step}: applied"} <= fired
+
+
+@settings(deadline=None)
+@given(scripts, limits, st.lists(st.integers(0, 3), max_size=40), st.integers(1, 50))
+def test_blocks_with_repeats_are_taken_as_entries_one_by_one(script, limit, back, block_max):
+    shard = ledger(script)
+    journal, at = [], 0
+    for step_back in [*back, *[0] * len(shard.entries)]:  # the relay goes back a little, again and again
+        at = max(0, at - step_back)
+        journal += shard.entries[at : at + 3]
+        at = min(at + 3, len(shard.entries))
+    items = [(number, it.seq, it.body, it.entry_hash) for number, it in enumerate(journal)]
+    one = OpenRange.resume(shard.position(), None, limit)
+    expected = [cut for item in items for cut in one.take(*item)]
+    block = OpenRange.resume(shard.position(), None, limit)
+    found = [
+        cut for start in range(0, len(items), block_max) for cut in block.take_block(items[start : start + block_max])
+    ]
+    assert found == expected
+    assert one.idle(shard.position()) == block.idle(shard.position())
