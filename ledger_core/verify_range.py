@@ -17,7 +17,7 @@ from ledger_core.findings import Collector
 from ledger_core.range_proof import ProofPayload, ShardRange
 from ledger_core.tree import CompactRange, leaf_hashes
 from ledger_core.verdict import VerdictLine, decode_verdict, verdicts_hash
-from ledger_core.verify_entries import Block, check_block, entry_hashes, is_decimal
+from ledger_core.verify_entries import Block, check_block, check_lines, entry_hashes, is_decimal
 
 PLACES_NAMED_MAX: Final = 5  # offsets, or runs of them, named in one finding
 
@@ -81,9 +81,16 @@ class RangeTally:
         self.prev = self.position.head
 
     def add_entries(self, lines: Sequence[bytes], data: bytes | None = None) -> tuple[Block, list[bytes]]:
-        """Check the next entries, move the position behind them, and give what they say with their hashes."""
-        position = self.position
-        block = check_block(lines, position.shard, position.seq + 1, self.found, data)
+        """Check the next entries, move the position behind them, and give what they say with their hashes.
+
+        With `data` (the same lines in one piece, each ended by LF) the entries themselves are not given.
+        """
+        position, first_seq = self.position, self.position.seq + 1
+        topic = position.topic or next(iter(self.topics), None)
+        if data is not None and topic is not None:
+            block = check_lines(lines, data, position.shard, topic, first_seq, self.found)
+        else:
+            block = check_block(lines, position.shard, first_seq, self.found, data)
         hashes = entry_hashes(lines, position.head)
         if hashes:
             position.head = hashes[-1]

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from ledger_core.findings import Collector
 from ledger_core.journal import AMOUNT_MINOR_MAX, decode_entry
-from ledger_core.verify_entries import check_block, check_each, read_sound
-from tests.support.journal_factory import TinyShard
+from ledger_core.verify_entries import Block, check_block, check_each, check_lines, read_sound
+from tests.support.journal_factory import TOPIC, TinyShard
 
 BODIES = [item.body for item in TinyShard().post(3).post(3, currency="EUR").entries]
 
@@ -70,7 +70,15 @@ def sound_at_once(lines: list[bytes]) -> bool:
     check_block(lines, 0, 1, found)
     if read_sound(lines, 0, 1, b"\n".join(lines) + b"\n") is not None:
         assert found.report().sound  # the fast way may pass a block on, never let a bad one pass
+    ordinary = Collector()
+    block = check_lines(lines, b"".join(line + b"\n" for line in lines), 0, TOPIC, 1, ordinary)
+    assert ordinary.report() == found.report()
+    assert (block.offsets, block.totals, block.from_ts, block.to_ts) == summary(check_block(lines, 0, 1, Collector()))
     return found.report().sound
+
+
+def summary(block: Block) -> tuple[list[int], dict[str, int], str | None, str | None]:
+    return block.offsets, block.totals, block.from_ts, block.to_ts
 
 
 @settings(max_examples=600)

@@ -1,0 +1,121 @@
+"""The ordinary entry as a regular expression: a block of them is checked without making an object of each.
+
+Guarantees: what matches is a canonical entry of that shard and topic (so decoding and encoding it again would give
+the same bytes); `read_ordinary` further checks order of metadata keys, amounts, balance and sequence. It speaks of
+ordinary entries only: up to LEGS_MAX legs of one currency, plain ASCII texts. Anything else is no error here but a
+None: `verify_entries` then decodes the block. A property test holds both ways to the same judgement.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from operator import add
+from typing import Final, NamedTuple
+
+import msgspec
+import orjson
+
+from ledger_core.journal import AMOUNT_MINOR_MAX
+
+LEGS_MAX: Final = 8
+_TEXT: Final = rb'"[ !#-\[\]-~]*+"'  # printable ASCII that needs no escape
+_PAIRS: Final = rb"\{(?:%(t)b:%(t)b(?:,%(t)b:%(t)b)*+)?+\}" % {b"t": _TEXT}
+_LEG: Final = (
+    rb'\{"account":%(t)b,"amount_minor":"([1-9][0-9]{0,15}+)","currency":"%(c)b",(?:"memo":%(t)b,)?+'
+    rb'"side":"([cd])(?:redit|ebit)"\}'
+)
+_ENTRY: Final = (
+    rb'(?:\{"event_id":%(t)b,"event_type":%(t)b,"lines":\[%(legs)b\],"metadata":(%(pairs)b),"occurred_at":%(t)b,'
+    rb'"order_id":%(t)b,(?:"pii_digest":%(t)b,)?+'
+    rb'(?:"provider":\{"amount_minor":%(t)b,"currency":%(t)b,"name":%(t)b,"reference":%(t)b\},)?+'
+    rb'"recorded_at":(%(t)b),(?:"reverses":%(t)b,)?+"seq":"([1-9][0-9]*+)","settlement_id":%(t)b,"shard":%(shard)d,'
+    rb'"source":\{"offset":"(0|[1-9][0-9]*+)","partition":%(shard)d,"topic":"%(topic)b"\},"version":1\}|([^\n]*+))\n'
+)
+_SIDE_GROUPS: Final = ((0, 2), *((3 + 2 * leg, 4 + 2 * leg) for leg in range(LEGS_MAX - 1)))
+_CURRENCY: Final = 1
+_METADATA, _RECORDED_AT, _SEQ, _OFFSET, _OTHER = range(-5, 0)
+
+_pairs_decoder = msgspec.json.Decoder(dict[str, str])
+_pairs_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+class Ordinary(NamedTuple):
+    """What a block of ordinary entries says; `totals` are debits (= credits) by currency in minor units."""
+
+    offsets: list[int]
+    totals: dict[str, int]
+    from_ts: str
+    to_ts: str
+
+
+def read_ordinary(data: bytes, count: int, shard: int, topic: str, first_seq: int) -> Ordinary | None:
+    """Read `count` lines, each ended by LF, as sound ordinary entries first_seq, first_seq + 1, ...
+
+    None when they are not all ordinary and sound: then somebody has to look closer.
+    """
+    rows = _pattern(shard, topic).findall(data)
+    if len(rows) != count or not rows:
+        return None
+    columns = list(zip(*rows, strict=True))
+    currencies = set(columns[_CURRENCY])
+    if any(columns[_OTHER]) or len(currencies) > 1:
+        return None
+    try:
+        if not _are_sorted(set(columns[_METADATA])):
+            return None
+        total = _balanced_total(columns)
+        offsets = _integers(columns[_OFFSET])
+        if total is None or _integers(columns[_SEQ]) != list(range(first_seq, first_seq + count)):
+            return None
+    except ValueError:
+        return None
+    times = columns[_RECORDED_AT]
+    from_ts, to_ts = min(times)[1:-1].decode(), max(times)[1:-1].decode()
+    return Ordinary(offsets, {currencies.pop().decode(): total}, from_ts, to_ts)
+
+
+def _balanced_total(columns: Sequence[Sequence[bytes]]) -> int | None:
+    """The sum of all debits when each entry's legs add up to zero: leg by leg for all entries at once."""
+    balances = [0] * len(columns[0])
+    gross = 0
+    for amount_group, side_group in _SIDE_GROUPS:
+        texts = columns[amount_group]
+        if not any(texts):
+            break  # no entry has a leg more
+        amounts = _integers(texts if all(texts) else [text or b"0" for text in texts])
+        if max(amounts) > AMOUNT_MINOR_MAX:
+            return None
+        gross += sum(amounts)
+        signed = [
+            amount if side == b"d" else -amount for amount, side in zip(amounts, columns[side_group], strict=True)
+        ]
+        balances = list(map(add, balances, signed))
+    return None if any(balances) else gross // 2
+
+
+def _integers(texts: Sequence[bytes]) -> list[int]:
+    """The integers of texts that the pattern found to be decimal. Raises ValueError for an empty one."""
+    numbers: list[int] = orjson.loads(b"[" + b",".join(texts) + b"]")
+    return numbers
+
+
+def _are_sorted(metadata: set[bytes]) -> bool:
+    """Whether each metadata object has its keys in order, each once, and none that looks like an integer."""
+    for text in metadata:
+        if text != b"{}":
+            pairs = _pairs_decoder.decode(text)
+            if _pairs_encoder.encode(pairs) != text or any(key.isdigit() for key in pairs):
+                return False
+    return True
+
+
+@lru_cache(maxsize=64)
+def _pattern(shard: int, topic: str) -> re.Pattern[bytes]:
+    legs = b""
+    for _ in range(LEGS_MAX - 1):
+        legs = b"(?:," + _LEG % {b"t": _TEXT, b"c": rb"\2"} + legs + b")?+"
+    first = _LEG % {b"t": _TEXT, b"c": b"([A-Z]{3})"}
+    source = {b"shard": shard, b"topic": re.escape(topic.encode())}
+    return re.compile(_ENTRY % {b"t": _TEXT, b"legs": first + legs, b"pairs": _PAIRS, **source})
