@@ -32,6 +32,7 @@ KEY: Final = b"audit"  # constant: no partitioner may tear the chain apart
 STANDBY_WAIT_SECONDS: Final = 1.0
 FLUSH_TIMEOUT_SECONDS: Final = 5.0
 STEP_SECONDS_MAX: Final = 1.0  # of chaining while Kafka is away
+SIGN_SECONDS_MAX: Final = 2.0  # of one batch: with a slow signer a smaller one, or a session would sit idle too long
 BACKLOG_EVERY_SECONDS: Final = 1.0
 
 log = structlog.get_logger("notary")
@@ -155,13 +156,20 @@ class Notary:
         pending = self._store.pending(self._batch_events_max)
         if not pending:
             return 0
-        unsigned: list[UnsignedAuditEvent] = []
+        events: list[AuditEvent] = []
         head = self._head
+        started = self._monotonic()
         for item in pending:
             head = self._place(head, item)
-            unsigned.append(head)
-        events = [event.signed(self._signer.sign_digest(event.digest), self._registered) for event in unsigned]
-        self._store.extend(events, [item.outbox_id for item in pending])
+            try:
+                events.append(head.signed(self._signer.sign_digest(head.digest), self._registered))
+            except Unavailable:
+                if not events:
+                    raise
+                break  # what is signed is chained: a signer that fails now and then must not stop the chain for ever
+            if self._monotonic() - started >= SIGN_SECONDS_MAX:
+                break
+        self._store.extend(events, [item.outbox_id for item in pending[: len(events)]])
         self._head = events[-1]
         self._metrics.audited(len(events))
         log.info("notary.chained", first_seq=events[0].seq, last_seq=events[-1].seq, signer_kid=self._signer.kid)

@@ -21,6 +21,9 @@ from ledger_core.postgres.connection import connect
 from ledger_core.postgres.session import translated
 
 LOCK_KEY: Final = 0x4E4F54415259  # "NOTARY", in the advisory lock space of this database
+# A frozen notary would keep the lock, and its successor out, for as long as it is frozen. Longer than a working one
+# ever sits between two statements: a barrier of 5 s, or signing for 2 s and one time-out of the signer.
+IDLE_SESSION_TIMEOUT_MS: Final = 20_000
 BACKLOG_COUNT_MAX: Final = 10_000  # counting further would cost more than the figure is worth
 
 _COLUMNS = "id, seq, actor_id, event_type, payload, prev_hash, hash, signature, signer_kid, created_at"
@@ -47,7 +50,9 @@ class PostgresAuditStore:
     """`consumers.notary.AuditStore` on one connection. Every method may raise Unavailable("postgres") and Refused."""
 
     def __init__(self, dsn: str) -> None:
-        self._connection: psycopg.Connection[Any] = connect(dsn, application_name="finance-notary")
+        self._connection: psycopg.Connection[Any] = connect(
+            dsn, application_name="finance-notary", idle_session_timeout_ms=IDLE_SESSION_TIMEOUT_MS
+        )
 
     @translated()
     def acquire(self, wait_seconds: float) -> bool:

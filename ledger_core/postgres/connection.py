@@ -19,9 +19,17 @@ LOCK_TIMEOUT_MS = 10_000
 
 @translated()
 def connect(
-    dsn: str, *, application_name: str, idle_in_transaction_timeout_ms: int = 10_000
+    dsn: str,
+    *,
+    application_name: str,
+    idle_in_transaction_timeout_ms: int = 10_000,
+    idle_session_timeout_ms: int = 0,
 ) -> psycopg.Connection[Any]:
-    """Open a connection in autocommit mode (transactions are explicit). Raises Unavailable and Refused."""
+    """Open a connection in autocommit mode (transactions are explicit). Raises Unavailable and Refused.
+
+    `idle_session_timeout_ms`: the server ends a session that says nothing for so long, and gives its locks free (0:
+    never). For sessions that hold a lock beyond their transactions.
+    """
     return psycopg.connect(
         dsn,
         autocommit=True,
@@ -34,6 +42,6 @@ def connect(
         options=(
             f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} "
             f"-c idle_in_transaction_session_timeout={idle_in_transaction_timeout_ms} "
-            "-c client_connection_check_interval=2000"
+            f"-c idle_session_timeout={idle_session_timeout_ms} -c client_connection_check_interval=2000"
         ),
     )
