@@ -23,13 +23,10 @@ from consumers.decision import decide
 from consumers.metrics import NullMetrics
 from consumers.poster import Poster, PosterLimits
 from consumers.relay import Relay, RelayTopics
-from ledger_core.chain import link
 from ledger_core.errors import Unavailable
-from ledger_core.journal import decode_entry
 from ledger_core.ports import Record
 from ledger_core.sequencing import event_ids, sequence
-from schemas.journal_wire import decode_journal
-from schemas.outcome import decode_outcome
+from tests.support.memory_checks import bytes_of, check_chain_and_counts, check_relayed
 from tests.support.memory_posting import (
     MemoryBroker,
     MemoryLedger,
@@ -226,36 +223,11 @@ class PosterMachine(RuleBasedStateMachine):
 
     @invariant()
     def chain_and_counts_hold(self) -> None:
-        for shard, head in self.ledger.heads.items():
-            prev: bytes | None = None
-            for seq, item in enumerate(self.ledger.posted.get(shard, []), 1):
-                entry = decode_entry(item.body)
-                assert (entry.seq, entry.shard, item.seq) == (str(seq), shard, seq)
-                prev = link(item.body, prev)
-                assert item.entry_hash == prev
-            assert (head.head_hash, head.seq) == (prev, len(self.ledger.posted.get(shard, [])))
-            offsets = [p.record.offset for p in self.ledger.posted.get(shard, [])]
-            offsets += [v.offset for v in self.ledger.verdicts.get(shard, [])]
-            assert sorted(offsets) == list(range(head.next_offset)), "an offset without exactly one verdict"
+        check_chain_and_counts(self.ledger)
 
     @invariant()
     def what_is_noted_as_relayed_is_there(self) -> None:
-        for shard, head in self.ledger.heads.items():
-            seen = 0
-            posted = self.ledger.posted.get(shard, [])
-            for value in self.broker.values("journal", shard):
-                item = decode_journal(value)
-                assert item.seq <= seen + 1, f"a gap in the journal: {item.seq} after {seen}"
-                assert (item.body, item.entry_hash) == (posted[item.seq - 1].body, posted[item.seq - 1].entry_hash)
-                seen = max(seen, item.seq)
-            assert seen >= sum(p.record.offset < head.relayed_offset for p in posted), "a journal entry is lost"
-            outcomes = {decode_outcome(value).offset for value in self.broker.values("outcomes", shard)}
-            assert outcomes >= set(range(head.relayed_offset)), "an outcome is lost"
-            letters = {dict(h)["finance.offset"] for _, _, h in self.broker.logs.get(("dead_letters", shard), [])}
-            due = [v.offset for v in self.ledger.verdicts.get(shard, []) if v.kind == "rejected" and v.record]
-            assert letters >= {b"%d" % offset for offset in due if offset < head.relayed_offset}, (
-                "a dead letter is lost"
-            )
+        check_relayed(self.ledger, self.broker, TOPICS)
 
     @invariant()
     def verdicts_are_the_models(self) -> None:
@@ -310,13 +282,8 @@ class PosterMachine(RuleBasedStateMachine):
                 known = {i: replayed.first[i] for i in ids + reversed_ids if i in replayed.first}
                 head = replayed.write(sequence(head, batch, known), 0).after
         for shard, head in replayed.heads.items():
-            assert _bytes_of(self.ledger, shard) == _bytes_of(replayed, shard)
+            assert bytes_of(self.ledger, shard) == bytes_of(replayed, shard)
             assert head.head_hash == self.ledger.heads[shard].head_hash
-
-
-def _bytes_of(ledger: MemoryLedger, shard: int) -> tuple[list[bytes], list[bytes]]:
-    verdicts: list[bytes] = [verdict.line for verdict in ledger.verdicts.get(shard, [])]
-    return [item.body + item.entry_hash for item in ledger.posted.get(shard, [])], verdicts
 
 
 TestPosterMachine = PosterMachine.TestCase

@@ -1,0 +1,48 @@
+"""What must hold of a ledger in memory at every moment, whatever happened to its poster."""
+
+from __future__ import annotations
+
+from consumers.relay import RelayTopics
+from ledger_core.chain import link
+from ledger_core.journal import decode_entry
+from schemas.journal_wire import decode_journal
+from schemas.outcome import decode_outcome
+from tests.support.memory_posting import MemoryBroker, MemoryLedger
+
+
+def check_chain_and_counts(ledger: MemoryLedger) -> None:
+    """Gapless sequences, a chain that recomputes, every offset with exactly one verdict."""
+    for shard, head in ledger.heads.items():
+        prev: bytes | None = None
+        for seq, item in enumerate(ledger.posted.get(shard, []), 1):
+            entry = decode_entry(item.body)
+            assert (entry.seq, entry.shard, item.seq) == (str(seq), shard, seq)
+            prev = link(item.body, prev)
+            assert item.entry_hash == prev
+        assert (head.head_hash, head.seq) == (prev, len(ledger.posted.get(shard, [])))
+        offsets = [p.record.offset for p in ledger.posted.get(shard, [])]
+        offsets += [v.offset for v in ledger.verdicts.get(shard, [])]
+        assert sorted(offsets) == list(range(head.next_offset)), "an offset without exactly one verdict"
+
+
+def check_relayed(ledger: MemoryLedger, broker: MemoryBroker, topics: RelayTopics) -> None:
+    """What is below `relayed_offset` is on the topics; the journal has no gap, and nothing that was not committed."""
+    for shard, head in ledger.heads.items():
+        seen = 0
+        posted = ledger.posted.get(shard, [])
+        for value in broker.values(topics.journal, shard):
+            item = decode_journal(value)
+            assert item.seq <= seen + 1, f"a gap in the journal: {item.seq} after {seen}"
+            assert (item.body, item.entry_hash) == (posted[item.seq - 1].body, posted[item.seq - 1].entry_hash)
+            seen = max(seen, item.seq)
+        assert seen >= sum(p.record.offset < head.relayed_offset for p in posted), "a journal entry is lost"
+        outcomes = {decode_outcome(value).offset for value in broker.values(topics.outcomes, shard)}
+        assert outcomes >= set(range(head.relayed_offset)), "an outcome is lost"
+        letters = {dict(h)["finance.offset"] for _, _, h in broker.logs.get((topics.dead_letters, shard), [])}
+        due = [v.offset for v in ledger.verdicts.get(shard, []) if v.kind == "rejected" and v.record]
+        assert letters >= {b"%d" % offset for offset in due if offset < head.relayed_offset}, "a dead letter is lost"
+
+
+def bytes_of(ledger: MemoryLedger, shard: int) -> tuple[list[bytes], list[bytes]]:
+    verdicts: list[bytes] = [verdict.line for verdict in ledger.verdicts.get(shard, [])]
+    return [item.body + item.entry_hash for item in ledger.posted.get(shard, [])], verdicts
