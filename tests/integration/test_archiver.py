@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.ports import StoredObject
 from ledger_core.postgres.archive_store import PostgresArchiveStore
+from ledger_core.verify import verify_archive
 from tests.support.archive_checks import check_archive
 from tests.support.buckets import s3_client
 from tests.support.journal_factory import TinyShard
@@ -45,6 +46,9 @@ def listed_offset(url: str, shard: int) -> int:
 
 def check_all(pipeline: Pipeline, url: str, *shards: TinyShard) -> None:
     store = pipeline.archive()
+    report = verify_archive(store, "test", pipeline.registry)
+    assert report.findings == ()
+    assert report.counts["entries"] == sum(len(shard.entries) for shard in shards)
     held = {(stored.key, stored.version_id): stored for stored in store.versions("test/")}
     assert len(held) == len({key for key, _ in held})  # one version of each, and no delete marker
 

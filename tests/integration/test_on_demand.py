@@ -18,6 +18,7 @@ from ledger_core.range_proof import parse_proof
 from ledger_core.signatures import decode_signature, verify_digest
 from ledger_core.tree import leaf_hash, root_of
 from ledger_core.verdict import verdicts_hash
+from ledger_core.verify import verify_proof
 from tests.support.journal_factory import START, TinyShard
 from tests.support.journal_writer import publish, write
 from tests.support.pipeline import Pipeline, step_until, utc_now
@@ -98,6 +99,7 @@ def test_proof_over_all_shards_is_signed_stored_and_told_to_the_audit_chain(ledg
     signer = PinnedSigner(pipeline.signer, pipeline.registry)
     data = prove_on_demand(store, signer, pipeline.registry, select_by_time(store, None, None), terms())
     proof = parse_proof(data)
+    assert verify_proof(data, pipeline.registry).sound
     verify_digest(signer.public_key, bytes.fromhex(proof.hash), decode_signature(proof.signature))
     assert [(part.shard, part.last_seq) for part in proof.shards] == [(0, "27"), (1, "18")]
     assert (proof.prev_proof_hash, proof.num_rows, sorted(proof.totals)) == (None, "45", ["EUR", "USD"])
