@@ -14,6 +14,7 @@ import psycopg
 from psycopg import errors
 
 from finance.demo.cheat import by_verification, dearer
+from finance.demo.cheats_rewind import cut_newest_entry
 from finance.demo.ledger import DemoLedger, FindingTold
 from finance.demo.model import Cheat
 from ledger_core.journal import decode_entry
@@ -51,6 +52,7 @@ def cheat_database(ledger: DemoLedger) -> Iterator[Cheat]:
         victim = Victim(row[0], row[1], bytes(row[2]))
         yield _edit_body(ledger, connection, victim)
         yield _edit_line(ledger, connection, victim)
+        yield cut_newest_entry(ledger, connection)
         yield _edit_audit_event(ledger, connection)
         yield _cut_audit_chain(ledger, connection)
 

@@ -19,6 +19,7 @@ from ledger_core.money import Money, format_major
 
 CURRENCY: Final = "USD"
 PIPE_WIDTH: Final = 200
+WIDE: Final = 110  # columns from which five of a table can be read
 
 
 class Teller:
@@ -66,6 +67,16 @@ class Teller:
         self.say(f"{summary.audit_events:,} audit events, signed and chained, on audit_events and finance.audit")
 
     def cheats(self, cheats: Sequence[Cheat]) -> None:
+        """One row each; on a narrow terminal three lines each."""
+        if self._out.width < WIDE:
+            for cheat in cheats:
+                code = "" if cheat.exit_code is None else f", exit {cheat.exit_code}"
+                told = Table.grid(padding=(0, 0, 0, 2))
+                told.add_row(_mark(cheat.caught), escape(cheat.tried))
+                told.add_row("", f"[dim]caught by {escape(cheat.caught_by)}{code}[/]")
+                told.add_row("", escape(cheat.finding))
+                self._out.print(told)
+            return
         table = _table("", "tried", "caught by", "exit", "finding", right=("exit",))
         table.columns[1].ratio, table.columns[4].ratio = 5, 8
         table.columns[2].min_width, table.columns[4].overflow = 13, "fold"  # an object's key is one long word

@@ -20,7 +20,7 @@ from tests.conftest import STATE_ROOT
 pytestmark = pytest.mark.services
 
 ROOT = Path(__file__).parents[2]
-CHEATS = 18
+CHEATS = 19
 LEFT = {"proof.json", "batch.jsonl.gz", "manifest.json", "checkpoint.txt", "signers.json", "audit_events.jsonl", "keys"}
 
 
