@@ -61,6 +61,7 @@ class ArchiverSettings:
     look_seconds: float = 0.25  # between two looks for a new proof
     batches_max: int = 4  # of one shard in one step
     waiting_bytes_max: int = 64 * 1024 * 1024  # read ahead of the proofs, over all shards
+    canary_seconds: float = 3600.0  # between two attacks on the locked canary
 
 
 @dataclass(slots=True)
@@ -94,7 +95,6 @@ class Archiver:
         monotonic: Callable[[], float],
         metrics: Metrics,
     ) -> None:
-        archive.check_lock()  # G7: before anything is stored there
         self._store = store
         self._archive = archive
         self._signer = signer
@@ -103,6 +103,7 @@ class Archiver:
         self._monotonic = monotonic
         self._metrics = metrics
         self._shards: dict[int, _Shard] = {}
+        self._attack_canary()  # G7: before anything is stored there, and again and again
         patience = SignerPatience(monotonic, metrics)
         self._lister = ManifestLister(store, archive, signer, patience, metrics)
         self._source = open_source(self._start_offset, self._forget)
@@ -110,6 +111,8 @@ class Archiver:
     def step(self) -> bool:
         """Read once, archive what is proved, list what is archived. Raises Unavailable, Corrupt, Refused."""
         worked = False
+        if self._monotonic() >= self._canary_at:
+            self._attack_canary()
         for partition, records in self._source.poll(self._settings.poll_records_max, self._settings.poll_seconds):
             shard = self._shards[partition]
             shard.waiting.extend(records)
@@ -128,6 +131,11 @@ class Archiver:
         finally:
             self._store.close()
 
+    def _attack_canary(self) -> None:
+        """A store that lets a locked version go is refused: nothing more is archived there, and the process says so."""
+        self._archive.check_lock()
+        self._canary_at = self._monotonic() + self._settings.canary_seconds
+
     # --- reading ---------------------------------------------------------------------------------------------------
 
     def _start_offset(self, partition: int) -> int:
@@ -138,6 +146,7 @@ class Archiver:
 
     def _forget(self, partition: int) -> None:
         self._shards.pop(partition, None)
+        self._metrics.released(partition)
         self._lister.forget(partition)
 
     def _hold_back(self, shard: _Shard) -> None:

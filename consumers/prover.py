@@ -135,6 +135,7 @@ class Prover:
 
     def _forget(self, partition: int) -> None:
         self._shards.pop(partition, None)
+        self._metrics.released(partition)
 
     def _load(self, shard: _Shard) -> OpenRange | None:
         position = self._store.position(shard.number)

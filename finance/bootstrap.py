@@ -11,7 +11,7 @@ import datetime as dt
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -23,9 +23,11 @@ from consumers.poster import Poster, PosterLimits
 from consumers.prover import Prover, ProverSettings
 from consumers.relay import Relay, RelayTopics
 from consumers.service import Backoff, Service
+from consumers.topic_identity import checking
+from consumers.watermarks import Watermarks
 from finance.settings import Settings
 from finance.signers_file import read_registry
-from ledger_core.errors import Refused
+from ledger_core.errors import Refused, Unavailable
 from ledger_core.open_range import RangeLimits
 from ledger_core.pinned_signer import PinnedSigner
 from ledger_core.postgres.archive_store import PostgresArchiveStore
@@ -47,6 +49,7 @@ Build = Callable[[Settings, Topology, Metrics], Service]
 
 # What a shard's meaning hangs on: a poster on another count or another kind of time would write another ledger.
 BINDING_SETTINGS = ("topic", "partitions", "message.timestamp.type")
+TOPICS_SECONDS_MAX = 5.0  # a process waits in its own loop, which says so; a command may be more patient
 
 
 def build_service(name: str, settings: Settings, topology: Topology, metrics: Metrics) -> Service:
@@ -69,7 +72,7 @@ def build_poster(settings: Settings, topology: Topology, metrics: Metrics) -> Se
         undo.callback(store.close)
         poster = Poster(
             topic=names["settlements"],
-            open_source=_source_opener("poster", settings, topology),
+            open_source=_settlements_opener(settings, topology, store),
             store=store,
             relay=Relay(
                 open_publisher(settings),
@@ -128,7 +131,11 @@ def build_archiver(settings: Settings, topology: Topology, metrics: Metrics) -> 
             open_archive(settings, spec.retention_mode),
             _source_opener("archiver", settings, topology),
             PinnedSigner(signer, registry),
-            ArchiverSettings(retention_days=spec.retention_days, pii_policy_version=spec.pii_policy_version),
+            ArchiverSettings(
+                retention_days=spec.retention_days,
+                pii_policy_version=spec.pii_policy_version,
+                canary_seconds=topology.limits.archive_canary_seconds,
+            ),
             clock=utc_now,
             monotonic=time.monotonic,
             metrics=metrics,
@@ -138,8 +145,9 @@ def build_archiver(settings: Settings, topology: Topology, metrics: Metrics) -> 
 
 
 def build_notary(settings: Settings, topology: Topology, metrics: Metrics) -> Service:
-    """The notary, with a registered key."""
-    check_topics(settings, topology, ("audit",))
+    """The notary, with a registered key. While Kafka is away it is built all the same: the chain grows without it."""
+    with suppress(Unavailable):
+        check_topics(settings, topology, ("audit",))
     with ExitStack() as undo:
         signer, registry = _signer_and_registry(settings, metrics, undo)
         store = PostgresAuditStore(settings.database_url("notary"))
@@ -178,7 +186,7 @@ BUILDERS: Mapping[str, Build] = {
 def check_topics(settings: Settings, topology: Topology, keys: tuple[str, ...]) -> None:
     """Refuse to work on topics that are missing, or differ from the topology in what shards hang on."""
     names = {topology.topics[key].name for key in keys}
-    for action in topics_kafka.check(topology, settings.kafka_brokers):
+    for action in topics_kafka.check(topology, settings.kafka_brokers, seconds_max=TOPICS_SECONDS_MAX):
         if action.topic in names and action.setting in BINDING_SETTINGS:
             missing = action.kind == "create"
             raise Refused(
@@ -244,6 +252,17 @@ def utc_now() -> dt.datetime:
 def new_trace_id() -> str:
     """32 hex digits, as W3C trace contexts want them."""
     return uuid.uuid4().hex
+
+
+def _settlements_opener(
+    settings: Settings, topology: Topology, store: PosterStore
+) -> Callable[[Callable[[int], int], Callable[[int], None]], KafkaSource]:
+    """The poster's source: it reads on only in the topic that its shards grew from."""
+    open_source = _source_opener("poster", settings, topology)
+    topic = topology.topics["settlements"].name
+    return lambda start_offset, on_revoked: open_source(
+        checking(start_offset, lambda: Watermarks(settings.kafka_brokers), topic, store.newest_source), on_revoked
+    )
 
 
 def _source_opener(

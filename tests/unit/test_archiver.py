@@ -6,6 +6,7 @@ import gzip
 
 import pytest
 
+from consumers.archiver import ArchiverSettings
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.manifest import parse_manifest
 from ledger_core.open_range import RangeLimits
@@ -203,6 +204,24 @@ def test_a_bucket_that_does_not_lock_is_refused_before_anything_is_read():
     with pytest.raises(Refused, match="no Object Lock"):
         bench.build()
     assert bench.source is None
+
+
+def test_a_bucket_that_stops_locking_is_refused_by_the_recurring_canary():
+    bench = bench_of(TinyShard().post(12))
+    archiver = bench.build()
+    archiver.step()
+
+    def refuse():
+        raise Refused("bucket audit let a version locked by COMPLIANCE be deleted", remedy="another bucket")
+
+    bench.bucket.check_lock = refuse  # type: ignore[method-assign]
+    bench.now += ArchiverSettings(2557, "1").canary_seconds - 1
+    archiver.step()
+    stored = dict(bench.bucket.held)
+    bench.now += 1
+    with pytest.raises(Refused, match="be deleted"):
+        archiver.step()
+    assert bench.bucket.held == stored
 
 
 def test_s3_that_is_away_is_unavailable_and_nothing_is_recorded():
