@@ -1,0 +1,87 @@
+"""The ledger against what is kept outside of it: proofs of operators, checkpoints, heads."""
+
+from __future__ import annotations
+
+import pytest
+
+from ledger_core import checkpoint
+from ledger_core.range_proof import assemble_proof
+from ledger_core.verify import LedgerHead, Report, head_of_checkpoint, verify_ledger
+from tests.support.archive_factory import Key, closed_of, cut_of
+from tests.support.journal_factory import TinyShard
+from tests.support.memory_ledger import MemoryLedger
+
+KEY = Key("ed25519")
+
+
+def shard(currency: str = "USD") -> TinyShard:
+    return TinyShard().post(5).silence(2).post(7, currency=currency).post(3)
+
+
+def ledger(made: TinyShard, cuts=((5, 6), (12, 14))) -> MemoryLedger:
+    result = MemoryLedger()
+    result.add(made, cuts, KEY)
+    return result
+
+
+def asked_for(made: TinyShard, last_seq: int, next_offset: int) -> bytes:
+    """A proof an operator asked for, over a range that no closed range ends with."""
+    closed = closed_of(cut_of(made, None, last_seq, next_offset), made, KEY, 1, None)
+    return assemble_proof(closed.payload, KEY.sign_digest(closed.hash))
+
+
+def codes(report: Report) -> set[tuple[str, int | None, str | None]]:
+    return {(finding.code, finding.seq, finding.field) for finding in report.findings}
+
+
+@pytest.mark.parametrize(("last_seq", "next_offset"), [(3, 3), (8, 10), (15, 17)])
+def test_proofs_of_operators_are_compared_with_the_chain(last_seq, next_offset):
+    made = ledger(shard())
+    made.asked_for = [asked_for(shard(), last_seq, next_offset)]
+    report = verify_ledger(made, KEY.registry)
+    assert report.findings == ()
+    assert report.counts["operator_proofs"] == 1
+    made.asked_for = [asked_for(TinyShard().post(5, currency="EUR").silence(2).post(10), last_seq, next_offset)]
+    found = codes(verify_ledger(made, KEY.registry))
+    assert found == {("ledger.head", last_seq, "head_hash"), ("ledger.head", last_seq, "root")}
+
+
+def test_a_kept_checkpoint_finds_a_ledger_that_was_replaced_or_cut():
+    tree = cut_of(shard(), None, 12, 14).tree
+    text = checkpoint.note_text("example.com/finance/test/ledger/0", 12, tree.root())
+    note = checkpoint.assemble(text, KEY.kid, KEY.public, KEY.sign_text(text))
+    kept = head_of_checkpoint(note, KEY.registry, 0)
+    assert verify_ledger(ledger(shard()), KEY.registry, expected=[kept]).sound
+    replaced = ledger(shard("EUR"))
+    assert verify_ledger(replaced, KEY.registry).sound  # consistent in itself: only what was kept outside can tell
+    assert codes(verify_ledger(replaced, KEY.registry, expected=[kept])) == {("ledger.head", 12, "root")}
+    cut = ledger(TinyShard().post(5).silence(2), cuts=[(5, 6)])
+    assert codes(verify_ledger(cut, KEY.registry, expected=[kept])) == {("ledger.truncated", 12, None)}
+    gone = verify_ledger(MemoryLedger(), KEY.registry, expected=[LedgerHead(0, 1)])
+    assert codes(gone) == {("ledger.truncated", 1, None)}
+
+
+def test_one_edited_entry_does_not_make_later_ranges_findings():
+    made = ledger(shard(), cuts=[(5, 6), (9, 11), (12, 14)])
+    rows = made.entry_rows[0]
+    rows[1] = rows[1]._replace(body=rows[1].body.replace(b"order-2", b"order-9"))
+    seqs = {finding.seq for finding in verify_ledger(made, KEY.registry).findings}
+    assert seqs == {2, 5}  # the entry, and the range that was signed over it
+
+
+def test_ranges_that_wait_for_a_signature_are_counted_and_a_skipped_one_is_found():
+    made = MemoryLedger()
+    made.add(shard(), [(5, 6), (12, 14)], KEY, signed=False)
+    report = verify_ledger(made, KEY.registry)
+    assert report.sound
+    assert report.counts["ranges_not_signed_yet"] == 2
+    signed = ledger(shard())
+    signed.range_rows[0][0] = signed.range_rows[0][0]._replace(proof=None)
+    assert ("ledger.proof_missing", 12, "proof") in codes(verify_ledger(signed, KEY.registry))
+
+
+def test_a_proof_moved_to_another_range_is_found():
+    made = ledger(shard())
+    first, second = made.range_rows[0]
+    made.range_rows[0] = [first._replace(proof=second.proof), second]
+    assert ("ledger.proof", 5, "payload") in codes(verify_ledger(made, KEY.registry))
