@@ -107,7 +107,7 @@ class KafkaSource:
         for message in messages:
             error = message.error()
             if error is not None:
-                raise self._failure(error)
+                raise self._failure(error, f" [{message.partition()}] offset {message.offset()}")
             partition = message.partition()
             if partition not in self._owned:
                 continue  # consume may return what was revoked during the call
@@ -183,10 +183,10 @@ class KafkaSource:
                 self._callback_error = error
         consumer.incremental_unassign(partitions)
 
-    def _failure(self, error: KafkaError) -> Exception:
+    def _failure(self, error: KafkaError, place: str = "") -> Exception:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             return Refused(
-                f"{self._topic} no longer holds the offset this cursor needs ({error.str()})",
+                f"{self._topic} no longer holds what this cursor needs next,{place} ({error.str()})",
                 remedy="restore the topic, or rebuild from the archive; nothing was skipped",
             )
         if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):

@@ -35,13 +35,17 @@ class Watermarks:
 
     def high(self, topic: str, partition: int) -> int:
         """The offset after the newest record."""
+        return self.bounds(topic, partition)[1]
+
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """The offset of the oldest record that is kept, and the one after the newest."""
         try:
             answer = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT_SECONDS)
         except KafkaException as error:
             raise _failure(topic, error) from error
         if answer is None:
             raise Unavailable("kafka", f"no answer within {TIMEOUT_SECONDS:g} s")
-        return int(answer[1])
+        return int(answer[0]), int(answer[1])
 
     def timestamp_ms(self, topic: str, partition: int, offset: int) -> int | None:
         """The time of the first record at or after `offset`; None when there is none (yet)."""

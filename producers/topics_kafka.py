@@ -64,9 +64,15 @@ def apply(topology: Topology, brokers: str, options: Mapping[str, str] | None = 
     return actions
 
 
-def check(topology: Topology, brokers: str, options: Mapping[str, str] | None = None) -> list[Action]:
-    """The same as `plan`: an empty list says that every topic stands as the topology wants it."""
-    return plan(topology, brokers, options)
+def check(
+    topology: Topology,
+    brokers: str,
+    options: Mapping[str, str] | None = None,
+    *,
+    seconds_max: float = REQUEST_SECONDS_MAX,
+) -> list[Action]:
+    """As `plan`: an empty list says that every topic stands as the topology wants it. Gives up after `seconds_max`."""
+    return _plan(topology, _admin(brokers, options), seconds_max)
 
 
 def topic_settings(topic: Topic, broker_count: int) -> dict[str, str]:
@@ -93,16 +99,18 @@ class _AlreadyExists(Exception):
 
 
 def _admin(brokers: str, options: Mapping[str, str] | None) -> AdminClient:
-    quiet = {"log_level": 2, "reconnect.backoff.ms": 500}  # its own log repeats each failed connection, twenty a second
+    # Its own log repeats each failed connection, twenty a second. The wait between them stays short, so that a broker
+    # is found soon after it came back.
+    quiet = {"log_level": 2, "reconnect.backoff.ms": 500, "reconnect.backoff.max.ms": 2000}
     try:
         return AdminClient({"bootstrap.servers": brokers, **quiet, **(options or {})})
     except KafkaException as error:
         raise Refused(f"Kafka client settings: {error}", remedy="correct KAFKA_BROKERS or the Kafka options") from error
 
 
-def _plan(topology: Topology, admin: AdminClient) -> list[Action]:
+def _plan(topology: Topology, admin: AdminClient, seconds_max: float = REQUEST_SECONDS_MAX) -> list[Action]:
     try:
-        cluster = admin.list_topics(timeout=REQUEST_SECONDS_MAX)
+        cluster = admin.list_topics(timeout=seconds_max)
     except KafkaException as error:
         raise _outside(error, "list topics") from error
     broker_count = len(cluster.brokers)
@@ -118,7 +126,7 @@ def _plan(topology: Topology, admin: AdminClient) -> list[Action]:
         actions += _partition_findings(topic, [len(part.replicas) for part in found.partitions.values()], broker_count)
     if present:
         resources = [ConfigResource(ResourceType.TOPIC, topic.name) for topic in present]
-        answers = admin.describe_configs(resources, request_timeout=REQUEST_SECONDS_MAX)
+        answers = admin.describe_configs(resources, request_timeout=seconds_max)
         configs = {resource.name: _result(future, f"read {resource.name}") for resource, future in answers.items()}
         for topic in present:
             actions += _setting_findings(topic, configs[topic.name], broker_count)

@@ -63,6 +63,16 @@ class PosterStore:
         return head
 
     @translated()
+    def newest_source(self, shard: int) -> tuple[int, int] | None:
+        """Offset and append time (ms) of the record of the shard's newest entry; None while it has none."""
+        row = self._connection.execute(
+            "SELECT source_offset, (extract(epoch FROM recorded_at) * 1000)::bigint FROM entries "
+            "WHERE shard = %s ORDER BY seq DESC LIMIT 1",
+            (shard,),
+        ).fetchone()
+        return None if row is None else (row[0], row[1])
+
+    @translated()
     def is_halted(self) -> bool:
         row = self._connection.execute("SELECT halted FROM control").fetchone()
         return bool(row and row[0])
