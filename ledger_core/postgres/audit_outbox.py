@@ -13,7 +13,6 @@ import psycopg
 
 from ledger_core import canonical
 from ledger_core.audit_chain import check_intent
-from ledger_core.audit_chain import check_intent
 from ledger_core.ports import AuditIntent
 
 EVENT_TYPE_BYTES_MAX = 100
@@ -40,7 +39,6 @@ def append_intents(cursor: psycopg.Cursor[object], intents: Sequence[AuditIntent
 
 
 def _row(intent: AuditIntent) -> tuple[str, str, str, str]:
-    check_intent(intent)
     check_intent(intent)  # a field that the chain writes itself would hold up every later intent
     payload = canonical.encode(intent.payload)
     for name, text, bytes_max in (
