@@ -71,7 +71,7 @@ class Teller:
         if self._out.width < WIDE:
             for cheat in cheats:
                 code = "" if cheat.exit_code is None else f", exit {cheat.exit_code}"
-                told = Table.grid(padding=(0, 0, 0, 2))
+                told = Table.grid(padding=(0, 0, 0, 2), pad_edge=True)
                 told.add_row(_mark(cheat.caught), escape(cheat.tried))
                 told.add_row("", f"[dim]caught by {escape(cheat.caught_by)}{code}[/]")
                 told.add_row("", escape(cheat.finding))
@@ -170,12 +170,14 @@ def _trial_balance(summary: Summary) -> Table:
 
 
 def _shards(summary: Summary) -> Table:
-    numbers = ("shard", "entries", "duplicates", "rejected", "proofs", "objects")
+    numbers = ("shard", "entries", "dup", "rejected", "proofs", "objects")
     table = _table(*numbers, "lock", "until", "head", right=numbers)
+    table.columns[6].no_wrap = table.columns[7].no_wrap = True
+    table.columns[8].overflow = "ellipsis"
     for shard in summary.shards:
         counts = (shard.shard, shard.entries, shard.duplicates, shard.rejected, shard.proofs, shard.objects)
         until = shard.retain_until.strftime("%Y-%m-%d") if shard.retain_until else "-"
-        table.add_row(*(f"{n:,}" for n in counts), ", ".join(summary.modes), until, f"{shard.head_hash[:32]}…")
+        table.add_row(*(f"{n:,}" for n in counts), ", ".join(summary.modes), until, f"{shard.head_hash[:24]}…")
     return table
 
 
