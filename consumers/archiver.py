@@ -19,10 +19,11 @@ from typing import Protocol
 
 import structlog
 
-from consumers.journal_source import OpenSource, journal_record
+from consumers.journal_records import journal_record
 from consumers.manifest_lister import ListerStore, ManifestLister, found_under
 from consumers.metrics import Metrics
 from consumers.signer_patience import SignerPatience
+from consumers.source import OpenSource
 from ledger_core.archived_object import ArchivedObject, ProvedRange, exported_intent, retain_until_of
 from ledger_core.audit_batch import SealedBatch, batch_lines
 from ledger_core.errors import Corrupt, Refused

@@ -18,9 +18,10 @@ from typing import Protocol
 
 import structlog
 
-from consumers.journal_source import OpenSource, journal_items
+from consumers.journal_records import journal_items
 from consumers.metrics import Metrics
 from consumers.signer_patience import SignerPatience
+from consumers.source import OpenSource
 from ledger_core.checkpoint import assemble, origin_of
 from ledger_core.closed_range import ClosedRange, ClosingTerms, Cut, close_range
 from ledger_core.errors import Corrupt, Refused, Unavailable

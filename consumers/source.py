@@ -37,5 +37,7 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
-OpenSource = Callable[[Callable[[int], int], Callable[[int], None]], Source]
-"""(start_offset, on_revoked) -> a source that has joined its group."""
+StartOffset = Callable[[int], int]
+OnRevoked = Callable[[int], None]
+OpenSource = Callable[[StartOffset, OnRevoked], Source]
+"""Joins the group; the callbacks say where an assigned partition starts, and that one went away."""

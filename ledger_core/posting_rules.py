@@ -229,31 +229,18 @@ def claimed_event_id(fields: SettlementRecord) -> str | None:
     return fields.event_id if _UUID_ONLY.fullmatch(fields.event_id) else None
 
 
-def content_of_draft(d: Draft) -> Content:
+def content_of(asked: Draft | JournalEntry) -> Content:
+    """The content of what is asked now, or of what was posted then."""
     return Content(
-        event_id=d.event_id,
-        event_type=d.event_type,
-        lines=d.lines,
-        metadata=d.metadata,
-        order_id=d.order_id,
-        pii_digest=d.pii_digest,
-        provider=d.provider,
-        reverses=d.reverses,
-        settlement_id=d.settlement_id,
-    )
-
-
-def content_of_entry(e: JournalEntry) -> Content:
-    return Content(
-        event_id=e.event_id,
-        event_type=e.event_type,
-        lines=e.lines,
-        metadata=e.metadata,
-        order_id=e.order_id,
-        pii_digest=e.pii_digest,
-        provider=e.provider,
-        reverses=e.reverses,
-        settlement_id=e.settlement_id,
+        event_id=asked.event_id,
+        event_type=asked.event_type,
+        lines=asked.lines,
+        metadata=asked.metadata,
+        order_id=asked.order_id,
+        pii_digest=asked.pii_digest,
+        provider=asked.provider,
+        reverses=asked.reverses,
+        settlement_id=asked.settlement_id,
     )
 
 

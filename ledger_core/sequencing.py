@@ -20,8 +20,7 @@ from ledger_core.ports import Record
 from ledger_core.posting_rules import (
     Draft,
     content_hash,
-    content_of_draft,
-    content_of_entry,
+    content_of,
     differing_fields,
 )
 from ledger_core.times import format_time_us
@@ -165,7 +164,7 @@ class _Builder:
                 self._again(record, outcome, first)
             elif outcome.reverses is not None and not self._is_posted_here(outcome.reverses):
                 detail = f"reverses {outcome.reverses}, which this shard has not posted"
-                digest = content_hash(content_of_draft(outcome))
+                digest = content_hash(content_of(outcome))
                 self._reject(
                     record.offset, RejectReason.UNKNOWN_REVERSAL, detail, outcome.event_id, digest, record, first=True
                 )
@@ -207,7 +206,7 @@ class _Builder:
 
     def _again(self, record: Record, draft: Draft, first: Known) -> None:
         """The event id has its verdict: the same content gets the same answer, other content is a conflict."""
-        content = content_of_draft(draft)
+        content = content_of(draft)
         digest = content_hash(content)
         if first.body is None:
             if first.content_hash == digest:
@@ -218,7 +217,7 @@ class _Builder:
                 return
             detail = f"event id was rejected before ({first.reason}); send a corrected event under a new event id"
         else:
-            original = content_of_entry(decode_entry(first.body))
+            original = content_of(decode_entry(first.body))
             differing = differing_fields(content, original)
             if not differing and first.shard == self.head.shard:
                 self._duplicate(record, draft.event_id, digest, first.seq)

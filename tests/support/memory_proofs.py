@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from consumers.journal_source import OnRevoked, StartOffset
+from consumers.source import OnRevoked, StartOffset
 from ledger_core.closed_range import ClosedRange
 from ledger_core.errors import Corrupt
 from ledger_core.open_range import ShardPosition
