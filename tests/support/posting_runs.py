@@ -1,0 +1,170 @@
+"""Real posters on the real servers: fed, run to the end of the topic, and what they left compared and recomputed."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import psycopg
+from confluent_kafka import Consumer, TopicPartition
+
+from consumers.kafka_source import KafkaSource
+from consumers.metrics import NullMetrics
+from consumers.poster import Poster, PosterLimits
+from consumers.relay import Relay, RelayTopics
+from ledger_core.ports import Publisher, Record
+from ledger_core.postgres.ledger_reader import open_ledger_reader
+from ledger_core.postgres.poster_store import PosterStore
+from ledger_core.signers import SignerRegistry
+from ledger_core.verify import verify_ledger
+from producers.publisher_kafka import KafkaPublisher
+from schemas.journal_wire import decode_journal
+from tests.support.memory_posting import MemoryBroker, MemoryPublisher, Trouble
+
+SHARDS = (0, 1)
+TABLES: Mapping[str, str] = {
+    "shards": "shard, topic, first_offset, next_offset, seq, head_hash, accounts, posted, duplicates, rejected",
+    "entries": "shard, seq, event_id, source_offset, recorded_at, entry_hash, body",
+    "lines": "shard, seq, line_no, account_no, side, amount_minor, currency",
+    "accounts": "shard, account_no, account",
+    "balances": "shard, account_no, currency, debits, credits",
+    "verdicts": "shard, source_offset, verdict, reason, event_id, content_hash, first_verdict, detail, line",
+    "dead_letters": "shard, source_offset, topic, timestamp_ms, key, value, headers",
+    "pii": "shard, seq, pii, salt",
+}
+NO_LIMIT = PosterLimits(batch_records_max=4000, linger_ms=50, dead_letters_max=10**9)
+
+
+def topic_of(environ: Mapping[str, str], name: str) -> str:
+    return f"{environ['FINANCE_TOPIC_PREFIX']}finance.{name}"
+
+
+def publish(environ: Mapping[str, str], records: Iterable[Record]) -> None:
+    """Key, value and headers of each record, into its partition; the broker gives offsets and times."""
+    publisher = KafkaPublisher(environ["KAFKA_BROKERS"])
+    for record in records:
+        publisher.publish(
+            topic_of(environ, "settlements"),
+            record.partition,
+            key=record.key,
+            value=record.value,
+            headers=record.headers,
+        )
+    publisher.flush(60)
+    publisher.close()
+
+
+def new_poster(
+    environ: Mapping[str, str],
+    *,
+    dsn: str | None = None,
+    limits: PosterLimits = NO_LIMIT,
+    group: str | None = None,
+    publisher: Publisher | None = None,
+) -> Poster:
+    """A poster in this process; with a `group` of its own it owns every shard, whoever else does."""
+    brokers = environ["KAFKA_BROKERS"]
+    topic = topic_of(environ, "settlements")
+    group = group or f"{topic}.{uuid.uuid4().hex[:8]}"
+    return Poster(
+        topic=topic,
+        open_source=lambda start, revoked: KafkaSource(brokers, topic, group, start, revoked),
+        store=PosterStore(dsn or environ["DATABASE_URL_POSTER"]),
+        relay=Relay(
+            publisher or KafkaPublisher(brokers),
+            RelayTopics(topic_of(environ, "journal"), topic_of(environ, "outcomes"), f"{topic}.dlq"),
+        ),
+        limits=limits,
+        metrics=NullMetrics(),
+    )
+
+
+def step_until(poster: Poster, done: Callable[[], bool], seconds_max: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds_max
+    while not done():
+        assert time.monotonic() < deadline, "the poster did not get there"
+        poster.step()
+
+
+def post_all(environ: Mapping[str, str], *, dsn: str | None = None, **options: Any) -> None:
+    """Post and relay everything that the settlements topic holds, with a poster of one's own."""
+    poster = new_poster(environ, dsn=dsn, **options)
+    try:
+        step_until(poster, lambda: is_done(environ, dsn or environ["DATABASE_URL_POSTER"]))
+    finally:
+        poster.close()
+
+
+def post_undisturbed(environ: Mapping[str, str], dsn: str, **options: Any) -> None:
+    """The same into another database, with nothing published: what the ledger must look like."""
+    publisher = MemoryPublisher(MemoryBroker(), Trouble(), lambda count: count)
+    post_all(environ, dsn=dsn, publisher=publisher, **options)
+
+
+def is_done(environ: Mapping[str, str], dsn: str) -> bool:
+    ends = end_offsets(environ["KAFKA_BROKERS"], topic_of(environ, "settlements"))
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        rows = connection.execute("SELECT shard, next_offset, relayed_offset FROM shards ORDER BY shard").fetchall()
+    return rows == [(shard, end, end) for shard, end in ends.items()]
+
+
+def end_offsets(brokers: str, topic: str) -> dict[int, int]:
+    consumer = Consumer({"bootstrap.servers": brokers, "group.id": "never-joined"})
+    try:
+        return {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in SHARDS}
+    finally:
+        consumer.close()
+
+
+def read_topic(environ: Mapping[str, str], topic: str, partition: int) -> list[Record]:
+    """Everything one partition holds."""
+    brokers = environ["KAFKA_BROKERS"]
+    end = end_offsets(brokers, topic)[partition]
+    source = KafkaSource(brokers, topic, f"read.{uuid.uuid4().hex}", lambda _partition: 0, lambda _partition: None)
+    records: list[Record] = []
+    deadline = time.monotonic() + 30
+    try:
+        while len(records) < end and (not records or records[-1].offset + 1 < end):
+            assert time.monotonic() < deadline, f"{topic}[{partition}] does not come to its end"
+            records += [record for number, group in source.poll(5000, 0.2) if number == partition for record in group]
+    finally:
+        source.close()
+    return records
+
+
+def tables(dsn: str) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of the ledger, in order, without the columns that hold the wall clock."""
+    with psycopg.connect(dsn) as connection:
+        return {
+            table: connection.execute(f"SELECT {columns} FROM {table} ORDER BY 1, 2, 3").fetchall()
+            for table, columns in TABLES.items()
+        }
+
+
+def rows(dsn: str, query: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        return connection.execute(query.encode(), parameters).fetchall()
+
+
+def check_ledger(dsn: str) -> None:
+    """The oracle: chain, gapless sequences, every offset accounted for, lines, accounts and balances recomputed."""
+    with open_ledger_reader(dsn) as reader:
+        report = verify_ledger(reader, SignerRegistry(()))
+    assert report.sound, report.findings[:5]
+
+
+def check_journal(environ: Mapping[str, str], dsn: str) -> None:
+    """Each shard's journal holds every entry, byte for byte; the first coming of each is in order, without a gap."""
+    for shard in SHARDS:
+        entries = rows(dsn, "SELECT seq, body, entry_hash FROM entries WHERE shard = %s ORDER BY seq", [shard])
+        first: list[tuple[int, bytes, bytes]] = []
+        for record in read_topic(environ, topic_of(environ, "journal"), shard):
+            item = decode_journal(record.value or b"")
+            assert item.seq <= len(first) + 1, f"a gap in the journal of shard {shard}: {item.seq} after {len(first)}"
+            if item.seq == len(first) + 1:
+                first.append((item.seq, item.body, item.entry_hash))
+            else:
+                assert first[item.seq - 1] == (item.seq, item.body, item.entry_hash)
+        assert first == entries
