@@ -146,7 +146,7 @@ def test_crash_of_a_server_in_mid_run_loses_and_doubles_nothing(
     restart: Callable[[str], None] = stack.start
     try:
         stack.kill(service)
-        poster.wait_said("service.unavailable", seconds_max=40)
+        poster.wait_said("service.unavailable", "relay.waiting", seconds_max=40)
     finally:
         restart(service)
     publish(ledger.environ, mixed(2_000, 5, first=4_000))
