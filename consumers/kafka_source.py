@@ -8,7 +8,9 @@ Does not: commit offsets for correctness, skip anything, or reset silently; a ho
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import cast
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -39,7 +41,10 @@ CLASSIC_ONLY: dict[str, str | int | bool] = {
     "session.timeout.ms": 8000,
     "heartbeat.interval.ms": 1000,
 }
-METADATA_TIMEOUT_SECONDS = 5.0
+# A reader that gets nothing cannot tell a quiet topic from a dead broker: librdkafka says once that all brokers are
+# down, and nothing of one that hangs. So silence is followed by a question.
+PROBE_SECONDS = 10.0
+PROBE_TIMEOUT_SECONDS = 5.0
 HEADERS_UNREADABLE: tuple[tuple[str, bytes | None], ...] = (("finance.headers", b"unreadable: a name is not UTF-8"),)
 
 
@@ -58,6 +63,8 @@ class KafkaSource:
         start_offset: Callable[[int], int],
         on_revoked: Callable[[int], None],
         options: Mapping[str, str] | None = None,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         config: dict[str, str | int | bool] = {**CONSUMER_DEFAULTS, **(options or {})}
         if config["group.protocol"] == "classic":
@@ -67,7 +74,9 @@ class KafkaSource:
         self._on_revoked = on_revoked
         self._owned: set[int] = set()
         self._callback_error: Exception | None = None
-        self._brokers_down: str | None = None
+        self._monotonic = monotonic
+        self._heard_at = monotonic()
+        self._brokers_down = False
         self._consumer = Consumer(
             {
                 **config,
@@ -95,11 +104,22 @@ class KafkaSource:
         if self._callback_error is not None:
             failed, self._callback_error = self._callback_error, None
             raise failed
-        if self._brokers_down is not None and not messages:
-            detail, self._brokers_down = self._brokers_down, None
-            raise Unavailable("kafka", detail)
-        self._brokers_down = None
+        if messages:
+            self._heard_at = self._monotonic()
+        elif self._brokers_down or self._monotonic() - self._heard_at >= PROBE_SECONDS:
+            self._probe()
         return self._grouped(messages)
+
+    def _probe(self) -> None:
+        """Ask the brokers for the topic. Raises Unavailable when they do not answer, Refused when it is gone."""
+        self._brokers_down = False
+        try:
+            found = self._consumer.list_topics(self._topic, timeout=PROBE_TIMEOUT_SECONDS).topics[self._topic]
+        except KafkaException as error:
+            raise self._failure(error.args[0]) from error
+        if found.error is not None:
+            raise self._failure(found.error)
+        self._heard_at = self._monotonic()
 
     def _grouped(self, messages: list[Message]) -> list[tuple[int, list[Record]]]:
         groups: dict[int, list[Record]] = {}
@@ -149,7 +169,8 @@ class KafkaSource:
         """Tell Kafka how far we are: for its lag tools and autoscalers only, never read back."""
         if partition in self._owned:
             offsets = [TopicPartition(self._topic, partition, next_offset)]
-            self._consumer.commit(offsets=offsets, asynchronous=True)
+            with suppress(KafkaException):  # a figure for tools: no reason to stop
+                self._consumer.commit(offsets=offsets, asynchronous=True)
 
     def close(self) -> None:
         """Leave the group, so that another member takes over at once."""
@@ -157,7 +178,7 @@ class KafkaSource:
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._brokers_down = error.str()
+            self._brokers_down = True  # perhaps told along with records fetched before: the next silence asks
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         starts = []
