@@ -39,4 +39,4 @@ GRANT INSERT ON proofs TO finance_api;
 GRANT UPDATE (halted, reason, actor_id, changed_at) ON control TO finance_api;
 
 GRANT SELECT ON entries, lines, accounts, balances, verdicts, ranges, proofs, checkpoints, archive_objects, manifests,
-    audit_events, notary_cursor TO finance_auditor;
+    audit_outbox, audit_events, notary_cursor TO finance_auditor;
