@@ -1,0 +1,268 @@
+"""The poster on real Kafka and Postgres: what is posted, answered, dead-lettered, relayed, halted and resumed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import msgspec
+import psycopg
+import pytest
+
+from consumers.poster import PosterLimits
+from finance.devstack import Stack
+from ledger_core.errors import Unavailable
+from ledger_core.journal import decode_entry
+from ledger_core.ports import Record
+from ledger_core.postgres import control
+from schemas.journal_wire import decode_journal
+from schemas.outcome import Outcome, decode_outcome
+from tests.support import databases
+from tests.support.mixed_events import mixed
+from tests.support.posting_runs import (
+    NO_LIMIT,
+    check_journal,
+    check_ledger,
+    is_done,
+    new_poster,
+    post_all,
+    post_undisturbed,
+    publish,
+    read_topic,
+    rows,
+    step_until,
+    tables,
+    topic_of,
+)
+from tests.support.settlements import TOPIC, event_id, record, sale, settlement
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture
+def other_database(stack: Stack, database_template: str) -> Iterator[str]:
+    url = databases.create_database(stack.env["DATABASE_URL"], database_template)
+    yield url
+    databases.drop_database(stack.env["DATABASE_URL"], url)
+
+
+def _outcomes(environ: dict[str, str], shard: int = 0) -> list[Outcome]:
+    """In order of source offset: inside a batch what is posted is told first."""
+    told = [decode_outcome(r.value or b"") for r in read_topic(environ, topic_of(environ, "outcomes"), shard)]
+    return sorted(told, key=lambda outcome: outcome.offset)
+
+
+def test_event_becomes_entry_lines_balances_journal_record_and_outcome(environ: dict[str, str]) -> None:
+    pii = {"buyer": "Zoë"}
+    fields = settlement(
+        1, lines=sale(10_000), pii=pii, pii_salt=b"0123456789abcdef", provider=("stripe", "ch_1", 10_000, "USD")
+    )
+    publish(environ, [record(0, fields)])
+    post_all(environ)
+    dsn = environ["DATABASE_URL"]
+    ((seq, body, entry_hash),) = rows(dsn, "SELECT seq, body, entry_hash FROM entries")
+    entry = decode_entry(body)
+    assert (seq, entry.event_id, entry.settlement_id) == (1, event_id(1), "st-1")
+    assert entry.source.offset == "0"
+    assert b"Zo" not in body
+    assert rows(dsn, "SELECT pii, salt FROM pii") == [('{"buyer":"Zoë"}'.encode(), b"0123456789abcdef")]
+    assert rows(dsn, "SELECT account, debits::int, credits::int FROM balances JOIN accounts USING (shard, account_no)"
+                " ORDER BY account_no") == [
+        ("asset:psp:stripe", 10_000, 0),
+        ("liability:payable:seller-42", 0, 9_997),
+        ("revenue:fees", 0, 3),
+    ]  # fmt: skip
+    (told,) = read_topic(environ, topic_of(environ, "journal"), 0)
+    journal = decode_journal(told.value or b"")
+    assert (journal.body, journal.entry_hash, journal.seq) == (body, entry_hash, 1)
+    (outcome,) = _outcomes(environ)
+    assert outcome == Outcome(event_id(1), "st-1", "posted", None, None, 0, 0, 1, entry_hash)
+    check_ledger(dsn)
+
+
+def test_repeats_get_the_same_answer_and_changed_content_is_a_conflict_that_names_the_fields(
+    environ: dict[str, str],
+) -> None:
+    changed = settlement(1, lines=sale(20_000), order_id="order-other", occurred_at_us=5)
+    publish(
+        environ,
+        [
+            record(0, settlement(1)),
+            record(0, settlement(1, occurred_at_us=7)),  # the time is not content
+            record(0, changed),
+            record(0, settlement(2, reverses=event_id(1))),
+            record(0, settlement(3, reverses=event_id(99))),
+            record(0, settlement(3, reverses=event_id(99))),
+        ],
+    )
+    post_all(environ)
+    told = [(o.verdict, o.reason, o.seq) for o in _outcomes(environ)]
+    assert told == [
+        ("posted", None, 1),
+        ("duplicate", "already_posted", 1),
+        ("rejected", "conflict", None),
+        ("posted", None, 2),
+        ("rejected", "unknown_reversal", None),
+        ("rejected", "unknown_reversal", None),
+    ]
+    assert _outcomes(environ)[2].detail == (
+        "event id is posted already (shard 0, seq 1) with other content: lines, order_id"
+    )
+    first = rows(environ["DATABASE_URL"], "SELECT source_offset FROM verdicts WHERE first_verdict")
+    assert first == [(4,)]
+
+
+def test_once_rejected_an_event_id_stays_rejected(environ: dict[str, str]) -> None:
+    unbalanced = settlement(1, lines=sale()[:2])
+    publish(environ, [record(0, unbalanced), record(0, settlement(1)), record(0, unbalanced)])
+    post_all(environ)
+    assert [o.reason for o in _outcomes(environ)] == ["unbalanced", "conflict", "unbalanced"]
+    assert rows(environ["DATABASE_URL"], "SELECT count(*) FROM entries") == [(0,)]
+
+
+def test_dead_letters_carry_the_original_and_why(environ: dict[str, str]) -> None:
+    value, headers = b"\x00\xff\x00not avro", (("trace", b"\x00\xff"), ("trace", None), ("naïve", b""))
+    publish(environ, [Record(TOPIC, 1, 0, 0, b"\xff\x00key", value, headers), Record(TOPIC, 1, 0, 0, None, None, ())])
+    post_all(environ)
+    letter, empty = read_topic(environ, topic_of(environ, "settlements.dlq"), 1)
+    assert (letter.key, letter.value, letter.headers[:3]) == (b"\xff\x00key", value, headers)
+    added = dict(letter.headers[3:])
+    assert added["finance.reason"] == b"unknown_schema"
+    assert (added["finance.partition"], added["finance.offset"]) == (b"1", b"0")
+    assert added["finance.topic"] == topic_of(environ, "settlements").encode()
+    assert (empty.key, empty.value, dict(empty.headers)["finance.reason"]) == (None, None, b"malformed")
+
+
+def test_original_too_large_for_the_dead_letter_topic_stays_whole_in_postgres(environ: dict[str, str]) -> None:
+    """The settlements topic limits compressed bytes: three megabytes of zeros get in."""
+    from producers.publisher_kafka import KafkaPublisher
+
+    publisher = KafkaPublisher(environ["KAFKA_BROKERS"], {"message.max.bytes": 10_000_000})
+    publisher.publish(topic_of(environ, "settlements"), 0, key=b"k", value=bytes(3_000_000))
+    publisher.flush(20)
+    publisher.close()
+    publish(environ, [record(0, settlement(1))])
+    post_all(environ)
+    (letter,) = read_topic(environ, topic_of(environ, "settlements.dlq"), 0)
+    assert (letter.value, dict(letter.headers)["finance.reason"]) == (None, b"oversize")
+    assert b"finance dlq show 0 0" in (dict(letter.headers)["finance.omitted"] or b"")
+    assert rows(environ["DATABASE_URL"], "SELECT length(value) FROM dead_letters") == [(3_000_000,)]
+    assert [o.verdict for o in _outcomes(environ)] == ["rejected", "posted"]
+
+
+def test_one_event_id_in_two_shards_is_posted_once_and_a_conflict_once(environ: dict[str, str]) -> None:
+    publish(environ, [record(0, settlement(1), shard=0), record(0, settlement(1), shard=1)])
+    post_all(environ)
+    verdicts = sorted((o.verdict, o.reason) for shard in (0, 1) for o in _outcomes(environ, shard))
+    assert verdicts == [("posted", None), ("rejected", "conflict")]
+    check_ledger(environ["DATABASE_URL"])
+
+
+def test_batch_cuts_change_no_row_of_any_table(environ: dict[str, str], other_database: str) -> None:
+    publish(environ, mixed(1_200, 11))
+    post_all(environ)
+    post_undisturbed(environ, other_database, limits=msgspec.structs.replace(NO_LIMIT, batch_records_max=17))
+    expected, found = tables(environ["DATABASE_URL"]), tables(other_database)
+    assert len(expected["entries"]) > 900
+    assert len(expected["verdicts"]) > 100
+    for table in expected:
+        assert found[table] == expected[table], table
+    check_ledger(other_database)
+    check_journal(environ, environ["DATABASE_URL"])
+
+
+def test_what_was_committed_but_not_published_is_published_by_the_next_owner(environ: dict[str, str]) -> None:
+    """As after a crash between COMMIT and the first publication: with the answers that were due."""
+    publish(environ, [record(0, settlement(1)), record(0, settlement(1)), Record(TOPIC, 0, 0, 0, b"k", b"x", ())])
+    dsn = environ["DATABASE_URL_POSTER"]
+    first = new_poster(environ)
+
+    def dies(_plan: object) -> None:
+        raise Unavailable("kafka", "as a crash would")
+
+    first._relay.publish = dies  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        step_until(first, lambda: False)
+    first.close()
+    assert rows(dsn, "SELECT next_offset, relayed_offset FROM shards WHERE shard = 0") == [(3, 0)]
+    assert _outcomes(environ) == []
+    post_all(environ)
+    posted, repeated, rejected = _outcomes(environ)
+    assert (posted.verdict, posted.seq, posted.settlement_id) == ("posted", 1, "st-1")
+    assert (repeated.verdict, repeated.seq, repeated.settlement_id) == ("duplicate", 1, "st-1")
+    assert (rejected.verdict, rejected.reason) == ("rejected", "malformed")
+    check_journal(environ, dsn)
+
+
+def test_halt_stops_posting_within_a_second_and_resume_loses_nothing(environ: dict[str, str]) -> None:
+    publish(environ, mixed(400, 3))
+    dsn, admin = environ["DATABASE_URL_POSTER"], environ["DATABASE_URL"]
+    poster = new_poster(environ, limits=msgspec.structs.replace(NO_LIMIT, batch_records_max=50))
+    try:
+        step_until(poster, lambda: rows(dsn, "SELECT sum(next_offset) > 0 FROM shards") == [(True,)])
+        control.halt(admin, reason="a test", actor_id="operator:test", trace_id="t")
+        stopped = rows(dsn, "SELECT sum(next_offset) FROM shards")
+        until = time.monotonic() + 1.5
+        step_until(poster, lambda: time.monotonic() > until)
+        assert rows(dsn, "SELECT sum(next_offset) FROM shards") == stopped
+        publish(environ, mixed(100, 4, first=400))
+        control.resume(admin, reason="a test", actor_id="operator:test", trace_id="t")
+        step_until(poster, lambda: is_done(environ, dsn))
+    finally:
+        poster.close()
+    assert rows(dsn, "SELECT sum(next_offset)::int FROM shards") == [(500,)]
+    check_ledger(admin)
+
+
+def test_dead_letter_limit_halts_and_after_resume_the_same_records_pass(environ: dict[str, str]) -> None:
+    """Otherwise one batch of bad records would halt again at every resume, for ever."""
+    publish(environ, [Record(TOPIC, 0, 0, 0, b"k", b"bad", ()) for _ in range(30)])
+    dsn, admin = environ["DATABASE_URL_POSTER"], environ["DATABASE_URL"]
+    limits = PosterLimits(dead_letters_max=10, dead_letter_window_records=100)
+    poster = new_poster(environ, limits=limits)
+    try:
+        step_until(poster, lambda: rows(admin, "SELECT halted FROM control") == [(True,)])
+        until = time.monotonic() + 1.0
+        step_until(poster, lambda: time.monotonic() > until)
+        assert rows(admin, "SELECT count(*) FROM verdicts") == [(0,)]
+        assert rows(admin, "SELECT event_type, actor_id FROM audit_outbox") == [("ledger.halted", "service:poster")]
+        ((reason,),) = rows(admin, "SELECT reason FROM control")
+        assert reason.startswith("dead-letter limit: 30 of the last 30 records")
+        control.resume(admin, reason="seen", actor_id="operator:test", trace_id="t")
+        step_until(poster, lambda: is_done(environ, dsn))
+        publish(environ, [Record(TOPIC, 0, 0, 0, b"k", b"bad again", ()) for _ in range(11)])
+        step_until(poster, lambda: rows(admin, "SELECT halted FROM control") == [(True,)])
+    finally:
+        poster.close()
+    assert rows(admin, "SELECT count(*) FROM verdicts") == [(30,)]
+
+
+def test_markers_of_transactions_are_accounted_for_and_are_no_dead_letters(environ: dict[str, str]) -> None:
+    from confluent_kafka import Producer
+
+    producer = Producer({"bootstrap.servers": environ["KAFKA_BROKERS"], "transactional.id": "shop"})
+    producer.init_transactions(20)
+    topic = topic_of(environ, "settlements")
+    for n, ends in enumerate((producer.commit_transaction, producer.abort_transaction) * 3):
+        fields = settlement(n)
+        producer.begin_transaction()
+        producer.produce(topic, record(0, fields).value, fields.settlement_id, 0)
+        producer.flush(20)
+        ends(20)
+    publish(environ, [record(0, settlement(100))])
+    post_all(environ, limits=PosterLimits(dead_letters_max=3))
+    dsn = environ["DATABASE_URL"]
+    assert rows(dsn, "SELECT posted, rejected, next_offset FROM shards WHERE shard = 0") == [(4, 9, 13)]
+    assert rows(dsn, "SELECT DISTINCT reason FROM verdicts") == [("no_record",)]
+    assert rows(dsn, "SELECT count(*) FROM dead_letters") == [(0,)]
+    check_ledger(dsn)
+
+
+def test_idle_poster_notes_what_is_relayed_and_a_stopped_one_leaves_nothing_to_repeat(environ: dict[str, str]) -> None:
+    publish(environ, mixed(300, 5))
+    dsn = environ["DATABASE_URL_POSTER"]
+    poster = new_poster(environ, limits=msgspec.structs.replace(NO_LIMIT, batch_records_max=300))
+    step_until(poster, lambda: rows(dsn, "SELECT sum(next_offset) = 300 FROM shards") == [(True,)])
+    poster.close()
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        assert connection.execute("SELECT 1 FROM shards WHERE relayed_offset < next_offset").fetchall() == []
