@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -58,6 +59,7 @@ def run_service(
     metrics: Metrics,
     backoff: Backoff = Backoff(),
     on_corrupt: Callable[[Corrupt], None] = lambda _error: None,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> int:
     """Run until `stop` is set (exit code 0) or a failure that waiting cannot mend (its exit code).
 
@@ -68,13 +70,14 @@ def run_service(
         service: Service | None = None
         try:
             service = build()
+            settled_at = monotonic() + backoff.delay_ms_max / 1000
             log.info("service.started", service=service.name)
             while not stop.is_set():
                 worked = service.step()
                 metrics.progress()
-                if worked:
+                if monotonic() >= settled_at:  # not at the first work done: it may be all that works
                     failures = 0
-                else:
+                if not worked:
                     stop.wait(IDLE_WAIT_SECONDS)
         except Unavailable as error:
             failures += 1

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 CONNECT_TIMEOUT_SECONDS: Final = 5
-READ_TIMEOUT_SECONDS: Final = 30
+READ_TIMEOUT_SECONDS: Final = 10  # between two packets, tried twice: an outage is told within half a minute
 PASSING_CODES: Final = frozenset(
     {
         "SlowDown",

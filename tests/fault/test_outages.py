@@ -21,7 +21,7 @@ from tests.support.route import PROCESSES, Ledger, Running, wait_until
 pytestmark = pytest.mark.services
 
 RATE = 500.0
-AWAY_SECONDS = 12.0
+AWAY_SECONDS = 11.0
 BEFORE_SECONDS, AFTER_SECONDS = 2.0, 2.0
 STALL_SECONDS = 3
 CPU_SHARE_MAX = 0.4  # of one core; a busy loop takes all of it, and posting 500 events/s takes some
