@@ -249,8 +249,7 @@ class Poster:
         log.error(
             "poster.dead_letter_limit", shard=shard, reason=reason, remedy="mend the publisher, then `finance resume`"
         )
-        self._halt_checked_at = float("-inf")
-        self._source.seek(shard, self._heads[shard].next_offset)
+        self._set_halted(True)  # at once: a resume that comes before the next look must still be seen as one
 
     # --- after the commit ---
 

@@ -180,7 +180,7 @@ def test_what_was_committed_but_not_published_is_published_by_the_next_owner(env
     def dies(_plan: object) -> None:
         raise Unavailable("kafka", "as a crash would")
 
-    first._relay.publish = dies  # type: ignore[method-assign]
+    first._relay.publish = dies  # type: ignore[assignment, method-assign]
     with pytest.raises(Unavailable):
         step_until(first, lambda: False)
     first.close()

@@ -1,0 +1,197 @@
+"""The poster's shell in memory: poison, limits, halts, lag, what is told of shards; and the relay's own rules."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from consumers.kafka_source import HEADERS_UNREADABLE, _headers
+from consumers.metrics import NullMetrics
+from consumers.poster import Poster, PosterLimits
+from consumers.relay import DEAD_LETTER_BYTES_MAX, Relay, RelayTopics
+from ledger_core.errors import Corrupt, Unavailable
+from ledger_core.ports import Record
+from schemas.outcome import decode_outcome
+from tests.support.memory_checks import check_chain_and_counts, check_relayed
+from tests.support.memory_posting import (
+    MemoryBroker,
+    MemoryLedger,
+    MemoryPosterStore,
+    MemoryPublisher,
+    MemorySource,
+    MemoryTopic,
+    Trouble,
+)
+from tests.support.settlements import APPENDED_AT_MS, TOPIC, record, settlement
+
+TOPICS = RelayTopics("journal", "outcomes", "dead_letters")
+
+
+@dataclass
+class Told(NullMetrics):
+    lags: dict[int, tuple[int, float]] = field(default_factory=dict)
+    relayed_records: int = 0
+    gone: list[int] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+    def lag(self, shard: int, records: int, seconds: float) -> None:
+        self.lags[shard] = (records, seconds)
+
+    def relayed(self, shard: int, count: int) -> None:
+        self.relayed_records += count
+
+    def released(self, shard: int) -> None:
+        self.gone.append(shard)
+
+    def rejected(self, reason: str, count: int) -> None:
+        self.reasons += [reason] * count
+
+
+class World:
+    """One poster on one shard; `now` is ten seconds after the first record was appended."""
+
+    def __init__(self, *records: Record | None, **limits: int) -> None:
+        self.ledger, self.broker, self.trouble, self.told = MemoryLedger(), MemoryBroker(), Trouble(), Told()
+        self.topic = MemoryTopic(TOPIC, {0: list(records)})
+        self.now = APPENDED_AT_MS / 1000 + 10
+        clock = itertools.count(1)
+        publisher = MemoryPublisher(self.broker, self.trouble, lambda count: count)
+
+        def open_source(start: Callable[[int], int], revoked: Callable[[int], None]) -> MemorySource:
+            self.source = MemorySource(self.topic, {0}, start, revoked, self.trouble)
+            return self.source
+
+        self.poster = Poster(
+            topic=TOPIC,
+            open_source=open_source,
+            store=MemoryPosterStore(self.ledger, self.trouble),
+            relay=Relay(publisher, TOPICS),
+            limits=PosterLimits(**limits),
+            metrics=self.told,
+            now=lambda: self.now,
+            monotonic=lambda: float(next(clock)),
+        )
+
+    def run(self) -> None:
+        while self.poster.step():
+            pass
+
+    def check(self) -> None:
+        check_chain_and_counts(self.ledger)
+        check_relayed(self.ledger, self.broker, TOPICS)
+
+
+def test_row_the_database_refuses_is_found_by_halves_and_named() -> None:
+    """Everything before it is posted: the shard stops at the very record."""
+    world = World(*(record(offset, settlement(offset)) for offset in range(9)))
+    world.ledger.poison.add(5)
+    with pytest.raises(Corrupt, match="offset 5 cannot be posted"):
+        world.run()
+    assert world.ledger.heads[0].next_offset == 5
+    world.poster.close()
+    world.check()
+
+
+def test_dead_letter_limit_halts_before_anything_of_the_batch_is_written() -> None:
+    bad = [record(offset, value=b"bad") for offset in range(5)]
+    world = World(*bad, dead_letters_max=4)
+    world.run()
+    assert (world.ledger.halted, world.ledger.commits) == (True, [])
+    assert world.ledger.intents[0].payload["shard"] == 0
+    world.ledger.halted = False
+    world.run()
+    assert world.ledger.heads[0].next_offset == 5, "resuming lets pass what the operator saw"
+
+
+def test_offsets_without_a_record_are_no_dead_letters() -> None:
+    world = World(*[None] * 8, record(8, settlement(1)), dead_letters_max=4)
+    world.run()
+    assert (world.ledger.halted, world.ledger.heads[0].rejected) == (False, 8)
+    assert world.told.reasons == []
+
+
+def test_partition_assigned_during_a_halt_is_paused_and_read_whole_on_resume() -> None:
+    world = World(*(record(offset, settlement(offset)) for offset in range(3)))
+    world.ledger.halted = True
+    for _ in range(3):
+        assert not world.poster.step()
+    assert world.source.paused == {0}
+    world.ledger.halted = False
+    world.run()
+    assert world.ledger.heads[0].posted == 3
+
+
+def test_lag_in_seconds_is_the_age_of_what_waits_and_zero_when_nothing_does() -> None:
+    world = World(*(record(offset, settlement(offset)) for offset in range(4)), batch_records_max=2)
+    world.poster.step()
+    assert world.told.lags[0][0] == 2
+    assert world.told.lags[0][1] == pytest.approx(10, abs=0.01)
+    world.run()
+    assert world.told.lags[0] == (0, 0.0)
+    world.now += 3600
+    world.poster.step()
+    world.topic.partitions[0].append(record(4, settlement(4)))
+    world.trouble.armed["poll"] = "not applied"
+    with pytest.raises(Unavailable):
+        world.poster.step()
+    world.poster._tell_lag()
+    assert world.told.lags[0] == (1, 0.0), "an hour without events is no lag"
+
+
+def test_every_record_is_told_as_relayed_once_and_a_lost_shard_as_released() -> None:
+    world = World(*(record(offset, settlement(offset)) for offset in range(7)), batch_records_max=2)
+    world.run()
+    world.poster.step()
+    assert world.told.relayed_records == 7
+    world.poster.close()
+    assert world.told.gone == [0]
+    world.check()
+
+
+def test_clean_stop_notes_what_is_published_and_a_failed_step_notes_nothing_new() -> None:
+    clean = World(record(0, settlement(0)))
+    clean.poster.step()
+    clean.poster.close()
+    assert clean.ledger.heads[0].relayed_offset == 1
+    failed = World(record(0, settlement(0)))
+    failed.trouble.armed["queue"] = "not applied"
+    with pytest.raises(Unavailable):
+        failed.poster.step()
+    failed.poster.close()
+    assert failed.ledger.heads[0].relayed_offset == 0
+    failed.check()
+
+
+@pytest.mark.parametrize("part", ["key", "value", "headers"])
+def test_dead_letter_that_fits_no_topic_is_told_without_its_bytes(part: str) -> None:
+    huge = bytes(DEAD_LETTER_BYTES_MAX)
+    made = Record(
+        TOPIC, 0, 0, APPENDED_AT_MS, huge if part == "key" else b"k", huge if part == "value" else b"bad",
+        (("h", huge if part == "headers" else b""),),
+    )  # fmt: skip
+    world = World(made, record(1, settlement(1)))
+    world.run()
+    ((key, value, headers),) = world.broker.logs["dead_letters", 0]
+    assert (key, value) == (None, None)
+    assert dict(headers)["finance.omitted"] == (
+        b"%d bytes of key, value and headers: `finance dlq show 0 0` has them" % world_size(made)
+    )
+    outcomes = [decode_outcome(value) for value in world.broker.values("outcomes", 0)]
+    assert {outcome.verdict for outcome in outcomes} == {"posted", "rejected"}
+
+
+def world_size(made: Record) -> int:
+    return len(made.key or b"") + len(made.value or b"") + len(made.headers[0][1] or b"") + 11
+
+
+def test_header_names_that_are_not_utf_8_do_not_stop_the_poster() -> None:
+    """The client raises this SystemError for ever on such a record; any publisher can send one."""
+
+    class Message:
+        def headers(self) -> None:
+            raise SystemError("<method 'headers'> returned a result with an exception set")
+
+    assert _headers(Message()) == HEADERS_UNREADABLE  # type: ignore[arg-type]
