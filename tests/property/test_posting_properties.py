@@ -1,0 +1,163 @@
+"""Any bytes are a draft or Rejected, never another failure; any valid event becomes an entry that decodes again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import rfc8785
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from consumers.decision import decide
+from ledger_core.canonical import decode as decode_canonical
+from ledger_core.errors import Rejected, RejectReason
+from ledger_core.journal import AMOUNT_MINOR_MAX, decode_entry
+from ledger_core.money import CURRENCIES
+from ledger_core.ports import Record
+from ledger_core.posting_rules import Draft, draft
+from ledger_core.sequencing import Decided, Rejection, sequence
+from ledger_core.settlement import LineFields, SettlementRecord
+from schemas.settlement import decode_settlement
+from tests.support.memory_posting import MemoryLedger, genesis
+from tests.support.settlements import TOPIC, event_id, record, sale, settlement, wire
+
+RICH = settlement(
+    1, lines=sale() + [("expense:x", s, 1, "EUR", "m\u00e9mo") for s in ("debit", "credit")],
+    provider=("stripe", "ch_1", 10_000, "USD"), reverses=event_id(2), pii={"a": "b"}, pii_salt=bytes(16),
+    metadata={"channel": "web", "note": "\U0001f4b8"},
+)  # fmt: skip
+RICH_BYTES = wire(RICH)
+
+texts = st.text(st.characters(codec="utf-8"), max_size=40)
+names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:/@+=-]{0,20}", fullmatch=True)
+words = st.from_regex(r"[a-z][a-z0-9_.-]{0,10}", fullmatch=True)
+uuids = st.uuids().map(str)
+nfc = texts.filter(lambda text: not _is_bad(text))
+accounts = st.builds(
+    lambda kind, rest: f"{kind}:{rest}",
+    st.sampled_from(("asset", "liability", "equity", "revenue", "expense")),
+    st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,10}(:[a-z0-9]{1,5}){0,2}", fullmatch=True),
+)
+
+
+def _is_bad(text: str) -> bool:
+    try:
+        draft(settlement(metadata={"k": text}), b"st-1")
+    except Rejected:
+        return True
+    return False
+
+
+@st.composite
+def balanced(pick: st.DrawFn) -> list[LineFields]:
+    """For each leg its counter-leg, mixed."""
+    lines: list[LineFields] = []
+    for _ in range(pick(st.integers(1, 4))):
+        amount, currency = pick(st.integers(1, AMOUNT_MINOR_MAX)), pick(st.sampled_from(sorted(CURRENCIES)))
+        memo = pick(st.none() | nfc)
+        lines.append((pick(accounts), "debit", amount, currency, memo))
+        lines.append((pick(accounts), "credit", amount, currency, None))
+    return list(pick(st.permutations(lines)))
+
+
+events = st.builds(
+    SettlementRecord,
+    event_id=uuids,
+    event_type=st.from_regex(r"[a-z][a-z0-9_.]{0,20}", fullmatch=True),
+    settlement_id=names,
+    order_id=names,
+    occurred_at_us=st.integers(0, 253_402_300_799_999_999),
+    lines=balanced(),
+    provider=st.none() | st.tuples(names, names, st.integers(1, AMOUNT_MINOR_MAX), st.sampled_from(sorted(CURRENCIES))),
+    reverses=st.none(),
+    pii=st.none(),
+    pii_salt=st.none(),
+    metadata=st.dictionaries(words, nfc, max_size=4),
+)
+
+
+@st.composite
+def mutated(pick: st.DrawFn) -> bytes:
+    data = bytearray(RICH_BYTES)
+    for _ in range(pick(st.integers(1, 4))):
+        at = pick(st.integers(0, len(data)))
+        how = pick(st.sampled_from(("change", "cut", "insert", "double")))
+        if how == "change" and at < len(data):
+            data[at] = pick(st.integers(0, 255))
+        elif how == "cut":
+            del data[at : at + pick(st.integers(1, 20))]
+        elif how == "insert":
+            data[at:at] = pick(st.binary(min_size=1, max_size=12))
+        else:
+            data[at:at] = data[at : at + pick(st.integers(1, 60))]
+    return bytes(data)
+
+
+# Headers that make it past the frame, so that random bytes reach the decoder's inside.
+framed = st.binary(max_size=300).map(lambda data: RICH_BYTES[:5] + data)
+deep = st.builds(lambda at, data: RICH_BYTES[:at] + data, st.integers(5, len(RICH_BYTES)), st.binary(max_size=120))
+
+
+@settings(max_examples=1500, deadline=None)
+@given(st.binary(max_size=200) | framed | deep | mutated(), st.none() | st.binary(max_size=20) | st.just(b"st-1"))
+@example(RICH_BYTES[:5] + b"\xff" * 9 + b"\x01", b"st-1")
+@example(RICH_BYTES[:5] + b"\x80" * 20, b"st-1")
+def test_any_bytes_are_a_draft_or_rejected_and_the_same_each_time(value: bytes, key: bytes | None) -> None:
+    made = Record(TOPIC, 0, 0, 1_762_000_000_000, key, value)
+    decided = decide(made)
+    assert decided == decide(made)
+    plan = sequence(genesis(0, TOPIC), [decided], {})
+    assert len(plan.posted) + len(plan.verdicts) == 1
+    if isinstance(decided.outcome, Rejection):
+        (verdict,) = plan.verdicts
+        assert verdict.reason in set(RejectReason)
+        assert "\0" not in verdict.detail, "Postgres stores no NUL in a text"
+        assert len(verdict.detail) < 1_000
+        verdict.detail.encode()
+
+
+@settings(max_examples=200, deadline=None)
+@given(events, st.integers(0, 2**40), st.integers(1, 10**15))
+def test_any_valid_event_becomes_a_canonical_entry_that_says_the_same(
+    event: SettlementRecord, offset: int, timestamp_ms: int
+) -> None:
+    assert decode_settlement(wire(event)) == event
+    made = Record(TOPIC, 0, 0, min(timestamp_ms, 253_402_300_799_999), event.settlement_id.encode(), wire(event))
+    decided = decide(made)
+    assert isinstance(decided.outcome, Draft)
+    (posted,) = sequence(genesis(0, TOPIC), [decided], {}).posted
+    entry = decode_entry(posted.body)
+    assert [(e.account, e.side, int(e.amount_minor), e.currency, e.memo) for e in entry.lines] == event.lines
+    assert (entry.event_id, entry.settlement_id, entry.metadata) == (
+        event.event_id,
+        event.settlement_id,
+        event.metadata,
+    )
+    assert posted.entry_hash == hashlib.sha256(posted.body).digest()
+    assert rfc8785.dumps(json.loads(posted.body)) == posted.body
+    decode_canonical(posted.body)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 1), st.booleans()), max_size=25), st.data())
+def test_verdicts_do_not_depend_on_where_batches_are_cut(
+    asked: list[tuple[int, int, bool]], data: st.DataObject
+) -> None:
+    records = [
+        record(offset, settlement(n, lines=sale(1_000 + variant)[: 3 if good else 2]))
+        for offset, (n, variant, good) in enumerate(asked)
+    ]
+    whole = sequence(genesis(0, TOPIC), [decide(item) for item in records], {})
+    assert _cut(records, data.draw(st.integers(1, 7))) == (
+        [p.body + p.entry_hash for p in whole.posted], [v.line for v in whole.verdicts], whole.after,
+    )  # fmt: skip
+
+
+def _cut(records: list[Record], size: int) -> tuple[list[bytes], list[bytes], object]:
+    ledger = MemoryLedger({0: genesis(0, TOPIC)})
+    for start in range(0, len(records), size):
+        batch: list[Decided] = [decide(item) for item in records[start : start + size]]
+        ledger.write(sequence(ledger.heads[0], batch, ledger.first), 0)
+    entries = [item.body + item.entry_hash for item in ledger.posted.get(0, [])]
+    return entries, [verdict.line for verdict in ledger.verdicts.get(0, [])], ledger.heads[0]
