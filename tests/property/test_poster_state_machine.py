@@ -20,13 +20,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from consumers.decision import decide
-from consumers.metrics import NullMetrics
 from consumers.poster import Poster, PosterLimits
 from consumers.relay import Relay, RelayTopics
 from ledger_core.errors import Unavailable
 from ledger_core.ports import Record
 from ledger_core.sequencing import event_ids, sequence
-from tests.support.memory_checks import bytes_of, check_chain_and_counts, check_relayed
+from tests.support.memory_checks import StrictMetrics, bytes_of, check_chain_and_counts, check_relayed
 from tests.support.memory_posting import (
     MemoryBroker,
     MemoryLedger,
@@ -202,7 +201,7 @@ class PosterMachine(RuleBasedStateMachine):
             store=MemoryPosterStore(self.ledger, self.trouble),
             relay=Relay(publisher, TOPICS),
             limits=PosterLimits(),
-            metrics=NullMetrics(),
+            metrics=StrictMetrics(),
             now=lambda: 1_762_000_000.0,
             monotonic=lambda: float(next(self.clock)),
         )

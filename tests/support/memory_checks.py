@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from consumers.metrics import NullMetrics
 from consumers.relay import RelayTopics
 from ledger_core.chain import link
 from ledger_core.journal import decode_entry
@@ -46,3 +47,21 @@ def check_relayed(ledger: MemoryLedger, broker: MemoryBroker, topics: RelayTopic
 def bytes_of(ledger: MemoryLedger, shard: int) -> tuple[list[bytes], list[bytes]]:
     verdicts: list[bytes] = [verdict.line for verdict in ledger.verdicts.get(shard, [])]
     return [item.body + item.entry_hash for item in ledger.posted.get(shard, [])], verdicts
+
+
+class StrictMetrics(NullMetrics):
+    """As Prometheus: a counter that is told to go back raises."""
+
+    def posted(self, shard: int, count: int, latency_seconds: float) -> None:
+        assert count > 0
+        assert latency_seconds >= 0
+
+    def duplicates(self, shard: int, count: int) -> None:
+        assert count > 0
+
+    def relayed(self, shard: int, count: int) -> None:
+        assert count > 0
+
+    def lag(self, shard: int, records: int, seconds: float) -> None:
+        assert records >= 0
+        assert seconds >= 0
