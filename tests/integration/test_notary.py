@@ -146,7 +146,7 @@ def test_without_a_signer_intents_wait_nothing_unsigned_leaves_and_it_resumes_by
     signer, registry = signing
     url = environ["DATABASE_URL"]
     audit.append(url, [audit.intent(number) for number in range(10)])
-    outage = FailsAt(signer, "sign_digest", "before", Unavailable("signer", "time-out"), nth=8)
+    outage = FailsAt(signer, "sign_digest", "before", Unavailable("signer", "time-out"), nth=6)
     notary = audit.build_notary(environ, outage, registry, batch_events_max=5)
     assert notary.step()
     with pytest.raises(Unavailable, match="signer"):
@@ -156,6 +156,23 @@ def test_without_a_signer_intents_wait_nothing_unsigned_leaves_and_it_resumes_by
     assert len(audit.rows_newest_first(url)) == 5
     assert len(audit.read_topic(environ)) == 5, "what was signed before was published all the same"
     audit.run_until_idle(lambda: audit.build_notary(environ, signer, registry))
+    assert assert_published(environ, assert_chain(url, registry, range(10))) == 0
+
+
+def test_what_a_faltering_signer_did_sign_is_chained(
+    environ: dict[str, str], signing: tuple[VerifiedSigner, SignerRegistry]
+) -> None:
+    """Else a signer that fails once in a batch, each time, would stop the chain for ever."""
+    signer, registry = signing
+    url = environ["DATABASE_URL"]
+    audit.append(url, [audit.intent(number) for number in range(10)])
+    outage = FailsAt(signer, "sign_digest", "before", Unavailable("signer", "throttled"), nth=4)
+    notary = audit.build_notary(environ, outage, registry)
+    assert notary.step()
+    assert audit.outbox_size(url) == 7
+    while notary.step():
+        pass
+    notary.close()
     assert assert_published(environ, assert_chain(url, registry, range(10))) == 0
 
 

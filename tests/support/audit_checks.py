@@ -6,9 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import psycopg
-
-from ledger_core.postgres.audit_reader import audit_events
+from ledger_core.postgres.ledger_reader import open_ledger_reader
 from ledger_core.signers import SignerRegistry
 from ledger_core.verify_audit import check_audit
 from tests.support import audit
@@ -16,8 +14,8 @@ from tests.support import audit
 
 def assert_chain(database_url: str, registry: SignerRegistry, numbers: list[int] | range) -> list[dict[str, Any]]:
     """The oracle finds nothing, the chain holds exactly the intents of these numbers, once each, and nothing waits."""
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        report = check_audit(audit_events(connection), registry)
+    with open_ledger_reader(database_url) as reader:
+        report = check_audit(reader.audit_events(), registry)
     assert report.sound, report.findings
     assert report.counts["signatures"] == len(numbers)
     rows = audit.rows_newest_first(database_url)[::-1]
