@@ -262,7 +262,7 @@ class Poster:
         for shard, offset in sorted(published.items()):
             self._store.note_relayed(shard, offset)
             head = self._heads.get(shard)
-            if head is not None:
+            if head is not None and offset > head.relayed_offset:  # else a rival has noted it already
                 self._metrics.relayed(shard, offset - head.relayed_offset)
                 self._heads[shard] = msgspec.structs.replace(head, relayed_offset=offset)
         self._published.clear()
