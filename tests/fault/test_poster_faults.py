@@ -43,12 +43,17 @@ def undisturbed(stack: Stack, database_template: str) -> Iterator[str]:
 def _stream(ledger: Ledger, count: int, seed: int, seconds: float) -> Iterator[threading.Event]:
     """Publish in slices beside the block; the event tells that all of it is out."""
     done = threading.Event()
+    failed: list[BaseException] = []
 
     def work() -> None:
-        for number in range(20):
-            publish(ledger.environ, mixed(count // 20, seed + number, first=number * (count // 20)))
-            time.sleep(seconds / 20)
-        done.set()
+        try:
+            for number in range(20):
+                publish(ledger.environ, mixed(count // 20, seed + number, first=number * (count // 20)))
+                time.sleep(seconds / 20)
+        except BaseException as error:
+            failed.append(error)
+        finally:
+            done.set()
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -56,6 +61,7 @@ def _stream(ledger: Ledger, count: int, seed: int, seconds: float) -> Iterator[t
         yield done
     finally:
         thread.join()
+    assert not failed, failed
 
 
 def _finish(ledger: Ledger, undisturbed: str, seconds_max: float = 60.0) -> None:
@@ -76,7 +82,7 @@ def _seq(ledger: Ledger) -> int:
 def _wait_progress(ledger: Ledger, published: threading.Event) -> None:
     """Two batches further than what may have been under way; or until nothing more is coming."""
     before = _seq(ledger)
-    wait_until("progress", lambda: _seq(ledger) > before + 200 or published.is_set(), 20)
+    wait_until("progress", lambda: _seq(ledger) > before + 200 or published.is_set(), 30)
 
 
 def test_killed_at_random_moments_the_poster_ends_with_the_ledger_of_an_undisturbed_run(
