@@ -1,8 +1,10 @@
 # Two commands set up everything on a fresh machine: `make demo` and `make test`.
 PY := .venv/bin/python
 STAMP := .venv/.installed
+COMPILED := .venv/.compiled
+HOT := $(shell sed -n 's/^    "\(.*\.py\)",$$/\1/p' finance/compile.py)
 
-.PHONY: demo test check bench clean fmt
+.PHONY: demo test check bench compile clean fmt
 
 $(STAMP): requirements.lock pyproject.toml
 	@test -x $(PY) || python3 -m venv .venv
@@ -10,10 +12,16 @@ $(STAMP): requirements.lock pyproject.toml
 	$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(STAMP)  ## the main job on real data with everything embedded (DEMO_ARGS="--full" for the whole year)
+$(COMPILED): $(STAMP) finance/compile.py $(HOT)
+	$(PY) -m finance.compile
+	@touch $@
+
+compile: $(COMPILED)  ## compile the hot modules in place (without a C compiler they run interpreted)
+
+demo: $(COMPILED)  ## the main job on real data with everything embedded (DEMO_ARGS="--full" for the whole year)
 	$(PY) -m finance demo $(DEMO_ARGS)
 
-test: $(STAMP)  ## the whole suite, on real servers
+test: $(COMPILED)  ## the whole suite, on real servers
 	$(PY) -m pytest $(PYTEST_ARGS)
 
 check: $(STAMP)  ## format, lint, types, import rules, unit and property tests; no services, under a minute
@@ -27,9 +35,10 @@ fmt: $(STAMP)
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-bench: $(STAMP)  ## speed, with figures (BENCH_ARGS to choose)
+bench: $(COMPILED)  ## speed, with figures (BENCH_ARGS to choose)
 	$(PY) -m tests.bench $(BENCH_ARGS)
 
 clean: $(STAMP)
 	-$(PY) -m finance dev down --all
+	-$(PY) -m finance.compile --clean && rm -f $(COMPILED)
 	rm -rf .finance demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

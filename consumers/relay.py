@@ -16,8 +16,8 @@ import structlog
 from ledger_core.errors import Unavailable
 from ledger_core.journal import decode_entry
 from ledger_core.ports import Publisher, Record
+from ledger_core.posting import Plan, Verdict
 from ledger_core.posting_port import Unrelayed
-from ledger_core.sequencing import Plan, Verdict
 from schemas.journal_wire import encode_journal
 from schemas.outcome import encode_outcome
 

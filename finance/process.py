@@ -16,6 +16,7 @@ import structlog
 
 from consumers.service import run_service
 from finance import bootstrap
+from finance.compile import HOT, compiled
 from finance.health import Health, TelemetryServer
 from finance.settings import Settings
 from finance.telemetry import PrometheusMetrics, configure_logging
@@ -40,7 +41,11 @@ def run_process(name: str, settings: Settings, topology: Topology, *, stop_on_eo
     metrics = PrometheusMetrics(process=name, version=version, health=health)
     server = _serve(name, settings, health, metrics)
     log.info(
-        "telemetry.listening", url=f"http://{settings.metrics_host}:{server.port}", version=version, env=settings.env
+        "telemetry.listening",
+        url=f"http://{settings.metrics_host}:{server.port}",
+        version=version,
+        env=settings.env,
+        compiled=not any(source for source in HOT if not compiled(source).exists()),
     )
     try:
         return run_service(

@@ -11,8 +11,10 @@ from typing import Final, Literal
 
 import msgspec
 
+from ledger_core.balance import AMOUNT_MINOR_MAX as AMOUNT_MINOR_MAX
+from ledger_core.balance import check_balanced
+
 ENTRY_VERSION: Final = 1
-AMOUNT_MINOR_MAX: Final = 10**15  # one leg; ten thousand billion dollars in cents, far inside a bigint
 
 Side = Literal["credit", "debit"]
 
@@ -77,40 +79,6 @@ class JournalEntry(EntryFields, frozen=True, gc=False, omit_defaults=True, forbi
 
     def __post_init__(self) -> None:
         check_balanced(self.lines)
-
-
-def check_balanced(lines: tuple[Line, ...]) -> None:
-    """Raise ValueError unless there are lines and, per currency, debits equal credits (G1)."""
-    if not lines:
-        raise ValueError("an entry needs lines")
-    currency = lines[0].currency
-    total = 0
-    for line in lines:
-        text = line.amount_minor
-        amount = int(text)
-        if not (0 < amount <= AMOUNT_MINOR_MAX) or str(amount) != text:
-            raise ValueError(f"amount_minor {text!r} is not a positive decimal integer up to {AMOUNT_MINOR_MAX}")
-        if line.currency != currency:
-            _check_balanced_each_currency(lines)
-            return
-        if line.side == "debit":
-            total += amount
-        else:
-            total -= amount
-    if total:
-        raise ValueError(f"unbalanced in {currency}: debits - credits = {total} minor units")
-
-
-def _check_balanced_each_currency(lines: tuple[Line, ...]) -> None:
-    totals: dict[str, int] = {}
-    for line in lines:
-        amount = int(line.amount_minor)
-        if not (0 < amount <= AMOUNT_MINOR_MAX) or str(amount) != line.amount_minor:
-            raise ValueError(f"amount_minor {line.amount_minor!r} is not a positive decimal integer")
-        totals[line.currency] = totals.get(line.currency, 0) + (amount if line.side == "debit" else -amount)
-    for currency, total in sorted(totals.items()):
-        if total:
-            raise ValueError(f"unbalanced in {currency}: debits - credits = {total} minor units")
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")  # sorts `metadata`; struct fields are declared sorted

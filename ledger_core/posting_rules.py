@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 
@@ -19,6 +19,7 @@ from ledger_core.account import account_type, is_account
 from ledger_core.errors import Rejected, RejectReason
 from ledger_core.journal import AMOUNT_MINOR_MAX, JournalEntry, Line, Provider
 from ledger_core.money import CURRENCIES
+from ledger_core.posting import Content, Draft, Leg
 from ledger_core.settlement import PII_SALT_BYTES_MIN, LineFields, ProviderFields, SettlementRecord
 
 LINES_MAX: Final = 1_000
@@ -43,42 +44,6 @@ _KNOWN_ACCOUNTS_MAX = 500_000
 _known_accounts: set[str] = set()  # accounts already found well-formed: a payable comes back thousands of times
 
 _canonical = msgspec.json.Encoder(order="deterministic")
-
-
-class Content(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
-    """What makes two askings the same asking: everything of the event but `occurred_at`. Fields in key order."""
-
-    event_id: str
-    event_type: str
-    lines: tuple[Line, ...]
-    metadata: dict[str, str]
-    order_id: str
-    pii_digest: str | None = None
-    provider: Provider | None = None
-    reverses: str | None = None
-    settlement_id: str
-
-
-Leg: TypeAlias = tuple[str, str, int, int]
-"""account, currency, side (debit 1, credit -1), amount_minor."""
-
-
-class Draft(msgspec.Struct, frozen=True, gc=False):
-    """A settlement event that is well-formed and balanced: an entry but for its place in the chain."""
-
-    event_id: str
-    event_type: str
-    settlement_id: str
-    order_id: str
-    occurred_at_us: int
-    lines: tuple[Line, ...]
-    legs: list[Leg]  # the same lines as numbers, so that nobody parses the texts again
-    metadata: dict[str, str]
-    provider: Provider | None
-    reverses: str | None
-    pii_digest: str | None
-    pii: bytes | None
-    pii_salt: bytes | None
 
 
 def draft(fields: SettlementRecord, key: bytes | None) -> Draft:
@@ -178,7 +143,7 @@ def check_text(what: str, text: str) -> None:
         raise Rejected(RejectReason.BAD_FIELD, f"{what} holds a control character")
     if text.isascii():
         return
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
         raise Rejected(RejectReason.BAD_FIELD, f"{what} holds a lone surrogate")
     if not unicodedata.is_normalized("NFC", text):
         raise Rejected(RejectReason.BAD_FIELD, f"{what} is not in Unicode normal form C")

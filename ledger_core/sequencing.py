@@ -12,97 +12,15 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
-import msgspec
-
 from ledger_core.errors import Corrupt, RejectReason
 from ledger_core.journal import ENTRY_VERSION, JournalEntry, Source, decode_entry, encode_entry
 from ledger_core.ports import Record
-from ledger_core.posting_rules import (
-    Draft,
-    content_hash,
-    content_of,
-    differing_fields,
-)
+from ledger_core.posting import Decided, Draft, Known, Plan, Posted, ShardHead, Verdict
+from ledger_core.posting_rules import content_hash, content_of, differing_fields
 from ledger_core.times import format_time_us
-from ledger_core.verdict import VerdictKind, VerdictLine, encode_verdict
+from ledger_core.verdict import VerdictLine, encode_verdict
 
 OFFSET_GAP_MAX: Final = 100_000  # offsets without a record in a row; more is no transaction marker but a hole
-
-
-class ShardHead(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """One row of `shards`: where the shard's chain and its cursor over the settlements partition stand."""
-
-    shard: int
-    topic: str
-    first_offset: int
-    next_offset: int
-    seq: int
-    head_hash: bytes | None
-    accounts: int
-    posted: int
-    duplicates: int
-    rejected: int
-    relayed_offset: int
-
-
-class Rejection(msgspec.Struct, frozen=True, gc=False):
-    """A record that the posting rules refused on its bytes alone."""
-
-    reason: RejectReason
-    detail: str
-    event_id: str | None
-    content_hash: bytes  # of the record's value
-
-
-class Decided(msgspec.Struct, frozen=True, gc=False):
-    """One record after the rules that need the record alone."""
-
-    record: Record
-    outcome: Draft | Rejection
-
-
-class Known(msgspec.Struct, frozen=True, gc=False):
-    """The first verdict of an event id: posted with this body, or rejected with this content."""
-
-    shard: int
-    seq: int  # 0 when rejected
-    body: bytes | None  # of the posted entry
-    content_hash: bytes | None = None  # of the rejected content
-    reason: str = ""
-
-
-class Posted(msgspec.Struct, frozen=True, gc=False):
-    """One entry to write. `draft` carries the pii, which never enters the body."""
-
-    seq: int
-    record: Record
-    entry_hash: bytes
-    body: bytes
-    draft: Draft
-
-
-class Verdict(msgspec.Struct, frozen=True, gc=False):
-    """One offset that posts nothing. `record` is None for an offset that holds none."""
-
-    offset: int
-    kind: VerdictKind
-    reason: str
-    event_id: str | None
-    content_hash: bytes | None
-    first_verdict: bool
-    detail: str
-    line: bytes
-    record: Record | None
-    seq: int  # of the entry a duplicate repeats, else 0
-
-
-class Plan(msgspec.Struct, frozen=True, gc=False):
-    """All that one batch changes: written in one transaction, or not at all."""
-
-    before: ShardHead
-    after: ShardHead
-    posted: list[Posted]
-    verdicts: list[Verdict]
 
 
 def event_ids(batch: Sequence[Decided]) -> tuple[list[str], list[str]]:

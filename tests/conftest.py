@@ -15,12 +15,19 @@ from pathlib import Path
 import psutil
 import pytest
 
+from finance.compile import stale
 from finance.devstack import Stack, names
 from tests.support import buckets, databases, topics
 
 STATE_ROOT = Path(__file__).parents[1] / ".finance"
 # Variables of the developer's own shell must not steer a test.
 _SETTINGS = re.compile(r"(FINANCE|DATABASE_URL|KAFKA|S3_AUDIT|AUDIT_SIGNING|KMS|AWS)(_|$)")
+
+
+def pytest_configure() -> None:
+    """Python would run a compiled module that is older than its source: then nothing here means anything."""
+    if stale():
+        pytest.exit(f"compiled modules are older than their sources: {', '.join(stale())}. Run `make compile`", 3)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

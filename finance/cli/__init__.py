@@ -1,0 +1,1 @@
+"""One file a command; `finance.cli.main` knows them all by name."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 from psycopg import Cursor
 
 from ledger_core.postgres.copy_binary import Balances
-from ledger_core.sequencing import Posted
+from ledger_core.posting import Posted
 
 CACHED_ACCOUNTS_MAX: Final = 300_000
 

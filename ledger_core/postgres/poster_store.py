@@ -26,8 +26,8 @@ from ledger_core.postgres.audit_outbox import append_intent
 from ledger_core.postgres.connection import connect
 from ledger_core.postgres.copy_binary import entry_rows, line_rows, pii_rows
 from ledger_core.postgres.session import translated
+from ledger_core.posting import Known, Plan, ShardHead, Verdict
 from ledger_core.posting_port import BatchFailed, EventIdTaken, Fenced, Halted, Unrelayed
-from ledger_core.sequencing import Known, Plan, ShardHead, Verdict
 
 HEAD_COLUMNS = (
     "shard, topic, first_offset, next_offset, seq, head_hash, accounts, posted, duplicates, rejected, relayed_offset"

@@ -11,8 +11,8 @@ import pytest
 from ledger_core.journal import AMOUNT_MINOR_MAX
 from ledger_core.ports import Record
 from ledger_core.postgres.copy_binary import entry_rows, line_rows, pii_rows
+from ledger_core.posting import Posted
 from ledger_core.posting_rules import draft
-from ledger_core.sequencing import Posted
 from tests.support.settlements import TOPIC, event_id, settlement
 
 pytestmark = pytest.mark.services

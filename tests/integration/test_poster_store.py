@@ -14,8 +14,9 @@ from consumers.decision import decide
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.ports import Record
 from ledger_core.postgres.poster_store import PosterStore, headers_from_json, headers_to_json
+from ledger_core.posting import Decided, Known, Plan, ShardHead
 from ledger_core.posting_port import BatchFailed, EventIdTaken, Fenced, Halted
-from ledger_core.sequencing import Decided, Known, Plan, ShardHead, event_ids, sequence
+from ledger_core.sequencing import event_ids, sequence
 from tests.support.databases import role_url
 from tests.support.posting_runs import check_ledger, rows
 from tests.support.settlements import TOPIC, event_id, record, sale, settlement

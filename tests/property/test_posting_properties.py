@@ -15,8 +15,9 @@ from ledger_core.errors import Rejected, RejectReason
 from ledger_core.journal import AMOUNT_MINOR_MAX, decode_entry
 from ledger_core.money import CURRENCIES
 from ledger_core.ports import Record
-from ledger_core.posting_rules import Draft, draft
-from ledger_core.sequencing import Decided, Rejection, sequence
+from ledger_core.posting import Decided, Draft, Rejection
+from ledger_core.posting_rules import draft
+from ledger_core.sequencing import sequence
 from ledger_core.settlement import LineFields, SettlementRecord
 from schemas.settlement import decode_settlement
 from tests.support.memory_posting import MemoryLedger, genesis

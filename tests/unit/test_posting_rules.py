@@ -9,17 +9,17 @@ import pytest
 
 from ledger_core.errors import Rejected, RejectReason
 from ledger_core.journal import AMOUNT_MINOR_MAX
+from ledger_core.posting import Decided, Draft
 from ledger_core.posting_rules import (
     LINES_MAX,
     METADATA_PAIRS_MAX,
     OCCURRED_AT_US_MAX,
     PII_SALT_BYTES_MAX,
     TEXT_CHARACTERS_MAX,
-    Draft,
     claimed_event_id,
     draft,
 )
-from ledger_core.sequencing import Decided, sequence
+from ledger_core.sequencing import sequence
 from ledger_core.settlement import PII_SALT_BYTES_MIN, LineFields, SettlementRecord
 from schemas.topology import load_topology
 from tests.support.memory_posting import genesis
