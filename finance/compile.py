@@ -30,6 +30,8 @@ HOT: Final = (
     "ledger_core/posting_rules.py",
     "ledger_core/sequencing.py",
     "ledger_core/times.py",
+    "schemas/journal_wire.py",
+    "schemas/outcome.py",
     "schemas/settlement.py",
     "schemas/wire.py",
 )

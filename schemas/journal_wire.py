@@ -8,24 +8,14 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
-
 from ledger_core.errors import Corrupt
+from schemas.records import JournalRecord
 from schemas.registry import SCHEMA_IDS
 from schemas.wire import FRAME_BYTES, frame, put_long, read_bytes, read_long
 
 JOURNAL_SCHEMA_ID: Final = SCHEMA_IDS["journal.v1"]
 ENTRY_HASH_BYTES: Final = 32
 _FRAME: Final = frame(JOURNAL_SCHEMA_ID)
-
-
-class JournalRecord(msgspec.Struct, frozen=True, gc=False):
-    """One record of the journal topic. `entry_hash` has 32 bytes."""
-
-    shard: int
-    seq: int
-    body: bytes
-    entry_hash: bytes
 
 
 def encode_journal(shard: int, seq: int, body: bytes, entry_hash: bytes) -> bytes:

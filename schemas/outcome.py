@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
-
-import msgspec
+from typing import Final
 
 from ledger_core.errors import Corrupt
+from schemas.records import Outcome, Verdict
 from schemas.registry import SCHEMA_IDS
 from schemas.wire import FRAME_BYTES, frame, put_long, put_text, read_is_present, read_long, read_text
 
@@ -14,25 +13,10 @@ OUTCOME_SCHEMA_ID: Final = SCHEMA_IDS["outcome.v1"]
 _FRAME: Final = frame(OUTCOME_SCHEMA_ID)
 _HASH_BYTES: Final = 32
 
-Verdict = Literal["posted", "duplicate", "rejected"]
 _VERDICTS: Final[tuple[Verdict, ...]] = ("posted", "duplicate", "rejected")
 _VERDICT_BYTES: Final = {verdict: put_long(index) for index, verdict in enumerate(_VERDICTS)}
 _NULL: Final = b"\x00"
 _SOME: Final = b"\x02"
-
-
-class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """What became of one record of the settlements topic (`shard` = its partition, `offset` = its offset)."""
-
-    event_id: str | None
-    settlement_id: str | None
-    verdict: Verdict
-    reason: str | None
-    detail: str | None
-    shard: int
-    offset: int
-    seq: int | None
-    entry_hash: bytes | None
 
 
 def encode_outcome(

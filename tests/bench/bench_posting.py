@@ -20,8 +20,6 @@ import psycopg
 from tests.bench.load import Ledger, fresh_ledger, records
 from tests.support import databases
 
-TABLES = ("lines", "entries")
-
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="bench posting", description=__doc__)
@@ -83,8 +81,15 @@ def raw_copy(ledger: Ledger) -> dict[str, float]:
         seconds, rows = 0.0, 0
         with psycopg.connect(ledger.url) as source, psycopg.connect(target, autocommit=True) as writer:
             writer.execute(f"SET session_replication_role = {role}")
-            for shard, low, high in _batches(source):
-                data = {table: _binary(source, table, shard, low, high) for table in TABLES}
+            for xid, shard, low, high in _batches(source):
+                data = {
+                    table: _binary(source, f"{table} WHERE shard = {shard} AND {key}")
+                    for table, key in (
+                        ("accounts", f"xmin = '{xid}' ORDER BY account_no"),
+                        ("lines", f"seq BETWEEN {low} AND {high} ORDER BY seq, line_no"),
+                        ("entries", f"seq BETWEEN {low} AND {high} ORDER BY seq"),
+                    )
+                }
                 began = time.monotonic()
                 with writer.transaction():
                     for table, rows_binary in data.items():
@@ -97,18 +102,17 @@ def raw_copy(ledger: Ledger) -> dict[str, float]:
     return result
 
 
-def _batches(source: psycopg.Connection[tuple[object, ...]]) -> Iterator[tuple[int, int, int]]:
+def _batches(source: psycopg.Connection[tuple[object, ...]]) -> Iterator[tuple[str, int, int, int]]:
     """The batches as they were committed: entries of one transaction share their xmin."""
     return iter(
         source.execute(  # type: ignore[arg-type]
-            "SELECT shard, min(seq), max(seq) FROM entries GROUP BY shard, xmin::text ORDER BY min(seq), shard"
+            "SELECT xmin::text, shard, min(seq), max(seq) FROM entries GROUP BY 1, 2 ORDER BY min(seq), shard"
         ).fetchall()
     )
 
 
-def _binary(source: psycopg.Connection[tuple[object, ...]], table: str, shard: int, low: int, high: int) -> bytes:
-    query = f"SELECT * FROM {table} WHERE shard = {shard} AND seq BETWEEN {low} AND {high} ORDER BY seq"
-    with source.cursor().copy(f"COPY ({query}) TO STDOUT (FORMAT binary)") as copy:
+def _binary(source: psycopg.Connection[tuple[object, ...]], rows: str) -> bytes:
+    with source.cursor().copy(f"COPY (SELECT * FROM {rows}) TO STDOUT (FORMAT binary)") as copy:
         return b"".join(bytes(part) for part in copy)
 
 

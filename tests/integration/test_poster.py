@@ -16,7 +16,8 @@ from ledger_core.journal import decode_entry
 from ledger_core.ports import Record
 from ledger_core.postgres import control
 from schemas.journal_wire import decode_journal
-from schemas.outcome import Outcome, decode_outcome
+from schemas.outcome import decode_outcome
+from schemas.records import Outcome
 from tests.support import databases
 from tests.support.mixed_events import mixed
 from tests.support.posting_runs import (
