@@ -1,10 +1,10 @@
 """Four kinds of failure, told apart by what the caller must do.
 
-    FinanceError
-    ├── Rejected      one event is bad: dead-letter it, go on
-    ├── Unavailable   something outside does not answer: bounded retry, fail closed
-    ├── Refused       a guard says no: the remedy is in the message, exit 3
-    └── Corrupt       the record contradicts itself: halt and page
+FinanceError
+├── Rejected      one event is bad: dead-letter it, go on
+├── Unavailable   something outside does not answer: bounded retry, fail closed
+├── Refused       a guard says no: the remedy is in the message, exit 3
+└── Corrupt       the record contradicts itself: halt and page
 """
 
 from __future__ import annotations
