@@ -86,7 +86,7 @@ FAULTS = {
         ("notary_batch_events_max: 200", "notary_batch_events_max: 0"),
         "limits.notary_batch_events_max",
     ),
-    "a limit as text": (("poster_linger_ms: 50", 'poster_linger_ms: "50"'), "limits.poster_linger_ms"),
+    "a limit as text": (("poster_linger_ms: 20", 'poster_linger_ms: "50"'), "limits.poster_linger_ms"),
     "a limit that never bites": (("poster_dead_letters_max: 1000 ", "poster_dead_letters_max: 20000"), "never halt"),
     "delays the wrong way round": (
         ("retry_delay_ms_min: 200", "retry_delay_ms_min: 20000"),
