@@ -274,4 +274,7 @@ def _source_opener(
         raise Refused(f"the topology gives {name} no topic or no group", remedy="correct topology.yaml")
     topic = topology.topics[process.consumes].name
     group = settings.topic_prefix + process.group
-    return lambda start_offset, on_revoked: KafkaSource(settings.kafka_brokers, topic, group, start_offset, on_revoked)
+    options = settings.kafka_group_options(name)
+    return lambda start_offset, on_revoked: KafkaSource(
+        settings.kafka_brokers, topic, group, start_offset, on_revoked, options
+    )

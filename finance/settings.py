@@ -99,6 +99,12 @@ class Settings:
     def kafka_brokers(self) -> str:
         return self._needed("KAFKA_BROKERS")
 
+    def kafka_group_options(self, process: str) -> dict[str, str]:
+        """The consumer options that say how this process is a member of its group. Raises Refused."""
+        options = {"group.protocol": _one_of(self.values, "KAFKA_GROUP_PROTOCOL", ("consumer", "classic"))}
+        instance = _text(self.values, "KAFKA_GROUP_INSTANCE_ID")
+        return {**options, "group.instance.id": f"{instance}-{process}"} if instance else options
+
     @property
     def signers_path(self) -> Path:
         return Path(self._needed("FINANCE_SIGNERS"))

@@ -50,6 +50,10 @@ VARIABLES: Final[tuple[Variable, ...]] = (
     _role("api", "status, halt, resume, balances, entry, dlq, prove"),
     _role("auditor", "verify ledger, verify audit"),
     Variable("KAFKA_BROKERS", "bootstrap servers, `host:port,host:port`", None, "every process, topics, publish, dlq"),
+    Variable("KAFKA_GROUP_PROTOCOL", "`consumer` (KIP-848) or `classic` (cooperative-sticky)", "consumer"),
+    Variable(
+        "KAFKA_GROUP_INSTANCE_ID", "static membership: this host's stable name, so that a quick restart moves no shard"
+    ),
     Variable("S3_AUDIT_BUCKET", "bucket of the audit archive; must have Object Lock", None, ARCHIVE),
     Variable("S3_AUDIT_REGION", "its region", "us-east-1"),
     Variable("S3_AUDIT_ENDPOINT", "its endpoint, for stores other than AWS"),

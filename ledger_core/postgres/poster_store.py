@@ -74,8 +74,8 @@ class PosterStore:
 
     @translated()
     def is_halted(self) -> bool:
-        row = self._connection.execute("SELECT halted FROM control").fetchone()
-        return bool(row and row[0])
+        with self._connection.cursor() as cursor:
+            return _is_halted(cursor)
 
     @translated()
     def halt(self, reason: str, intent: AuditIntent) -> None:
@@ -109,7 +109,7 @@ class PosterStore:
         try:
             with self._connection.transaction(), self._connection.cursor() as cursor:
                 row = cursor.execute(
-                    "SELECT next_offset, seq, (SELECT halted FROM control), "
+                    "SELECT next_offset, seq, "
                     f"pg_advisory_xact_lock{'' if rejects_first else '_shared'}({FIRST_VERDICT_LOCK}) "
                     "FROM shards WHERE shard = %s FOR UPDATE",
                     (head.shard,),
@@ -118,7 +118,8 @@ class PosterStore:
                     raise Fenced(
                         f"shard {head.shard} moved to {row and row[:2]}, expected {head.next_offset, head.seq}"
                     )
-                if row[2]:
+                # Asked after the locks were waited for: a snapshot from before could miss a halt of meanwhile (G10).
+                if _is_halted(cursor):
                     raise Halted("posting is halted")
                 plan = make_plan(_look_up(cursor, event_ids))
                 plan = self._write(cursor, plan, numbers, relayed_offset)
@@ -235,6 +236,11 @@ def _read_head(cursor: Cursor[TupleRow], shard: int, *, for_update: bool) -> Sha
     if row is None:
         raise Corrupt(f"shard {shard} has no row in shards")
     return ShardHead(**dict(zip((name.strip() for name in HEAD_COLUMNS.split(",")), row, strict=True)))
+
+
+def _is_halted(cursor: Cursor[TupleRow]) -> bool:
+    row = cursor.execute("SELECT halted FROM control").fetchone()
+    return bool(row and row[0])
 
 
 def _look_up(cursor: Cursor[TupleRow], event_ids: Sequence[str]) -> dict[str, Known]:

@@ -79,10 +79,19 @@ def test_what_was_posted_cannot_be_changed_by_anybody(
     assert rows(database_url, f"SELECT * FROM {table}") == before
 
 
+def test_nobody_empties_the_heads(database_url: str, poster_url: str) -> None:
+    _a_little_of_everything(poster_url)
+    before = rows(database_url, "SELECT * FROM shards")
+    for statement in (b"TRUNCATE shards", b"DELETE FROM shards"):
+        with psycopg.connect(database_url) as connection, pytest.raises(errors.InsufficientPrivilege):
+            connection.execute(statement)
+    assert rows(database_url, "SELECT * FROM shards") == before
+
+
 @pytest.mark.parametrize(
     "change",
     ["seq = seq - 1, posted = posted - 1", "next_offset = 0", "topic = 'other'", "relayed_offset = -1", "posted = 9",
-     "head_hash = NULL", "duplicates = 0, rejected = 2", "accounts = 0"],
+     "head_hash = NULL", "head_hash = sha256('another')", "duplicates = 0, rejected = 2", "accounts = 0"],
 )  # fmt: skip
 def test_head_of_a_shard_only_grows_and_adds_up(poster_url: str, change: str) -> None:
     _a_little_of_everything(poster_url)

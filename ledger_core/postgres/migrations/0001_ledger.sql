@@ -140,9 +140,11 @@ CREATE FUNCTION shards_only_grow() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'DELETE' OR NEW.shard <> OLD.shard OR NEW.topic <> OLD.topic OR NEW.first_offset <> OLD.first_offset
        OR NEW.next_offset < OLD.next_offset OR NEW.seq < OLD.seq OR NEW.accounts < OLD.accounts
+       OR (NEW.seq = OLD.seq AND NEW.head_hash IS DISTINCT FROM OLD.head_hash)
        OR NEW.duplicates < OLD.duplicates OR NEW.rejected < OLD.rejected OR NEW.relayed_offset < OLD.relayed_offset THEN
         RAISE EXCEPTION 'a shard only grows: % of shard % refused', TG_OP, OLD.shard USING ERRCODE = 'insufficient_privilege';
     END IF;
     RETURN NEW;
 END $$;
 CREATE TRIGGER shards_only_grow BEFORE UPDATE OR DELETE ON shards FOR EACH ROW EXECUTE FUNCTION shards_only_grow();
+CREATE TRIGGER shards_never_emptied BEFORE TRUNCATE ON shards FOR EACH STATEMENT EXECUTE FUNCTION append_only();
