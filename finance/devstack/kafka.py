@@ -117,7 +117,9 @@ def _java() -> str:
 def _format(java: list[str], data: Path, properties: Path) -> None:
     """Give the log directory its cluster id. One left half-formatted by a killed run is made anew."""
     shutil.rmtree(data / "logs", ignore_errors=True)
-    cluster_id = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
+    # Below 0xF8 the text does not begin with `-`, which the tool would take for an option.
+    number = bytes([secrets.randbelow(0xF8)]) + secrets.token_bytes(15)
+    cluster_id = base64.urlsafe_b64encode(number).decode().rstrip("=")
     command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)]
     complaint = run(Launch(command, directory=data), marker_of(data.parent, Kafka.name))
     if complaint is not None:

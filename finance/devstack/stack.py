@@ -71,7 +71,7 @@ class Stack:
         with stack.place.locked(say):
             stack._state = stack.place.load()
             stack._state.services = [name for name in SERVICES if name in {*stack._state.services, *wanted}]
-            missing = [name for name in wanted if processes.find(stack._state.processes.get(name)) is None]
+            missing = [name for name in wanted if not stack._is_up(name)]
             stack._clean(missing)
             stack._choose_ports(missing)
             stack._start_all(missing)
@@ -125,7 +125,7 @@ class Stack:
             self._state = self.place.load()
             if name not in self._state.services:
                 raise Refused(f"stack {self.name!r} has no {name}", remedy=f"finance dev up --services {name}")
-            if processes.find(self._state.processes.get(name)) is None:
+            if not self._is_up(name):
                 self._clean([name])
                 self._start_all([name])
                 self._write()
@@ -172,6 +172,9 @@ class Stack:
         uptime = max(0.0, time.time() - process.create_time())
         return ServiceStatus(service, process.pid, port, uptime, memory, _SERVERS[service].is_ready(self._state))
 
+    def _is_up(self, service: str) -> bool:
+        return service in self._state.started and processes.find(self._state.processes.get(service)) is not None
+
     def _clean(self, services: Sequence[str]) -> None:
         """End what an earlier, killed run left of these services."""
         left = processes.strays(self.place.path, services) if services else []
@@ -180,6 +183,7 @@ class Stack:
             processes.kill(left)
         for service in services:
             self._state.processes.pop(service, None)
+            self._state.started = [name for name in self._state.started if name != service]
             _SERVERS[service].sweep(self._site())
 
     def _site(self) -> Site:
@@ -214,6 +218,9 @@ class Stack:
         if server.provision(site):
             self._stop_one(service)
             self._run(server, server.prepare(site))
+        with self._guard:
+            self._state.started = [*self._state.started, service]
+            self.place.save(self._state)
         self.say(f"{service} is ready on 127.0.0.1:{self._state.ports[service]} ({time.monotonic() - began:.1f} s)")
 
     def _run(self, server: Server, launch: processes.Launch) -> None:

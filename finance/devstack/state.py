@@ -44,6 +44,7 @@ class State(msgspec.Struct):
     services: list[str] = []
     ports: dict[str, int] = {}
     processes: dict[str, ProcessRecord] = {}
+    started: list[str] = []  # services whose start was completed: a killed `up` leaves processes that never got there
     secrets: dict[str, str] = {}
     keys: list[KeyRecord] = []
     ready_seconds: float | None = None
