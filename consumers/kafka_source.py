@@ -32,7 +32,7 @@ CONSUMER_DEFAULTS: dict[str, str | int | bool] = {
     # Its connection failures come as Unavailable, told once a try: librdkafka would print several lines a second.
     "log_level": 2,
     "reconnect.backoff.max.ms": 2000,  # found again soon after an outage
-    # KIP-848: first assignment in tens of milliseconds, where the classic protocol takes three seconds.
+    # KIP-848: a second member has its share in half the time of the classic protocol (docs/PERFORMANCE.md).
     "group.protocol": "consumer",
 }
 # The new protocol leaves these to the broker and refuses them from a client.
