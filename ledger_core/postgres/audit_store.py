@@ -72,7 +72,7 @@ class PostgresAuditStore:
     def head(self) -> AuditEvent | None:
         """The newest event of the chain, None at genesis."""
         row = self._connection.execute(_HEAD).fetchone()
-        return None if row is None else _event(row)
+        return None if row is None else event_from_row(row)
 
     @translated()
     def pending(self, intents_max: int) -> list[PendingIntent]:
@@ -101,7 +101,7 @@ class PostgresAuditStore:
     @translated()
     def unpublished(self, events_max: int) -> list[AuditEvent]:
         """The oldest events beyond `published_seq`, in order."""
-        return [_event(row) for row in self._connection.execute(_UNPUBLISHED, [events_max]).fetchall()]
+        return [event_from_row(row) for row in self._connection.execute(_UNPUBLISHED, [events_max]).fetchall()]
 
     @translated()
     def set_published(self, seq: int) -> None:
@@ -121,7 +121,8 @@ class PostgresAuditStore:
         self._connection.close()
 
 
-def _event(row: tuple[Any, ...]) -> AuditEvent:
+def event_from_row(row: tuple[Any, ...]) -> AuditEvent:
+    """One row of `audit_events` with every column, in the order of the table."""
     event_id, seq, actor_id, event_type, payload, prev_hash, digest, signature, signer_kid, created_at = row
     return AuditEvent(
         id=event_id,

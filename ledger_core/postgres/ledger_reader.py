@@ -16,6 +16,7 @@ import psycopg
 
 from ledger_core.audit_chain import AuditEvent
 from ledger_core.ledger_rows import BalanceRow, EntryRow, LineRow, RangeRow, ShardRow, VerdictRow
+from ledger_core.postgres.audit_store import event_from_row
 from ledger_core.postgres.session import translated
 
 PAGE_ROWS: Final = 2_000
@@ -105,20 +106,7 @@ class PostgresLedgerReader:
 
     def audit_events(self) -> Iterator[AuditEvent]:
         """The audit chain in order of seq, as it stands in the table."""
-        for row in self._stream("audit_events", AUDIT_EVENTS):
-            event_id, seq, actor_id, event_type, payload, prev_hash, digest, signature, signer_kid, created_at = row
-            yield AuditEvent(
-                id=event_id,
-                seq=seq,
-                actor_id=actor_id,
-                event_type=event_type,
-                payload=payload,
-                prev_hash=prev_hash,
-                hash=digest,
-                created_at=created_at,
-                signature=signature,
-                signer_kid=signer_kid,
-            )
+        return map(event_from_row, self._stream("audit_events", AUDIT_EVENTS))
 
     def published_seq(self) -> int:
         """How far the audit chain was published: it cannot be shorter than that."""

@@ -57,7 +57,7 @@ class PosterStore:
                 "ON CONFLICT DO NOTHING",
                 (shard, topic),
             )
-            head = _read_head(cursor, shard, for_update=False)
+            head = _read_head(cursor, shard)
         if head.topic != topic:
             raise Corrupt(f"shard {shard} grew from topic {head.topic}, not from {topic}")
         return head
@@ -229,10 +229,8 @@ def _verdict_from_row(shard: int, row: tuple[Any, ...]) -> Verdict:
     return Verdict(offset, kind, reason, event_id, content_hash, first_verdict, detail, line, record, seq or 0)
 
 
-def _read_head(cursor: Cursor[TupleRow], shard: int, *, for_update: bool) -> ShardHead:
-    row = cursor.execute(
-        f"SELECT {HEAD_COLUMNS} FROM shards WHERE shard = %s{' FOR UPDATE' if for_update else ''}", (shard,)
-    ).fetchone()
+def _read_head(cursor: Cursor[TupleRow], shard: int) -> ShardHead:
+    row = cursor.execute(f"SELECT {HEAD_COLUMNS} FROM shards WHERE shard = %s", (shard,)).fetchone()
     if row is None:
         raise Corrupt(f"shard {shard} has no row in shards")
     return ShardHead(**dict(zip((name.strip() for name in HEAD_COLUMNS.split(",")), row, strict=True)))
