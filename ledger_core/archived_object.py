@@ -46,11 +46,15 @@ class ArchivedObject:
 
 @dataclass(frozen=True, slots=True)
 class ListingTerms:
-    """An object without a manifest, and what its manifest takes from the record: nothing is asked of the clock."""
+    """An object without a manifest, and what its manifest takes from the record: nothing is asked of the clock.
+
+    `checkpoint` is the signed note of the tree at the end of the object's range.
+    """
 
     archived: ArchivedObject
     stored_at: dt.datetime
     proof: bytes
+    checkpoint: bytes
     prev_manifest_hash: str | None
 
 
@@ -110,6 +114,7 @@ def manifest_payload(terms: ListingTerms, proof: RangeProof, signer_kid: str, al
                 proof_hash=proof.hash,
             ),
         ),
+        checkpoint=terms.checkpoint.decode(),
         prev_manifest_hash=terms.prev_manifest_hash,
         signer_kid=signer_kid,
         alg=alg,

@@ -2,7 +2,8 @@
 
 Guarantees: a manifest pins one version of one object by version id, sizes and digests, names the lock it was stored
 under and the range and proof it holds, and chains to the manifest before it, so that a missing, exchanged or added
-object is found by whoever holds the newest manifest. `hash` is recomputed when a manifest is parsed.
+object is found by whoever holds the newest manifest. It carries the signed checkpoint at the end of its range, so that
+the archive alone gives back all that was signed. `hash` is recomputed when a manifest is parsed.
 Does not: verify signatures or look into the store: `ledger_core.verify` does.
 """
 
@@ -18,6 +19,7 @@ from ledger_core.signed_fields import (
     Decimal,
     Hash,
     Name,
+    Note,
     ShardNo,
     Timestamp,
     decode_statement,
@@ -63,6 +65,7 @@ class ManifestPayload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     shard: ShardNo
     manifest_no: Decimal
     object: ManifestObject
+    checkpoint: Note
     prev_manifest_hash: Hash | None
     signer_kid: Name
     alg: Algorithm

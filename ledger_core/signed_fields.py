@@ -23,6 +23,8 @@ Hash = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Timestamp = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z\Z")]
 TraceId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]  # W3C Trace Context, trace-id
 Name = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,200}\Z")]  # printable ASCII without blanks
+# C2SP signed note: the text, a blank line, signature lines (U+2014, name, base64), each ended by LF.
+Note = Annotated[str, msgspec.Meta(max_length=8192, pattern=r"^[!-~][ -~\n]*\n\n(\u2014 [!-~]+ [A-Za-z0-9+/]+=*\n)+\Z")]
 ShardNo = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)

@@ -1,7 +1,8 @@
 """Checking a whole archive from the store alone: every version of every object, and every byte in them.
 
 Guarantees: per shard, manifests form one gapless signed chain from 1; each pins one version of one batch whose
-digests, sizes, lock and range are what it says; batches follow each other without a gap in sequences, offsets and
+digests, sizes, lock and range are what it says, and carries the signed checkpoint of the batch's root; batches follow
+each other without a gap in sequences, offsets and
 proofs, and their entries are recomputed from genesis on. A key with several versions or a delete marker is a finding
 (shadowed), and so is an object that no manifest lists, unless it lies behind the newest manifest (the archiver's next
 step). It cannot know of manifests cut off at the end, unless the caller says where the chain must end (`expected`).
@@ -23,7 +24,7 @@ from ledger_core.ports import StoredObject
 from ledger_core.signers import SignerRegistry
 from ledger_core.times import parse_time
 from ledger_core.verify_batch import BatchFacts, check_batch
-from ledger_core.verify_proof import check_signature
+from ledger_core.verify_proof import check_note, check_signature
 from ledger_core.verify_range import Position
 
 _SHARD: Final = re.compile(r"/(?:batches|manifests)/shard-([0-9]{5,10})/")
@@ -205,6 +206,24 @@ def _check_object(
         check.position.jump(int(pinned.range.last_seq), None)
         _follow(manifest, check.position)
     _compare_object(env, manifest, data, facts, stored, found)
+    _check_checkpoint(env, manifest, facts, registry, found)
+
+
+def _check_checkpoint(
+    env: str, manifest: Manifest, facts: BatchFacts, registry: SignerRegistry, found: Collector
+) -> None:
+    """The checkpoint in a manifest is signed, and is that of the proved tree."""
+    kept = check_note(manifest.checkpoint.encode(), registry, found)
+    if kept is None:
+        return
+    size = manifest.object.range.last_seq
+    if str(kept.size) != size:
+        found.add("checkpoint.size", f"the note is of size {kept.size}, the range ends at {size}", field="checkpoint")
+    if not kept.origin.endswith(f"/finance/{env}/ledger/{manifest.shard}"):
+        found.add("checkpoint.origin", f"the note is of {kept.origin}", field="checkpoint")
+    if facts.proof is not None and kept.root.hex() != facts.proof.shards[0].root:
+        message = f"the signed root is {kept.root.hex()}, the proof has {facts.proof.shards[0].root}"
+        found.add("checkpoint.root", message, field="checkpoint")
 
 
 def _follow(manifest: Manifest, position: Position) -> None:

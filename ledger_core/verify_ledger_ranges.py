@@ -10,13 +10,12 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass, field
 
-from ledger_core import checkpoint
 from ledger_core.findings import Collector
 from ledger_core.ledger_rows import RangeRow
 from ledger_core.range_proof import ProofPayload, ShardRange, parse_payload
 from ledger_core.signers import SignerRegistry
 from ledger_core.tree import CompactRange
-from ledger_core.verify_proof import check_proof
+from ledger_core.verify_proof import check_note, check_proof
 from ledger_core.verify_range import Position, RangeTally
 
 
@@ -60,14 +59,10 @@ class RangeChecks:
     def check_checkpoint(self, size: int, note: bytes) -> None:
         """Check one checkpoint: its signature, its size, and the root that the entries give at that size."""
         found = self.found
-        found.count("checkpoints")
         self.noted.add(size)
-        try:
-            kept, _ = checkpoint.parse_and_verify(note, self.registry)
-        except ValueError as error:
-            found.add("checkpoint.signature", str(error), seq=size, field="note")
+        kept = check_note(note, self.registry, found, seq=size)
+        if kept is None:
             return
-        found.count("signatures")
         if kept.size != size:
             found.add("checkpoint.size", f"the note is of size {kept.size}", seq=size, field="tree_size")
         root = self.roots.get(kept.size)

@@ -1,4 +1,4 @@
-"""Checking signed statements on their own: range proofs and manifests.
+"""Checking signed statements on their own: range proofs, manifests and checkpoints.
 
 Guarantees: a proof passes only when its bytes are the one spelling of a proof without contradiction, `hash` is the
 one recomputed from the payload and the previous hash, the kid is registered, the algorithm is the registered one, and
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ledger_core import canonical, chain
+from ledger_core import canonical, chain, checkpoint
 from ledger_core.findings import Collector
 from ledger_core.ports import Algorithm
 from ledger_core.range_proof import RangeProof, parse_proof
@@ -71,6 +71,20 @@ def check_signature(
     if signer.retired_at is not None and parse_time(statement.ts) > signer.retired_at:
         message = f"signed at {statement.ts} by {signer.kid}, which was retired before"
         found.add(f"{kind}.retired", message, seq=seq, field="ts")
+
+
+def check_note(
+    note: bytes, registry: SignerRegistry, found: Collector, *, seq: int | None = None
+) -> checkpoint.Checkpoint | None:
+    """Check one signed checkpoint on its own; None when it is none, or no known key signed it."""
+    found.count("checkpoints")
+    try:
+        kept, _ = checkpoint.parse_and_verify(note, registry)
+    except ValueError as error:
+        found.add("checkpoint.signature", str(error), seq=seq, field="note")
+        return None
+    found.count("signatures")
+    return kept
 
 
 def _field_at_fault(data: bytes) -> str | None:

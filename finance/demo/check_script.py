@@ -55,7 +55,10 @@ def steps(kid: str, algorithm: str) -> tuple[Step, ...]:
         ),
         ("every entry chains to the one before it, up to the head in the proof", _CHAIN),
         ("debits equal credits, and are the totals of the proof (of a range in one currency)", _TOTALS),
-        ("the checkpoint is signed, and is the tree head that the proof names", _checkpoint(algorithm, key)),
+        (
+            "the checkpoint is signed, is the tree head that the proof names, and stands in the manifest",
+            _checkpoint(algorithm, key),
+        ),
         ("every audit event chains to the one before it, and is signed", _audit(verify)),
     )
 
@@ -144,6 +147,7 @@ def _checkpoint(algorithm: str, key: str) -> tuple[str, ...]:
         verify,
         r"""grep -o "\"tree_size\":\"$(sed -n 2p checkpoint.txt)\"" proof.json""",
         r"""grep -o "\"root\":\"$(sed -n 3p checkpoint.txt | base64 -d | od -An -v -tx1 | tr -d ' \n')\"" proof.json""",
+        f"{_field('checkpoint')} manifest.json | xargs -d '\\n' printf '%b' | cmp - checkpoint.txt",
     )
 
 

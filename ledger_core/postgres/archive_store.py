@@ -38,12 +38,14 @@ UNLISTED: Final = f"""
 WITH newest AS (
     SELECT coalesce(max(manifest_no), 0) AS manifest_no FROM manifests WHERE shard = %(shard)s
 )
-SELECT {", ".join("o." + column for column in OBJECT_COLUMNS.split(", "))}, o.stored_at, p.proof,
+SELECT {", ".join("o." + column for column in OBJECT_COLUMNS.split(", "))}, o.stored_at, p.proof, c.note,
        (SELECT encode(m.hash, 'hex') FROM manifests m
          WHERE m.shard = %(shard)s AND m.manifest_no = newest.manifest_no)
   FROM newest
   JOIN archive_objects o ON o.shard = %(shard)s AND o.range_no = newest.manifest_no + 1
-  JOIN proofs p ON p.shard = o.shard AND p.range_no = o.range_no"""
+  JOIN proofs p ON p.shard = o.shard AND p.range_no = o.range_no
+  JOIN ranges r ON r.shard = o.shard AND r.range_no = o.range_no
+  JOIN checkpoints c ON c.shard = o.shard AND c.tree_size = r.last_seq"""
 
 INSERT_MANIFEST: Final = """
 INSERT INTO manifests (shard, manifest_no, payload, hash, manifest, object_key, version_id)
@@ -91,8 +93,8 @@ class PostgresArchiveStore:
         row = self._connection.execute(UNLISTED, {"shard": shard}, binary=True).fetchone()
         if row is None:
             return None
-        *columns, stored_at, proof, prev_manifest_hash = row
-        return ListingTerms(ArchivedObject(*columns), stored_at, proof, prev_manifest_hash)
+        *columns, stored_at, proof, checkpoint, prev_manifest_hash = row
+        return ListingTerms(ArchivedObject(*columns), stored_at, proof, checkpoint, prev_manifest_hash)
 
     @translated()
     def record_manifest(

@@ -83,6 +83,7 @@ TAMPERINGS: list[tuple[str, str, Callable[[bytes], bytes]]] = [
     ("proof.json", "hash", _edit(rb',"hash":".{8}', b',"hash":"00000000')),
     ("manifest.json", "version", _edit(rb'"version_id":"v', b'"version_id":"w')),
     ("manifest.json", "retention", _edit(rb'"retain_until":"20', b'"retain_until":"19')),
+    ("manifest.json", "checkpoint", _edit(rb'"checkpoint":"example', b'"checkpoint":"another')),
     ("batch.jsonl.gz", "bit", lambda data: flip_bit(data, len(data) // 2)),
     ("batch.jsonl.gz", "entry", edit_entry),
     ("batch.jsonl.gz", "packing", _again),

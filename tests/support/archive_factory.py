@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
+from ledger_core import checkpoint
 from ledger_core.audit_batch import BatchWriter, batch_key, manifest_key, metadata_of, object_metadata
 from ledger_core.closed_range import ClosedRange, ClosingTerms, Cut, close_range
 from ledger_core.manifest import ManifestObject, ManifestPayload, ObjectRange, assemble_manifest, parse_manifest
@@ -154,6 +155,7 @@ class ArchiveMaker:
         name = batch_key(ENV, part)
         stored = self.store.add(name, sealed.data, object_metadata(metadata, sealed.sha256))
         self.range_no = closed.range_no
+        text = closed.checkpoint_text
         payload = ManifestPayload(
             version=1,
             service="finance",
@@ -178,6 +180,7 @@ class ArchiveMaker:
                     proof_hash=proof.hash,
                 ),
             ),
+            checkpoint=checkpoint.assemble(text, self.key.kid, self.key.public, self.key.sign_text(text)).decode(),
             prev_manifest_hash=self.prev_manifest_hash,
             signer_kid=self.key.kid,
             alg=self.key.algorithm,

@@ -39,6 +39,7 @@ def manifest(manifest_no="1", prev=None, **change):
         shard=0,
         manifest_no=manifest_no,
         object=ManifestObject(**fields),
+        checkpoint=f"example.com/finance/test/ledger/0\n3\n{'A' * 43}=\n\n\u2014 k1 QUJD\n",
         prev_manifest_hash=prev,
         signer_kid="k1",
         alg="ed25519",

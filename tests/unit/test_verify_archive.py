@@ -37,7 +37,8 @@ def test_a_whole_archive_is_sound_and_counted(archive):
     assert report.findings == ()
     assert report.counts == {
         "manifests": 5,
-        "signatures": 10,
+        "signatures": 15,
+        "checkpoints": 5,
         "objects": 5,
         "entries": 15,
         "verdicts": 8,
