@@ -33,9 +33,11 @@ from ledger_core.pinned_signer import PinnedSigner
 from ledger_core.postgres.archive_store import PostgresArchiveStore
 from ledger_core.postgres.audit_store import PostgresAuditStore
 from ledger_core.postgres.connection import connect
+from ledger_core.postgres.epochs import not_the_ledger, read_epoch
 from ledger_core.postgres.on_demand_store import PostgresOnDemandStore
 from ledger_core.postgres.poster_store import PosterStore
 from ledger_core.postgres.prover_store import PostgresProverStore
+from ledger_core.postgres.session import session
 from ledger_core.signers import SignerRegistry
 from producers import topics_kafka
 from producers.archive_file import FileArchiveStore
@@ -54,6 +56,7 @@ TOPICS_SECONDS_MAX = 5.0  # a process waits in its own loop, which says so; a co
 
 def build_service(name: str, settings: Settings, topology: Topology, metrics: Metrics) -> Service:
     """Build one of the processes of the topology. Raises Refused, Unavailable; KeyError on an unknown name."""
+    check_is_ledger(settings.database_url(name))
     return BUILDERS[name](settings, topology, metrics)
 
 
@@ -183,6 +186,14 @@ BUILDERS: Mapping[str, Build] = {
 }
 
 
+def check_is_ledger(dsn: str) -> None:
+    """Refuse a database that is marked as a what-if: nothing of it may be posted on, signed or archived."""
+    with session(dsn, application_name="finance epoch", read_only=True) as connection:
+        epoch = read_epoch(connection)
+    if epoch.kind == "what-if":
+        raise not_the_ledger(epoch)
+
+
 def check_topics(settings: Settings, topology: Topology, keys: tuple[str, ...]) -> None:
     """Refuse to work on topics that are missing, or differ from the topology in what shards hang on."""
     names = {topology.topics[key].name for key in keys}
@@ -213,7 +224,8 @@ def open_archive(settings: Settings, mode: Literal["COMPLIANCE", "GOVERNANCE"] =
 
 @contextmanager
 def open_on_demand_store(settings: Settings) -> Iterator[PostgresOnDemandStore]:
-    """What proofs on demand are made from, as the role of operators."""
+    """What proofs on demand are made from, as the role of operators. Raises Refused on a what-if database."""
+    check_is_ledger(settings.database_url("api"))
     connection = connect(settings.database_url("api"), application_name="finance-prove")
     try:
         yield PostgresOnDemandStore(connection)

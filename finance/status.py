@@ -13,6 +13,7 @@ from consumers.watermarks import Watermarks
 from finance.settings import Settings
 from ledger_core.errors import Unavailable
 from ledger_core.postgres.control import Control, read_control
+from ledger_core.postgres.epochs import Epoch, read_epoch
 from ledger_core.postgres.progress import AuditProgress, ShardProgress, audit_progress, shard_progress
 from ledger_core.postgres.session import session
 from schemas.topology_model import Topology
@@ -39,6 +40,7 @@ class Status:
     """One look at the whole. `kafka` is None, or why Kafka could not be asked."""
 
     control: Control
+    epoch: Epoch
     shards: tuple[ShardStatus, ...]
     audit: AuditProgress
     kafka: str | None
@@ -63,7 +65,7 @@ class StatusReader:
             connection.transaction(),
         ):
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            control = read_control(connection)
+            control, epoch = read_control(connection), read_epoch(connection)
             progress = {shard.shard: shard for shard in shard_progress(connection)}
             audit = audit_progress(connection)
         kafka: str | None = None
@@ -77,7 +79,7 @@ class StatusReader:
                 except Unavailable as error:
                     kafka = error.detail
             shards.append(ShardStatus(number, found, None, None, None))
-        return Status(control, tuple(shards), audit, kafka)
+        return Status(control, epoch, tuple(shards), audit, kafka)
 
     def close(self) -> None:
         self._watermarks.close()

@@ -20,7 +20,7 @@ EXIT_UNAVAILABLE = 4
 @click.option("--watch", is_flag=True, help="Look again every second, until interrupted.")
 @json_option
 def command(watch: bool, as_json: bool) -> None:
-    """Heads, lag, proofs, archive, audit chain, and the halt flag.
+    """Heads, lag, proofs, archive, audit chain, the halt flag, and the epoch: how this database came to be.
 
     Lag is what waits in the settlements topic, in records and as the age of the oldest; `-` is not known. Reads
     DATABASE_URL_API and KAFKA_BROKERS. Exits 4 when Kafka cannot be asked; the database's part is shown all the same.
@@ -66,6 +66,14 @@ def as_object(status: Status) -> dict[str, object]:
             "reason": control.reason,
             "actor_id": control.actor_id,
             "changed_at": utc(control.changed_at),
+        },
+        "epoch": {
+            "epoch_no": status.epoch.epoch_no,
+            "epoch_id": status.epoch.epoch_id,
+            "kind": status.epoch.kind,
+            "began_at": utc(status.epoch.began_at),
+            "actor_id": status.epoch.actor_id,
+            "reason": status.epoch.reason,
         },
         "shards": [_shard_object(shard) for shard in status.shards],
         "audit": {
@@ -114,6 +122,8 @@ def _words(status: Status) -> RenderableType:
     control, audit = status.control, status.audit
     flag = f"since {utc(control.changed_at)} by {control.actor_id}: {control.reason}"
     lines: list[RenderableType] = [f"posting   HALTED {flag}" if control.halted else "posting   goes on"]
+    epoch = status.epoch
+    lines.append(f"epoch     {epoch.epoch_no}, {epoch.kind} since {utc(epoch.began_at)}: {epoch.reason}")
     if status.kafka is not None:
         lines.append(f"kafka     does not answer: {status.kafka}")
     lines.append(

@@ -1,0 +1,96 @@
+"""Every life of a database is on record, once, in order, with its audit intent; a what-if never becomes the ledger."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import uuid
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from consumers.metrics import NullMetrics
+from finance import bootstrap
+from finance.settings import Settings
+from ledger_core.errors import Refused
+from ledger_core.postgres.epochs import Epoch, EpochHead, EpochKind, begin_epoch, read_epoch
+from ledger_core.postgres.session import session
+from schemas.topology import load_topology
+from tests.support.databases import role_url
+
+ACTOR = "operator:alice"
+
+
+def begin(database_url: str, kind: EpochKind, reason: str = "a test") -> Epoch:
+    with session(database_url, application_name="test") as connection:
+        return begin_epoch(
+            connection, kind=kind, epoch_id=str(uuid.uuid4()), actor_id=ACTOR, reason=reason, trace_id="t1"
+        )
+
+
+def rows(database_url: str, query: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(database_url) as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_a_new_database_is_in_its_genesis(database_url: str) -> None:
+    for role in ("poster", "prover", "archiver", "notary", "api", "auditor"):
+        with session(role_url(database_url, f"finance_{role}"), application_name="test") as connection:
+            epoch = read_epoch(connection)
+        assert (epoch.epoch_no, epoch.kind, epoch.heads) == (1, "genesis", ())
+
+
+def test_an_epoch_holds_the_heads_and_leaves_one_intent(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "INSERT INTO shards (shard, topic, first_offset, next_offset, seq, posted, head_hash, relayed_offset) "
+            "VALUES (0, 't', 0, 9, 9, 9, sha256('x'), 9), (1, 't', 0, 0, 0, 0, NULL, 0)"
+        )
+    epoch = begin(database_url, "restore", "the disk was lost")
+    head = rows(database_url, "SELECT encode(sha256('x'), 'hex')")[0][0]
+    assert (epoch.epoch_no, epoch.kind, epoch.actor_id) == (2, "restore", ACTOR)
+    assert epoch.heads == (EpochHead(0, 9, 9, str(head)), EpochHead(1, 0, 0, None))
+    heads = [
+        {"shard": 0, "seq": "9", "next_offset": "9", "head_hash": head},
+        {"shard": 1, "seq": "0", "next_offset": "0", "head_hash": None},
+    ]
+    told = {"epoch_no": "2", "epoch_id": epoch.epoch_id, "kind": "restore", "reason": "the disk was lost"}
+    assert rows(database_url, "SELECT event_type, actor_id, payload, trace_id FROM audit_outbox") == [
+        ("ledger.epoch_began", ACTOR, {**told, "heads": heads}, "t1")
+    ]
+
+
+def test_epochs_that_begin_at_once_follow_each_other(database_url: str) -> None:
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        began = list(pool.map(lambda _: begin(database_url, "rebuild"), range(8)))
+    assert sorted(epoch.epoch_no for epoch in began) == [2, 3, 4, 5, 6, 7, 8, 9]
+
+
+def test_nothing_but_what_if_follows_a_what_if(database_url: str) -> None:
+    begin(database_url, "what-if")
+    with pytest.raises(Refused, match="not the ledger"):
+        begin(database_url, "restore")
+    assert begin(database_url, "what-if").epoch_no == 3
+    with psycopg.connect(database_url) as connection, pytest.raises(psycopg.errors.CheckViolation):
+        connection.execute("INSERT INTO epochs SELECT 4, 'x', 'replay', began_at, '', '', heads FROM epochs LIMIT 1")
+
+
+@pytest.mark.parametrize("change", ["UPDATE epochs SET kind = 'replay'", "DELETE FROM epochs", "TRUNCATE epochs"])
+def test_no_epoch_ever_changes(database_url: str, change: str) -> None:
+    with psycopg.connect(database_url) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(change)
+
+
+def test_only_the_owner_begins_an_epoch(database_url: str) -> None:
+    for role in ("poster", "prover", "archiver", "notary", "api", "auditor"):
+        with pytest.raises(Refused, match="may not"):
+            begin(role_url(database_url, f"finance_{role}"), "restore")
+
+
+@pytest.mark.parametrize("name", ["poster", "prover", "archiver", "notary"])
+def test_no_process_works_on_a_what_if_database(environ: dict[str, str], name: str) -> None:
+    begin(environ["DATABASE_URL"], "what-if", "fees of next year")
+    settings = Settings.from_env(environ, Path.cwd())
+    topology = load_topology(settings.topology_path, topic_prefix=settings.topic_prefix)
+    with pytest.raises(Refused, match=r"not the ledger: epoch 2 is a what-if \(fees of next year\)"):
+        bootstrap.build_service(name, settings, topology, NullMetrics())
