@@ -4,7 +4,7 @@ STAMP := .venv/.installed
 COMPILED := .venv/.compiled
 HOT := $(shell sed -n 's/^    "\(.*\.py\)",$$/\1/p' finance/compile.py)
 
-.PHONY: demo test check bench compile clean fmt
+.PHONY: demo test check scan bench compile clean fmt
 
 $(STAMP): requirements.lock pyproject.toml
 	@test -x $(PY) || python3 -m venv .venv
@@ -31,6 +31,9 @@ check: $(STAMP)  ## format, lint, types, import rules, unit and property tests; 
 	.venv/bin/lint-imports --no-cache
 	$(PY) -m pytest tests/unit tests/property
 
+scan: $(STAMP)  ## secrets in the repository, lock file, bill of materials, licences, known vulnerabilities
+	$(PY) -m finance.guardrails $(SCAN_ARGS)
+
 fmt: $(STAMP)
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
@@ -41,4 +44,4 @@ bench: $(COMPILED)  ## speed, with figures (BENCH_ARGS to choose)
 clean: $(STAMP)
 	-$(PY) -m finance dev down --all
 	-$(PY) -m finance.compile --clean && rm -f $(COMPILED)
-	rm -rf .finance demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .finance demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
