@@ -1,13 +1,12 @@
 """`python -m finance.guardrails [--json] [CHECK ...]`: the checks of the repository, one line each, all faults at once.
 
 Exit 0: all sound; 1: faults; 3: a check could not start (its remedy is told); 4: no faults, but something could not be
-checked, which is not the same as sound. ACCEPT_UNCHECKED names checks that may stay unchecked here (a machine without
-a network): they are told all the same, and do not change the exit code.
+checked, which is not the same as sound. `--accept-unchecked` names a check that may stay unchecked here (a machine
+without a network): it is told all the same, and does not change the exit code.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -44,14 +43,16 @@ def exit_code(outcomes: Sequence[Outcome], accepted: frozenset[str]) -> int:
 
 @click.command()
 @click.argument("checks", nargs=-1, type=click.Choice(list(CHECKS)))
+@click.option("--accept-unchecked", multiple=True, type=click.Choice(list(CHECKS)), help="May stay unchecked here.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout instead of words.")
-def main(checks: tuple[str, ...], as_json: bool) -> None:
+def main(checks: tuple[str, ...], accept_unchecked: tuple[str, ...], as_json: bool) -> None:
     """Scan the repository: secrets, lock file, software bill of materials, licences, known vulnerabilities.
 
     \b
     Examples:
       python -m finance.guardrails
       python -m finance.guardrails keys lock --json
+      python -m finance.guardrails --accept-unchecked vulnerabilities
     """
     outcomes = []
     for name in checks or tuple(CHECKS):
@@ -70,7 +71,7 @@ def main(checks: tuple[str, ...], as_json: bool) -> None:
             "checks": [{"word": o.word, **_plain(o)} for o in outcomes],
         }
         sys.stdout.buffer.write(orjson.dumps(told, option=orjson.OPT_INDENT_2) + b"\n")
-    sys.exit(exit_code(outcomes, frozenset(os.environ.get("ACCEPT_UNCHECKED", "").split(","))))
+    sys.exit(exit_code(outcomes, frozenset(accept_unchecked)))
 
 
 def tell(outcome: Outcome, seconds: float) -> None:

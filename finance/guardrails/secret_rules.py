@@ -32,7 +32,7 @@ TEXT_RULES: Final[tuple[tuple[str, re.Pattern[str]], ...]] = tuple(
     (kind, re.compile(pattern))
     for kind, pattern in (
         ("pem-private-key", r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:[^-]{1,40000}-----END)?"),
-        ("ssh2-private-key", r"---- BEGIN SSH2 ENCRYPTED PRIV[^-]{1,20000}"),
+        ("ssh2-private-key", r"---- BEGIN SSH2 ENCRYPTED[ ]PRIV[^-]{1,20000}"),
         ("putty-private-key", r"PuTTY-User-Key-File-[0-9]: *[a-z0-9-]+"),
         ("age-private-key", r"AGE-SECRET-KEY-1[QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L]{58}"),
         ("aws-access-key", r"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}\b"),
