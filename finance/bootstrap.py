@@ -16,18 +16,16 @@ from pathlib import Path
 from typing import Literal
 
 from consumers.archiver import Archiver, ArchiverSettings
-from consumers.kafka_source import KafkaSource
 from consumers.metrics import Metrics
 from consumers.notary import Notary
 from consumers.poster import Poster, PosterLimits
 from consumers.prover import Prover, ProverSettings
 from consumers.relay import Relay, RelayTopics
 from consumers.service import Backoff, Service
-from consumers.topic_identity import checking
-from consumers.watermarks import Watermarks
+from finance.kafka_clients import check_topics, open_publisher, settlements_opener, source_opener
 from finance.settings import Settings
 from finance.signers_file import read_registry
-from ledger_core.errors import Refused, Unavailable
+from ledger_core.errors import Unavailable
 from ledger_core.open_range import RangeLimits
 from ledger_core.pinned_signer import PinnedSigner
 from ledger_core.postgres.archive_store import PostgresArchiveStore
@@ -39,19 +37,13 @@ from ledger_core.postgres.poster_store import PosterStore
 from ledger_core.postgres.prover_store import PostgresProverStore
 from ledger_core.postgres.session import session
 from ledger_core.signers import SignerRegistry
-from producers import topics_kafka
 from producers.archive_file import FileArchiveStore
 from producers.archive_s3 import S3ArchiveStore, s3_client
-from producers.publisher_kafka import KafkaPublisher
 from producers.signer_kms import KmsKey
 from producers.verified_signer import VerifiedSigner, pin
 from schemas.topology_model import Topology
 
 Build = Callable[[Settings, Topology, Metrics], Service]
-
-# What a shard's meaning hangs on: a poster on another count or another kind of time would write another ledger.
-BINDING_SETTINGS = ("topic", "partitions", "message.timestamp.type")
-TOPICS_SECONDS_MAX = 5.0  # a process waits in its own loop, which says so; a command may be more patient
 
 
 def build_service(name: str, settings: Settings, topology: Topology, metrics: Metrics) -> Service:
@@ -67,7 +59,7 @@ def backoff(topology: Topology) -> Backoff:
 
 def build_poster(settings: Settings, topology: Topology, metrics: Metrics) -> Service:
     """The poster, on topics that are as the topology says."""
-    check_topics(settings, topology, ("settlements", "journal", "outcomes", "dead_letters"))
+    check_topics(settings, topology, ("settlements", "journal", "outcomes", "dead_letters"), name="poster")
     names = {key: topic.name for key, topic in topology.topics.items()}
     limits = topology.limits
     with ExitStack() as undo:  # what was opened is closed when the rest cannot be: builds are retried for hours
@@ -75,10 +67,10 @@ def build_poster(settings: Settings, topology: Topology, metrics: Metrics) -> Se
         undo.callback(store.close)
         poster = Poster(
             topic=names["settlements"],
-            open_source=_settlements_opener(settings, topology, store),
+            open_source=settlements_opener(settings, topology, store.newest_source),
             store=store,
             relay=Relay(
-                open_publisher(settings),
+                open_publisher(settings, "poster"),
                 RelayTopics(names["journal"], names["outcomes"], names["dead_letters"]),
                 on_slow=metrics.unavailable,
             ),
@@ -96,15 +88,15 @@ def build_poster(settings: Settings, topology: Topology, metrics: Metrics) -> Se
 
 def build_prover(settings: Settings, topology: Topology, metrics: Metrics) -> Service:
     """The prover, with a registered key."""
-    check_topics(settings, topology, ("journal",))
+    check_topics(settings, topology, ("journal",), name="prover")
     limits = topology.limits
     with ExitStack() as undo:
-        signer, registry = _signer_and_registry(settings, metrics, undo)
+        signer, registry = _signer_and_registry("prover", settings, metrics, undo)
         connection = connect(settings.database_url("prover"), application_name="finance-prover")
         undo.callback(connection.close)
         prover = Prover(
             PostgresProverStore(connection),
-            _source_opener("prover", settings, topology),
+            source_opener("prover", settings, topology),
             PinnedSigner(signer, registry),
             ProverSettings(
                 env=settings.env,
@@ -123,16 +115,16 @@ def build_prover(settings: Settings, topology: Topology, metrics: Metrics) -> Se
 
 def build_archiver(settings: Settings, topology: Topology, metrics: Metrics) -> Service:
     """The archiver, on a bucket that really locks, with a registered key."""
-    check_topics(settings, topology, ("journal",))
+    check_topics(settings, topology, ("journal",), name="archiver")
     spec = topology.stores["archive"]
     with ExitStack() as undo:
-        signer, registry = _signer_and_registry(settings, metrics, undo)
+        signer, registry = _signer_and_registry("archiver", settings, metrics, undo)
         connection = connect(settings.database_url("archiver"), application_name="finance-archiver")
         undo.callback(connection.close)
         archiver = Archiver(
             PostgresArchiveStore(connection),
-            open_archive(settings, spec.retention_mode),
-            _source_opener("archiver", settings, topology),
+            open_archive(settings, spec.retention_mode, name="archiver"),
+            source_opener("archiver", settings, topology),
             PinnedSigner(signer, registry),
             ArchiverSettings(
                 retention_days=spec.retention_days,
@@ -150,16 +142,16 @@ def build_archiver(settings: Settings, topology: Topology, metrics: Metrics) -> 
 def build_notary(settings: Settings, topology: Topology, metrics: Metrics) -> Service:
     """The notary, with a registered key. While Kafka is away it is built all the same: the chain grows without it."""
     with suppress(Unavailable):
-        check_topics(settings, topology, ("audit",))
+        check_topics(settings, topology, ("audit",), name="notary")
     with ExitStack() as undo:
-        signer, registry = _signer_and_registry(settings, metrics, undo)
+        signer, registry = _signer_and_registry("notary", settings, metrics, undo)
         store = PostgresAuditStore(settings.database_url("notary"))
         undo.callback(store.close)
         notary = Notary(
             store=store,
             signer=signer,
             registry=registry,
-            publisher=open_publisher(settings),
+            publisher=open_publisher(settings, "notary"),
             topic=topology.topics["audit"].name,
             batch_events_max=topology.limits.notary_batch_events_max,
             new_id=lambda: str(uuid.uuid4()),
@@ -170,10 +162,10 @@ def build_notary(settings: Settings, topology: Topology, metrics: Metrics) -> Se
 
 
 def _signer_and_registry(
-    settings: Settings, metrics: Metrics, undo: ExitStack
+    name: str, settings: Settings, metrics: Metrics, undo: ExitStack
 ) -> tuple[VerifiedSigner, SignerRegistry]:
     registry = read_registry(settings.signers_path)
-    signer = open_signer(settings, registry, metrics.signer_failed)
+    signer = open_signer(settings, registry, metrics.signer_failed, name=name)
     undo.callback(signer.close)
     return signer, registry
 
@@ -194,30 +186,18 @@ def check_is_ledger(dsn: str) -> None:
         raise not_the_ledger(epoch)
 
 
-def check_topics(settings: Settings, topology: Topology, keys: tuple[str, ...]) -> None:
-    """Refuse to work on topics that are missing, or differ from the topology in what shards hang on."""
-    names = {topology.topics[key].name for key in keys}
-    for action in topics_kafka.check(topology, settings.kafka_brokers, seconds_max=TOPICS_SECONDS_MAX):
-        if action.topic in names and action.setting in BINDING_SETTINGS:
-            missing = action.kind == "create"
-            raise Refused(
-                f"topic {action.topic} is missing"
-                if missing
-                else f"topic {action.topic}: {action.setting} is {action.found}, the topology says {action.wanted}",
-                remedy="run `finance topics apply`" if missing else action.remedy,
-            )
-
-
-def open_publisher(settings: Settings) -> KafkaPublisher:
-    """An ordered, idempotent producer."""
-    return KafkaPublisher(settings.kafka_brokers)
-
-
-def open_archive(settings: Settings, mode: Literal["COMPLIANCE", "GOVERNANCE"] = "COMPLIANCE") -> S3ArchiveStore:
-    """The audit archive of this deployment. Raises Refused."""
-    archive = settings.archive()
+def open_archive(
+    settings: Settings, mode: Literal["COMPLIANCE", "GOVERNANCE"] = "COMPLIANCE", *, name: str = "auditor"
+) -> S3ArchiveStore:
+    """The audit archive of this deployment, for reading unless `name` is the archiver. Raises Refused."""
+    archive = settings.archive(name)
     client = s3_client(
-        region=archive.region, endpoint=archive.endpoint, access_key=archive.access_key, secret=archive.secret
+        region=archive.region,
+        endpoint=archive.endpoint,
+        access_key=archive.access_key,
+        secret=archive.secret,
+        ca_file=archive.tls.ca_file,
+        client_pair=archive.tls.client_pair,
     )
     return S3ArchiveStore(client, archive.bucket, clock=utc_now, mode=mode)
 
@@ -239,13 +219,14 @@ def open_archive_folder(folder: Path) -> FileArchiveStore:
 
 
 def open_signer(
-    settings: Settings, registry: SignerRegistry, on_failure: Callable[[], None] = lambda: None
+    settings: Settings, registry: SignerRegistry, on_failure: Callable[[], None] = lambda: None, *, name: str = "api"
 ) -> VerifiedSigner:
     """The KMS key of this deployment, found in the registry and tried once. Raises Refused, Unavailable("signer").
 
-    `on_failure` is told of each signature that could not be made, or did not verify.
+    `name` shows its certificate, where the endpoint asks for one. `on_failure` is told of each signature that could not
+    be made, or did not verify.
     """
-    signing = settings.signing()
+    signing = settings.signing(name)
     key = KmsKey(
         signing.key_id,
         signing.algorithm,
@@ -253,6 +234,8 @@ def open_signer(
         endpoint=signing.endpoint,
         access_key=signing.access_key,
         secret=signing.secret,
+        ca_file=signing.tls.ca_file,
+        client_pair=signing.tls.client_pair,
     )
     return pin(key, registry, now=utc_now(), on_failure=on_failure)
 
@@ -264,29 +247,3 @@ def utc_now() -> dt.datetime:
 def new_trace_id() -> str:
     """32 hex digits, as W3C trace contexts want them."""
     return uuid.uuid4().hex
-
-
-def _settlements_opener(
-    settings: Settings, topology: Topology, store: PosterStore
-) -> Callable[[Callable[[int], int], Callable[[int], None]], KafkaSource]:
-    """The poster's source: it reads on only in the topic that its shards grew from."""
-    open_source = _source_opener("poster", settings, topology)
-    topic = topology.topics["settlements"].name
-    return lambda start_offset, on_revoked: open_source(
-        checking(start_offset, lambda: Watermarks(settings.kafka_brokers), topic, store.newest_source), on_revoked
-    )
-
-
-def _source_opener(
-    name: str, settings: Settings, topology: Topology
-) -> Callable[[Callable[[int], int], Callable[[int], None]], KafkaSource]:
-    """What opens the process's source once its callbacks are known."""
-    process = topology.processes[name]
-    if process.consumes is None or process.group is None:
-        raise Refused(f"the topology gives {name} no topic or no group", remedy="correct topology.yaml")
-    topic = topology.topics[process.consumes].name
-    group = settings.topic_prefix + process.group
-    options = settings.kafka_group_options(name)
-    return lambda start_offset, on_revoked: KafkaSource(
-        settings.kafka_brokers, topic, group, start_offset, on_revoked, options
-    )

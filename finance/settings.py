@@ -7,6 +7,7 @@ Does not: read `os.environ` (it is an argument) or connect to anything. The tabl
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, cast
 
+from finance.tls_files import TlsFiles, checked, in_folder
 from finance.variables import VARIABLES
 from ledger_core.errors import Refused
 from ledger_core.ports import Algorithm
@@ -22,10 +24,22 @@ Environment = Literal["dev", "staging", "production"]
 LogFormat = Literal["auto", "console", "json"]
 STATE_FOLDER: Final = ".finance"
 DOMAIN_FORM: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+PATHS: Final = (
+    "FINANCE_SIGNERS", "FINANCE_TLS_DIR", "FINANCE_CA_FILE", "KAFKA_TLS_CA_FILE", "KAFKA_TLS_CERT_FILE",
+    "KAFKA_TLS_KEY_FILE", "S3_AUDIT_CA_FILE", "KMS_CA_FILE",
+)  # fmt: skip
 PREFIX_FORM: Final = re.compile(r"[A-Za-z0-9._-]{0,60}")
 
 
 _BY_NAME: Final = {variable.name: variable for variable in VARIABLES}
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointTls:
+    """How an https endpoint is met: the bundle its certificate is checked with (None: the system's), and ours."""
+
+    ca_file: str | None
+    client_pair: tuple[str, str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +51,7 @@ class ArchiveSettings:
     endpoint: str | None
     access_key: str = field(repr=False)
     secret: str = field(repr=False)
+    tls: EndpointTls
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +64,7 @@ class SigningSettings:
     endpoint: str | None
     access_key: str | None = field(repr=False)
     secret: str | None = field(repr=False)
+    tls: EndpointTls
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +108,67 @@ class Settings:
             health_stall_seconds=_number(given, "HEALTH_STALL_SECONDS", 1, 86_400),
             log_format=cast(LogFormat, _one_of(given, "FINANCE_LOG_FORMAT", ("auto", "console", "json"))),
             log_level=_one_of(given, "FINANCE_LOG_LEVEL", ("debug", "info", "warning", "error")),
-            values={**given, **{name: str(cwd / given[name]) for name in ("FINANCE_SIGNERS",) if name in given}},
+            values={**given, **{name: str(cwd / given[name]) for name in PATHS if name in given}},
         )
 
     @property
     def kafka_brokers(self) -> str:
         return self._needed("KAFKA_BROKERS")
+
+    def tls(self, name: str) -> TlsFiles | None:
+        """The certificate files of a process or principal, checked; None when no FINANCE_TLS_DIR is given.
+
+        Raises Refused when they are not there, or no handshake can work with them.
+        """
+        folder = _text(self.values, "FINANCE_TLS_DIR")
+        if not folder:
+            return None
+        ca = _text(self.values, "FINANCE_CA_FILE")
+        return self._checked(in_folder(Path(folder), name, Path(ca) if ca else None))
+
+    def kafka_options(self, name: str) -> dict[str, str]:
+        """The options of every Kafka client that acts as `name`: TLS with its certificate, or none. Raises Refused."""
+        files, own_ca = self._kafka_tls(name), _text(self.values, "KAFKA_TLS_CA_FILE")
+        if files is not None:
+            return files.kafka_options()
+        return {"security.protocol": "ssl", "ssl.ca.location": own_ca} if own_ca else {}
+
+    def tls_files(self, name: str) -> tuple[TlsFiles, ...]:
+        """Every set of certificate files that `name` uses, without repeats: what is watched for renewal."""
+        found = (files for files in (self.tls(name), self._kafka_tls(name)) if files is not None)
+        return tuple(dict.fromkeys(found))
+
+    def _kafka_tls(self, name: str) -> TlsFiles | None:
+        ca, certificate, key = (_text(self.values, f"KAFKA_TLS_{part}_FILE") for part in ("CA", "CERT", "KEY"))
+        if bool(certificate) != bool(key):
+            raise Refused(
+                "KAFKA_TLS_CERT_FILE and KAFKA_TLS_KEY_FILE go together", remedy="set both, or neither of them"
+            )
+        files = None if certificate and ca else self.tls(name)
+        if files is None and certificate:
+            ca = ca or _text(self.values, "FINANCE_CA_FILE")
+            if not ca:
+                raise Refused(
+                    "KAFKA_TLS_CA_FILE is not set", remedy="set it: a certificate is given, and nothing to trust"
+                )
+            return self._checked(TlsFiles(Path(ca), Path(certificate), Path(key)))
+        if files is None:
+            return None
+        return self._checked(
+            TlsFiles(Path(ca) if ca else files.ca, Path(certificate or files.certificate), Path(key or files.key))
+        )
+
+    def _endpoint_tls(self, endpoint: str, own_ca: str, name: str) -> EndpointTls:
+        """For AWS itself the system's authorities and no certificate of ours; plain http is for dev alone."""
+        address = _text(self.values, endpoint)
+        if address.startswith("http:") and self.env != "dev":
+            raise Refused(f"{endpoint} is plain http", remedy="use an https endpoint, or none for AWS itself")
+        files = self.tls(name) if address.startswith("https:") else None
+        ca = _text(self.values, own_ca) or (_text(self.values, "FINANCE_CA_FILE") if address else "")
+        return EndpointTls(ca or (str(files.ca) if files else None), files.client_pair if files else None)
+
+    def _checked(self, files: TlsFiles) -> TlsFiles:
+        return checked(files, dt.datetime.now(dt.UTC), strict=self.env != "dev")
 
     def kafka_group_options(self, process: str) -> dict[str, str]:
         """The consumer options that say how this process is a member of its group. Raises Refused."""
@@ -123,18 +194,20 @@ class Settings:
     def metrics_port(self, process: str) -> int:
         return int(_number(self.values, f"{process.upper()}_METRICS_PORT", 0, 65_535))
 
-    def archive(self) -> ArchiveSettings:
-        """The archive's bucket and keys. Raises Refused."""
+    def archive(self, name: str = "archiver") -> ArchiveSettings:
+        """The archive's bucket and keys, for the archiver, or for a reader of that name. Raises Refused."""
+        reads = name != "archiver" and _text(self.values, "S3_AUDIT_READ_ACCESS_KEY") != ""
         return ArchiveSettings(
             bucket=self._needed("S3_AUDIT_BUCKET"),
             region=_text(self.values, "S3_AUDIT_REGION"),
             endpoint=_text(self.values, "S3_AUDIT_ENDPOINT") or None,
-            access_key=self._needed("S3_AUDIT_ACCESS_KEY"),
-            secret=self._needed("S3_AUDIT_SECRET"),
+            access_key=self._needed("S3_AUDIT_READ_ACCESS_KEY" if reads else "S3_AUDIT_ACCESS_KEY"),
+            secret=self._needed("S3_AUDIT_READ_SECRET" if reads else "S3_AUDIT_SECRET"),
+            tls=self._endpoint_tls("S3_AUDIT_ENDPOINT", "S3_AUDIT_CA_FILE", name),
         )
 
-    def signing(self) -> SigningSettings:
-        """The signing key. Raises Refused, also for an algorithm we do not sign with."""
+    def signing(self, name: str = "api") -> SigningSettings:
+        """The signing key, as used by `name`. Raises Refused, also for an algorithm we do not sign with."""
         return SigningSettings(
             key_id=self._needed("AUDIT_SIGNING_KMS_KEY_ID"),
             algorithm=cast(Algorithm, _one_of(self.values, "AUDIT_SIGNING_ALG", ("rsa-sha256", "ed25519"))),
@@ -142,6 +215,7 @@ class Settings:
             endpoint=_text(self.values, "KMS_ENDPOINT") or None,
             access_key=_text(self.values, "AWS_ACCESS_KEY_ID") or None,
             secret=_text(self.values, "AWS_SECRET_ACCESS_KEY") or None,
+            tls=self._endpoint_tls("KMS_ENDPOINT", "KMS_CA_FILE", name),
         )
 
     def _needed(self, name: str) -> str:

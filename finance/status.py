@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
-from consumers.watermarks import Watermarks
+from finance.kafka_clients import open_watermarks
 from finance.settings import Settings
 from ledger_core.errors import Unavailable
 from ledger_core.postgres.control import Control, read_control
@@ -57,7 +57,7 @@ class StatusReader:
     def __init__(self, settings: Settings, topology: Topology) -> None:
         self._dsn = settings.database_url("api")
         self._settlements = topology.topics["settlements"]
-        self._watermarks = Watermarks(settings.kafka_brokers)
+        self._watermarks = open_watermarks(settings, "api")
 
     def read(self, now: dt.datetime) -> Status:
         with (

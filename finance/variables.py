@@ -50,6 +50,15 @@ VARIABLES: Final[tuple[Variable, ...]] = (
     _role("api", "status, halt, resume, balances, entry, dlq, prove"),
     _role("auditor", "verify ledger, verify audit"),
     Variable("KAFKA_BROKERS", "bootstrap servers, `host:port,host:port`", None, "every process, topics, publish, dlq"),
+    Variable(
+        "FINANCE_TLS_DIR",
+        "folder of certificates as cert-manager mounts them: `ca.crt`, and `<process>/tls.crt`, `<process>/tls.key` "
+        "(or these two directly, for one process): mutual TLS with Kafka, and with S3 and KMS endpoints of your own",
+    ),
+    Variable("FINANCE_CA_FILE", "bundle of trusted authorities, instead of `ca.crt` in FINANCE_TLS_DIR"),
+    Variable("KAFKA_TLS_CA_FILE", "the brokers' authorities, if others; alone: TLS without a client certificate"),
+    Variable("KAFKA_TLS_CERT_FILE", "client certificate towards Kafka, if another than FINANCE_TLS_DIR's"),
+    Variable("KAFKA_TLS_KEY_FILE", "its private key; the two go together"),
     Variable("KAFKA_GROUP_PROTOCOL", "`consumer` (KIP-848) or `classic` (cooperative-sticky)", "consumer"),
     Variable(
         "KAFKA_GROUP_INSTANCE_ID", "static membership: this host's stable name, so that a quick restart moves no shard"
@@ -59,10 +68,14 @@ VARIABLES: Final[tuple[Variable, ...]] = (
     Variable("S3_AUDIT_ENDPOINT", "its endpoint, for stores other than AWS"),
     Variable("S3_AUDIT_ACCESS_KEY", "access key of the archive", None, ARCHIVE, secret=True),
     Variable("S3_AUDIT_SECRET", "secret of the archive", None, ARCHIVE, secret=True),
+    Variable("S3_AUDIT_READ_ACCESS_KEY", "access key of a reader, for commands that only read; else the archive's"),
+    Variable("S3_AUDIT_READ_SECRET", "its secret", secret=True),
+    Variable("S3_AUDIT_CA_FILE", "authorities that S3_AUDIT_ENDPOINT's certificate is checked with, if others"),
     Variable("AUDIT_SIGNING_KMS_KEY_ID", "id, ARN or alias of the signing key in KMS", None, SIGNING),
     Variable("AUDIT_SIGNING_ALG", "`rsa-sha256` (RSA_2048) or `ed25519`", "rsa-sha256"),
     Variable("KMS_REGION", "region of the KMS", "us-east-1"),
     Variable("KMS_ENDPOINT", "its endpoint, for a KMS other than AWS"),
+    Variable("KMS_CA_FILE", "authorities that KMS_ENDPOINT's certificate is checked with, if others"),
     Variable(
         "AWS_ACCESS_KEY_ID", "credentials for KMS; without them the AWS SDK looks where it always does", secret=True
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from consumers.watermarks import Watermarks
+from finance.kafka_clients import open_watermarks
 from finance.settings import Settings
 from ledger_core.audit_chain import AuditEvent
 from ledger_core.errors import Refused
@@ -73,7 +73,7 @@ def check_audit_of(settings: Settings, topology: Topology | None, registry: Sign
 def _newest_published(settings: Settings, topology: Topology) -> AuditHead | None:
     """Asked before the database, which therefore is never behind it."""
     topic = topology.topics["audit"].name
-    watermarks = Watermarks(settings.kafka_brokers)
+    watermarks = open_watermarks(settings, "auditor")
     try:
         value = watermarks.newest(topic, PARTITION)
     finally:

@@ -44,9 +44,22 @@ MISSING_CODES: Final = frozenset({"NoSuchKey", "NoSuchVersion", "404", "MethodNo
 Mode = Literal["COMPLIANCE", "GOVERNANCE"]
 
 
-def s3_client(*, region: str, endpoint: str | None, access_key: str | None, secret: str | None) -> S3Client:
-    """A client that gives up in bounded time. Without keys, boto3's own chain (instance role, profile) applies."""
+def s3_client(
+    *,
+    region: str,
+    endpoint: str | None,
+    access_key: str | None,
+    secret: str | None,
+    ca_file: str | None = None,
+    client_pair: tuple[str, str] | None = None,
+) -> S3Client:
+    """A client that gives up in bounded time. Without keys, boto3's own chain (instance role, profile) applies.
+
+    `ca_file`: what the endpoint's certificate is checked with (None: the system's authorities); `client_pair`: ours,
+    certificate and key, for an endpoint that asks for one.
+    """
     config = Config(
+        client_cert=client_pair,
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
         read_timeout=READ_TIMEOUT_SECONDS,
         retries={"mode": "standard", "total_max_attempts": 2},
@@ -58,6 +71,7 @@ def s3_client(*, region: str, endpoint: str | None, access_key: str | None, secr
         endpoint_url=endpoint,
         aws_access_key_id=access_key,
         aws_secret_access_key=secret,
+        verify=ca_file,
         config=config,
     )
 

@@ -73,7 +73,7 @@ _REMEDIES: Final[dict[str, str]] = {
 
 class KmsKey:
     """A KeyService on one AWS KMS key (id, ARN or alias). `endpoint` None means AWS itself; credentials None mean the
-    AWS SDK's own search (environment, web identity, instance role)."""
+    AWS SDK's own search (environment, web identity, instance role), `ca_file` None the system's authorities."""
 
     def __init__(
         self,
@@ -84,10 +84,13 @@ class KmsKey:
         endpoint: str | None = None,
         access_key: str | None = None,
         secret: str | None = None,
+        ca_file: str | None = None,
+        client_pair: tuple[str, str] | None = None,
         connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
         read_timeout_seconds: float = READ_TIMEOUT_SECONDS,
     ) -> None:
         config = Config(
+            client_cert=client_pair,
             connect_timeout=connect_timeout_seconds,
             read_timeout=read_timeout_seconds,
             retries={"total_max_attempts": 1, "mode": "standard"},
@@ -99,6 +102,7 @@ class KmsKey:
                 endpoint_url=endpoint,
                 aws_access_key_id=access_key,
                 aws_secret_access_key=secret,
+                verify=ca_file,
                 config=config,
             )
         except (BotoCoreError, ValueError) as error:

@@ -152,7 +152,7 @@ def _intent(letter: DeadLetter, actor_id: str, trace_id: str) -> AuditIntent:
 
 def _publish(settings: Settings, letters: list[DeadLetter]) -> None:
     """Same partition: that is where the key belongs, and where its shard is. Oldest first, as they came."""
-    from finance.bootstrap import open_publisher
+    from finance.kafka_clients import open_publisher
 
     publisher = open_publisher(settings)
     topic = load_topology_of(settings).topics["settlements"].name

@@ -90,7 +90,9 @@ def _publish(
     fault: Rejected | None = None
     with (
         counting("publishing", "events", total) as advance,
-        SettlementPublisher(settings.kafka_brokers, topic, on_progress=advance) as publisher,
+        SettlementPublisher(
+            settings.kafka_brokers, topic, options=settings.kafka_options("marketplace"), on_progress=advance
+        ) as publisher,
     ):
         try:
             publisher.publish_all(events if rate is None else _paced(events, rate))

@@ -91,9 +91,12 @@ def _client(ledger: DemoLedger) -> S3Client:
         "s3",
         region_name=archive.region,
         endpoint_url=archive.endpoint,
-        aws_access_key_id=archive.access_key,
-        aws_secret_access_key=archive.secret,
-        config=Config(retries={"total_max_attempts": 2}, s3={"addressing_style": "path"}),
+        aws_access_key_id=ledger.environ["S3_ADMIN_ACCESS_KEY"],
+        aws_secret_access_key=ledger.environ["S3_ADMIN_SECRET"],
+        verify=archive.tls.ca_file,
+        config=Config(
+            client_cert=archive.tls.client_pair, retries={"total_max_attempts": 2}, s3={"addressing_style": "path"}
+        ),
     )
 
 

@@ -107,7 +107,12 @@ def _audit_topic(ledger: DemoLedger) -> list[bytes]:
     """Every value of the audit topic, read as Kernel reads it."""
     topic = ledger.topology.topics["audit"].name
     source = KafkaSource(
-        ledger.settings.kafka_brokers, topic, "finance-demo", lambda _partition: 0, lambda _partition: None
+        ledger.settings.kafka_brokers,
+        topic,
+        "finance-demo",
+        lambda _partition: 0,
+        lambda _partition: None,
+        ledger.settings.kafka_options("kernel"),
     )
     values: list[bytes] = []
     deadline = time.monotonic() + AUDIT_READ_SECONDS_MAX

@@ -113,7 +113,7 @@ def fresh_ledger(
     settings = Settings.from_env(environ, Path.cwd())
     topology = load_topology(settings.topology_path)
     migrations = migrate(settings.owner_database_url())
-    actions = topics_kafka.apply(topology, settings.kafka_brokers)
+    actions = topics_kafka.apply(topology, settings.kafka_brokers, settings.kafka_options("admin"))
     say(f"{len(migrations)} migrations applied, {len(actions)} topics created")
     return DemoLedger(stack, environ, settings, topology)
 

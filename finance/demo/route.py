@@ -139,6 +139,7 @@ class _Publishing(threading.Thread):
     def __init__(self, ledger: DemoLedger, events: Iterable[SettlementEvent]) -> None:
         super().__init__(name="publishing", daemon=True)
         self._brokers = ledger.settings.kafka_brokers
+        self._options = ledger.settings.kafka_options("marketplace")
         self._topic = ledger.topology.topics["settlements"].name
         self._events = events
         self._stopped = threading.Event()
@@ -147,7 +148,7 @@ class _Publishing(threading.Thread):
 
     def run(self) -> None:
         try:
-            with SettlementPublisher(self._brokers, self._topic) as publisher:
+            with SettlementPublisher(self._brokers, self._topic, options=self._options) as publisher:
                 for event in self._events:
                     if self._stopped.is_set():
                         return

@@ -13,22 +13,24 @@ ROLES = ("poster", "prover", "archiver", "notary", "api", "auditor")
 
 def variables(place: Place, state: State) -> dict[str, str]:
     env = {"FINANCE_ENV": "dev", "FINANCE_DOMAIN": "example.com", "FINANCE_STACK": place.name}
+    if state.tls:
+        env["FINANCE_TLS_DIR"] = state.tls
     if "postgres" in state.services:
-        port = state.ports["postgres"]
-        env["DATABASE_URL"] = postgres.dsn(port)
+        env["DATABASE_URL"] = postgres.dsn(state)
         for role in ROLES:  # the login roles of migration 0005
-            env[f"DATABASE_URL_{role.upper()}"] = postgres.dsn(port, user=f"finance_{role}")
+            env[f"DATABASE_URL_{role.upper()}"] = postgres.dsn(state, user=f"finance_{role}")
     if "kafka" in state.services:
         env["KAFKA_BROKERS"] = f"127.0.0.1:{state.ports['kafka']}"
         env["FINANCE_TOPIC_PREFIX"] = ""
     if "s3" in state.services:
         env["S3_AUDIT_BUCKET"] = s3.bucket_name(place.name)
         env["S3_AUDIT_REGION"] = s3.REGION
-        env["S3_AUDIT_ENDPOINT"] = f"http://127.0.0.1:{state.ports['s3']}"
-        env["S3_AUDIT_ACCESS_KEY"] = s3.ACCESS_KEY
-        env["S3_AUDIT_SECRET"] = state.secrets["s3"]
+        env["S3_AUDIT_ENDPOINT"] = s3.endpoint(state)
+        env["S3_AUDIT_ACCESS_KEY"], env["S3_AUDIT_SECRET"] = s3.credentials(state, s3.WRITER)
+        env["S3_AUDIT_READ_ACCESS_KEY"], env["S3_AUDIT_READ_SECRET"] = s3.credentials(state, s3.READER)
+        env["S3_ADMIN_ACCESS_KEY"], env["S3_ADMIN_SECRET"] = s3.credentials(state, s3.ADMIN)  # tests and the demo
     if "kms" in state.services:
-        env["KMS_ENDPOINT"] = f"http://127.0.0.1:{state.ports['kms']}"
+        env["KMS_ENDPOINT"] = kms.endpoint(state)
         env["KMS_REGION"] = kms.REGION
         env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"] = kms.ACCESS_KEY, kms.SECRET_KEY
         env["FINANCE_SIGNERS"] = str(place.signers_file)

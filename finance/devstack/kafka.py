@@ -16,9 +16,10 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from finance.devstack import kafka_jars
+from finance.devstack.authority import Authority, authority_of
 from finance.devstack.processes import Launch, accepts_connections, marker_of, run
 from finance.devstack.server import Site
-from finance.devstack.state import State
+from finance.devstack.state import State, write_private
 from ledger_core.errors import Unavailable
 
 _HEAP = ["-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
@@ -37,9 +38,10 @@ appender.stdout.layout.pattern = %d{ISO8601} %p %c: %m%n
 
 
 def settings(state: State) -> dict[str, str]:
-    """The broker's configuration, but for where it keeps its logs."""
+    """The broker's configuration, but for where it keeps its logs, and its certificates."""
     broker, controller = state.ports["kafka"], state.ports["kafka.controller"]
-    listeners = f"PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}"
+    outside = "SSL" if state.tls else "PLAINTEXT"
+    listeners = f"{outside}://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}"
     one_node = {
         f"{topic}.{setting}": "1"
         for topic in ("transaction.state.log", "share.coordinator.state.topic")
@@ -71,6 +73,40 @@ def settings(state: State) -> dict[str, str]:
     }
 
 
+def secure_settings(authority: Authority, keystore: Path) -> dict[str, str]:
+    """TLS with a client certificate on both listeners, and nothing allowed but by ACL. Writes the keystore."""
+    own = authority.server("kafka")
+    write_private(keystore, own.key.read_bytes() + own.certificate.read_bytes())
+    return {
+        "listener.security.protocol.map": "SSL:SSL,CONTROLLER:SSL",
+        "inter.broker.listener.name": "SSL",
+        "ssl.client.auth": "required",
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": str(keystore),
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": str(authority.certificate),
+        "ssl.enabled.protocols": "TLSv1.2,TLSv1.3",
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found": "false",
+        "super.users": "User:CN=kafka;User:CN=admin",  # the broker itself, and who makes topics and ACLs
+    }
+
+
+def client_options(state: State, principal: str = "admin") -> dict[str, str | int | float | bool]:
+    """librdkafka's settings for a client of this stack."""
+    options: dict[str, str | int | float | bool] = {"bootstrap.servers": f"127.0.0.1:{state.ports['kafka']}"}
+    authority = authority_of(state)
+    if authority is not None:
+        own = authority.principal(principal)
+        options |= {
+            "security.protocol": "ssl",
+            "ssl.ca.location": str(authority.certificate),
+            "ssl.certificate.location": str(own.certificate),
+            "ssl.key.location": str(own.key),
+        }
+    return options
+
+
 class Kafka:
     name: ClassVar[str] = "kafka"
     port_names: ClassVar[tuple[str, ...]] = ("kafka", "kafka.controller")
@@ -83,6 +119,9 @@ class Kafka:
         classpath = kafka_jars.classpath(site.say)
         properties, log4j = data / "server.properties", data / "log4j2.properties"
         lines = {**settings(site.state), "log.dirs": str(data / "logs")}
+        authority = authority_of(site.state)
+        if authority is not None:
+            lines |= secure_settings(authority, data / "keystore.pem")
         properties.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
         log4j.write_text(_LOG4J)
         java = [_java(), *_HEAP, f"-Dlog4j2.configurationFile={log4j}", "-cp", classpath]
@@ -96,7 +135,7 @@ class Kafka:
             return False
         try:
             # The controller answers only when it leads, so a broker that knows its controller can create topics.
-            admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{port}", "log_level": 0})
+            admin = AdminClient({**client_options(state), "log_level": 0})
             return bool(admin.list_topics(timeout=2).controller_id == 1)
         except KafkaException:
             return False

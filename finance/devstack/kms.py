@@ -16,6 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from finance.devstack import signers
+from finance.devstack.authority import authority_of
 from finance.devstack.processes import Launch, accepts_connections
 from finance.devstack.server import Site
 from finance.devstack.state import KeyRecord, State
@@ -31,14 +32,23 @@ _KIDS = {"rsa-sha256": "finance-dev-rsa", "ed25519": "finance-dev-ed25519"}
 
 
 def client(state: State) -> KMSClient:
+    config = Config(connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 1})
+    trust = authority_of(state)
+    if trust is not None:
+        config = config.merge(Config(client_cert=trust.principal("admin").names))
     return boto3.client(
         "kms",
-        endpoint_url=f"http://127.0.0.1:{state.ports['kms']}",
+        endpoint_url=endpoint(state),
         region_name=REGION,
         aws_access_key_id=ACCESS_KEY,
         aws_secret_access_key=SECRET_KEY,
-        config=Config(connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 1}),
+        verify=None if trust is None else str(trust.certificate),
+        config=config,
     )
+
+
+def endpoint(state: State) -> str:
+    return f"{'https' if state.tls else 'http'}://127.0.0.1:{state.ports['kms']}"
 
 
 def _has(kms: KMSClient, key_id: str) -> bool:
@@ -77,7 +87,16 @@ class Kms:
             "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
             "LOG_LEVEL": "INFO",
         }
-        return Launch([sys.executable, "-m", "ministack"], directory=data, environment=environment)
+        command = [sys.executable, "-m", "ministack"]
+        trust = authority_of(site.state)
+        if trust is not None:
+            # Its own USE_SSL asks for no client certificate, and takes port 443 along: so its ASGI server, directly.
+            own = trust.server("kms")
+            command = [sys.executable, "-m", "hypercorn", "ministack.app:app", "--workers", "0", "--keep-alive", "75"]
+            command += ["--bind", f"127.0.0.1:{site.state.ports['kms']}", "--verify-mode", "CERT_REQUIRED"]
+            command += ["--certfile", str(own.certificate), "--keyfile", str(own.key)]
+            command += ["--ca-certs", str(trust.certificate)]
+        return Launch(command, directory=data, environment=environment)
 
     def is_ready(self, state: State, /) -> bool:
         if not accepts_connections(state.ports["kms"]):

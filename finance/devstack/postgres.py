@@ -14,9 +14,12 @@ import signal
 import stat
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import quote
 
 import psycopg
 
+from finance.devstack import postgres_tls
+from finance.devstack.authority import authority_of
 from finance.devstack.processes import Launch, marker_of, run
 from finance.devstack.server import Say, Site
 from finance.devstack.state import State
@@ -41,8 +44,15 @@ _SETTINGS = {
 }
 
 
-def dsn(port: int, database: str = DATABASE, user: str = SUPERUSER) -> str:
-    return f"postgresql://{user}@127.0.0.1:{port}/{database}"
+def dsn(state: State, database: str = DATABASE, user: str = SUPERUSER) -> str:
+    """The address of a role. On a secure stack with its own certificate, and the server's checked by name."""
+    plain = f"postgresql://{user}@127.0.0.1:{state.ports['postgres']}/{database}"
+    authority = authority_of(state)
+    if authority is None:
+        return plain
+    own = authority.principal("admin" if user == SUPERUSER else user.removeprefix("finance_"))
+    files = {"sslrootcert": authority.certificate, "sslcert": own.certificate, "sslkey": own.key}
+    return f"{plain}?sslmode=verify-full&" + "&".join(f"{name}={quote(str(path))}" for name, path in files.items())
 
 
 class Postgres:
@@ -53,7 +63,8 @@ class Postgres:
     ready_seconds_max: ClassVar[float] = 60.0
 
     def prepare(self, site: Site, /) -> Launch:
-        binaries = _binaries()
+        authority = authority_of(site.state)
+        binaries = _binaries() if authority is None else postgres_tls.binaries(site.say)
         data = site.place.data(self.name)
         run_as = _run_as()
         if run_as is not None:
@@ -63,18 +74,20 @@ class Postgres:
         if not (data / "PG_VERSION").exists():
             _initdb(binaries, data, run_as)
         settings = {**_SETTINGS, "port": str(site.state.ports["postgres"])}
+        if authority is not None:
+            settings |= postgres_tls.server_settings(authority, data, run_as)
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return Launch([str(binaries / "postgres"), "-D", str(data), *options], directory=data, run_as=run_as)
 
     def is_ready(self, state: State, /) -> bool:
         try:
-            with psycopg.connect(dsn(state.ports["postgres"], "postgres"), connect_timeout=2) as connection:
+            with psycopg.connect(dsn(state, "postgres"), connect_timeout=2) as connection:
                 return connection.execute("SELECT 1").fetchone() == (1,)
         except psycopg.Error:
             return False
 
     def provision(self, site: Site, /) -> bool:
-        with psycopg.connect(dsn(site.state.ports["postgres"], "postgres"), autocommit=True) as connection:
+        with psycopg.connect(dsn(site.state, "postgres"), autocommit=True) as connection:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
                 connection.execute(f"CREATE DATABASE {DATABASE}")
         return False

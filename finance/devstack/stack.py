@@ -7,6 +7,7 @@ start; a failed `up` leaves none of its servers running; other stacks and strang
 from __future__ import annotations
 
 import concurrent.futures
+import datetime as dt
 import json
 import random
 import shutil
@@ -18,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from finance.devstack import environment, ports, processes
+from finance.devstack import authority, environment, ports, processes
 from finance.devstack.kafka import Kafka
 from finance.devstack.kms import Kms
 from finance.devstack.postgres import Postgres
@@ -60,16 +61,26 @@ class Stack:
         self._giving_up = threading.Event()
 
     @classmethod
-    def up(cls, name: str, root: Path = Path(".finance"), services: Iterable[str] = SERVICES, say: Say = quiet) -> Self:
+    def up(
+        cls,
+        name: str,
+        root: Path = Path(".finance"),
+        services: Iterable[str] = SERVICES,
+        say: Say = quiet,
+        *,
+        secure: bool = False,
+    ) -> Self:
         """Start what does not run yet and wait until all of it is ready. Safe to repeat.
 
-        Raises Unavailable when a server does not start (with the end of its log), Refused on an unknown service.
+        `secure`: mutual TLS on every port, chosen at a stack's first start and kept. Raises Unavailable when a server
+        does not start (with the end of its log), Refused on an unknown service, or a plain stack that is to be secure.
         """
         wanted = _known(services)
         stack = cls(name, root, say)
         began = time.monotonic()
         with stack.place.locked(say):
             stack._state = stack.place.load()
+            authority.secure(name, stack._state, stack.place.tls, wanted=secure, now=dt.datetime.now(dt.UTC))
             stack._state.services = [name for name in SERVICES if name in {*stack._state.services, *wanted}]
             missing = [name for name in wanted if not stack._is_up(name)]
             stack._clean(missing)

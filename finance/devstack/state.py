@@ -47,11 +47,12 @@ class State(msgspec.Struct):
     started: list[str] = []  # services whose start was completed: a killed `up` leaves processes that never got there
     secrets: dict[str, str] = {}
     keys: list[KeyRecord] = []
+    tls: str = ""  # the folder of the certificates of a secure stack; empty: plain, for ever
     ready_seconds: float | None = None
 
 
 class Place:
-    """The directory of one stack: `state.json`, `env.json`, `signers.json`, `logs/`, and a directory per server."""
+    """The directory of one stack: `state.json`, `env.json`, `signers.json`, `logs/`, `tls/`, one for each server."""
 
     def __init__(self, root: Path, name: str) -> None:
         if not _NAME.fullmatch(name):
@@ -65,6 +66,7 @@ class Place:
         self.state_file = self.path / "state.json"
         self.env_file = self.path / "env.json"
         self.signers_file = self.path / "signers.json"
+        self.tls = self.path / "tls"
         self.lock_file = self.root / f".{name}.lock"
 
     def data(self, service: str) -> Path:

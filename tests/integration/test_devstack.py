@@ -112,7 +112,7 @@ def test_a_locked_version_cannot_be_deleted(stack: Stack, bucket: str) -> None:
 
 
 def test_the_store_refuses_strangers(stack: Stack, bucket: str) -> None:
-    stranger = s3_client({**stack.env, "S3_AUDIT_SECRET": "wrong"})
+    stranger = s3_client({**stack.env, "S3_ADMIN_SECRET": "wrong"})
     with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
         stranger.list_objects_v2(Bucket=bucket)
 

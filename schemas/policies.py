@@ -1,0 +1,117 @@
+"""IAM and KMS policies as data: least privilege (G9) for whoever archives, reads the archive, or signs.
+
+Guarantees: the writer may store and lock, and is denied by name what would undo a lock; the reader only reads; a
+signing role may sign and read the public key, of one key, by our algorithms alone. Values of a deployment (bucket,
+account) are arguments: the committed files hold `${NAMES}` in their place.
+Does not: replace Object Lock or a key's own policy; a root account can undo what stands here, and CloudTrail says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+Policy = dict[str, object]
+
+VERSION: Final = "2012-10-17"
+READ_ACTIONS: Final = (
+    "s3:GetObject",
+    "s3:GetObjectVersion",
+    "s3:GetObjectAttributes",
+    "s3:GetObjectVersionAttributes",
+    "s3:GetObjectRetention",
+    "s3:GetObjectLegalHold",
+)
+BUCKET_ACTIONS: Final = (
+    "s3:GetBucketLocation",
+    "s3:GetBucketObjectLockConfiguration",
+    "s3:GetBucketVersioning",
+    "s3:ListBucket",
+    "s3:ListBucketVersions",
+)
+WRITE_ACTIONS: Final = ("s3:PutObject", "s3:PutObjectRetention")
+# Denied whatever else allows it: what would undo a lock, or let a later writer undo one.
+NEVER_ACTIONS: Final = (
+    "s3:BypassGovernanceRetention",
+    "s3:DeleteBucket",
+    "s3:DeleteBucketPolicy",
+    "s3:DeleteObject",
+    "s3:DeleteObjectVersion",
+    "s3:PutBucket*",
+    "s3:PutLifecycleConfiguration",
+    "s3:PutObjectLegalHold",
+    "s3:PutReplicationConfiguration",
+)
+ALGORITHMS: Final = ("ED25519_SHA_512", "RSASSA_PKCS1_V1_5_SHA_256")
+ADMIN_ACTIONS: Final = (
+    "kms:CancelKeyDeletion",
+    "kms:DescribeKey",
+    "kms:DisableKey",
+    "kms:EnableKey",
+    "kms:GetKeyPolicy",
+    "kms:GetPublicKey",
+    "kms:ListResourceTags",
+    "kms:PutKeyPolicy",
+    "kms:ScheduleKeyDeletion",
+    "kms:TagResource",
+    "kms:UntagResource",
+)
+
+
+def archive_writer(bucket: str) -> Policy:
+    """The archiver's: store under lock, read back, list; never delete, bypass, or change the bucket."""
+    return _policy(
+        _statement("ReadBack", "Allow", READ_ACTIONS, _objects(bucket)),
+        _statement("ReadBucket", "Allow", BUCKET_ACTIONS, _bucket(bucket)),
+        _statement("StoreUnderLock", "Allow", WRITE_ACTIONS, _objects(bucket)),
+        _statement("NeverUndo", "Deny", NEVER_ACTIONS, [*_bucket(bucket), *_objects(bucket)]),
+    )
+
+
+def archive_reader(bucket: str) -> Policy:
+    """The auditor's: read every version and its lock; every write is denied by name."""
+    return _policy(
+        _statement("Read", "Allow", READ_ACTIONS, _objects(bucket)),
+        _statement("ReadBucket", "Allow", BUCKET_ACTIONS, _bucket(bucket)),
+        _statement(
+            "NeverWrite", "Deny", sorted({*NEVER_ACTIONS, *WRITE_ACTIONS}), [*_bucket(bucket), *_objects(bucket)]
+        ),
+    )
+
+
+def signing_user(key_arn: str) -> Policy:
+    """A signing role's own policy: the same two actions, on the one key."""
+    return _policy(
+        _statement("Sign", "Allow", ["kms:Sign"], [key_arn], Condition=_by_our_algorithms()),
+        _statement("ReadPublicKey", "Allow", ["kms:GetPublicKey"], [key_arn]),
+    )
+
+
+def key_policy(signing_roles: Sequence[str], admin_role: str) -> Policy:
+    """The key's: signing roles (ARNs) sign and read the public key; the administrator manages it and cannot sign."""
+    signers = {"AWS": list(signing_roles)}
+    return _policy(
+        _statement("Administer", "Allow", ADMIN_ACTIONS, ["*"], Principal={"AWS": [admin_role]}),
+        _statement("Sign", "Allow", ["kms:Sign"], ["*"], Principal=signers, Condition=_by_our_algorithms()),
+        _statement("ReadPublicKey", "Allow", ["kms:GetPublicKey"], ["*"], Principal=signers),
+    )
+
+
+def _by_our_algorithms() -> dict[str, object]:
+    return {"StringEquals": {"kms:SigningAlgorithm": list(ALGORITHMS)}}
+
+
+def _policy(*statements: Policy) -> Policy:
+    return {"Version": VERSION, "Statement": list(statements)}
+
+
+def _statement(sid: str, effect: str, actions: Sequence[str], resources: list[str], **more: object) -> Policy:
+    return {"Sid": sid, "Effect": effect, **more, "Action": list(actions), "Resource": resources}
+
+
+def _bucket(bucket: str) -> list[str]:
+    return [f"arn:aws:s3:::{bucket}"]
+
+
+def _objects(bucket: str) -> list[str]:
+    return [f"arn:aws:s3:::{bucket}/*"]
