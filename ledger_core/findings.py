@@ -95,6 +95,13 @@ class Collector:
         """Say that `number` more of something were looked at."""
         self._counts[name] = self._counts.get(name, 0) + number
 
+    def absorb(self, other: Collector) -> None:
+        """Take over what another one found and counted."""
+        self._beyond_max += other._beyond_max + max(0, len(self._findings) + len(other._findings) - FINDINGS_MAX)
+        self._findings += other._findings[: FINDINGS_MAX - len(self._findings)]
+        for name, number in other._counts.items():
+            self.count(name, number)
+
     def __len__(self) -> int:
         return len(self._findings) + self._beyond_max
 

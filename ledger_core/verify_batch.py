@@ -17,10 +17,13 @@ from typing import Final, cast
 from isal import igzip_lib, isal_zlib
 
 from ledger_core.audit_batch import LINE_BYTES_MAX, BatchMetadata, metadata_of, parse_metadata
+from ledger_core.event_ids import pack_ids
 from ledger_core.findings import Collector
+from ledger_core.journal import EntryFields
 from ledger_core.range_proof import RangeProof
 from ledger_core.signers import SignerRegistry
 from ledger_core.tree import CompactRange
+from ledger_core.verdict import VerdictLine
 from ledger_core.verify_proof import check_proof
 from ledger_core.verify_range import Position, RangeTally
 
@@ -31,20 +34,42 @@ _GzipError = cast(type[Exception], igzip_lib.IsalError)  # its stub calls the cl
 
 
 @dataclass(slots=True)
+class BatchLines:
+    """The lines of a batch, for whoever does more with them than check them: a rebuild."""
+
+    bodies: list[bytes] = field(default_factory=list)
+    hashes: list[bytes] = field(default_factory=list)
+    entries: list[EntryFields | None] = field(default_factory=list)
+    verdict_lines: list[bytes] = field(default_factory=list)
+    verdicts: list[VerdictLine] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class BatchFacts:
-    """What a batch turned out to be. `sha256` and `size_bytes` are of the uncompressed lines: its identity."""
+    """What a batch turned out to be. `sha256` and `size_bytes` are of the uncompressed lines: its identity.
+
+    `event_ids` are packed (`ledger_core.event_ids`); `lines` are kept when they were asked for.
+    """
 
     sha256: str
     size_bytes: int
     metadata: BatchMetadata | None
     proof: RangeProof | None
+    proof_line: bytes
+    event_ids: bytes
+    lines: BatchLines | None
 
 
 def check_batch(
-    data: bytes, registry: SignerRegistry, found: Collector, position: Position | None = None
+    data: bytes,
+    registry: SignerRegistry,
+    found: Collector,
+    position: Position | None = None,
+    *,
+    keep_lines: bool = False,
 ) -> BatchFacts:
     """Check a stored batch; `position` (moved behind it) says what came before, None that nothing is known of that."""
-    reader = _BatchReader(registry, found, position)
+    reader = _BatchReader(registry, found, position, BatchLines() if keep_lines else None)
     digest = hashlib.sha256()
     size_bytes = 0
     try:
@@ -56,7 +81,15 @@ def check_batch(
         found.add("batch.form", str(error), field="data")
     reader.finish()
     found.count("batches")
-    return BatchFacts(digest.hexdigest(), size_bytes, reader.metadata, reader.proof)
+    return BatchFacts(
+        digest.hexdigest(),
+        size_bytes,
+        reader.metadata,
+        reader.proof,
+        reader.proof_line or b"",
+        b"".join(reader.event_ids),
+        reader.kept,
+    )
 
 
 def line_blocks(data: bytes) -> Iterator[bytes]:
@@ -104,12 +137,14 @@ class _BatchReader:
     registry: SignerRegistry
     found: Collector
     position: Position | None
+    kept: BatchLines | None = None
     metadata: BatchMetadata | None = None
     proof: RangeProof | None = None
+    proof_line: bytes | None = None
+    event_ids: list[bytes] = field(default_factory=list)
     _tally: RangeTally | None = None
     _entries_left: int = 0
     _verdicts_left: int = 0
-    _proof_line: bytes | None = None
     _lines_beyond: int = 0
     _unread: bool = field(default=False)
 
@@ -129,18 +164,30 @@ class _BatchReader:
         if self._entries_left:
             whole = at == 0 and len(lines) <= self._entries_left
             part = lines if whole else lines[at : at + self._entries_left]
-            tally.add_entries(part, block if whole else None)
+            self._take_entries(tally, part, block if whole else None)
             self._entries_left -= len(part)
             at += len(part)
         if self._verdicts_left and at < len(lines):
             part = lines[at : at + self._verdicts_left]
             tally.add_verdicts(part)
+            if self.kept is not None:
+                self.kept.verdict_lines, self.kept.verdicts = tally.verdict_lines, tally.verdicts
             self._verdicts_left -= len(part)
             at += len(part)
-        if at < len(lines) and self._proof_line is None:
-            self._proof_line = lines[at]
+        if at < len(lines) and self.proof_line is None:
+            self.proof_line = lines[at]
             at += 1
         self._lines_beyond += len(lines) - at
+
+    def _take_entries(self, tally: RangeTally, lines: list[bytes], data: bytes | None) -> None:
+        if self.kept is None:
+            tally.add_entries(lines, data)
+            self.event_ids.append(pack_ids(lines))
+            return
+        block, hashes = tally.add_entries(lines)
+        self.kept.bodies += lines
+        self.kept.hashes += hashes
+        self.kept.entries += block.entries
 
     def finish(self) -> None:
         """After the last line: is everything there, and does the proof say what was read?"""
@@ -154,10 +201,10 @@ class _BatchReader:
             self.found.add("batch.lines", f"{missing} lines are missing of those the metadata counts", field="count")
         if self._lines_beyond:
             self.found.add("batch.lines", f"{self._lines_beyond} lines after the proof", field="proof")
-        if self._proof_line is None:
+        if self.proof_line is None:
             self.found.add("batch.proof", "the last line, the range proof, is missing", field="proof")
             return
-        self.proof = check_proof(self._proof_line, self.registry, self.found, seq=tally.position.seq)
+        self.proof = check_proof(self.proof_line, self.registry, self.found, seq=tally.position.seq)
         if self.proof is None:
             return
         if len(self.proof.shards) != 1:

@@ -123,10 +123,11 @@ class S3ArchiveStore:
     def versions(self, prefix: str) -> list[StoredObject]:
         """Every version below a prefix in order of key, oldest first; delete markers last, with size_bytes == -1.
 
-        One HEAD for each version; a version whose digest the store did not keep is read whole and hashed.
+        One HEAD for each version; a version whose digest the store did not keep is read whole and hashed. One that is
+        listed and gone below the API has no digest and no lock.
         """
         return [
-            _marker(key, version_id) if gone else self._head(key, version_id)
+            _marker(key, version_id) if gone else self._shown(key, version_id)
             for key, gone, _, version_id in self._listed(prefix)
         ]
 
@@ -164,6 +165,12 @@ class S3ArchiveStore:
             return self._version_ids(key)
         version_id = answer.get("VersionId")
         return [version_id] if version_id else self._version_ids(key)
+
+    def _shown(self, key: str, version_id: str) -> StoredObject:
+        try:
+            return self._head(key, version_id)
+        except KeyError:
+            return StoredObject(key, version_id, 0, "", None, None)
 
     def _head(self, key: str, version_id: str) -> StoredObject:
         with _translated(self._bucket, key):

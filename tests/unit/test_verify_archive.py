@@ -6,13 +6,19 @@ import dataclasses
 import datetime as dt
 import gzip
 
+import msgspec
 import pytest
 
 from ledger_core.audit_batch import manifest_key
+from ledger_core.chain import link
+from ledger_core.checkpoint import note_text
+from ledger_core.event_ids import EventIds, pack_ids
+from ledger_core.findings import Collector
+from ledger_core.journal import JournalEntry, encode_entry
 from ledger_core.manifest import parse_manifest
 from ledger_core.verify import ArchiveHead, Position, verify_archive, verify_batch
-from tests.support.archive_factory import ENV, Key, MemoryStore, archive_of
-from tests.support.journal_factory import TinyShard
+from tests.support.archive_factory import ENV, ArchiveMaker, Key, MemoryStore, archive_of, closed_of, cut_of
+from tests.support.journal_factory import TinyEntry, TinyShard
 
 KEY = Key("ed25519")
 CUTS = [(5, 6), (12, 14), (12, 16), (15, 20)]
@@ -184,3 +190,75 @@ def test_a_proof_that_claims_a_quintillion_offsets_costs_nothing(archive):
     huge = lines[-2].replace(b'"next_offset":"6"', b'"next_offset":"1000000000000000006"')
     huge = huge.replace(b'"duplicates":"1"', b'"duplicates":"1000000000000000001"')
     assert not verify_batch(b"\n".join([*lines[:-2], huge, b""]), KEY.registry).sound
+
+
+def test_one_event_id_in_two_entries_is_named_across_ranges_and_shards():
+    store = MemoryStore()
+    archive_of(TinyShard().post(4), [(2, 2), (4, 4)], KEY, store)
+    twin = TinyShard(1, first_offset=2)
+    twin.post(1)
+    copied = TinyShard(0, first_offset=2).post(1).entries[0].entry.event_id  # what the first shard has at offset 2
+    entry = twin.entries[0].entry
+    twin.entries.clear()
+    twin.head, twin.next_offset = None, 2
+    take(twin, msgspec.structs.replace(entry, event_id=copied))
+    archive_of(twin, [(1, 3)], KEY, store)
+    report = verify_archive(store, ENV, KEY.registry)
+    assert [(found.code, copied in found.message) for found in report.findings] == [("archive.event_id", True)]
+    limited = verify_archive(store, ENV, KEY.registry, event_ids_max=4)
+    assert limited.sound
+    assert limited.counts["event_ids_unchecked"] == 1
+
+
+def take(shard: TinyShard, entry: JournalEntry) -> None:
+    body = encode_entry(entry)
+    shard.head = link(body, shard.head)
+    shard.entries.append(TinyEntry(int(entry.seq), body, shard.head, shard.next_offset, entry))
+    shard.next_offset += 1
+
+
+def test_event_ids_are_compared_in_parts_of_bounded_size():
+    lines = [encode_entry(item.entry) for item in TinyShard().post(300).entries]
+    ids, found = EventIds(), Collector()
+    packed = pack_ids(lines)
+    assert len(packed) == 16 * len(lines)
+    for _ in range(20):
+        ids.add(packed[:16])
+        ids.add(packed[16:] if _ == 7 else b"")
+    ids.check(found)
+    assert len(found) == 19
+    assert pack_ids([lines[0], b"{}", lines[1]]) == packed[:32]
+
+
+def test_a_manifest_whose_own_lock_is_shorter_is_found(archive):
+    store, _ = archive
+    key = manifest_key(ENV, 0, 2)
+    relocked(store, key, retain_until=dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+    assert codes(store) == {("archive.retention", key)}
+
+
+def test_a_checkpoint_of_another_root_in_a_manifest_is_found():
+    store = MemoryStore()
+    shard = TinyShard().post(3)
+    cut = cut_of(shard, None, 3, 3)
+    closed = closed_of(cut, shard, KEY, 1, None)
+    text = note_text(f"example.com/finance/{ENV}/ledger/0", 3, b"\1" * 32)
+    maker = ArchiveMaker(store, KEY)
+    key = maker.add(dataclasses.replace(closed, checkpoint_text=text), [item.body for item in shard.entries], [])
+    assert codes(store) == {("checkpoint.root", key)}
+    other = MemoryStore()
+    text = note_text("example.com/finance/other/ledger/0", 2, cut.tree.root())
+    ArchiveMaker(other, KEY).add(
+        dataclasses.replace(closed, checkpoint_text=text), [item.body for item in shard.entries], []
+    )
+    assert codes(other) == {("checkpoint.origin", key), ("checkpoint.size", key)}
+
+
+def test_a_batch_behind_the_newest_manifest_is_verified_too(archive):
+    store, keys = archive
+    del store.objects[manifest_key(ENV, 0, 4)]
+    report = verify_archive(store, ENV, KEY.registry)
+    assert report.sound
+    assert report.counts["entries"] == 15
+    store.replace(keys[3], store.get(keys[2]))
+    assert {place for _, place in codes(store)} == {keys[3]}
