@@ -2,7 +2,7 @@
 
 Guarantees: 200 only when a step ended without failure within the last `stall_seconds`, and in that time either
 something was done, or nothing waited, or posting was halted on purpose. Else 503. The JSON body says which, in one word
-and in facts. Listens on the loopback address unless told otherwise; answers GET only; no request holds up the process.
+and in facts. Who may ask, and how much, is the door's affair (`finance.door`); no request holds up the process.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Final
 
-import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-REQUEST_TIMEOUT_SECONDS = 5
+from finance.door.problem import Answer, Request, Route
+
+SCOPE: Final = "metrics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,50 +102,14 @@ class Health:
         return sound, facts
 
 
-class TelemetryServer:
-    """Serves both paths from a daemon thread. `port` 0 takes a free one: read it from `.port`.
+def telemetry_routes(health: Health, registry: CollectorRegistry) -> dict[tuple[str, str], Route]:
+    """`/metrics` and `/healthz` as routes of a door; both want the scope `metrics`."""
 
-    Raises OSError when the address cannot be had.
-    """
+    def metrics(_: Request) -> Answer:
+        return Answer(200, generate_latest(registry), CONTENT_TYPE_LATEST)
 
-    def __init__(self, health: Health, registry: CollectorRegistry, *, host: str, port: int) -> None:
-        self._server = ThreadingHTTPServer((host, port), _handler(health, registry))
-        self._server.daemon_threads = True
-        self.port: int = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, name="telemetry", daemon=True)
-        self._thread.start()
+    def healthz(_: Request) -> Answer:
+        sound, facts = health.report()
+        return Answer.of(facts, 200 if sound else 503)
 
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-def _handler(health: Health, registry: CollectorRegistry) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        timeout = REQUEST_TIMEOUT_SECONDS
-        server_version = "finance"
-        sys_version = ""
-
-        def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
-            if path == "/metrics":
-                self._answer(200, CONTENT_TYPE_LATEST, generate_latest(registry))
-            elif path == "/healthz":
-                sound, facts = health.report()
-                self._answer(200 if sound else 503, "application/json", orjson.dumps(facts) + b"\n")
-            else:
-                self._answer(404, "text/plain; charset=utf-8", b"only /metrics and /healthz are here\n")
-
-        def _answer(self, status: int, content_type: str, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", content_type)
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("Cache-Control", "no-store")
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Probes come every few seconds: they are no news."""
-
-    return Handler
+    return {("GET", "/metrics"): Route(metrics, SCOPE), ("GET", "/healthz"): Route(healthz, SCOPE)}

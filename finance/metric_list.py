@@ -112,6 +112,37 @@ LAST_STEP: Final = Metric(
     "Unix time at which the last step ended without failure",
     "every process",
 )
+DOOR_ANSWERS: Final = Metric(
+    "finance_door_answers_total", "counter", "HTTP requests answered, by status", "every process", ("status",)
+)
+DOOR_TURNED_AWAY: Final = Metric(
+    "finance_door_turned_away_total",
+    "counter",
+    "Connections and requests refused before they reached what they asked for, by code",
+    "every process",
+    ("code",),
+)
+CERTIFICATE_EXPIRY: Final = Metric(
+    "finance_certificate_expiry_timestamp_seconds",
+    "gauge",
+    "Unix time at which a certificate in use ends, or a revocation list is too old",
+    "every process",
+    ("certificate",),
+)
+RELOAD_FAILURES: Final = Metric(
+    "finance_reload_failures_total",
+    "counter",
+    "Changed certificates or callers that could not be taken up; the last good ones stand",
+    "every process",
+    ("what",),
+)
+PROXY_REQUESTS: Final = Metric(
+    "finance_signing_proxy_requests_total",
+    "counter",
+    "Requests to sign or verify, by what became of them, as its log tells them",
+    "signing-proxy",
+    ("verdict",),
+)
 PROCESS: Final = Metric(
     "finance_process_info",
     "gauge",
@@ -123,4 +154,5 @@ PROCESS: Final = Metric(
 METRICS: Final[tuple[Metric, ...]] = (
     POSTS, POST_LATENCY, DUPLICATES, DEAD_LETTERS, RELAYED, PROOFS, PROOF_DURATION, EXPORTS, ARCHIVE_OBJECTS,
     AUDIT_EVENTS, LAG_RECORDS, LAG_SECONDS, HALTED, UNAVAILABLE, SIGNER_FAILURES, LAST_STEP, PROCESS,
+    DOOR_ANSWERS, DOOR_TURNED_AWAY, CERTIFICATE_EXPIRY, RELOAD_FAILURES, PROXY_REQUESTS,
 )  # fmt: skip

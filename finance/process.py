@@ -18,7 +18,9 @@ import structlog
 from consumers.service import run_service
 from finance import bootstrap
 from finance.compile import HOT, compiled
-from finance.health import Health, TelemetryServer
+from finance.door.server import Door
+from finance.door.setup import open_door
+from finance.health import Health, telemetry_routes
 from finance.settings import Settings
 from finance.telemetry import PrometheusMetrics, configure_logging
 from ledger_core.errors import Corrupt, FinanceError, Refused
@@ -44,7 +46,7 @@ def run_process(name: str, settings: Settings, topology: Topology, *, stop_on_eo
     server = _serve(name, settings, health, metrics)
     log.info(
         "telemetry.listening",
-        url=f"http://{settings.metrics_host}:{server.port}",
+        url=f"http{'s' if server.tls else ''}://{settings.metrics_host}:{server.port}",
         version=version,
         env=settings.env,
         compiled=not any(source for source in HOT if not compiled(source).exists()),
@@ -68,10 +70,17 @@ def _spare_the_collector() -> None:
     gc.set_threshold(200_000, 20, 20)
 
 
-def _serve(name: str, settings: Settings, health: Health, metrics: PrometheusMetrics) -> TelemetryServer:
+def _serve(name: str, settings: Settings, health: Health, metrics: PrometheusMetrics) -> Door:
     port = settings.metrics_port(name)
     try:
-        return TelemetryServer(health, metrics.registry, host=settings.metrics_host, port=port)
+        return open_door(
+            settings,
+            telemetry_routes(health, metrics.registry),
+            host=settings.metrics_host,
+            port=port,
+            metrics=metrics,
+            plaintext_in_production=True,  # facts and figures, and on loopback only
+        )
     except OSError as error:
         raise Refused(
             f"{settings.metrics_host}:{port} cannot be listened on ({error})",

@@ -27,6 +27,8 @@ DOMAIN_FORM: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 PATHS: Final = (
     "FINANCE_SIGNERS", "FINANCE_TLS_DIR", "FINANCE_CA_FILE", "KAFKA_TLS_CA_FILE", "KAFKA_TLS_CERT_FILE",
     "KAFKA_TLS_KEY_FILE", "S3_AUDIT_CA_FILE", "KMS_CA_FILE",
+    "DOOR_TLS_DIR", "DOOR_CONFIG",
+    "SIGNING_PROXY_LOG", "SIGNING_PROXY_WITNESS_STATE",
 )  # fmt: skip
 PREFIX_FORM: Final = re.compile(r"[A-Za-z0-9._-]{0,60}")
 
@@ -177,6 +179,14 @@ class Settings:
         return {**options, "group.instance.id": f"{instance}-{process}"} if instance else options
 
     @property
+    def door_tls_dir(self) -> Path | None:
+        return self._path("DOOR_TLS_DIR")
+
+    @property
+    def door_config(self) -> Path | None:
+        return self._path("DOOR_CONFIG")
+
+    @property
     def signers_path(self) -> Path:
         return Path(self._needed("FINANCE_SIGNERS"))
 
@@ -217,6 +227,9 @@ class Settings:
             secret=_text(self.values, "AWS_SECRET_ACCESS_KEY") or None,
             tls=self._endpoint_tls("KMS_ENDPOINT", "KMS_CA_FILE", name),
         )
+
+    def _path(self, name: str) -> Path | None:
+        return Path(self.values[name]) if name in self.values else None
 
     def _needed(self, name: str) -> str:
         value = self.values.get(name, "")

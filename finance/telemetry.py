@@ -122,6 +122,11 @@ class PrometheusMetrics:
         self._unavailable = self._counter(names.UNAVAILABLE)
         self._signer_failures = self._counter(names.SIGNER_FAILURES)
         self._last_step = self._gauge(names.LAST_STEP)
+        self._door_answers = self._counter(names.DOOR_ANSWERS)
+        self._door_turned_away = self._counter(names.DOOR_TURNED_AWAY)
+        self._certificate_expiry = self._gauge(names.CERTIFICATE_EXPIRY)
+        self._reload_failures = self._counter(names.RELOAD_FAILURES)
+        self._proxy_requests = self._counter(names.PROXY_REQUESTS)
         self._gauge(names.PROCESS).labels(process, version).set(1)
         for reason in RejectReason:  # a rate needs the zero before the first
             self._dead_letters.labels(reason.value)
@@ -183,6 +188,21 @@ class PrometheusMetrics:
     def progress(self) -> None:
         self._last_step.set(self._now())
         self._health.stepped()
+
+    def door_answered(self, status: int) -> None:
+        self._door_answers.labels(status).inc()
+
+    def door_turned_away(self, code: str) -> None:
+        self._door_turned_away.labels(code).inc()
+
+    def certificate_expires(self, certificate: str, at: float) -> None:
+        self._certificate_expiry.labels(certificate).set(at)
+
+    def reload_failed(self, what: str) -> None:
+        self._reload_failures.labels(what).inc()
+
+    def proxy_request(self, verdict: str) -> None:
+        self._proxy_requests.labels(verdict).inc()
 
     def _counter(self, metric: Metric) -> Counter:
         return Counter(metric.name, metric.meaning, metric.labels, registry=self.registry)

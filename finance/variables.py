@@ -85,6 +85,16 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         Variable(f"{process.upper()}_METRICS_PORT", f"port of the {process}'s metrics; 0 takes a free one", "0")
         for process in PROCESSES
     ),
+    Variable(
+        "DOOR_TLS_DIR",
+        "folder of `tls.crt`, `tls.key`, the clients' `ca.crt`, and `crl.pem` where certificates are revoked; without "
+        "it HTTP is plaintext, on loopback only",
+    ),
+    Variable("DOOR_CONFIG", "path of door.yaml: who may come in, as whom, and the limits; goes with DOOR_TLS_DIR"),
+    Variable("SIGNING_PROXY_HOST", "address on which the signing proxy listens", "127.0.0.1"),
+    Variable("SIGNING_PROXY_PORT", "its port; 0 takes a free one", "8443"),
+    Variable("SIGNING_PROXY_LOG", "path of its append-only log", None, "signing-proxy"),
+    Variable("SIGNING_PROXY_WITNESS_STATE", "what it last signed for each log; default: beside SIGNING_PROXY_LOG"),
     Variable("HEALTH_STALL_SECONDS", "`/healthz` answers 503 when no step was finished for this long", "30"),
     Variable("FINANCE_OPERATOR", "who stands on the audit chain for halt, resume and dlq retry; default: the OS user"),
     Variable("FINANCE_LOG_FORMAT", "`json`, `console`, or `auto`: console on a terminal, else json", "auto"),

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import yaml
 
 from ledger_core.errors import Refused
+from schemas.strict_yaml import YAMLError, load_yaml
 from schemas.topology_checks import cross_faults, secret_faults
 from schemas.topology_model import ArchiveStoreSpec, Limits, Process, SignerSpec, Topic, Topology
 
@@ -34,8 +34,8 @@ def load_topology(path: Path, *, topic_prefix: str = "") -> Topology:
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"the topology cannot be read: {error}", remedy="name the file with FINANCE_TOPOLOGY") from None
     try:
-        data = yaml.load(text, Loader=_StrictLoader)  # noqa: S506  (a SafeLoader that refuses repeated keys)
-    except yaml.YAMLError as error:
+        data = load_yaml(text)
+    except YAMLError as error:
         raise Refused(f"{path.name} is not YAML: {error}", remedy="correct it at the line given") from None
     faults = secret_faults(data)
     _put_prefix(data, topic_prefix)
@@ -46,20 +46,6 @@ def load_topology(path: Path, *, topic_prefix: str = "") -> Topology:
         listed = "".join(f"\n  - {fault}" for fault in faults)
         raise Refused(f"{path.name} has {len(faults)} fault(s):{listed}\n", remedy=f"correct them in {path.name}")
     return topology
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML without repeated keys: PyYAML would silently let the last one win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            if key_node.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key_node.value!r} stands here twice", key_node.start_mark
-                )
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep=deep)
 
 
 def _put_prefix(data: object, topic_prefix: str) -> None:

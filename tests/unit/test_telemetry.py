@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import urllib.error
 import urllib.request
@@ -11,8 +12,9 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from consumers.metrics import Metrics
-from finance.health import Health, TelemetryServer
+from finance.door.gate import Gate
+from finance.door.server import Door
+from finance.health import Health, telemetry_routes
 from finance.metric_list import METRICS
 from finance.telemetry import PrometheusMetrics
 
@@ -42,7 +44,7 @@ def metrics(health: Health) -> PrometheusMetrics:
     return PrometheusMetrics(process="poster", version="1.2.3", health=health, now=lambda: 5.0)
 
 
-def tell_everything(metrics: Metrics) -> None:
+def tell_everything(metrics: PrometheusMetrics) -> None:
     metrics.posted(0, 4000, 0.08)
     metrics.duplicates(0, 2)
     metrics.rejected("conflict", 1)
@@ -55,6 +57,11 @@ def tell_everything(metrics: Metrics) -> None:
     metrics.unavailable("kafka")
     metrics.signer_failed()
     metrics.progress()
+    metrics.door_answered(200)
+    metrics.door_turned_away("NO_CREDENTIAL")
+    metrics.certificate_expires("door", 5.0)
+    metrics.reload_failed("certificates")
+    metrics.proxy_request("signed")
 
 
 def samples(metrics: PrometheusMetrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -160,7 +167,9 @@ def test_lag_told_long_ago_does_not_count(health: Health, clock: Clock) -> None:
 
 @pytest.fixture
 def server(health: Health, metrics: PrometheusMetrics) -> Iterator[str]:
-    served = TelemetryServer(health, metrics.registry, host="127.0.0.1", port=0)
+    gate = Gate(None, metrics=metrics, clock=lambda: dt.datetime.now(dt.UTC))
+    routes = telemetry_routes(health, metrics.registry)
+    served = Door(routes, gate, None, host="127.0.0.1", port=0, metrics=metrics)
     yield f"http://127.0.0.1:{served.port}"
     served.close()
 

@@ -1,0 +1,167 @@
+"""Who may come in, with the memory that this takes: files that change, rates, tokens that were used.
+
+Guarantees: `admit` gives a caller or raises a Problem before a byte of the body is read; a caller's requests are
+bounded by its own rate, those of strangers by their address; what changes something takes a token only once, and only
+one that was issued after this process began, since it remembers no other. Callers and keys follow their files.
+Does not: read requests or know routes; it is asked by `server.py`, and can be asked by any other server.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from finance.door import who
+from finance.door.caller import Caller, PeerCertificate
+from finance.door.files import Reloaded
+from finance.door.memory import SeenOnce, TokenBuckets
+from finance.door.problem import DoorMetrics, Problem
+from finance.door.tokens import TokenKeys
+from ledger_core.errors import Refused
+from schemas.door_config import DoorConfig, DoorLimits, parse_door_config
+
+CONFIG_BYTES_MAX: Final = 1_000_000
+BURST_SECONDS: Final = 2.0  # a caller may be this far ahead of its rate
+LOOPBACK: Final = "loopback"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """door.yaml and the keys it names, of one moment."""
+
+    config: DoorConfig
+    keys: TokenKeys | None
+
+
+class Gate:
+    """Decides with the rules as they are now. `path` None: no door.yaml, everybody is the caller `loopback`."""
+
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        metrics: DoorMetrics,
+        clock: Callable[[], dt.datetime],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock, self._monotonic = clock, monotonic
+        self._began = clock()
+        self._buckets, self._used = TokenBuckets(), SeenOnce()
+        self._reloaded = None if path is None else _reloaded(path, metrics)
+
+    @property
+    def config(self) -> DoorConfig | None:
+        return None if self._reloaded is None else self._reloaded.current().config
+
+    @property
+    def limits(self) -> DoorLimits:
+        config = self.config
+        return DoorLimits() if config is None else config.limits
+
+    def admit(self, certificate: PeerCertificate | None, authorization: str | None, address: str) -> Caller:
+        """Who calls, within its rate. Raises Problem: 401, 403, 429."""
+        if self._reloaded is None:
+            return self._within_rate(Caller(LOOPBACK, "loopback", address, frozenset()), DoorLimits())
+        rules = self._reloaded.current()
+        limits = rules.config.limits
+        try:
+            caller = self._caller(rules, certificate, authorization)
+        except Problem:
+            self._take(f"address {address}", limits.stranger_requests_per_second_max)
+            raise
+        return self._within_rate(caller, limits)
+
+    def check(self, caller: Caller, scope: str | None, *, changes: bool) -> None:
+        """Whether the caller may do this, and its token has not done it before. Raises Problem: 401, 403, 503."""
+        if caller.by == LOOPBACK:
+            return
+        who.check_scope(caller, scope)
+        token = caller.token
+        if token is None or not changes:
+            return
+        if token.jti is None:
+            raise who.unknown("a token that changes something wants a jti", code="TOKEN_WITHOUT_JTI")
+        if token.issued_at < self._began.replace(microsecond=0):
+            raise who.unknown(
+                "the token was issued before this service began, so it may have been used",
+                code="TOKEN_BEFORE_START",
+                remedy="fetch a new token",
+            )
+        try:
+            first = self._used.use(
+                f"{caller.name} {token.jti}", expires=token.expires_at.timestamp(), now=self._clock().timestamp()
+            )
+        except OverflowError:
+            raise Problem(503, "BUSY", "too many tokens to remember", headers={"Retry-After": "30"}) from None
+        if not first:
+            raise who.unknown("the token was used before", code="TOKEN_REPLAYED", remedy="fetch a new token")
+
+    def _caller(self, rules: Rules, certificate: PeerCertificate | None, authorization: str | None) -> Caller:
+        now = self._clock()
+        held: Caller | None = None
+        bearer: Caller | None = None
+        if authorization is not None:
+            bearer = _bearer(rules, who.bearer_of(authorization), now)
+        if certificate is not None:
+            try:
+                held = who.caller_of_certificate(rules.config, certificate, now)
+            except Problem as problem:  # where a token will do, a certificate of nobody is no harm
+                if bearer is None or rules.config.client_certificate == "required":
+                    raise problem
+        elif rules.config.client_certificate == "required":
+            raise who.unknown("a client certificate is needed", code="NO_CREDENTIAL")
+        return who.both(held, bearer)
+
+    def _within_rate(self, caller: Caller, limits: DoorLimits) -> Caller:
+        self._take(f"caller {caller.name}", caller.requests_per_second_max or limits.requests_per_second_max)
+        return caller
+
+    def _take(self, key: str, rate: float) -> None:
+        burst = max(1.0, rate * BURST_SECONDS)
+        wait_seconds = self._buckets.wait_seconds(key, rate=rate, burst=burst, now=self._monotonic())
+        if wait_seconds:
+            raise Problem(
+                429,
+                "TOO_MANY_REQUESTS",
+                f"more than {rate:g} requests a second",
+                remedy="wait as Retry-After says (requests_per_second_max in door.yaml)",
+                headers={"Retry-After": str(int(wait_seconds) + 1)},
+            )
+
+
+def _bearer(rules: Rules, bearer: str, now: dt.datetime) -> Caller:
+    if not who.is_token(bearer):
+        return who.caller_of_api_key(rules.config, bearer, now)
+    if rules.keys is None or rules.config.tokens is None:
+        raise who.unknown("tokens are not taken here", code="TOKENS_NOT_TAKEN")
+    return who.caller_of_claims(rules.config, rules.keys.check(bearer, rules.config.tokens, now))
+
+
+def _reloaded(path: Path, metrics: DoorMetrics) -> Reloaded[Rules]:
+    lock = threading.Lock()
+    files = [path]
+
+    def read() -> Rules:
+        config = parse_door_config(_text(path), path.name)
+        keys_path = None if config.tokens is None else path.parent / config.tokens.keys
+        keys = None if keys_path is None else TokenKeys.from_json(_text(keys_path).encode(), keys_path.name)
+        with lock:
+            files[:] = [path] if keys_path is None else [path, keys_path]
+        return Rules(config, keys)
+
+    return Reloaded("callers", lambda: tuple(files), read, metrics.reload_failed)
+
+
+def _text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+        if len(data) > CONFIG_BYTES_MAX:
+            raise ValueError(f"{len(data)} bytes, at most {CONFIG_BYTES_MAX}")
+        return data.decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise Refused(f"{path} cannot be read ({error})", remedy="name a sound door.yaml with DOOR_CONFIG") from error

@@ -1,0 +1,129 @@
+"""TLS of a door: a folder with `tls.crt`, `tls.key`, `ca.crt` and, where certificates are revoked, `crl.pem`.
+
+Guarantees: TLS 1.2 or later with forward secrecy; a client certificate, where one is shown, hangs on `ca.crt`, is meant
+for clients, is valid now, and is not on the revocation list; once there was a list, it cannot vanish unnoticed, and a
+list past its next update lets nobody in (OpenSSL's rule). No session outlives its files: nothing is resumed.
+The names are those that cert-manager gives its secrets. Does not: fetch anything (no OCSP).
+"""
+
+from __future__ import annotations
+
+import ssl
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+
+from finance.door.caller import PeerCertificate
+from finance.door.files import Reloaded
+from finance.door.problem import DoorMetrics
+from ledger_core.errors import Refused
+
+_CRL_END: Final = b"-----END X509 CRL-----\n"
+CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2; those of 1.3 are all good
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Where the four files are."""
+
+    folder: Path
+
+    @property
+    def all(self) -> Sequence[Path]:
+        return [self.folder / name for name in ("tls.crt", "tls.key", "ca.crt", "crl.pem")]
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """The files of one moment: a context for new connections, and what older ones are held to."""
+
+    context: ssl.SSLContext
+    revocations: tuple[x509.CertificateRevocationList, ...]
+
+    def revoked(self, certificate: PeerCertificate) -> bool:
+        """Whether a list of the certificate's issuer names it."""
+        return any(
+            found.issuer.rfc4514_string() == certificate.issuer
+            and found.get_revoked_certificate_by_serial_number(certificate.serial) is not None
+            for found in self.revocations
+        )
+
+
+class TlsContexts:
+    """The server's context, made anew when a file changed. Raises Refused at construction."""
+
+    def __init__(self, files: TlsFiles, *, certificate_required: bool, metrics: DoorMetrics) -> None:
+        self._files = files
+        self._required = certificate_required
+        self._metrics = metrics
+        self._had_crl = False
+        self._reloaded = Reloaded("certificates", lambda: files.all, self._make, metrics.reload_failed)
+
+    def current(self) -> Tls:
+        return self._reloaded.current()
+
+    def _make(self) -> Tls:
+        certificate, key, authority, revoked = self._files.all
+        _check_private(key)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
+        context.num_tickets = 0
+        context.verify_mode = ssl.CERT_REQUIRED if self._required else ssl.CERT_OPTIONAL
+        has_crl = revoked.exists()
+        if self._had_crl and not has_crl:
+            raise Refused(f"{revoked} was there and is gone", remedy="put it back: without it, revoked callers come in")
+        try:
+            context.set_ciphers(CIPHERS)
+            context.set_alpn_protocols(["http/1.1"])
+            context.load_cert_chain(certificate, key)
+            context.load_verify_locations(authority)
+            if has_crl:
+                context.load_verify_locations(revoked)
+                context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+            revocations = _lists(revoked) if has_crl else ()
+            ends = _ends(certificate, authority, revocations)
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            raise Refused(
+                f"the TLS files in {self._files.folder} do not do ({error})",
+                remedy="give tls.crt with its tls.key, the clients' ca.crt, and crl.pem where certificates are revoked",
+            ) from error
+        self._had_crl = has_crl
+        for name, at in ends.items():
+            self._metrics.certificate_expires(name, at)
+        return Tls(context, revocations)
+
+
+def _lists(revoked: Path) -> tuple[x509.CertificateRevocationList, ...]:
+    """Every list of the file. Raises ValueError, OSError."""
+    parts = revoked.read_bytes().split(_CRL_END)
+    return tuple(x509.load_pem_x509_crl(part + _CRL_END) for part in parts[:-1])
+
+
+def _ends(
+    certificate: Path, authority: Path, revocations: Sequence[x509.CertificateRevocationList]
+) -> dict[str, float]:
+    """Until when each is good, as Unix time. Raises ValueError, OSError."""
+    ends = {
+        "door": x509.load_pem_x509_certificates(certificate.read_bytes())[0].not_valid_after_utc.timestamp(),
+        "door-ca": min(
+            found.not_valid_after_utc.timestamp() for found in x509.load_pem_x509_certificates(authority.read_bytes())
+        ),
+    }
+    updates = [found.next_update_utc.timestamp() for found in revocations if found.next_update_utc is not None]
+    if updates:
+        ends["door-crl"] = min(updates)
+    return ends
+
+
+def _check_private(key: Path) -> None:
+    try:
+        mode = key.stat().st_mode
+    except OSError as error:
+        raise Refused(f"{key} cannot be read ({error.strerror})", remedy="name a folder with tls.key") from error
+    if stat.S_IMODE(mode) & 0o007:
+        raise Refused(f"{key} may be read by everybody", remedy=f"chmod 640 {key} (or 600)")

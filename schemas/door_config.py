@@ -1,0 +1,124 @@
+"""door.yaml as typed data: who may come in, as whom, for what, and how much of it. One file for each HTTP surface.
+
+Guarantees: closed world: an unknown or repeated key is a fault, and so is a role that nothing defines, or a principal
+that stands for two callers; every fault is listed at once. It holds no secret: an API key stands there as its SHA-256,
+with its end.
+Does not: know which scopes a surface has, or read files.
+
+    version: 1
+    client_certificate: required
+    roles: {signer: [sign, verify], monitor: [metrics]}
+    callers:
+      prover:
+        roles: [signer]
+        certificates: ["URI:spiffe://example.com/finance/prover", "subject:CN=prover"]
+        signing_keys: [finance-ed25519-v1]
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal
+
+import msgspec
+
+from ledger_core.errors import Refused
+from schemas.strict_yaml import YAMLError, load_yaml
+
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+Principal = Annotated[str, msgspec.Meta(pattern=r"^(URI|DNS|email|subject):[!-~ ]{1,500}$")]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+Positive = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+Rate = Annotated[float, msgspec.Meta(gt=0, le=100_000)]
+
+
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A long-lived key by its hash, so that the file is no secret; after `expires` it opens nothing."""
+
+    sha256: Sha256
+    expires: dt.datetime
+
+
+class CallerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One caller: the principals that are it, its roles, its share, and the keys it may have signatures of."""
+
+    roles: tuple[Name, ...]
+    certificates: tuple[Principal, ...] = ()
+    tokens: tuple[Text, ...] = ()  # the `sub` of its tokens
+    api_keys: tuple[ApiKey, ...] = ()
+    signing_keys: tuple[Text, ...] = ()  # kids; only the signing proxy asks
+    requests_per_second_max: Rate | None = None
+
+
+class TokenRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a bearer token must say. `keys` names a JWKS file of public keys beside this file."""
+
+    issuer: Text
+    audience: Text
+    keys: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
+    life_seconds_max: Positive = 900
+    clock_skew_seconds_max: Annotated[int, msgspec.Meta(ge=0, le=300)] = 30
+
+
+class DoorLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bounds of one door; units last in the names. A changed `connections_max` counts from the next start on."""
+
+    body_bytes_max: Positive = 65_536
+    header_bytes_max: Positive = 16_384
+    handshake_seconds_max: Rate = 5.0
+    request_seconds_max: Rate = 10.0  # from the first byte of a request to its last
+    answer_seconds_max: Rate = 10.0
+    idle_seconds_max: Rate = 60.0  # between two requests of one connection
+    connections_max: Positive = 64
+    requests_per_second_max: Rate = 50.0  # of one caller, unless it has its own
+    stranger_requests_per_second_max: Rate = 2.0  # of one address that nobody knows
+
+
+class DoorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file, checked."""
+
+    version: Literal[1]
+    roles: Mapping[Name, tuple[Name, ...]]
+    callers: Mapping[Name, CallerSpec]
+    client_certificate: Literal["required", "optional"] = "required"
+    tokens: TokenRules | None = None
+    limits: DoorLimits = DoorLimits()
+
+
+def parse_door_config(text: str, name: str) -> DoorConfig:
+    """Read door.yaml; `name` stands in messages. Raises Refused with every fault."""
+    try:
+        config = msgspec.convert(load_yaml(text), DoorConfig)
+    except (YAMLError, msgspec.ValidationError) as error:
+        raise Refused(f"{name} is no door configuration: {error}", remedy=f"correct {name}") from None
+    faults = list(_faults(config))
+    if faults:
+        listed = "".join(f"\n  - {fault}" for fault in faults)
+        raise Refused(f"{name} has {len(faults)} fault(s):{listed}\n", remedy=f"correct them in {name}")
+    return config
+
+
+def _faults(config: DoorConfig) -> Iterator[str]:
+    principals: Counter[str] = Counter()
+    for name, caller in config.callers.items():
+        for role in caller.roles:
+            if role not in config.roles:
+                yield f"callers.{name}.roles: no role is called {role!r}"
+        if caller.tokens and config.tokens is None:
+            yield f"callers.{name}.tokens: there is no section `tokens` to check them by"
+        if config.client_certificate == "required" and not caller.certificates:
+            yield f"callers.{name}.certificates: nobody comes in without one here (client_certificate: required)"
+        for key in caller.api_keys:
+            if key.expires.tzinfo is None:
+                yield f"callers.{name}.api_keys: expires wants a zone (2027-01-31T00:00:00Z)"
+        if len(caller.certificates) + len(caller.tokens) + len(caller.api_keys) == 0:
+            yield f"callers.{name}: has no certificate, token or API key, so it never comes in"
+        principals.update(caller.certificates)
+        principals.update(f"token subject {subject}" for subject in caller.tokens)
+        principals.update(f"API key {key.sha256[:12]}…" for key in caller.api_keys)
+    for principal, count in principals.items():
+        if count > 1:
+            yield f"callers: {principal!r} stands there {count} times"

@@ -1,0 +1,212 @@
+"""The door under load and bad will: every bound holds, and one that is slow, large or mad holds up nobody else."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.doors import TestDoor, door_yaml, open_test_door, tls_client
+
+LIMITS = (
+    "{body_bytes_max: 1000, header_bytes_max: 2000, request_seconds_max: 1, handshake_seconds_max: 1, "
+    "idle_seconds_max: 1, connections_max: 8, requests_per_second_max: 5000}"
+)
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Iterator[TestDoor]:
+    opened = open_test_door(tmp_path, door_yaml(limits=LIMITS))
+    yield opened
+    opened.door.close()
+
+
+def dial(door: TestDoor) -> ssl.SSLSocket:
+    raw = socket.create_connection(("127.0.0.1", door.door.port), timeout=30)
+    return tls_client(door.authority.path, door.client).wrap_socket(raw, server_hostname="localhost")
+
+
+def said(sock: socket.socket) -> bytes:
+    """Everything until the other side closes."""
+    heard = b""
+    with contextlib.suppress(OSError):
+        while data := sock.recv(65_536):
+            heard += data
+    sock.close()
+    return heard
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_read(door: TestDoor) -> None:
+    sock = dial(door)
+    sock.sendall(b"POST /change HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n")
+    assert b" 413 " in (heard := said(sock))
+    assert b"BODY_TOO_LARGE" in heard
+    assert door.ask("POST", "/change", body=b"x" * 1000).json["bytes"] == 1000
+
+
+def test_a_body_without_an_end_is_cut_off_at_the_bound(door: TestDoor) -> None:
+    sock = dial(door)
+    sock.sendall(b"POST /change HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    with contextlib.suppress(OSError):
+        for _ in range(50):
+            sock.sendall(b"64\r\n" + b"y" * 100 + b"\r\n")
+    assert b"BODY_TOO_LARGE" in said(sock)
+
+
+def test_headers_that_are_too_large_are_refused(door: TestDoor) -> None:
+    sock = dial(door)
+    sock.sendall(b"GET /look HTTP/1.1\r\nHost: x\r\nX-Long: " + b"z" * 3000 + b"\r\n\r\n")
+    assert b" 431 " in (heard := said(sock))
+    assert b"HEADERS_TOO_LARGE" in heard
+
+
+@pytest.mark.parametrize("part", ["head", "body"])
+def test_a_client_that_sends_a_byte_now_and_then_is_cut_off_at_its_deadline(door: TestDoor, part: str) -> None:
+    sock = dial(door)
+    if part == "body":
+        sock.sendall(b"POST /change HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n")
+    with contextlib.suppress(OSError):
+        for byte in b"GET /look HTTP/1.1\r\nX: " + b"s" * 200:
+            sock.sendall(bytes([byte]))
+            time.sleep(0.05)  # 200 of them would be ten times the deadline
+            if door.metrics.turned_away["TOO_SLOW"]:
+                break
+    heard = said(sock)
+    assert b" 408 " in heard
+    assert b"TOO_SLOW" in heard
+
+
+def test_slow_handshakes_hold_up_nobody(door: TestDoor) -> None:
+    silent = [socket.create_connection(("127.0.0.1", door.door.port)) for _ in range(6)]
+    begun = time.monotonic()
+    assert door.ask().status == 200
+    assert time.monotonic() - begun < 20
+    for sock in silent:
+        assert said(sock) == b""
+
+
+def test_one_connection_too_many_is_closed_and_room_comes_back(door: TestDoor) -> None:
+    idle = [socket.create_connection(("127.0.0.1", door.door.port)) for _ in range(8)]
+    with pytest.raises(OSError, match=r"."):
+        all(door.ask() for _ in range(3))  # the eight may still be on their way in
+    assert door.metrics.turned_away["TOO_MANY_CONNECTIONS"] >= 1
+    for sock in idle:
+        sock.close()
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            assert door.ask().status == 200
+            break
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+SMUGGLED = {
+    "two lengths": b"POST /change HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+    "no version": b"GET /look\r\n\r\n",
+    "a length that is no number": b"POST /change HTTP/1.1\r\nHost: x\r\nContent-Length: 0x10\r\n\r\n",
+    "a blank before the colon": b"GET /look HTTP/1.1\r\nHost : x\r\n\r\n",
+    "a folded header": b"GET /look HTTP/1.1\r\nHost: x\r\n\tAuthorization: y\r\nX y: z\r\n\r\n",
+    "another encoding": b"POST /change HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+    "a chunk that is no number": b"POST /change HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+    "no host": b"GET /look HTTP/1.1\r\n\r\n",
+    "noise": bytes(range(256)) * 4,
+    "tls in tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(600),
+}
+
+
+@pytest.mark.parametrize("name", SMUGGLED)
+def test_what_can_be_read_in_two_ways_is_not_read_at_all(door: TestDoor, name: str) -> None:
+    sock = dial(door)
+    sock.sendall(SMUGGLED[name])
+    heard = said(sock)
+    assert b" 400 " in heard.splitlines()[0] or b" 501 " in heard.splitlines()[0]
+    assert b'"ok":false' in heard
+    assert heard.count(b"HTTP/1.1 ") == 1
+    assert door.ask().status == 200
+
+
+def test_two_authorizations_are_one_too_many(door: TestDoor) -> None:
+    sock = dial(door)
+    sock.sendall(b"GET /look HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n")
+    assert b" 400 " in said(sock).splitlines()[0]
+
+
+def test_requests_one_behind_the_other_are_answered_in_order(door: TestDoor) -> None:
+    sock = dial(door)
+    sock.sendall(
+        b"POST /change HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
+        b"GET /look?n=2 HTTP/1.1\r\nHost: x\r\n\r\nGET /other HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
+    heard = said(sock)
+    assert [line.split()[1] for line in heard.splitlines() if line.startswith(b"HTTP/1.1")] == [b"200", b"200", b"404"]
+
+
+def test_no_bytes_at_all_bring_the_door_down(door: TestDoor) -> None:
+    """Mutations of good requests, and noise: each ends in an answer or a closed connection, never in a fault."""
+    chance = random.Random(5)
+    seeds = [
+        b"POST /change HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
+        b"GET /look?a=%41 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a.b.c\r\n\r\n",
+        b"POST /change HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ]
+    for _ in range(60):
+        data = bytearray(chance.choice(seeds))
+        for _ in range(chance.randint(1, 6)):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        sock = dial(door)
+        sock.sendall(bytes(data))
+        socket.socket.shutdown(sock, socket.SHUT_WR)
+        said(sock)
+    assert door.metrics.answers[500] == 0
+    assert door.ask().status == 200
+
+
+def test_certificates_are_renewed_under_load_and_no_request_is_lost(door: TestDoor) -> None:
+    stop, failures, answered = threading.Event(), list[str](), list[int]()
+
+    def hammer() -> None:
+        while not stop.is_set():
+            try:
+                answered.append(door.ask().status)
+            except OSError as error:
+                failures.append(repr(error))
+
+    threads = [threading.Thread(target=hammer) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    serials = set()
+    for _ in range(5):
+        door.authority.issue("server", server=True, into=door.folder / "tls")
+        time.sleep(0.1)
+        with dial(door) as sock:
+            found = sock.getpeercert()
+            assert found
+            serials.add(found["serialNumber"])
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert set(answered) == {200}
+    assert len(serials) == 5
+
+
+def test_closing_lets_a_request_in_hand_finish(door: TestDoor) -> None:
+    sock = dial(door)
+    sock.sendall(b"POST /change HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nab")
+    time.sleep(0.2)
+    closing = threading.Thread(target=door.door.close)
+    closing.start()
+    sock.sendall(b"c")
+    assert b'"bytes":3' in said(sock)
+    closing.join()
+    with pytest.raises(OSError, match=r"."):
+        door.ask()
