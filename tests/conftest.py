@@ -38,6 +38,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="packages",
         help="where the servers come from: Python and Maven packages (default), or Docker images",
     )
+    group.addoption(
+        "--image",
+        action="append",
+        default=[],
+        metavar="SERVICE=IMAGE",
+        help="with --services=containers: another image for postgres, kafka, s3 or kms (a mirror's, or one built here)",
+    )
+    group.addoption(
+        "--outage-seconds",
+        type=float,
+        default=10.0,
+        help="how long tests/fault/test_outages.py takes each server away (60 by hand, before a release)",
+    )
     group.addoption("--stack", metavar="NAME", help="use the stack of `finance dev up --name NAME`, leave it up")
 
 
@@ -59,7 +72,8 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     if request.config.getoption("--services") == "containers":
         from tests.support.containers import ContainerStack
 
-        own: Stack = ContainerStack.up(name, STATE_ROOT, say=_say)
+        images = dict(given.split("=", 1) for given in request.config.getoption("--image"))
+        own: Stack = ContainerStack.up(name, STATE_ROOT, say=_say, images=images)
     else:
         own = Stack.up(name, STATE_ROOT, say=_say)
     try:

@@ -21,7 +21,6 @@ from tests.support.route import PROCESSES, Ledger, Running, wait_until
 pytestmark = pytest.mark.services
 
 RATE = 500.0
-AWAY_SECONDS = 10.0
 BEFORE_SECONDS, AFTER_SECONDS = 2.0, 2.0
 STALL_SECONDS = 3
 CPU_SHARE_MAX = 0.4  # of one core; a busy loop takes all of it, and posting 500 events/s takes some
@@ -60,13 +59,18 @@ def ledger(own_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         made.end()
 
 
+@pytest.fixture
+def away_seconds(request: pytest.FixtureRequest) -> float:
+    return float(request.config.getoption("--outage-seconds"))
+
+
 @pytest.fixture(scope="module")
 def processes(ledger: Ledger) -> dict[str, Running]:
     return ledger.start_all()
 
 
 class Outage:
-    """One server away for AWAY_SECONDS under load, and what every process did in the meantime."""
+    """One server away for `away_seconds` under load, and what every process did in the meantime."""
 
     def __init__(
         self,
@@ -77,11 +81,12 @@ class Outage:
         *,
         crash: bool,
         intents: int = 0,
+        away_seconds: float,
     ):
-        self.ledger, self.processes = ledger, processes
+        self.ledger, self.processes, self.away_seconds = ledger, processes, away_seconds
         self.unhealthy: set[str] = set()
         self.counted: dict[str, float] = {}
-        events = int(RATE * (BEFORE_SECONDS + AWAY_SECONDS + AFTER_SECONDS))
+        events = int(RATE * (BEFORE_SECONDS + away_seconds + AFTER_SECONDS))
         with ledger.load(events, RATE):
             time.sleep(BEFORE_SECONDS)
             self.began = time.monotonic()
@@ -101,7 +106,7 @@ class Outage:
             self.back = time.monotonic()
 
     def _watch(self) -> None:
-        while time.monotonic() < self.gone + AWAY_SECONDS:
+        while time.monotonic() < self.gone + self.away_seconds:
             self.unhealthy |= {name for name, process in self.processes.items() if not process.healthy()}
             time.sleep(0.5)
 
@@ -139,10 +144,10 @@ class Outage:
 
 
 def test_signer_away_stops_proofs_and_nothing_else(
-    own_stack: Stack, ledger: Ledger, processes: dict[str, Running]
+    own_stack: Stack, ledger: Ledger, processes: dict[str, Running], away_seconds: float
 ) -> None:
     """Posting and the closing of ranges go on; what has no proof yet is nowhere to be read; then all is signed."""
-    outage = Outage(own_stack, ledger, processes, "kms", crash=True)
+    outage = Outage(own_stack, ledger, processes, "kms", crash=True, away_seconds=away_seconds)
     outage.check_told("signer", "prover", "notary")
     assert processes["prover"].metric("finance_signer_failures_total") >= 1
     assert "notary" in outage.unhealthy
@@ -159,18 +164,18 @@ def test_signer_away_stops_proofs_and_nothing_else(
 
 
 def test_archive_store_away_stops_the_archive_and_nothing_else(
-    own_stack: Stack, ledger: Ledger, processes: dict[str, Running]
+    own_stack: Stack, ledger: Ledger, processes: dict[str, Running], away_seconds: float
 ) -> None:
-    outage = Outage(own_stack, ledger, processes, "s3", crash=True)
+    outage = Outage(own_stack, ledger, processes, "s3", crash=True, away_seconds=away_seconds)
     outage.check_told("s3", "archiver")
     assert outage.unhealthy == {"archiver"}
     outage.check_recovered()
 
 
 def test_broker_away_stops_everybody_but_the_audit_chain(
-    own_stack: Stack, ledger: Ledger, processes: dict[str, Running]
+    own_stack: Stack, ledger: Ledger, processes: dict[str, Running], away_seconds: float
 ) -> None:
-    outage = Outage(own_stack, ledger, processes, "kafka", crash=False, intents=3)
+    outage = Outage(own_stack, ledger, processes, "kafka", crash=False, intents=3, away_seconds=away_seconds)
     outage.check_told("kafka", *PROCESSES)
     chained = [m for m, line in processes["notary"].lines if line.get("event") == "notary.chained"]
     assert any(outage.gone < moment < outage.ended for moment in chained), "the chain grows without the topic"
@@ -179,9 +184,9 @@ def test_broker_away_stops_everybody_but_the_audit_chain(
 
 
 def test_database_crash_stops_everybody_and_loses_nothing(
-    own_stack: Stack, ledger: Ledger, processes: dict[str, Running]
+    own_stack: Stack, ledger: Ledger, processes: dict[str, Running], away_seconds: float
 ) -> None:
-    outage = Outage(own_stack, ledger, processes, "postgres", crash=True)
+    outage = Outage(own_stack, ledger, processes, "postgres", crash=True, away_seconds=away_seconds)
     outage.check_told("postgres", *PROCESSES)
     assert outage.unhealthy == set(PROCESSES)
     outage.check_recovered()

@@ -1,14 +1,16 @@
 """The same stack from containers: `pytest --services=containers`, for machines with Docker.
 
 Guarantees: the interface of `Stack`, on loopback ports that stay the same over stop, kill and start.
-Not run where it was written: no image could be pulled there. Only the refusal without Docker is covered by a test.
+Where it was written no public image could be pulled: it was run on images built there with the same interface as IMAGES
+(entry points, `KAFKA_*` variables, arguments), given by `--image`. Without a reaper image to be had, set
+TESTCONTAINERS_RYUK_DISABLED=true. In the suite only the refusal without Docker is covered.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -36,12 +38,21 @@ class ContainerStack(Stack):
     def __init__(self, name: str, root: Path, say: Say) -> None:
         super().__init__(name, root, say)
         self._containers: dict[str, DockerContainer] = {}
+        self._images: Mapping[str, str] = IMAGES
 
     @classmethod
-    def up(cls, name: str, root: Path = Path(".finance"), services: Iterable[str] = SERVICES, say: Say = print) -> Self:
-        """Start containers. Raises Refused when Docker does not answer."""
+    def up(
+        cls,
+        name: str,
+        root: Path = Path(".finance"),
+        services: Iterable[str] = SERVICES,
+        say: Say = print,
+        images: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Start containers; `images` replaces some of IMAGES. Raises Refused when Docker does not answer."""
         require_docker()
         stack = cls(name, root, say)
+        stack._images = {**IMAGES, **(images or {})}
         stack._state.services = list(services)
         try:
             for service in stack._state.services:
@@ -85,7 +96,7 @@ class ContainerStack(Stack):
         for name in server.port_names:
             self._state.ports[name] = ports.pick(set(self._state.ports.values()), choose)
         site = Site(self.place, self._state, self.say)
-        container = _container(service, site)
+        container = _container(service, self._images[service], site)
         container.start()
         self._containers[service] = container
         self._wait(service)
@@ -113,10 +124,10 @@ def require_docker() -> None:
         ) from error
 
 
-def _container(service: str, site: Site) -> DockerContainer:
+def _container(service: str, image: str, site: Site) -> DockerContainer:
     """A configured container; its ports are bound on 127.0.0.1, under the numbers of the state."""
     launch = _SERVERS[service].prepare(site) if service in ("s3", "kms") else None
-    container = DockerContainer(IMAGES[service])
+    container = DockerContainer(image)
     state = site.state
     if service == "postgres":
         container.with_env("POSTGRES_HOST_AUTH_METHOD", "trust")
