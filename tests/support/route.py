@@ -37,6 +37,7 @@ from schemas.topology import load_topology
 from tests.support.topics import TOPOLOGY
 
 ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 180
 PROCESSES = ("poster", "prover", "archiver", "notary")
 
 
@@ -194,7 +195,8 @@ class Ledger:
 
     def publish(self, events: int, rate: float | None = None, partitions: int = 2) -> None:
         """Publish new events, evenly over the shards, from this thread."""
-        publisher = KafkaPublisher(self.environ["KAFKA_BROKERS"])
+        # A shop sends again what timed out; here the client itself waits for the longest outage of a test.
+        publisher = KafkaPublisher(self.environ["KAFKA_BROKERS"], {"message.timeout.ms": PATIENCE_SECONDS * 1000})
         topic = self.environ["FINANCE_TOPIC_PREFIX"] + "finance.settlements"
         began = time.monotonic()
         for number, event in enumerate(synthetic(events, first=self.published)):
@@ -203,7 +205,7 @@ class Ledger:
             if rate is not None and number % 25 == 0:
                 publisher.poll()
                 time.sleep(max(0.0, number / rate - (time.monotonic() - began)))
-        publisher.flush(60)
+        publisher.flush(PATIENCE_SECONDS)
         publisher.close()
         self.published += events
 
