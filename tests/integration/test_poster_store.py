@@ -13,7 +13,8 @@ from psycopg import errors
 from consumers.decision import decide
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.ports import Record
-from ledger_core.postgres.poster_store import PosterStore, headers_from_json, headers_to_json
+from ledger_core.postgres.plan_writer import headers_from_json, headers_to_json
+from ledger_core.postgres.poster_store import PosterStore
 from ledger_core.posting import Decided, Known, Plan, ShardHead
 from ledger_core.posting_port import BatchFailed, EventIdTaken, Fenced, Halted
 from ledger_core.sequencing import event_ids, sequence

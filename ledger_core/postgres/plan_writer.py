@@ -1,0 +1,125 @@
+"""The rows that posting makes: one plan written on top of a shard's head, and what is known of event ids.
+
+Guarantees: `write_plan` compares-and-swaps the head inside the caller's transaction, so a plan made from another head
+raises Fenced and nothing of it stays. The poster and a rebuild write by it, and so the same plan gives the same rows.
+Does not: open, commit or lock anything: that is the caller's transaction.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from psycopg import Cursor
+from psycopg.rows import TupleRow
+
+from ledger_core.errors import Corrupt
+from ledger_core.ports import Record
+from ledger_core.postgres.account_numbers import AccountNumbers, array_literal
+from ledger_core.postgres.copy_binary import entry_rows, line_rows, pii_rows
+from ledger_core.posting import Known, Plan, ShardHead, Verdict
+from ledger_core.posting_port import Fenced
+
+HEAD_COLUMNS: Final = (
+    "shard, topic, first_offset, next_offset, seq, head_hash, accounts, posted, duplicates, rejected, relayed_offset"
+)
+# Taken shared by every batch, and alone by one that gives a rejection as an event id's first verdict: otherwise two
+# shards could give one event id two verdicts without seeing each other's (ARCHITECTURE, decisions).
+FIRST_VERDICT_LOCK: Final = 0x46494E01
+
+
+def write_plan(cursor: Cursor[TupleRow], plan: Plan, numbers: AccountNumbers, relayed_offset: int) -> Plan:
+    """Write everything of a plan and move the head; the plan as written comes back. Raises Fenced, psycopg.Error."""
+    before, shard = plan.before, plan.before.shard
+    accounts = before.accounts
+    if plan.posted:
+        accounts = numbers.number(cursor, plan.posted, before.accounts)
+        lines, balances = line_rows(shard, plan.posted, numbers.by_account)
+        _copy(cursor, "lines", lines)
+        _copy(cursor, "entries", entry_rows(shard, plan.posted))
+        pii = pii_rows(shard, plan.posted)
+        if pii is not None:
+            _copy(cursor, "pii", pii)
+        numbers.add_balances(cursor, balances)
+    if plan.verdicts:
+        _insert_verdicts(cursor, shard, plan.verdicts)
+    after = msgspec.structs.replace(plan.after, accounts=accounts, relayed_offset=relayed_offset)
+    cursor.execute(
+        "UPDATE shards SET next_offset = %s, seq = %s, head_hash = %s, accounts = %s, posted = %s, "
+        "duplicates = %s, rejected = %s, relayed_offset = %s, changed_at = clock_timestamp() "
+        "WHERE shard = %s AND next_offset = %s",
+        (
+            *(after.next_offset, after.seq, after.head_hash, after.accounts, after.posted, after.duplicates),
+            *(after.rejected, after.relayed_offset, shard, before.next_offset),
+        ),
+    )
+    if cursor.rowcount != 1:
+        raise Fenced(f"shard {shard} moved under its row lock")
+    return Plan(before, after, plan.posted, plan.verdicts)
+
+
+def read_head(cursor: Cursor[TupleRow], shard: int) -> ShardHead:
+    """The row of a shard. Raises Corrupt without one."""
+    row = cursor.execute(f"SELECT {HEAD_COLUMNS} FROM shards WHERE shard = %s", (shard,)).fetchone()
+    if row is None:
+        raise Corrupt(f"shard {shard} has no row in shards")
+    return ShardHead(**dict(zip((name.strip() for name in HEAD_COLUMNS.split(",")), row, strict=True)))
+
+
+def look_up(cursor: Cursor[TupleRow], event_ids: Sequence[str]) -> dict[str, Known]:
+    """The first verdict of each event id that has one."""
+    if not event_ids:
+        return {}
+    known = {}
+    ids = array_literal(event_ids)
+    rows = cursor.execute(
+        "SELECT event_id::text, shard, seq, body FROM entries WHERE event_id = ANY(%s::text::uuid[])", (ids,)
+    )
+    for event_id, shard, seq, body in rows:
+        known[event_id] = Known(shard, seq, body)
+    rows = cursor.execute(
+        "SELECT event_id::text, shard, content_hash, reason FROM verdicts "
+        "WHERE first_verdict AND event_id = ANY(%s::text::uuid[])",
+        (ids,),
+    )
+    for event_id, shard, content_hash, reason in rows:
+        known.setdefault(event_id, Known(shard, 0, None, content_hash, reason))
+    return known
+
+
+def _copy(cursor: Cursor[TupleRow], table: str, data: bytes) -> None:
+    with cursor.copy(f"COPY {table} FROM STDIN (FORMAT binary)") as copy:
+        copy.write(data)
+
+
+def _insert_verdicts(cursor: Cursor[TupleRow], shard: int, verdicts: Sequence[Verdict]) -> None:
+    cursor.executemany(
+        "INSERT INTO verdicts (shard, source_offset, verdict, reason, event_id, content_hash, first_verdict, "
+        "detail, line) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        [
+            (shard, v.offset, v.kind, v.reason, v.event_id, v.content_hash, v.first_verdict, v.detail, v.line)
+            for v in verdicts
+        ],
+    )
+    originals = [v.record for v in verdicts if v.kind == "rejected" and v.record is not None]
+    if originals:
+        cursor.executemany(
+            "INSERT INTO dead_letters (shard, source_offset, topic, timestamp_ms, key, value, headers) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s)",
+            [(shard, r.offset, r.topic, r.timestamp_ms, r.key, r.value, headers_to_json(r)) for r in originals],
+        )
+
+
+def headers_to_json(record: Record) -> str:
+    """Header values are bytes: base64 keeps them exactly."""
+    return json.dumps(
+        [[name, None if value is None else base64.b64encode(value).decode()] for name, value in record.headers]
+    )
+
+
+def headers_from_json(headers: list[list[str | None]]) -> tuple[tuple[str, bytes | None], ...]:
+    """The inverse of `headers_to_json`, from the decoded JSON."""
+    return tuple((str(name), None if value is None else base64.b64decode(value)) for name, value in headers)
