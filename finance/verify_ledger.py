@@ -16,6 +16,7 @@ from ledger_core.findings import Report
 from ledger_core.ledger_rows import EntryRow, LedgerReader
 from ledger_core.postgres.ledger_reader import open_ledger_reader
 from ledger_core.postgres.progress import manifest_heads
+from ledger_core.postgres.schema_guard import check_schema
 from ledger_core.postgres.session import session
 from ledger_core.signers import SignerRegistry
 from ledger_core.verify import ArchiveHead, AuditHead, verify_audit, verify_ledger
@@ -51,9 +52,12 @@ class _Watched:
 
 
 def check_ledger_of(settings: Settings, registry: SignerRegistry, advance: Advance) -> Report:
-    """The oracle on the ledger of this deployment."""
-    with open_ledger_reader(settings.database_url("auditor")) as reader:
-        return verify_ledger(_Watched(reader, advance), registry)
+    """The oracle on the ledger of this deployment, and on the guards that keep its database append-only."""
+    url = settings.database_url("auditor")
+    with session(url, application_name="finance verify", read_only=True) as connection:
+        guards = check_schema(connection)
+    with open_ledger_reader(url) as reader:
+        return guards.joined(verify_ledger(_Watched(reader, advance), registry))
 
 
 def archive_heads(settings: Settings) -> list[ArchiveHead]:

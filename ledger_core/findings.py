@@ -55,6 +55,14 @@ class Report:
     def sound(self) -> bool:
         return not self.findings
 
+    def joined(self, other: Report) -> Report:
+        """Both reports as one."""
+        return Report(
+            self.findings + other.findings,
+            {**self.counts, **other.counts},
+            self.findings_beyond_max + other.findings_beyond_max,
+        )
+
     def to_json(self) -> dict[str, object]:
         return {
             "sound": self.sound,

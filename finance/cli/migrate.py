@@ -6,7 +6,9 @@ import click
 from rich.console import Console
 
 from finance.cli.common import emit, json_option, load_settings
+from ledger_core.postgres.deployment import bind_deployment
 from ledger_core.postgres.migrate import migrate, pending
+from ledger_core.postgres.session import session
 
 
 @click.command()
@@ -15,16 +17,21 @@ from ledger_core.postgres.migrate import migrate, pending
 def command(check: bool, as_json: bool) -> None:
     """Apply the migrations that the database lacks, in order, each in its own transaction.
 
-    Connects as the owner, with DATABASE_URL. Running it twice, or twice at once, is harmless. A migration that was
-    applied and changed since is refused.
+    Connects as the owner, with DATABASE_URL: for a new database a role that may create roles, afterwards
+    finance_migrator. Running it twice, or twice at once, is harmless. A migration that was applied and changed since is
+    refused. The first run writes down to which FINANCE_ENV and FINANCE_DOMAIN the database belongs; others are refused.
 
     \b
     Examples:
       finance migrate
       finance migrate --check --json
     """
-    dsn = load_settings().owner_database_url()
+    settings = load_settings()
+    dsn = settings.owner_database_url()
     names = pending(dsn) if check else migrate(dsn)
+    if not check:
+        with session(dsn, application_name="finance migrate") as connection:
+            bind_deployment(connection, settings.env, settings.domain)
     missing = names if check else []
 
     def words(console: Console) -> None:

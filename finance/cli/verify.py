@@ -128,7 +128,8 @@ def ledger(signers: Path | None, as_json: bool) -> None:
     """The ledger in Postgres: every entry, line, account, balance, verdict, range, proof and checkpoint.
 
     Everything is computed again from the entries and compared with every row that repeats it and with what was signed.
-    May run beside the processes: it reads one snapshot. Reads DATABASE_URL_AUDITOR and FINANCE_SIGNERS.
+    A trigger, constraint, policy or grant that is not as migrations made it is a finding too (schema.*). May run beside
+    the processes: it reads one snapshot. Reads DATABASE_URL_AUDITOR and FINANCE_SIGNERS.
 
     \b
     Examples:

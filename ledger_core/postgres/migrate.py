@@ -52,7 +52,8 @@ def shipped() -> list[Migration]:
 def migrate(dsn: str, migrations: Sequence[Migration] | None = None) -> list[str]:
     """Apply what is missing and return the names applied, oldest first (empty: nothing was missing).
 
-    `dsn` must name a role that may create tables, roles and triggers: the owner, never a process of the service.
+    `dsn` must name the owner of the schema, never a process of the service: at first a role that may create roles, and
+    after migration 0012 finance_migrator, which owns everything and may do nothing else.
     Raises Refused and Unavailable; a script that fails raises psycopg.Error and leaves the files before it applied.
     """
     files = shipped() if migrations is None else list(migrations)
@@ -63,6 +64,7 @@ def migrate(dsn: str, migrations: Sequence[Migration] | None = None) -> list[str
         connection.execute(CREATE_RECORD)
         for migration in _missing(files, _recorded(connection)):
             with connection.transaction():
+                _as_owner(connection)
                 connection.execute(sql.SQL(migration.script))
                 connection.execute(
                     "INSERT INTO schema_migrations (name, sha256) VALUES (%s, %s)", (migration.name, migration.sha256)
@@ -85,6 +87,16 @@ def _check_server(connection: Session) -> None:
     version = connection.info.server_version
     if version < SERVER_VERSION_MIN:
         raise Refused(f"Postgres {version // 10000} is too old", remedy="use Postgres 16 or later")
+
+
+def _as_owner(connection: Session) -> None:
+    """Let what the file makes belong to the schema's owner, whoever logged in (until the end of the transaction)."""
+    row = connection.execute(
+        "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'schema_migrations'::regclass "
+        "AND pg_get_userbyid(relowner) <> current_user"
+    ).fetchone()
+    if row is not None:
+        connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(row[0])))
 
 
 def _recorded(connection: Session) -> dict[str, str]:

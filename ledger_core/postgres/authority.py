@@ -1,0 +1,77 @@
+"""Who may do what in the database: one closed matrix, table by role, as data.
+
+Guarantees: every table stands here and nothing else does; a test compares this with a freshly migrated database in both
+directions, so a table, a role or a grant without a decision fails; `schema_guard` compares it with a live one.
+The owner, finance_migrator, is not in the matrix: it owns, and triggers guard against its mistakes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+OWNER: Final = "finance_migrator"
+ROLES: Final = ("poster", "prover", "archiver", "notary", "api", "auditor")
+PROCESS_ROLES: Final = ("poster", "prover", "archiver", "notary")
+
+_HALTS: Final = "SELECT UPDATE(actor_id,changed_at,halted,reason)"
+_READS: Final = "SELECT"
+_APPENDS: Final = "SELECT INSERT"
+
+# table -> role -> privileges; UPDATE with the columns it is for. A role that is not named may do nothing.
+MATRIX: Final[Mapping[str, Mapping[str, str]]] = {
+    # the ledger: the poster alone writes
+    "shards": {
+        "poster": "SELECT INSERT "
+        "UPDATE(accounts,changed_at,duplicates,head_hash,next_offset,posted,rejected,relayed_offset,seq)",
+        "prover": _READS,
+        "archiver": _READS,
+        "api": _READS,
+        "auditor": _READS,
+    },
+    "entries": {"poster": _APPENDS, "api": _READS, "auditor": _READS},
+    "lines": {"poster": "INSERT", "api": _READS, "auditor": _READS},
+    "accounts": {"poster": _APPENDS, "api": _READS, "auditor": _READS},
+    "balances": {"poster": "SELECT INSERT UPDATE(credits,debits)", "api": _READS, "auditor": _READS},
+    "verdicts": {"poster": _APPENDS, "prover": _READS, "archiver": _READS, "api": _READS, "auditor": _READS},
+    "dead_letters": {"poster": _APPENDS, "api": _READS},  # originals may hold personal data: not for auditors
+    "pii": {"poster": "INSERT"},  # nobody reads it but the owner, on request
+    # what is derived from it
+    "ranges": {"prover": _APPENDS, "archiver": _READS, "api": _READS, "auditor": _READS},
+    "proofs": {"prover": _APPENDS, "archiver": _READS, "api": _APPENDS, "auditor": _READS},
+    "checkpoints": {"prover": _APPENDS, "archiver": _READS, "api": _READS, "auditor": _READS},
+    "archive_objects": {"archiver": _APPENDS, "api": _READS, "auditor": _READS},
+    "manifests": {"archiver": _APPENDS, "api": _READS, "auditor": _READS},
+    # the audit chain: everybody leaves intents, the notary alone takes them
+    "audit_outbox": {
+        "poster": "INSERT",
+        "prover": "INSERT",
+        "archiver": "INSERT",
+        "notary": "SELECT INSERT DELETE",
+        "api": _APPENDS,
+        "auditor": _READS,
+    },
+    "audit_events": {"notary": _APPENDS, "api": _READS, "auditor": _READS},
+    "notary_cursor": {"notary": "SELECT UPDATE(published_seq)", "api": _READS, "auditor": _READS},
+    # the deployment itself
+    "control": {**dict.fromkeys((*PROCESS_ROLES, "api"), _HALTS), "auditor": _READS},
+    "deployment": dict.fromkeys(ROLES, _READS),
+    "epochs": dict.fromkeys(ROLES, _READS),
+    "schema_migrations": {},
+}
+
+
+def granted(matrix: Mapping[str, Mapping[str, str]] = MATRIX) -> set[tuple[str, str, str]]:
+    """The matrix as (table, database role, privilege), a column's privilege as `UPDATE(column)`."""
+    return {
+        (table, f"finance_{role}", single)
+        for table, roles in matrix.items()
+        for role, words in roles.items()
+        for word in words.split()
+        for single in _singles(word)
+    }
+
+
+def _singles(word: str) -> list[str]:
+    privilege, _, columns = word.partition("(")
+    return [f"{privilege}({column})" for column in columns.rstrip(")").split(",")] if columns else [privilege]

@@ -1,0 +1,376 @@
+"""Each database role may do what its process needs, and nothing else; whatever else it tries is refused by Postgres."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from ledger_core.errors import Refused
+from ledger_core.postgres.authority import MATRIX, OWNER, ROLES, granted
+from ledger_core.postgres.deployment import bind_deployment, read_deployment
+from ledger_core.postgres.schema_guard import actual_grants, check_schema
+from ledger_core.postgres.session import session
+from tests.support.databases import role_url
+from tests.support.schema_file import PATH, text_of
+
+DENIED: Final = "42501"  # insufficient_privilege: by grant, by policy or by an append-only trigger
+ALONE: Final = ("CREATE DATABASE", "ALTER SYSTEM")  # what Postgres runs outside a transaction only
+PRIVILEGES: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE")
+
+# What no role of a process may do, whatever it is.
+NOBODY: Final = (
+    "CREATE TABLE mine (x integer)",
+    "CREATE SCHEMA mine",
+    "CREATE FUNCTION f() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+    "CREATE VIEW v AS SELECT 1",
+    "CREATE ROLE mallory SUPERUSER",
+    "CREATE DATABASE mine",
+    "CREATE LANGUAGE mine HANDLER plpgsql_call_handler",
+    "ALTER TABLE entries DISABLE TRIGGER ALL",
+    "ALTER TABLE entries DISABLE TRIGGER entries_append_only",
+    "ALTER TABLE entries OWNER TO CURRENT_USER",
+    "ALTER TABLE proofs DISABLE ROW LEVEL SECURITY",
+    "ALTER TABLE lines DROP CONSTRAINT lines_side_check",
+    "ALTER FUNCTION append_only() OWNER TO CURRENT_USER",
+    "ALTER ROLE CURRENT_USER SUPERUSER",
+    "ALTER ROLE finance_migrator PASSWORD 'x'",
+    "ALTER SYSTEM SET fsync = off",
+    "DROP TABLE entries",
+    "DROP TRIGGER lines_must_balance ON lines",
+    "DROP POLICY outbox_in_its_own_name ON audit_outbox",
+    "DROP FUNCTION append_only() CASCADE",
+    "CREATE TRIGGER mine BEFORE INSERT ON entries FOR EACH STATEMENT EXECUTE FUNCTION append_only()",
+    "CREATE RULE mine AS ON INSERT TO entries DO INSTEAD NOTHING",
+    "CREATE POLICY mine ON audit_outbox USING (true)",
+    "CREATE INDEX mine ON entries (event_id)",
+    "LOCK TABLE schema_migrations IN ACCESS EXCLUSIVE MODE",
+    "SET ROLE postgres",
+    "SET ROLE finance_migrator",
+    "SET SESSION AUTHORIZATION finance_migrator",
+    "SET session_replication_role = replica",
+    "GRANT finance_migrator TO CURRENT_USER",
+    "COPY (SELECT 1) TO PROGRAM 'true'",
+    "COPY (SELECT 1) TO '/tmp/never'",
+    "SELECT pg_read_file('/etc/passwd')",
+    "SELECT lo_import('/etc/passwd')",
+    "SELECT * FROM pg_authid",
+    "SELECT pg_reload_conf()",
+    "SELECT pg_switch_wal()",
+    "SELECT pg_create_physical_replication_slot('mine')",
+    "TABLE schema_migrations",
+    "DELETE FROM deployment",
+    "INSERT INTO deployment (env, domain) VALUES ('dev', 'x')",
+    "INSERT INTO epochs SELECT * FROM epochs",
+)
+OUTBOX: Final = "INSERT INTO audit_outbox (event_type, actor_id, payload, trace_id) VALUES ('x', '{}', '{{}}', 't')"
+# What one role may not do although another may, in the words of an attack.
+ATTACKS: Final[dict[str, tuple[str, ...]]] = {
+    "poster": (
+        "UPDATE entries SET body = body",
+        "DELETE FROM entries WHERE seq = 1",
+        "TRUNCATE entries CASCADE",
+        "UPDATE lines SET amount_minor = 1",
+        "UPDATE verdicts SET verdict = 'duplicate'",
+        "DELETE FROM dead_letters",
+        "SELECT * FROM pii",
+        "DELETE FROM balances",
+        "UPDATE balances SET account_no = 2",
+        "UPDATE shards SET topic = 'other'",
+        "UPDATE shards SET first_offset = 1",
+        "DELETE FROM shards",
+        "UPDATE control SET singleton = true",
+        "DELETE FROM control",
+        "INSERT INTO audit_events DEFAULT VALUES",
+        "INSERT INTO ranges DEFAULT VALUES",
+        "SELECT * FROM audit_outbox",
+        "DELETE FROM audit_outbox",
+        OUTBOX.format("service:notary"),
+        OUTBOX.format("operator:root"),
+    ),
+    "prover": (
+        "INSERT INTO entries DEFAULT VALUES",
+        "SELECT * FROM entries",
+        "UPDATE ranges SET payload = ''",
+        "UPDATE proofs SET proof = ''",
+        "DELETE FROM checkpoints",
+        "INSERT INTO proofs (proof_id, proof) VALUES ('p', '')",
+        "INSERT INTO archive_objects DEFAULT VALUES",
+        OUTBOX.format("service:poster"),
+    ),
+    "archiver": (
+        "SELECT * FROM entries",
+        "SELECT * FROM pii",
+        "INSERT INTO proofs (proof_id, proof) VALUES ('p', '')",
+        "INSERT INTO ranges DEFAULT VALUES",
+        "UPDATE archive_objects SET sha256 = ''",
+        "DELETE FROM manifests",
+        OUTBOX.format("service:prover"),
+    ),
+    "notary": (
+        "UPDATE audit_events SET actor_id = 'operator:other'",
+        "DELETE FROM audit_events",
+        "UPDATE audit_outbox SET actor_id = 'operator:other'",
+        "UPDATE notary_cursor SET published_seq = -1",
+        "DELETE FROM notary_cursor",
+        "SELECT * FROM entries",
+        "SELECT * FROM shards",
+        OUTBOX.format("operator:root"),
+    ),
+    "api": (
+        "INSERT INTO entries DEFAULT VALUES",
+        "UPDATE shards SET next_offset = 0",
+        "UPDATE balances SET debits = 0",
+        "INSERT INTO proofs (proof_id, shard, range_no, proof) VALUES ('p', 0, 1, '')",
+        "DELETE FROM dead_letters",
+        "SELECT * FROM pii",
+        "DELETE FROM audit_outbox",
+        "INSERT INTO audit_events DEFAULT VALUES",
+        OUTBOX.format("service:poster"),
+    ),
+    "auditor": (
+        "SELECT * FROM pii",
+        "SELECT * FROM dead_letters",
+        "UPDATE control SET halted = true",
+        "INSERT INTO proofs (proof_id, proof) VALUES ('p', '')",
+        OUTBOX.format("operator:auditor"),
+    ),
+}
+# The owner's mistakes: it may, and triggers say no all the same.
+MISTAKES: Final = (
+    *(verb.format(table) for table in ("entries", "lines", "accounts", "verdicts", "dead_letters", "ranges", "proofs",
+      "checkpoints", "archive_objects", "manifests", "audit_events", "epochs", "deployment", "schema_migrations",
+      "balances", "control", "notary_cursor") for verb in ("DELETE FROM {}", "TRUNCATE {} CASCADE")),
+    "UPDATE entries SET body = ''",
+    "UPDATE lines SET amount_minor = 1",
+    "UPDATE proofs SET proof = ''",
+    "UPDATE audit_events SET hash = ''",
+    "UPDATE schema_migrations SET sha256 = ''",
+    "UPDATE deployment SET env = 'production'",
+    "UPDATE notary_cursor SET published_seq = -1",
+    "DELETE FROM shards",
+    "TRUNCATE shards",
+    "CREATE ROLE mallory",
+    "ALTER ROLE finance_poster SUPERUSER",
+    "CREATE DATABASE mine",
+    "SET session_replication_role = replica",
+    "SET ROLE postgres",
+    "COPY entries TO '/tmp/never'",
+)  # fmt: skip
+
+
+@pytest.fixture
+def url(database_url: str) -> str:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("INSERT INTO shards VALUES (0, 't', 0, 0, 0, NULL, 0, 0, 0, 0, 0)")
+        connection.execute("INSERT INTO deployment (env, domain) VALUES ('dev', 'example.com')")
+    return database_url
+
+
+def refusals(url: str, role: str, statements: tuple[str, ...] | list[str]) -> dict[str, str]:
+    """What became of each statement, tried as `role` and always rolled back: its SQLSTATE, or `done`."""
+    results = {}
+    with psycopg.connect(role_url(url, role), autocommit=True) as connection:
+        for statement in statements:
+            try:
+                if statement.startswith(ALONE):
+                    connection.execute(statement.encode())
+                else:
+                    with connection.transaction(force_rollback=True):
+                        connection.execute(statement.encode())
+                results[statement] = "done"
+            except psycopg.Error as error:
+                results[statement] = str(error.sqlstate)
+    return results
+
+
+def attempt(table: str, privilege: str, column: str) -> str:
+    return {
+        "SELECT": f"SELECT count(*) FROM {table}",
+        "INSERT": f"INSERT INTO {table} DEFAULT VALUES",
+        "UPDATE": f"UPDATE {table} SET {column} = {column}",
+        "DELETE": f"DELETE FROM {table}",
+        "TRUNCATE": f"TRUNCATE {table} CASCADE",
+    }[privilege]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_what_nobody_may_do_is_refused_to_every_role(url: str, role: str) -> None:
+    outcome = refusals(url, f"finance_{role}", NOBODY)
+    assert {text: state for text, state in outcome.items() if state != DENIED} == {}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_attacks_of_one_role_on_the_work_of_another_are_refused(url: str, role: str) -> None:
+    outcome = refusals(url, f"finance_{role}", ATTACKS[role])
+    assert {text: state for text, state in outcome.items() if state != DENIED} == {}
+
+
+def test_mistakes_of_the_owner_are_refused_by_triggers(url: str) -> None:
+    outcome = refusals(url, OWNER, MISTAKES)
+    assert {text: state for text, state in outcome.items() if state != DENIED} == {}
+
+
+def test_at_least_sixty_different_acts_are_tried() -> None:
+    attacks = sum(map(len, ATTACKS.values()))
+    assert len(NOBODY) * len(ROLES) + attacks + len(MISTAKES) > 300
+    assert attacks >= 55
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_cell_of_the_matrix_is_as_it_says(url: str, role: str) -> None:
+    """Granted: whatever fails, it is not for want of the privilege. Not granted: refused."""
+    held = {(table, privilege) for table, name, privilege in granted() if name == f"finance_{role}"}
+    with psycopg.connect(url) as connection:
+        columns: dict[str, list[str]] = {}
+        for table, column in connection.execute(
+            "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
+        ):
+            columns.setdefault(table, []).append(column)
+    wrong = []
+    for table in MATRIX:
+        for privilege in PRIVILEGES:
+            cells = columns[table] if privilege == "UPDATE" else [""]
+            for column in cells:
+                cell = f"UPDATE({column})" if column else privilege
+                may = (table, cell) in held
+                statement = attempt(table, privilege, column)
+                state = refusals(url, f"finance_{role}", [statement])[statement]
+                # A row that a policy turns away was let in by the grant; the text of the two refusals differs.
+                if may and state == DENIED and table not in ("audit_outbox", "proofs"):
+                    wrong.append(f"{statement}: refused")
+                if not may and state not in (DENIED, "428C9"):
+                    wrong.append(f"{statement}: {state}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize(("role", "actor"), [*((r, f"service:{r}") for r in ROLES[:4]), ("api", "operator:someone")])
+def test_each_role_leaves_intents_in_its_own_name(url: str, role: str, actor: str) -> None:
+    statement = OUTBOX.format(actor)
+    assert refusals(url, f"finance_{role}", [statement])[statement] == "done"
+
+
+def test_every_table_role_and_grant_of_the_database_was_decided(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        tables = {row[0] for row in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
+        roles = {
+            row[0] for row in connection.execute("SELECT rolname FROM pg_roles WHERE starts_with(rolname, 'finance_')")
+        }
+        grants = actual_grants(connection)
+    assert tables == set(MATRIX), "decide in ledger_core/postgres/authority.py who may do what"
+    assert roles == {OWNER, *(f"finance_{role}" for role in ROLES)}
+    assert grants - granted() == set(), "granted, and not in the matrix"
+    assert granted() - grants == set(), "in the matrix, and not granted"
+
+
+def test_the_schema_file_is_what_migrations_make(database_url: str) -> None:
+    remedy = "look at the difference, then `python -m tests.support.schema_file --stack NAME`"
+    assert PATH.read_text("utf-8") == text_of(database_url), remedy
+    assert Path("ledger_core/postgres/schema.txt") == PATH.relative_to(PATH.parents[2])
+
+
+def findings_after(url: str, *statements: str) -> list[str]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+    with psycopg.connect(role_url(url, "finance_auditor")) as connection:
+        return [str(found) for found in check_schema(connection).findings]
+
+
+TAMPERING: Final = (
+    ("ALTER TABLE entries DISABLE TRIGGER entries_append_only", "schema.missing", "entries_append_only"),
+    ("DROP TRIGGER lines_must_balance ON lines", "schema.missing", "lines_must_balance"),
+    ("ALTER TABLE lines DROP CONSTRAINT lines_amount_minor_check", "schema.missing", "lines_amount_minor_check"),
+    ("DROP INDEX verdicts_first_verdict", "schema.missing", "verdicts_first_verdict"),
+    ("ALTER TABLE entries ALTER body DROP NOT NULL", "schema.missing", "entries.body"),
+    ("CREATE OR REPLACE FUNCTION append_only() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+     "schema.unexpected", "append_only()"),
+    ("CREATE RULE quiet AS ON INSERT TO verdicts DO INSTEAD NOTHING", "schema.unexpected", "rule verdicts quiet"),
+    ("ALTER TABLE audit_outbox DISABLE ROW LEVEL SECURITY", "schema.missing", "row security on"),
+    ("CREATE POLICY o ON audit_outbox FOR INSERT WITH CHECK (true)", "schema.unexpected", "policy audit_outbox o "),
+    ("GRANT UPDATE ON entries TO finance_poster", "schema.grant_too_wide", "finance_poster has UPDATE on entries"),
+    ("GRANT SELECT ON pii TO PUBLIC", "schema.grant_too_wide", "PUBLIC has SELECT on pii"),
+    ("GRANT UPDATE (body) ON entries TO finance_api", "schema.grant_too_wide", "UPDATE(body) on entries"),
+    ("REVOKE INSERT ON lines FROM finance_poster", "schema.grant_missing", "finance_poster lacks INSERT on lines"),
+    ("ALTER TABLE entries OWNER TO postgres", "schema.missing", "table entries owner finance_migrator"),
+    ("CREATE TABLE more (x integer)", "schema.unexpected", "table more owner postgres"),
+    ("ALTER TABLE proofs DISABLE TRIGGER ALL", "schema.unexpected", "foreign key of proofs switched off"),
+    ("GRANT CREATE ON SCHEMA public TO finance_api", "schema.role_too_strong", "finance_api: may create in public"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("statement", "code", "said"), TAMPERING, ids=[statement[:50] for statement, _, _ in TAMPERING]
+)
+def test_a_superusers_change_of_a_guard_is_reported(database_url: str, statement: str, code: str, said: str) -> None:
+    found = findings_after(database_url, statement)
+    assert any(line.startswith(code) and said in line for line in found), found
+
+
+def test_triggers_switched_off_for_a_database_are_reported(database_url: str) -> None:
+    name = database_url.rpartition("/")[2]
+    found = findings_after(database_url, f"ALTER DATABASE {name} SET session_replication_role = replica")
+    assert any("session_replication_role=replica" in line for line in found), found
+
+
+def test_a_sound_database_has_no_finding(database_url: str) -> None:
+    with psycopg.connect(role_url(database_url, "finance_auditor")) as connection:
+        report = check_schema(connection)
+    assert report.findings == ()
+    assert report.counts["guards"] > 250
+    assert report.counts["grants"] == len(granted())
+
+
+def test_later_migrations_belong_to_the_owner_whoever_runs_them(database_url: str) -> None:
+    from ledger_core.postgres.migrate import Migration, migrate, shipped
+
+    more = [
+        Migration("9998_a.sql", "CREATE TABLE made (x integer);"),
+        Migration("9999_b.sql", "ALTER TABLE made ADD y int;"),
+    ]
+    assert migrate(database_url, [*shipped(), more[0]]) == ["9998_a.sql"]  # a superuser
+    assert migrate(role_url(database_url, OWNER), [*shipped(), *more]) == ["9999_b.sql"]  # the migrator itself
+    with psycopg.connect(database_url) as connection:
+        row: Any = connection.execute("SELECT tableowner FROM pg_tables WHERE tablename = 'made'").fetchone()
+    assert row == (OWNER,)
+
+
+def test_a_new_database_is_migrated_by_an_owner_who_may_create_roles_and_is_no_superuser(database_url: str) -> None:
+    """As managed Postgres gives it: an administrator with CREATEROLE who owns the database."""
+    from ledger_core.postgres.migrate import migrate, pending
+    from tests.support.databases import database_at, drop_database
+
+    name = "test_owned_" + database_url.rpartition("_")[2]
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEROLE").format(sql.Identifier(name)))
+        for role in (OWNER, *(f"finance_{role}" for role in ROLES)):  # here they exist: it would have made them itself
+            connection.execute(
+                sql.SQL("GRANT {} TO {} WITH ADMIN TRUE").format(sql.Identifier(role), sql.Identifier(name))
+            )
+        connection.execute(sql.SQL("CREATE DATABASE {0} OWNER {0}").format(sql.Identifier(name)))
+    own = database_at(database_url, name)
+    try:
+        migrate(role_url(own, name))
+        assert pending(role_url(own, OWNER)) == []
+        with psycopg.connect(role_url(own, "finance_auditor")) as connection:
+            assert check_schema(connection).findings == ()
+    finally:
+        drop_database(database_url, own)
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
+            connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+
+
+def test_a_database_belongs_to_one_environment_for_ever(database_url: str) -> None:
+    with session(role_url(database_url, OWNER), application_name="test") as connection:
+        assert read_deployment(connection) is None
+        assert bind_deployment(connection, "staging", "a.example")
+        assert not bind_deployment(connection, "staging", "a.example")
+        for other in (("production", "a.example"), ("staging", "b.example")):
+            with pytest.raises(Refused, match="belongs to"):
+                bind_deployment(connection, *other)
+    with session(role_url(database_url, "finance_poster"), application_name="test") as connection:
+        assert read_deployment(connection) == ("staging", "a.example")
