@@ -113,7 +113,8 @@ def test_an_intent_that_can_never_be_chained_is_named_and_nothing_is_skipped(
 ) -> None:
     signer, registry = signing
     url = environ["DATABASE_URL"]
-    insert = "INSERT INTO audit_outbox (event_type, actor_id, payload, trace_id) VALUES ('x', 'y', '{\"f\": 1.5}', '')"
+    columns = "INSERT INTO audit_outbox (event_type, actor_id, payload, trace_id)"
+    insert = columns + " VALUES ('x', 'service:poster', '{\"f\": 1.5}', '')"
     with psycopg.connect(role_url(url, "finance_poster")) as connection:
         connection.execute(insert)
     notary = audit.build_notary(environ, signer, registry)
