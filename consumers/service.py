@@ -59,11 +59,13 @@ def run_service(
     metrics: Metrics,
     backoff: Backoff = Backoff(),
     on_corrupt: Callable[[Corrupt], None] = lambda _error: None,
+    renewed: Callable[[], bool] = lambda: False,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> int:
     """Run until `stop` is set (exit code 0) or a failure that waiting cannot mend (its exit code).
 
     `on_corrupt` is told before the process ends: it halts posting, so that nothing is built on a broken record.
+    `renewed` is asked between two steps: when it says so (new certificates), the service is closed and built anew.
     """
     failures = 0
     while not stop.is_set():
@@ -77,6 +79,9 @@ def run_service(
                 metrics.progress()
                 if monotonic() >= settled_at:  # not at the first work done: it may be all that works
                     failures = 0
+                if renewed():
+                    log.info("service.renewing", service=service.name)
+                    break
                 if not worked:
                     stop.wait(IDLE_WAIT_SECONDS)
         except Unavailable as error:

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ledger_core.errors import Refused, Unavailable
+from schemas.kafka_acls import ASKING_GROUP
 
 TIMEOUT_SECONDS = 5.0
-GROUP = "finance-status"  # never joined: the client wants a name
+GROUP = ASKING_GROUP  # never joined: the client wants a name
 
 _MISSING = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
 

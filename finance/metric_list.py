@@ -125,7 +125,8 @@ DOOR_TURNED_AWAY: Final = Metric(
 CERTIFICATE_EXPIRY: Final = Metric(
     "finance_certificate_expiry_timestamp_seconds",
     "gauge",
-    "Unix time at which a certificate in use ends, or a revocation list is too old",
+    "Unix time at which a certificate in use ends (`client`, `kafka`, `postgres`, `_ca` its authority; `door`), "
+    "or a revocation list is too old",
     "every process",
     ("certificate",),
 )

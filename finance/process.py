@@ -15,7 +15,7 @@ from importlib import metadata
 
 import structlog
 
-from consumers.service import run_service
+from consumers.service import Service, run_service
 from finance import bootstrap
 from finance.compile import HOT, compiled
 from finance.door.server import Door
@@ -23,6 +23,7 @@ from finance.door.setup import open_door
 from finance.health import Health, telemetry_routes
 from finance.settings import Settings
 from finance.telemetry import PrometheusMetrics, configure_logging
+from finance.tls_watch import TlsWatch
 from ledger_core.errors import Corrupt, FinanceError, Refused
 from ledger_core.postgres import control
 from schemas.topology_model import Topology
@@ -44,6 +45,12 @@ def run_process(name: str, settings: Settings, topology: Topology, *, stop_on_eo
     health = Health(process=name, stall_seconds=settings.health_stall_seconds)
     metrics = PrometheusMetrics(process=name, version=version, health=health)
     server = _serve(name, settings, health, metrics)
+    watch = TlsWatch(metrics.certificate_expires)
+
+    def build() -> Service:
+        watch.begin(settings.tls_sets(name))
+        return bootstrap.build_service(name, settings, topology, metrics)
+
     log.info(
         "telemetry.listening",
         url=f"http{'s' if server.tls else ''}://{settings.metrics_host}:{server.port}",
@@ -53,11 +60,12 @@ def run_process(name: str, settings: Settings, topology: Topology, *, stop_on_eo
     )
     try:
         return run_service(
-            lambda: bootstrap.build_service(name, settings, topology, metrics),
+            build,
             stop=stop,
             metrics=metrics,
             backoff=bootstrap.backoff(topology),
             on_corrupt=lambda error: _halt(name, settings, error),
+            renewed=watch.renewed,
         )
     finally:
         server.close()

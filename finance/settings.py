@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, cast
 
+from finance.tls_database import database_tls_files
 from finance.tls_files import TlsFiles, checked, in_folder
 from finance.variables import VARIABLES
 from ledger_core.errors import Refused
@@ -135,10 +136,18 @@ class Settings:
             return files.kafka_options()
         return {"security.protocol": "ssl", "ssl.ca.location": own_ca} if own_ca else {}
 
-    def tls_files(self, name: str) -> tuple[TlsFiles, ...]:
-        """Every set of certificate files that `name` uses, without repeats: what is watched for renewal."""
-        found = (files for files in (self.tls(name), self._kafka_tls(name)) if files is not None)
-        return tuple(dict.fromkeys(found))
+    def tls_sets(self, process: str) -> dict[str, TlsFiles]:
+        """Every set of certificate files a process uses, each once: what is watched for renewal. Raises Refused."""
+        found = {
+            "client": self.tls(process),
+            "kafka": self._kafka_tls(process),
+            "postgres": database_tls_files(self.database_url(process)),
+        }
+        once: dict[str, TlsFiles] = {}
+        for name, files in found.items():
+            if files is not None and files not in once.values():
+                once[name] = self._checked(files)
+        return once
 
     def _kafka_tls(self, name: str) -> TlsFiles | None:
         ca, certificate, key = (_text(self.values, f"KAFKA_TLS_{part}_FILE") for part in ("CA", "CERT", "KEY"))

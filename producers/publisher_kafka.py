@@ -48,8 +48,8 @@ _DEFAULTS: Final[dict[str, str | int | bool]] = {
 # What waiting cannot mend: error code -> remedy.
 _REMEDIES: Final[dict[int, str]] = {
     KafkaError.MSG_SIZE_TOO_LARGE: "raise max.message.bytes of the topic to the topology's value: finance topics apply",
-    KafkaError.TOPIC_AUTHORIZATION_FAILED: "grant this principal WRITE on the topic (deploy/)",
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "grant this principal IDEMPOTENT_WRITE on the cluster (deploy/)",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "let topology.yaml name it among the publishers, then: finance topics apply",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "grant this principal IDEMPOTENT_WRITE: a broker older than 2.8",
     KafkaError.UNKNOWN_TOPIC_OR_PART: "create the topic with its partitions: finance topics apply",
     KafkaError._UNKNOWN_TOPIC: "create the topic with its partitions: finance topics apply",
     KafkaError._UNKNOWN_PARTITION: "the topic has fewer partitions than the topology says: finance topics check",

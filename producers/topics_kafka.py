@@ -3,7 +3,7 @@
 Guarantees: nothing is ever deleted, altered or given more partitions (that would re-map keys to other shards); a second
 run does nothing. Every topic is created with delete as its only cleanup policy (compaction would drop records that
 proofs commit to), explicit retention by time and none by size, and no unclean leader election.
-Does not: manage ACLs (deploy/ does) or wait for replicas to catch up.
+Does not: manage ACLs (acls_kafka does) or wait for replicas to catch up.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ import msgspec
 from ledger_core.errors import Refused
 from schemas.strict_yaml import YAMLError, load_yaml
 from schemas.topology_checks import cross_faults, secret_faults
-from schemas.topology_model import ArchiveStoreSpec, Limits, Process, SignerSpec, Topic, Topology
+from schemas.topology_model import Access, ArchiveStoreSpec, Limits, Process, SignerSpec, Topic, Topology
 
-__all__ = ["ArchiveStoreSpec", "Limits", "Process", "SignerSpec", "Topic", "Topology", "load_topology"]
+__all__ = ["Access", "ArchiveStoreSpec", "Limits", "Process", "SignerSpec", "Topic", "Topology", "load_topology"]
 
 _SECTIONS: Final[dict[str, type[msgspec.Struct]]] = {
     "topics": Topic,
@@ -63,8 +63,9 @@ def _typed(data: object, faults: list[str]) -> Topology | None:
         for key, fields in _mapping(parts.get(name, {}), name, faults).items():
             path = f"{name}.{key}"
             _check_struct(struct, _mapping(fields, path, faults), path, faults)
-    if "limits" in parts:
-        _check_struct(Limits, _mapping(parts["limits"], "limits", faults), "limits", faults)
+    for name, struct in (("limits", Limits), ("access", Access)):
+        if name in parts:
+            _check_struct(struct, _mapping(parts[name], name, faults), name, faults)
     return None if faults else msgspec.convert(parts, Topology)
 
 

@@ -14,7 +14,6 @@ from schemas.topology_model import Process, Topic, Topology
 
 REQUIRED_TOPICS: Final = ("settlements", "dead_letters", "outcomes", "journal", "audit")
 REQUIRED_PROCESSES: Final = ("poster", "prover", "archiver", "notary")
-OUTSIDE_PUBLISHERS: Final = ("marketplace",)
 DEAD_LETTER_HEADERS_BYTES: Final = 65_536  # a dead letter is the original plus headers that say why
 _SECRETS: Final = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY"), "a private key"),
@@ -39,6 +38,7 @@ def cross_faults(topology: Topology) -> list[str]:
         faults += _topic_faults(topology, name, topic)
     for name, process in topology.processes.items():
         faults += _process_faults(topology, name, process)
+    faults += _access_faults(topology)
     faults += _shard_faults(topology)
     faults += _uniqueness_faults(topology)
     faults += _limit_faults(topology)
@@ -65,10 +65,30 @@ def _topic_faults(topology: Topology, name: str, topic: Topic) -> Iterator[str]:
         yield f"{path}.publishers: nobody publishes this topic"
     for publisher in topic.publishers:
         process = topology.processes.get(publisher)
-        if process is None and publisher not in OUTSIDE_PUBLISHERS:
-            yield f"{path}.publishers: {publisher!r} is neither a process nor one of {', '.join(OUTSIDE_PUBLISHERS)}"
+        if process is None and publisher not in topology.access.outsiders:
+            yield f"{path}.publishers: {publisher!r} is neither a process nor one of access.outsiders"
         elif process is not None and name not in process.publishes:
             yield f"{path}.publishers: {publisher} does not list {name} under publishes"
+
+
+def _access_faults(topology: Topology) -> Iterator[str]:
+    """Everybody who may do something is a process, or named as one who holds a certificate."""
+    access = topology.access
+    known = {*topology.processes, *access.outsiders}
+    named = {f"topics.{name}.readers": topic.readers for name, topic in topology.topics.items()}
+    named |= {
+        "access.archive_writers": access.archive_writers,
+        "access.archive_readers": access.archive_readers,
+        "access.signing": access.signing,
+    }
+    for path, names in named.items():
+        yield from (
+            f"{path}: {name!r} is neither a process nor one of access.outsiders" for name in names if name not in known
+        )
+    for name in sorted({*access.outsiders, *access.operators} & {*topology.processes}):
+        yield f"access: {name} is a process; outsiders and operators are none"
+    for name in sorted({*access.archive_writers} & {*access.archive_readers}):
+        yield f"access.archive_readers: {name} is a writer already"
 
 
 def _process_faults(topology: Topology, name: str, process: Process) -> Iterator[str]:

@@ -17,7 +17,10 @@ RetentionDays = Annotated[int, msgspec.Meta(ge=-1, le=36525)]  # -1: for ever
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One Kafka topic. `name` carries the topic prefix; sizes in bytes, retention in days (-1: for ever)."""
+    """One Kafka topic. `name` carries the topic prefix; sizes in bytes, retention in days (-1: for ever).
+
+    `readers` are those besides the process that consumes it.
+    """
 
     name: TopicName
     partitions: Positive
@@ -27,6 +30,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     retention_days: RetentionDays
     message_bytes_max: Positive
     publishers: tuple[Name, ...]
+    readers: tuple[Name, ...] = ()
     dead_letters: Name | None = None
 
 
@@ -39,6 +43,17 @@ class Process(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     metrics_port_env: EnvName
     consumes: Name | None = None
     group: GroupName | None = None
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who holds a certificate besides the processes, and what beyond topics each may do. Names are common names."""
+
+    kafka_principal: Annotated[str, msgspec.Meta(pattern=r"^User:[^{}]*\{name\}[^{}]*$", max_length=200)]
+    outsiders: tuple[Name, ...]
+    operators: tuple[Name, ...]
+    archive_writers: tuple[Name, ...]
+    archive_readers: tuple[Name, ...]
+    signing: tuple[Name, ...]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,6 +103,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     service: Name
     topics: Mapping[str, Topic]
     processes: Mapping[str, Process]
+    access: Access
     limits: Limits
     stores: Mapping[str, ArchiveStoreSpec]
     signers: Mapping[str, SignerSpec]

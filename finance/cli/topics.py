@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import click
 from rich.console import Console
 
 from finance.cli.common import emit, json_option, load_settings, load_topology_of, table
-from producers import topics_kafka
+from finance.settings import Settings
+from ledger_core.errors import Refused
+from producers import acls_kafka, topics_kafka
+from producers.acls_kafka import AclPlan
 from producers.topics_kafka import Action
+from schemas.kafka_acls import Acl, acl_of, acls_of
 from schemas.registry import import_requests, published
 
 
 @click.group()
 def command() -> None:
-    """Create the topics of topology.yaml, or check them; nothing is ever deleted or altered.
+    """Create the topics and ACLs of topology.yaml, or check them; no topic is ever deleted or altered.
 
     \b
     Examples:
@@ -26,36 +30,62 @@ def command() -> None:
 
 
 @command.command()
+@click.option("--remove-acl", "removals", multiple=True, metavar="TEXT", help="Take away this ACL, as check told it.")
 @json_option
-def apply(as_json: bool) -> None:
-    """Create the topics that are missing; report the ones that differ (exit 1), change none of them.
+def apply(removals: tuple[str, ...], as_json: bool) -> None:
+    """Create the topics and ACLs that are missing; report what differs or is too much (exit 1), change none of it.
 
-    Reads KAFKA_BROKERS, FINANCE_TOPOLOGY, FINANCE_TOPIC_PREFIX.
+    ACLs are made where the cluster has an authorizer. One that is too much goes only when it is named, whole. Reads
+    KAFKA_BROKERS, FINANCE_TOPOLOGY, FINANCE_TOPIC_PREFIX and, with TLS, the certificate of `admin`.
 
     \b
-    Example:
+    Examples:
       finance topics apply
+      finance topics apply --remove-acl "User:CN=old topic finance.journal READ"
     """
     settings = load_settings()
-    _report(topics_kafka.apply(load_topology_of(settings), settings.kafka_brokers), as_json, applied=True)
+    unwanted = [_acl(text) for text in removals]
+    topology, place = load_topology_of(settings), _place(settings)
+    wanted = acls_of(topology, settings.topic_prefix)
+    if any(acl in wanted for acl in unwanted):
+        raise Refused("topology.yaml wants an ACL that --remove-acl names", remedy="change topology.yaml first")
+    actions = topics_kafka.apply(topology, *place)
+    acls = acls_kafka.apply(wanted, *place)
+    removed = acls_kafka.remove(unwanted, *place) if unwanted else 0
+    left = replace(acls, extra=tuple(text for text in acls.extra if text not in removals))
+    _report(actions, left, as_json, applied=True, removed=removed)
 
 
 @command.command()
 @json_option
 def check(as_json: bool) -> None:
-    """Compare the cluster with topology.yaml and change nothing; exit 1 when they differ.
+    """Compare topics and ACLs of the cluster with topology.yaml and change nothing; exit 1 when they differ.
 
-    Reads KAFKA_BROKERS, FINANCE_TOPOLOGY, FINANCE_TOPIC_PREFIX.
+    Reads KAFKA_BROKERS, FINANCE_TOPOLOGY, FINANCE_TOPIC_PREFIX and, with TLS, the certificate of `admin`.
 
     \b
     Example:
       finance topics check --json
     """
     settings = load_settings()
-    _report(topics_kafka.check(load_topology_of(settings), settings.kafka_brokers), as_json, applied=False)
+    topology, place = load_topology_of(settings), _place(settings)
+    acls = acls_kafka.plan(acls_of(topology, settings.topic_prefix), *place)
+    _report(topics_kafka.check(topology, *place), acls, as_json, applied=False)
 
 
-def _report(actions: list[Action], as_json: bool, *, applied: bool) -> None:
+def _place(settings: Settings) -> tuple[str, dict[str, str]]:
+    """The brokers, met as an operator."""
+    return settings.kafka_brokers, settings.kafka_options("admin")
+
+
+def _acl(text: str) -> Acl:
+    found = acl_of(text)
+    if found is None:
+        raise click.BadParameter(f"{text!r} is no ACL like 'User:CN=old topic finance.journal READ'")
+    return found
+
+
+def _report(actions: list[Action], acls: AclPlan, as_json: bool, *, applied: bool, removed: int = 0) -> None:
     created = [action for action in actions if applied and action.kind == "create"]
     findings = [action for action in actions if action not in created]
 
@@ -67,15 +97,40 @@ def _report(actions: list[Action], as_json: bool, *, applied: bool) -> None:
             console.print(f"         {action.remedy}")
         if not actions:
             console.print("every topic stands as topology.yaml wants it")
+        _acl_words(console, acls, applied=applied, removed=removed)
 
+    sound = not findings and not acls.extra and (applied or not acls.missing)
+    told = [acl.text for acl in acls.missing]
     result = {
-        "ok": not findings,
+        "ok": sound,
         "created": [action.topic for action in created],
         "findings": [asdict(action) for action in findings],
+        "acls": {
+            "enforced": acls.enforced,
+            "created": told if applied else [],
+            "missing": [] if applied else told,
+            "extra": acls.extra,
+            "removed": removed,
+        },
     }
     emit(as_json, result, words)
-    if findings:
+    if not sound:
         raise click.exceptions.Exit(1)
+
+
+def _acl_words(console: Console, acls: AclPlan, *, applied: bool, removed: int) -> None:
+    if not acls.enforced:
+        console.print("the cluster has no authorizer: everybody may do everything, no ACL was compared")
+        return
+    for acl in acls.missing:
+        console.print(f"{'allowed ' if applied else 'missing '} {acl.text}")
+    for text in acls.extra:
+        console.print(f"too much {text}")
+        console.print(f'         finance topics apply --remove-acl "{text}"')
+    if removed:
+        console.print(f"removed  {removed} ACL(s)")
+    if not acls.missing and not acls.extra:
+        console.print("every ACL stands as topology.yaml wants it")
 
 
 @command.command()

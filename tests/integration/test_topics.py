@@ -108,7 +108,8 @@ def test_the_command_applies_checks_and_tells_by_its_exit_code(brokers, topology
     assert (code, said["ok"], len(said["findings"])) == (1, False, 5)
     code, said = finance("apply")
     assert (code, said["ok"], len(said["created"])) == (0, True, 5)
-    assert finance("check") == (0, {"ok": True, "created": [], "findings": []})
+    code, said = finance("check")
+    assert (code, said["ok"], said["created"], said["findings"]) == (0, True, [], [])
     code, said = finance("schemas", "--registry", "http://registry:8081")
     assert code == 0
     assert {schema["schema"] for schema in said["schemas"]} == {"settlement.v1", "journal.v1", "outcome.v1"}

@@ -145,3 +145,19 @@ def test_a_close_that_fails_changes_nothing() -> None:
     service = Scripted([AWAY, True], Stop(100), close_error=RuntimeError("the same server is away"))
     assert run(service) == 0
     assert service.closed == len(service.built) == 2
+
+
+def test_renewed_certificates_build_the_service_anew_at_once() -> None:
+    stop = Stop(waits_max=4)
+    made: list[Scripted] = []
+    answers = iter([False, True])
+
+    def build() -> Scripted:
+        made.append(Scripted([True] * 9, stop))
+        return made[-1]
+
+    assert (
+        run_service(build, stop=stop, metrics=NullMetrics(), backoff=BACKOFF, renewed=lambda: next(answers, False)) == 0
+    )
+    assert [service.closed for service in made] == [1, 1]
+    assert stop.between_tries == []

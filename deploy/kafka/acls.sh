@@ -1,0 +1,65 @@
+#!/bin/sh
+# Written by `finance render acls --out deploy`; do not edit. The ACLs of topology.yaml, for who does not use
+# `finance topics apply`. Usage: BOOTSTRAP=host:port CONFIG=admin.properties sh acls.sh
+set -eu
+add() { kafka-acls.sh --bootstrap-server "$BOOTSTRAP" --command-config "$CONFIG" --add "$@"; }
+add --allow-principal User:CN=admin --operation Alter --cluster
+add --allow-principal User:CN=admin --operation Create --cluster
+add --allow-principal User:CN=admin --operation Describe --cluster
+add --allow-principal User:CN=admin --operation DescribeConfigs --cluster
+add --allow-principal User:CN=admin --operation Describe --topic finance.audit
+add --allow-principal User:CN=admin --operation DescribeConfigs --topic finance.audit
+add --allow-principal User:CN=admin --operation Describe --topic finance.journal
+add --allow-principal User:CN=admin --operation DescribeConfigs --topic finance.journal
+add --allow-principal User:CN=admin --operation Describe --topic finance.outcomes
+add --allow-principal User:CN=admin --operation DescribeConfigs --topic finance.outcomes
+add --allow-principal User:CN=admin --operation Describe --topic finance.settlements
+add --allow-principal User:CN=admin --operation DescribeConfigs --topic finance.settlements
+add --allow-principal User:CN=admin --operation Describe --topic finance.settlements.dlq
+add --allow-principal User:CN=admin --operation DescribeConfigs --topic finance.settlements.dlq
+add --allow-principal User:CN=api --operation Read --group api
+add --allow-principal User:CN=api --operation Describe --group finance-status
+add --allow-principal User:CN=api --operation Describe --topic finance.settlements
+add --allow-principal User:CN=api --operation Read --topic finance.settlements
+add --allow-principal User:CN=api --operation Write --topic finance.settlements
+add --allow-principal User:CN=archiver --operation Read --group finance-archiver
+add --allow-principal User:CN=archiver --operation Describe --group finance-status
+add --allow-principal User:CN=archiver --operation Describe --topic finance.journal
+add --allow-principal User:CN=archiver --operation DescribeConfigs --topic finance.journal
+add --allow-principal User:CN=archiver --operation Read --topic finance.journal
+add --allow-principal User:CN=auditor --operation Read --group auditor
+add --allow-principal User:CN=auditor --operation Describe --group finance-status
+add --allow-principal User:CN=auditor --operation Describe --topic finance.audit
+add --allow-principal User:CN=auditor --operation Read --topic finance.audit
+add --allow-principal User:CN=kernel --operation Describe --group finance-status
+add --allow-principal User:CN=kernel --operation Read --group kernel
+add --allow-principal User:CN=kernel --operation Describe --topic finance.audit
+add --allow-principal User:CN=kernel --operation Read --topic finance.audit
+add --allow-principal User:CN=marketplace --operation Describe --group finance-status
+add --allow-principal User:CN=marketplace --operation Read --group marketplace
+add --allow-principal User:CN=marketplace --operation Describe --topic finance.outcomes
+add --allow-principal User:CN=marketplace --operation Read --topic finance.outcomes
+add --allow-principal User:CN=marketplace --operation Describe --topic finance.settlements
+add --allow-principal User:CN=marketplace --operation Write --topic finance.settlements
+add --allow-principal User:CN=notary --operation Describe --topic finance.audit
+add --allow-principal User:CN=notary --operation DescribeConfigs --topic finance.audit
+add --allow-principal User:CN=notary --operation Write --topic finance.audit
+add --allow-principal User:CN=poster --operation Read --group finance-poster
+add --allow-principal User:CN=poster --operation Describe --group finance-status
+add --allow-principal User:CN=poster --operation Describe --topic finance.journal
+add --allow-principal User:CN=poster --operation DescribeConfigs --topic finance.journal
+add --allow-principal User:CN=poster --operation Write --topic finance.journal
+add --allow-principal User:CN=poster --operation Describe --topic finance.outcomes
+add --allow-principal User:CN=poster --operation DescribeConfigs --topic finance.outcomes
+add --allow-principal User:CN=poster --operation Write --topic finance.outcomes
+add --allow-principal User:CN=poster --operation Describe --topic finance.settlements
+add --allow-principal User:CN=poster --operation DescribeConfigs --topic finance.settlements
+add --allow-principal User:CN=poster --operation Read --topic finance.settlements
+add --allow-principal User:CN=poster --operation Describe --topic finance.settlements.dlq
+add --allow-principal User:CN=poster --operation DescribeConfigs --topic finance.settlements.dlq
+add --allow-principal User:CN=poster --operation Write --topic finance.settlements.dlq
+add --allow-principal User:CN=prover --operation Read --group finance-prover
+add --allow-principal User:CN=prover --operation Describe --group finance-status
+add --allow-principal User:CN=prover --operation Describe --topic finance.journal
+add --allow-principal User:CN=prover --operation DescribeConfigs --topic finance.journal
+add --allow-principal User:CN=prover --operation Read --topic finance.journal

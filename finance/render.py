@@ -1,0 +1,79 @@
+"""What topology.yaml says about authority, rendered for those who enforce it: Kafka, AWS IAM, AWS KMS.
+
+Guarantees: pure: the same topology gives the same text, and a test holds the committed files under deploy/ to it. What
+differs between deployments stands as `${NAME}` (fill it in with envsubst); everything else is final.
+Does not: apply anything. `finance topics apply` makes the ACLs by itself; IAM and KMS are the platform team's.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Final
+
+from schemas.kafka_acls import Acl, acls_of
+from schemas.policies import Policy, archive_reader, archive_writer, key_policy, signing_user
+from schemas.topology_model import Topology
+
+BUCKET: Final = "${S3_AUDIT_BUCKET}"
+KEY_ARN: Final = "${AUDIT_SIGNING_KMS_KEY_ARN}"
+ROLE_ARN: Final = "arn:aws:iam::${AWS_ACCOUNT_ID}:role/finance-"
+KINDS: Final = ("acls", "iam", "kms-policy")
+
+_TARGETS: Final = {"topic": "--topic", "group": "--group"}
+
+
+def render(topology: Topology, kind: str) -> dict[str, str]:
+    """Path below deploy/ -> text, for one of KINDS."""
+    if kind == "acls":
+        return acl_files(topology)
+    return iam_files(topology) if kind == "iam" else kms_files(topology)
+
+
+def acl_files(topology: Topology) -> dict[str, str]:
+    """The ACLs as data, and as commands of Kafka's own tool."""
+    acls = acls_of(topology)
+    told = [{"principal": a.principal, "resource": a.resource, "name": a.name, "operation": a.operation} for a in acls]
+    head = [
+        "#!/bin/sh",
+        "# Written by `finance render acls --out deploy`; do not edit. The ACLs of topology.yaml, for who does not use",
+        "# `finance topics apply`. Usage: BOOTSTRAP=host:port CONFIG=admin.properties sh acls.sh",
+        "set -eu",
+        'add() { kafka-acls.sh --bootstrap-server "$BOOTSTRAP" --command-config "$CONFIG" --add "$@"; }',
+    ]
+    return {"kafka/acls.json": _json(told), "kafka/acls.sh": "\n".join([*head, *map(_command, acls)]) + "\n"}
+
+
+def iam_files(topology: Topology) -> dict[str, str]:
+    """One policy for each who archives, reads the archive or signs, to be attached to the role finance-<name>."""
+    access = topology.access
+    policies: dict[str, list[Policy]] = {}
+    for names, policy in (
+        (access.archive_writers, archive_writer(BUCKET)),
+        (access.archive_readers, archive_reader(BUCKET)),
+        (access.signing, signing_user(KEY_ARN)),
+    ):
+        for name in names:
+            policies.setdefault(name, []).append(policy)
+    return {f"iam/{name}.json": _json(_merged(parts)) for name, parts in sorted(policies.items())}
+
+
+def kms_files(topology: Topology) -> dict[str, str]:
+    """The key's own policy: only the signing roles sign."""
+    roles = [ROLE_ARN + name for name in sorted(topology.access.signing)]
+    return {"kms/key-policy.json": _json(key_policy(roles, "${KMS_ADMIN_ROLE_ARN}"))}
+
+
+def _command(acl: Acl) -> str:
+    target = f"{_TARGETS[acl.resource]} {shlex.quote(acl.name)}" if acl.resource in _TARGETS else "--cluster"
+    operation = "".join(part.capitalize() for part in acl.operation.split("_"))
+    return f"add --allow-principal {shlex.quote(acl.principal)} --operation {operation} {target}"
+
+
+def _merged(parts: list[Policy]) -> Policy:
+    statements = [statement for part in parts for statement in part["Statement"]]  # type: ignore[attr-defined]
+    return {"Version": parts[0]["Version"], "Statement": statements}
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2) + "\n"

@@ -1,0 +1,170 @@
+"""ACLs as the topology wants them: made where they are missing, and only reported where there are more.
+
+Guarantees: `apply` adds and never takes away; what is too much is taken away by name alone (`remove`). Only ACLs on our
+own topics and groups, by whatever pattern reaches them, are looked at: other tenants of the cluster stay unseen.
+Does not: judge DENY entries but to report them, or name super users (they are in the brokers' own settings).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ConfigResource,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from ledger_core.errors import FinanceError, Refused, Unavailable
+from schemas.kafka_acls import CLUSTER, Acl, Resource
+
+REQUEST_SECONDS_MAX: Final = 15.0
+_RESOURCES: Final[dict[Resource, ResourceType]] = {
+    "topic": ResourceType.TOPIC,
+    "group": ResourceType.GROUP,
+    "cluster": ResourceType.BROKER,
+}
+_WORDS: Final = {kind: word for word, kind in _RESOURCES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class AclPlan:
+    """`missing` is what `apply` makes. `extra`: found and not wanted, as text; people decide. `enforced` False: without
+    an authorizer everybody may do everything, and nothing can be compared."""
+
+    missing: tuple[Acl, ...]
+    extra: tuple[str, ...]
+    enforced: bool = True
+
+
+def plan(wanted: Collection[Acl], brokers: str, options: Mapping[str, str] | None = None) -> AclPlan:
+    """What differs; changes nothing. Raises Unavailable, Refused."""
+    return _plan(wanted, _admin(brokers, options))
+
+
+def apply(wanted: Collection[Acl], brokers: str, options: Mapping[str, str] | None = None) -> AclPlan:
+    """Make what is missing; the plan it followed. Raises Unavailable, Refused."""
+    admin = _admin(brokers, options)
+    planned = _plan(wanted, admin)
+    if planned.missing:
+        futures = admin.create_acls([_binding(acl) for acl in planned.missing], request_timeout=REQUEST_SECONDS_MAX)
+        for binding, future in futures.items():
+            try:
+                future.result(timeout=REQUEST_SECONDS_MAX + 5)
+            except KafkaException as error:
+                raise _outside(error, f"make the ACL on {binding.name}") from error
+    return planned
+
+
+def remove(acls: Collection[Acl], brokers: str, options: Mapping[str, str] | None = None) -> int:
+    """Take away exactly these literal ACLs; how many were there. Raises Unavailable, Refused."""
+    admin = _admin(brokers, options)
+    filters = [
+        AclBindingFilter(
+            _RESOURCES[acl.resource], acl.name, ResourcePatternType.LITERAL, acl.principal, "*",
+            AclOperation[acl.operation], AclPermissionType.ALLOW,
+        )
+        for acl in acls
+    ]  # fmt: skip
+    removed = 0
+    for future in admin.delete_acls(filters, request_timeout=REQUEST_SECONDS_MAX).values():
+        try:
+            removed += len(future.result(timeout=REQUEST_SECONDS_MAX + 5))
+        except KafkaException as error:
+            raise _outside(error, "remove an ACL") from error
+    return removed
+
+
+def _plan(wanted: Collection[Acl], admin: AdminClient) -> AclPlan:
+    any_acl = AclBindingFilter(
+        ResourceType.ANY,
+        None,  # type: ignore[arg-type]  # any name, principal and host
+        ResourcePatternType.ANY,
+        None,  # type: ignore[arg-type]
+        None,  # type: ignore[arg-type]
+        AclOperation.ANY,
+        AclPermissionType.ANY,
+    )
+    try:
+        found = admin.describe_acls(any_acl, request_timeout=REQUEST_SECONDS_MAX).result(REQUEST_SECONDS_MAX + 5)
+        if not found and not _has_authorizer(admin):
+            return AclPlan((), (), enforced=False)
+    except KafkaException as error:
+        raise _outside(error, "list ACLs") from error
+    except TimeoutError as error:
+        raise Unavailable("kafka", f"list ACLs: no answer within {REQUEST_SECONDS_MAX:g} s") from error
+    plain = {acl for binding in found if (acl := _plain(binding)) is not None}
+    ours = {(acl.resource, acl.name) for acl in wanted if acl.name != CLUSTER}
+    extra = [_told(binding) for binding in found if _plain(binding) not in wanted and _reaches(binding, ours)]
+    return AclPlan(tuple(sorted(set(wanted) - plain)), tuple(sorted(extra)))
+
+
+def _has_authorizer(admin: AdminClient) -> bool:
+    """Asked of a broker's settings: without an authorizer librdkafka gives an empty list, and no error."""
+    broker = str(min(admin.list_topics(timeout=REQUEST_SECONDS_MAX).brokers))
+    (future,) = admin.describe_configs([ConfigResource(ResourceType.BROKER, broker)]).values()
+    return bool(future.result(REQUEST_SECONDS_MAX + 5)["authorizer.class.name"].value)
+
+
+def _plain(binding: Any) -> Acl | None:
+    """A literal ALLOW from every host, as we make them; None for any other."""
+    word = _WORDS.get(binding.restype)
+    literal = binding.resource_pattern_type == ResourcePatternType.LITERAL and binding.host == "*"
+    if word is None or not literal or binding.permission_type != AclPermissionType.ALLOW:
+        return None
+    return Acl(binding.principal, word, binding.name, binding.operation.name)
+
+
+def _reaches(binding: Any, ours: Collection[tuple[str, str]]) -> bool:
+    word = _WORDS.get(binding.restype)
+    if word is None:
+        return False
+    if binding.resource_pattern_type == ResourcePatternType.PREFIXED:
+        return any(kind == word and name.startswith(binding.name) for kind, name in ours)
+    return any(kind == word and binding.name in ("*", name) for kind, name in ours)
+
+
+def _told(binding: Any) -> str:
+    acl = _plain(binding)
+    if acl is not None:
+        return acl.text
+    parts = (binding.principal, _WORDS[binding.restype], binding.name, binding.operation.name)
+    how = (binding.permission_type.name, binding.resource_pattern_type.name, f"host {binding.host}")
+    return f"{' '.join(parts)} ({', '.join(how).lower()})"
+
+
+def _binding(acl: Acl) -> AclBinding:
+    return AclBinding(
+        _RESOURCES[acl.resource],
+        acl.name,
+        ResourcePatternType.LITERAL,
+        acl.principal,
+        "*",
+        AclOperation[acl.operation],
+        AclPermissionType.ALLOW,
+    )
+
+
+def _admin(brokers: str, options: Mapping[str, str] | None) -> AdminClient:
+    quiet = {"log_level": 2, "reconnect.backoff.ms": 500, "reconnect.backoff.max.ms": 2000}
+    try:
+        return AdminClient({"bootstrap.servers": brokers, **quiet, **(options or {})})
+    except KafkaException as error:
+        raise Refused(f"Kafka client settings: {error}", remedy="correct KAFKA_BROKERS or the Kafka options") from error
+
+
+def _outside(error: KafkaException, what: str) -> FinanceError:
+    reason: KafkaError = error.args[0]
+    if reason.code() == KafkaError.CLUSTER_AUTHORIZATION_FAILED:
+        return Refused(
+            f"Kafka does not allow to {what}", remedy="run with the certificate of an operator (access.operators)"
+        )
+    return Unavailable("kafka", f"{what}: {reason.name()}: {reason.str()}")
