@@ -15,151 +15,12 @@ from ledger_core.postgres.deployment import bind_deployment, read_deployment
 from ledger_core.postgres.schema_guard import actual_grants, check_schema
 from ledger_core.postgres.session import session
 from tests.support.databases import role_url
+from tests.support.forbidden_acts import ATTACKS, MISTAKES, NOBODY, OUTBOX, TAMPERING
 from tests.support.schema_file import PATH, text_of
 
 DENIED: Final = "42501"  # insufficient_privilege: by grant, by policy or by an append-only trigger
 ALONE: Final = ("CREATE DATABASE", "ALTER SYSTEM")  # what Postgres runs outside a transaction only
 PRIVILEGES: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE")
-
-# What no role of a process may do, whatever it is.
-NOBODY: Final = (
-    "CREATE TABLE mine (x integer)",
-    "CREATE SCHEMA mine",
-    "CREATE FUNCTION f() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
-    "CREATE VIEW v AS SELECT 1",
-    "CREATE ROLE mallory SUPERUSER",
-    "CREATE DATABASE mine",
-    "CREATE LANGUAGE mine HANDLER plpgsql_call_handler",
-    "ALTER TABLE entries DISABLE TRIGGER ALL",
-    "ALTER TABLE entries DISABLE TRIGGER entries_append_only",
-    "ALTER TABLE entries OWNER TO CURRENT_USER",
-    "ALTER TABLE proofs DISABLE ROW LEVEL SECURITY",
-    "ALTER TABLE lines DROP CONSTRAINT lines_side_check",
-    "ALTER FUNCTION append_only() OWNER TO CURRENT_USER",
-    "ALTER ROLE CURRENT_USER SUPERUSER",
-    "ALTER ROLE finance_migrator PASSWORD 'x'",
-    "ALTER SYSTEM SET fsync = off",
-    "DROP TABLE entries",
-    "DROP TRIGGER lines_must_balance ON lines",
-    "DROP POLICY outbox_in_its_own_name ON audit_outbox",
-    "DROP FUNCTION append_only() CASCADE",
-    "CREATE TRIGGER mine BEFORE INSERT ON entries FOR EACH STATEMENT EXECUTE FUNCTION append_only()",
-    "CREATE RULE mine AS ON INSERT TO entries DO INSTEAD NOTHING",
-    "CREATE POLICY mine ON audit_outbox USING (true)",
-    "CREATE INDEX mine ON entries (event_id)",
-    "LOCK TABLE schema_migrations IN ACCESS EXCLUSIVE MODE",
-    "SET ROLE postgres",
-    "SET ROLE finance_migrator",
-    "SET SESSION AUTHORIZATION finance_migrator",
-    "SET session_replication_role = replica",
-    "GRANT finance_migrator TO CURRENT_USER",
-    "COPY (SELECT 1) TO PROGRAM 'true'",
-    "COPY (SELECT 1) TO '/tmp/never'",
-    "SELECT pg_read_file('/etc/passwd')",
-    "SELECT lo_import('/etc/passwd')",
-    "SELECT * FROM pg_authid",
-    "SELECT pg_reload_conf()",
-    "SELECT pg_switch_wal()",
-    "SELECT pg_create_physical_replication_slot('mine')",
-    "TABLE schema_migrations",
-    "DELETE FROM deployment",
-    "INSERT INTO deployment (env, domain) VALUES ('dev', 'x')",
-    "INSERT INTO epochs SELECT * FROM epochs",
-)
-OUTBOX: Final = "INSERT INTO audit_outbox (event_type, actor_id, payload, trace_id) VALUES ('x', '{}', '{{}}', 't')"
-# What one role may not do although another may, in the words of an attack.
-ATTACKS: Final[dict[str, tuple[str, ...]]] = {
-    "poster": (
-        "UPDATE entries SET body = body",
-        "DELETE FROM entries WHERE seq = 1",
-        "TRUNCATE entries CASCADE",
-        "UPDATE lines SET amount_minor = 1",
-        "UPDATE verdicts SET verdict = 'duplicate'",
-        "DELETE FROM dead_letters",
-        "SELECT * FROM pii",
-        "DELETE FROM balances",
-        "UPDATE balances SET account_no = 2",
-        "UPDATE shards SET topic = 'other'",
-        "UPDATE shards SET first_offset = 1",
-        "DELETE FROM shards",
-        "UPDATE control SET singleton = true",
-        "DELETE FROM control",
-        "INSERT INTO audit_events DEFAULT VALUES",
-        "INSERT INTO ranges DEFAULT VALUES",
-        "SELECT * FROM audit_outbox",
-        "DELETE FROM audit_outbox",
-        OUTBOX.format("service:notary"),
-        OUTBOX.format("operator:root"),
-    ),
-    "prover": (
-        "INSERT INTO entries DEFAULT VALUES",
-        "SELECT * FROM entries",
-        "UPDATE ranges SET payload = ''",
-        "UPDATE proofs SET proof = ''",
-        "DELETE FROM checkpoints",
-        "INSERT INTO proofs (proof_id, proof) VALUES ('p', '')",
-        "INSERT INTO archive_objects DEFAULT VALUES",
-        OUTBOX.format("service:poster"),
-    ),
-    "archiver": (
-        "SELECT * FROM entries",
-        "SELECT * FROM pii",
-        "INSERT INTO proofs (proof_id, proof) VALUES ('p', '')",
-        "INSERT INTO ranges DEFAULT VALUES",
-        "UPDATE archive_objects SET sha256 = ''",
-        "DELETE FROM manifests",
-        OUTBOX.format("service:prover"),
-    ),
-    "notary": (
-        "UPDATE audit_events SET actor_id = 'operator:other'",
-        "DELETE FROM audit_events",
-        "UPDATE audit_outbox SET actor_id = 'operator:other'",
-        "UPDATE notary_cursor SET published_seq = -1",
-        "DELETE FROM notary_cursor",
-        "SELECT * FROM entries",
-        "SELECT * FROM shards",
-        OUTBOX.format("operator:root"),
-    ),
-    "api": (
-        "INSERT INTO entries DEFAULT VALUES",
-        "UPDATE shards SET next_offset = 0",
-        "UPDATE balances SET debits = 0",
-        "INSERT INTO proofs (proof_id, shard, range_no, proof) VALUES ('p', 0, 1, '')",
-        "DELETE FROM dead_letters",
-        "SELECT * FROM pii",
-        "DELETE FROM audit_outbox",
-        "INSERT INTO audit_events DEFAULT VALUES",
-        OUTBOX.format("service:poster"),
-    ),
-    "auditor": (
-        "SELECT * FROM pii",
-        "SELECT * FROM dead_letters",
-        "UPDATE control SET halted = true",
-        "INSERT INTO proofs (proof_id, proof) VALUES ('p', '')",
-        OUTBOX.format("operator:auditor"),
-    ),
-}
-# The owner's mistakes: it may, and triggers say no all the same.
-MISTAKES: Final = (
-    *(verb.format(table) for table in ("entries", "lines", "accounts", "verdicts", "dead_letters", "ranges", "proofs",
-      "checkpoints", "archive_objects", "manifests", "audit_events", "epochs", "deployment", "schema_migrations",
-      "balances", "control", "notary_cursor") for verb in ("DELETE FROM {}", "TRUNCATE {} CASCADE")),
-    "UPDATE entries SET body = ''",
-    "UPDATE lines SET amount_minor = 1",
-    "UPDATE proofs SET proof = ''",
-    "UPDATE audit_events SET hash = ''",
-    "UPDATE schema_migrations SET sha256 = ''",
-    "UPDATE deployment SET env = 'production'",
-    "UPDATE notary_cursor SET published_seq = -1",
-    "DELETE FROM shards",
-    "TRUNCATE shards",
-    "CREATE ROLE mallory",
-    "ALTER ROLE finance_poster SUPERUSER",
-    "CREATE DATABASE mine",
-    "SET session_replication_role = replica",
-    "SET ROLE postgres",
-    "COPY entries TO '/tmp/never'",
-)  # fmt: skip
 
 
 @pytest.fixture
@@ -278,28 +139,6 @@ def findings_after(url: str, *statements: str) -> list[str]:
             connection.execute(statement.encode())
     with psycopg.connect(role_url(url, "finance_auditor")) as connection:
         return [str(found) for found in check_schema(connection).findings]
-
-
-TAMPERING: Final = (
-    ("ALTER TABLE entries DISABLE TRIGGER entries_append_only", "schema.missing", "entries_append_only"),
-    ("DROP TRIGGER lines_must_balance ON lines", "schema.missing", "lines_must_balance"),
-    ("ALTER TABLE lines DROP CONSTRAINT lines_amount_minor_check", "schema.missing", "lines_amount_minor_check"),
-    ("DROP INDEX verdicts_first_verdict", "schema.missing", "verdicts_first_verdict"),
-    ("ALTER TABLE entries ALTER body DROP NOT NULL", "schema.missing", "entries.body"),
-    ("CREATE OR REPLACE FUNCTION append_only() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
-     "schema.unexpected", "append_only()"),
-    ("CREATE RULE quiet AS ON INSERT TO verdicts DO INSTEAD NOTHING", "schema.unexpected", "rule verdicts quiet"),
-    ("ALTER TABLE audit_outbox DISABLE ROW LEVEL SECURITY", "schema.missing", "row security on"),
-    ("CREATE POLICY o ON audit_outbox FOR INSERT WITH CHECK (true)", "schema.unexpected", "policy audit_outbox o "),
-    ("GRANT UPDATE ON entries TO finance_poster", "schema.grant_too_wide", "finance_poster has UPDATE on entries"),
-    ("GRANT SELECT ON pii TO PUBLIC", "schema.grant_too_wide", "PUBLIC has SELECT on pii"),
-    ("GRANT UPDATE (body) ON entries TO finance_api", "schema.grant_too_wide", "UPDATE(body) on entries"),
-    ("REVOKE INSERT ON lines FROM finance_poster", "schema.grant_missing", "finance_poster lacks INSERT on lines"),
-    ("ALTER TABLE entries OWNER TO postgres", "schema.missing", "table entries owner finance_migrator"),
-    ("CREATE TABLE more (x integer)", "schema.unexpected", "table more owner postgres"),
-    ("ALTER TABLE proofs DISABLE TRIGGER ALL", "schema.unexpected", "foreign key of proofs switched off"),
-    ("GRANT CREATE ON SCHEMA public TO finance_api", "schema.role_too_strong", "finance_api: may create in public"),
-)  # fmt: skip
 
 
 @pytest.mark.parametrize(
