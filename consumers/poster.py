@@ -30,6 +30,7 @@ from ledger_core.sequencing import event_ids, sequence
 
 HALT_POLL_SECONDS = 0.5
 EVENT_ID_RETRIES_MAX = 5
+RELAY_AGAIN_OFFSETS_MAX = 10_000  # in memory at once, and between two notes of how far it came
 
 log = structlog.get_logger("poster")
 
@@ -106,14 +107,25 @@ class Poster:
     def _open_shard(self, shard: int) -> int:
         head = self._store.open_shard(shard, self._topic)
         if head.relayed_offset < head.next_offset:
-            items = self._store.unrelayed(head)
-            self._relay.publish_again(shard, items)
+            head = self._relay_again(head)
             self._published[shard] = head.next_offset
-            log.info("poster.relayed_again", shard=shard, records=len(items), from_offset=head.relayed_offset)
         self._heads[shard] = head
         self._fresh_at[shard] = self._now()
         log.info("poster.shard_opened", shard=shard, seq=head.seq, next_offset=head.next_offset)
         return head.next_offset
+
+    def _relay_again(self, head: ShardHead) -> ShardHead:
+        """Publish from Postgres what may not have been: a batch or two after a crash, all of it after a rebuild."""
+        while True:
+            upto = min(head.next_offset, head.relayed_offset + RELAY_AGAIN_OFFSETS_MAX)
+            items = self._store.unrelayed(head, upto)
+            self._relay.publish_again(head.shard, items)
+            log.info("poster.relayed_again", shard=head.shard, records=len(items), from_offset=head.relayed_offset)
+            if upto == head.next_offset:
+                return head  # what is acknowledged of this piece is noted with the next batch
+            self._relay.barrier()
+            self._store.note_relayed(head.shard, upto)
+            head = msgspec.structs.replace(head, relayed_offset=upto)
 
     def _close_shard(self, shard: int) -> None:
         self._heads.pop(shard, None)

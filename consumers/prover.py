@@ -77,6 +77,7 @@ class _Shard:
     growing: OpenRange | None = None  # None while Postgres knows nothing of the shard
     range_no: int = 0
     prev_hash: str | None = None  # of the newest closed range's payload
+    posted_seq: int = 0  # newest entry that Postgres is known to hold
     quiet_since: float = 0.0
     may_wait: bool = True  # for a signature: some closed range may have no proof
 
@@ -143,6 +144,7 @@ class Prover:
         if position is not None:
             last = self._store.last_range(shard.number)
             shard.growing = OpenRange.resume(position, last, self._settings.limits)
+            shard.posted_seq = position.seq
             shard.range_no = 0 if last is None else last.range_no
             shard.prev_hash = None if last is None else last.hash.hex()
             shard.may_wait = last is not None
@@ -154,10 +156,23 @@ class Prover:
         if growing is None:
             raise Corrupt(f"the journal holds entries of shard {partition}, and Postgres knows no such shard")
         items = [(record.offset, item.seq, item.body, item.entry_hash) for record, item in journal_items(records)]
+        self._await_poster(shard, max(seq for _, seq, _, _ in items))
         if not self._close_all(shard, growing.take_block(items)):
             return
         shard.quiet_since = self._monotonic()
         self._tell_lag(partition, records[-1])
+
+    def _await_poster(self, shard: _Shard, newest: int) -> None:
+        """A database that was put back is behind its journal until the poster has posted the same again: the verdicts
+        between the entries are not there yet, so nothing may be closed. Raises Unavailable."""
+        if newest <= shard.posted_seq:
+            return
+        position = self._store.position(shard.number)
+        shard.posted_seq = 0 if position is None else position.seq
+        if newest > shard.posted_seq:
+            raise Unavailable(
+                "poster", f"shard {shard.number}: the journal holds seq {newest}, Postgres {shard.posted_seq} so far"
+            )
 
     def _tell_lag(self, partition: int, newest: Record) -> None:
         high = self._source.high_watermark(partition)

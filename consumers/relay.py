@@ -50,11 +50,19 @@ class Relay:
         self._on_slow = on_slow
 
     def publish(self, plan: Plan) -> None:
-        """Queue what the committed plan wrote. Raises Unavailable; the next owner then starts from `relayed_offset`."""
+        """Queue what the committed plan wrote, in order of offset: the newest record of a topic tells how far it came.
+
+        Raises Unavailable; the next owner then starts from `relayed_offset`.
+        """
         shard = plan.before.shard
         send = self._publisher.publish
         journal, outcomes = self._topics.journal, self._topics.outcomes
+        verdicts = iter(plan.verdicts)
+        verdict = next(verdicts, None)
         for entry in plan.posted:
+            while verdict is not None and verdict.offset < entry.record.offset:
+                self._publish_verdict(shard, verdict)
+                verdict = next(verdicts, None)
             draft = entry.draft
             send(journal, shard, key=None, value=encode_journal(shard, entry.seq, entry.body, entry.entry_hash))
             outcome = encode_outcome(
@@ -69,8 +77,9 @@ class Relay:
                 entry.entry_hash,
             )
             send(outcomes, shard, key=draft.event_id.encode(), value=outcome)
-        for verdict in plan.verdicts:
+        while verdict is not None:
             self._publish_verdict(shard, verdict)
+            verdict = next(verdicts, None)
         self._publisher.poll()
 
     def publish_again(self, shard: int, items: list[Unrelayed]) -> None:

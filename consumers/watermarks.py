@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ledger_core.errors import Refused, Unavailable
 from schemas.kafka_acls import ASKING_GROUP
@@ -63,17 +63,19 @@ class Watermarks:
     def newest(self, topic: str, partition: int) -> bytes | None:
         """The value of the newest record; None when the partition is empty."""
         high = self.high(topic, partition)
-        if high == 0:
-            return None
+        return None if high == 0 else self.message_at(topic, partition, high - 1).value()
+
+    def message_at(self, topic: str, partition: int, offset: int) -> Message:
+        """The first record at or after an offset that the partition holds."""
         try:
-            self._consumer.assign([TopicPartition(topic, partition, high - 1)])
+            self._consumer.assign([TopicPartition(topic, partition, offset)])
             message = self._consumer.poll(TIMEOUT_SECONDS)
             self._consumer.unassign()
         except KafkaException as error:
             raise _failure(topic, error) from error
         if message is None or message.error() is not None:
-            raise Unavailable("kafka", f"the newest record of {topic} [{partition}] cannot be read")
-        return message.value()
+            raise Unavailable("kafka", f"{topic} [{partition}]: the record at offset {offset} cannot be read")
+        return message
 
     def close(self) -> None:
         self._consumer.close()

@@ -187,9 +187,16 @@ def check_is_ledger(dsn: str) -> None:
 
 
 def open_archive(
-    settings: Settings, mode: Literal["COMPLIANCE", "GOVERNANCE"] = "COMPLIANCE", *, name: str = "auditor"
+    settings: Settings,
+    mode: Literal["COMPLIANCE", "GOVERNANCE"] = "COMPLIANCE",
+    *,
+    name: str = "auditor",
+    bucket: str | None = None,
 ) -> S3ArchiveStore:
-    """The audit archive of this deployment, for reading unless `name` is the archiver. Raises Refused."""
+    """The audit archive of this deployment (or another bucket of its store), for reading unless `name` is the archiver.
+
+    Raises Refused.
+    """
     archive = settings.archive(name)
     client = s3_client(
         region=archive.region,
@@ -199,7 +206,7 @@ def open_archive(
         ca_file=archive.tls.ca_file,
         client_pair=archive.tls.client_pair,
     )
-    return S3ArchiveStore(client, archive.bucket, clock=utc_now, mode=mode)
+    return S3ArchiveStore(client, bucket or archive.bucket, clock=utc_now, mode=mode)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Does not: read an object, or say whether one is sound (`ledger_core.verify_archi
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,21 @@ class ArchiveReader(Protocol):
     def versions(self, prefix: str) -> Sequence[StoredObject]:
         """Every version below a prefix; delete markers have size_bytes == -1."""
         ...
+
+
+class BelowPrefix:
+    """A reader of an archive whose keys all stand below a prefix: a copy in a corner of another bucket."""
+
+    def __init__(self, reader: ArchiveReader, prefix: str) -> None:
+        self._reader = reader
+        self._prefix = prefix.strip("/") + "/"
+
+    def get(self, key: str, version_id: str | None = None) -> bytes:
+        return self._reader.get(self._prefix + key, version_id)
+
+    def versions(self, prefix: str) -> Sequence[StoredObject]:
+        found = self._reader.versions(self._prefix + prefix)
+        return [dataclasses.replace(stored, key=stored.key.removeprefix(self._prefix)) for stored in found]
 
 
 @dataclass(slots=True)

@@ -138,15 +138,18 @@ class PosterStore:
         )
 
     @translated()
-    def unrelayed(self, head: ShardHead) -> list[Unrelayed]:
-        """What the shard committed and may not have published, in order of offset: at most a batch or two."""
+    def unrelayed(self, head: ShardHead, upto_offset: int) -> list[Unrelayed]:
+        """What the shard committed from `relayed_offset` up to an offset and may not have published, in order."""
         rows: list[Unrelayed] = []
+        shard, first = head.shard, head.relayed_offset
         with self._connection.transaction(), self._connection.cursor() as cursor:
-            # The seq bound keeps this on the primary key: no more entries than offsets can be waiting.
+            # Every offset is an entry or a verdict (G3): that keeps the entries on their primary key.
+            cursor.execute("SELECT count(*) FROM verdicts WHERE shard = %s AND source_offset < %s", (shard, first))
+            before = first - head.first_offset - (cursor.fetchone() or (0,))[0]
             cursor.execute(
                 "SELECT seq, source_offset, event_id::text, entry_hash, body FROM entries "
-                "WHERE shard = %s AND seq > %s AND source_offset >= %s ORDER BY seq",
-                (head.shard, head.seq - (head.next_offset - head.relayed_offset), head.relayed_offset),
+                "WHERE shard = %s AND seq > %s AND seq <= %s AND source_offset < %s ORDER BY seq",
+                (shard, before, before + upto_offset - first, upto_offset),
             )
             rows += [
                 Unrelayed(offset, (seq, event_id, entry_hash, body), None)
@@ -157,10 +160,10 @@ class PosterStore:
                 "v.detail, v.line, d.topic, d.timestamp_ms, d.key, d.value, d.headers, e.seq, e.body FROM verdicts v "
                 "LEFT JOIN dead_letters d USING (shard, source_offset) "
                 "LEFT JOIN entries e ON v.verdict = 'duplicate' AND e.event_id = v.event_id "
-                "WHERE v.shard = %s AND v.source_offset >= %s ORDER BY v.source_offset",
-                (head.shard, head.relayed_offset),
+                "WHERE v.shard = %s AND v.source_offset >= %s AND v.source_offset < %s ORDER BY v.source_offset",
+                (shard, first, upto_offset),
             )
-            rows += [Unrelayed(row[0], None, _verdict_from_row(head.shard, row)) for row in cursor]
+            rows += [Unrelayed(row[0], None, _verdict_from_row(shard, row)) for row in cursor]
         return sorted(rows, key=lambda item: item.offset)
 
 

@@ -132,14 +132,15 @@ class MemoryPosterStore:
             self.ledger.heads[shard] = msgspec.structs.replace(head, relayed_offset=relayed_offset)
         self._fail("note", "applied")
 
-    def unrelayed(self, head: ShardHead) -> list[Unrelayed]:
+    def unrelayed(self, head: ShardHead, upto_offset: int) -> list[Unrelayed]:
         self._fail("unrelayed", "not applied")
         found = [
             Unrelayed(item.record.offset, (item.seq, item.draft.event_id, item.entry_hash, item.body), None)
             for item in self.ledger.posted.get(head.shard, [])
         ]
         found += [Unrelayed(verdict.offset, None, verdict) for verdict in self.ledger.verdicts.get(head.shard, [])]
-        return sorted((item for item in found if item.offset >= head.relayed_offset), key=lambda item: item.offset)
+        waiting = (item for item in found if head.relayed_offset <= item.offset < upto_offset)
+        return sorted(waiting, key=lambda item: item.offset)
 
     def close(self) -> None:
         self.closed = True

@@ -1,0 +1,207 @@
+"""The ledger from its archive: what a database lacks, range by verified range.
+
+    list, survey, check (nothing is written) -> of each shard: walk -> verify a range -> one transaction [commit point]
+
+Guarantees: a range is written only when everything in it holds, in order; a kill at any moment leaves a prefix, from
+which the next run goes on; a range that does not hold stops its shard behind the last good one and is named.
+Does not: verify anything itself (`ledger_core.archive_walk` does, as for `verify archive`), or publish: the poster does
+that, from `relayed_offset`, when it opens the shard.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ledger_core.archive_listing import ArchiveReader, ShardListing, list_archive
+from ledger_core.archive_walk import ShardWalk, VerifiedRange
+from ledger_core.archived_plan import not_a_prefix
+from ledger_core.archived_rows import ArchivedRows, rows_of
+from ledger_core.findings import Collector, Report
+from ledger_core.posting import ShardHead
+from ledger_core.published import Published
+from ledger_core.rebuild_check import (
+    HeldShard,
+    ShardSurvey,
+    check_clock,
+    check_empty,
+    check_kids,
+    check_ranges,
+    start_position,
+    survey,
+)
+from ledger_core.signers import SignerRegistry
+from ledger_core.verify_archived_range import Scene, Source
+from ledger_core.verify_batch import check_batch
+from ledger_core.verify_range import Position
+
+ENVIRONMENTS = ("dev", "staging", "production")
+
+
+class RebuildRows(Protocol):
+    """See `ledger_core.postgres.rebuild_store`."""
+
+    def write(self, verified: VerifiedRange, rows: ArchivedRows, published: Published) -> ShardHead: ...
+
+    def flush(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """An archive with its second sources, listed: the same shard's listing of each reader."""
+
+    scene: Scene
+    readers: Sequence[ArchiveReader]
+    listings: Sequence[Mapping[int, ShardListing]]
+    strays: Report  # names below the environment that are none of ours
+
+    @property
+    def shards(self) -> list[int]:
+        return sorted({shard for listing in self.listings for shard in listing})
+
+    def sources(self, shard: int) -> list[Source]:
+        """The shard in every reader; all but the first are asked for bytes only."""
+        return [
+            Source(reader, listing.get(shard) or ShardListing(), second=number > 0)
+            for number, (reader, listing) in enumerate(zip(self.readers, self.listings, strict=True))
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardJob:
+    """One shard to put back: where its walk begins, and how far there is to go."""
+
+    shard: int
+    start: int
+    start_hash: str | None
+    position: Position
+    published: Published
+    origin: str
+    last_seq: int  # as the manifests promise
+    held_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardResult:
+    """What became of one shard. `written` ranges and entries are those of this run."""
+
+    shard: int
+    report: Report
+    ranges_held: int
+    ranges_written: int
+    entries_written: int
+    head: ShardHead | None
+    healed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """A checked beginning: one survey and, where there is something to do, one job for each shard."""
+
+    surveys: Mapping[int, ShardSurvey]
+    held: Mapping[int, HeldShard]
+    matched: set[int] = field(default_factory=set)
+
+
+def open_archive(readers: Sequence[ArchiveReader], env: str, registry: SignerRegistry) -> Archive:
+    """List the archive. Raises Refused when it holds nothing of the environment, and Unavailable."""
+    found = Collector()
+    listings = [list_archive(readers[0], env, found)]
+    listings += [list_archive(reader, env, Collector()) for reader in readers[1:]]
+    archive = Archive(Scene(env, registry, keep_lines=True), readers, listings, found.report())
+    check_empty(readers[0], env, archive.shards, ENVIRONMENTS)
+    return archive
+
+
+def prepare(
+    archive: Archive,
+    held: Sequence[HeldShard],
+    held_hash: Callable[[int, int], bytes | None],
+    now: dt.datetime,
+    *,
+    locks_may_have_ended: bool = False,
+) -> Preparation:
+    """Everything that can be refused before anything is written. Raises Refused, Unavailable."""
+    by_shard = {item.head.shard: item for item in held}
+    surveys = {shard: survey(archive.sources(shard), shard, by_shard.get(shard)) for shard in archive.shards}
+    listings = [source.listing for shard in archive.shards for source in archive.sources(shard)]
+    check_kids(list(surveys.values()), listings, archive.scene.registry)
+    check_clock(list(surveys.values()), now, locks_may_have_ended=locks_may_have_ended)
+    prepared = Preparation(surveys, by_shard)
+    for shard, found in surveys.items():
+        check_ranges(found, by_shard.get(shard))
+        if found.start or _head_matches(archive, found, by_shard.get(shard), held_hash):
+            prepared.matched.add(shard)
+    for shard, item in by_shard.items():
+        if shard not in surveys and item.head.next_offset > item.head.first_offset and not prepared.matched:
+            raise not_a_prefix(f"shard {shard} holds {item.head.seq} entries, and the archive nothing of it")
+    return prepared
+
+
+def _head_matches(
+    archive: Archive, found: ShardSurvey, held: HeldShard | None, held_hash: Callable[[int, int], bytes | None]
+) -> bool:
+    """Whether database and archive share entries of the shard. Raises Refused when they hold different ones."""
+    base = held.newest.last_seq if held is not None and held.newest is not None else 0
+    if held is None or held.head.seq <= base or not found.manifests:
+        return False
+    seq = min(held.head.seq, found.last_seq)
+    planned = next((item for item in found.manifests if item.last_seq >= seq), None)
+    for source in archive.sources(found.shard) if planned is not None else ():
+        for stored in source.listing.batches.get(planned.key, []) if planned is not None else ():
+            try:
+                data = source.reader.get(stored.key, stored.version_id)
+            except KeyError:
+                continue
+            facts = check_batch(data, archive.scene.registry, Collector(), keep_lines=True)
+            first = int(facts.proof.shards[0].first_seq) if facts.proof is not None else 0
+            hashes = facts.lines.hashes if facts.lines is not None else []
+            if not first or not 0 <= seq - first < len(hashes):
+                continue
+            if hashes[seq - first] != held_hash(found.shard, seq):
+                raise not_a_prefix(f"shard {found.shard} holds another entry at seq {seq} than {stored.key}")
+            return True
+    return False  # unreadable: the walk names it, and compares before it writes
+
+
+def job_of(prepared: Preparation, shard: int, published: Published, origin: str) -> ShardJob:
+    """The job of one surveyed shard. `origin` names the checkpoints of one that has none yet. Raises Refused."""
+    found, held = prepared.surveys[shard], prepared.held.get(shard)
+    return ShardJob(
+        shard,
+        found.start,
+        found.start_hash,
+        start_position(found, held),
+        published,
+        found.origin or origin,
+        found.last_seq,
+        0 if held is None else held.head.seq,
+    )
+
+
+def rebuild_shard(
+    job: ShardJob, scene: Scene, sources: Sequence[Source], rows: RebuildRows, advance: Callable[[int], None]
+) -> ShardResult:
+    """Walk the shard and write what holds. `advance` is told of every entry written.
+
+    Raises Refused (the database holds something else), Corrupt, Unavailable; findings are in the result.
+    """
+    found = Collector(job.shard)
+    walk = ShardWalk(scene, job.shard, sources, found, job.position, job.start, job.start_hash)
+    head: ShardHead | None = None
+    seq = job.held_seq
+    written = 0
+    origin = job.origin
+    for verified in walk.ranges(stop=True):
+        part = verified.proof.shards[0]
+        if verified.listed is not None:
+            origin = verified.listed.manifest.checkpoint.partition("\n")[0]
+        artefacts = rows_of(verified, job.published.journal_offset(int(part.last_seq)), origin)
+        head = rows.write(verified, artefacts, job.published)  # the commit point
+        written += 1
+        advance(max(0, head.seq - seq))
+        seq = max(seq, head.seq)
+    rows.flush()
+    return ShardResult(job.shard, found.report(), job.start, written, seq - job.held_seq, head, tuple(walk.healed))

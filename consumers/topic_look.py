@@ -1,0 +1,78 @@
+"""How far journal, outcomes and dead letters of a shard were published, read off the ends of the topics.
+
+Guarantees: what it answers is never more than was published. The relay publishes in order of offset and every topic
+keeps that order, so the newest record of a topic speaks for all before it.
+Does not: read the topics through, or publish.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from confluent_kafka import Message
+
+from consumers.relay import RelayTopics
+from ledger_core.errors import Corrupt, Refused
+from ledger_core.published import Published
+from schemas.journal_wire import decode_journal
+from schemas.outcome import decode_outcome
+
+OFFSET_HEADER = "finance.offset"  # of a dead letter (consumers.relay)
+
+
+class Ends(Protocol):
+    """The part of `consumers.watermarks.Watermarks` that is asked."""
+
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]: ...
+
+    def message_at(self, topic: str, partition: int, offset: int) -> Message: ...
+
+
+def look(ends: Ends, topics: RelayTopics, shard: int, archived_seq: int) -> Published:
+    """What the topics hold of a shard whose archive ends at `archived_seq`.
+
+    A journal that begins after the entry which is needed next (it was made anew, and its beginning never published)
+    counts as empty: everything is published again behind what it holds. Raises Unavailable, Corrupt.
+    """
+    low, high = _bounds(ends, topics.journal, shard)
+    first = newest = 0
+    if low < high:
+        first = _journal_seq(ends.message_at(topics.journal, shard, low), shard)
+        newest = _journal_seq(ends.message_at(topics.journal, shard, high - 1), shard)
+    outcome = _outcome_offset(ends, topics.outcomes, shard)
+    dead_letter = _dead_letter_offset(ends, topics.dead_letters, shard)
+    if not newest or first > archived_seq + 1:
+        return Published(0, 1, high, high, outcome, dead_letter)
+    return Published(newest, first, low, high, outcome, dead_letter)
+
+
+def _bounds(ends: Ends, topic: str, shard: int) -> tuple[int, int]:
+    """A topic that is gone holds nothing."""
+    try:
+        return ends.bounds(topic, shard)
+    except Refused:
+        return 0, 0
+
+
+def _journal_seq(message: Message, shard: int) -> int:
+    record = decode_journal(message.value() or b"")
+    if record.shard != shard:
+        raise Corrupt(f"partition {shard} of the journal holds an entry of shard {record.shard}")
+    return record.seq
+
+
+def _outcome_offset(ends: Ends, topic: str, shard: int) -> int | None:
+    low, high = _bounds(ends, topic, shard)
+    if low == high:
+        return None if high else 0  # emptied by its retention, or never written
+    return decode_outcome(ends.message_at(topic, shard, high - 1).value() or b"").offset + 1
+
+
+def _dead_letter_offset(ends: Ends, topic: str, shard: int) -> int | None:
+    low, high = _bounds(ends, topic, shard)
+    if low == high:
+        return None if high else 0
+    headers = dict(ends.message_at(topic, shard, high - 1).headers() or ())
+    value = headers.get(OFFSET_HEADER)
+    text = value.decode("ascii", "replace") if isinstance(value, bytes) else ""
+    return int(text) + 1 if text.isdigit() else 0

@@ -1,0 +1,160 @@
+"""`finance rebuild`, put together: sources, guards, the epoch, workers, and what a rebuilt ledger cannot have.
+
+Guarantees: nothing is written before the archive was listed and surveyed, the database found empty or a true prefix,
+and the topics (where there are brokers) asked what they hold; then an empty database is migrated, and the epoch begins.
+Does not: hold any of the steps: `consumers.rebuild` and `ledger_core.rebuild_check` do.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from consumers.rebuild import Archive, Preparation, ShardResult, job_of, open_archive, prepare
+from consumers.relay import RelayTopics
+from consumers.topic_look import look
+from finance import bootstrap
+from finance.archive_source import open_source
+from finance.kafka_clients import open_watermarks
+from finance.rebuild_worker import Advance, Task, run_tasks
+from finance.settings import Settings
+from ledger_core.checkpoint import origin_of
+from ledger_core.errors import Refused
+from ledger_core.postgres import rebuild_state
+from ledger_core.postgres.epochs import begin_epoch, not_the_ledger, read_epoch
+from ledger_core.postgres.migrate import migrate
+from ledger_core.postgres.session import Session, session
+from ledger_core.published import Published
+from ledger_core.rebuild_check import HeldShard
+from ledger_core.signers import SignerRegistry
+from schemas.topology_model import Topology
+
+STATEMENT_TIMEOUT_MS = 0  # counting what is not held reads every row
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the operator asked for. `topology` None: the topics are not asked what they hold."""
+
+    addresses: tuple[str, ...]  # the first one is the archive, the others heal it
+    env: str
+    registry: SignerRegistry
+    dsn: str
+    shards: tuple[int, ...]
+    topology: Topology | None
+    actor_id: str
+    locks_may_have_ended: bool = False
+    workers_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What was done. `migrated`: the database was empty; `not_held`: counts of what the archive leaves out."""
+
+    shards: list[ShardResult]
+    strays: tuple[str, ...]
+    migrated: bool
+    epoch_no: int
+    not_held: dict[str, int]
+
+    @property
+    def sound(self) -> bool:
+        return not self.strays and all(result.report.sound for result in self.shards)
+
+
+def rebuild(
+    request: Request, settings: Settings, counting: Callable[[int], AbstractContextManager[Advance]]
+) -> Rebuilt:
+    """Put back what the database lacks. `counting` opens the progress bar over a number of entries.
+
+    Raises Refused (before anything is written, or at the range that contradicts the database), Corrupt, Unavailable.
+    """
+    readers = [open_source(address, settings) for address in request.addresses]
+    archive = open_archive(readers, request.env, request.registry)
+    empty = rebuild_state.is_empty(request.dsn)
+    with session(
+        request.dsn, application_name="finance rebuild", statement_timeout_ms=STATEMENT_TIMEOUT_MS
+    ) as connection:
+        prepared = prepare(
+            archive,
+            [] if empty else _held(connection),
+            lambda shard, seq: rebuild_state.entry_hash(connection, shard, seq),
+            bootstrap.utc_now(),
+            locks_may_have_ended=request.locks_may_have_ended,
+        )
+        tasks = _tasks(request, settings, archive, prepared)
+        if empty:
+            migrate(request.dsn)
+        if any(prepared.surveys[task.job.shard].manifests for task in tasks):
+            _begin_epoch(connection, request)
+        with counting(sum(max(0, task.job.last_seq - task.job.held_seq) for task in tasks)) as advance:
+            results = run_tasks(tasks, advance, request.workers_max)
+        return Rebuilt(
+            results,
+            tuple(str(finding) for finding in archive.strays.findings),
+            empty,
+            read_epoch(connection).epoch_no,
+            rebuild_state.not_held(connection),
+        )
+
+
+def _held(connection: Session) -> list[HeldShard]:
+    epoch = read_epoch(connection)
+    if epoch.kind == "what-if":
+        raise not_the_ledger(epoch)
+    return rebuild_state.held_shards(connection)
+
+
+def _tasks(request: Request, settings: Settings, archive: Archive, prepared: Preparation) -> list[Task]:
+    shards = [shard for shard in archive.shards if not request.shards or shard in request.shards]
+    missing = sorted(set(request.shards) - set(shards))
+    if missing:
+        raise Refused(
+            f"the archive holds nothing of shard {', '.join(map(str, missing))}",
+            remedy=f"name one of {', '.join(map(str, archive.shards))}, or no --shard for all of them",
+        )
+    published = _published(request, settings, shards, prepared)
+    signers = request.registry.to_json()
+    tasks = []
+    for shard, known in zip(shards, published, strict=True):
+        job = job_of(prepared, shard, known, origin_of(settings.domain, request.env, shard))
+        listings = tuple(source.listing for source in archive.sources(shard))
+        tasks.append(Task(settings, request.dsn, request.env, signers, request.addresses, listings, job))
+    return tasks
+
+
+def _published(request: Request, settings: Settings, shards: Sequence[int], prepared: Preparation) -> list[Published]:
+    """What the topics hold of each shard; without brokers nothing is known, and all of it is published again."""
+    if request.topology is None:
+        return [Published() for _ in shards]
+    names = {key: topic.name for key, topic in request.topology.topics.items()}
+    topics = RelayTopics(names["journal"], names["outcomes"], names["dead_letters"])
+    ends = open_watermarks(settings, "api")
+    try:
+        return [look(ends, topics, shard, _archived_seq(prepared, shard)) for shard in shards]
+    finally:
+        ends.close()
+
+
+def _archived_seq(prepared: Preparation, shard: int) -> int:
+    held = prepared.held.get(shard)
+    newest = held.newest.last_seq if held is not None and held.newest is not None else 0
+    return max(newest, prepared.surveys[shard].last_seq)
+
+
+def _begin_epoch(connection: Session, request: Request) -> None:
+    """Once for each life: a rebuild that was interrupted goes on in the epoch that it began."""
+    reason = f"rebuilt from {request.addresses[0]}"
+    newest = read_epoch(connection)
+    if newest.kind == "rebuild" and newest.reason == reason:
+        return
+    begin_epoch(
+        connection,
+        kind="rebuild",
+        epoch_id=str(uuid.uuid4()),
+        actor_id=request.actor_id,
+        reason=reason,
+        trace_id=bootstrap.new_trace_id(),
+    )

@@ -1,0 +1,209 @@
+"""Before a rebuild writes anything: is the database a prefix of the archive, and can the archive be read to its end?
+
+Guarantees: an empty archive, one of another environment, a key that the registry lacks, a clock that cannot be right,
+and a database with another history are Refused with the remedy, from manifests and heads alone.
+Does not: verify the archive: the walk does, range by range, and stops at what is not sound. Pure but for the reader.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ledger_core.archive_listing import ArchiveReader, ShardListing
+from ledger_core.archived_plan import not_a_prefix
+from ledger_core.audit_batch import manifest_key
+from ledger_core.errors import Corrupt, Refused
+from ledger_core.manifest import Manifest, parse_manifest
+from ledger_core.posting import ShardHead
+from ledger_core.range_proof import parse_proof
+from ledger_core.signers import SignerRegistry
+from ledger_core.times import format_time, parse_time
+from ledger_core.tree import CompactRange
+from ledger_core.verify_archived_range import Source
+from ledger_core.verify_range import Position
+
+
+@dataclass(frozen=True, slots=True)
+class HeldManifest:
+    """The newest manifest of a shard in the database, with its range: hash in hex, `tree` at `last_seq`."""
+
+    number: int
+    hash: str
+    last_seq: int
+    next_offset: int
+    tree: bytes
+    proof: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HeldShard:
+    """What the database holds of a shard. `ranges_beyond`: hash (hex) of each closed range without a manifest."""
+
+    head: ShardHead
+    newest: HeldManifest | None
+    ranges_beyond: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One manifest of the archive, as far as a rebuild plans by it."""
+
+    number: int
+    hash: str
+    proof_hash: str
+    last_seq: int
+    next_offset: int
+    key: str
+
+
+@dataclass(slots=True)
+class ShardSurvey:
+    """What the archive promises of a shard, from the manifest after the database's newest one on."""
+
+    shard: int
+    start: int = 0  # the newest manifest that the database has
+    start_hash: str | None = None
+    manifests: list[Planned] = field(default_factory=list)
+    kids: set[str] = field(default_factory=set)
+    newest_ts: str = ""
+    origin: str = ""  # of the newest checkpoint
+    retained_until: str = ""  # of the object with the longest lock
+    unread: int = 0  # manifests that could not be read: the walk will name them
+
+    @property
+    def last_seq(self) -> int:
+        return self.manifests[-1].last_seq if self.manifests else 0
+
+
+def survey(sources: Sequence[Source], shard: int, held: HeldShard | None) -> ShardSurvey:
+    """Read the manifests that the database lacks. Raises Refused when the archive ends before the database's newest."""
+    found = ShardSurvey(shard)
+    numbers = sorted({number for source in sources for number in source.listing.manifests})
+    newest = held.newest if held is not None else None
+    if newest is not None:
+        manifest = _read(sources, newest.number)
+        if manifest is None or manifest.hash != newest.hash:
+            have = "none" if manifest is None else manifest.hash
+            raise not_a_prefix(
+                f"shard {shard} lists manifest {newest.number} with hash {newest.hash}, the archive {have}"
+            )
+        found.start, found.start_hash = newest.number, newest.hash
+        _note(found, manifest)
+    for number in numbers:
+        if number <= found.start:
+            continue
+        manifest = _read(sources, number)
+        if manifest is None:
+            found.unread += 1
+            continue
+        _note(found, manifest)
+        pinned = manifest.object
+        found.manifests.append(
+            Planned(
+                number,
+                manifest.hash,
+                pinned.range.proof_hash,
+                int(pinned.range.last_seq),
+                int(pinned.range.next_offset),
+                pinned.key,
+            )
+        )
+    return found
+
+
+def _note(found: ShardSurvey, manifest: Manifest) -> None:
+    found.kids.add(manifest.signer_kid)
+    found.origin = manifest.checkpoint.partition("\n")[0]
+    found.newest_ts = max(found.newest_ts, manifest.ts)
+    found.retained_until = max(found.retained_until, manifest.object.retain_until)
+
+
+def _read(sources: Sequence[Source], number: int) -> Manifest | None:
+    for source in sources:
+        for stored in source.listing.manifests.get(number, []):
+            try:
+                return parse_manifest(source.reader.get(stored.key, stored.version_id))
+            except (KeyError, ValueError, Corrupt):
+                continue
+    return None
+
+
+def check_kids(surveys: Sequence[ShardSurvey], listings: Sequence[ShardListing], registry: SignerRegistry) -> None:
+    """Refuse a registry without a key that signed something: a retired key stays in it, or history stops verifying."""
+    kids = {kid for found in surveys for kid in found.kids}
+    for listing in listings:
+        for versions in listing.batches.values():
+            kids |= {stored.metadata["signer-kid"] for stored in versions if "signer-kid" in stored.metadata}
+    unknown = sorted(kid for kid in kids if registry.find(kid) is None)
+    if unknown:
+        raise Refused(
+            f"the registry lacks {', '.join(unknown)}, which signed parts of this archive",
+            remedy="name a signers.json that holds every key that ever signed, retired ones too (--signers)",
+        )
+
+
+def check_clock(surveys: Sequence[ShardSurvey], now: dt.datetime, *, locks_may_have_ended: bool) -> None:
+    """Refuse a clock that cannot be right: before the newest signed statement, or after every lock has ended."""
+    newest = max((found.newest_ts for found in surveys), default="")
+    retained = max((found.retained_until for found in surveys), default="")
+    if newest and format_time(now) < newest:
+        raise Refused(
+            f"this clock says {format_time(now)}, and the archive holds a manifest of {newest}",
+            remedy="set the clock (NTP), then run it again; nothing was written",
+        )
+    if retained and now > parse_time(retained) and not locks_may_have_ended:
+        raise Refused(
+            f"this clock says {format_time(now)}, and every lock of the archive ended by {retained}",
+            remedy="set the clock; if retention has really ended, say so with --locks-ended",
+        )
+
+
+def check_empty(reader: ArchiveReader, env: str, shards: Sequence[int], environments: Sequence[str]) -> None:
+    """Refuse an archive without anything of this environment, naming one that it has."""
+    if shards:
+        return
+    others = [name for name in environments if name != env and reader.versions(manifest_key(name, 0, 1))]
+    remedy = "check the address, and the name of the environment (--env)"
+    if others:
+        remedy = f"it holds {', '.join(others)}: name that with --env if it is what you want"
+    raise Refused(f"the archive holds nothing of environment {env}", remedy=remedy)
+
+
+def start_position(found: ShardSurvey, held: HeldShard | None) -> Position:
+    """Where the walk begins: at genesis, or behind the database's newest manifest, anchored in its signed proof."""
+    newest = held.newest if held is not None else None
+    if newest is None:
+        return Position(found.shard)
+    place = f"shard {found.shard}, range {newest.number}"
+    try:
+        proof = parse_proof(newest.proof)
+        tree = CompactRange.from_bytes(newest.last_seq, newest.tree)
+    except ValueError as error:
+        raise not_a_prefix(f"{place} is no proved range: {error}") from error
+    part = proof.shards[0]
+    if tree.root().hex() != part.root or int(part.last_seq) != newest.last_seq:
+        raise not_a_prefix(f"{place}: its tree is not that of its proof")
+    position = Position(found.shard, newest.last_seq, bytes.fromhex(part.head_hash or ""), tree)
+    position.follow(proof.hash, part)
+    return position
+
+
+def check_ranges(found: ShardSurvey, held: HeldShard | None) -> None:
+    """Refuse closed ranges, beyond the newest manifest, of which the archive has others."""
+    if held is None:
+        return
+    archived = {planned.number: planned.proof_hash for planned in found.manifests}
+    for number, digest in held.ranges_beyond.items():
+        if archived.get(number, digest) != digest:
+            raise not_a_prefix(f"shard {found.shard} closed range {number} with hash {digest}, the archive has another")
+
+
+def not_empty(missing: Sequence[str]) -> Refused:
+    """A database that a rebuild will not touch."""
+    what = f"lacks {', '.join(missing)}" if missing else "holds rows without their shard"
+    return Refused(
+        f"this database is not empty, and {what}",
+        remedy="name an empty database with --into, or bring this one to this version with `finance migrate`",
+    )
