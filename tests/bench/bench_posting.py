@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 import psycopg
 
 from tests.bench.load import Ledger, fresh_ledger, records
+from tests.bench.processor_time import measured, tree_seconds
 from tests.support import databases
 
 
@@ -50,10 +51,12 @@ def posting(ledger: Ledger, events: int, posters: int) -> dict[str, float]:
     ledger.wait_owned(2, posters)
     ledger.execute("UPDATE control SET halted = false, reason = NULL")
     began = time.monotonic()
-    while ledger.ask("SELECT coalesce(sum(next_offset), 0) FROM shards") < events:
-        if time.monotonic() - began > 600:
-            raise TimeoutError("posting did not finish within 600 s")
-        time.sleep(0.1)
+    used: dict[str, float] = {}
+    with measured(ledger.pids(), used, events):
+        while ledger.ask("SELECT coalesce(sum(next_offset), 0) FROM shards") < events:
+            if time.monotonic() - began > 600:
+                raise TimeoutError("posting did not finish within 600 s")
+            time.sleep(0.1)
     batches = [line for log in logs for line in records(log) if line.get("event") == "poster.batch"]
     first = float(min(_epoch(b["timestamp"]) - b["seconds"] for b in batches))
     last = float(max(_epoch(b["timestamp"]) for b in batches))
@@ -63,6 +66,7 @@ def posting(ledger: Ledger, events: int, posters: int) -> dict[str, float]:
         "batches": len(batches),
         "posted_per_second": events / (last - first),
         "commit_path_per_second_per_shard": events / committing,
+        **used,
     }
 
 
@@ -76,11 +80,12 @@ def raw_copy(ledger: Ledger) -> dict[str, float]:
     """The same rows in the same batches by raw COPY over one connection; only the writing is timed."""
     template = databases.ensure_template(ledger.stack.env["DATABASE_URL"])
     result: dict[str, float] = {}
-    for label, role in (("raw_copy_per_second", "origin"), ("raw_copy_without_triggers_per_second", "replica")):
+    for label, role in (("raw_copy", "origin"), ("raw_copy_without_triggers", "replica")):
         target = databases.create_database(ledger.stack.env["DATABASE_URL"], template)
-        seconds, rows = 0.0, 0
+        seconds, processor, rows = 0.0, 0.0, 0
         with psycopg.connect(ledger.url) as source, psycopg.connect(target, autocommit=True) as writer:
             writer.execute(f"SET session_replication_role = {role}")
+            backend = writer.info.backend_pid
             for xid, shard, low, high in _batches(source):
                 data = {
                     table: _binary(source, f"{table} WHERE shard = {shard} AND {key}")
@@ -90,15 +95,17 @@ def raw_copy(ledger: Ledger) -> dict[str, float]:
                         ("entries", f"seq BETWEEN {low} AND {high} ORDER BY seq"),
                     )
                 }
-                began = time.monotonic()
+                began, used = time.monotonic(), tree_seconds(backend)
                 with writer.transaction():
                     for table, rows_binary in data.items():
                         with writer.cursor().copy(f"COPY {table} FROM STDIN (FORMAT binary)") as copy:
                             copy.write(rows_binary)
                 seconds += time.monotonic() - began
+                processor += tree_seconds(backend) - used
                 rows += high - low + 1
         databases.drop_database(ledger.stack.env["DATABASE_URL"], target)
-        result[label] = rows / seconds
+        result[f"{label}_per_second"] = rows / seconds
+        result[f"{label}_cpu_us_per_event_backend"] = processor / rows * 1e6
     return result
 
 

@@ -55,6 +55,12 @@ class Ledger:
             process.wait(30)
         self.processes.clear()
 
+    def pids(self) -> dict[str, list[int]]:
+        """The process trees that posting makes work: posters (whatever was started here), Postgres, broker."""
+        servers = {status.service: status.pid for status in self.stack.status() if status.pid is not None}
+        started = [process.pid for process in self.processes]
+        return {"posters": started, "postgres": [servers["postgres"]], "broker": [servers["kafka"]]}
+
     def ask(self, query: str, *args: object) -> Any:
         """The first column of the first row."""
         with psycopg.connect(self.url, autocommit=True) as connection:
