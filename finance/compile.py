@@ -26,6 +26,7 @@ GROUP: Final = "finance_hot"
 HOT: Final = (
     "consumers/decision.py",
     "ledger_core/balance.py",
+    "ledger_core/entry_bytes.py",
     "ledger_core/postgres/copy_binary.py",
     "ledger_core/posting_rules.py",
     "ledger_core/sequencing.py",

@@ -6,13 +6,12 @@ msgspec builds cannot be.
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import msgspec
 
 from ledger_core.errors import RejectReason
 from ledger_core.journal import Line, Provider
 from ledger_core.ports import Record
+from ledger_core.settlement import LineFields, ProviderFields
 from ledger_core.verdict import VerdictKind
 
 
@@ -30,10 +29,6 @@ class Content(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only
     settlement_id: str
 
 
-Leg: TypeAlias = tuple[str, str, int, int]
-"""account, currency, side (debit 1, credit -1), amount_minor."""
-
-
 class Draft(msgspec.Struct, frozen=True, gc=False):
     """A settlement event that is well-formed and balanced: an entry but for its place in the chain."""
 
@@ -42,10 +37,9 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     settlement_id: str
     order_id: str
     occurred_at_us: int
-    lines: tuple[Line, ...]
-    legs: list[Leg]  # the same lines as numbers, so that nobody parses the texts again
+    lines: list[LineFields]
     metadata: dict[str, str]
-    provider: Provider | None
+    provider: ProviderFields | None
     reverses: str | None
     pii_digest: str | None
     pii: bytes | None

@@ -19,7 +19,7 @@ from ledger_core.account import account_type, is_account
 from ledger_core.errors import Rejected, RejectReason
 from ledger_core.journal import AMOUNT_MINOR_MAX, JournalEntry, Line, Provider
 from ledger_core.money import CURRENCIES
-from ledger_core.posting import Content, Draft, Leg
+from ledger_core.posting import Content, Draft
 from ledger_core.settlement import PII_SALT_BYTES_MIN, LineFields, ProviderFields, SettlementRecord
 
 LINES_MAX: Final = 1_000
@@ -65,23 +65,24 @@ def draft(fields: SettlementRecord, key: bytes | None) -> Draft:
     metadata = fields.metadata
     if metadata:
         metadata = _checked_metadata(metadata)
-    lines, legs = _checked_lines(fields.lines)
+    _check_lines(fields.lines)
     provider = fields.provider
     reverses = fields.reverses
     if reverses is not None and _UUID_ONLY.fullmatch(reverses) is None:
         raise Rejected(RejectReason.BAD_FIELD, "reverses is not a lower-case uuid")
     pii, salt = fields.pii, fields.pii_salt
     pii_bytes, digest = (None, None) if pii is None and salt is None else _pii_digest(pii, salt)
+    if provider is not None:
+        _check_provider(provider)
     return Draft(
         event_id,
         event_type,
         settlement_id,
         order_id,
         occurred_at_us,
-        lines,
-        legs,
+        fields.lines,
         metadata,
-        None if provider is None else _checked_provider(provider),
+        provider,
         reverses,
         digest,
         pii_bytes,
@@ -89,15 +90,13 @@ def draft(fields: SettlementRecord, key: bytes | None) -> Draft:
     )
 
 
-def _checked_lines(lines: list[LineFields]) -> tuple[tuple[Line, ...], list[Leg]]:
-    """Every leg well-formed, and per currency debits = credits; the entry's constructor checks the balance again."""
+def _check_lines(lines: list[LineFields]) -> None:
+    """Every leg well-formed, and per currency debits = credits; whoever writes the entry checks the balance again."""
     if not lines:
         raise Rejected(RejectReason.UNBALANCED, "an event needs lines")
     if len(lines) > LINES_MAX:
         raise Rejected(RejectReason.OVERSIZE, f"{len(lines)} lines, more than {LINES_MAX}")
     totals: dict[str, int] = {}
-    checked: list[Line] = []
-    legs: list[Leg] = []
     for account, side, amount, currency, memo in lines:
         if account not in _known_accounts:
             _learn_account(account)
@@ -107,14 +106,10 @@ def _checked_lines(lines: list[LineFields]) -> tuple[tuple[Line, ...], list[Leg]
             raise Rejected(RejectReason.BAD_AMOUNT, f"amount_minor {amount} is not within 1 to {AMOUNT_MINOR_MAX}")
         if memo is not None:
             check_text("memo", memo)
-        sign = 1 if side == "debit" else -1
-        totals[currency] = totals.get(currency, 0) + sign * amount
-        legs.append((account, currency, sign, amount))
-        checked.append(Line(account=account, amount_minor=str(amount), currency=currency, memo=memo, side=side))
+        totals[currency] = totals.get(currency, 0) + (amount if side == "debit" else -amount)
     for currency, total in totals.items():
         if total:
             raise Rejected(RejectReason.UNBALANCED, f"{currency}: debits - credits = {total} minor units")
-    return tuple(checked), legs
 
 
 def _learn_account(account: str) -> None:
@@ -149,7 +144,7 @@ def check_text(what: str, text: str) -> None:
         raise Rejected(RejectReason.BAD_FIELD, f"{what} is not in Unicode normal form C")
 
 
-def _checked_provider(fields: ProviderFields) -> Provider:
+def _check_provider(fields: ProviderFields) -> None:
     name, reference, amount, currency = fields
     for what, text in (("name", name), ("reference", reference)):
         if _NAME_ONLY.fullmatch(text) is None:
@@ -160,7 +155,6 @@ def _checked_provider(fields: ProviderFields) -> Provider:
         raise Rejected(RejectReason.BAD_CURRENCY, f"provider currency {currency[:16]!r} is not an ISO 4217 code in use")
     if not 0 < amount <= AMOUNT_MINOR_MAX:
         raise Rejected(RejectReason.BAD_AMOUNT, f"provider amount_minor {amount} is not within 1 to {AMOUNT_MINOR_MAX}")
-    return Provider(amount_minor=str(amount), currency=currency, name=name, reference=reference)
 
 
 def _pii_digest(pii: dict[str, str] | None, salt: bytes | None) -> tuple[bytes, str]:
@@ -196,14 +190,25 @@ def claimed_event_id(fields: SettlementRecord) -> str | None:
 
 def content_of(asked: Draft | JournalEntry) -> Content:
     """The content of what is asked now, or of what was posted then."""
+    if isinstance(asked, Draft):
+        lines = tuple(
+            Line(account=account, amount_minor=str(amount), currency=currency, memo=memo, side=side)
+            for account, side, amount, currency, memo in asked.lines
+        )
+        provider = None
+        if asked.provider is not None:
+            name, reference, amount_minor, unit = asked.provider
+            provider = Provider(amount_minor=str(amount_minor), currency=unit, name=name, reference=reference)
+    else:
+        lines, provider = asked.lines, asked.provider
     return Content(
         event_id=asked.event_id,
         event_type=asked.event_type,
-        lines=asked.lines,
+        lines=lines,
         metadata=asked.metadata,
         order_id=asked.order_id,
         pii_digest=asked.pii_digest,
-        provider=asked.provider,
+        provider=provider,
         reverses=asked.reverses,
         settlement_id=asked.settlement_id,
     )

@@ -12,12 +12,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
+from ledger_core.entry_bytes import entry_bytes
 from ledger_core.errors import Corrupt, RejectReason
-from ledger_core.journal import ENTRY_VERSION, JournalEntry, Source, decode_entry, encode_entry
+from ledger_core.journal import decode_entry
 from ledger_core.ports import Record
 from ledger_core.posting import Decided, Draft, Known, Plan, Posted, ShardHead, Verdict
 from ledger_core.posting_rules import content_hash, content_of, differing_fields
-from ledger_core.times import format_time_us
 from ledger_core.verdict import VerdictLine, encode_verdict
 
 OFFSET_GAP_MAX: Final = 100_000  # offsets without a record in a row; more is no transaction marker but a hole
@@ -60,7 +60,9 @@ class _Builder:
         self.posted: list[Posted] = []
         self.verdicts: list[Verdict] = []
         self.duplicates = 0
-        self.here: dict[str, Known] = {}  # first verdicts given in this batch
+        # First verdicts given in this batch.
+        self.posted_here: dict[str, Posted] = {}
+        self.rejected_here: dict[str, Known] = {}
 
     def skip_to(self, offset: int) -> None:
         """Account for offsets that hold no record: markers and records of aborted transactions."""
@@ -77,7 +79,7 @@ class _Builder:
     def take(self, item: Decided) -> None:
         record, outcome = item.record, item.outcome
         if isinstance(outcome, Draft):
-            first = self.known.get(outcome.event_id) or self.here.get(outcome.event_id)
+            first = self._first(outcome.event_id)
             if first is not None:
                 self._again(record, outcome, first)
             elif outcome.reverses is not None and not self._is_posted_here(outcome.reverses):
@@ -90,7 +92,7 @@ class _Builder:
                 self._post(record, outcome)
         else:
             event_id = outcome.event_id
-            is_first = event_id is not None and event_id not in self.known and event_id not in self.here
+            is_first = event_id is not None and self._first(event_id) is None
             self._reject(
                 record.offset, outcome.reason, outcome.detail, event_id, outcome.content_hash, record, first=is_first
             )
@@ -98,29 +100,12 @@ class _Builder:
 
     def _post(self, record: Record, draft: Draft) -> None:
         self.seq += 1
-        body = encode_entry(
-            JournalEntry(
-                event_id=draft.event_id,
-                event_type=draft.event_type,
-                lines=draft.lines,
-                metadata=draft.metadata,
-                occurred_at=format_time_us(draft.occurred_at_us),
-                order_id=draft.order_id,
-                pii_digest=draft.pii_digest,
-                provider=draft.provider,
-                recorded_at=format_time_us(record.timestamp_ms * 1000),
-                reverses=draft.reverses,
-                seq=str(self.seq),
-                settlement_id=draft.settlement_id,
-                shard=self.head.shard,
-                source=Source(offset=str(record.offset), partition=record.partition, topic=record.topic),
-                version=ENTRY_VERSION,
-            )
-        )
+        body = entry_bytes(draft, self.head.shard, self.seq, record)
         entry_hash = hashlib.sha256(body + self.prev).digest()  # ledger_core.chain.link, inlined: once for every entry
         self.prev = entry_hash
-        self.posted.append(Posted(self.seq, record, entry_hash, body, draft))
-        self.here[draft.event_id] = Known(self.head.shard, self.seq, body)
+        posted = Posted(self.seq, record, entry_hash, body, draft)
+        self.posted.append(posted)
+        self.posted_here[draft.event_id] = posted
 
     def _again(self, record: Record, draft: Draft, first: Known) -> None:
         """The event id has its verdict: the same content gets the same answer, other content is a conflict."""
@@ -170,10 +155,17 @@ class _Builder:
             Verdict(offset, "rejected", reason.value, event_id, digest, first, detail, line, record, 0)
         )
         if first and event_id is not None:
-            self.here[event_id] = Known(self.head.shard, 0, None, digest, reason.value)
+            self.rejected_here[event_id] = Known(self.head.shard, 0, None, digest, reason.value)
+
+    def _first(self, event_id: str) -> Known | None:
+        """The verdict that the event id has already, from before this batch or in it."""
+        posted = self.posted_here.get(event_id)
+        if posted is not None:
+            return Known(self.head.shard, posted.seq, posted.body)
+        return self.known.get(event_id) or self.rejected_here.get(event_id)
 
     def _is_posted_here(self, event_id: str) -> bool:
-        first = self.known.get(event_id) or self.here.get(event_id)
+        first = self._first(event_id)
         return first is not None and first.body is not None and first.shard == self.head.shard
 
     def plan(self) -> Plan:

@@ -11,6 +11,7 @@ from typing import Final
 
 from ledger_core.errors import Rejected, RejectReason
 from ledger_core.journal import Side
+from ledger_core.money import CURRENCIES
 from ledger_core.settlement import (
     SETTLEMENT_BYTES_MAX,
     LineFields,
@@ -39,6 +40,7 @@ from schemas.wire import (
 
 SETTLEMENT_SCHEMA_ID: Final = SCHEMA_IDS["settlement.v1"]
 _FRAME: Final = frame(SETTLEMENT_SCHEMA_ID)
+_CODES: Final = {code.encode(): code for code in CURRENCIES}  # one text for all lines of a batch
 _SIDES: Final[dict[int, Side]] = {0: "debit", 2: "credit"}  # zig-zag of the enum's index
 
 
@@ -158,7 +160,8 @@ def _read_lines(value: bytes, at: int, count: int, lines: list[LineFields]) -> i
             amount, at = read_long(value, at)
         if value[at] == 6:
             end = at + 4
-            currency = value[at + 1 : end].decode()
+            code = value[at + 1 : end]
+            currency = _CODES.get(code) or code.decode()
         else:
             currency, end = read_text(value, at)
         at = end + 1

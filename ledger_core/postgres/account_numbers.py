@@ -6,12 +6,13 @@ no other shard's business. Numbers are cached; those given in a transaction coun
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from psycopg import Cursor
 
-from ledger_core.postgres.copy_binary import Balances
+from ledger_core.postgres.copy_binary import Balances, unknown_accounts
 from ledger_core.posting import Posted
 
 CACHED_ACCOUNTS_MAX: Final = 300_000
@@ -36,17 +37,16 @@ class AccountNumbers:
         if len(self.by_account) > CACHED_ACCOUNTS_MAX:
             self.by_account.clear()
         by_account = self.by_account
-        # dict.fromkeys keeps the order of first use
-        unknown = dict.fromkeys(leg[0] for entry in posted for leg in entry.draft.legs if leg[0] not in by_account)
+        unknown = unknown_accounts(posted, by_account)
         if not unknown:
             return opened
-        cursor.execute(
-            "SELECT account, account_no FROM accounts WHERE shard = %s AND account = ANY(%s)",
-            (self.shard, list(unknown)),
-        )
-        found = dict(cursor.fetchall())
-        by_account.update(found)
-        new = [account for account in unknown if account not in found]
+        if len(by_account) < opened:  # else all that are open are known here: the others are new
+            cursor.execute(
+                "SELECT account, account_no FROM accounts WHERE shard = %s AND account = ANY(%s::text::text[])",
+                (self.shard, array_literal(unknown)),
+            )
+            by_account.update(cursor.fetchall())
+        new = [account for account in unknown if account not in by_account]
         for account in new:
             opened += 1
             by_account[account] = opened
@@ -57,9 +57,25 @@ class AccountNumbers:
                 copy.write("".join(f"{self.shard}\t{by_account[account]}\t{account}\n" for account in new))
         return opened
 
-    def add_balances(self, cursor: Cursor[Any], balances: Balances) -> None:
-        """Add the batch to the running balances: one set-based upsert, a row for each account and currency touched."""
+    def add_balances(self, cursor: Cursor[Any], balances: Balances, opened_before: int) -> None:
+        """Add the batch to the running balances, a row for each account and currency touched.
+
+        Accounts opened in this very transaction (numbers above `opened_before`) have no balance yet: their rows are
+        copied, which costs a third of the set-based upsert that serves the others.
+        """
         touched = sorted(balances)
+        first_new = bisect_left(touched, (opened_before + 1,))
+        new = touched[first_new:]
+        del touched[first_new:]
+        if new:
+            rows = [
+                f"{self.shard}\t{no}\t{currency}\t{balances[no, currency][0]}\t{balances[no, currency][1]}\n"
+                for no, currency in new
+            ]
+            with cursor.copy("COPY balances (shard, account_no, currency, debits, credits) FROM STDIN") as copy:
+                copy.write("".join(rows))
+        if not touched:
+            return
         cursor.execute(
             "INSERT INTO balances AS b (shard, account_no, currency, debits, credits) "
             "SELECT %s::int4, t.* FROM unnest(%s::text::int4[], %s::text::text[], %s::text::numeric[], "

@@ -19,7 +19,7 @@ from psycopg.rows import TupleRow
 from ledger_core.errors import Corrupt
 from ledger_core.ports import Record
 from ledger_core.postgres.account_numbers import AccountNumbers, array_literal
-from ledger_core.postgres.copy_binary import entry_rows, line_rows, pii_rows
+from ledger_core.postgres.copy_binary import packed_rows
 from ledger_core.posting import Known, Plan, ShardHead, Verdict
 from ledger_core.posting_port import Fenced
 
@@ -37,13 +37,12 @@ def write_plan(cursor: Cursor[TupleRow], plan: Plan, numbers: AccountNumbers, re
     accounts = before.accounts
     if plan.posted:
         accounts = numbers.number(cursor, plan.posted, before.accounts)
-        lines, balances = line_rows(shard, plan.posted, numbers.by_account)
+        entries, lines, pii, balances = packed_rows(shard, plan.posted, numbers.by_account)
         _copy(cursor, "lines", lines)
-        _copy(cursor, "entries", entry_rows(shard, plan.posted))
-        pii = pii_rows(shard, plan.posted)
+        _copy(cursor, "entries", entries)
         if pii is not None:
             _copy(cursor, "pii", pii)
-        numbers.add_balances(cursor, balances)
+        numbers.add_balances(cursor, balances, before.accounts)
     if plan.verdicts:
         _insert_verdicts(cursor, shard, plan.verdicts)
     after = msgspec.structs.replace(plan.after, accounts=accounts, relayed_offset=relayed_offset)
@@ -73,20 +72,19 @@ def look_up(cursor: Cursor[TupleRow], event_ids: Sequence[str]) -> dict[str, Kno
     """The first verdict of each event id that has one."""
     if not event_ids:
         return {}
-    known = {}
-    ids = array_literal(event_ids)
+    # MATERIALIZED: thousands of ids are read from their text once, not once for each table.
     rows = cursor.execute(
-        "SELECT event_id::text, shard, seq, body FROM entries WHERE event_id = ANY(%s::text::uuid[])", (ids,)
+        "WITH asked AS MATERIALIZED (SELECT %s::text::uuid[] AS ids) "
+        "SELECT event_id::text, shard, seq, body, NULL::bytea, '' FROM entries "
+        "WHERE event_id = ANY ((SELECT ids FROM asked)::uuid[]) "
+        "UNION ALL SELECT event_id::text, shard, 0, NULL, content_hash, reason FROM verdicts "
+        "WHERE first_verdict AND event_id = ANY ((SELECT ids FROM asked)::uuid[])",
+        (array_literal(event_ids),),
     )
-    for event_id, shard, seq, body in rows:
-        known[event_id] = Known(shard, seq, body)
-    rows = cursor.execute(
-        "SELECT event_id::text, shard, content_hash, reason FROM verdicts "
-        "WHERE first_verdict AND event_id = ANY(%s::text::uuid[])",
-        (ids,),
-    )
-    for event_id, shard, content_hash, reason in rows:
-        known.setdefault(event_id, Known(shard, 0, None, content_hash, reason))
+    known: dict[str, Known] = {}
+    for event_id, shard, seq, body, content_hash, reason in rows:
+        if body is not None or event_id not in known:
+            known[event_id] = Known(shard, seq, body, content_hash, reason)
     return known
 
 

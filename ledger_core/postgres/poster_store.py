@@ -32,6 +32,8 @@ class PosterStore:
 
     def __init__(self, dsn: str) -> None:
         self._connection = connect(dsn, application_name="finance-poster", idle_in_transaction_timeout_ms=2000)
+        # Every statement here goes by key. A plan made while a table was small must not scan it when it is large.
+        self._connection.execute("SET enable_seqscan = off")
         self._numbers: dict[int, AccountNumbers] = {}
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from ledger_core.journal import AMOUNT_MINOR_MAX
 from ledger_core.ports import Record
-from ledger_core.postgres.copy_binary import entry_rows, line_rows, pii_rows
+from ledger_core.postgres.copy_binary import packed_rows
 from ledger_core.posting import Posted
 from ledger_core.posting_rules import draft
 from tests.support.settlements import TOPIC, event_id, settlement
@@ -36,11 +36,10 @@ def test_rows_come_back_as_they_were_packed(database_url: str, shard: int) -> No
     ]
     posted[1] = msgspec.structs.replace(posted[1], draft=msgspec.structs.replace(posted[1].draft, pii=None))
     numbers = {"asset:a": 1, "equity:b": SHARD_MAX}
-    lines, balances = line_rows(shard, posted, numbers)
-    pii = pii_rows(shard, posted)
+    entries, lines, pii, balances = packed_rows(shard, posted, numbers)
     assert pii is not None
     with psycopg.connect(database_url) as connection, connection.cursor() as cursor:
-        for table, data in (("entries", entry_rows(shard, posted)), ("lines", lines), ("pii", pii)):
+        for table, data in (("entries", entries), ("lines", lines), ("pii", pii)):
             with cursor.copy(f"COPY {table} FROM STDIN (FORMAT binary)".encode()) as copy:
                 copy.write(data)
         entries = cursor.execute(
@@ -52,7 +51,7 @@ def test_rows_come_back_as_they_were_packed(database_url: str, shard: int) -> No
             for p in posted
         ]  # fmt: skip
         assert cursor.execute("SELECT * FROM lines ORDER BY seq, line_no").fetchall() == [
-            (shard, p.seq, no, number, side, p.draft.legs[0][3], "USD")
+            (shard, p.seq, no, number, side, p.draft.lines[0][2], "USD")
             for p in posted
             for no, number, side in ((1, 1, 1), (2, SHARD_MAX, -1))
         ]
@@ -65,4 +64,5 @@ def test_rows_come_back_as_they_were_packed(database_url: str, shard: int) -> No
 
 def test_no_pii_needs_no_copy() -> None:
     made = draft(settlement(1), b"st-1")
-    assert pii_rows(0, [Posted(1, Record(TOPIC, 0, 0, 0, b"", b""), bytes(32), b"", made)]) is None
+    posted = Posted(1, Record(TOPIC, 0, 0, 0, b"", b""), bytes(32), b"", made)
+    assert packed_rows(0, [posted], {line[0]: 1 for line in made.lines})[2] is None

@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 
+import msgspec
+import pytest
 import rfc8785
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from consumers.decision import decide
 from ledger_core.canonical import decode as decode_canonical
+from ledger_core.entry_bytes import entry_bytes
 from ledger_core.errors import Rejected, RejectReason
 from ledger_core.journal import AMOUNT_MINOR_MAX, decode_entry
 from ledger_core.money import CURRENCIES
 from ledger_core.ports import Record
 from ledger_core.posting import Decided, Draft, Rejection
-from ledger_core.posting_rules import draft
+from ledger_core.posting_rules import content_of, draft
 from ledger_core.sequencing import sequence
 from ledger_core.settlement import LineFields, SettlementRecord
 from schemas.settlement import decode_settlement
@@ -138,6 +141,34 @@ def test_any_valid_event_becomes_a_canonical_entry_that_says_the_same(
     assert posted.entry_hash == hashlib.sha256(posted.body).digest()
     assert rfc8785.dumps(json.loads(posted.body)) == posted.body
     decode_canonical(posted.body)
+
+
+@settings(max_examples=200, deadline=None)
+@given(events, st.none() | uuids, st.booleans(), st.integers(1, 2**53), st.sampled_from((TOPIC, "a.b", 'quote"d', "é")))
+def test_entry_is_written_as_its_type_would_encode_it(
+    event: SettlementRecord, reverses: str | None, has_pii: bool, seq: int, topic: str
+) -> None:
+    pii, salt = ({"name": "Zoë"}, bytes(16)) if has_pii else (None, None)
+    made = draft(
+        msgspec.structs.replace(event, reverses=reverses, pii=pii, pii_salt=salt), event.settlement_id.encode()
+    )
+    body = entry_bytes(made, 3, seq, Record(topic, 3, seq, 1_762_000_000_000, None, None))
+    entry = decode_entry(body)  # encodes again, and compares
+    assert content_of(entry) == content_of(made)
+    assert (entry.shard, entry.seq, entry.source.topic, entry.recorded_at) == (
+        3, str(seq), topic, "2025-11-01T12:26:40.000000Z",
+    )  # fmt: skip
+
+
+@settings(max_examples=100, deadline=None)
+@given(events, st.data())
+def test_no_bytes_are_written_for_lines_that_do_not_balance(event: SettlementRecord, data: st.DataObject) -> None:
+    made = draft(event, event.settlement_id.encode())
+    gone = data.draw(st.integers(0, len(made.lines) - 1))
+    off = msgspec.structs.replace(made, lines=[line for at, line in enumerate(made.lines) if at != gone])
+    for lines in (off.lines, []):
+        with pytest.raises(ValueError, match=r"unbalanced|needs lines"):
+            entry_bytes(msgspec.structs.replace(made, lines=lines), 0, 1, record(0, event))
 
 
 @settings(max_examples=200, deadline=None)
