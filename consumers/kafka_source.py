@@ -142,7 +142,7 @@ class KafkaSource:
                     message.timestamp()[1],
                     message.key(),
                     message.value(),
-                    _headers(message),
+                    headers_of(message),
                 )
             )
         return list(groups.items())
@@ -222,7 +222,7 @@ class KafkaSource:
         return Unavailable("kafka", error.str())
 
 
-def _headers(message: Message) -> tuple[tuple[str, bytes | None], ...]:
+def headers_of(message: Message) -> tuple[tuple[str, bytes | None], ...]:
     """Headers are not content, and any publisher can send a name that is not UTF-8: the client fails on it for ever,
     and must not take the poster along."""
     try:

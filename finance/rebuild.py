@@ -14,7 +14,9 @@ from dataclasses import dataclass
 
 from consumers.rebuild import Archive, Preparation, ShardResult, job_of, open_archive, prepare
 from consumers.relay import RelayTopics
+from consumers.topic_fill import Filled, fill
 from consumers.topic_look import look
+from consumers.topic_reader import TopicReader
 from finance import bootstrap
 from finance.archive_source import open_source
 from finance.kafka_clients import open_watermarks
@@ -24,6 +26,7 @@ from ledger_core.checkpoint import origin_of
 from ledger_core.errors import Refused
 from ledger_core.postgres import rebuild_state
 from ledger_core.postgres.epochs import begin_epoch, not_the_ledger, read_epoch
+from ledger_core.postgres.fill_store import FillStore
 from ledger_core.postgres.migrate import migrate
 from ledger_core.postgres.session import Session, session
 from ledger_core.published import Published
@@ -45,6 +48,7 @@ class Request:
     shards: tuple[int, ...]
     topology: Topology | None
     actor_id: str
+    fill_from_topic: bool = False
     locks_may_have_ended: bool = False
     workers_max: int | None = None
 
@@ -57,6 +61,7 @@ class Rebuilt:
     strays: tuple[str, ...]
     migrated: bool
     epoch_no: int
+    filled: Filled | None
     not_held: dict[str, int]
 
     @property
@@ -65,9 +70,9 @@ class Rebuilt:
 
 
 def rebuild(
-    request: Request, settings: Settings, counting: Callable[[int], AbstractContextManager[Advance]]
+    request: Request, settings: Settings, counting: Callable[[str, int | None], AbstractContextManager[Advance]]
 ) -> Rebuilt:
-    """Put back what the database lacks. `counting` opens the progress bar over a number of entries.
+    """Put back what the database lacks. `counting` opens a progress bar over a number of entries, where it is known.
 
     Raises Refused (before anything is written, or at the range that contradicts the database), Corrupt, Unavailable.
     """
@@ -89,13 +94,15 @@ def rebuild(
             migrate(request.dsn)
         if any(prepared.surveys[task.job.shard].manifests for task in tasks):
             _begin_epoch(connection, request)
-        with counting(sum(max(0, task.job.last_seq - task.job.held_seq) for task in tasks)) as advance:
+        with counting("rebuilding", sum(max(0, task.job.last_seq - task.job.held_seq) for task in tasks)) as advance:
             results = run_tasks(tasks, advance, request.workers_max)
+        filled = _fill(connection, settings, counting) if request.fill_from_topic else None
         return Rebuilt(
             results,
             tuple(str(finding) for finding in archive.strays.findings),
             empty,
             read_epoch(connection).epoch_no,
+            filled,
             rebuild_state.not_held(connection),
         )
 
@@ -142,6 +149,17 @@ def _archived_seq(prepared: Preparation, shard: int) -> int:
     held = prepared.held.get(shard)
     newest = held.newest.last_seq if held is not None and held.newest is not None else 0
     return max(newest, prepared.surveys[shard].last_seq)
+
+
+def _fill(
+    connection: Session, settings: Settings, counting: Callable[[str, int | None], AbstractContextManager[Advance]]
+) -> Filled:
+    reader = TopicReader(settings.kafka_brokers, settings.kafka_options("api"))
+    try:
+        with counting("reading the topic", None) as advance:
+            return fill(FillStore(connection), reader, advance)
+    finally:
+        reader.close()
 
 
 def _begin_epoch(connection: Session, request: Request) -> None:

@@ -73,6 +73,10 @@ class ShardWalk:
         numbers = {number for source in self.sources for number in source.listing.manifests if number > began}
         for number in sorted(numbers):
             before = len(found)
+            if number != self.number + 1:
+                self._report_gap(number)
+                if stop:
+                    return
             verified = self._range(number)
             if verified is not None and len(found) == before:
                 yield verified
@@ -81,12 +85,15 @@ class ShardWalk:
             self.number = number
         yield from self._unlisted(whole=began == 0)
 
+    def _report_gap(self, number: int) -> None:
+        first = self.number + 1
+        gap = str(first) if number == first + 1 else f"{first}..{number - 1}"
+        place = manifest_key(self.scene.env, self.shard, first)
+        self.found.add("archive.manifest_gap", f"manifest {gap} is missing", field="manifest_no", place=place)
+        self.prev_hash = None
+
     def _range(self, number: int) -> VerifiedRange | None:
         found, follows = self.found, number == self.number + 1
-        if not follows:
-            gap = str(number - 1) if number == self.number + 2 else f"{self.number + 1}..{number - 1}"
-            found.add("archive.manifest_gap", f"manifest {gap} is missing", field="manifest_no", place=None)
-            self.prev_hash = None
         known = follows and (self.prev_hash is not None or number == 1)
         found.place = manifest_key(self.scene.env, self.shard, number)
 

@@ -86,9 +86,7 @@ def survey(sources: Sequence[Source], shard: int, held: HeldShard | None) -> Sha
         manifest = _read(sources, newest.number)
         if manifest is None or manifest.hash != newest.hash:
             have = "none" if manifest is None else manifest.hash
-            raise not_a_prefix(
-                f"shard {shard} lists manifest {newest.number} with hash {newest.hash}, the archive {have}"
-            )
+            raise not_a_prefix(f"shard {shard} has manifest {newest.number} of hash {newest.hash}, the archive {have}")
         found.start, found.start_hash = newest.number, newest.hash
         _note(found, manifest)
     for number in numbers:

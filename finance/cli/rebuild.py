@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ REMEDIES = {
 @click.option("--env", "env", help="The environment in the archive. Default: FINANCE_ENV.")
 @click.option("--shard", "shards", type=click.IntRange(0), multiple=True, help="Only this shard; may be repeated.")
 @click.option("--without-topic", is_flag=True, help="Do not ask Kafka what is published: publish everything again.")
+@click.option("--fill-from-topic", is_flag=True, help="Then put back dead letters and personal data from the topic.")
 @click.option("--locks-ended", is_flag=True, help="The retention of the whole archive has really ended.")
 @click.option("--workers", type=click.IntRange(1, 64), help="Shards put back at once. Default: one a core.")
 @signers_option
@@ -43,6 +45,7 @@ def command(
     env: str | None,
     shards: tuple[int, ...],
     without_topic: bool,
+    fill_from_topic: bool,
     locks_ended: bool,
     workers: int | None,
     signers: Path | None,
@@ -72,14 +75,15 @@ def command(
         shards=shards,
         topology=load_topology_of(settings) if asks else None,
         actor_id=operator(settings),
+        fill_from_topic=fill_from_topic,
         locks_may_have_ended=locks_ended,
         workers_max=workers,
     )
     began = time.perf_counter()
 
     @contextmanager
-    def bar(total: int) -> Iterator[Advance]:
-        with counting("rebuilding", "entries", total) as advance:
+    def bar(description: str, total: int | None) -> Iterator[Advance]:
+        with counting(description, "entries" if total else "records", total) as advance:
             yield advance
 
     rebuilt = rebuild(request, settings, bar)
@@ -111,6 +115,7 @@ def _tell(rebuilt: Rebuilt, seconds: float, as_json: bool) -> None:
         "strays": list(rebuilt.strays),
         "migrated": rebuilt.migrated,
         "epoch_no": rebuilt.epoch_no,
+        "filled": None if rebuilt.filled is None else asdict(rebuilt.filled),
         "not_held": rebuilt.not_held,
         "entries_written": written,
         "seconds": round(seconds, 3),
@@ -128,6 +133,9 @@ def _tell(rebuilt: Rebuilt, seconds: float, as_json: bool) -> None:
         for item in rebuilt.shards:
             for place in item.healed:
                 console.print(f"healed from the second source: {place}")
+        if rebuilt.filled is not None:
+            found = rebuilt.filled
+            console.print(f"from the topic: {found.dead_letter_originals:,} originals, personal data of {found.pii:,}")
         for name, count in rebuilt.not_held.items():
             if count:
                 console.print(f"not in the archive: {count:,} {REMEDIES[name]}")

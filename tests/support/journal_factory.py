@@ -47,13 +47,15 @@ class TinyShard:
         if self.next_offset < 0:
             self.next_offset = self.first_offset
 
-    def post(self, count: int = 1, *, seconds: float = 0.0, currency: str = "USD") -> TinyShard:
+    def post(
+        self, count: int = 1, *, seconds: float = 0.0, currency: str = "USD", event_id: str | None = None
+    ) -> TinyShard:
         """Post entries with recorded_at `seconds` after START."""
         for _ in range(count):
-            self._post_one(format_time(START + dt.timedelta(seconds=seconds)), currency)
+            self._post_one(format_time(START + dt.timedelta(seconds=seconds)), currency, event_id)
         return self
 
-    def _post_one(self, recorded_at: str, currency: str) -> None:
+    def _post_one(self, recorded_at: str, currency: str, event_id: str | None) -> None:
         seq = len(self.entries) + 1
         amount = 100 + seq % 900
         lines = (
@@ -67,7 +69,7 @@ class TinyShard:
             Line(account="revenue:fees", amount_minor="3", currency=currency, side="credit"),
         )
         entry = JournalEntry(
-            event_id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.topic}:{self.shard}:{self.next_offset}")),
+            event_id=event_id or str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.topic}:{self.shard}:{self.next_offset}")),
             event_type="settlement.captured",
             lines=lines,
             metadata={},

@@ -1,0 +1,123 @@
+"""Putting back from the settlements topic what the archive leaves out: originals of dead letters, and personal data.
+
+Guarantees: nothing is put in that was not proved: an original's content hash must be that of its verdict line, personal
+data must match the digest in its entry. A record that does not match says that the topic is another one: Refused.
+What the topic no longer holds stays missing, and is counted. Run again, it goes on.
+Does not: bring back the words beside a verdict, or change anything that is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from consumers.decision import decide
+from ledger_core.errors import Refused
+from ledger_core.journal import decode_entry
+from ledger_core.ports import Record
+from ledger_core.posting import Draft
+from ledger_core.posting_rules import content_hash, content_of
+
+PAGE: Final = 1_000
+
+
+class MissingOriginal(Protocol):
+    @property
+    def offset(self) -> int: ...
+    @property
+    def content_hash(self) -> bytes | None: ...
+
+
+class MissingPii(Protocol):
+    @property
+    def offset(self) -> int: ...
+    @property
+    def seq(self) -> int: ...
+    @property
+    def body(self) -> bytes: ...
+
+
+class FillRows(Protocol):
+    """See `ledger_core.postgres.fill_store`."""
+
+    def shards(self) -> list[tuple[int, str]]: ...
+
+    def missing_originals(self, shard: int, after_offset: int, limit: int) -> Sequence[MissingOriginal]: ...
+
+    def missing_pii(self, shard: int, after_seq: int, limit: int) -> Sequence[MissingPii]: ...
+
+    def add_originals(self, shard: int, records: Sequence[Record]) -> None: ...
+
+    def add_pii(self, shard: int, rows: Sequence[tuple[int, bytes, bytes]]) -> None: ...
+
+
+class Records(Protocol):
+    """See `consumers.topic_reader.TopicReader`."""
+
+    def records(self, topic: str, partition: int, offsets: Sequence[int]) -> Iterator[Record]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What was put back."""
+
+    dead_letter_originals: int
+    pii: int
+
+
+def fill(rows: FillRows, topic: Records, advance: Callable[[int], None] = lambda _count: None) -> Filled:
+    """Fill every shard. Raises Refused, Unavailable; what was put back before stays."""
+    originals = pii = 0
+    for shard, name in rows.shards():
+        originals += _fill_originals(rows, topic, shard, name, advance)
+        pii += _fill_pii(rows, topic, shard, name, advance)
+    return Filled(originals, pii)
+
+
+def _fill_originals(rows: FillRows, topic: Records, shard: int, name: str, advance: Callable[[int], None]) -> int:
+    filled, after = 0, -1
+    while missing := rows.missing_originals(shard, after, PAGE):
+        after = missing[-1].offset
+        wanted = {item.offset: item.content_hash for item in missing}
+        found = []
+        for record in topic.records(name, shard, sorted(wanted)):
+            outcome = decide(record).outcome
+            digest = content_hash(content_of(outcome)) if isinstance(outcome, Draft) else outcome.content_hash
+            if digest != wanted[record.offset]:
+                raise _another(record, "its content is not what was rejected there")
+            found.append(record)
+        rows.add_originals(shard, found)
+        filled += len(found)
+        advance(len(found))
+    return filled
+
+
+def _fill_pii(rows: FillRows, topic: Records, shard: int, name: str, advance: Callable[[int], None]) -> int:
+    filled, after = 0, 0
+    while missing := rows.missing_pii(shard, after, PAGE):
+        after = missing[-1].seq
+        wanted = {item.offset: item for item in missing}
+        found = []
+        for record in topic.records(name, shard, sorted(wanted)):
+            item, outcome = wanted[record.offset], decide(record).outcome
+            entry = decode_entry(item.body)
+            if not isinstance(outcome, Draft) or (outcome.event_id, outcome.pii_digest) != (
+                entry.event_id,
+                entry.pii_digest,
+            ):
+                raise _another(record, f"its personal data does not match the digest in entry {item.seq}")
+            if outcome.pii is not None and outcome.pii_salt is not None:
+                found.append((item.seq, outcome.pii, outcome.pii_salt))
+        rows.add_pii(shard, found)
+        filled += len(found)
+        advance(len(found))
+    return filled
+
+
+def _another(record: Record, what: str) -> Refused:
+    place = f"{record.topic} [{record.partition}], offset {record.offset}"
+    return Refused(
+        f"{place}: not the topic that this ledger grew from: {what}",
+        remedy="check KAFKA_BROKERS and FINANCE_TOPIC_PREFIX; leave --fill-from-topic out if the topic is lost",
+    )
