@@ -100,7 +100,7 @@ class KafkaSource:
         try:
             messages = self._consumer.consume(records_max, timeout_seconds)
         except KafkaException as error:
-            raise self._failure(error.args[0]) from error
+            raise source_failure(self._topic, error.args[0]) from error
         if self._callback_error is not None:
             failed, self._callback_error = self._callback_error, None
             raise failed
@@ -116,9 +116,9 @@ class KafkaSource:
         try:
             found = self._consumer.list_topics(self._topic, timeout=PROBE_TIMEOUT_SECONDS).topics[self._topic]
         except KafkaException as error:
-            raise self._failure(error.args[0]) from error
+            raise source_failure(self._topic, error.args[0]) from error
         if found.error is not None:
-            raise self._failure(found.error)
+            raise source_failure(self._topic, found.error)
         self._heard_at = self._monotonic()
 
     def _grouped(self, messages: list[Message]) -> list[tuple[int, list[Record]]]:
@@ -127,7 +127,7 @@ class KafkaSource:
         for message in messages:
             error = message.error()
             if error is not None:
-                raise self._failure(error, f" [{message.partition()}] offset {message.offset()}")
+                raise source_failure(self._topic, error, f" [{message.partition()}] offset {message.offset()}")
             partition = message.partition()
             if partition not in self._owned:
                 continue  # consume may return what was revoked during the call
@@ -152,7 +152,7 @@ class KafkaSource:
         try:
             self._consumer.seek(TopicPartition(self._topic, partition, offset))
         except KafkaException as error:
-            raise self._failure(error.args[0]) from error
+            raise source_failure(self._topic, error.args[0]) from error
 
     def pause(self, partition: int) -> None:
         self._consumer.pause([TopicPartition(self._topic, partition)])
@@ -204,22 +204,24 @@ class KafkaSource:
                 self._callback_error = error
         consumer.incremental_unassign(partitions)
 
-    def _failure(self, error: KafkaError, place: str = "") -> Exception:
-        if error.code() == KafkaError._AUTO_OFFSET_RESET:
-            return Refused(
-                f"{self._topic} no longer holds what this cursor needs next,{place} ({error.str()})",
-                remedy="restore the topic, or rebuild from the archive; nothing was skipped",
-            )
-        if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):
-            return Refused(f"topic {self._topic} does not exist", remedy="run `finance topics apply`")
-        if error.code() == KafkaError._BAD_MSG:
-            return Corrupt(f"{self._topic}: a record fails its checksum: {error.str()}")
-        if error.code() == KafkaError._BAD_COMPRESSION:
-            return Refused(
-                f"{self._topic} holds a batch that this client cannot unpack ({error.str()})",
-                remedy="raise receive.message.max.bytes above the batch's unpacked size; nothing was skipped",
-            )
-        return Unavailable("kafka", error.str())
+
+def source_failure(topic: str, error: KafkaError, place: str = "") -> Exception:
+    """What a reader of `topic` says of an error of the client: Refused or Corrupt where waiting helps nobody."""
+    if error.code() == KafkaError._AUTO_OFFSET_RESET:
+        return Refused(
+            f"{topic} no longer holds what this cursor needs next,{place} ({error.str()})",
+            remedy="restore the topic, or rebuild from the archive; nothing was skipped",
+        )
+    if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):
+        return Refused(f"topic {topic} does not exist", remedy="run `finance topics apply`")
+    if error.code() == KafkaError._BAD_MSG:
+        return Corrupt(f"{topic}: a record fails its checksum: {error.str()}")
+    if error.code() == KafkaError._BAD_COMPRESSION:
+        return Refused(
+            f"{topic} holds a batch that this client cannot unpack ({error.str()})",
+            remedy="raise receive.message.max.bytes above the batch's unpacked size; nothing was skipped",
+        )
+    return Unavailable("kafka", error.str())
 
 
 def headers_of(message: Message) -> tuple[tuple[str, bytes | None], ...]:

@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from consumers.kafka_source import KafkaSource
+from consumers.partition_reader import PartitionReader
+from consumers.published_chain import newest_published
 from consumers.topic_identity import NewestSource, checking
 from consumers.watermarks import Watermarks
 from finance.settings import Settings
+from ledger_core.audit_chain import AuditEvent
 from ledger_core.errors import Refused
 from producers import topics_kafka
 from producers.publisher_kafka import KafkaPublisher
@@ -49,6 +52,24 @@ def open_publisher(settings: Settings, name: str = "api") -> KafkaPublisher:
 def open_watermarks(settings: Settings, name: str) -> Watermarks:
     """Questions about topics, asked as `name` without joining a group."""
     return Watermarks(settings.kafka_brokers, settings.kafka_options(name))
+
+
+def newest_audit_event(settings: Settings, topology: Topology, name: str) -> AuditEvent | None:
+    """What the audit topic holds last, asked as `name`. Raises Unavailable and Refused."""
+    watermarks = open_watermarks(settings, name)
+    try:
+        return newest_published(watermarks, topology.topics["audit"].name)
+    finally:
+        watermarks.close()
+
+
+def open_partition(
+    settings: Settings, topic: str, partition: int, offset: int, end_offset: int, *, append_times: bool = True
+) -> PartitionReader:
+    """Records `[offset, end_offset)` of one partition, read as the auditor without joining a group."""
+    options = settings.kafka_options("auditor")
+    brokers = settings.kafka_brokers
+    return PartitionReader(brokers, topic, partition, offset, end_offset, options, append_times=append_times)
 
 
 def settlements_opener(settings: Settings, topology: Topology, newest_source: NewestSource) -> OpenSource:

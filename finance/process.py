@@ -41,7 +41,7 @@ def run_process(name: str, settings: Settings, topology: Topology, *, stop_on_eo
     if stop_on_eof:
         stop_with_parent(stop)
     version = metadata.version("finance-ledger")
-    _spare_the_collector()
+    spare_the_collector()
     health = Health(process=name, stall_seconds=settings.health_stall_seconds)
     metrics = PrometheusMetrics(process=name, version=version, health=health)
     server = _serve(name, settings, health, metrics)
@@ -71,7 +71,7 @@ def run_process(name: str, settings: Settings, topology: Topology, *, stop_on_eo
         server.close()
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """A batch makes tens of thousands of small objects and no cycles: the collector's looks at them took a seventh of
     the poster's time. It still runs, only seldom; what is loaded by now it need not look at again."""
     gc.freeze()

@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from finance.kafka_clients import open_watermarks
+from finance.kafka_clients import newest_audit_event
 from finance.settings import Settings
-from ledger_core.audit_chain import AuditEvent
-from ledger_core.errors import Refused
 from ledger_core.findings import Report
 from ledger_core.ledger_rows import EntryRow, LedgerReader
 from ledger_core.postgres.ledger_reader import open_ledger_reader
@@ -51,6 +49,11 @@ class _Watched:
         return rows
 
 
+def watched(reader: LedgerReader, advance: Advance) -> LedgerReader:
+    """The reader, telling `advance` how many entries were read."""
+    return _Watched(reader, advance)
+
+
 def check_ledger_of(settings: Settings, registry: SignerRegistry, advance: Advance) -> Report:
     """The oracle on the ledger of this deployment, and on the guards that keep its database append-only."""
     url = settings.database_url("auditor")
@@ -76,22 +79,8 @@ def check_audit_of(settings: Settings, topology: Topology | None, registry: Sign
 
 def _newest_published(settings: Settings, topology: Topology) -> AuditHead | None:
     """Asked before the database, which therefore is never behind it."""
-    topic = topology.topics["audit"].name
-    watermarks = open_watermarks(settings, "auditor")
-    try:
-        value = watermarks.newest(topic, PARTITION)
-    finally:
-        watermarks.close()
-    if value is None:
-        return None
-    try:
-        event = AuditEvent.from_json(value)
-    except ValueError as error:
-        raise Refused(
-            f"the newest record of {topic} is no audit event ({error})",
-            remedy="find out who else writes to that topic; check the database alone with --without-topic",
-        ) from error
-    return AuditHead(event.seq, event.hash)
+    event = newest_audit_event(settings, topology, "auditor")
+    return None if event is None else AuditHead(event.seq, event.hash)
 
 
 def _told(items: Iterable[T], advance: Advance) -> Iterator[T]:

@@ -57,9 +57,9 @@ def _topic_acls(topology: Topology) -> Iterator[Acl]:
             yield from _allow(topology, name, "topic", topic.name, READ)
         for name in topic.publishers:
             yield from _allow(topology, name, "topic", topic.name, WRITE)
-        for name in (*consumers, *topic.publishers):  # a process compares the topic with the topology before it starts
-            if name in topology.processes:
-                yield from _allow(topology, name, "topic", topic.name, ("DESCRIBE_CONFIGS",))
+        # Who works on a topic compares it with the topology first: every process, and a replay, which is a reader.
+        for name in (*consumers, *topic.readers, *(name for name in topic.publishers if name in topology.processes)):
+            yield from _allow(topology, name, "topic", topic.name, ("DESCRIBE_CONFIGS",))
 
 
 def _group_acls(topology: Topology, group_prefix: str) -> Iterator[Acl]:

@@ -67,6 +67,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     range_window_seconds: Positive
     range_idle_seconds: Positive
     notary_batch_events_max: Positive
+    audit_export_events_max: Positive
+    audit_export_idle_seconds: Positive
     archive_canary_seconds: Positive
     retry_delay_ms_min: Positive
     retry_delay_ms_max: Positive

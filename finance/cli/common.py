@@ -26,6 +26,7 @@ from rich.progress import (
     Task,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -91,6 +92,7 @@ def progress_on_terminal(unit: str) -> Progress:
         MofNCompleteColumn(),
         _RateColumn(unit),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
         console=console,
         disable=not console.is_terminal,
         transient=True,

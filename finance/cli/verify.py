@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.table import Table
 
 from finance.cli.common import counting, emit, json_option, load_settings, load_topology_of, table
 from finance.settings import Settings
@@ -223,6 +224,12 @@ def _first_of_each_code(report: Report) -> list[Finding]:
     return shown
 
 
+def findings_table(report: Report) -> Table:
+    """The first few findings of each code."""
+    rows = [(f.code, f.shard, f.seq, f.field, f.message, f.place) for f in _first_of_each_code(report)]
+    return table(("finding", "shard", "seq", "field", "what", "in"), rows, right=("shard", "seq"))
+
+
 def tell(report: Report, seconds: float, as_json: bool) -> None:
     """The report in words or JSON. Raises Exit(1) on findings."""
     entries = report.counts.get("entries", 0)
@@ -235,8 +242,7 @@ def tell(report: Report, seconds: float, as_json: bool) -> None:
             console.print("[green]sound[/]: no findings" if console.is_terminal else "sound: no findings")
             return
         shown = _first_of_each_code(report)
-        rows = [(f.code, f.shard, f.seq, f.field, f.message, f.place) for f in shown]
-        console.print(table(("finding", "shard", "seq", "field", "what", "in"), rows, right=("shard", "seq")))
+        console.print(findings_table(report))
         total = len(report.findings) + report.findings_beyond_max
         console.print(
             f"{total:,} findings"

@@ -16,8 +16,10 @@ import psycopg
 
 from ledger_core.audit_chain import AuditEvent
 from ledger_core.ledger_rows import BalanceRow, EntryRow, LineRow, RangeRow, ShardRow, VerdictRow
+from ledger_core.postgres.account_numbers import array_literal
 from ledger_core.postgres.audit_store import event_from_row
 from ledger_core.postgres.session import translated
+from ledger_core.posting import Known
 
 PAGE_ROWS: Final = 2_000
 
@@ -57,6 +59,16 @@ OPERATOR_PROOFS: Final = "SELECT proof FROM proofs WHERE shard IS NULL ORDER BY 
 AUDIT_EVENTS: Final = """
 SELECT id, seq, actor_id, event_type, payload, prev_hash, hash, signature, signer_kid, created_at
   FROM audit_events ORDER BY seq"""
+
+FIRST_POSTED: Final = "SELECT event_id::text, shard, seq, body FROM entries WHERE event_id = ANY(%s::text::uuid[])"
+
+FIRST_REJECTED: Final = """
+SELECT event_id::text, shard, source_offset, content_hash, reason FROM verdicts
+ WHERE first_verdict AND event_id = ANY(%s::text::uuid[])"""
+
+SUMS: Final = """
+SELECT b.currency::text || ' ' || split_part(a.account, ':', 1), sum(b.debits)::text, sum(b.credits)::text
+  FROM balances b JOIN accounts a USING (shard, account_no) WHERE b.shard = %s GROUP BY 1"""
 
 PUBLISHED_SEQ: Final = "SELECT published_seq FROM notary_cursor"
 
@@ -104,6 +116,20 @@ class PostgresLedgerReader:
         for (proof,) in self._stream("operator_proofs", OPERATOR_PROOFS):
             yield proof
 
+    def first_verdicts(self, event_ids: Sequence[str]) -> dict[str, tuple[Known, int]]:
+        """Event id -> its first verdict, and where: the seq of what was posted, the offset of what was rejected."""
+        if not event_ids:
+            return {}
+        ids = array_literal(event_ids)
+        found = {row[0]: (Known(row[1], row[2], row[3]), row[2]) for row in self._all(FIRST_POSTED, ids)}
+        for event_id, shard, offset, digest, reason in self._all(FIRST_REJECTED, ids):
+            found.setdefault(event_id, (Known(shard, 0, None, digest, reason), offset))
+        return found
+
+    def sums(self, shard: int) -> dict[str, list[int]]:
+        """`<currency> <account type>` -> [debits, credits] of all balances of a shard."""
+        return {name: [int(debits), int(credits_)] for name, debits, credits_ in self._all(SUMS, shard)}
+
     def audit_events(self) -> Iterator[AuditEvent]:
         """The audit chain in order of seq, as it stands in the table."""
         return map(event_from_row, self._stream("audit_events", AUDIT_EVENTS))
@@ -114,7 +140,7 @@ class PostgresLedgerReader:
         return int(seq)
 
     @translated()
-    def _all(self, query: str, *arguments: int) -> list[tuple[Any, ...]]:
+    def _all(self, query: str, *arguments: int | str) -> list[tuple[Any, ...]]:
         with self._connection.cursor(binary=True) as cursor:
             return cursor.execute(query, arguments).fetchall()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from consumers.kafka_source import HEADERS_UNREADABLE, _headers
+from consumers.kafka_source import HEADERS_UNREADABLE, headers_of
 from consumers.metrics import NullMetrics
 from consumers.poster import Poster, PosterLimits
 from consumers.relay import DEAD_LETTER_BYTES_MAX, Relay, RelayTopics
@@ -194,4 +194,4 @@ def test_header_names_that_are_not_utf_8_do_not_stop_the_poster() -> None:
         def headers(self) -> None:
             raise SystemError("<method 'headers'> returned a result with an exception set")
 
-    assert _headers(Message()) == HEADERS_UNREADABLE  # type: ignore[arg-type]
+    assert headers_of(Message()) == HEADERS_UNREADABLE  # type: ignore[arg-type]

@@ -1,0 +1,161 @@
+"""The archive as the memory of verdicts and proofs: what a replay asks when the database is lost.
+
+Guarantees: only what verifies is used: each manifest's signature and place in its chain, each object's stored digest,
+its proof's signature and the verdict lines' hash in it; anything else is Refused, naming the object. One object is in
+memory at a time, and objects that hold no verdict are not fetched for the log.
+Does not: check entries (the replay makes them anew and compares heads and roots), or locks (`finance verify archive`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from ledger_core.audit_batch import batch_lines, manifest_key, parse_metadata
+from ledger_core.errors import Refused
+from ledger_core.findings import Collector
+from ledger_core.journal import decode_entry
+from ledger_core.manifest import Manifest, parse_manifest
+from ledger_core.posting import Known
+from ledger_core.range_proof import RangeProof
+from ledger_core.signed_parts import SignedPart
+from ledger_core.signers import SignerRegistry
+from ledger_core.times import parse_time
+from ledger_core.verdict import VerdictLine, decode_verdict, verdicts_hash
+from ledger_core.verify_archive import ArchiveReader
+from ledger_core.verify_proof import check_proof, check_signature
+
+ELSEWHERE: Final = -1  # the archive does not say which shard came first
+REMEDY: Final = "run `finance verify archive`: it names what was altered; replay without --compare archive meanwhile"
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """What one archived object says, beside its entries. `newest`: offset and append time (ms) of its last entry."""
+
+    proof: RangeProof
+    rejected: tuple[VerdictLine, ...]
+    newest: tuple[int, int] | None
+
+
+class ArchiveLog:
+    """`ledger_core.replay_port.VerdictLog` over the manifests of one environment; objects are fetched when needed."""
+
+    knows_first = False
+
+    def __init__(self, reader: ArchiveReader, env: str, registry: SignerRegistry) -> None:
+        self._reader = reader
+        self._env = env
+        self._registry = registry
+        self._manifests: dict[int, list[Manifest]] = {}
+        self._held: dict[int, tuple[str, _Object]] = {}  # shard -> key and content of the newest object fetched
+
+    def covers(self, shard: int) -> int:
+        manifests = self._of(shard)
+        return int(manifests[-1].object.range.next_offset) if manifests else 0
+
+    def taken_elsewhere(self, shard: int, first_offset: int, next_offset: int) -> dict[int, tuple[str, Known]]:
+        found: dict[int, tuple[str, Known]] = {}
+        for manifest in self._of(shard):
+            part = manifest.object.range
+            low, high = int(part.first_offset), int(part.next_offset)
+            entries = int(part.last_seq) - int(part.first_seq) + 1
+            if high <= first_offset or low >= next_offset or entries == high - low:
+                continue
+            for line in self._object(shard, manifest).rejected:
+                if line.event_id is not None and first_offset <= int(line.offset) < next_offset:
+                    digest = None if line.content_hash is None else bytes.fromhex(line.content_hash)
+                    found[int(line.offset)] = (line.event_id, Known(ELSEWHERE, 0, None, digest, line.reason))
+        return found
+
+    def newest_source(self, shard: int) -> tuple[int, int] | None:
+        """Offset and append time (ms) of the newest archived entry's record; None while there is none."""
+        for manifest in reversed(self._of(shard)):
+            newest = self._object(shard, manifest).newest
+            if newest is not None:
+                return newest
+        return None
+
+    def parts(self, shard: int) -> Iterator[SignedPart]:
+        """The signed ranges of a shard, in order."""
+        for manifest in self._of(shard):
+            proof = self._object(shard, manifest).proof
+            yield SignedPart(proof.proof_id, proof.env, proof.shards[0])
+
+    def _of(self, shard: int) -> list[Manifest]:
+        if shard not in self._manifests:
+            self._manifests[shard] = list(self._read_manifests(shard))
+        return self._manifests[shard]
+
+    def _read_manifests(self, shard: int) -> Iterator[Manifest]:
+        prev_hash: str | None = None
+        folder = manifest_key(self._env, shard, 1).rpartition("/")[0] + "/"
+        for number, stored in enumerate((v for v in self._reader.versions(folder) if v.size_bytes >= 0), 1):
+            if stored.key != manifest_key(self._env, shard, number):
+                raise _refused(stored.key, f"manifest {number} is due here")
+            try:
+                manifest = parse_manifest(self._reader.get(stored.key, stored.version_id))
+            except (ValueError, KeyError) as error:
+                raise _refused(stored.key, str(error)) from error
+            found = Collector()
+            check_signature(manifest, self._registry, found, "manifest")
+            if manifest.prev_manifest_hash != prev_hash:
+                found.add("manifest.prev_manifest_hash", "it does not follow the manifest before it")
+            if manifest.env != self._env:
+                found.add("manifest.env", f"it is of environment {manifest.env}, not of {self._env}")
+            _raise_found(stored.key, found)
+            prev_hash = manifest.hash
+            yield manifest
+
+    def _object(self, shard: int, manifest: Manifest) -> _Object:
+        pinned = manifest.object
+        held = self._held.get(shard)
+        if held is not None and held[0] == pinned.key:
+            return held[1]
+        try:
+            data = self._reader.get(pinned.key, pinned.version_id)
+        except KeyError as error:
+            raise _refused(pinned.key, f"version {pinned.version_id} is not there") from error
+        if hashlib.sha256(data).hexdigest() != pinned.stored_sha256:
+            raise _refused(pinned.key, "it holds other bytes than its manifest pins")
+        try:
+            read = self._read(pinned.key, data)
+        except ValueError as error:
+            raise _refused(pinned.key, str(error)) from error
+        self._held[shard] = (pinned.key, read)
+        return read
+
+    def _read(self, key: str, data: bytes) -> _Object:
+        lines = batch_lines(data)
+        metadata = parse_metadata(next(lines))
+        newest_entry = deque(islice(lines, int(metadata.count)), maxlen=1)
+        verdicts = list(islice(lines, int(metadata.verdicts)))
+        *others, proof_line = lines
+        if others:
+            raise ValueError("it holds more lines than its metadata says")
+        found = Collector()
+        proof = check_proof(proof_line, self._registry, found)
+        _raise_found(key, found)
+        if proof is None or len(proof.shards) != 1:
+            raise ValueError("its last line is no proof of one shard")
+        if verdicts_hash(verdicts).hex() != proof.shards[0].source.verdicts_hash:
+            raise ValueError("its verdict lines are not those that were signed")
+        newest = None
+        if newest_entry:
+            entry = decode_entry(newest_entry[0])
+            newest = (int(entry.source.offset), int(parse_time(entry.recorded_at).timestamp() * 1000))
+        read = [decode_verdict(line) for line in verdicts]
+        return _Object(proof, tuple(line for line in read if line.verdict == "rejected"), newest)
+
+
+def _raise_found(key: str, found: Collector) -> None:
+    for finding in found.report().findings:
+        raise _refused(key, f"{finding.code}: {finding.message}")
+
+
+def _refused(key: str, why: str) -> Refused:
+    return Refused(f"{key}: {why}", remedy=REMEDY)

@@ -1,0 +1,120 @@
+"""Reading one partition from an offset to a fixed end, without a group: what replay reads.
+
+Guarantees: records come in offset order from the very offset asked for, never beyond the end fixed at the start; a hole
+is Refused, and so is a record whose time a publisher chose (the topic is not LogAppendTime, or was not when the record
+came): its entry could not be the same at every replay (`append_times` False: where the time means nothing).
+Does not: join a group, commit offsets, or follow the topic as it grows.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Final, cast
+
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, KafkaException, TopicPartition
+
+from consumers.kafka_source import CONSUMER_DEFAULTS, headers_of, source_failure
+from ledger_core.errors import Refused, Unavailable
+from ledger_core.ports import Record
+
+GROUP: Final = "finance-status"  # never joined: the client wants a name, and this one may be described
+SILENCE_SECONDS_MAX: Final = 30.0
+CREATE_TIME_REMEDY: Final = (
+    "a replay needs the broker's own append times: bring the topic back as it was, with message.timestamp.type="
+    "LogAppendTime and its records at their offsets with their times, or use `finance rebuild`"
+)
+
+
+class PartitionReader:
+    """Records of `[offset, end_offset)` of one partition."""
+
+    def __init__(
+        self,
+        brokers: str,
+        topic: str,
+        partition: int,
+        offset: int,
+        end_offset: int,
+        options: Mapping[str, str] | None = None,
+        *,
+        append_times: bool = True,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._place = TopicPartition(topic, partition, offset)
+        self._next = offset
+        self._end = end_offset
+        self._append_times = append_times
+        self._monotonic = monotonic
+        self._consumer = Consumer(
+            {
+                **CONSUMER_DEFAULTS,
+                "group.protocol": "classic",  # the new one assigns by itself only
+                "enable.partition.eof": True,  # trailing markers hold no record: the end must be told
+                **(options or {}),
+                "bootstrap.servers": brokers,
+                "group.id": GROUP,
+                "logger": logging.getLogger("kafka.consumer"),
+            }
+        )
+        self._consumer.assign([self._place])
+
+    @property
+    def done(self) -> bool:
+        """Everything below the end was returned."""
+        return self._next >= self._end
+
+    def read(self, records_max: int, linger_seconds: float = 0.05) -> list[Record]:
+        """The next records, at least one unless the end is reached. Raises Unavailable and Refused."""
+        heard_at = self._monotonic()
+        while not self.done:
+            try:
+                messages = self._consumer.consume(records_max, linger_seconds)
+            except KafkaException as error:
+                raise source_failure(self._place.topic, error.args[0]) from error
+            records: list[Record] = []
+            for message in messages:
+                failed = message.error()
+                if failed is not None:
+                    self._at_error(failed, cast("int", message.offset()))
+                    continue
+                offset = cast("int", message.offset())
+                if offset >= self._end:
+                    self._next = self._end
+                    break
+                kind, timestamp_ms = message.timestamp()
+                if self._append_times and kind != TIMESTAMP_LOG_APPEND_TIME:
+                    raise Refused(
+                        f"{self._place.topic} [{self._place.partition}] offset {offset}: the record's time is not the "
+                        "broker's append time",
+                        remedy=CREATE_TIME_REMEDY,
+                    )
+                records.append(
+                    Record(
+                        self._place.topic,
+                        self._place.partition,
+                        offset,
+                        timestamp_ms,
+                        message.key(),
+                        message.value(),
+                        headers_of(message),
+                    )
+                )
+                self._next = offset + 1
+            if records:
+                return records
+            if messages:
+                heard_at = self._monotonic()
+            elif self._monotonic() - heard_at > SILENCE_SECONDS_MAX:
+                raise Unavailable("kafka", f"{self._place.topic} [{self._place.partition}] is silent")
+        return []
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def _at_error(self, error: KafkaError, offset: int) -> None:
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._next = max(self._next, offset)
+            return
+        raise source_failure(self._place.topic, error, f" [{self._place.partition}] offset {offset}")

@@ -1,0 +1,235 @@
+"""Replay: the settlements topic again, through the same posting code, into another database.
+
+    read a batch of the partition -> decide -> one transaction on the very head (the poster's own commit)
+                                                [commit point: that COMMIT; the target's head is the only cursor]
+
+Guarantees: what is decided, sequenced and written is decided, sequenced and written by the poster's code, so the same
+records give the same bytes; killed anywhere and run again, it goes on from the target's head. A verdict that hangs on
+another shard takes the one fact "who came first" from the verdict log, is counted and told; without a log it is
+Refused, never guessed.
+Does not: publish anything, or note as relayed what the journal topic does not surely hold: a poster that goes on from
+here relays the rest, and readers skip what they have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+from ledger_core.errors import Corrupt, Refused
+from ledger_core.ports import Record
+from ledger_core.posting import Decided, Draft, Known, Plan, Rejection, ShardHead
+from ledger_core.posting_port import BatchFailed, EventIdTaken, PosterStore
+from ledger_core.replay_port import StopAt, VerdictLog
+from ledger_core.sequencing import event_ids, sequence
+
+EVENT_ID_RETRIES_MAX: Final = 5
+Decide = Callable[[Record], Decided]
+"""The posting rules of one version, as far as they need the record alone (`consumers.rule_sets`)."""
+
+
+class RecordReader(Protocol):
+    """`consumers.partition_reader.PartitionReader`."""
+
+    @property
+    def done(self) -> bool: ...
+
+    def read(self, records_max: int) -> list[Record]: ...
+
+
+class ShardReplay:
+    """One shard of a replay into a database. `journal_seq`: the newest entry that the journal topic surely holds."""
+
+    def __init__(
+        self,
+        head: ShardHead,
+        *,
+        reader: RecordReader,
+        store: PosterStore,
+        log: VerdictLog | None,
+        decide: Decide,
+        stop: StopAt,
+        batch_records_max: int,
+        journal_seq: int = 0,
+    ) -> None:
+        self.head = head
+        self.from_log = 0  # verdicts that took from the log who came first
+        self.stopped = stop.seq is not None and head.seq >= stop.seq
+        self._reader = reader
+        self._store = store
+        self._log = log
+        self._decide = decide
+        self._stop = stop
+        self._batch_records_max = batch_records_max
+        self._journal_seq = journal_seq
+
+    def step(self) -> int:
+        """Take one batch; how many offsets it moved the head. 0: the end.
+
+        Raises Unavailable (run it again), Refused (undecidable without a log, or the target is another ledger), Fenced
+        (another process moved the head), Corrupt.
+        """
+        if self.stopped or self._reader.done:
+            return 0
+        records = self._reader.read(self._batch_records_max)
+        batch = [self._decide(record) for record in self._wanted(records)]
+        if not batch:
+            return 0
+        before = self.head.next_offset
+        self._post(batch)
+        return self.head.next_offset - before
+
+    def _wanted(self, records: Sequence[Record]) -> Sequence[Record]:
+        stop_ms = None if self._stop.time is None else int(self._stop.time.timestamp() * 1000)
+        for number, record in enumerate(records):
+            beyond = self._stop.offset is not None and record.offset >= self._stop.offset
+            if beyond or (stop_ms is not None and record.timestamp_ms >= stop_ms):
+                self.stopped = True
+                return records[:number]
+        return records
+
+    def _post(self, batch: Sequence[Decided]) -> None:
+        """Commit the batch, in halves when the database refuses something in it, down to the one record."""
+        try:
+            self._commit(batch)
+            return
+        except BatchFailed as error:
+            if len(batch) == 1:
+                raise Corrupt(
+                    f"shard {self.head.shard}: offset {batch[0].record.offset} cannot be posted: {error}"
+                ) from error
+        middle = len(batch) // 2
+        self._post(batch[:middle])
+        self._post(batch[middle:])
+
+    def _commit(self, batch: Sequence[Decided]) -> None:
+        head = self.head
+        ids, reversed_ids = event_ids(batch)
+        rejects_first = bool(reversed_ids) or any(
+            isinstance(item.outcome, Rejection) and item.outcome.event_id is not None for item in batch
+        )
+        next_offset = batch[-1].record.offset + 1
+        taken = self._log.taken_elsewhere(head.shard, head.next_offset, next_offset) if self._log else {}
+        covered = self._log is not None and self._log.covers(head.shard) >= next_offset
+        told: list[int] = []
+
+        def make_plan(known: dict[str, Known]) -> Plan:
+            told.clear()
+            first = FirstVerdicts(head.shard, known, taken, knows_first=bool(self._log and self._log.knows_first))
+            plan = first.plan(head, self._cut(head, batch, first))
+            first.check_decided(plan, covered=covered)
+            told.extend(first.told(plan))
+            return plan
+
+        # Everything below the head was relayed once, if the journal topic holds the entry there.
+        relayed = head.next_offset if head.seq and head.seq <= self._journal_seq else head.relayed_offset
+        for _ in range(EVENT_ID_RETRIES_MAX):
+            try:
+                plan = self._store.commit(head, ids + reversed_ids, rejects_first, make_plan, relayed)
+            except EventIdTaken:
+                continue  # another shard of this replay posted it meanwhile: the next look-up sees it
+            self.head = plan.after
+            self.from_log += len(told)
+            return
+        raise Corrupt(f"shard {head.shard}: event ids from offset {head.next_offset} stay taken without being found")
+
+    def _cut(self, head: ShardHead, batch: Sequence[Decided], first: FirstVerdicts) -> Sequence[Decided]:
+        """The batch up to the entry at which the replay stops."""
+        if self._stop.seq is None:
+            return batch
+        plan = first.plan(head, batch)
+        if plan.after.seq < self._stop.seq:
+            return batch
+        self.stopped = True
+        last = plan.posted[self._stop.seq - head.seq - 1].record.offset
+        return [item for item in batch if item.record.offset <= last]
+
+
+class FirstVerdicts:
+    """Who came first, for the event ids of one batch: this shard as far as it has come, or another as the log says."""
+
+    def __init__(
+        self,
+        shard: int,
+        known: Mapping[str, Known],
+        taken: Mapping[int, tuple[str, Known]],
+        *,
+        knows_first: bool,
+    ) -> None:
+        self.shard = shard
+        self.foreign = {event_id: first for event_id, first in known.items() if first.shard != shard}
+        self.taken = taken
+        self.known = {event_id: first for event_id, first in known.items() if first.shard == shard}
+        self.elsewhere: dict[str, Known] = {}
+        if knows_first:
+            for event_id, first in taken.values():
+                self._take(event_id, first)
+
+    def _take(self, event_id: str, first: Known) -> None:
+        if event_id not in self.known:
+            # The target may hold the other shard's entry already: its body says more than the log's line.
+            self.elsewhere[event_id] = self.foreign.get(event_id, first)
+
+    def plan(self, head: ShardHead, batch: Sequence[Decided]) -> Plan:
+        """The plan in which no offset posts that the log says was rejected because of another shard."""
+        for item in batch:  # a record that is bad by itself is rejected either way: only whose is first may differ
+            outcome = item.outcome
+            if isinstance(outcome, Rejection) and outcome.event_id in self.foreign:
+                self.elsewhere.setdefault(outcome.event_id, self.foreign[outcome.event_id])
+        while True:
+            plan = sequence(head, batch, {**self.known, **self.elsewhere})
+            more = [self.taken[p.record.offset] for p in plan.posted if p.record.offset in self.taken]
+            more = [(event_id, first) for event_id, first in more if event_id not in self.elsewhere]
+            if not more:
+                return plan
+            for event_id, first in more:
+                self._take(event_id, first)
+
+    def check_decided(self, plan: Plan, *, covered: bool) -> None:
+        """Raise Refused when this shard and another one both claim an event id, and nothing says who came first."""
+        for entry in plan.posted:
+            event_id = entry.draft.event_id
+            other = self.foreign.get(event_id)
+            if other is None:
+                continue
+            place = (
+                f"event id {event_id} is asked for at shard {self.shard}, offset {entry.record.offset}, and has its "
+                f"verdict in shard {other.shard} already"
+            )
+            if covered:
+                raise Refused(
+                    f"{place}, where the verdict log does not have it: the target is no prefix of this ledger",
+                    remedy="give an empty database to --into",
+                )
+            raise Refused(
+                f"{place}: which of them came first is written in no topic, only in the verdict log",
+                remedy="name the log with --compare database or --compare archive, and an empty database; where no log "
+                "reaches so far, let the poster go on from here: the first commit decides, as always",
+            )
+
+    def told(self, plan: Plan) -> list[int]:
+        """The offsets of the plan whose verdict took from the log, or the other shard, who came first."""
+        return [v.offset for v in plan.verdicts if v.kind == "rejected" and v.event_id in self.elsewhere]
+
+
+def same_newest_entry(head: ShardHead, prev_hash: bytes | None, record: Record, decide: Decide) -> bytes | None:
+    """The entry hash that the rules give the record of the newest entry; None when they post nothing for it."""
+    before = ShardHead(
+        shard=head.shard,
+        topic=head.topic,
+        first_offset=record.offset,
+        next_offset=record.offset,
+        seq=head.seq - 1,
+        head_hash=prev_hash,
+        accounts=0,
+        posted=head.seq - 1,
+        duplicates=0,
+        rejected=0,
+        relayed_offset=record.offset,
+    )
+    item = decide(record)
+    known: dict[str, Known] = {}
+    if isinstance(item.outcome, Draft) and item.outcome.reverses is not None:
+        known[item.outcome.reverses] = Known(head.shard, 1, b"")  # posted here: or there would be no entry
+    plan = sequence(before, [item], known)
+    return plan.posted[0].entry_hash if plan.posted else None
