@@ -11,21 +11,20 @@ Does not: prove, delete, or archive what is not proved yet: it waits, holding a 
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
 
 from consumers.journal_records import journal_record
-from consumers.manifest_lister import ListerStore, ManifestLister, found_under
+from consumers.manifest_lister import ListerStore, ManifestLister
 from consumers.metrics import Metrics
 from consumers.signer_patience import SignerPatience
 from consumers.source import OpenSource
+from consumers.stored_batch import as_stored
 from ledger_core.archived_object import ArchivedObject, ProvedRange, exported_intent, retain_until_of
-from ledger_core.audit_batch import SealedBatch, batch_lines
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.pinned_signer import PinnedSigner
 from ledger_core.ports import ArchiveStore, AuditIntent, Record
@@ -34,6 +33,12 @@ from ledger_core.range_batch import RangeBatch
 RECORD_BYTES = 300  # what a waiting record weighs beside its value
 
 log = structlog.get_logger("archiver")
+
+
+class Exporter(Protocol):
+    """`consumers.audit_exporter.AuditExporter`."""
+
+    def step(self) -> bool: ...
 
 
 class ArchiverStore(ListerStore, Protocol):
@@ -95,9 +100,11 @@ class Archiver:
         clock: Callable[[], dt.datetime],
         monotonic: Callable[[], float],
         metrics: Metrics,
+        exporter: Exporter | None = None,
     ) -> None:
         self._store = store
         self._archive = archive
+        self._exporter = exporter  # of the audit chain: it shares the credentials, and nothing else
         self._signer = signer
         self._settings = settings
         self._clock = clock
@@ -124,7 +131,8 @@ class Archiver:
             worked |= self._archive_proved(shard)
             self._hold_back(shard)
             self._tell_lag(shard)
-        return self._lister.step() or worked
+        worked |= self._lister.step()
+        return (self._exporter.step() if self._exporter is not None else False) or worked
 
     def close(self) -> None:
         try:
@@ -209,7 +217,7 @@ class Archiver:
         lines = self._store.verdict_lines(shard.number, first_offset, next_offset) if silent else []
         sealed, metadata = batch.seal(lines)
         if shard.fresh:
-            sealed = self._as_stored(batch.key, sealed)
+            sealed = as_stored(self._archive, batch.key, sealed)
         until = retain_until_of(batch.proof, self._settings.retention_days)
         # A crash before the PUT leaves nothing; after it, an equal object that the next try takes for its own.
         stored = self._archive.put(batch.key, sealed.data, retain_until=until, metadata=metadata)
@@ -251,18 +259,3 @@ class Archiver:
             trace_id=batch.proof.trace_id,
         )
         return True
-
-    def _as_stored(self, key: str, sealed: SealedBatch) -> SealedBatch:
-        """The same batch in the gzip bytes that a crash left in the store, should another zlib have written them."""
-        data = found_under(self._archive, key)
-        if data is None or data == sealed.data:
-            return sealed
-        digest = hashlib.sha256()
-        try:
-            for line in batch_lines(data):
-                digest.update(line + b"\n")
-        except ValueError:
-            return sealed  # not a batch at all: the PUT will say what stands there
-        if digest.hexdigest() != sealed.sha256:
-            return sealed
-        return replace(sealed, data=data, stored_sha256=hashlib.sha256(data).hexdigest())

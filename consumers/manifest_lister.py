@@ -14,6 +14,7 @@ import structlog
 
 from consumers.metrics import Metrics
 from consumers.signer_patience import SignerPatience
+from consumers.stored_batch import found_under
 from ledger_core.archived_object import ArchivedObject, ListingTerms, manifest_payload
 from ledger_core.audit_batch import manifest_key
 from ledger_core.errors import Refused, Unavailable
@@ -122,11 +123,3 @@ class ManifestLister:
         signature = decode_signature(found.signature)
         known = self._signer.knows(found.signer_kid, bytes.fromhex(found.hash), signature)
         return data if known and lists_the_same(found, payload) else None
-
-
-def found_under(archive: ArchiveStore, key: str) -> bytes | None:
-    """The bytes of the oldest version that stands under a name."""
-    for stored in archive.versions(key):
-        if stored.key == key and stored.size_bytes >= 0:
-            return archive.get(key, stored.version_id)
-    return None

@@ -2,13 +2,15 @@
 
 The order of side effects is the safety proof:
   1. become the only writer (a second notary waits here)   nothing changes
+     ask the topic: what was published must stand here     else Refused: a fork of it could be signed
   2. read intents, place them after the head, sign them    bytes are fixed, nothing changes; a crash forgets them
   3. one transaction: insert events, delete their intents  COMMIT is the commit point
   4. publish events beyond `published_seq`, flush          a crash publishes them again, with the same id and seq
   5. move `published_seq`                                  done
-An outage of the signer stops 2, one of Kafka stops 4, each alone: intents wait in the outbox, events in the table;
-nothing unsigned is ever written or published (G6). The newest event is verified before anything is chained to it, and
-every event again after it was read back to be published: what does not verify is Corrupt.
+An outage of the signer stops 2, one of Kafka stops 4, each alone: intents wait in the outbox, events in the table (a
+notary that starts while Kafka is away waits, though: it cannot know what was published). Nothing unsigned is ever
+written or published (G6). The newest event is verified before anything is chained to it, and every event again after it
+was read back to be published: what does not verify is Corrupt.
 Does not: judge the whole chain (`finance verify audit` does), or decide what is worth an event.
 """
 
@@ -45,6 +47,8 @@ class AuditStore(Protocol):
 
     def head(self) -> AuditEvent | None: ...
 
+    def hash_at(self, seq: int) -> str | None: ...
+
     def pending(self, intents_max: int) -> list[PendingIntent]: ...
 
     def extend(self, events: Sequence[AuditEvent], outbox_ids: Sequence[int]) -> None: ...
@@ -71,6 +75,7 @@ class Notary:
         signer: Signer,
         registry: SignerRegistry,
         publisher: Publisher,
+        newest_published: Callable[[], AuditEvent | None],
         topic: str,
         batch_events_max: int,
         new_id: Callable[[], str],
@@ -81,6 +86,7 @@ class Notary:
         self._signer = signer
         self._registry = registry
         self._publisher = publisher
+        self._newest_published = newest_published
         self._topic = topic
         self._batch_events_max = batch_events_max
         self._new_id = new_id
@@ -125,10 +131,28 @@ class Notary:
         head = self._store.head()
         if head is not None:
             self._check(head)
+        self._check_published(head)
         self._head = head
         self._leading = True
         log.info("notary.leading", seq=head.seq if head else 0, signer_kid=self._signer.kid)
         return True
+
+    def _check_published(self, head: UnsignedAuditEvent | None) -> None:
+        """Raise Refused unless what the topic holds stands on this chain: strangers have it, and it binds."""
+        newest = self._newest_published()
+        if newest is None:
+            return
+        seq = head.seq if head is not None else 0
+        if newest.seq > seq:
+            what = f"holds seq {newest.seq}, and this chain ends at {seq}: the database lost its end"
+        elif self._store.hash_at(newest.seq) != newest.hash:
+            what = f"holds another event at seq {newest.seq} than this chain: one of them is a fork"
+        else:
+            return
+        raise Refused(
+            f"{self._topic} {what}",
+            remedy="run `finance audit restore --from topic` (it says so if the chains contradict each other)",
+        )
 
     def _publish(self) -> int:
         events = self._store.unpublished(self._batch_events_max)

@@ -11,7 +11,7 @@ import datetime as dt
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -22,10 +22,10 @@ from consumers.poster import Poster, PosterLimits
 from consumers.prover import Prover, ProverSettings
 from consumers.relay import Relay, RelayTopics
 from consumers.service import Backoff, Service
-from finance.kafka_clients import check_topics, open_publisher, settlements_opener, source_opener
+from finance.audit_exports import audit_exporter
+from finance.kafka_clients import check_topics, newest_audit_event, open_publisher, settlements_opener, source_opener
 from finance.settings import Settings
 from finance.signers_file import read_registry
-from ledger_core.errors import Unavailable
 from ledger_core.open_range import RangeLimits
 from ledger_core.pinned_signer import PinnedSigner
 from ledger_core.postgres.archive_store import PostgresArchiveStore
@@ -121,9 +121,10 @@ def build_archiver(settings: Settings, topology: Topology, metrics: Metrics) -> 
         signer, registry = _signer_and_registry("archiver", settings, metrics, undo)
         connection = connect(settings.database_url("archiver"), application_name="finance-archiver")
         undo.callback(connection.close)
+        archive = open_archive(settings, spec.retention_mode, name="archiver")
         archiver = Archiver(
             PostgresArchiveStore(connection),
-            open_archive(settings, spec.retention_mode, name="archiver"),
+            archive,
             source_opener("archiver", settings, topology),
             PinnedSigner(signer, registry),
             ArchiverSettings(
@@ -134,15 +135,15 @@ def build_archiver(settings: Settings, topology: Topology, metrics: Metrics) -> 
             clock=utc_now,
             monotonic=time.monotonic,
             metrics=metrics,
+            exporter=audit_exporter(settings, topology, connection, archive, registry, metrics),
         )
         undo.pop_all()
     return archiver
 
 
 def build_notary(settings: Settings, topology: Topology, metrics: Metrics) -> Service:
-    """The notary, with a registered key. While Kafka is away it is built all the same: the chain grows without it."""
-    with suppress(Unavailable):
-        check_topics(settings, topology, ("audit",), name="notary")
+    """The notary, with a registered key. It begins once Kafka has told it what is published."""
+    check_topics(settings, topology, ("audit",), name="notary")
     with ExitStack() as undo:
         signer, registry = _signer_and_registry("notary", settings, metrics, undo)
         store = PostgresAuditStore(settings.database_url("notary"))
@@ -152,6 +153,7 @@ def build_notary(settings: Settings, topology: Topology, metrics: Metrics) -> Se
             signer=signer,
             registry=registry,
             publisher=open_publisher(settings, "notary"),
+            newest_published=lambda: newest_audit_event(settings, topology, "notary"),
             topic=topology.topics["audit"].name,
             batch_events_max=topology.limits.notary_batch_events_max,
             new_id=lambda: str(uuid.uuid4()),

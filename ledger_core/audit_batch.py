@@ -63,16 +63,16 @@ class SealedBatch:
     stored_sha256: str
 
 
-class BatchWriter:
-    """Assembles one batch in the order of its lines; what was added is compressed at once and forgotten."""
+class LinesWriter:
+    """JSONL, gzip with a fixed header: the same lines give the same bytes. What was added is compressed at once and
+    forgotten."""
 
-    def __init__(self, metadata: BatchMetadata) -> None:
+    def __init__(self) -> None:
         self._compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
         self._parts = [GZIP_HEADER]
         self._sha256 = hashlib.sha256()
         self._crc32 = 0
         self._size_bytes = 0
-        self.add_lines([metadata.to_bytes()])
 
     def add_lines(self, lines: Sequence[bytes]) -> None:
         """Add canonical lines, given without their LF."""
@@ -83,14 +83,26 @@ class BatchWriter:
             self._size_bytes += len(data)
             self._parts.append(self._compressor.compress(data))
 
-    def seal(self, proof: bytes) -> SealedBatch:
-        """Add the last line, the signed proof, and finish. The writer is used up."""
-        self.add_lines([proof])
+    def finish(self) -> SealedBatch:
+        """The whole object. The writer is used up."""
         self._parts.append(self._compressor.flush())
         # RFC 1952 section 2.3.1: CRC32 and ISIZE (modulo 2^32), little-endian.
         trailer = self._crc32.to_bytes(4, "little") + (self._size_bytes & 0xFFFFFFFF).to_bytes(4, "little")
         data = b"".join((*self._parts, trailer))
         return SealedBatch(data, self._sha256.hexdigest(), self._size_bytes, hashlib.sha256(data).hexdigest())
+
+
+class BatchWriter(LinesWriter):
+    """Assembles one batch in the order of its lines: metadata, entries, verdict lines, proof."""
+
+    def __init__(self, metadata: BatchMetadata) -> None:
+        super().__init__()
+        self.add_lines([metadata.to_bytes()])
+
+    def seal(self, proof: bytes) -> SealedBatch:
+        """Add the last line, the signed proof, and finish."""
+        self.add_lines([proof])
+        return self.finish()
 
 
 _metadata_decoder = msgspec.json.Decoder(BatchMetadata)

@@ -28,13 +28,19 @@ class AuditHead:
 
 
 @dataclass(slots=True)
-class _AuditCheck:
+class AuditCheck:
+    """The chain event by event; findings go to `found`."""
+
     registry: SignerRegistry
     found: Collector
     seq: int = 0
     hash: str | None = None
     created_at: dt.datetime | None = None
     ids: set[str] = field(default_factory=set)
+
+    def stand_behind(self, event: AuditEvent) -> None:
+        """Begin after this event, which was checked before."""
+        self.seq, self.hash, self.created_at = event.seq, event.hash, event.created_at
 
     def take(self, event: AuditEvent) -> None:
         """Check the next event and stand behind it."""
@@ -43,7 +49,7 @@ class _AuditCheck:
         self._check_payload(event)
         self._check_hash(event)
         self._check_signature(event)
-        self.seq, self.hash, self.created_at = event.seq, event.hash, event.created_at
+        self.stand_behind(event)
         self.ids.add(event.id)
         self.found.count("events")
 
@@ -112,7 +118,7 @@ def check_audit(
 ) -> Report:
     """Check a whole chain in order of seq. Raises what the iterable raises."""
     found = Collector() if found is None else found
-    check = _AuditCheck(registry, found)
+    check = AuditCheck(registry, found)
     wanted = {head.seq: head.hash for head in expected if head.hash is not None}
     for event in events:
         check.take(event)
@@ -134,10 +140,11 @@ def check_audit_lines(data: bytes, registry: SignerRegistry, *, expected: Sequen
     found = Collector()
     if data and not data.endswith(b"\n"):
         found.add("audit.form", "the last line is not ended by LF: the file was cut", field="line")
-    return check_audit(_events(data.splitlines(), found), registry, expected=expected, found=found)
+    return check_audit(events_of_lines(data.splitlines(), found), registry, expected=expected, found=found)
 
 
-def _events(lines: Iterable[bytes], found: Collector) -> Iterator[AuditEvent]:
+def events_of_lines(lines: Iterable[bytes], found: Collector) -> Iterator[AuditEvent]:
+    """The events of JSON lines without their LF; what is none is a finding and left out."""
     for number, line in enumerate(lines, 1):
         try:
             yield AuditEvent.from_json(line)

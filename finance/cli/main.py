@@ -41,6 +41,8 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "prove": ("finance.cli.prove", "command", "Sign a range proof on demand, by time or by sequence."),
     "verify": ("finance.cli.verify", "command", "Check a proof, a batch, the archive, the ledger or the audit chain."),
     "rebuild": ("finance.cli.rebuild", "command", "Put the ledger back from its archive and the public keys alone."),
+    "replay": ("finance.cli.replay", "command", "The settlements topic again: into another database, or compared."),
+    "audit": ("finance.cli.audit", "command", "The audit chain: verify, read again, export, bring back."),
     "halt": ("finance.cli.control", "halt", "Stop all posting, within a second, with a reason."),
     "resume": ("finance.cli.control", "resume", "Let posting go on."),
 }

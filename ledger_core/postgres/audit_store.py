@@ -26,15 +26,15 @@ LOCK_KEY: Final = 0x4E4F54415259  # "NOTARY", in the advisory lock space of this
 IDLE_SESSION_TIMEOUT_MS: Final = 20_000
 BACKLOG_COUNT_MAX: Final = 10_000  # counting further would cost more than the figure is worth
 
-_COLUMNS = "id, seq, actor_id, event_type, payload, prev_hash, hash, signature, signer_kid, created_at"
-_HEAD = f"SELECT {_COLUMNS} FROM audit_events ORDER BY seq DESC LIMIT 1"
+EVENT_COLUMNS = "id, seq, actor_id, event_type, payload, prev_hash, hash, signature, signer_kid, created_at"
+_HEAD = f"SELECT {EVENT_COLUMNS} FROM audit_events ORDER BY seq DESC LIMIT 1"
 _PENDING = """
 SELECT outbox_id, event_type, actor_id, payload, trace_id, created_at FROM audit_outbox ORDER BY outbox_id LIMIT %s
 """
-_INSERT = f"INSERT INTO audit_events ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s::jsonb, %s, %s, %s, %s, %s)"
+INSERT_EVENT = f"INSERT INTO audit_events ({EVENT_COLUMNS}) VALUES (%s, %s, %s, %s, %s::jsonb, %s, %s, %s, %s, %s)"
 _TAKE = "DELETE FROM audit_outbox WHERE outbox_id = ANY(%s)"
 _UNPUBLISHED = f"""
-SELECT {_COLUMNS} FROM audit_events WHERE seq > (SELECT published_seq FROM notary_cursor) ORDER BY seq LIMIT %s
+SELECT {EVENT_COLUMNS} FROM audit_events WHERE seq > (SELECT published_seq FROM notary_cursor) ORDER BY seq LIMIT %s
 """
 _PUBLISHED = "UPDATE notary_cursor SET published_seq = %s WHERE published_seq < %s"
 _BACKLOG = """
@@ -75,6 +75,12 @@ class PostgresAuditStore:
         return None if row is None else event_from_row(row)
 
     @translated()
+    def hash_at(self, seq: int) -> str | None:
+        """The hash of the event at one place of the chain, lower-case hex; None beyond its end."""
+        row = self._connection.execute("SELECT hash FROM audit_events WHERE seq = %s", [seq]).fetchone()
+        return None if row is None else str(row[0])
+
+    @translated()
     def pending(self, intents_max: int) -> list[PendingIntent]:
         """The oldest intents of the outbox, in order."""
         rows = self._connection.execute(_PENDING, [intents_max]).fetchall()
@@ -91,7 +97,7 @@ class PostgresAuditStore:
         """
         try:
             with self._connection.transaction(), self._connection.cursor() as cursor:
-                cursor.executemany(_INSERT, [event.to_row() for event in events])
+                cursor.executemany(INSERT_EVENT, [event.to_row() for event in events])
                 cursor.execute(_TAKE, [list(outbox_ids)])
                 if cursor.rowcount != len(outbox_ids):
                     raise _overtaken(f"{len(outbox_ids) - cursor.rowcount} intents were taken by another writer")

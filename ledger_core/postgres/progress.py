@@ -105,3 +105,13 @@ def manifest_heads(connection: Session) -> list[tuple[int, int, bytes]]:
         "SELECT DISTINCT ON (shard) shard, manifest_no, hash FROM manifests ORDER BY shard, manifest_no DESC"
     )
     return [(shard, number, digest) for shard, number, digest in rows]
+
+
+def audit_reach(connection: Session) -> tuple[int, int]:
+    """How far the audit chain was exported to the archive, and published on its topic: the newest seq of each."""
+    row = connection.execute(
+        "SELECT (SELECT coalesce(max(last_seq), 0) FROM audit_export_ranges JOIN audit_exports USING (export_no)), "
+        "(SELECT published_seq FROM notary_cursor)"
+    ).fetchone()
+    assert row is not None  # noqa: S101  # a SELECT of scalars has one row
+    return int(row[0]), int(row[1])

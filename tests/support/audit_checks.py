@@ -12,7 +12,9 @@ from ledger_core.verify_audit import check_audit
 from tests.support import audit
 
 
-def assert_chain(database_url: str, registry: SignerRegistry, numbers: list[int] | range) -> list[dict[str, Any]]:
+def assert_chain(
+    database_url: str, registry: SignerRegistry, numbers: list[int] | range, outbox: int = 0
+) -> list[dict[str, Any]]:
     """The oracle finds nothing, the chain holds exactly the intents of these numbers, once each, and nothing waits."""
     with open_ledger_reader(database_url) as reader:
         report = check_audit(reader.audit_events(), registry)
@@ -20,7 +22,7 @@ def assert_chain(database_url: str, registry: SignerRegistry, numbers: list[int]
     assert report.counts["signatures"] == len(numbers)
     rows = audit.rows_newest_first(database_url)[::-1]
     assert sorted(int(row["payload"]["number"]) for row in rows) == sorted(numbers)
-    assert audit.outbox_size(database_url) == 0
+    assert audit.outbox_size(database_url) == outbox
     return rows
 
 

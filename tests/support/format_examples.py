@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 
 from ledger_core import audit_chain, checkpoint
+from ledger_core.audit_export import export_key, seal_export
 from ledger_core.chain import link
 from ledger_core.journal import JournalEntry, Line, Source, encode_entry
 from ledger_core.ports import AuditIntent
@@ -103,6 +104,8 @@ def examples() -> dict[str, str]:
         "manifest name": manifest_name,
         "manifest": store.get(manifest_name).decode(),
         "audit event": event.to_json().decode(),
+        "audit export name": export_key("test", event.seq, event.seq),
+        "audit export": gzip.decompress(seal_export([event]).data).decode().removesuffix("\n"),
     }
 
 

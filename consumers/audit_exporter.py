@@ -1,0 +1,131 @@
+"""Exporting the audit chain to the archive: ranges of published events become locked objects.
+
+    close a range               INSERT audit_export_ranges   [commit point: the bytes are fixed]
+    check, seal, PUT under lock, read back                   a crash finds the equal object there
+    record it, with its intent  INSERT audit_exports         [commit point: exported]
+
+Guarantees: what leaves is what was published, checked by the oracle from the range before on; names and bytes are
+functions of the events, so that two exporters at once, or one after a crash, store one object.
+Does not: close a range for the sake of its own events (they leave with the next others), or publish anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from consumers.metrics import Metrics
+from consumers.stored_batch import as_stored
+from ledger_core.audit_chain import AuditEvent
+from ledger_core.audit_export import (
+    AuditExport,
+    ExportRange,
+    audit_export_of,
+    audit_exported_intent,
+    export_key,
+    export_metadata,
+    export_retain_until,
+    seal_export,
+)
+from ledger_core.errors import Corrupt, Refused
+from ledger_core.findings import Collector
+from ledger_core.ports import ArchiveStore, AuditIntent
+from ledger_core.signers import SignerRegistry
+from ledger_core.verify_audit import AuditCheck
+
+log = structlog.get_logger("archiver")
+
+
+class ExportStore(Protocol):
+    """See `ledger_core.postgres.audit_export_store`. Every method may raise Unavailable("postgres")."""
+
+    def next_range(self, events_max: int, idle_seconds: float) -> ExportRange | None: ...
+
+    def events(self, first_seq: int, last_seq: int) -> list[AuditEvent]: ...
+
+    def record(self, export: AuditExport, intent: AuditIntent) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """What never changes while an exporter runs. `idle_seconds` 0: whatever is published is exported now."""
+
+    env: str
+    retention_days: int
+    events_max: int
+    idle_seconds: float
+    look_seconds: float = 1.0
+    actor_id: str = "service:archiver"
+
+
+class AuditExporter:
+    """Steps along with the archiver, which has the archive's credentials. `monotonic` tells seconds."""
+
+    def __init__(
+        self,
+        store: ExportStore,
+        archive: ArchiveStore,
+        registry: SignerRegistry,
+        settings: ExportSettings,
+        *,
+        monotonic: Callable[[], float],
+        new_trace_id: Callable[[], str],
+        metrics: Metrics,
+    ) -> None:
+        self._store = store
+        self._archive = archive
+        self._registry = registry
+        self._settings = settings
+        self._monotonic = monotonic
+        self._new_trace_id = new_trace_id
+        self._metrics = metrics
+        self._look_at = float("-inf")
+
+    def step(self) -> bool:
+        """Export one range if there is one; False when it is not time. Raises Unavailable, Refused, Corrupt."""
+        now = self._monotonic()
+        if now < self._look_at:
+            return False
+        settings = self._settings
+        found = self._store.next_range(settings.events_max, settings.idle_seconds)
+        if found is None:
+            self._look_at = now + settings.look_seconds
+            return False
+        self._export(found)
+        return True
+
+    def _export(self, found: ExportRange) -> None:
+        settings = self._settings
+        events = self._checked(found)
+        key = export_key(settings.env, found.first_seq, found.last_seq)
+        sealed = as_stored(self._archive, key, seal_export(events))
+        until = export_retain_until(events[-1], settings.retention_days)
+        metadata = export_metadata(settings.env, events, sealed.sha256)
+        stored = self._archive.put(key, sealed.data, retain_until=until, metadata=metadata)
+        try:
+            export = audit_export_of(found, events[-1].hash, sealed, stored)
+        except ValueError as error:
+            raise Refused(str(error), remedy="archive to S3 with Object Lock") from None
+        intent = audit_exported_intent(found, export, settings.actor_id, self._new_trace_id())
+        if self._store.record(export, intent):  # the commit point
+            self._metrics.exported()
+            log.info("audit.exported", first_seq=found.first_seq, last_seq=found.last_seq, object_key=key)
+
+    def _checked(self, found: ExportRange) -> list[AuditEvent]:
+        """The events of the range, sound from the event before it on."""
+        first = max(1, found.first_seq - 1)
+        events = self._store.events(first, found.last_seq)
+        collector = Collector()
+        check = AuditCheck(self._registry, collector)
+        if first < found.first_seq and events:
+            check.stand_behind(events.pop(0))
+        for event in events:
+            check.take(event)
+        for finding in collector.report().findings:
+            raise Corrupt(f"the audit chain cannot be exported: {finding}")
+        if check.seq != found.last_seq:
+            raise Corrupt(f"the audit chain ends at seq {check.seq}, and {found.last_seq} is published")
+        return events

@@ -1,0 +1,126 @@
+"""Bringing the audit chain of a database back from where it was published or exported.
+
+    become the only writer (no notary runs)   nothing changes
+    read the chain from its beginning, check each event, compare with what the database still has
+    one transaction a batch: INSERT events, take their intents from the outbox   COMMIT is the commit point
+    note what the topic holds as published, say on the chain that it was restored
+
+Guarantees: nothing is written that does not verify and follow what stands there; killed anywhere and run again it goes
+on. An intent that the restored database still has in its outbox, and whose event is on the restored chain, is taken
+out: it would be chained twice.
+Does not: repair a chain that contradicts the source: that is Refused, and people look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from ledger_core.audit_chain import AuditEvent
+from ledger_core.errors import Refused
+from ledger_core.findings import Collector
+from ledger_core.ports import AuditIntent
+from ledger_core.signers import SignerRegistry
+from ledger_core.verify_audit import AuditCheck
+
+BATCH_EVENTS: Final = 500
+LOCK_WAIT_SECONDS: Final = 2.0
+
+
+class RestoreStore(Protocol):
+    """See `ledger_core.postgres.audit_restore_store`. Every method may raise Unavailable("postgres")."""
+
+    def acquire(self, wait_seconds: float) -> bool: ...
+
+    def head(self) -> AuditEvent | None: ...
+
+    def hash_at(self, seq: int) -> str | None: ...
+
+    def restore(self, events: Sequence[AuditEvent]) -> int: ...
+
+    def finish(self, published_seq: int, intent: AuditIntent | None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """Events first_seq..last_seq came back (none when last_seq < first_seq); `intents_taken` were chained already."""
+
+    first_seq: int
+    last_seq: int
+    head_hash: str | None
+    intents_taken: int
+
+
+def restore_chain(
+    store: RestoreStore,
+    events: Iterable[AuditEvent],
+    registry: SignerRegistry,
+    *,
+    source: str,
+    actor_id: str,
+    trace_id: str,
+    published_seq: int,
+    advance: Callable[[int], None],
+) -> Restored:
+    """Bring back what the source has beyond the database. `published_seq`: what the topic holds, 0 if that is not
+    known. Raises Refused and Unavailable."""
+    if not store.acquire(LOCK_WAIT_SECONDS):
+        raise Refused("a notary works on this database", remedy="stop every notary, then run this again")
+    head = store.head()
+    seq = head.seq if head is not None else 0
+    found = Collector()
+    check = AuditCheck(registry, found)
+    waiting: list[AuditEvent] = []
+    taken = 0
+    for event in events:
+        check.take(event)
+        _raise_found(found, source)
+        advance(1)
+        # Now and then, and at the head: that also tells the server that the lock's holder lives.
+        looked_at = event.seq == seq or (event.seq < seq and event.seq % BATCH_EVENTS == 0)
+        if looked_at and store.hash_at(event.seq) != event.hash:
+            raise _contradiction(source, event.seq)
+        if event.seq > seq:
+            waiting.append(event)
+        if len(waiting) == BATCH_EVENTS:
+            taken += store.restore(waiting)
+            waiting = []
+    if not check.seq:
+        raise Refused(f"{source} holds no audit event", remedy="name another source with --from")
+    if check.seq < seq and store.hash_at(check.seq) != check.hash:
+        raise _contradiction(source, check.seq)
+    if waiting:
+        taken += store.restore(waiting)
+    _raise_found(found, source)
+    restored = Restored(seq + 1, max(seq, check.seq), check.hash, taken)
+    intent = _intent(restored, source, actor_id, trace_id) if restored.last_seq > seq else None
+    store.finish(min(published_seq, restored.last_seq), intent)
+    return restored
+
+
+def _intent(restored: Restored, source: str, actor_id: str, trace_id: str) -> AuditIntent:
+    payload: dict[str, object] = {
+        "source": source,
+        "first_seq": str(restored.first_seq),
+        "last_seq": str(restored.last_seq),
+        "head_hash": restored.head_hash,
+        "intents_taken": str(restored.intents_taken),
+    }
+    return AuditIntent("audit_chain.restored", actor_id, payload, trace_id)
+
+
+def _raise_found(found: Collector, source: str) -> None:
+    for finding in found.report().findings:
+        raise Refused(
+            f"{source} does not verify: {finding}",
+            remedy="what was sound before it stands; restore the rest from another source",
+        )
+
+
+def _contradiction(source: str, seq: int) -> Refused:
+    return Refused(
+        f"{source} has another event at seq {seq} than the database: one of them is a fork",
+        remedy="keep both, and find out with `finance audit verify --from db --against topic` where they part; nothing "
+        "was written",
+    )

@@ -1,0 +1,84 @@
+"""Where the audit chain can be read: the database, the topic, the archive, or a file of JSON lines (gzip or plain).
+
+Guarantees: each is read in order, in bounded memory, writing nothing. Raises Unavailable and Refused.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Literal, cast
+
+from finance.kafka_clients import open_partition, open_watermarks
+from finance.settings import Settings
+from ledger_core.audit_chain import AuditEvent
+from ledger_core.audit_sources import exported_events, once
+from ledger_core.errors import Refused
+from ledger_core.findings import Collector
+from ledger_core.postgres.ledger_reader import open_ledger_reader
+from ledger_core.verify_audit import events_of_lines
+from schemas.topology_model import Topology
+
+ChainSource = Literal["db", "topic", "s3", "file"]
+PARTITION = 0
+READ_MAX = 2000
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+def chain_events(
+    source: ChainSource, settings: Settings, topology: Topology | None, found: Collector, path: Path | None = None
+) -> Iterator[AuditEvent]:
+    """The events of one source, in its own order. `topology` is needed for the topic alone."""
+    if source == "file":
+        if path is None:
+            raise Refused("no file is named", remedy="name one with --file")
+        return _of_file(path, found)
+    if source == "s3":
+        from finance.bootstrap import open_archive
+
+        return exported_events(open_archive(settings), settings.env, found)
+    if source == "topic":
+        if topology is None:
+            raise Refused("the topology is not known", remedy="set FINANCE_TOPOLOGY")
+        return once(events_of_lines(_of_topic(settings, topology.topics["audit"].name), found), found)
+    return _of_database(settings)
+
+
+def _of_database(settings: Settings) -> Iterator[AuditEvent]:
+    with open_ledger_reader(settings.database_url("auditor")) as reader:
+        yield from reader.audit_events()
+
+
+def _of_topic(settings: Settings, topic: str) -> Iterator[bytes]:
+    watermarks = open_watermarks(settings, "auditor")
+    try:
+        low, high = watermarks.bounds(topic, PARTITION)
+    finally:
+        watermarks.close()
+    if low == high:
+        return
+    reader = open_partition(settings, topic, PARTITION, low, high, append_times=False)
+    try:
+        while records := reader.read(READ_MAX):
+            for record in records:
+                yield record.value or b""
+    finally:
+        reader.close()
+
+
+def _of_file(path: Path, found: Collector) -> Iterator[AuditEvent]:
+    try:
+        with path.open("rb") as plain:
+            packed = plain.read(2) == GZIP_MAGIC
+        with cast("IO[bytes]", gzip.open(path) if packed else path.open("rb")) as lines:
+            yield from events_of_lines(_lines(lines, found), found)
+    except (OSError, EOFError) as error:
+        raise Refused(f"{path} cannot be read ({error})", remedy="name another file") from error
+
+
+def _lines(lines: IO[bytes], found: Collector) -> Iterator[bytes]:
+    for line in lines:
+        if not line.endswith(b"\n"):
+            found.add("audit.form", "the last line is not ended by LF: the file was cut", field="line")
+        yield line.removesuffix(b"\n")

@@ -1,0 +1,48 @@
+"""The exporter of the audit chain, put together: for the archiver, and for `finance audit export`.
+
+Guarantees: both export the same ranges under the same names. Does not: open the connection or the archive.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+
+import psycopg
+
+from consumers.audit_exporter import AuditExporter, ExportSettings
+from consumers.metrics import Metrics
+from finance.settings import Settings
+from ledger_core.ports import ArchiveStore
+from ledger_core.postgres.audit_export_store import PostgresAuditExportStore
+from ledger_core.signers import SignerRegistry
+from schemas.topology_model import Topology
+
+
+def audit_exporter(
+    settings: Settings,
+    topology: Topology,
+    connection: psycopg.Connection[Any],
+    archive: ArchiveStore,
+    registry: SignerRegistry,
+    metrics: Metrics,
+    *,
+    idle_seconds: float | None = None,
+) -> AuditExporter:
+    """`idle_seconds` None: as the topology says; 0: whatever is published leaves now."""
+    limits = topology.limits
+    return AuditExporter(
+        PostgresAuditExportStore(connection),
+        archive,
+        registry,
+        ExportSettings(
+            settings.env,
+            topology.stores["archive"].retention_days,
+            limits.audit_export_events_max,
+            limits.audit_export_idle_seconds if idle_seconds is None else idle_seconds,
+        ),
+        monotonic=time.monotonic,
+        new_trace_id=lambda: uuid.uuid4().hex,
+        metrics=metrics,
+    )

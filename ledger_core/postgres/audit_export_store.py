@@ -1,0 +1,88 @@
+"""Ranges of the audit chain that leave for the archive, and the objects that hold them.
+
+Guarantees: a range is closed once, right behind the one before it, and only over published events; an object's row and
+its audit intent are one transaction; whoever comes second writes nothing and is told so. Needs the grants of
+finance_archiver. Does not: read or store the objects.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import psycopg
+
+from ledger_core.audit_chain import AuditEvent
+from ledger_core.audit_export import EXPORTED_CHAIN, AuditExport, ExportRange
+from ledger_core.ports import AuditIntent
+from ledger_core.postgres.audit_outbox import append_intent
+from ledger_core.postgres.audit_store import EVENT_COLUMNS, event_from_row
+from ledger_core.postgres.session import translated
+
+COLUMNS: Final = (
+    "export_no, head_hash, object_key, version_id, sha256, size_bytes, stored_sha256, stored_size_bytes, mode, "
+    "retain_until"
+)
+OPEN: Final = """
+SELECT r.export_no, r.first_seq, r.last_seq FROM audit_export_ranges r
+ WHERE NOT EXISTS (SELECT 1 FROM audit_exports e WHERE e.export_no = r.export_no) ORDER BY r.export_no LIMIT 1"""
+
+# A range closes when it is full, or when nothing was published for a while. The events of such exports themselves close
+# none: each would make the next.
+CLOSE: Final = f"""
+WITH newest AS (
+    SELECT coalesce(max(export_no), 0) AS export_no, coalesce(max(last_seq), 0) AS last_seq FROM audit_export_ranges
+), waiting AS (
+    SELECT published_seq, published_seq - last_seq AS events, export_no, last_seq FROM notary_cursor, newest
+)
+INSERT INTO audit_export_ranges (export_no, first_seq, last_seq)
+SELECT export_no + 1, last_seq + 1, least(published_seq, last_seq + %(events_max)s) FROM waiting
+ WHERE events >= %(events_max)s
+    OR (events > 0
+        AND (SELECT created_at FROM audit_events WHERE seq = published_seq)
+            <= clock_timestamp() - make_interval(secs => %(idle_seconds)s)
+        AND EXISTS (SELECT 1 FROM audit_events WHERE seq > last_seq AND seq <= published_seq
+                       AND NOT (event_type = 'audit_export.completed' AND payload->>'chain' = '{EXPORTED_CHAIN}')))
+ON CONFLICT DO NOTHING"""
+
+EVENTS: Final = f"SELECT {EVENT_COLUMNS} FROM audit_events WHERE seq BETWEEN %s AND %s ORDER BY seq"
+
+INSERT: Final = (
+    f"INSERT INTO audit_exports ({COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
+)
+
+
+class PostgresAuditExportStore:
+    """On a connection in autocommit mode; every method raises Unavailable("postgres")."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    @translated()
+    def next_range(self, events_max: int, idle_seconds: float) -> ExportRange | None:
+        """The oldest range without an object; else one that is closed now, if it is time; else None."""
+        found = self._open()
+        if found is None:
+            wanted = {"events_max": events_max, "idle_seconds": idle_seconds}
+            if self._connection.execute(CLOSE, wanted).rowcount:  # the commit point of closing
+                found = self._open()
+        return found
+
+    def _open(self) -> ExportRange | None:
+        row = self._connection.execute(OPEN).fetchone()
+        return None if row is None else ExportRange(*row)
+
+    @translated()
+    def events(self, first_seq: int, last_seq: int) -> list[AuditEvent]:
+        """The events of a range, in order."""
+        return [event_from_row(row) for row in self._connection.execute(EVENTS, (first_seq, last_seq))]
+
+    @translated()
+    def record(self, export: AuditExport, intent: AuditIntent) -> bool:
+        """Write an object's row and its intent down; the COMMIT exports the range. False: it is there already."""
+        values = tuple(getattr(export, name) for name in COLUMNS.split(", "))
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            cursor.execute(INSERT, values)
+            if cursor.rowcount == 0:
+                return False
+            append_intent(cursor, intent)
+        return True
