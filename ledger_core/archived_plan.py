@@ -14,9 +14,9 @@ from typing import Final
 
 from ledger_core.archive_walk import VerifiedRange
 from ledger_core.errors import Corrupt, Refused, RejectReason
-from ledger_core.journal import EntryFields, Line
+from ledger_core.journal import EntryFields
 from ledger_core.ports import Record
-from ledger_core.posting import Draft, Known, Leg, Plan, Posted, ShardHead, Verdict
+from ledger_core.posting import Draft, Known, Plan, Posted, ShardHead, Verdict
 from ledger_core.times import parse_time
 from ledger_core.verdict import VerdictLine
 
@@ -122,19 +122,14 @@ def _draft(entry: EntryFields) -> Draft:
         settlement_id=entry.settlement_id,
         order_id=entry.order_id,
         occurred_at_us=0,  # stands in the body; nothing writes it
-        lines=entry.lines,
-        legs=_legs(entry.lines),
+        lines=[(leg.account, leg.side, int(leg.amount_minor), leg.currency, None) for leg in entry.lines],
         metadata=entry.metadata,
-        provider=entry.provider,
+        provider=None,  # likewise
         reverses=entry.reverses,
         pii_digest=entry.pii_digest,
         pii=None,
         pii_salt=None,
     )
-
-
-def _legs(lines: Sequence[Line]) -> list[Leg]:
-    return [(leg.account, leg.currency, 1 if leg.side == "debit" else -1, int(leg.amount_minor)) for leg in lines]
 
 
 def _may_be_first(verdict: VerdictLine) -> bool:
