@@ -21,12 +21,11 @@ import structlog
 from consumers.journal_records import journal_record
 from consumers.manifest_lister import ListerStore, ManifestLister
 from consumers.metrics import Metrics
-from consumers.signer_patience import SignerPatience
+from consumers.signer_set import SignerSet
 from consumers.source import OpenSource
 from consumers.stored_batch import as_stored
 from ledger_core.archived_object import ArchivedObject, ProvedRange, exported_intent, retain_until_of
 from ledger_core.errors import Corrupt, Refused
-from ledger_core.pinned_signer import PinnedSigner
 from ledger_core.ports import ArchiveStore, AuditIntent, Record
 from ledger_core.range_batch import RangeBatch
 
@@ -94,7 +93,7 @@ class Archiver:
         store: ArchiverStore,
         archive: ArchiveStore,
         open_source: OpenSource,
-        signer: PinnedSigner,
+        signers: SignerSet,
         settings: ArchiverSettings,
         *,
         clock: Callable[[], dt.datetime],
@@ -105,15 +104,14 @@ class Archiver:
         self._store = store
         self._archive = archive
         self._exporter = exporter  # of the audit chain: it shares the credentials, and nothing else
-        self._signer = signer
+        self._signers = signers
         self._settings = settings
         self._clock = clock
         self._monotonic = monotonic
         self._metrics = metrics
         self._shards: dict[int, _Shard] = {}
         self._attack_canary()  # G7: before anything is stored there, and again and again
-        patience = SignerPatience(monotonic, metrics)
-        self._lister = ManifestLister(store, archive, signer, patience, metrics)
+        self._lister = ManifestLister(store, archive, signers, metrics)
         self._source = open_source(self._start_offset, self._forget)
 
     def step(self) -> bool:
@@ -138,6 +136,7 @@ class Archiver:
         try:
             self._source.close()
         finally:
+            self._signers.close()
             self._store.close()
 
     def _attack_canary(self) -> None:

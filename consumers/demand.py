@@ -53,16 +53,23 @@ def prove_on_demand(
     registry: SignerRegistry,
     selections: Sequence[Selection],
     terms: DemandTerms,
+    cosigners: Sequence[PinnedSigner] = (),
 ) -> bytes:
-    """The signed proof (canonical JSON) over the selections, one a shard. Raises Refused, Corrupt, Unavailable."""
+    """The signed proof (canonical JSON) over the selections, one a shard; `cosigners` sign the same digest as well.
+
+    Raises Refused, Corrupt, Unavailable.
+    """
     if not selections:
         raise Refused("there is no entry in that range", remedy="ask for another time or other sequences")
+    if signer.kid in {cosigner.kid for cosigner in cosigners}:
+        raise Refused(f"{signer.kid} cannot cosign what it signs", remedy="name another key with COSIGNER_*")
     ordered = sorted(selections, key=lambda selection: selection.shard)
     if len({selection.shard for selection in ordered}) != len(ordered):
         raise Refused("a shard was asked for twice", remedy="ask for one stretch of each shard")
     payload = _payload([state(store, registry, selection) for selection in ordered], signer, terms)
     signature = signer.sign_digest(payload.digest())
-    proof = assemble_proof(payload.to_bytes(), signature)
+    cosignatures = tuple(cosigner.cosign(payload.digest()) for cosigner in cosigners)
+    proof = assemble_proof(payload.to_bytes(), signature, cosignatures)
     store.publish(payload.proof_id, proof, proof_intent(payload, terms.actor_id))
     return proof
 

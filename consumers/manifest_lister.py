@@ -13,13 +13,12 @@ from typing import Protocol
 import structlog
 
 from consumers.metrics import Metrics
-from consumers.signer_patience import SignerPatience
+from consumers.signer_circuit import SignerAway
+from consumers.signer_set import SignerSet
 from consumers.stored_batch import found_under
 from ledger_core.archived_object import ArchivedObject, ListingTerms, manifest_payload
 from ledger_core.audit_batch import manifest_key
-from ledger_core.errors import Refused, Unavailable
 from ledger_core.manifest import ManifestPayload, assemble_manifest, lists_the_same, parse_manifest
-from ledger_core.pinned_signer import PinnedSigner
 from ledger_core.ports import ArchiveStore
 from ledger_core.range_proof import parse_proof
 from ledger_core.signatures import decode_signature
@@ -46,14 +45,12 @@ class ManifestLister:
         self,
         store: ListerStore,
         archive: ArchiveStore,
-        signer: PinnedSigner,
-        patience: SignerPatience,
+        signers: SignerSet,
         metrics: Metrics,
     ) -> None:
         self._store = store
         self._archive = archive
-        self._signer = signer
-        self._patience = patience
+        self._signers = signers
         self._metrics = metrics
         self._expected: set[int] = set()  # shards of which some object may have no manifest
         self._fresh: set[int] = set()  # nothing listed since `watch`: a manifest of before a crash may be there
@@ -74,7 +71,7 @@ class ManifestLister:
     def step(self) -> bool:
         """Sign and store the manifests of objects that have none, in order, a bounded number."""
         worked = False
-        if not self._patience.ready:
+        if not self._signers.ready:
             return worked
         for shard in sorted(self._expected):
             for _ in range(MANIFESTS_MAX):
@@ -90,16 +87,15 @@ class ManifestLister:
     def _list(self, terms: ListingTerms) -> bool:
         """One object's manifest: signed, verified, stored, recorded. False: the signer is away (or refuses)."""
         archived, proof = terms.archived, parse_proof(terms.proof)
-        payload = manifest_payload(terms, proof, self._signer.kid, self._signer.algorithm)
+        payload = manifest_payload(terms, proof, self._signers.kid, self._signers.algorithm)
         key = manifest_key(payload.env, archived.shard, archived.range_no)
         data = self._left_by_a_crash(key, payload) if archived.shard in self._fresh else None
         if data is None:
             try:
-                signature = self._signer.sign_digest(payload.digest())
-            except (Unavailable, Refused) as error:
-                self._patience.failed(error)  # manifests wait; archiving goes on
-                return False
-            self._patience.succeeded()
+                with self._signers.attempt() as signer:
+                    signature = signer.sign_digest(payload.digest())
+            except SignerAway:
+                return False  # told and counted; manifests wait, archiving goes on
             data = assemble_manifest(payload.to_bytes(), signature)
         manifest = parse_manifest(data)
         texts = {"manifest-no": manifest.manifest_no, "hash": manifest.hash, "signer-kid": manifest.signer_kid}
@@ -121,5 +117,5 @@ class ManifestLister:
         except ValueError:
             return None  # not a manifest at all: the PUT will say what stands there
         signature = decode_signature(found.signature)
-        known = self._signer.knows(found.signer_kid, bytes.fromhex(found.hash), signature)
+        known = self._signers.knows(found.signer_kid, bytes.fromhex(found.hash), signature)
         return data if known and lists_the_same(found, payload) else None

@@ -23,11 +23,13 @@ from typing import Final, Protocol
 import structlog
 
 from consumers.metrics import Metrics
+from consumers.signer_circuit import SignerAway
+from consumers.signer_set import SignerSet
 from ledger_core.audit_chain import AuditEvent, UnsignedAuditEvent, event_hash, next_event
 from ledger_core.errors import Corrupt, Refused, Unavailable
-from ledger_core.ports import PendingIntent, Publisher, Signer
+from ledger_core.ports import PendingIntent, Publisher
 from ledger_core.signatures import decode_signature, verify_digest
-from ledger_core.signers import RegisteredSigner, SignerRegistry
+from ledger_core.signers import SignerRegistry
 
 PARTITION: Final = 0  # one chain, one partition
 KEY: Final = b"audit"  # constant: no partitioner may tear the chain apart
@@ -72,7 +74,7 @@ class Notary:
         self,
         *,
         store: AuditStore,
-        signer: Signer,
+        signers: SignerSet,
         registry: SignerRegistry,
         publisher: Publisher,
         newest_published: Callable[[], AuditEvent | None],
@@ -83,7 +85,7 @@ class Notary:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._signer = signer
+        self._signers = signers
         self._registry = registry
         self._publisher = publisher
         self._newest_published = newest_published
@@ -92,7 +94,6 @@ class Notary:
         self._new_id = new_id
         self._metrics = metrics
         self._monotonic = monotonic
-        self._registered = _registered(registry, signer.kid)
         self._leading = False
         self._head: UnsignedAuditEvent | None = None
         self._backlog_at = float("-inf")
@@ -123,6 +124,7 @@ class Notary:
         try:
             self._publisher.close()
         finally:
+            self._signers.close()
             self._store.close()
 
     def _lead(self) -> bool:
@@ -134,7 +136,7 @@ class Notary:
         self._check_published(head)
         self._head = head
         self._leading = True
-        log.info("notary.leading", seq=head.seq if head else 0, signer_kid=self._signer.kid)
+        log.info("notary.leading", seq=head.seq if head else 0, signer_kid=self._signers.kid)
         return True
 
     def _check_published(self, head: UnsignedAuditEvent | None) -> None:
@@ -177,7 +179,7 @@ class Notary:
         return total
 
     def _chain(self) -> int:
-        pending = self._store.pending(self._batch_events_max)
+        pending = self._store.pending(self._batch_events_max) if self._signers.ready else []
         if not pending:
             return 0
         events: list[AuditEvent] = []
@@ -186,17 +188,18 @@ class Notary:
         for item in pending:
             head = self._place(head, item)
             try:
-                events.append(head.signed(self._signer.sign_digest(head.digest), self._registered))
-            except Unavailable:
-                if not events:
-                    raise
+                with self._signers.attempt() as signer:
+                    events.append(head.signed(signer.sign_digest(head.digest), signer.registered))
+            except SignerAway:
                 break  # what is signed is chained: a signer that fails now and then must not stop the chain for ever
             if self._monotonic() - started >= SIGN_SECONDS_MAX:
                 break
+        if not events:
+            return 0
         self._store.extend(events, [item.outbox_id for item in pending[: len(events)]])
         self._head = events[-1]
         self._metrics.audited(len(events))
-        log.info("notary.chained", first_seq=events[0].seq, last_seq=events[-1].seq, signer_kid=self._signer.kid)
+        log.info("notary.chained", first_seq=events[0].seq, last_seq=events[-1].seq, signer_kid=self._signers.kid)
         return len(events)
 
     def _place(self, head: UnsignedAuditEvent | None, item: PendingIntent) -> UnsignedAuditEvent:
@@ -225,12 +228,3 @@ class Notary:
             self._backlog_at = now
             records, seconds = self._store.backlog()
             self._metrics.lag(0, records, seconds)
-
-
-def _registered(registry: SignerRegistry, kid: str) -> RegisteredSigner:
-    try:
-        return registry.get(kid)
-    except KeyError as error:
-        raise Refused(
-            str(error.args[0]), remedy="publish the key in signers.json (FINANCE_SIGNERS) before it signs"
-        ) from None

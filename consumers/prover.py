@@ -12,6 +12,7 @@ raises Corrupt and ends the process.
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,13 +21,13 @@ import structlog
 
 from consumers.journal_records import journal_items
 from consumers.metrics import Metrics
-from consumers.signer_patience import SignerPatience
+from consumers.signer_circuit import SignerAway
+from consumers.signer_set import SignerSet
 from consumers.source import OpenSource
-from ledger_core.checkpoint import assemble, origin_of
+from ledger_core.checkpoint import origin_of
 from ledger_core.closed_range import ClosedRange, ClosingTerms, Cut, close_range
-from ledger_core.errors import Corrupt, Refused, Unavailable
+from ledger_core.errors import Corrupt
 from ledger_core.open_range import OpenRange, RangeLimits, ShardPosition
-from ledger_core.pinned_signer import PinnedSigner
 from ledger_core.ports import AuditIntent, Record
 from ledger_core.proof_intents import posted_intent, proof_intent
 from ledger_core.range_proof import assemble_proof, parse_payload
@@ -91,7 +92,7 @@ class Prover:
         self,
         store: ProverStore,
         open_source: OpenSource,
-        signer: PinnedSigner,
+        signers: SignerSet,
         settings: ProverSettings,
         *,
         clock: Callable[[], dt.datetime],
@@ -100,14 +101,13 @@ class Prover:
         metrics: Metrics,
     ) -> None:
         self._store = store
-        self._signer = signer
+        self._signers = signers
         self._settings = settings
         self._clock = clock
         self._monotonic = monotonic
         self._new_trace_id = new_trace_id
         self._metrics = metrics
         self._shards: dict[int, _Shard] = {}
-        self._patience = SignerPatience(monotonic, metrics)
         self._source = open_source(self._start_offset, self._forget)
 
     def step(self) -> bool:
@@ -125,6 +125,7 @@ class Prover:
         try:
             self._source.close()
         finally:
+            self._signers.close()
             self._store.close()
 
     # --- reading ---------------------------------------------------------------------------------------------------
@@ -226,8 +227,8 @@ class Prover:
             origin=origin_of(self._settings.domain, self._settings.env, shard.number),
             range_no=shard.range_no + 1,
             prev_proof_hash=shard.prev_hash,
-            signer_kid=self._signer.kid,
-            alg=self._signer.algorithm,
+            signer_kid=self._signers.kid,
+            alg=self._signers.algorithm,
             trace_id=self._new_trace_id(),
             ts=self._clock(),
         )
@@ -245,37 +246,36 @@ class Prover:
 
     def _sign_waiting(self) -> bool:
         """Sign ranges without a proof, in order, a bounded number in one step."""
-        if not self._patience.ready:
+        if not self._signers.ready:
             return False
         left = self._settings.sign_ranges_max
         for shard in [shard for shard in self._shards.values() if shard.may_wait]:
             waiting = self._store.unsigned(shard.number, left)
-            for closed in waiting:
-                if not self._sign(closed):
-                    return False
-            left -= len(waiting)
+            signed = sum(itertools.takewhile(bool, map(self._sign, waiting)))
+            left -= signed
             if not left:
                 break
-            shard.may_wait = False
+            shard.may_wait = signed < len(waiting)
         return left < self._settings.sign_ranges_max
 
     def _sign(self, closed: ClosedRange) -> bool:
-        """One range's proof and checkpoint: signed, verified, stored. False: the signer is away (or refuses)."""
+        """One range's proof and checkpoint: signed, verified, stored. False: its signer is away (or refuses)."""
         payload = parse_payload(closed.payload)
         if payload.digest() != closed.hash:
             raise Corrupt(f"shard {closed.shard}, range {closed.range_no}: hash is not that of its payload")
-        note: bytes | None = None
+        text = closed.checkpoint_text
+        grew = closed.last_seq >= closed.first_seq or closed.range_no == 1  # otherwise the tree is the one before
         try:
-            self._signer.check_kid(payload.signer_kid)
-            signature = self._signer.sign_digest(closed.hash)
-            if closed.last_seq >= closed.first_seq or closed.range_no == 1:  # otherwise the tree did not grow
-                text = closed.checkpoint_text
-                note = assemble(text, self._signer.kid, self._signer.public_key, self._signer.sign_text(text))
-        except (Unavailable, Refused) as error:
-            self._patience.failed(error)  # proofs wait; posting and closing go on
-            return False
-        self._patience.succeeded()
-        proof = assemble_proof(closed.payload, signature)
+            with self._signers.attempt_written(payload.signer_kid, payload.ts) as signer:
+                signature = signer.sign_digest(closed.hash)
+                lines = [signer.note_line(text)] if grew else []
+            with self._signers.attempt_cosign(payload.signer_kid) as cosigners:
+                cosignatures = tuple(cosigner.cosign(closed.hash) for cosigner in cosigners)
+                lines += [cosigner.note_line(text) for cosigner in cosigners] if grew else []
+        except SignerAway:
+            return False  # told and counted; proofs wait; posting and closing go on
+        proof = assemble_proof(closed.payload, signature, cosignatures)
+        note = b"\n".join([text, b"".join(lines)]) if lines else None
         # The commit point. A crash before it signs the same bytes again; after it, the proof is published.
         intent = proof_intent(payload, self._settings.actor_id)
         published = self._store.publish_proof(closed, payload.proof_id, proof, note, intent)

@@ -23,11 +23,11 @@ from consumers.prover import Prover, ProverSettings
 from consumers.relay import Relay, RelayTopics
 from consumers.service import Backoff, Service
 from finance.audit_exports import audit_exporter
+from finance.bootstrap_signers import open_signers
 from finance.kafka_clients import check_topics, newest_audit_event, open_publisher, settlements_opener, source_opener
 from finance.settings import Settings
 from finance.signers_file import read_registry
 from ledger_core.open_range import RangeLimits
-from ledger_core.pinned_signer import PinnedSigner
 from ledger_core.postgres.archive_store import PostgresArchiveStore
 from ledger_core.postgres.audit_store import PostgresAuditStore
 from ledger_core.postgres.connection import connect
@@ -36,11 +36,8 @@ from ledger_core.postgres.on_demand_store import PostgresOnDemandStore
 from ledger_core.postgres.poster_store import PosterStore
 from ledger_core.postgres.prover_store import PostgresProverStore
 from ledger_core.postgres.session import session
-from ledger_core.signers import SignerRegistry
 from producers.archive_file import FileArchiveStore
 from producers.archive_s3 import S3ArchiveStore, s3_client
-from producers.signer_kms import KmsKey
-from producers.verified_signer import VerifiedSigner, pin
 from schemas.topology_model import Topology
 
 Build = Callable[[Settings, Topology, Metrics], Service]
@@ -91,13 +88,15 @@ def build_prover(settings: Settings, topology: Topology, metrics: Metrics) -> Se
     check_topics(settings, topology, ("journal",), name="prover")
     limits = topology.limits
     with ExitStack() as undo:
-        signer, registry = _signer_and_registry("prover", settings, metrics, undo)
+        registry = read_registry(settings.signers_path)
+        signers = open_signers(settings, topology, registry, metrics, name="prover")
+        undo.callback(signers.close)
         connection = connect(settings.database_url("prover"), application_name="finance-prover")
         undo.callback(connection.close)
         prover = Prover(
             PostgresProverStore(connection),
             source_opener("prover", settings, topology),
-            PinnedSigner(signer, registry),
+            signers,
             ProverSettings(
                 env=settings.env,
                 domain=settings.domain,
@@ -118,7 +117,9 @@ def build_archiver(settings: Settings, topology: Topology, metrics: Metrics) -> 
     check_topics(settings, topology, ("journal",), name="archiver")
     spec = topology.stores["archive"]
     with ExitStack() as undo:
-        signer, registry = _signer_and_registry("archiver", settings, metrics, undo)
+        registry = read_registry(settings.signers_path)
+        signers = open_signers(settings, topology, registry, metrics, name="archiver")
+        undo.callback(signers.close)
         connection = connect(settings.database_url("archiver"), application_name="finance-archiver")
         undo.callback(connection.close)
         archive = open_archive(settings, spec.retention_mode, name="archiver")
@@ -126,7 +127,7 @@ def build_archiver(settings: Settings, topology: Topology, metrics: Metrics) -> 
             PostgresArchiveStore(connection),
             archive,
             source_opener("archiver", settings, topology),
-            PinnedSigner(signer, registry),
+            signers,
             ArchiverSettings(
                 retention_days=spec.retention_days,
                 pii_policy_version=spec.pii_policy_version,
@@ -145,12 +146,14 @@ def build_notary(settings: Settings, topology: Topology, metrics: Metrics) -> Se
     """The notary, with a registered key. It begins once Kafka has told it what is published."""
     check_topics(settings, topology, ("audit",), name="notary")
     with ExitStack() as undo:
-        signer, registry = _signer_and_registry("notary", settings, metrics, undo)
+        registry = read_registry(settings.signers_path)
+        signers = open_signers(settings, topology, registry, metrics, name="notary")
+        undo.callback(signers.close)
         store = PostgresAuditStore(settings.database_url("notary"))
         undo.callback(store.close)
         notary = Notary(
             store=store,
-            signer=signer,
+            signers=signers,
             registry=registry,
             publisher=open_publisher(settings, "notary"),
             newest_published=lambda: newest_audit_event(settings, topology, "notary"),
@@ -161,15 +164,6 @@ def build_notary(settings: Settings, topology: Topology, metrics: Metrics) -> Se
         )
         undo.pop_all()
     return notary
-
-
-def _signer_and_registry(
-    name: str, settings: Settings, metrics: Metrics, undo: ExitStack
-) -> tuple[VerifiedSigner, SignerRegistry]:
-    registry = read_registry(settings.signers_path)
-    signer = open_signer(settings, registry, metrics.signer_failed, name=name)
-    undo.callback(signer.close)
-    return signer, registry
 
 
 BUILDERS: Mapping[str, Build] = {
@@ -225,28 +219,6 @@ def open_on_demand_store(settings: Settings) -> Iterator[PostgresOnDemandStore]:
 def open_archive_folder(folder: Path) -> FileArchiveStore:
     """A bundle of the archive in a directory, for reading."""
     return FileArchiveStore(folder, read_only=True)
-
-
-def open_signer(
-    settings: Settings, registry: SignerRegistry, on_failure: Callable[[], None] = lambda: None, *, name: str = "api"
-) -> VerifiedSigner:
-    """The KMS key of this deployment, found in the registry and tried once. Raises Refused, Unavailable("signer").
-
-    `name` shows its certificate, where the endpoint asks for one. `on_failure` is told of each signature that could not
-    be made, or did not verify.
-    """
-    signing = settings.signing(name)
-    key = KmsKey(
-        signing.key_id,
-        signing.algorithm,
-        region=signing.region,
-        endpoint=signing.endpoint,
-        access_key=signing.access_key,
-        secret=signing.secret,
-        ca_file=signing.tls.ca_file,
-        client_pair=signing.tls.client_pair,
-    )
-    return pin(key, registry, now=utc_now(), on_failure=on_failure)
 
 
 def utc_now() -> dt.datetime:

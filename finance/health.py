@@ -41,6 +41,7 @@ class Health:
         self._halted = False
         self._unavailable: str | None = None
         self._lag: dict[int, Lag] = {}
+        self._signers: dict[str, str] = {}
 
     def stepped(self) -> None:
         with self._lock:
@@ -67,6 +68,11 @@ class Health:
     def halted(self, halted: bool) -> None:
         with self._lock:
             self._halted = halted
+
+    def signer_circuit(self, kid: str, state: str) -> None:
+        """An open circuit is a fact to see, not ill health: posting, closing and archiving go on."""
+        with self._lock:
+            self._signers[kid] = state
 
     def unavailable(self, what: str) -> None:
         with self._lock:
@@ -98,6 +104,7 @@ class Health:
                     str(shard): {"records": lag.records, "seconds": round(lag.seconds, 3)}
                     for shard, lag in sorted(self._lag.items())
                 },
+                "signers": dict(self._signers),
             }
         return sound, facts
 

@@ -103,8 +103,16 @@ UNAVAILABLE: Final = Metric(
 SIGNER_FAILURES: Final = Metric(
     "finance_signer_failures_total",
     "counter",
-    "Signatures not made, or not verified: nothing left unsigned",
+    "Signatures not made, or not verified, by reason: nothing left unsigned",
     "prover, archiver, notary",
+    ("reason",),
+)
+SIGNER_CIRCUIT: Final = Metric(
+    "finance_signer_circuit_state",
+    "gauge",
+    "Whether a signer is asked: 0 closed (yes), 1 half-open (one probe), 2 open (not before its wait is over)",
+    "prover, archiver, notary",
+    ("signer_kid",),
 )
 LAST_STEP: Final = Metric(
     "finance_last_step_timestamp_seconds",
@@ -154,6 +162,6 @@ PROCESS: Final = Metric(
 
 METRICS: Final[tuple[Metric, ...]] = (
     POSTS, POST_LATENCY, DUPLICATES, DEAD_LETTERS, RELAYED, PROOFS, PROOF_DURATION, EXPORTS, ARCHIVE_OBJECTS,
-    AUDIT_EVENTS, LAG_RECORDS, LAG_SECONDS, HALTED, UNAVAILABLE, SIGNER_FAILURES, LAST_STEP, PROCESS,
+    AUDIT_EVENTS, LAG_RECORDS, LAG_SECONDS, HALTED, UNAVAILABLE, SIGNER_FAILURES, SIGNER_CIRCUIT, LAST_STEP, PROCESS,
     DOOR_ANSWERS, DOOR_TURNED_AWAY, CERTIFICATE_EXPIRY, RELOAD_FAILURES, PROXY_REQUESTS,
 )  # fmt: skip

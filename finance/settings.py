@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, cast
 
+from finance.secret_files import secrets_from_files
 from finance.tls_database import database_tls_files
 from finance.tls_files import TlsFiles, checked, in_folder
-from finance.variables import VARIABLES
+from finance.variables import KEY_VARIABLES, VARIABLES
 from ledger_core.errors import Refused
-from ledger_core.ports import Algorithm
 
 Environment = Literal["dev", "staging", "production"]
 LogFormat = Literal["auto", "console", "json"]
@@ -29,6 +29,8 @@ PATHS: Final = (
     "FINANCE_SIGNERS", "FINANCE_TLS_DIR", "FINANCE_CA_FILE", "KAFKA_TLS_CA_FILE", "KAFKA_TLS_CERT_FILE",
     "KAFKA_TLS_KEY_FILE", "S3_AUDIT_CA_FILE", "KMS_CA_FILE",
     "DOOR_TLS_DIR", "DOOR_CONFIG",
+    "SIGNING_PROXY_CA_FILE", "TRANSIT_CA_FILE",
+    "AUDIT_SIGNING_KEY_FILE", "OUTGOING_AUDIT_SIGNING_KEY_FILE", "COSIGNER_AUDIT_SIGNING_KEY_FILE",
     "SIGNING_PROXY_LOG", "SIGNING_PROXY_WITNESS_STATE",
 )  # fmt: skip
 PREFIX_FORM: Final = re.compile(r"[A-Za-z0-9._-]{0,60}")
@@ -58,19 +60,6 @@ class ArchiveSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class SigningSettings:
-    """The KMS key that signs; `endpoint` None means AWS itself, credentials None the AWS SDK's own search."""
-
-    key_id: str
-    algorithm: Algorithm
-    region: str
-    endpoint: str | None
-    access_key: str | None = field(repr=False)
-    secret: str | None = field(repr=False)
-    tls: EndpointTls
-
-
-@dataclass(frozen=True, slots=True)
 class Settings:
     """Checked settings. Methods that need a value raise Refused, naming the variable, when it is not set."""
 
@@ -94,8 +83,13 @@ class Settings:
         given = {v.name: environ[v.name] for v in VARIABLES if environ.get(v.name, "") != ""}
         env = _one_of(given, "FINANCE_ENV", ("dev", "staging", "production"))
         stack = _matching(given, "FINANCE_STACK", re.compile(r"[A-Za-z0-9_-]{1,60}"))
+        secret_names = [variable.name for variable in VARIABLES if variable.secret]
+        given |= secrets_from_files(environ, secret_names, cwd, guarded=env != "dev")
         if env == "dev":
-            given = {**_stack_values(cwd / STATE_FOLDER / stack / "env.json"), **given}
+            lent = _stack_values(cwd / STATE_FOLDER / stack / "env.json")
+            if any(name in given for name in KEY_VARIABLES.values()):  # a signer of one's own, instead of the stack's
+                lent = {name: value for name, value in lent.items() if not name.startswith("AUDIT_SIGNING_")}
+            given = {**lent, **given}
         elif "FINANCE_DOMAIN" not in given:
             raise Refused(
                 f"FINANCE_DOMAIN is not set, and FINANCE_ENV is {env}",
@@ -116,7 +110,7 @@ class Settings:
 
     @property
     def kafka_brokers(self) -> str:
-        return self._needed("KAFKA_BROKERS")
+        return self.needed("KAFKA_BROKERS")
 
     def tls(self, name: str) -> TlsFiles | None:
         """The certificate files of a process or principal, checked; None when no FINANCE_TLS_DIR is given.
@@ -169,7 +163,7 @@ class Settings:
             TlsFiles(Path(ca) if ca else files.ca, Path(certificate or files.certificate), Path(key or files.key))
         )
 
-    def _endpoint_tls(self, endpoint: str, own_ca: str, name: str) -> EndpointTls:
+    def endpoint_tls(self, endpoint: str, own_ca: str, name: str) -> EndpointTls:
         """For AWS itself the system's authorities and no certificate of ours; plain http is for dev alone."""
         address = _text(self.values, endpoint)
         if address.startswith("http:") and self.env != "dev":
@@ -197,18 +191,18 @@ class Settings:
 
     @property
     def signers_path(self) -> Path:
-        return Path(self._needed("FINANCE_SIGNERS"))
+        return Path(self.needed("FINANCE_SIGNERS"))
 
     def owner_database_url(self) -> str:
         """The address migrations use. Raises Refused."""
-        return self._needed("DATABASE_URL")
+        return self.needed("DATABASE_URL")
 
     def database_url(self, role: str) -> str:
         """The address of one of ROLES. Outside dev there is no falling back to the owner's (G9). Raises Refused."""
         name = f"DATABASE_URL_{role.upper()}"
         if self.env == "dev" and name not in self.values:
-            return self._needed("DATABASE_URL")
-        return self._needed(name)
+            return self.needed("DATABASE_URL")
+        return self.needed(name)
 
     def metrics_port(self, process: str) -> int:
         return int(_number(self.values, f"{process.upper()}_METRICS_PORT", 0, 65_535))
@@ -217,34 +211,35 @@ class Settings:
         """The archive's bucket and keys, for the archiver, or for a reader of that name. Raises Refused."""
         reads = name != "archiver" and _text(self.values, "S3_AUDIT_READ_ACCESS_KEY") != ""
         return ArchiveSettings(
-            bucket=self._needed("S3_AUDIT_BUCKET"),
+            bucket=self.needed("S3_AUDIT_BUCKET"),
             region=_text(self.values, "S3_AUDIT_REGION"),
             endpoint=_text(self.values, "S3_AUDIT_ENDPOINT") or None,
-            access_key=self._needed("S3_AUDIT_READ_ACCESS_KEY" if reads else "S3_AUDIT_ACCESS_KEY"),
-            secret=self._needed("S3_AUDIT_READ_SECRET" if reads else "S3_AUDIT_SECRET"),
-            tls=self._endpoint_tls("S3_AUDIT_ENDPOINT", "S3_AUDIT_CA_FILE", name),
+            access_key=self.needed("S3_AUDIT_READ_ACCESS_KEY" if reads else "S3_AUDIT_ACCESS_KEY"),
+            secret=self.needed("S3_AUDIT_READ_SECRET" if reads else "S3_AUDIT_SECRET"),
+            tls=self.endpoint_tls("S3_AUDIT_ENDPOINT", "S3_AUDIT_CA_FILE", name),
         )
 
-    def signing(self, name: str = "api") -> SigningSettings:
-        """The signing key, as used by `name`. Raises Refused, also for an algorithm we do not sign with."""
-        return SigningSettings(
-            key_id=self._needed("AUDIT_SIGNING_KMS_KEY_ID"),
-            algorithm=cast(Algorithm, _one_of(self.values, "AUDIT_SIGNING_ALG", ("rsa-sha256", "ed25519"))),
-            region=_text(self.values, "KMS_REGION"),
-            endpoint=_text(self.values, "KMS_ENDPOINT") or None,
-            access_key=_text(self.values, "AWS_ACCESS_KEY_ID") or None,
-            secret=_text(self.values, "AWS_SECRET_ACCESS_KEY") or None,
-            tls=self._endpoint_tls("KMS_ENDPOINT", "KMS_CA_FILE", name),
-        )
+    def text(self, name: str) -> str:
+        """The value, or the default; empty when there is none."""
+        return _text(self.values, name)
+
+    def one_of(self, name: str, allowed: tuple[str, ...]) -> str:
+        """One of the allowed values. Raises Refused."""
+        return _one_of(self.values, name, allowed)
+
+    def number(self, name: str, smallest: int, largest: int) -> float:
+        """A whole number in bounds. Raises Refused."""
+        return _number(self.values, name, smallest, largest)
 
     def _path(self, name: str) -> Path | None:
         return Path(self.values[name]) if name in self.values else None
 
-    def _needed(self, name: str) -> str:
-        value = self.values.get(name, "")
+    def needed(self, name: str, or_else: str = "") -> str:
+        """The value. Raises Refused when there is none; `or_else` says what else would do."""
+        value = self.text(name)
         if value:
             return value
-        remedy = f"set {name} ({_BY_NAME[name].meaning})"
+        remedy = f"set {name}{or_else} ({_BY_NAME[name].meaning})"
         if self.env == "dev":
             remedy += ", or start the dev stack with `finance dev up`"
         raise Refused(f"{name} is not set", remedy=remedy)

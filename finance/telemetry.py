@@ -25,8 +25,9 @@ from finance import metric_list as names
 from finance.health import Health
 from finance.metric_list import Metric
 from finance.settings import LogFormat
-from ledger_core.errors import RejectReason
+from ledger_core.errors import RejectReason, SignerFailure
 
+CIRCUIT_STATES: Final = ("closed", "half_open", "open")  # the gauge's 0, 1, 2
 OBJECTS_PER_EXPORT: Final = 2  # a batch and its manifest
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the page would double
 
@@ -121,6 +122,7 @@ class PrometheusMetrics:
         self._halted = self._gauge(names.HALTED)
         self._unavailable = self._counter(names.UNAVAILABLE)
         self._signer_failures = self._counter(names.SIGNER_FAILURES)
+        self._signer_circuit = self._gauge(names.SIGNER_CIRCUIT)
         self._last_step = self._gauge(names.LAST_STEP)
         self._door_answers = self._counter(names.DOOR_ANSWERS)
         self._door_turned_away = self._counter(names.DOOR_TURNED_AWAY)
@@ -130,6 +132,8 @@ class PrometheusMetrics:
         self._gauge(names.PROCESS).labels(process, version).set(1)
         for reason in RejectReason:  # a rate needs the zero before the first
             self._dead_letters.labels(reason.value)
+        for failure in SignerFailure:
+            self._signer_failures.labels(failure.value)
         for what in ("kafka", "postgres", "s3", "signer"):
             self._unavailable.labels(what)
 
@@ -182,8 +186,12 @@ class PrometheusMetrics:
         self._unavailable.labels(what).inc()
         self._health.unavailable(what)
 
-    def signer_failed(self) -> None:
-        self._signer_failures.inc()
+    def signer_failed(self, reason: str) -> None:
+        self._signer_failures.labels(reason).inc()
+
+    def signer_circuit(self, kid: str, state: str) -> None:
+        self._signer_circuit.labels(kid).set(CIRCUIT_STATES.index(state))
+        self._health.signer_circuit(kid, state)
 
     def progress(self) -> None:
         self._last_step.set(self._now())

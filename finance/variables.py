@@ -6,13 +6,24 @@ Guarantees: closed world: `finance.settings` reads no other name, and docs/CONFI
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 ROLES: Final = ("poster", "prover", "archiver", "notary", "api", "auditor")
 PROCESSES: Final = ("poster", "prover", "archiver", "notary")
 
 SIGNING = "prover, archiver, notary, prove"
 ARCHIVE = "archiver, verify archive"
+OUTGOING: Final = "OUTGOING_"
+COSIGNER: Final = "COSIGNER_"
+
+# For each kind of key service, the variable that names a key of it: whichever is set tells the kind.
+KEY_VARIABLES: Final = {
+    "kms": "AUDIT_SIGNING_KMS_KEY_ID",
+    "pkcs11": "AUDIT_SIGNING_PKCS11_KEY",
+    "transit": "AUDIT_SIGNING_TRANSIT_KEY",
+    "proxy": "SIGNING_PROXY_URL",
+    "local": "AUDIT_SIGNING_KEY_FILE",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +34,39 @@ class Variable:
     meaning: str
     default: str | None = ""
     needed_by: str = ""
-    secret: bool = False
+    secret: bool = False  # then `<name>_FILE` may name a file that holds the value
+
+
+def _signer(slot: Literal["", "OUTGOING_", "COSIGNER_"]) -> tuple[Variable, ...]:
+    """The variables that choose one signing key: the one for what is new, an outgoing one, or a cosigner."""
+    whose = {
+        "": "",
+        OUTGOING: " (outgoing: signs what was written down for it before a rotation)",
+        COSIGNER: " (cosigner: a second signature on proofs and checkpoints)",
+    }[slot]
+    kinds = ", ".join(f"`{kind}`" for kind in KEY_VARIABLES)
+    return (
+        Variable(slot + "AUDIT_SIGNING_KIND", f"{kinds}; unset: by which of their variables is set{whose}"),
+        Variable(
+            slot + "AUDIT_SIGNING_KID", f"signer_kid in the registry, so that a start needs no key service{whose}"
+        ),
+        Variable(
+            slot + "AUDIT_SIGNING_ALG",
+            f"`rsa-sha256` (2048 bits or more) or `ed25519`; `hmac-sha256` is refused{whose}",
+            "rsa-sha256",
+        ),
+        Variable(
+            slot + "AUDIT_SIGNING_KMS_KEY_ID",
+            f"id, ARN or alias of the key in KMS{whose}",
+            needed_by="" if slot else f"{SIGNING}: this or another kind of key",
+        ),
+        Variable(slot + "AUDIT_SIGNING_PKCS11_KEY", f"label of the key on the PKCS#11 token{whose}"),
+        Variable(slot + "AUDIT_SIGNING_TRANSIT_KEY", f"name of the key in the transit engine{whose}"),
+        Variable(slot + "AUDIT_SIGNING_TRANSIT_KEY_VERSION", f"its version; 0: the newest at the start{whose}", "0"),
+        Variable(slot + "SIGNING_PROXY_URL", f"address of the signing proxy, https{whose}"),
+        Variable(slot + "SIGNING_PROXY_API_KEY", f"bearer key for the signing proxy{whose}", secret=True),
+        Variable(slot + "AUDIT_SIGNING_KEY_FILE", f"PEM file of a key, refused in production{whose}"),
+    )
 
 
 def _role(role: str, needed_by: str) -> Variable:
@@ -71,8 +114,9 @@ VARIABLES: Final[tuple[Variable, ...]] = (
     Variable("S3_AUDIT_READ_ACCESS_KEY", "access key of a reader, for commands that only read; else the archive's"),
     Variable("S3_AUDIT_READ_SECRET", "its secret", secret=True),
     Variable("S3_AUDIT_CA_FILE", "authorities that S3_AUDIT_ENDPOINT's certificate is checked with, if others"),
-    Variable("AUDIT_SIGNING_KMS_KEY_ID", "id, ARN or alias of the signing key in KMS", None, SIGNING),
-    Variable("AUDIT_SIGNING_ALG", "`rsa-sha256` (RSA_2048) or `ed25519`", "rsa-sha256"),
+    *_signer(""),
+    *_signer(OUTGOING),
+    *_signer(COSIGNER),
     Variable("KMS_REGION", "region of the KMS", "us-east-1"),
     Variable("KMS_ENDPOINT", "its endpoint, for a KMS other than AWS"),
     Variable("KMS_CA_FILE", "authorities that KMS_ENDPOINT's certificate is checked with, if others"),
@@ -80,6 +124,14 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         "AWS_ACCESS_KEY_ID", "credentials for KMS; without them the AWS SDK looks where it always does", secret=True
     ),
     Variable("AWS_SECRET_ACCESS_KEY", "see AWS_ACCESS_KEY_ID", secret=True),
+    Variable("PKCS11_MODULE", "path of the HSM vendor's PKCS#11 library"),
+    Variable("PKCS11_TOKEN", "label of the token that holds the key"),
+    Variable("PKCS11_PIN", "its user PIN; a wrong one is tried once, since tokens lock", secret=True),
+    Variable("TRANSIT_URL", "address of the Vault or OpenBao server, https"),
+    Variable("TRANSIT_MOUNT", "path of its transit engine", "transit"),
+    Variable("TRANSIT_TOKEN", "token with read on keys/<name> and update on sign/<name>", secret=True),
+    Variable("TRANSIT_CA_FILE", "authorities that TRANSIT_URL's certificate is checked with, if others"),
+    Variable("SIGNING_PROXY_CA_FILE", "authorities that SIGNING_PROXY_URL's certificate is checked with, if others"),
     Variable("METRICS_HOST", "address on which `/metrics` and `/healthz` listen", "127.0.0.1"),
     *(
         Variable(f"{process.upper()}_METRICS_PORT", f"port of the {process}'s metrics; 0 takes a free one", "0")

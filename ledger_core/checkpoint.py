@@ -72,9 +72,14 @@ def key_id(key_name: str, public_key: PublicKey) -> bytes:
 
 def assemble(text: bytes, key_name: str, public_key: PublicKey, signature: bytes) -> bytes:
     """The signed note: text, blank line, one signature line. Raises BadSignature unless the signature is right (G6)."""
+    return text + b"\n" + signature_line(text, key_name, public_key, signature)
+
+
+def signature_line(text: bytes, key_name: str, public_key: PublicKey, signature: bytes) -> bytes:
+    """One line more for a note: a note carries as many as keys signed it. Raises BadSignature unless it is right."""
     verify_text(public_key, text, signature)
     blob = base64.b64encode(key_id(key_name, public_key) + signature).decode("ascii")
-    return text + f"\n{_EM_DASH}{key_name} {blob}\n".encode()
+    return f"{_EM_DASH}{key_name} {blob}\n".encode()
 
 
 def parse(note: bytes) -> Checkpoint:

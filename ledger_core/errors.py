@@ -4,6 +4,7 @@ FinanceError
 ├── Rejected      one event is bad: dead-letter it, go on
 ├── Unavailable   something outside does not answer: bounded retry, fail closed
 ├── Refused       a guard says no: the remedy is in the message, exit 3
+│   └── SignerRefused  a signature that was not made, with the word that metrics count it under
 └── Corrupt       the record contradicts itself: halt and page
 """
 
@@ -58,6 +59,24 @@ class Refused(FinanceError):
         super().__init__(f"{message}. Remedy: {remedy}")
         self.message = message
         self.remedy = remedy
+
+
+class SignerFailure(enum.StrEnum):
+    """Why a signature was not made, for metrics and alerts. Published text: values are for ever."""
+
+    UNAVAILABLE = "unavailable"  # the key service does not answer, or throttles
+    REFUSED = "refused"  # the key service says no: disabled key, wrong PIN, no permission
+    NOT_VERIFIED = "not_verified"  # it signed, and the registered key does not verify it
+    WRONG_KEY = "wrong_key"  # its key is not the registered one
+    NOT_CONFIGURED = "not_configured"  # what waits names a key that this process does not hold
+
+
+class SignerRefused(Refused):
+    """A key service, or a guard around it, says no; `failure` says which kind of no."""
+
+    def __init__(self, failure: SignerFailure, message: str, *, remedy: str) -> None:
+        super().__init__(message, remedy=remedy)
+        self.failure = failure
 
 
 class Corrupt(FinanceError):

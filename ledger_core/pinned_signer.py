@@ -3,15 +3,17 @@
 Guarantees: what `sign_digest` and `sign_text` return verifies under the registered key of the signer's kid; a signer
 that is not registered, or has another algorithm than registered, is refused before it signs anything.
 Does not: retry (Unavailable and Refused of the signer pass through), or know what time it is: retired keys are refused
-by the adapter at its start.
+where the signer is made.
 """
 
 from __future__ import annotations
 
-from ledger_core.errors import Refused
+from ledger_core.checkpoint import signature_line
+from ledger_core.errors import Refused, SignerFailure, SignerRefused
 from ledger_core.ports import Algorithm, Signer
-from ledger_core.signatures import BadSignature, PublicKey, verify_digest, verify_text
-from ledger_core.signers import SignerRegistry
+from ledger_core.range_proof import Cosignature
+from ledger_core.signatures import BadSignature, PublicKey, encode_signature, verify_digest, verify_text
+from ledger_core.signers import RegisteredSigner, SignerRegistry
 
 
 class PinnedSigner:
@@ -30,10 +32,14 @@ class PinnedSigner:
                 remedy="set AUDIT_SIGNING_ALG to the algorithm of the key in signers.json",
             )
         self._signer = signer
-        self._registry = registry
+        self.registered: RegisteredSigner = registered
         self.kid: str = signer.kid
         self.algorithm: Algorithm = registered.algorithm
         self.public_key: PublicKey = registered.public_key
+
+    def pin(self) -> None:
+        """Make sure that the key service holds the registered key. Raises Unavailable and Refused."""
+        self._signer.pin()
 
     def sign_digest(self, digest: bytes) -> bytes:
         """Sign 32 digest bytes. Raises Unavailable and Refused."""
@@ -41,7 +47,7 @@ class PinnedSigner:
         try:
             verify_digest(self.public_key, digest, signature)
         except BadSignature as error:
-            raise self._wrong_key(error) from error
+            raise self._not_verified(error) from error
         return signature
 
     def sign_text(self, text: bytes) -> bytes:
@@ -50,30 +56,24 @@ class PinnedSigner:
         try:
             verify_text(self.public_key, text, signature)
         except BadSignature as error:
-            raise self._wrong_key(error) from error
+            raise self._not_verified(error) from error
         return signature
 
-    def check_kid(self, kid: str) -> None:
-        """Refuse to sign what was written down for another key: its bytes name that key."""
-        if kid != self.kid:
-            raise Refused(
-                f"this statement was written down for signer {kid}, not {self.kid}",
-                remedy=f"run with signer {kid} until nothing waits for it, then rotate",
-            )
+    def cosign(self, digest: bytes) -> Cosignature:
+        """A second signature for a proof whose hash is `digest`. Raises Unavailable and Refused."""
+        signature = encode_signature(self.sign_digest(digest))
+        return Cosignature(signer_kid=self.kid, alg=self.algorithm, signature=signature)
 
-    def knows(self, kid: str, digest: bytes, signature: bytes) -> bool:
-        """Whether the registered key `kid` (this one or another) made the signature over the digest."""
-        registered = self._registry.find(kid)
-        if registered is None:
-            return False
-        try:
-            verify_digest(registered.public_key, digest, signature)
-        except BadSignature:
-            return False
-        return True
+    def note_line(self, text: bytes) -> bytes:
+        """The signature line of this key for the note of that text. Raises Unavailable and Refused."""
+        return signature_line(text, self.kid, self.public_key, self.sign_text(text))
 
-    def _wrong_key(self, error: BadSignature) -> Refused:
-        return Refused(
+    def close(self) -> None:
+        self._signer.close()
+
+    def _not_verified(self, error: BadSignature) -> Refused:
+        return SignerRefused(
+            SignerFailure.NOT_VERIFIED,
             f"signer {self.kid} gave a signature that its registered key does not verify ({error})",
-            remedy="compare the key behind AUDIT_SIGNING_KMS_KEY_ID with signers.json; nothing was published",
+            remedy="compare the key that AUDIT_SIGNING_* names with signers.json; nothing was published",
         )

@@ -30,12 +30,20 @@ class Signer(Protocol):
     @property
     def algorithm(self) -> Algorithm: ...
 
+    def pin(self) -> None:
+        """Make sure that the key behind is the registered one and signs as it must. Cheap once that is known."""
+        ...
+
     def sign_digest(self, digest: bytes) -> bytes:
         """Sign 32 digest bytes: RSA PKCS#1 v1.5 with the SHA-256 DigestInfo, or Ed25519 over the 32 bytes."""
         ...
 
     def sign_text(self, text: bytes) -> bytes:
         """Sign a note: RSA PKCS#1 v1.5 over SHA256(text), or Ed25519 over the text itself (C2SP signed-note)."""
+        ...
+
+    def close(self) -> None:
+        """Let the connection to the key service go."""
         ...
 
 

@@ -162,17 +162,38 @@ class ProofPayload(_Part, frozen=True, kw_only=True):
         return statement_hash(self.to_bytes(), self.prev_proof_hash)
 
 
+class Cosignature(_Part, frozen=True, kw_only=True):
+    """A second key's signature over the same 32 bytes of `hash`."""
+
+    signer_kid: Name
+    alg: Algorithm
+    signature: str
+
+
 class RangeProof(ProofPayload, frozen=True, kw_only=True):
-    """A payload with its hash and the signature over it. Whether the signature holds is not decided here."""
+    """A payload with its hash and the signature over it. Whether the signature holds is not decided here.
+
+    `cosignatures` stands outside of what `hash` covers: with and without it the proof is the same statement, and who
+    reads only `hash` and `signature` need not know of it.
+    """
 
     hash: Hash
     signature: str
+    cosignatures: tuple[Cosignature, ...] | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         ProofPayload.__post_init__(self)
         if self.digest().hex() != self.hash:
             raise ValueError("hash is not that of the payload and prev_proof_hash")
         decode_signature(self.signature)
+        if self.cosignatures is not msgspec.UNSET:
+            kids = [cosignature.signer_kid for cosignature in self.cosignatures]
+            if not kids or kids != sorted({*kids} - {self.signer_kid}):
+                raise ValueError(
+                    "cosignatures stand in order of kid, each once, none of the signer itself, at least one"
+                )
+            for cosignature in self.cosignatures:
+                decode_signature(cosignature.signature)
 
 
 _payload_decoder = msgspec.json.Decoder(ProofPayload)
@@ -198,11 +219,17 @@ def parse_proof(data: bytes) -> RangeProof:
     return decode_statement(data, _proof_decoder)
 
 
-def assemble_proof(payload: bytes, signature: bytes) -> bytes:
-    """The signed proof of a payload, as canonical JSON. The caller has verified the signature over `digest()`."""
+def assemble_proof(payload: bytes, signature: bytes, cosignatures: tuple[Cosignature, ...] = ()) -> bytes:
+    """The signed proof of a payload, as canonical JSON. The caller has verified every signature over `digest()`."""
     unsigned = parse_payload(payload)
     fields = {name: getattr(unsigned, name) for name in ProofPayload.__struct_fields__}
-    return encode_statement(RangeProof(**fields, hash=unsigned.digest().hex(), signature=encode_signature(signature)))
+    proof = RangeProof(
+        **fields,
+        hash=unsigned.digest().hex(),
+        signature=encode_signature(signature),
+        cosignatures=cosignatures or msgspec.UNSET,
+    )
+    return encode_statement(proof)
 
 
 def proof_id(env: str, shard: int, range_no: int) -> str:

@@ -93,6 +93,15 @@ class SignerRegistry:
         found = [signer for signer in self._by_kid.values() if signer.public_key == public_key]
         return min(found, key=lambda signer: signer.retired_at is not None, default=None)
 
+    def only_unretired(self, algorithm: Algorithm, now: dt.datetime) -> RegisteredSigner | None:
+        """The one signer of an algorithm that is not retired at `now`; None when there is none, or more than one."""
+        found = [
+            signer
+            for signer in self._by_kid.values()
+            if signer.algorithm == algorithm and (signer.retired_at is None or signer.retired_at > now)
+        ]
+        return found[0] if len(found) == 1 else None
+
     @property
     def signers(self) -> tuple[RegisteredSigner, ...]:
         return tuple(self._by_kid.values())

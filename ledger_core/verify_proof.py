@@ -13,12 +13,13 @@ from typing import Protocol
 from ledger_core import canonical, chain, checkpoint
 from ledger_core.findings import Collector
 from ledger_core.ports import Algorithm
-from ledger_core.range_proof import RangeProof, parse_proof
+from ledger_core.range_proof import Cosignature, RangeProof, parse_proof
 from ledger_core.signatures import BadSignature, decode_signature, verify_digest
 from ledger_core.signers import SignerRegistry
 from ledger_core.times import parse_time
 
-PROOF_FIELDS = frozenset(RangeProof.__struct_fields__)
+OPTIONAL_FIELDS = frozenset({"cosignatures"})
+PROOF_FIELDS = frozenset(RangeProof.__struct_fields__) - OPTIONAL_FIELDS
 
 
 class SignedStatement(Protocol):
@@ -47,6 +48,8 @@ def check_proof(
         _diagnose(data, registry, found, seq)
         return None
     check_signature(proof, registry, found, "proof", seq=seq)
+    for cosignature in proof.cosignatures or ():
+        _check_cosignature(proof, cosignature, registry, found, seq)
     return proof
 
 
@@ -87,13 +90,34 @@ def check_note(
     return kept
 
 
+def _check_cosignature(
+    proof: RangeProof, cosignature: Cosignature, registry: SignerRegistry, found: Collector, seq: int | None
+) -> None:
+    """A cosignature that is there must hold: it covers the same 32 bytes, and its key is registered like any other."""
+    kid = cosignature.signer_kid
+    signer = registry.find(kid)
+    if signer is None or signer.algorithm != cosignature.alg:
+        why = "is not in the registry" if signer is None else f"is registered as {signer.algorithm}"
+        found.add("proof.cosignature", f"cosigner {kid!r}, {cosignature.alg}, {why}", seq=seq, field="cosignatures")
+        return
+    try:
+        verify_digest(signer.public_key, proof.digest(), decode_signature(cosignature.signature))
+    except BadSignature as error:
+        found.add("proof.cosignature", f"{error} (cosigner {kid})", seq=seq, field="cosignatures")
+        return
+    found.count("signatures")
+    if signer.retired_at is not None and parse_time(proof.ts) > signer.retired_at:
+        message = f"cosigned at {proof.ts} by {kid}, which was retired before"
+        found.add("proof.retired", message, seq=seq, field="cosignatures")
+
+
 def _field_at_fault(data: bytes) -> str | None:
     """The first field that is missing, too much, or without its form, when that can be said."""
     try:
         fields = canonical.decode(data)
     except ValueError:
         return None
-    different = sorted(set(fields) ^ PROOF_FIELDS)
+    different = sorted(set(fields) - OPTIONAL_FIELDS ^ PROOF_FIELDS)
     if different:
         return different[0]
     return next((name for name in ("hash", "prev_proof_hash") if not _is_hash_or_genesis(fields, name)), None)
@@ -109,6 +133,7 @@ def _diagnose(data: bytes, registry: SignerRegistry, found: Collector, seq: int 
     try:
         fields = canonical.decode(data)
         hash_text, signature = fields.pop("hash", None), fields.pop("signature", None)
+        fields.pop("cosignatures", None)
         prev = fields.get("prev_proof_hash")
         digest = chain.link(canonical.encode(fields), None if prev is None else canonical.parse_hash(prev))
     except ValueError:

@@ -121,6 +121,10 @@ class KmsKey:
     def algorithm(self) -> Algorithm:
         return self._algorithm
 
+    @property
+    def claimed_kid(self) -> None:
+        return None
+
     def public_key(self) -> PublicKey:
         """GetPublicKey, checked for the wanted algorithm."""
         try:

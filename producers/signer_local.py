@@ -32,7 +32,7 @@ class LocalKey:
                 "a private key in the process is not allowed in production",
                 remedy="use a KMS, HSM or signing proxy: AUDIT_SIGNING_KMS_KEY_ID",
             )
-        self._key = key
+        self.private_key: Final = key
         self._public_key = PublicKey.from_key(key.public_key())
         self.name: Final = name
 
@@ -67,18 +67,22 @@ class LocalKey:
     def algorithm(self) -> Algorithm:
         return self._public_key.algorithm
 
+    @property
+    def claimed_kid(self) -> None:
+        return None
+
     def public_key(self) -> PublicKey:
         return self._public_key
 
     def sign_digest(self, digest: bytes) -> bytes:
-        if isinstance(self._key, Ed25519PrivateKey):
-            return self._key.sign(digest)
-        return self._key.sign(digest, padding.PKCS1v15(), Prehashed(hashes.SHA256()))
+        if isinstance(self.private_key, Ed25519PrivateKey):
+            return self.private_key.sign(digest)
+        return self.private_key.sign(digest, padding.PKCS1v15(), Prehashed(hashes.SHA256()))
 
     def sign_text(self, text: bytes) -> bytes:
-        if isinstance(self._key, Ed25519PrivateKey):
-            return self._key.sign(text)
-        return self._key.sign(text, padding.PKCS1v15(), hashes.SHA256())
+        if isinstance(self.private_key, Ed25519PrivateKey):
+            return self.private_key.sign(text)
+        return self.private_key.sign(text, padding.PKCS1v15(), hashes.SHA256())
 
     def close(self) -> None:
         """Nothing to let go: Python offers no way to wipe the key before the object goes."""

@@ -12,20 +12,17 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import http.client
 import re
-import ssl
 from typing import Final, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.ports import Algorithm
 from ledger_core.signatures import PublicKey
+from producers.https_exchange import HttpsExchange
 
-TIMEOUT_SECONDS: Final = 5.0
-ANSWER_BYTES_MAX: Final = 1_000_000
 _KEY_TYPES: Final = {"ed25519": "ed25519", "rsa-2048": "rsa-sha256", "rsa-3072": "rsa-sha256", "rsa-4096": "rsa-sha256"}
 _SIGNATURE: Final = re.compile(r"vault:v([0-9]+):([A-Za-z0-9+/]+=*)")
 
@@ -56,30 +53,22 @@ AnswerT = TypeVar("AnswerT", _KeyAnswer, _SignAnswer)
 
 
 class TransitKey:
-    """A KeyService on version `key_version` of one transit key; None means the newest at the first question.
-
-    `address` is the server's URL (https outside development); `ca_file` a PEM bundle that its certificate hangs on.
-    """
+    """A KeyService on version `key_version` of one transit key; None means the newest at the first question."""
 
     def __init__(
         self,
-        address: str,
+        exchange: HttpsExchange,
         key_name: str,
         algorithm: Algorithm,
         *,
         token: str,
         key_version: int | None = None,
         mount: str = "transit",
-        ca_file: str | None = None,
-        timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
-        parts = urlsplit(address)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise Refused(f"{address!r} is no URL of a transit server", remedy="give https://host:port")
-        self._host, self._port, self._tls = parts.hostname, parts.port, parts.scheme == "https"
-        self._context = ssl.create_default_context(cafile=ca_file) if self._tls else None
+        self._exchange = exchange
         self._key_name, self._algorithm, self._mount = key_name, algorithm, mount
-        self._token, self._version, self._timeout_seconds = token, key_version, timeout_seconds
+        self._version = key_version
+        self._headers = {"X-Vault-Token": token, "Content-Type": "application/json"}
 
     @property
     def name(self) -> str:
@@ -89,6 +78,10 @@ class TransitKey:
     @property
     def algorithm(self) -> Algorithm:
         return self._algorithm
+
+    @property
+    def claimed_kid(self) -> None:
+        return None
 
     def public_key(self) -> PublicKey:
         """The pinned version's public key, checked for the wanted algorithm."""
@@ -116,7 +109,7 @@ class TransitKey:
         return self._sign(text if self._algorithm == "ed25519" else hashlib.sha256(text).digest())
 
     def close(self) -> None:
-        """Nothing is kept open: a connection lives as long as its question."""
+        self._exchange.close()
 
     def _sign(self, message: bytes) -> bytes:
         if self._version is None:
@@ -138,32 +131,13 @@ class TransitKey:
             raise Refused(f"{self.name}: the signature is not base64", remedy="look at that address") from error
 
     def _ask(self, method: str, path: str, body: bytes | None, kind: type[AnswerT]) -> AnswerT:
-        status, answer = self._exchange(method, f"/v1/{self._mount}/{path}", body)
+        status, answer = self._exchange.ask(self.name, method, f"/v1/{self._mount}/{path}", body, self._headers)
         if status != 200:
             raise self._failure(status, answer)
         try:
             return msgspec.json.decode(answer, type=kind)
         except msgspec.DecodeError as error:
             raise Refused(f"{self.name}: an answer of another form ({error})", remedy="look at that address") from error
-
-    def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
-        connection: http.client.HTTPConnection
-        if self._context is not None:
-            connection = http.client.HTTPSConnection(
-                self._host, self._port, timeout=self._timeout_seconds, context=self._context
-            )
-        else:
-            connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_seconds)
-        try:
-            connection.request(method, path, body, {"X-Vault-Token": self._token, "Content-Type": "application/json"})
-            response = connection.getresponse()
-            return response.status, response.read(ANSWER_BYTES_MAX)
-        except ssl.SSLCertVerificationError as error:
-            raise Refused(f"{self.name}: {error}", remedy="give the CA of the server's certificate") from error
-        except (OSError, http.client.HTTPException) as error:
-            raise Unavailable("signer", f"{self.name}: {error or type(error).__name__}") from error
-        finally:
-            connection.close()
 
     def _failure(self, status: int, answer: bytes) -> Unavailable | Refused:
         detail = f"{self.name}: HTTP {status} {' '.join(answer.decode(errors='replace').split())[:200]}"

@@ -1,9 +1,10 @@
 """Signed or silent (G6): no signature leaves a key service before the pinned public key has verified it.
 
-Guarantees: the key service's own public key was, at start, one that the signer registry holds and has not retired;
-every signature returned verifies with that registered key over exactly the bytes asked for. A service that hashes
-twice, signs with another key or another scheme, or answers with rubbish is refused, and `on_failure` told.
-Does not: retry (services are rebuilt with back-off above), nor sign: the key services in the files beside it do.
+Guarantees: the key service's own public key is one that the signer registry holds and has not retired (`pin` asks for
+it; a signer made for a registered key can be there before the service is, and is pinned once it answers); every
+signature returned verifies with that registered key over exactly the bytes asked for. A service that hashes twice,
+signs with another key or another scheme, or answers with rubbish is refused.
+Does not: retry, count or log (`consumers.signer_circuit` does), nor sign: the key services in the files beside it do.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from ledger_core.errors import FinanceError, Refused
+from ledger_core.errors import Refused, SignerFailure, SignerRefused
 from ledger_core.ports import Algorithm
 from ledger_core.signatures import DIGEST_BYTES, BadSignature, PublicKey, verify_digest, verify_text
 from ledger_core.signers import RegisteredSigner, SignerRegistry
@@ -35,6 +36,11 @@ class KeyService(Protocol):
     @property
     def algorithm(self) -> Algorithm: ...
 
+    @property
+    def claimed_kid(self) -> str | None:
+        """The signer_kid that the service itself gives the key, once it was asked; None where it gives none."""
+        ...
+
     def public_key(self) -> PublicKey:
         """Ask the service for its public key."""
         ...
@@ -47,11 +53,17 @@ class KeyService(Protocol):
 
 
 class VerifiedSigner:
-    """The Signer port over a key service. Made by `pin`, so that none exists without its registered key."""
+    """The Signer port over a key service, for the key that `registered` is. Refused when that is retired at `now`,
+    unless `now` is None: for an outgoing key, which signs only what was written down before."""
 
-    def __init__(self, service: KeyService, registered: RegisteredSigner, on_failure: Callable[[], None]) -> None:
+    def __init__(self, service: KeyService, registered: RegisteredSigner, *, now: dt.datetime | None) -> None:
+        if now is not None and registered.retired_at is not None and registered.retired_at <= now:
+            raise Refused(
+                f"signer {registered.kid} is retired since {registered.retired_at:%Y-%m-%dT%H:%M:%SZ}",
+                remedy="sign with its successor, or take retiredAt back in signers.json if the rotation is undone",
+            )
         self._service = service
-        self._on_failure = on_failure
+        self._pinned = False
         self.registered: Final = registered
 
     @property
@@ -61,6 +73,23 @@ class VerifiedSigner:
     @property
     def algorithm(self) -> Algorithm:
         return self.registered.algorithm
+
+    def pin(self) -> None:
+        """The service holds the registered key, and one signature proves it: a wrong mode shows before there is
+        anything to sign. Raises Unavailable("signer"), Refused."""
+        if self._pinned:
+            return
+        offered = self._service.public_key()
+        claimed = self._service.claimed_kid
+        if offered != self.registered.public_key or claimed not in (None, self.kid):
+            called = "" if claimed is None else f", which it calls {claimed},"
+            raise SignerRefused(
+                SignerFailure.WRONG_KEY,
+                f"the key of {self._service.name}{called} is not the registered key {self.kid}",
+                remedy="compare AUDIT_SIGNING_* and AUDIT_SIGNING_KID with signers.json (FINANCE_SIGNERS)",
+            )
+        self.sign_digest(_START_CHECK)
+        self._pinned = True
 
     def sign_digest(self, digest: bytes) -> bytes:
         """The verified signature over 32 digest bytes. Raises Unavailable("signer"), Refused; ValueError on length."""
@@ -81,15 +110,12 @@ class VerifiedSigner:
     def _signed(
         self, sign: Callable[[bytes], bytes], verify: Callable[[PublicKey, bytes, bytes], None], message: bytes
     ) -> bytes:
+        signature = sign(message)
         try:
-            signature = sign(message)
             verify(self.registered.public_key, message, signature)
-        except FinanceError:
-            self._on_failure()
-            raise
         except BadSignature as error:
-            self._on_failure()
-            raise Refused(
+            raise SignerRefused(
+                SignerFailure.NOT_VERIFIED,
                 f"{self._service.name} made a signature that the registered key {self.kid} does not verify ({error})",
                 remedy="check key, algorithm and that the service signs the digest without hashing it again; "
                 "nothing was published",
@@ -97,30 +123,19 @@ class VerifiedSigner:
         return signature
 
 
-def pin(
-    service: KeyService,
-    registry: SignerRegistry,
-    *,
-    now: dt.datetime,
-    on_failure: Callable[[], None] = lambda: None,
-) -> VerifiedSigner:
+def pin(service: KeyService, registry: SignerRegistry, *, now: dt.datetime | None) -> VerifiedSigner:
     """Ask the service for its public key, find it in the registry, and prove by one signature that they fit.
 
     Raises Unavailable("signer"), and Refused when the key is not registered, is retired at `now`, or does not sign.
     """
-    public_key = service.public_key()
-    registered = registry.find_by_key(public_key)
+    registered = registry.find_by_key(service.public_key())
     if registered is None:
-        raise Refused(
+        raise SignerRefused(
+            SignerFailure.WRONG_KEY,
             f"the public key of {service.name} is not in the signer registry",
             remedy="publish it first, as a new signer with deployedAt, in signers.json (FINANCE_SIGNERS) and to "
-            "Kernel; or point AUDIT_SIGNING_KMS_KEY_ID to the key that is registered",
+            "Kernel; or let AUDIT_SIGNING_* name the key that is registered",
         )
-    if registered.retired_at is not None and registered.retired_at <= now:
-        raise Refused(
-            f"signer {registered.kid} is retired since {registered.retired_at:%Y-%m-%dT%H:%M:%SZ}",
-            remedy="sign with its successor, or take retiredAt back in signers.json if the rotation is undone",
-        )
-    signer = VerifiedSigner(service, registered, on_failure)
-    signer.sign_digest(_START_CHECK)  # a wrong mode shows at start, before there is anything to sign
+    signer = VerifiedSigner(service, registered, now=now)
+    signer.pin()
     return signer

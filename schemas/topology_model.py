@@ -89,13 +89,15 @@ class ArchiveStoreSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 class SignerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A key that signs, by the names of the variables that tell which."""
+    """A kind of key service that may sign here, by the names of the variables that tell which key, and how to reach it.
 
-    kind: Literal["kms"]
-    key_id_env: EnvName
+    A kind that the file does not list is refused, whatever the environment says.
+    """
+
+    kind: Literal["kms", "pkcs11", "transit", "proxy", "local"]
+    key_env: EnvName
     algorithm_env: EnvName
-    endpoint_env: EnvName
-    region_env: EnvName
+    connection_envs: tuple[EnvName, ...] = ()
 
 
 class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -11,7 +11,7 @@ import click
 import orjson
 from rich.console import Console
 
-from finance.cli.common import Moment, emit, json_option, load_settings, operator
+from finance.cli.common import Moment, emit, json_option, load_settings, load_topology_of, operator
 from finance.settings import Settings
 from ledger_core.on_demand import OnDemandReader, Selection, select_by_time
 
@@ -22,6 +22,7 @@ from ledger_core.on_demand import OnDemandReader, Selection, select_by_time
 @click.option("--shard", "shards", type=click.IntRange(0), multiple=True, help="Only this shard; may be repeated.")
 @click.option("--first-seq", type=click.IntRange(1), help="With one --shard: the first sequence.")
 @click.option("--last-seq", type=click.IntRange(1), help="With one --shard: the last sequence, included.")
+@click.option("--cosign", is_flag=True, help="Have a second key sign it too: COSIGNER_AUDIT_SIGNING_*.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the proof here, not to stdout.")
 @json_option
 def command(
@@ -30,19 +31,23 @@ def command(
     shards: tuple[int, ...],
     first_seq: int | None,
     last_seq: int | None,
+    cosign: bool,
     out: Path | None,
     as_json: bool,
 ) -> None:
     """Sign a range proof over what is proved already: a stretch of time, or of one shard's sequences.
 
     The proof is verified with the registered key, and stored with its audit intent, before it is handed out. Entries
-    that no range covers yet are refused. Reads DATABASE_URL_API, FINANCE_SIGNERS, AUDIT_SIGNING_KMS_KEY_ID,
-    AUDIT_SIGNING_ALG, KMS_REGION.
+    that no range covers yet are refused. With --cosign a second key, of another kind of key service or algorithm, signs
+    the same 32 bytes: `cosignatures` of the proof, which older verifiers pass over. Reads DATABASE_URL_API,
+    FINANCE_SIGNERS, AUDIT_SIGNING_KMS_KEY_ID or another key variable, AUDIT_SIGNING_ALG, and for --cosign the same with
+    COSIGNER_ before them.
 
     \b
     Examples:
       finance prove --from 2025-11-01 --to 2025-12-01 --out proof.json
       finance prove --shard 0 --first-seq 1 --last-seq 1000 --json
+      finance prove --from 2025-11-01 --cosign --out proof.json
     """
     by_seq = first_seq is not None or last_seq is not None
     if by_seq == (since is not None or until is not None):
@@ -56,7 +61,7 @@ def command(
         return select_by_time(reader, since, until, shards)
 
     settings = load_settings()
-    proof = _prove(settings, select)
+    proof = _prove(settings, select, cosign=cosign)
     told = orjson.loads(proof)
     if out is not None:
         out.write_bytes(proof)
@@ -65,20 +70,27 @@ def command(
         if out is None:
             click.echo(proof)  # exactly the bytes that are stored
             return
-        console.print(f"proof {told['proof_id']}: {int(told['num_rows']):,} entries, signed by {told['signer_kid']}")
+        kids = " and ".join([told["signer_kid"], *(it["signer_kid"] for it in told.get("cosignatures", ()))])
+        console.print(f"proof {told['proof_id']}: {int(told['num_rows']):,} entries, signed by {kids}")
         console.print(f"check it: finance verify proof {out} --signers {settings.signers_path}")
 
     emit(as_json, {"ok": True, "out": None if out is None else str(out), "proof": told}, words)
 
 
-def _prove(settings: Settings, select: Callable[[OnDemandReader], list[Selection]]) -> bytes:
+def _prove(settings: Settings, select: Callable[[OnDemandReader], list[Selection]], *, cosign: bool) -> bytes:
     from consumers.demand import DemandTerms, prove_on_demand
     from finance import bootstrap
+    from finance.bootstrap_signers import open_signer
     from finance.signers_file import read_registry
-    from ledger_core.pinned_signer import PinnedSigner
+    from finance.signing_settings import signing_of
+    from finance.variables import COSIGNER
 
+    topology = load_topology_of(settings)
     registry = read_registry(settings.signers_path)
-    signer = PinnedSigner(bootstrap.open_signer(settings, registry), registry)
+    signer = open_signer(settings, topology, registry)
+    cosigners = [open_signer(settings, topology, registry, signing_of(settings, COSIGNER))] if cosign else []
+    for key in (signer, *cosigners):
+        key.pin()
     terms = DemandTerms(
         env=settings.env,
         proof_id=f"{settings.env}-demand-{uuid.uuid4()}",
@@ -87,4 +99,4 @@ def _prove(settings: Settings, select: Callable[[OnDemandReader], list[Selection
         actor_id=operator(settings),
     )
     with bootstrap.open_on_demand_store(settings) as store:
-        return prove_on_demand(store, signer, registry, select(store), terms)
+        return prove_on_demand(store, signer, registry, select(store), terms, cosigners)

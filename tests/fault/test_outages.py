@@ -149,7 +149,7 @@ def test_signer_away_stops_proofs_and_nothing_else(
     """Posting and the closing of ranges go on; what has no proof yet is nowhere to be read; then all is signed."""
     outage = Outage(own_stack, ledger, processes, "kms", crash=True, away_seconds=away_seconds)
     outage.check_told("signer", "prover", "notary")
-    assert processes["prover"].metric("finance_signer_failures_total") >= 1
+    assert processes["prover"].metric('finance_signer_failures_total{reason="unavailable"}') >= 1
     assert "notary" in outage.unhealthy
     assert not {"poster", "prover"} & outage.unhealthy, "a signer's outage stops neither posting nor closing"
     away = (outage.gone, outage.ended)

@@ -13,8 +13,11 @@ from consumers.metrics import NullMetrics
 from finance import bootstrap, process
 from finance.settings import Settings
 from ledger_core.errors import Corrupt, Refused, Unavailable
+from ledger_core.signers import SignerRegistry
+from producers.signer_local import LocalKey
 from schemas.topology import load_topology
 from tests.support.buckets import s3_client
+from tests.support.signing import register
 
 
 def build(name: str, environ: dict[str, str]) -> None:
@@ -75,7 +78,6 @@ def test_a_bucket_without_object_lock_is_refused(environ: dict[str, str]) -> Non
     [
         ("poster", "KAFKA_BROKERS", "kafka"),
         ("notary", "DATABASE_URL_NOTARY", "postgres"),
-        ("prover", "KMS_ENDPOINT", "signer"),
         ("archiver", "S3_AUDIT_ENDPOINT", "s3"),
     ],
 )
@@ -95,6 +97,50 @@ def test_what_does_not_answer_is_unavailable_and_leaves_no_connection(
             "WHERE datname = current_database() AND application_name LIKE 'finance-%'"
         ).fetchall()
     assert left == []
+
+
+NOWHERE = "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize("name", ["prover", "archiver", "notary"])
+def test_a_key_service_that_is_away_keeps_no_process_from_starting(environ: dict[str, str], name: str) -> None:
+    build(name, {**environ, "KMS_ENDPOINT": NOWHERE})
+
+
+def test_a_key_whose_name_only_its_service_can_tell_is_waited_for(environ: dict[str, str], tmp_path: Path) -> None:
+    both = register(LocalKey.generate("ed25519", env="dev"), "incoming").signers
+    registry = SignerRegistry([*SignerRegistry.from_json(Path(environ["FINANCE_SIGNERS"]).read_bytes()).signers, *both])
+    path = tmp_path / "signers.json"
+    path.write_bytes(registry.to_json())
+    ambiguous = {**environ, "KMS_ENDPOINT": NOWHERE, "FINANCE_SIGNERS": str(path)}
+    with pytest.raises(Unavailable, match="signer"):
+        build("prover", ambiguous)
+    build("prover", {**ambiguous, "AUDIT_SIGNING_KID": "incoming"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"AUDIT_SIGNING_KID": "unheard-of"}, "AUDIT_SIGNING_KID unheard-of is not in the signer registry"),
+        ({"AUDIT_SIGNING_KID": "finance-dev-rsa-v1"}, "is registered as rsa-sha256"),
+        ({"AUDIT_SIGNING_ALG": "rsa-sha256"}, "is a key for ed25519, not rsa-sha256|AUDIT_SIGNING_ALG"),
+        ({"AUDIT_SIGNING_KIND": "local"}, "AUDIT_SIGNING_KEY_FILE is not set"),
+    ],
+)
+def test_a_signer_that_does_not_fit_the_registry_is_refused(
+    environ: dict[str, str], changes: dict[str, str], said: str
+) -> None:
+    with pytest.raises(Refused, match=said):
+        build("prover", {**environ, **changes})
+
+
+def test_a_kind_of_signer_that_the_topology_does_not_list_is_refused(environ: dict[str, str], tmp_path: Path) -> None:
+    text = Path(environ["FINANCE_TOPOLOGY"]).read_text()
+    without = tmp_path / "topology.yaml"
+    without.write_text(text[: text.index("  file:\n    kind: local")])
+    own = {"AUDIT_SIGNING_KEY_FILE": "key.pem", "AUDIT_SIGNING_KIND": "local", "FINANCE_TOPOLOGY": str(without)}
+    with pytest.raises(Refused, match="lists no signer of kind local"):
+        build("prover", {**environ, **own})
 
 
 def test_a_process_that_finds_a_contradiction_halts_posting(environ: dict[str, str]) -> None:

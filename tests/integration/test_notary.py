@@ -149,8 +149,8 @@ def test_without_a_signer_intents_wait_nothing_unsigned_leaves_and_it_resumes_by
     outage = FailsAt(signer, "sign_digest", "before", Unavailable("signer", "time-out"), nth=6)
     notary = audit.build_notary(environ, outage, registry, batch_events_max=5)
     assert notary.step()
-    with pytest.raises(Unavailable, match="signer"):
-        notary.step()
+    assert notary.step(), "what was signed before is published"
+    assert not notary.step(), "the circuit waits, and nobody is asked"
     notary.close()
     assert audit.outbox_size(url) == 5, "the second batch waits, whole"
     assert len(audit.rows_newest_first(url)) == 5
@@ -170,9 +170,8 @@ def test_what_a_faltering_signer_did_sign_is_chained(
     notary = audit.build_notary(environ, outage, registry)
     assert notary.step()
     assert audit.outbox_size(url) == 7
-    while notary.step():
-        pass
     notary.close()
+    audit.run_until_idle(lambda: audit.build_notary(environ, outage, registry))
     assert assert_published(environ, assert_chain(url, registry, range(10))) == 0
 
 

@@ -9,13 +9,14 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from finance.bootstrap import open_signer
+from finance.bootstrap_signers import open_signer
 from finance.settings import Settings
 from ledger_core.closed_range import ClosedRange
 from ledger_core.errors import Corrupt, Unavailable
 from ledger_core.postgres.prover_store import RANGE_COLUMNS
 from ledger_core.range_proof import parse_proof
 from ledger_core.signers import SignerRegistry
+from schemas.topology import load_topology
 from tests.support.journal_factory import TinyShard
 from tests.support.journal_writer import publish, write
 from tests.support.pipeline import Pipeline, step_until
@@ -119,7 +120,7 @@ def test_every_signature_of_a_kms_verifies(pipeline, environ, database_url):
     for key, algorithm in (("KMS_KEY_RSA", "rsa-sha256"), ("KMS_KEY_ED25519", "ed25519")):
         variables = environ | {"AUDIT_SIGNING_KMS_KEY_ID": environ[key], "AUDIT_SIGNING_ALG": algorithm}
         settings = Settings.from_env(variables, ROOT)
-        pipeline.signer = open_signer(settings, pipeline.registry, pipeline.metrics)
+        pipeline.signer = open_signer(settings, load_topology(settings.topology_path), pipeline.registry)
         shard = TinyShard(shard=0 if key == "KMS_KEY_RSA" else 1).post(11)
         write(database_url, shard)
         publish(pipeline.brokers, pipeline.topic, shard)

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ledger_core.errors import Refused
+from ledger_core.errors import Refused, SignerFailure, SignerRefused
 from ledger_core.ports import Algorithm
 from ledger_core.signatures import BadSignature, verify_digest
 from ledger_core.signers import RegisteredSigner, SignerRegistry
+from producers.https_exchange import HttpsExchange
 from producers.signer_local import LocalKey
+from producers.signer_proxy import ProxyKey
 from producers.signer_transit import TransitKey
 from producers.verified_signer import TEXT_BYTES_MAX, KeyService, VerifiedSigner, pin
-from tests.support.signing import NOW, kms_key, openssl_accepts_digest, openssl_accepts_text, register
+from tests.support.hsm import Token
+from tests.support.signing import NOW, kms_admin, kms_key, openssl_accepts_digest, openssl_accepts_text, register
+from tests.support.signing_proxy import SigningProxy, serving
+from tests.support.throwaway_ca import ThrowawayCa
 from tests.support.transit_server import TransitServer, transit_server
+
+if TYPE_CHECKING:
+    from mypy_boto3_kms.literals import KeySpecType
 
 pytestmark = pytest.mark.services
 
@@ -27,7 +35,16 @@ SERVICES: dict[str, Callable[[Callable[[str], Any]], KeyService]] = {  # given t
     "kms-ed25519": lambda fixture: kms_key(fixture("stack").env, "ed25519"),
     "transit-rsa": lambda fixture: transit_key(fixture("transit"), "rsa-sha256"),
     "transit-ed25519": lambda fixture: transit_key(fixture("transit"), "ed25519"),
+    "transit-rsa-3072": lambda fixture: transit_key(fixture("transit"), "rsa-sha256", "rsa-3072"),
+    "kms-rsa-3072": lambda fixture: kms_key(fixture("stack").env, "rsa-sha256", new_kms_key(fixture, "RSA_3072")),
+    "kms-rsa-4096": lambda fixture: kms_key(fixture("stack").env, "rsa-sha256", new_kms_key(fixture, "RSA_4096")),
+    "hsm-rsa": lambda fixture: fixture("token").key("rsa-sha256", "rsa-sha256"),
+    "hsm-ed25519": lambda fixture: fixture("token").key("ed25519", "ed25519"),
+    "proxy-rsa": lambda fixture: proxy_key(fixture("proxies")["rsa-sha256"]),
+    "proxy-ed25519": lambda fixture: proxy_key(fixture("proxies")["ed25519"]),
 }
+BYTES = {"rsa-3072": 384, "rsa-4096": 512, "rsa": 256, "ed25519": 64}
+ALGORITHMS: tuple[Algorithm, ...] = ("rsa-sha256", "ed25519")
 DIGEST = hashlib.sha256(b"a range of the ledger").digest()
 NOTE = "example.com/finance/dev/ledger/0\n3\nAAAA\n\n— Zoë\n".encode()
 
@@ -36,17 +53,50 @@ NOTE = "example.com/finance/dev/ledger/0\n3\nAAAA\n\n— Zoë\n".encode()
 def transit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TransitServer]:
     with transit_server(tmp_path_factory.mktemp("transit")) as running:
         running.make_key("rsa-sha256", "rsa-2048")
+        running.make_key("rsa-3072", "rsa-3072")
         running.make_key("ed25519", "ed25519")
         yield running
 
 
-def transit_key(server: TransitServer, algorithm: Algorithm) -> TransitKey:
-    return TransitKey(server.address, algorithm, algorithm, token=server.token)
+@pytest.fixture(scope="module")
+def token(tmp_path_factory: pytest.TempPathFactory) -> Token:
+    made = Token.make(tmp_path_factory.mktemp("hsm"), "conformance")
+    made.make_key("rsa-sha256", "rsa-sha256")
+    made.make_key("ed25519", "ed25519")
+    return made
+
+
+@pytest.fixture(scope="module")
+def proxies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[SigningProxy, ThrowawayCa]]]:
+    ca = ThrowawayCa(tmp_path_factory.mktemp("ca"))
+    server = ca.issue("127.0.0.1")
+    rsa, ed25519 = (SigningProxy(LocalKey.generate(algorithm, env="dev")) for algorithm in ALGORITHMS)
+    with serving(rsa, server, client_ca=ca.ca_file), serving(ed25519, server, client_ca=ca.ca_file):
+        yield {"rsa-sha256": (rsa, ca), "ed25519": (ed25519, ca)}
+
+
+def transit_key(server: TransitServer, algorithm: Algorithm, name: str | None = None) -> TransitKey:
+    return TransitKey(HttpsExchange(server.address), name or algorithm, algorithm, token=server.token)
+
+
+def proxy_key(running: tuple[SigningProxy, ThrowawayCa]) -> ProxyKey:
+    """Over mutual TLS and with the API key. It knows the proxy's kid as whatever the test registers."""
+    proxy, ca = running
+    client = ca.issue("finance-prover")
+    exchange = HttpsExchange(proxy.url, ca_file=ca.ca_file, client_pair=(client.cert, client.key))
+    return ProxyKey(exchange, proxy.key.algorithm, SignerRegistry([]), api_key=proxy.api_key)
+
+
+def new_kms_key(fixture: Callable[[str], Any], spec: KeySpecType) -> str:
+    made = kms_admin(fixture("stack").env).create_key(KeySpec=spec, KeyUsage="SIGN_VERIFY")
+    return made["KeyMetadata"]["KeyId"]
 
 
 @pytest.fixture(params=sorted(SERVICES))
-def service(request: pytest.FixtureRequest) -> KeyService:
-    return SERVICES[request.param](request.getfixturevalue)
+def service(request: pytest.FixtureRequest) -> Iterator[KeyService]:
+    made = SERVICES[request.param](request.getfixturevalue)
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -54,10 +104,10 @@ def signer(service: KeyService) -> VerifiedSigner:
     return pin(service, register(service, "conformance-v1"), now=NOW)
 
 
-def test_openssl_accepts_the_signature_of_a_digest(signer: VerifiedSigner) -> None:
+def test_openssl_accepts_the_signature_of_a_digest(signer: VerifiedSigner, request: pytest.FixtureRequest) -> None:
     signature = signer.sign_digest(DIGEST)
     key = signer.registered.public_key
-    assert len(signature) == (64 if signer.algorithm == "ed25519" else 256)
+    assert len(signature) == next(size for kind, size in BYTES.items() if kind in request.node.name)
     assert openssl_accepts_digest(key, DIGEST, signature)
     assert not openssl_accepts_digest(key, hashlib.sha256(DIGEST).digest(), signature), "the digest was hashed again"
     assert not openssl_accepts_digest(key, bytes(32), signature)
@@ -99,7 +149,7 @@ def test_the_public_key_is_the_same_at_every_question(service: KeyService) -> No
 
 def test_the_kid_comes_from_the_registry(service: KeyService) -> None:
     signer = pin(service, register(service, "named-by-the-registry"), now=NOW)
-    assert signer.kid == "named-by-the-registry"
+    assert signer.kid == (service.claimed_kid or "named-by-the-registry")
     assert signer.algorithm == service.algorithm
 
 
@@ -115,23 +165,37 @@ def test_a_retired_key_may_not_sign_but_its_history_verifies(service: KeyService
     registry = register(service, "retired-v1", retired_at=NOW)
     with pytest.raises(Refused, match="retired"):
         pin(service, registry, now=NOW)
-    verify_digest(registry.get("retired-v1").public_key, DIGEST, signature)
+    verify_digest(registry.signers[0].public_key, DIGEST, signature)
 
 
 def test_a_signature_of_another_key_is_never_returned(service: KeyService) -> None:
     other = LocalKey.generate(service.algorithm, env="dev")
-    failures: list[str] = []
     registered = RegisteredSigner("pinned-to-another-key", service.algorithm, other.public_key(), NOW)
-    signer = VerifiedSigner(service, registered, on_failure=lambda: failures.append("told"))
+    signer = VerifiedSigner(service, registered, now=NOW)
     with pytest.raises(Refused, match="does not verify"):
         signer.sign_digest(DIGEST)
     with pytest.raises(Refused, match="does not verify"):
         signer.sign_text(NOTE)
-    assert failures == ["told", "told"]
+    with pytest.raises(SignerRefused, match="is not the registered key") as caught:
+        signer.pin()
+    assert caught.value.failure is SignerFailure.WRONG_KEY
 
 
 def test_a_registry_written_and_read_again_pins_the_same_key(service: KeyService) -> None:
     registry = SignerRegistry.from_json(register(service, "round-trip").to_json())
     signature = pin(service, registry, now=NOW).sign_digest(DIGEST)
     with pytest.raises(BadSignature):
-        verify_digest(registry.get("round-trip").public_key, bytes(32), signature)
+        verify_digest(registry.signers[0].public_key, bytes(32), signature)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_one_key_in_two_places_signs_the_same_bytes(
+    algorithm: Algorithm, token: Token, proxies: dict[str, tuple[SigningProxy, ThrowawayCa]]
+) -> None:
+    """Both schemes are deterministic: whatever holds the key, a retry anywhere gives the same signature."""
+    proxy, _ = proxies[algorithm]
+    token.store_key(f"twin-{algorithm}", proxy.key.private_key)
+    services: list[KeyService] = [proxy.key, token.key(f"twin-{algorithm}", algorithm), proxy_key(proxies[algorithm])]
+    assert len({service.public_key().spki_der for service in services}) == 1
+    assert len({service.sign_digest(DIGEST) for service in services}) == 1
+    assert len({service.sign_text(NOTE) for service in services}) == 1

@@ -7,14 +7,13 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import boto3
 import pytest
 
 from finance.devstack import Stack
 from ledger_core.errors import Refused, Unavailable
 from producers.signer_kms import KmsKey
 from producers.verified_signer import pin
-from tests.support.signing import NOW, kms_key, kms_signer, register
+from tests.support.signing import NOW, kms_admin, kms_key, kms_signer, register
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
@@ -25,14 +24,7 @@ DIGEST = bytes(range(32))
 
 @pytest.fixture
 def admin(stack: Stack) -> KMSClient:
-    env = stack.env
-    return boto3.client(
-        "kms",
-        region_name=env["KMS_REGION"],
-        endpoint_url=env["KMS_ENDPOINT"],
-        aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
-    )
+    return kms_admin(stack.env)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from ledger_core.errors import Refused, Unavailable
+from producers.https_exchange import HttpsExchange
 from producers.signer_transit import TransitKey
 from producers.verified_signer import pin
 from tests.support.signing import NOW, openssl_accepts_digest, register
@@ -28,14 +29,14 @@ def test_rotating_the_key_in_the_engine_changes_no_signature_before_its_version_
     server: TransitServer,
 ) -> None:
     server.make_key("rotated", "ed25519")
-    first = TransitKey(server.address, "rotated", "ed25519", token=server.token)
+    first = TransitKey(HttpsExchange(server.address), "rotated", "ed25519", token=server.token)
     signer = pin(first, register(first, "rotated-v1"), now=NOW)
     before = signer.sign_digest(DIGEST)
     assert server.call("POST", "transit/keys/rotated/rotate", {})[0] in (200, 204)
     assert signer.sign_digest(DIGEST) == before
-    pinned = TransitKey(server.address, "rotated", "ed25519", token=server.token, key_version=1)
+    pinned = TransitKey(HttpsExchange(server.address), "rotated", "ed25519", token=server.token, key_version=1)
     assert pinned.sign_digest(DIGEST) == before
-    newest = TransitKey(server.address, "rotated", "ed25519", token=server.token)
+    newest = TransitKey(HttpsExchange(server.address), "rotated", "ed25519", token=server.token)
     assert newest.public_key() != signer.registered.public_key
     with pytest.raises(Refused, match="not in the signer registry"):
         pin(newest, register(first, "rotated-v1"), now=NOW)
@@ -43,10 +44,10 @@ def test_rotating_the_key_in_the_engine_changes_no_signature_before_its_version_
 
 def test_the_engine_left_alone_signs_another_scheme_which_is_refused(server: TransitServer) -> None:
     """PSS instead of PKCS#1 v1.5, or the digest hashed again: both sign without an error, and neither verifies."""
-    key = TransitKey(server.address, "rsa", "rsa-sha256", token=server.token)
+    key = TransitKey(HttpsExchange(server.address), "rsa", "rsa-sha256", token=server.token)
     public_key = key.public_key()
     assert openssl_accepts_digest(public_key, DIGEST, key.sign_digest(DIGEST))
-    plain_pss = TransitKey(server.address, "rsa", "ed25519", token=server.token, key_version=1)
+    plain_pss = TransitKey(HttpsExchange(server.address), "rsa", "ed25519", token=server.token, key_version=1)
     assert not openssl_accepts_digest(public_key, DIGEST, plain_pss.sign_digest(DIGEST))
 
 
@@ -61,7 +62,7 @@ def test_the_engine_left_alone_signs_another_scheme_which_is_refused(server: Tra
 def test_a_wrong_key_is_refused_with_the_remedy(
     server: TransitServer, name: str, algorithm: str, version: int | None, remedy: str
 ) -> None:
-    key = TransitKey(server.address, name, algorithm, token=server.token, key_version=version)  # type: ignore[arg-type]
+    key = TransitKey(HttpsExchange(server.address), name, algorithm, token=server.token, key_version=version)  # type: ignore[arg-type]
     with pytest.raises(Refused) as caught:
         key.public_key()
     assert remedy in caught.value.remedy
@@ -69,14 +70,14 @@ def test_a_wrong_key_is_refused_with_the_remedy(
 
 def test_a_token_that_may_not_is_refused(server: TransitServer) -> None:
     with pytest.raises(Refused) as caught:
-        TransitKey(server.address, "ed", "ed25519", token="s.wrong", key_version=1).sign_digest(DIGEST)
+        TransitKey(HttpsExchange(server.address), "ed", "ed25519", token="s.wrong", key_version=1).sign_digest(DIGEST)
     assert "token" in caught.value.remedy
 
 
 def test_a_sealed_or_missing_server_is_unavailable(tmp_path_factory: pytest.TempPathFactory) -> None:
     with transit_server(tmp_path_factory.mktemp("sealed")) as own:
         own.make_key("ed", "ed25519")
-        key = TransitKey(own.address, "ed", "ed25519", token=own.token)
+        key = TransitKey(HttpsExchange(own.address), "ed", "ed25519", token=own.token)
         signer = pin(key, register(key, "sealed-v1"), now=NOW)
         assert own.call("PUT", "sys/seal", {})[0] in (200, 204)
         with pytest.raises(Unavailable, match="signer"):
@@ -86,8 +87,10 @@ def test_a_sealed_or_missing_server_is_unavailable(tmp_path_factory: pytest.Temp
 
 
 def test_something_else_at_that_address_is_not_believed(server: TransitServer) -> None:
-    elsewhere = TransitKey(server.address, "x", "ed25519", token=server.token, mount="sys", key_version=1)
+    elsewhere = TransitKey(
+        HttpsExchange(server.address), "x", "ed25519", token=server.token, mount="sys", key_version=1
+    )
     with pytest.raises(Refused):
         elsewhere.sign_digest(DIGEST)
     with pytest.raises(Refused, match="no URL"):
-        TransitKey("localhost:8200", "x", "ed25519", token="t")
+        HttpsExchange("localhost:8200")

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 from consumers.archiver import Archiver, ArchiverSettings
 from ledger_core.errors import Unavailable
-from ledger_core.pinned_signer import PinnedSigner
 from tests.support.archive_checks import check_archive
 from tests.support.faults import Faults
 from tests.support.memory_archive import MemoryArchiveRows, MemoryBucket
 from tests.support.memory_proofs import MemoryProofs, MemorySigner, MemorySource
 from tests.support.prover_runs import NOW, Bench, CountingMetrics
+from tests.support.signing import signer_set
 
 
 @dataclass
@@ -41,7 +41,7 @@ class ArchiveBench:
             self.rows,
             self.bucket,
             open_source,
-            PinnedSigner(self.signer, self.registry),
+            signer_set(self.signer, self.registry, metrics=self.metrics, monotonic=lambda: self.now),
             ArchiverSettings(2557, "1", waiting_bytes_max=self.waiting_bytes_max),
             clock=lambda: NOW,
             monotonic=lambda: self.now,

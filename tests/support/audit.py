@@ -23,6 +23,7 @@ from ledger_core.postgres.audit_store import PostgresAuditStore
 from ledger_core.signers import SignerRegistry
 from producers.publisher_kafka import KafkaPublisher
 from tests.support.databases import role_url
+from tests.support.signing import signer_set
 
 # As Kernel orders them; times as the payload spells them.
 _ROWS = """
@@ -62,7 +63,7 @@ def build_notary(
     """A notary with its own database role; `store` and `publisher` may wrap the real ones, to let them fail."""
     return Notary(
         store=cast(AuditStore, store(PostgresAuditStore(role_url(environ["DATABASE_URL"], "finance_notary")))),
-        signer=signer,
+        signers=signer_set(signer, registry),
         registry=registry,
         publisher=cast(Publisher, publisher(KafkaPublisher(environ["KAFKA_BROKERS"], publisher_options))),
         newest_published=newest or (lambda: newest_of(environ)),

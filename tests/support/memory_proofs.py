@@ -161,6 +161,10 @@ class MemorySigner:
         public_key = PublicKey.from_key(self._key.public_key())
         return SignerRegistry([RegisteredSigner(self.kid, self.algorithm, public_key)])
 
+    def pin(self) -> None: ...
+
+    def close(self) -> None: ...
+
     def sign_digest(self, digest: bytes) -> bytes:
         return self._faults.call("signer", self._key.sign, digest)
 

@@ -12,7 +12,6 @@ from consumers.archiver import Archiver, ArchiverSettings
 from consumers.kafka_source import KafkaSource
 from consumers.prover import Prover, ProverSettings
 from ledger_core.open_range import RangeLimits
-from ledger_core.pinned_signer import PinnedSigner
 from ledger_core.postgres.archive_store import PostgresArchiveStore
 from ledger_core.postgres.connection import connect
 from ledger_core.postgres.prover_store import PostgresProverStore
@@ -21,6 +20,7 @@ from producers.archive_s3 import S3ArchiveStore, s3_client
 from producers.signer_local import LocalKey
 from producers.verified_signer import pin
 from tests.support.prover_runs import CountingMetrics
+from tests.support.signing import signer_set
 
 
 def utc_now() -> dt.datetime:
@@ -47,7 +47,7 @@ class Pipeline:
         return Prover(
             PostgresProverStore(connect(self.environ["DATABASE_URL_PROVER"], application_name="test-prover")),
             lambda start, revoked: KafkaSource(self.brokers, self.topic, self._group("prover"), start, revoked),
-            PinnedSigner(self.signer, self.registry),
+            signer_set(self.signer, self.registry, metrics=self.metrics),
             ProverSettings("test", "example.com", self.limits, idle_seconds=self.idle_seconds),
             clock=utc_now,
             monotonic=time.monotonic,
@@ -69,7 +69,7 @@ class Pipeline:
             store(connect(self.environ["DATABASE_URL_ARCHIVER"], application_name="test-archiver")),
             self.archive(),
             lambda start, revoked: KafkaSource(self.brokers, self.topic, self._group("archiver"), start, revoked),
-            PinnedSigner(self.signer, self.registry),
+            signer_set(self.signer, self.registry, metrics=self.metrics),
             ArchiverSettings(2557, "1"),
             clock=utc_now,
             monotonic=time.monotonic,

@@ -9,10 +9,10 @@ from consumers.metrics import NullMetrics
 from consumers.prover import Prover, ProverSettings
 from ledger_core.errors import Unavailable
 from ledger_core.open_range import RangeLimits
-from ledger_core.pinned_signer import PinnedSigner
 from ledger_core.ports import Record
 from tests.support.faults import Faults
 from tests.support.memory_proofs import MemoryProofs, MemoryProverStore, MemorySigner, MemorySource
+from tests.support.signing import signer_set
 
 NOW = dt.datetime(2025, 11, 2, tzinfo=dt.UTC)
 TRACE_ID = "0123456789abcdef0123456789abcdef"
@@ -58,7 +58,7 @@ class Bench:
         return Prover(
             MemoryProverStore(self.world, self.faults),
             lambda start, revoked: MemorySource(self.journal, start, revoked, self.faults, self.poll_max),
-            PinnedSigner(self.signer, self.registry),
+            signer_set(self.signer, self.registry, metrics=self.metrics, monotonic=lambda: self.now),
             ProverSettings("test", "example.com", self.limits, idle_seconds=5.0),
             clock=lambda: NOW,
             monotonic=lambda: self.now,

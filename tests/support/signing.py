@@ -5,22 +5,55 @@ from __future__ import annotations
 import datetime as dt
 import subprocess
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ledger_core.ports import Algorithm
+import boto3
+
+from consumers.metrics import Metrics, NullMetrics
+from consumers.signer_set import SignerSet
+from ledger_core.pinned_signer import PinnedSigner
+from ledger_core.ports import Algorithm, Signer
 from ledger_core.signatures import PublicKey
 from ledger_core.signers import RegisteredSigner, SignerRegistry
 from producers.signer_kms import KmsKey
 from producers.signer_local import LocalKey
 from producers.verified_signer import KeyService, VerifiedSigner, pin
 
+if TYPE_CHECKING:
+    from mypy_boto3_kms import KMSClient
+
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
 def register(service: KeyService, kid: str, *, retired_at: dt.datetime | None = None) -> SignerRegistry:
-    """A registry with the service's own key."""
-    return SignerRegistry([RegisteredSigner(kid, service.algorithm, service.public_key(), NOW, retired_at)])
+    """A registry with the service's own key; one that names its key itself (a proxy) is registered under that name."""
+    public_key = service.public_key()
+    return SignerRegistry(
+        [RegisteredSigner(service.claimed_kid or kid, service.algorithm, public_key, NOW, retired_at)]
+    )
+
+
+def signer_set(
+    signer: Signer,
+    registry: SignerRegistry,
+    *,
+    metrics: Metrics | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
+    others: Sequence[Signer] = (),
+    cosigner: Signer | None = None,
+) -> SignerSet:
+    """A process's keys, each pinned by what the registry holds for it."""
+    return SignerSet(
+        PinnedSigner(signer, registry),
+        registry,
+        monotonic=monotonic,
+        metrics=metrics or NullMetrics(),
+        others=[PinnedSigner(other, registry) for other in others],
+        cosigner=None if cosigner is None else PinnedSigner(cosigner, registry),
+    )
 
 
 def local_signer(algorithm: Algorithm = "ed25519", kid: str = "test-v1") -> tuple[VerifiedSigner, SignerRegistry]:
@@ -39,6 +72,17 @@ def kms_key(env: Mapping[str, str], algorithm: Algorithm, key_id: str | None = N
         endpoint=env["KMS_ENDPOINT"],
         access_key=env["AWS_ACCESS_KEY_ID"],
         secret=env["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+def kms_admin(env: Mapping[str, str]) -> KMSClient:
+    """Who makes, disables and deletes keys on the stack's KMS."""
+    return boto3.client(
+        "kms",
+        region_name=env["KMS_REGION"],
+        endpoint_url=env["KMS_ENDPOINT"],
+        aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
     )
 
 

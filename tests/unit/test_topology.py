@@ -34,7 +34,7 @@ def test_the_committed_topology_loads():
     assert topology.processes["notary"].consumes is None
     assert topology.limits.range_entries_max > 0
     assert topology.stores["archive"].bucket_env == "S3_AUDIT_BUCKET"
-    assert topology.signers["kms"].key_id_env == "AUDIT_SIGNING_KMS_KEY_ID"
+    assert topology.signers["kms"].key_env == "AUDIT_SIGNING_KMS_KEY_ID"
 
 
 def test_the_prefix_stands_before_every_topic_name():

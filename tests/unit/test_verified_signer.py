@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ledger_core.errors import Refused, Unavailable
+from ledger_core.errors import Refused, SignerFailure, SignerRefused
 from ledger_core.ports import Algorithm
 from ledger_core.signatures import PublicKey
 from producers.signer_local import LocalKey
@@ -27,6 +27,7 @@ class Lying:
         self.key = key
         self.lie = lie
         self.algorithm: Algorithm = key.algorithm
+        self.claimed_kid: str | None = None
 
     def public_key(self) -> PublicKey:
         return self.key.public_key()
@@ -92,24 +93,40 @@ LIES = [
 def test_a_wrong_signature_never_gets_out(algorithm: Algorithm, lie: Callable[[LocalKey, bytes], bytes]) -> None:
     service = Lying(LocalKey.generate(algorithm, env="dev"), lie)
     registry = register(service, "pinned")
-    failures: list[int] = []
-    signer = VerifiedSigner(service, registry.get("pinned"), lambda: failures.append(1))
-    with pytest.raises(Refused, match="does not verify"):
-        signer.sign_digest(DIGEST)
-    with pytest.raises(Refused, match="does not verify"):
-        signer.sign_text(b"a note of some length, longer than a digest\n")
-    assert len(failures) == 2
+    signer = VerifiedSigner(service, registry.get("pinned"), now=NOW)
+    for sign in (signer.sign_digest, signer.sign_text):
+        with pytest.raises(SignerRefused, match="does not verify") as caught:
+            sign(DIGEST)
+        assert caught.value.failure is SignerFailure.NOT_VERIFIED
     with pytest.raises(Refused, match="does not verify"):
         pin(service, registry, now=NOW)
 
 
-def test_an_outage_is_told_and_passed_on() -> None:
-    def outage(_key: LocalKey, _message: bytes) -> bytes:
-        raise Unavailable("signer", "throttled")
+def _honest(key: LocalKey, message: bytes) -> bytes:
+    return key.sign_digest(message)
 
-    service = Lying(LocalKey.generate("ed25519", env="dev"), outage)
-    failures: list[int] = []
-    signer = VerifiedSigner(service, register(service, "pinned").get("pinned"), lambda: failures.append(1))
-    with pytest.raises(Unavailable, match="throttled"):
-        signer.sign_digest(DIGEST)
-    assert failures == [1]
+
+def test_another_key_behind_the_right_name_is_the_wrong_key() -> None:
+    registry = register(LocalKey.generate("ed25519", env="dev"), "pinned")
+    signer = VerifiedSigner(Lying(LocalKey.generate("ed25519", env="dev"), _honest), registry.get("pinned"), now=NOW)
+    with pytest.raises(SignerRefused, match="is not the registered key pinned") as caught:
+        signer.pin()
+    assert caught.value.failure is SignerFailure.WRONG_KEY
+
+
+def test_the_right_key_under_a_name_that_is_not_registered_is_refused() -> None:
+    service = Lying(LocalKey.generate("ed25519", env="dev"), _honest)
+    signer = VerifiedSigner(service, register(service, "pinned").get("pinned"), now=NOW)
+    service.claimed_kid = "renamed"
+    with pytest.raises(SignerRefused, match="calls renamed"):
+        signer.pin()
+    service.claimed_kid = "pinned"
+    signer.pin()
+
+
+def test_a_retired_key_is_there_only_for_what_was_written_down_before() -> None:
+    service = Lying(LocalKey.generate("ed25519", env="dev"), _honest)
+    retired = register(service, "old", retired_at=NOW).get("old")
+    with pytest.raises(Refused, match="retired since"):
+        VerifiedSigner(service, retired, now=NOW)
+    VerifiedSigner(service, retired, now=None).pin()

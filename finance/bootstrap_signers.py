@@ -1,0 +1,157 @@
+"""The wiring of signers: from settings, topology and registry to keys that sign, each verified and pinned.
+
+Guarantees: a key service is used only when topology.yaml lists a signer of its kind; a key whose kid the configuration
+tells (AUDIT_SIGNING_KID, or the one key of its algorithm that is registered and not retired) is there at once, and is
+pinned when its service answers: so a process starts, and ranges close, while the service is away. Any other key must
+be asked for first.
+Does not: sign, wait or retry (`consumers.signer_circuit`), or read secrets (`finance.signing_settings`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from consumers.metrics import Metrics
+from consumers.signer_set import SignerSet
+from finance.settings import Settings
+from finance.signing_settings import (
+    DEFAULT_ALGORITHM,
+    KmsKeySettings,
+    LocalKeySettings,
+    Pkcs11KeySettings,
+    ProxySettings,
+    SigningSettings,
+    TransitKeySettings,
+    cosigner_of,
+    outgoing_of,
+    signing_of,
+)
+from ledger_core.errors import Refused
+from ledger_core.pinned_signer import PinnedSigner
+from ledger_core.ports import Algorithm
+from ledger_core.signers import RegisteredSigner, SignerRegistry
+from producers.https_exchange import HttpsExchange
+from producers.signer_kms import KmsKey
+from producers.signer_local import LocalKey
+from producers.signer_pkcs11 import Pkcs11Key
+from producers.signer_proxy import ProxyKey
+from producers.signer_transit import TransitKey
+from producers.verified_signer import KeyService, VerifiedSigner, pin
+from schemas.topology_model import Topology
+
+
+def open_signers(
+    settings: Settings,
+    topology: Topology,
+    registry: SignerRegistry,
+    metrics: Metrics,
+    *,
+    name: str,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> SignerSet:
+    """The keys of the process `name`, pinned as far as their services answer.
+
+    Raises Refused; Unavailable("signer") when the kid of a key cannot be known without its service, and that is away.
+    """
+    outgoing, cosigner = outgoing_of(settings, name=name), cosigner_of(settings, name=name)
+    with ExitStack() as undo:
+
+        def opened(signing: SigningSettings, *, retired_too: bool = False) -> PinnedSigner:
+            signer = open_signer(settings, topology, registry, signing, retired_too=retired_too)
+            undo.callback(signer.close)
+            return signer
+
+        signers = SignerSet(
+            opened(signing_of(settings, name=name)),
+            registry,
+            monotonic=monotonic,
+            metrics=metrics,
+            others=[opened(outgoing, retired_too=True)] if outgoing else [],
+            cosigner=opened(cosigner) if cosigner else None,
+        )
+        signers.pin()
+        undo.pop_all()
+    return signers
+
+
+def open_signer(
+    settings: Settings,
+    topology: Topology,
+    registry: SignerRegistry,
+    signing: SigningSettings | None = None,
+    *,
+    retired_too: bool = False,
+) -> PinnedSigner:
+    """One key (that of the settings, if no other is given), not yet asked for when its kid is known without.
+
+    Raises Refused; Unavailable("signer") when the service must be asked, and is away.
+    """
+    signing = signing or signing_of(settings)
+    kinds = sorted({spec.kind for spec in topology.signers.values()})
+    if signing.kind not in kinds:
+        raise Refused(
+            f"the topology lists no signer of kind {signing.kind}, only {', '.join(kinds)}",
+            remedy="add it under signers in topology.yaml, or sign with a kind that is listed",
+        )
+    now = None if retired_too else dt.datetime.now(dt.UTC)
+    registered = _expected(signing, registry, dt.datetime.now(dt.UTC), guess=not retired_too)
+    algorithm = signing.algorithm or (registered.algorithm if registered else DEFAULT_ALGORITHM)
+    service = key_service(signing, algorithm, registry, registered.kid if registered else None, env=settings.env)
+    try:
+        signer = VerifiedSigner(service, registered, now=now) if registered else pin(service, registry, now=now)
+        return PinnedSigner(signer, registry)
+    except BaseException:
+        service.close()
+        raise
+
+
+def key_service(
+    signing: SigningSettings, algorithm: Algorithm, registry: SignerRegistry, kid: str | None, *, env: str
+) -> KeyService:
+    """The adapter that the settings name, on the key `kid` if that is known; nothing is asked yet. Raises Refused."""
+    match signing.key:
+        case KmsKeySettings() as key:
+            return KmsKey(
+                key.key_id,
+                algorithm,
+                region=key.region,
+                endpoint=key.endpoint,
+                access_key=key.access_key,
+                secret=key.secret,
+                ca_file=key.tls.ca_file,
+                client_pair=key.tls.client_pair,
+            )
+        case Pkcs11KeySettings() as key:
+            return Pkcs11Key(key.module, key.token, key.key, algorithm, pin=key.pin)
+        case TransitKeySettings() as key:
+            exchange = HttpsExchange(key.url, ca_file=key.tls.ca_file, client_pair=key.tls.client_pair)
+            return TransitKey(exchange, key.key, algorithm, token=key.token, key_version=key.version, mount=key.mount)
+        case ProxySettings() as key:
+            exchange = HttpsExchange(key.url, ca_file=key.tls.ca_file, client_pair=key.tls.client_pair)
+            return ProxyKey(exchange, algorithm, registry, api_key=key.api_key, kid=kid)
+        case LocalKeySettings() as key:
+            return LocalKey.from_file(Path(key.path), env=env)
+
+
+def _expected(
+    signing: SigningSettings, registry: SignerRegistry, now: dt.datetime, *, guess: bool
+) -> RegisteredSigner | None:
+    """The registered key that the configuration means, when that is certain without asking the key service."""
+    if signing.kid is None:
+        return registry.only_unretired(signing.algorithm or DEFAULT_ALGORITHM, now) if guess else None
+    registered = registry.find(signing.kid)
+    if registered is None:
+        raise Refused(
+            f"AUDIT_SIGNING_KID {signing.kid} is not in the signer registry",
+            remedy="publish the key first in signers.json (FINANCE_SIGNERS), or name the kid that is registered",
+        )
+    if signing.algorithm not in (None, registered.algorithm):
+        raise Refused(
+            f"AUDIT_SIGNING_ALG is {signing.algorithm}, and {signing.kid} is registered as {registered.algorithm}",
+            remedy="set both to what belongs together, or leave AUDIT_SIGNING_ALG out",
+        )
+    return registered

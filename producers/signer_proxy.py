@@ -1,0 +1,194 @@
+"""A key behind a signing proxy: a small service that holds (or reaches) the key and signs digests it is sent.
+
+The wire (docs/SIGNING.md): `POST /sign` with the digest in every spelling that proxies in the field read, and answers
+in every spelling that they give; `GET /public-key` where there is one, else the kid of `GET /health` names the key of
+the registry. A note is signed by Ed25519 as its own text, which no digest can stand for: it is sent whole, as
+`payload_b64` with `"kind": "note"`. RSA signs its SHA-256, a digest like any other.
+Guarantees: an answer under another kid, algorithm or form than expected is Refused. Does not: verify (see
+verified_signer), retry, or follow redirects.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from typing import Final, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from ledger_core.errors import Refused, SignerFailure, SignerRefused, Unavailable
+from ledger_core.ports import Algorithm
+from ledger_core.signatures import PublicKey
+from ledger_core.signers import SignerRegistry
+from producers.https_exchange import HttpsExchange
+
+
+class _Named(msgspec.Struct):
+    """The four spellings of a kid."""
+
+    signer_kid: str | None = None
+    signer_id: str | None = None
+    signerId: str | None = None  # noqa: N815  as proxies in the field spell it
+    kid: str | None = None
+
+    def kids(self) -> set[str]:
+        return {kid for kid in (self.signer_kid, self.signer_id, self.signerId, self.kid) if kid}
+
+
+class _Key(_Named):
+    public_key_pem: str = ""
+    public_key: str = ""
+
+
+class _Signed(_Named):
+    signature_b64: str | None = None
+    signature: str | None = None
+    alg: str | None = None
+
+
+AnswerT = TypeVar("AnswerT", _Named, _Key, _Signed)
+_LOOK: Final = "look at what stands at SIGNING_PROXY_URL; nothing was signed"
+
+
+class ProxyKey:
+    """A KeyService on a signing proxy, on its key `kid`; None: on the one key that it has.
+
+    `registry` gives the key of a proxy that names it and does not show it.
+    """
+
+    def __init__(
+        self,
+        exchange: HttpsExchange,
+        algorithm: Algorithm,
+        registry: SignerRegistry,
+        *,
+        api_key: str | None,
+        kid: str | None = None,
+    ) -> None:
+        self._exchange = exchange
+        self._algorithm = algorithm
+        self._registry = registry
+        self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if api_key is not None:
+            self._headers["Authorization"] = f"Bearer {api_key}"
+        self._kid = kid
+
+    @property
+    def name(self) -> str:
+        return "the signing proxy"
+
+    @property
+    def algorithm(self) -> Algorithm:
+        return self._algorithm
+
+    @property
+    def claimed_kid(self) -> str | None:
+        return self._kid
+
+    def public_key(self) -> PublicKey:
+        """What the proxy shows under `/public-key`; without that, the registered key of the kid it has."""
+        wanted = "" if self._kid is None else f"?kid={quote(self._kid, safe='')}"
+        status, answer = self._ask("GET", f"/public-key{wanted}", None)
+        shown = self._read(answer, _Key) if status == 200 else None
+        if shown is None:
+            if status not in (404, 405):
+                raise self._failure(status, answer)
+            status, answer = self._ask("GET", "/health", None)
+            if status != 200:
+                raise self._failure(status, answer)
+        named = shown or self._read(answer, _Named)
+        self._kid = self._one_kid(named)
+        key = self._shown_key(shown) if shown else self._registered_key(self._kid)
+        if key.algorithm != self._algorithm:
+            raise SignerRefused(
+                SignerFailure.WRONG_KEY,
+                f"{self.name} holds a key for {key.algorithm}, not {self._algorithm}",
+                remedy="set AUDIT_SIGNING_ALG and SIGNING_PROXY_URL to what belongs together",
+            )
+        return key
+
+    def sign_digest(self, digest: bytes) -> bytes:
+        spelled = {"payload_b64": base64.b64encode(digest).decode(), "hash": digest.hex(), "digest_hex": digest.hex()}
+        return self._sign({**spelled, "kind": "digest"})
+
+    def sign_text(self, text: bytes) -> bytes:
+        """Ed25519 signs the text itself, RSA its SHA-256."""
+        if self._algorithm == "rsa-sha256":
+            return self.sign_digest(hashlib.sha256(text).digest())
+        return self._sign({"payload_b64": base64.b64encode(text).decode(), "kind": "note"})
+
+    def close(self) -> None:
+        self._exchange.close()
+
+    def _sign(self, request: dict[str, str]) -> bytes:
+        request["alg"] = self._algorithm
+        if self._kid is not None:
+            request["signer_kid"] = self._kid
+        status, answer = self._ask("POST", "/sign", msgspec.json.encode(request))
+        if status != 200:
+            raise self._failure(status, answer, note=request["kind"] == "note")
+        signed = self._read(answer, _Signed)
+        kid = self._one_kid(signed)
+        if self._kid is not None and kid != self._kid:
+            raise SignerRefused(
+                SignerFailure.WRONG_KEY,
+                f"{self.name} signed with {kid}, and had the key {self._kid} before",
+                remedy="a rotation starts here, not behind the proxy: register the new key, then configure its kid",
+            )
+        if signed.alg not in (None, self._algorithm):
+            raise Refused(f"{self.name} signed with {signed.alg}, not {self._algorithm}", remedy=_LOOK)
+        try:
+            return base64.b64decode(signed.signature_b64 or signed.signature or "", validate=True)
+        except binascii.Error as error:
+            raise Refused(f"{self.name}: the signature is not base64", remedy=_LOOK) from error
+
+    def _one_kid(self, named: _Named) -> str:
+        kids = named.kids()
+        if len(kids) != 1:
+            said = " and ".join(sorted(kids)) or "no kid"
+            raise Refused(f"{self.name} gives its key {said}, and one is wanted", remedy=_LOOK)
+        return kids.pop()
+
+    def _shown_key(self, shown: _Key) -> PublicKey:
+        try:
+            return PublicKey.parse(shown.public_key_pem or shown.public_key)
+        except ValueError as error:
+            raise SignerRefused(
+                SignerFailure.WRONG_KEY,
+                f"{self.name}: {error}",
+                remedy="let it hold an RSA (2048 bits or more, e of 65537 or more) or Ed25519 key",
+            ) from error
+
+    def _registered_key(self, kid: str) -> PublicKey:
+        registered = self._registry.find(kid)
+        if registered is None:
+            raise SignerRefused(
+                SignerFailure.WRONG_KEY,
+                f"{self.name} signs as {kid}, which is not in the signer registry",
+                remedy="publish its key first in signers.json (FINANCE_SIGNERS), or ask the proxy that is registered",
+            )
+        return registered.public_key
+
+    def _read(self, answer: bytes, kind: type[AnswerT]) -> AnswerT:
+        try:
+            return msgspec.json.decode(answer, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Refused(f"{self.name}: an answer of another form ({error})", remedy=_LOOK) from error
+
+    def _ask(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+        return self._exchange.ask(self.name, method, path, body, self._headers)
+
+    def _failure(self, status: int, answer: bytes, *, note: bool = False) -> Unavailable | Refused:
+        detail = f"{self.name}: HTTP {status} {' '.join(answer.decode(errors='replace').split())[:200]}"
+        if status in (408, 425, 429) or status >= 500:
+            return Unavailable("signer", detail)
+        remedies = {
+            401: "give a valid SIGNING_PROXY_API_KEY or client certificate",
+            403: "let the proxy allow this caller and this key",
+            404: "correct the path in SIGNING_PROXY_URL",
+        }
+        refused = "the proxy does not sign checkpoint notes (kind note): let it, or put an RSA key behind it"
+        default = refused if note else "read the proxy's answer; nothing was signed"
+        return Refused(detail, remedy=remedies.get(status, default))
