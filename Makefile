@@ -4,7 +4,7 @@ STAMP := .venv/.installed
 COMPILED := .venv/.compiled
 HOT := $(shell sed -n 's/^    "\(.*\.py\)",$$/\1/p' finance/compile.py)
 
-.PHONY: demo test check scan bench compile clean fmt
+.PHONY: demo test check scan bench compile hsm clean fmt
 
 $(STAMP): requirements.lock pyproject.toml
 	@test -x $(PY) || python3 -m venv .venv
@@ -21,7 +21,10 @@ compile: $(COMPILED)  ## compile the hot modules in place (without a C compiler 
 demo: $(COMPILED)  ## the main job on real data with everything embedded (DEMO_ARGS="--full" for the whole year)
 	$(PY) -m finance demo $(DEMO_ARGS)
 
-test: $(COMPILED)  ## the whole suite, on real servers
+hsm:  ## the software HSM of the tests, from the distribution, when it is not there
+	@tests/support/install-softhsm >/dev/null
+
+test: $(COMPILED) hsm  ## the whole suite, on real servers
 	$(PY) -m pytest $(PYTEST_ARGS)
 
 check: $(STAMP)  ## format, lint, types, import rules, unit and property tests; no services, under a minute

@@ -26,7 +26,7 @@ from consumers.signer_set import SignerSet
 from consumers.source import OpenSource
 from ledger_core.checkpoint import origin_of
 from ledger_core.closed_range import ClosedRange, ClosingTerms, Cut, close_range
-from ledger_core.errors import Corrupt
+from ledger_core.errors import Corrupt, Unavailable
 from ledger_core.open_range import OpenRange, RangeLimits, ShardPosition
 from ledger_core.ports import AuditIntent, Record
 from ledger_core.proof_intents import posted_intent, proof_intent

@@ -47,6 +47,8 @@ class Bench:
     journal: dict[int, list[Record]] = field(default_factory=dict)
     now: float = 0.0
     metrics: CountingMetrics = field(default_factory=CountingMetrics)
+    others: list[MemorySigner] = field(default_factory=list)
+    cosigner: MemorySigner | None = None
 
     def __post_init__(self) -> None:
         self.signer = MemorySigner(self.faults)
@@ -58,7 +60,14 @@ class Bench:
         return Prover(
             MemoryProverStore(self.world, self.faults),
             lambda start, revoked: MemorySource(self.journal, start, revoked, self.faults, self.poll_max),
-            signer_set(self.signer, self.registry, metrics=self.metrics, monotonic=lambda: self.now),
+            signer_set(
+                self.signer,
+                self.registry,
+                metrics=self.metrics,
+                monotonic=lambda: self.now,
+                others=self.others,
+                cosigner=self.cosigner,
+            ),
             ProverSettings("test", "example.com", self.limits, idle_seconds=5.0),
             clock=lambda: NOW,
             monotonic=lambda: self.now,

@@ -8,6 +8,7 @@ from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.open_range import RangeLimits
 from ledger_core.pinned_signer import PinnedSigner
 from ledger_core.range_proof import parse_proof
+from ledger_core.signers import SignerRegistry
 from tests.support.faults import Faults
 from tests.support.journal_factory import TinyShard
 from tests.support.memory_proofs import MemoryProofs, MemorySigner
@@ -98,6 +99,27 @@ def test_a_range_written_down_for_another_key_is_not_signed_by_this_one():
     bench.build().step()
     assert bench.world.proofs == {}
     assert bench.metrics.signer_failures == 2
+
+
+def test_a_rotation_needs_no_drain():
+    """What was written down for the old key is signed by it, what comes then by the new one, in order."""
+    shard = TinyShard().post(12)
+    bench = bench_of(shard)
+    old = bench.signer = AwaySigner(Faults())
+    old.error = Unavailable("signer", "away")
+    bench.build().step()
+    written = len(bench.world.ranges[0])
+    assert written
+    bench.signer, bench.others, old.error = MemorySigner(Faults(), "new"), [old], None
+    bench.registry = SignerRegistry([*old.registry.signers, *bench.signer.registry.signers])
+    bench.journal[0] = shard.post(8).journal()
+    bench.run()
+    kids = [parse_proof(data).signer_kid for _, data in sorted(bench.world.proofs.items())]
+    assert kids == [old.kid] * written + [bench.signer.kid] * (len(kids) - written)
+    assert len(kids) == len(bench.world.ranges[0]) > written
+    check_ranges(shard, bench.world.ranges[0])
+    for closed in bench.world.ranges[0]:
+        check_proof(closed, bench.world.proofs[0, closed.range_no], bench.registry)
 
 
 def test_two_provers_on_one_shard_close_every_range_once():
