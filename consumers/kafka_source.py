@@ -45,6 +45,7 @@ CLASSIC_ONLY: dict[str, str | int | bool] = {
 # down, and nothing of one that hangs. So silence is followed by a question.
 PROBE_SECONDS = 10.0
 PROBE_TIMEOUT_SECONDS = 5.0
+_NOT_ALLOWED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
 HEADERS_UNREADABLE: tuple[tuple[str, bytes | None], ...] = (("finance.headers", b"unreadable: a name is not UTF-8"),)
 
 
@@ -77,6 +78,7 @@ class KafkaSource:
         self._monotonic = monotonic
         self._heard_at = monotonic()
         self._brokers_down = False
+        self._last_error = ""
         self._consumer = Consumer(
             {
                 **config,
@@ -100,7 +102,7 @@ class KafkaSource:
         try:
             messages = self._consumer.consume(records_max, timeout_seconds)
         except KafkaException as error:
-            raise source_failure(self._topic, error.args[0]) from error
+            raise source_failure(self._topic, error.args[0], last=self._last_error) from error
         if self._callback_error is not None:
             failed, self._callback_error = self._callback_error, None
             raise failed
@@ -116,9 +118,9 @@ class KafkaSource:
         try:
             found = self._consumer.list_topics(self._topic, timeout=PROBE_TIMEOUT_SECONDS).topics[self._topic]
         except KafkaException as error:
-            raise source_failure(self._topic, error.args[0]) from error
+            raise source_failure(self._topic, error.args[0], last=self._last_error) from error
         if found.error is not None:
-            raise source_failure(self._topic, found.error)
+            raise source_failure(self._topic, found.error, last=self._last_error)
         self._heard_at = self._monotonic()
 
     def _grouped(self, messages: list[Message]) -> list[tuple[int, list[Record]]]:
@@ -127,7 +129,9 @@ class KafkaSource:
         for message in messages:
             error = message.error()
             if error is not None:
-                raise source_failure(self._topic, error, f" [{message.partition()}] offset {message.offset()}")
+                raise source_failure(
+                    self._topic, error, f" [{message.partition()}] offset {message.offset()}", self._last_error
+                )
             partition = message.partition()
             if partition not in self._owned:
                 continue  # consume may return what was revoked during the call
@@ -152,7 +156,7 @@ class KafkaSource:
         try:
             self._consumer.seek(TopicPartition(self._topic, partition, offset))
         except KafkaException as error:
-            raise source_failure(self._topic, error.args[0]) from error
+            raise source_failure(self._topic, error.args[0], last=self._last_error) from error
 
     def pause(self, partition: int) -> None:
         self._consumer.pause([TopicPartition(self._topic, partition)])
@@ -179,6 +183,8 @@ class KafkaSource:
     def _on_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._brokers_down = True  # perhaps told along with records fetched before: the next silence asks
+        else:
+            self._last_error = f"; last: {error.str()}"  # why: a name that does not resolve, a failed handshake
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         starts = []
@@ -205,8 +211,10 @@ class KafkaSource:
         consumer.incremental_unassign(partitions)
 
 
-def source_failure(topic: str, error: KafkaError, place: str = "") -> Exception:
-    """What a reader of `topic` says of an error of the client: Refused or Corrupt where waiting helps nobody."""
+def source_failure(topic: str, error: KafkaError, place: str = "", last: str = "") -> Exception:
+    """What a reader of `topic` says of an error of the client: Refused or Corrupt where waiting helps nobody.
+
+    `last` is what the client complained of before, such as a handshake that failed."""
     if error.code() == KafkaError._AUTO_OFFSET_RESET:
         return Refused(
             f"{topic} no longer holds what this cursor needs next,{place} ({error.str()})",
@@ -221,7 +229,12 @@ def source_failure(topic: str, error: KafkaError, place: str = "") -> Exception:
             f"{topic} holds a batch that this client cannot unpack ({error.str()})",
             remedy="raise receive.message.max.bytes above the batch's unpacked size; nothing was skipped",
         )
-    return Unavailable("kafka", error.str())
+    if error.code() in _NOT_ALLOWED:
+        return Refused(
+            f"Kafka does not let this principal read {topic}, or join its group ({error.str()})",
+            remedy="let topology.yaml name it as a reader, then: finance topics apply",
+        )
+    return Unavailable("kafka", f"{error.str()}{last}")
 
 
 def headers_of(message: Message) -> tuple[tuple[str, bytes | None], ...]:

@@ -22,6 +22,7 @@ class Watermarks:
     """One client for several questions. Every method raises Unavailable, and Refused for a topic that is not there."""
 
     def __init__(self, brokers: str, options: Mapping[str, str] | None = None) -> None:
+        self._last_error = ""
         self._consumer = Consumer(
             {
                 "bootstrap.servers": brokers,
@@ -30,6 +31,7 @@ class Watermarks:
                 "auto.offset.reset": "error",
                 "allow.auto.create.topics": False,
                 "log_level": 2,  # the failure comes back as an error: librdkafka need not print it too
+                "error_cb": self._on_error,
                 **(options or {}),
             }
         )
@@ -43,7 +45,7 @@ class Watermarks:
         try:
             answer = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT_SECONDS)
         except KafkaException as error:
-            raise _failure(topic, error) from error
+            raise self._failure(topic, error) from error
         if answer is None:
             raise Unavailable("kafka", f"no answer within {TIMEOUT_SECONDS:g} s")
         return int(answer[0]), int(answer[1])
@@ -55,7 +57,7 @@ class Watermarks:
             message = self._consumer.poll(TIMEOUT_SECONDS)
             self._consumer.unassign()
         except KafkaException as error:
-            raise _failure(topic, error) from error
+            raise self._failure(topic, error) from error
         if message is None or message.error() is not None:
             return None
         return int(message.timestamp()[1])
@@ -72,7 +74,7 @@ class Watermarks:
             message = self._consumer.poll(TIMEOUT_SECONDS)
             self._consumer.unassign()
         except KafkaException as error:
-            raise _failure(topic, error) from error
+            raise self._failure(topic, error) from error
         if message is None or message.error() is not None:
             raise Unavailable("kafka", f"{topic} [{partition}]: the record at offset {offset} cannot be read")
         return message
@@ -80,9 +82,16 @@ class Watermarks:
     def close(self) -> None:
         self._consumer.close()
 
+    def _on_error(self, error: KafkaError) -> None:
+        self._last_error = f"; last: {error.str()}"
 
-def _failure(topic: str, error: KafkaException) -> Exception:
-    reason: KafkaError = error.args[0]
-    if reason.code() in _MISSING:
-        return Refused(f"topic {topic} does not exist", remedy="run `finance topics apply`")
-    return Unavailable("kafka", reason.str())
+    def _failure(self, topic: str, error: KafkaException) -> Exception:
+        reason: KafkaError = error.args[0]
+        if reason.code() in _MISSING:
+            return Refused(f"topic {topic} does not exist", remedy="run `finance topics apply`")
+        if reason.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            return Refused(
+                f"Kafka does not let this principal read {topic}",
+                remedy="let topology.yaml name it as a reader, then: finance topics apply",
+            )
+        return Unavailable("kafka", f"{reason.str()}{self._last_error}")

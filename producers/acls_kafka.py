@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
@@ -23,7 +23,8 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from ledger_core.errors import FinanceError, Refused, Unavailable
+from ledger_core.errors import Unavailable
+from producers.kafka_admin import Admin
 from schemas.kafka_acls import CLUSTER, Acl, Resource
 
 REQUEST_SECONDS_MAX: Final = 15.0
@@ -47,26 +48,28 @@ class AclPlan:
 
 def plan(wanted: Collection[Acl], brokers: str, options: Mapping[str, str] | None = None) -> AclPlan:
     """What differs; changes nothing. Raises Unavailable, Refused."""
-    return _plan(wanted, _admin(brokers, options))
+    return _plan(wanted, Admin(brokers, options))
 
 
 def apply(wanted: Collection[Acl], brokers: str, options: Mapping[str, str] | None = None) -> AclPlan:
     """Make what is missing; the plan it followed. Raises Unavailable, Refused."""
-    admin = _admin(brokers, options)
+    admin = Admin(brokers, options)
     planned = _plan(wanted, admin)
     if planned.missing:
-        futures = admin.create_acls([_binding(acl) for acl in planned.missing], request_timeout=REQUEST_SECONDS_MAX)
+        futures = admin.client.create_acls(
+            [_binding(acl) for acl in planned.missing], request_timeout=REQUEST_SECONDS_MAX
+        )
         for binding, future in futures.items():
             try:
                 future.result(timeout=REQUEST_SECONDS_MAX + 5)
             except KafkaException as error:
-                raise _outside(error, f"make the ACL on {binding.name}") from error
+                raise admin.failure(error, f"make the ACL on {binding.name}") from error
     return planned
 
 
 def remove(acls: Collection[Acl], brokers: str, options: Mapping[str, str] | None = None) -> int:
     """Take away exactly these literal ACLs; how many were there. Raises Unavailable, Refused."""
-    admin = _admin(brokers, options)
+    admin = Admin(brokers, options)
     filters = [
         AclBindingFilter(
             _RESOURCES[acl.resource], acl.name, ResourcePatternType.LITERAL, acl.principal, "*",
@@ -75,15 +78,15 @@ def remove(acls: Collection[Acl], brokers: str, options: Mapping[str, str] | Non
         for acl in acls
     ]  # fmt: skip
     removed = 0
-    for future in admin.delete_acls(filters, request_timeout=REQUEST_SECONDS_MAX).values():
+    for future in admin.client.delete_acls(filters, request_timeout=REQUEST_SECONDS_MAX).values():
         try:
             removed += len(future.result(timeout=REQUEST_SECONDS_MAX + 5))
         except KafkaException as error:
-            raise _outside(error, "remove an ACL") from error
+            raise admin.failure(error, "remove an ACL") from error
     return removed
 
 
-def _plan(wanted: Collection[Acl], admin: AdminClient) -> AclPlan:
+def _plan(wanted: Collection[Acl], admin: Admin) -> AclPlan:
     any_acl = AclBindingFilter(
         ResourceType.ANY,
         None,  # type: ignore[arg-type]  # any name, principal and host
@@ -94,11 +97,11 @@ def _plan(wanted: Collection[Acl], admin: AdminClient) -> AclPlan:
         AclPermissionType.ANY,
     )
     try:
-        found = admin.describe_acls(any_acl, request_timeout=REQUEST_SECONDS_MAX).result(REQUEST_SECONDS_MAX + 5)
-        if not found and not _has_authorizer(admin):
+        found = admin.client.describe_acls(any_acl, request_timeout=REQUEST_SECONDS_MAX).result(REQUEST_SECONDS_MAX + 5)
+        if not found and not _has_authorizer(admin.client):
             return AclPlan((), (), enforced=False)
     except KafkaException as error:
-        raise _outside(error, "list ACLs") from error
+        raise admin.failure(error, "list ACLs") from error
     except TimeoutError as error:
         raise Unavailable("kafka", f"list ACLs: no answer within {REQUEST_SECONDS_MAX:g} s") from error
     plain = {acl for binding in found if (acl := _plain(binding)) is not None}
@@ -151,20 +154,3 @@ def _binding(acl: Acl) -> AclBinding:
         AclOperation[acl.operation],
         AclPermissionType.ALLOW,
     )
-
-
-def _admin(brokers: str, options: Mapping[str, str] | None) -> AdminClient:
-    quiet = {"log_level": 2, "reconnect.backoff.ms": 500, "reconnect.backoff.max.ms": 2000}
-    try:
-        return AdminClient({"bootstrap.servers": brokers, **quiet, **(options or {})})
-    except KafkaException as error:
-        raise Refused(f"Kafka client settings: {error}", remedy="correct KAFKA_BROKERS or the Kafka options") from error
-
-
-def _outside(error: KafkaException, what: str) -> FinanceError:
-    reason: KafkaError = error.args[0]
-    if reason.code() == KafkaError.CLUSTER_AUTHORIZATION_FAILED:
-        return Refused(
-            f"Kafka does not allow to {what}", remedy="run with the certificate of an operator (access.operators)"
-        )
-    return Unavailable("kafka", f"{what}: {reason.name()}: {reason.str()}")

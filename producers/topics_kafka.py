@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 
 from ledger_core.errors import FinanceError, Refused, Unavailable
+from producers.kafka_admin import Admin
 from schemas.topology_model import Topic, Topology
 
 REQUEST_SECONDS_MAX: Final = 15.0
 REPLICATION_MAX: Final = 3
 _DAY_MS: Final = 86_400_000
-_DENIED: Final = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 
 T = TypeVar("T")
 
@@ -45,20 +45,20 @@ class Action:
 
 def plan(topology: Topology, brokers: str, options: Mapping[str, str] | None = None) -> list[Action]:
     """What differs between the cluster and the topology; changes nothing. Raises Unavailable, Refused."""
-    return _plan(topology, _admin(brokers, options))
+    return _plan(topology, Admin(brokers, options))
 
 
 def apply(topology: Topology, brokers: str, options: Mapping[str, str] | None = None) -> list[Action]:
     """Create the missing topics; return what was created and what is left to people. Raises Unavailable, Refused."""
-    admin = _admin(brokers, options)
+    admin = Admin(brokers, options)
     actions = _plan(topology, admin)
     missing = {action.topic for action in actions if action.kind == "create"}
     if missing:
         broker_count = _broker_count(admin)
         new = [_new_topic(topic, broker_count) for topic in topology.topics.values() if topic.name in missing]
-        for name, future in admin.create_topics(new, operation_timeout=REQUEST_SECONDS_MAX).items():
+        for name, future in admin.client.create_topics(new, operation_timeout=REQUEST_SECONDS_MAX).items():
             try:
-                _result(future, f"create {name}")
+                _result(admin, future, f"create {name}")
             except _AlreadyExists:
                 continue  # another run of this command was faster
     return actions
@@ -72,7 +72,7 @@ def check(
     seconds_max: float = REQUEST_SECONDS_MAX,
 ) -> list[Action]:
     """As `plan`: an empty list says that every topic stands as the topology wants it. Gives up after `seconds_max`."""
-    return _plan(topology, _admin(brokers, options), seconds_max)
+    return _plan(topology, Admin(brokers, options), seconds_max)
 
 
 def topic_settings(topic: Topic, broker_count: int) -> dict[str, str]:
@@ -98,21 +98,11 @@ class _AlreadyExists(Exception):
     """Somebody else created the topic since it was listed."""
 
 
-def _admin(brokers: str, options: Mapping[str, str] | None) -> AdminClient:
-    # Its own log repeats each failed connection, twenty a second. The wait between them stays short, so that a broker
-    # is found soon after it came back.
-    quiet = {"log_level": 2, "reconnect.backoff.ms": 500, "reconnect.backoff.max.ms": 2000}
+def _plan(topology: Topology, admin: Admin, seconds_max: float = REQUEST_SECONDS_MAX) -> list[Action]:
     try:
-        return AdminClient({"bootstrap.servers": brokers, **quiet, **(options or {})})
+        cluster = admin.client.list_topics(timeout=seconds_max)
     except KafkaException as error:
-        raise Refused(f"Kafka client settings: {error}", remedy="correct KAFKA_BROKERS or the Kafka options") from error
-
-
-def _plan(topology: Topology, admin: AdminClient, seconds_max: float = REQUEST_SECONDS_MAX) -> list[Action]:
-    try:
-        cluster = admin.list_topics(timeout=seconds_max)
-    except KafkaException as error:
-        raise _outside(error, "list topics") from error
+        raise _outside(admin, error, "list topics") from error
     broker_count = len(cluster.brokers)
     actions: list[Action] = []
     present: list[Topic] = []
@@ -126,8 +116,10 @@ def _plan(topology: Topology, admin: AdminClient, seconds_max: float = REQUEST_S
         actions += _partition_findings(topic, [len(part.replicas) for part in found.partitions.values()], broker_count)
     if present:
         resources = [ConfigResource(ResourceType.TOPIC, topic.name) for topic in present]
-        answers = admin.describe_configs(resources, request_timeout=seconds_max)
-        configs = {resource.name: _result(future, f"read {resource.name}") for resource, future in answers.items()}
+        answers = admin.client.describe_configs(resources, request_timeout=seconds_max)
+        configs = {
+            resource.name: _result(admin, future, f"read {resource.name}") for resource, future in answers.items()
+        }
         for topic in present:
             actions += _setting_findings(topic, configs[topic.name], broker_count)
     return sorted(actions, key=lambda action: (action.kind, action.topic, action.setting))
@@ -172,34 +164,28 @@ def _new_topic(topic: Topic, broker_count: int) -> NewTopic:
     )
 
 
-def _broker_count(admin: AdminClient) -> int:
+def _broker_count(admin: Admin) -> int:
     try:
-        return len(admin.list_topics(timeout=REQUEST_SECONDS_MAX).brokers)
+        return len(admin.client.list_topics(timeout=REQUEST_SECONDS_MAX).brokers)
     except KafkaException as error:
-        raise _outside(error, "list brokers") from error
+        raise _outside(admin, error, "list brokers") from error
 
 
-def _result(future: Future[T], what: str) -> T:
+def _result(admin: Admin, future: Future[T], what: str) -> T:
     try:
         return future.result(timeout=REQUEST_SECONDS_MAX + 5)
     except KafkaException as error:
         if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
             raise _AlreadyExists from error
-        raise _outside(error, what) from error
+        raise _outside(admin, error, what) from error
     except TimeoutError as error:
         raise Unavailable("kafka", f"{what}: no answer within {REQUEST_SECONDS_MAX:g} s") from error
 
 
-def _outside(error: KafkaException, what: str) -> FinanceError:
-    """Unavailable for what waiting can mend, Refused for what it cannot."""
+def _outside(admin: Admin, error: KafkaException, what: str) -> FinanceError:
     reason: KafkaError = error.args[0]
-    if reason.code() in _DENIED:
-        return Refused(
-            f"Kafka does not allow to {what}",
-            remedy="run with the operator's principal, or grant it CREATE and DESCRIBE",
-        )
     if reason.code() in (KafkaError.INVALID_REPLICATION_FACTOR, KafkaError.INVALID_CONFIG, KafkaError.POLICY_VIOLATION):
         return Refused(
             f"Kafka refuses to {what}: {reason.str()}", remedy="bring topology.yaml and the cluster's policy together"
         )
-    return Unavailable("kafka", f"{what}: {reason.name()}: {reason.str()}")
+    return admin.failure(error, what)
