@@ -71,7 +71,7 @@ class HttpsExchange:
                 f"{name} does not accept our side of TLS ({error.reason})",
                 remedy="give a client certificate, with its key, that is valid and that the server trusts",
             ) from error
-        except (ConnectionError, http.client.RemoteDisconnected) as error:
+        except (ConnectionResetError, BrokenPipeError, http.client.RemoteDisconnected) as error:
             fresh.close()
             raise Unavailable("signer", f"{name}: {error or type(error).__name__}{self._hint()}") from error
         except (OSError, http.client.HTTPException) as error:

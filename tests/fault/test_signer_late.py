@@ -29,7 +29,7 @@ class LateRelay:
 
     def __init__(self, target: str) -> None:
         parts = urlsplit(target)
-        self._target = (parts.hostname, parts.port)
+        self._target, self.scheme = (parts.hostname, parts.port), parts.scheme
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
 
@@ -70,7 +70,7 @@ def relay(stack: Stack) -> LateRelay:
 @pytest.fixture
 def ledger(environ: dict[str, str], relay: LateRelay, tmp_path: Path) -> Iterator[Ledger]:
     late = {
-        "KMS_ENDPOINT": f"http://127.0.0.1:{relay.port}",
+        "KMS_ENDPOINT": f"{relay.scheme}://127.0.0.1:{relay.port}",
         "COSIGNER_AUDIT_SIGNING_KMS_KEY_ID": environ["KMS_KEY_RSA"],
         "COSIGNER_AUDIT_SIGNING_ALG": "rsa-sha256",
     }
