@@ -38,6 +38,7 @@ from ledger_core.postgres.prover_store import PostgresProverStore
 from ledger_core.postgres.session import session
 from producers.archive_file import FileArchiveStore
 from producers.archive_s3 import S3ArchiveStore, s3_client
+from producers.backup_folder import BackupFolder
 from schemas.topology_model import Topology
 
 Build = Callable[[Settings, Topology, Metrics], Service]
@@ -214,6 +215,11 @@ def open_on_demand_store(settings: Settings) -> Iterator[PostgresOnDemandStore]:
         yield PostgresOnDemandStore(connection)
     finally:
         connection.close()
+
+
+def open_backup_place(folder: Path) -> BackupFolder:
+    """Where backups and WAL lie."""
+    return BackupFolder(folder)
 
 
 def open_archive_folder(folder: Path) -> FileArchiveStore:

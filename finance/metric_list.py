@@ -78,6 +78,16 @@ ARCHIVE_OBJECTS: Final = Metric(
 AUDIT_EVENTS: Final = Metric(
     "finance_audit_events_total", "counter", "Audit events that joined the signed chain", "notary"
 )
+BACKUP_AGE: Final = Metric("finance_backup_age_seconds", "gauge", "Age of the newest base backup", "backup stream")
+WAL_LAG_BYTES: Final = Metric(
+    "finance_backup_wal_lag_bytes", "gauge", "WAL that the server has and the backup place has not", "backup stream"
+)
+WAL_LAG_SECONDS: Final = Metric(
+    "finance_backup_wal_lag_seconds", "gauge", "How long the place has been behind the server", "backup stream"
+)
+WAL_STORED: Final = Metric(
+    "finance_backup_wal_stored_bytes_total", "counter", "WAL stored, compressed and encrypted", "backup stream"
+)
 LAG_RECORDS: Final = Metric(
     "finance_consumer_lag_records",
     "gauge",
@@ -163,5 +173,6 @@ PROCESS: Final = Metric(
 METRICS: Final[tuple[Metric, ...]] = (
     POSTS, POST_LATENCY, DUPLICATES, DEAD_LETTERS, RELAYED, PROOFS, PROOF_DURATION, EXPORTS, ARCHIVE_OBJECTS,
     AUDIT_EVENTS, LAG_RECORDS, LAG_SECONDS, HALTED, UNAVAILABLE, SIGNER_FAILURES, SIGNER_CIRCUIT, LAST_STEP, PROCESS,
+    BACKUP_AGE, WAL_LAG_BYTES, WAL_LAG_SECONDS, WAL_STORED,
     DOOR_ANSWERS, DOOR_TURNED_AWAY, CERTIFICATE_EXPIRY, RELOAD_FAILURES, PROXY_REQUESTS,
 )  # fmt: skip

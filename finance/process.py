@@ -11,6 +11,7 @@ import gc
 import os
 import signal
 import threading
+from collections.abc import Callable
 from importlib import metadata
 
 import structlog
@@ -32,8 +33,15 @@ REASON_CHARS_MAX = 900
 STDIN = 0
 
 
-def run_process(name: str, settings: Settings, topology: Topology, *, stop_on_eof: bool = False) -> int:
-    """Run one process of the topology until it is told to stop; return its exit code."""
+def run_process(
+    name: str,
+    settings: Settings,
+    topology: Topology,
+    *,
+    stop_on_eof: bool = False,
+    build: Callable[[PrometheusMetrics], Service] | None = None,
+) -> int:
+    """Run one process until it is told to stop; return its exit code. `build` None: one of the topology's."""
     configure_logging(process=name, log_format=settings.log_format, level=settings.log_level)
     log = structlog.get_logger("process")
     stop = threading.Event()
@@ -47,9 +55,9 @@ def run_process(name: str, settings: Settings, topology: Topology, *, stop_on_eo
     server = _serve(name, settings, health, metrics)
     watch = TlsWatch(metrics.certificate_expires)
 
-    def build() -> Service:
+    def build_anew() -> Service:
         watch.begin(settings.tls_sets(name))
-        return bootstrap.build_service(name, settings, topology, metrics)
+        return build(metrics) if build else bootstrap.build_service(name, settings, topology, metrics)
 
     log.info(
         "telemetry.listening",
@@ -60,7 +68,7 @@ def run_process(name: str, settings: Settings, topology: Topology, *, stop_on_eo
     )
     try:
         return run_service(
-            build,
+            build_anew,
             stop=stop,
             metrics=metrics,
             backoff=bootstrap.backoff(topology),

@@ -117,6 +117,10 @@ class PrometheusMetrics:
         self._exports = self._counter(names.EXPORTS)
         self._archive_objects = self._counter(names.ARCHIVE_OBJECTS)
         self._audit_events = self._counter(names.AUDIT_EVENTS)
+        self._backup_age = self._gauge(names.BACKUP_AGE)
+        self._wal_lag_bytes = self._gauge(names.WAL_LAG_BYTES)
+        self._wal_lag_seconds = self._gauge(names.WAL_LAG_SECONDS)
+        self._wal_stored = self._counter(names.WAL_STORED)
         self._lag_records = self._gauge(names.LAG_RECORDS)
         self._lag_seconds = self._gauge(names.LAG_SECONDS)
         self._halted = self._gauge(names.HALTED)
@@ -177,6 +181,17 @@ class PrometheusMetrics:
         self._lag_records.remove_by_labels({"shard": str(shard)})
         self._lag_seconds.remove_by_labels({"shard": str(shard)})
         self._health.released(shard)
+
+    def backup_age(self, seconds: float) -> None:
+        self._backup_age.set(seconds)
+
+    def wal_lag(self, lag_bytes: int, lag_seconds: float) -> None:
+        self._wal_lag_bytes.set(lag_bytes)
+        self._wal_lag_seconds.set(lag_seconds)
+
+    def wal_stored(self, stored_bytes: int) -> None:
+        self._wal_stored.inc(stored_bytes)
+        self._health.worked()
 
     def halted(self, halted: bool) -> None:
         self._halted.set(1 if halted else 0)

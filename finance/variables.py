@@ -24,6 +24,7 @@ KEY_VARIABLES: Final = {
     "proxy": "SIGNING_PROXY_URL",
     "local": "AUDIT_SIGNING_KEY_FILE",
 }
+BACKUP = "backup create, stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,13 @@ VARIABLES: Final[tuple[Variable, ...]] = (
     _role("notary", "notary"),
     _role("api", "status, halt, resume, balances, entry, dlq, prove"),
     _role("auditor", "verify ledger, verify audit"),
+    Variable(
+        "DATABASE_URL_BACKUP",
+        "Postgres address of finance_backup, a role with REPLICATION; in dev DATABASE_URL will do",
+        None,
+        "backup create, stream, prune",
+        secret=True,
+    ),
     Variable("KAFKA_BROKERS", "bootstrap servers, `host:port,host:port`", None, "every process, topics, publish, dlq"),
     Variable(
         "FINANCE_TLS_DIR",
@@ -132,6 +140,18 @@ VARIABLES: Final[tuple[Variable, ...]] = (
     Variable("TRANSIT_TOKEN", "token with read on keys/<name> and update on sign/<name>", secret=True),
     Variable("TRANSIT_CA_FILE", "authorities that TRANSIT_URL's certificate is checked with, if others"),
     Variable("SIGNING_PROXY_CA_FILE", "authorities that SIGNING_PROXY_URL's certificate is checked with, if others"),
+    Variable("BACKUP_PLACE", "folder where backups and WAL are kept, encrypted", None, "backup"),
+    Variable("BACKUP_RECIPIENTS", "age public keys (`age1...`, by commas) that backups are encrypted to", None, BACKUP),
+    Variable("BACKUP_IDENTITY_FILE", "file of a private age identity: for restores alone", None, "backup restore"),
+    Variable("BACKUP_SPOOL", "local folder where WAL waits until it is stored", ".finance/spool"),
+    Variable("BACKUP_SLOT", "replication slot of the stream", "finance_backup"),
+    Variable(
+        "BACKUP_PARTIAL_SECONDS", "the unfinished WAL segment is stored this often: what may be lost at most", "5"
+    ),
+    Variable("BACKUP_KEEP_DAYS", "`backup prune` keeps a restore to every moment of so many days", "14"),
+    Variable("BACKUP_KEEP_LAST", "and so many backups at least", "2"),
+    Variable("BACKUP_METRICS_PORT", "port of the stream's metrics; 0 takes a free one", "0"),
+    Variable("PG_BIN", "folder of Postgres's tools (pg_basebackup, ...); default: PATH"),
     Variable("METRICS_HOST", "address on which `/metrics` and `/healthz` listen", "127.0.0.1"),
     *(
         Variable(f"{process.upper()}_METRICS_PORT", f"port of the {process}'s metrics; 0 takes a free one", "0")

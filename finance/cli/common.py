@@ -19,6 +19,7 @@ import orjson
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
@@ -27,6 +28,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -103,6 +105,18 @@ def progress_on_terminal(unit: str) -> Progress:
 def counting(description: str, unit: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """Yield a function that moves the bar on by a count. `total` None: not known beforehand."""
     with progress_on_terminal(unit) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+@contextmanager
+def byte_progress(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Yield a function that moves a bar of bytes on, with its rate and, when the total is known, the time left."""
+    console = Console(file=sys.stderr)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal, transient=True
+    ) as progress:
         task = progress.add_task(description, total=total)
         yield lambda count: progress.advance(task, count)
 

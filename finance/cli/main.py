@@ -43,6 +43,11 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "rebuild": ("finance.cli.rebuild", "command", "Put the ledger back from its archive and the public keys alone."),
     "replay": ("finance.cli.replay", "command", "The settlements topic again: into another database, or compared."),
     "audit": ("finance.cli.audit", "command", "The audit chain: verify, read again, export, bring back."),
+    "backup": (
+        "finance.cli.backup",
+        "command",
+        "Base backups, streamed WAL, restore to a moment; encrypted, pinned, pruned.",
+    ),
     "halt": ("finance.cli.control", "halt", "Stop all posting, within a second, with a reason."),
     "resume": ("finance.cli.control", "resume", "Let posting go on."),
 }

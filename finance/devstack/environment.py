@@ -19,6 +19,13 @@ def variables(place: Place, state: State) -> dict[str, str]:
         env["DATABASE_URL"] = postgres.dsn(state)
         for role in ROLES:  # the login roles of migration 0005
             env[f"DATABASE_URL_{role.upper()}"] = postgres.dsn(state, user=f"finance_{role}")
+    if "postgres" in state.services and not state.tls:  # the tools of the package speak no TLS
+        env["DATABASE_URL_BACKUP"] = postgres.dsn(state, user=postgres.BACKUP_ROLE)
+        env["PG_BIN"] = str(postgres.binaries())
+        env["BACKUP_PLACE"] = str(place.path / "backups")
+        env["BACKUP_SPOOL"] = str(place.path / "backup-spool")
+        env["BACKUP_RECIPIENTS"] = state.secrets.get(postgres.BACKUP_ROLE, "")
+        env["BACKUP_IDENTITY_FILE"] = str(place.backup_identity_file)
     if "kafka" in state.services:
         env["KAFKA_BROKERS"] = f"127.0.0.1:{state.ports['kafka']}"
         env["FINANCE_TOPIC_PREFIX"] = ""

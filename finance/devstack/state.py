@@ -67,6 +67,7 @@ class Place:
         self.env_file = self.path / "env.json"
         self.signers_file = self.path / "signers.json"
         self.tls = self.path / "tls"
+        self.backup_identity_file = self.path / "backup-identity.txt"
         self.lock_file = self.root / f".{name}.lock"
 
     def data(self, service: str) -> Path:

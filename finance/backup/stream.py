@@ -1,0 +1,166 @@
+"""Streaming WAL off the server as it is written: pg_receivewal on a replication slot, each segment sealed and stored.
+
+    pg_receivewal -> spool -> compress, encrypt -> place [commit point of a segment] -> removed from the spool
+
+Guarantees: the segment that is being written is stored as `.partial` every few seconds, so that what can be lost with
+the server and this host together is seconds of WAL; the slot makes the server keep what was not received. A killed
+receiver goes on where the slot says.
+Does not: slow the server's commits (it is asynchronous), or keep the server's disk from filling while it is away: set
+`max_slot_wal_keep_size` there.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+from pyrage import x25519
+
+from finance.backup import wal
+from finance.backup.catalogue import Catalogue, read_catalogue
+from finance.backup.copies import Copies
+from finance.backup.spool import Spool
+from finance.backup.tools import Tools, failed
+from ledger_core.errors import Refused, Unavailable
+from ledger_core.postgres.replication import ServerIdentity, ensure_slot, identify, received_lsn
+from ledger_core.postgres.session import session
+from ledger_core.signers import SignerRegistry
+
+SEGMENT_BYTES_MAX = 64 * 2**20  # a segment is sealed in memory
+LOOK_SECONDS = 0.5
+CATALOGUE_SECONDS = 60.0
+STOP_SECONDS_MAX = 10.0
+
+log = structlog.get_logger("backup")
+
+
+class StreamMetrics(Protocol):
+    def wal_lag(self, lag_bytes: int, lag_seconds: float) -> None: ...
+
+    def backup_age(self, seconds: float) -> None: ...
+
+    def wal_stored(self, stored_bytes: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTerms:
+    """What the stream takes from outside. `clock` gives UTC times, `monotonic` seconds."""
+
+    dsn: str
+    slot: str
+    tools: Tools
+    copies: Copies
+    recipients: Sequence[x25519.Recipient]
+    registry: SignerRegistry
+    spool: Path
+    partial_seconds: float
+    clock: Callable[[], dt.datetime]
+    monotonic: Callable[[], float]
+    metrics: StreamMetrics
+
+
+class WalStream:
+    """A `consumers.service.Service`: built anew, with back-off, whenever the server or the place is away."""
+
+    name = "backup"
+
+    def __init__(self, terms: StreamTerms) -> None:
+        self._terms = terms
+        with session(terms.dsn, application_name="finance backup") as connection:
+            server = identify(connection)
+            ensure_slot(connection, terms.slot)
+        self._system = server.system_identifier
+        _check(server, self._look_into_place())
+        self._spool = Spool(
+            terms.spool, self._system, terms.copies, terms.recipients, terms.clock, terms.metrics.wal_stored
+        )
+        self._partial_at = self._looked_at = self._catalogue_at = float("-inf")
+        self._behind_since: float | None = None
+        try:
+            self._spool.drain()
+            self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # it lives as long as the receiver
+            arguments = [f"--directory={self._spool.path}", f"--slot={terms.slot}", "--no-loop", "--status-interval=1"]
+            self._receiver = terms.tools.start("pg_receivewal", arguments, terms.dsn, self._stderr)
+        except BaseException:
+            self._spool.close()
+            raise
+        log.info("backup.streaming", slot=terms.slot, timeline=server.timeline, pid=self._receiver.pid)
+
+    def step(self) -> bool:
+        """Store what is complete, and every few seconds what is not. Raises Unavailable, Refused."""
+        code = self._receiver.poll()
+        if code is not None:
+            raise failed("pg_receivewal", code, self._stderr)
+        worked = self._spool.store_complete()
+        now = self._terms.monotonic()
+        if now - self._partial_at >= self._terms.partial_seconds:
+            self._partial_at = now
+            worked = self._spool.store_partial(self._received()) or worked
+        self._tell(now)
+        return worked
+
+    def close(self) -> None:
+        """Stop the receiver, then store what it left: the server may be gone for ever."""
+        self._receiver.terminate()
+        try:
+            self._receiver.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            self._receiver.kill()
+            self._receiver.wait()
+        self._stderr.close()
+        received = 0
+        with suppress(Unavailable, Refused):
+            received = self._received()
+        try:
+            self._spool.store_complete()
+            self._spool.store_partial(received)
+        finally:
+            self._spool.close()
+
+    def _received(self) -> int:
+        with session(self._terms.dsn, application_name="finance backup") as connection:
+            return received_lsn(connection, self._terms.slot)
+
+    def _tell(self, now: float) -> None:
+        if now - self._looked_at < LOOK_SECONDS:
+            return
+        self._looked_at = now
+        with session(self._terms.dsn, application_name="finance backup") as connection:
+            lag_bytes = max(0, identify(connection).flush_lsn - self._spool.safe_lsn)
+        if not lag_bytes:
+            self._behind_since = None
+        elif self._behind_since is None:
+            self._behind_since = now
+        self._terms.metrics.wal_lag(lag_bytes, 0.0 if self._behind_since is None else now - self._behind_since)
+        if now - self._catalogue_at >= CATALOGUE_SECONDS:
+            self._catalogue_at = now
+            backups = self._look_into_place().backups
+            if backups:
+                self._terms.metrics.backup_age((self._terms.clock() - backups[-1].finished).total_seconds())
+
+    def _look_into_place(self) -> Catalogue:
+        return read_catalogue(self._terms.copies, self._system, self._terms.registry)
+
+
+def _check(server: ServerIdentity, place: Catalogue) -> None:
+    """Refuse what the place could not hold beside what it has, or memory could not."""
+    if server.segment_bytes > SEGMENT_BYTES_MAX:
+        raise Refused(
+            f"WAL segments of {server.segment_bytes} bytes are sealed in memory, {SEGMENT_BYTES_MAX} at most",
+            remedy="make the cluster with a smaller --wal-segsize",
+        )
+    lives = [wal.parse_segment(name, server.segment_bytes) for name in place.segments]
+    newest = max((life.number for life in lives if life.timeline == server.timeline), default=0)
+    if newest > server.flush_lsn // server.segment_bytes:
+        raise Refused(
+            f"the place holds WAL of timeline {server.timeline} beyond this server's: another life of the same cluster",
+            remedy="give this server a place of its own (BACKUP_PLACE), or restore with `finance backup restore`, "
+            "which begins a new timeline",
+        )

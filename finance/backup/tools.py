@@ -1,0 +1,91 @@
+"""Postgres's own tools (pg_basebackup, pg_receivewal, pg_waldump, postgres): found, and run without a shell.
+
+Guarantees: a tool that is missing is Refused before anything starts; a password reaches a tool by its environment and
+never by its command line.
+Does not: install anything.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from ledger_core.errors import Refused, Unavailable
+
+SAID_CHARS_MAX = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """`folder` holds the tools; None: they are on PATH. `run_as` is the OS user they run as when we are root."""
+
+    folder: Path | None
+    environ: Mapping[str, str] = field(repr=False)
+
+    def path(self, name: str) -> str:
+        """Raises Refused."""
+        found = shutil.which(name, path=str(self.folder) if self.folder else self.environ.get("PATH"))
+        if found is None:
+            raise Refused(
+                f"{name} is not in {self.folder or 'PATH'}",
+                remedy="install the client tools of the server's version of Postgres, or name their folder with PG_BIN",
+            )
+        return found
+
+    def start(self, name: str, arguments: Sequence[str], dsn: str, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start a tool that talks to the server at `dsn`, its stdout to be read."""
+        address, password = without_password(dsn)
+        environment = {**self.environ, "PGAPPNAME": "finance backup", **({"PGPASSWORD": password} if password else {})}
+        return subprocess.Popen(  # noqa: S603
+            [self.path(name), "--dbname", address, "--no-password", *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
+        )
+
+    def run(self, name: str, arguments: Sequence[str]) -> tuple[int, str]:
+        """Run a tool that needs no server to its end: its exit code, and what it said on both channels."""
+        with tempfile.TemporaryFile() as output:
+            done = subprocess.run(  # noqa: S603
+                [self.path(name), *arguments],
+                env=dict(self.environ),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+            output.seek(0)
+            return done.returncode, output.read().decode(errors="replace")
+
+
+def without_password(dsn: str) -> tuple[str, str | None]:
+    """The address without its password, and the password: a command line is read by everybody on the machine."""
+    parts = urlsplit(dsn)
+    if parts.password is None:
+        return dsn, None
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}@{host}")), unquote(parts.password)
+
+
+def said(stderr: IO[bytes]) -> str:
+    """The end of what a tool wrote."""
+    stderr.seek(0)
+    return " ".join(stderr.read().decode(errors="replace").split())[-SAID_CHARS_MAX:] or "it said nothing"
+
+
+def failed(name: str, code: int, stderr: IO[bytes]) -> Unavailable:
+    return Unavailable("postgres", f"{name} ended with {code}: {said(stderr)}")
+
+
+def own_environment() -> dict[str, str]:
+    """What tools inherit: everything but libpq's variables, which would steer them elsewhere."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}

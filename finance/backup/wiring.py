@@ -1,0 +1,111 @@
+"""What the backup commands are put together from: settings become places, tools, recipients and terms.
+
+Guarantees: a command gets only what it needs: no signer for `list`, no private identity for anything but a restore.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from finance import bootstrap
+from finance.backup.catalogue import Catalogue, only_system, read_catalogue
+from finance.backup.cluster import server_owner
+from finance.backup.copies import Copies
+from finance.backup.create import Terms
+from finance.backup.restore import RestoreTerms
+from finance.backup.seal import read_identities, read_recipients
+from finance.backup.settings import backup_settings, needed
+from finance.backup.spool import Spool
+from finance.backup.stream import StreamMetrics, StreamTerms, WalStream
+from finance.backup.tools import Tools, own_environment
+from finance.settings import Settings
+from finance.signers_file import read_registry
+from ledger_core.errors import Refused
+from ledger_core.pinned_signer import PinnedSigner
+
+Heard = Callable[[str, str], None]
+
+
+def tools_of(settings: Settings) -> Tools:
+    return Tools(backup_settings(settings).tools, {**own_environment(), "TZ": "UTC"})
+
+
+def copies_of(settings: Settings, also: Sequence[Path], on_healed: Heard = lambda _key, _place: None) -> Copies:
+    folders = (backup_settings(settings).place, *also)
+    return Copies([bootstrap.open_backup_place(folder) for folder in folders], on_healed)
+
+
+def catalogue_of(settings: Settings, copies: Copies, system: str | None) -> Catalogue:
+    """The one cluster of the place, or the one that is named. Raises Refused."""
+    return read_catalogue(copies, only_system(copies, system), read_registry(settings.signers_path))
+
+
+@contextmanager
+def create_terms(settings: Settings, also: Sequence[Path]) -> Iterator[Terms]:
+    registry = read_registry(settings.signers_path)
+    signer = bootstrap.open_signer(settings, registry)
+    try:
+        yield Terms(
+            dsn=settings.database_url("backup"),
+            env=settings.env,
+            tools=tools_of(settings),
+            copies=copies_of(settings, also),
+            recipients=read_recipients(needed(settings, "BACKUP_RECIPIENTS")),
+            signer=PinnedSigner(signer, registry),
+            registry=registry,
+            clock=bootstrap.utc_now,
+            new_id=lambda: secrets.token_hex(4),
+        )
+    finally:
+        signer.close()
+
+
+def open_stream(settings: Settings, also: Sequence[Path], metrics: StreamMetrics) -> WalStream:
+    """Raises Refused, Unavailable."""
+    chosen = backup_settings(settings)
+    return WalStream(
+        StreamTerms(
+            dsn=settings.database_url("backup"),
+            slot=chosen.slot,
+            tools=tools_of(settings),
+            copies=copies_of(settings, also),
+            recipients=read_recipients(needed(settings, "BACKUP_RECIPIENTS")),
+            registry=read_registry(settings.signers_path),
+            spool=chosen.spool,
+            partial_seconds=chosen.partial_seconds,
+            clock=bootstrap.utc_now,
+            monotonic=time.monotonic,
+            metrics=metrics,
+        )
+    )
+
+
+def restore_terms(settings: Settings, copies: Copies, advance: Callable[[int], None]) -> RestoreTerms:
+    return RestoreTerms(
+        copies=copies,
+        identities=read_identities(Path(needed(settings, "BACKUP_IDENTITY_FILE"))),
+        tools=tools_of(settings),
+        owner=server_owner(),
+        advance=advance,
+    )
+
+
+def drain_spool(settings: Settings, copies: Copies, system: str) -> bool:
+    """Store what the stream left on this host when the server was lost. False: nothing there, or a stream works."""
+    chosen = backup_settings(settings)
+    if not (chosen.spool / system).is_dir() or not settings.values.get("BACKUP_RECIPIENTS"):
+        return False
+    recipients = read_recipients(needed(settings, "BACKUP_RECIPIENTS"))
+    try:
+        spool = Spool(chosen.spool, system, copies, recipients, bootstrap.utc_now)
+    except Refused:
+        return False
+    try:
+        spool.store_complete()
+        return spool.store_partial(0)
+    finally:
+        spool.close()

@@ -1,0 +1,197 @@
+"""`finance backup restore` and `adopt`: a new data directory at a moment, and the epoch that says so."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from finance.backup import wal
+from finance.backup.plan import Target
+from finance.backup.restore import Restored
+from finance.cli.common import byte_progress, emit, json_option, load_settings, moment_of, operator
+from finance.settings import STATE_FOLDER, Settings
+from ledger_core.errors import Refused
+from ledger_core.postgres.epochs import Epoch, begin_epoch
+from ledger_core.postgres.session import session
+
+WAIT_SECONDS_MAX = 3600.0
+
+
+class TargetType(click.ParamType[Target]):
+    """`latest`, `immediate`, a time or a WAL position."""
+
+    name = "moment"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Target:
+        text = str(value)
+        if text == "latest":
+            return Target("latest")
+        if text == "immediate":
+            return Target("immediate")
+        if "/" in text:
+            try:
+                return Target("lsn", lsn=wal.parse_lsn(text))
+            except ValueError as error:
+                self.fail(str(error), param, ctx)
+        try:
+            return Target("time", moment=moment_of(text))
+        except click.BadParameter as error:
+            return self.fail(error.message, param, ctx)
+
+
+@click.command()
+@click.option(
+    "--to",
+    "target",
+    type=TargetType(),
+    required=True,
+    help="A time (RFC 3339), a WAL position (0/3000028), `latest`, or `immediate`: the backup alone.",
+)
+@click.option("--backup", "backup_id", help="This backup. Default: the newest that ended before the moment.")
+@click.option(
+    "--target",
+    "directory",
+    type=click.Path(path_type=Path),
+    help="The new data directory. Default: one below .finance/restored/.",
+)
+@click.option("--start", is_flag=True, help="Start it on a free port of loopback, wait for it, and begin the epoch.")
+@click.option("--system", help="The cluster, by its system identifier, when the place holds several.")
+@click.option(
+    "--also",
+    multiple=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="A second place to read from, and to heal the first one with.",
+)
+@click.option("--reason", default="restored by the operator", show_default=True, help="Why: for the audit chain.")
+@json_option
+def restore(
+    target: Target,
+    backup_id: str | None,
+    directory: Path | None,
+    start: bool,
+    system: str | None,
+    also: tuple[Path, ...],
+    reason: str,
+    as_json: bool,
+) -> None:
+    """Make a new data directory that a server recovers to the moment; never over one that is not empty.
+
+    Every file that is needed is read and compared with its digest before anything is written. What the stream left in
+    BACKUP_SPOOL on this host is stored first. Then do what is printed; with --start it is done here, on loopback, for
+    drills and for looking. Reads BACKUP_PLACE, BACKUP_IDENTITY_FILE (the private key), FINANCE_SIGNERS, PG_BIN.
+
+    \b
+    Examples:
+      finance backup restore --to latest --target new-data/
+      finance backup restore --to 2025-11-01T12:00:00Z --start
+    """
+    from finance.backup.restore import plan_of
+    from finance.backup.restore import restore as make
+    from finance.backup.wiring import catalogue_of, copies_of, drain_spool, restore_terms
+
+    settings, began = load_settings(), time.monotonic()
+    healed: list[str] = []
+    copies = copies_of(settings, also, lambda key, place: healed.append(f"{key} in {place}"))
+    catalogue = catalogue_of(settings, copies, system)
+    if drain_spool(settings, copies, catalogue.system_identifier):
+        catalogue = catalogue_of(settings, copies, system)
+    with byte_progress("reading", None) as advance:
+        terms = restore_terms(settings, copies, advance)
+        plan = plan_of(terms, catalogue, target, backup_id)
+        place = directory or Path(STATE_FOLDER) / "restored" / plan.backup.backup_id
+        restored = make(terms, plan, place.absolute())
+    told: dict[str, object] = {
+        "ok": True,
+        "backup_id": restored.backup.backup_id,
+        "target": str(target),
+        "recovers_to": str(restored.target),
+        "directory": str(restored.directory),
+        "wal_files": restored.wal_files,
+        "healed": healed,
+        "ignored": list(restored.ignored),
+    }
+    if start:
+        told |= _start(settings, restored, reason)
+    told["seconds"] = round(time.monotonic() - began, 3)
+    emit(as_json, told, lambda console: _words(console, told, restored, healed, started=start))
+
+
+@click.command()
+@click.option("--backup", "backup_id", required=True, help="The backup it was restored from.")
+@click.option("--reason", default="restored by the operator", show_default=True, help="Why: for the audit chain.")
+@json_option
+def adopt(backup_id: str, reason: str, as_json: bool) -> None:
+    """Begin the epoch `restore` on a server that was restored and is up: the last step of a restore.
+
+    Reads DATABASE_URL, the restored database as its owner. Do this before any process is started on it.
+
+    \b
+    Example:
+      finance backup adopt --backup 20251101T120000Z-0a1b2c3d --reason "disk lost, incident 42"
+    """
+    settings = load_settings()
+    epoch = _begin(settings, settings.owner_database_url(), backup_id, reason)
+    told = {"ok": True, "epoch_no": epoch.epoch_no, "epoch_id": epoch.epoch_id, "kind": epoch.kind}
+    emit(as_json, told, lambda console: console.print(f"epoch {epoch.epoch_no} (restore) has begun: {epoch.reason}"))
+
+
+def _begin(settings: Settings, dsn: str, backup_id: str, reason: str) -> Epoch:
+    with session(dsn, application_name="finance backup") as connection:
+        row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
+        if row is None or row[0]:
+            raise Refused("the server is still in recovery", remedy="wait until it is promoted, then try again")
+        return begin_epoch(
+            connection,
+            kind="restore",
+            epoch_id=str(uuid.uuid4()),
+            actor_id=operator(settings),
+            reason=f"{reason} (backup {backup_id})",
+            trace_id=uuid.uuid4().hex,
+        )
+
+
+def _start(settings: Settings, restored: Restored, reason: str) -> dict[str, object]:
+    from finance.backup import cluster
+    from finance.backup.wiring import tools_of
+    from finance.devstack.ports import pick
+
+    port = pick((), random.SystemRandom())
+    dsn = cluster.dsn_at(settings.owner_database_url(), port)
+    server = cluster.start(tools_of(settings), restored.directory, port, cluster.server_owner())
+    try:
+        cluster.wait_promoted(server, dsn, WAIT_SECONDS_MAX)
+        epoch = _begin(settings, dsn, restored.backup.backup_id, reason)
+    except BaseException:
+        server.stop()
+        raise
+    return {"database_url": dsn, "pid": server.process.pid, "epoch_no": epoch.epoch_no, "epoch_id": epoch.epoch_id}
+
+
+def _words(console: Console, told: dict[str, object], restored: Restored, healed: list[str], *, started: bool) -> None:
+    console.print(
+        f"backup {restored.backup.backup_id} and {restored.wal_files} file(s) of WAL are in {restored.directory}, "
+        f"{told['seconds']} s"
+    )
+    for line in (*(f"healed    {line}" for line in healed), *(f"ignored   {line}" for line in restored.ignored)):
+        console.print(line)
+    if started:
+        console.print(f"it serves as {told['database_url']} (pid {told['pid']}), in epoch {told['epoch_no']}")
+        console.print(f"stop it:   pg_ctl -D {restored.directory} stop")
+        return
+    backup_id = restored.backup.backup_id
+    steps = (
+        "stop every process of Finance, and the server that is to be replaced",
+        f"let the server's own OS user own {restored.directory}, and start it there with your configuration",
+        "wait until `SELECT pg_is_in_recovery()` says f, and point DATABASE_URL, DATABASE_URL_* to it",
+        f'finance backup adopt --backup {backup_id} --reason "why"',
+        "finance migrate --check && finance verify ledger",
+        "start the poster: it catches up from the topic. What the prover, archiver or notary then say is in RUNBOOK 9",
+        "finance backup stream, and finance backup create: the new life has its own timeline",
+    )
+    for number, step in enumerate(steps, 1):
+        console.print(f"  {number}. {step}")

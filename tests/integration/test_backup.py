@@ -1,0 +1,157 @@
+"""The database comes back to any moment from encrypted copies; a copy that is not whole is refused, and named."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyrage import x25519
+
+from finance.backup.plan import Target
+from finance.backup.restore import plan_of, restore
+from finance.backup.verify import verify_place
+from finance.backup.wiring import catalogue_of, copies_of, restore_terms
+from finance.devstack import Stack
+from finance.settings import Settings
+from ledger_core.errors import Refused
+from ledger_core.postgres.epochs import read_epoch
+from ledger_core.postgres.session import session
+from tests.conftest import STATE_ROOT
+from tests.support.backups import finance, lsn, notes, restored, streaming, switch, until_stored, write
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """A cluster with one backup, its WAL, and what was committed at which moment."""
+
+    environ: dict[str, str]
+    moments: dict[str, str]  # what was written last -> a time, and (in capitals) a WAL position
+    folder: Path  # for data directories: the server's user reaches it
+
+    @property
+    def place(self) -> Path:
+        return Path(self.environ["BACKUP_PLACE"])
+
+
+@pytest.fixture(scope="module")
+def kept(stack: Stack) -> Iterator[Kept]:
+    own = Stack.up(f"{stack.place.name}-backup", STATE_ROOT, services=("postgres",))
+    inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
+    environ = {**inherited, **stack.env, **own.env, "BACKUP_PARTIAL_SECONDS": "1"}
+    url, moments = environ["DATABASE_URL"], {}
+    finance(environ, "migrate")
+    with streaming(environ):
+        moments["a"] = write(url, "a")
+        finance(environ, "backup", "create")
+        for text in ("b", "c", "d"):
+            moments[text], moments[text.upper()] = write(url, text), lsn(url)
+            switch(url)
+        moments["e"] = write(url, "e")
+        until_stored(environ, lsn(url))
+    yield Kept(environ, moments, own.place.path)
+    own.remove()
+
+
+def directory(kept: Kept) -> Path:
+    return kept.folder / f"restored-{uuid.uuid4().hex[:8]}"
+
+
+def attempt(kept: Kept, tmp_path: Path, *also: Path, place: Path | None = None) -> None:
+    """The file part of a restore, in this process. Raises what the command would say."""
+    environ = {**kept.environ, "BACKUP_PLACE": str(place or kept.place)}
+    settings = Settings.from_env(environ, tmp_path)
+    copies = copies_of(settings, also)
+    terms = restore_terms(settings, copies, lambda _count: None)
+    restore(terms, plan_of(terms, catalogue_of(settings, copies, None), Target("latest"), None), tmp_path / "data")
+
+
+def verified(kept: Kept, tmp_path: Path, place: Path, *also: Path) -> tuple[tuple[str, ...], list[str]]:
+    """What `backup verify` finds, and what it heals."""
+    healed: list[str] = []
+    settings = Settings.from_env({**kept.environ, "BACKUP_PLACE": str(place)}, tmp_path)
+    copies = copies_of(settings, also, lambda key, _place: healed.append(key))
+    return verify_place(copies, catalogue_of(settings, copies, None), lambda _count: None).findings, healed
+
+
+@pytest.mark.parametrize(("moment", "found"), [("latest", "abcde"), ("immediate", "a"), ("b", "ab"), ("C", "abc")])
+def test_a_restore_holds_what_was_committed_by_its_moment_and_says_so_for_ever(
+    kept: Kept, moment: str, found: str
+) -> None:
+    arguments = ("--to", kept.moments.get(moment, moment), "--reason", "disk lost")
+    with restored(kept.environ, directory(kept), *arguments) as url:
+        assert "".join(notes(url)) == found
+        with session(url, application_name="test") as connection:
+            epoch = read_epoch(connection)
+        assert (epoch.epoch_no, epoch.kind) == (2, "restore")
+        assert epoch.reason.startswith("disk lost (backup ")
+
+
+def stored_files(place: Path) -> list[Path]:
+    return sorted(path.relative_to(place) for path in place.rglob("*") if path.is_file() and path.suffix == ".age")
+
+
+@pytest.mark.parametrize("damage", ["missing", "altered"])
+def test_whichever_file_is_damaged_is_named_before_anything_is_written_and_a_second_place_heals_it(
+    kept: Kept, tmp_path: Path, damage: str
+) -> None:
+    needed = [path for path in stored_files(kept.place) if needed_by_latest(path)]
+    assert len(needed) >= 5
+    broken, whole = tmp_path / "broken", tmp_path / "whole"
+    shutil.copytree(kept.place, whole)
+    for path in needed:
+        shutil.copytree(kept.place, broken)
+        victim = broken / path
+        if damage == "missing":
+            victim.unlink()
+        else:
+            victim.write_bytes(victim.read_bytes()[:-1] + b"?")
+        name = path.name.split("-")[0]
+        with pytest.raises(Refused, match=name):
+            attempt(kept, tmp_path, place=broken)
+        assert not (tmp_path / "data").exists()
+        assert any(name in finding for finding in verified(kept, tmp_path, broken)[0])
+        findings, healed = verified(kept, tmp_path, broken, whole)
+        assert findings == ()
+        assert [key for key in healed if key.endswith(path.name)] == [path.as_posix()]
+        assert victim.read_bytes() == (kept.place / path).read_bytes()
+        shutil.rmtree(broken)
+
+
+def needed_by_latest(path: Path) -> bool:
+    """All but the WAL from before the backup."""
+    return "base" in path.parts or path.name >= "000000010000000000000003"
+
+
+def test_a_directory_that_is_not_empty_is_never_written_over(kept: Kept, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "PG_VERSION").write_text("18")
+    with pytest.raises(Refused, match="not empty"):
+        attempt(kept, tmp_path)
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["PG_VERSION"]
+
+
+def test_another_identity_opens_nothing(kept: Kept, tmp_path: Path) -> None:
+    stranger = tmp_path / "identity.txt"
+    stranger.write_text(f"{x25519.Identity.generate()}\n")
+    with pytest.raises(Refused, match="BACKUP_IDENTITY_FILE"):
+        attempt(dataclasses.replace(kept, environ={**kept.environ, "BACKUP_IDENTITY_FILE": str(stranger)}), tmp_path)
+    assert not (tmp_path / "data").exists()
+
+
+def test_nothing_in_the_place_can_be_read_without_a_key(kept: Kept) -> None:
+    for path in stored_files(kept.place):
+        assert (kept.place / path).read_bytes().startswith(b"age-encryption.org/v1\n")
+
+
+@pytest.mark.parametrize(
+    ("moment", "said"),
+    [("2020-01-01", "no backup that ended before"), ("2099-01-01", "reaches only to"), ("0/1", "no backup")],
+)
+def test_a_moment_that_the_copies_do_not_reach_is_refused(kept: Kept, moment: str, said: str) -> None:
+    told = finance(kept.environ, "backup", "restore", "--to", moment, "--target", str(directory(kept)), code=3)
+    assert said in told["error"]["message"]
