@@ -107,14 +107,14 @@ def check_licences(root: Path) -> Outcome:
 
 
 def judge(components: Sequence[Component], policy: Policy) -> list[Fault]:
-    """The packages whose licence is not accepted, and the exemptions that nobody needs."""
+    """The packages whose licence is not accepted, and the exemptions that nobody needs. (`undeclared`: of none.)"""
     faults = []
     exempt = {(exemption.package, exemption.licence) for exemption in policy.exemptions}
     used = set()
     for component in components:
         if any(accepts(policy, text) for text in component.declared):
             continue
-        mine = {(component.name, text) for text in component.declared} & exempt
+        mine = {(component.name, text) for text in component.declared or ("undeclared",)} & exempt
         if mine:
             used |= mine
             continue

@@ -74,7 +74,9 @@ def test_the_runbook_is_looked_at() -> None:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=[path.name for path in DOCUMENTS])
 def test_every_metric_named_in_a_document_is_exported(path: Path) -> None:
     known = {metric.name for metric in METRICS}
-    roles = {f"finance_{role}" for role in ("migrator", "poster", "prover", "archiver", "notary", "api", "auditor", "backup")}
+    roles = {
+        f"finance_{role}" for role in ("migrator", "poster", "prover", "archiver", "notary", "api", "auditor", "backup")
+    }
     named = set(re.findall(r"\bfinance_[a-z_]+\b", path.read_text("utf-8")))
     assert {name for name in named if name not in roles and "_ledger-" not in name} <= known
 
