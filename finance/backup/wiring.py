@@ -22,10 +22,11 @@ from finance.backup.settings import backup_settings, needed
 from finance.backup.spool import Spool
 from finance.backup.stream import StreamMetrics, StreamTerms, WalStream
 from finance.backup.tools import Tools, own_environment
+from finance.bootstrap_signers import open_signer
 from finance.settings import Settings
 from finance.signers_file import read_registry
 from ledger_core.errors import Refused
-from ledger_core.pinned_signer import PinnedSigner
+from schemas.topology_model import Topology
 
 Heard = Callable[[str, str], None]
 
@@ -45,17 +46,18 @@ def catalogue_of(settings: Settings, copies: Copies, system: str | None) -> Cata
 
 
 @contextmanager
-def create_terms(settings: Settings, also: Sequence[Path]) -> Iterator[Terms]:
+def create_terms(settings: Settings, topology: Topology, also: Sequence[Path]) -> Iterator[Terms]:
     registry = read_registry(settings.signers_path)
-    signer = bootstrap.open_signer(settings, registry)
+    signer = open_signer(settings, topology, registry)
     try:
+        signer.pin()  # before the work, not after it
         yield Terms(
             dsn=settings.database_url("backup"),
             env=settings.env,
             tools=tools_of(settings),
             copies=copies_of(settings, also),
             recipients=read_recipients(needed(settings, "BACKUP_RECIPIENTS")),
-            signer=PinnedSigner(signer, registry),
+            signer=signer,
             registry=registry,
             clock=bootstrap.utc_now,
             new_id=lambda: secrets.token_hex(4),

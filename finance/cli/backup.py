@@ -60,7 +60,11 @@ def create(also: tuple[Path, ...], as_json: bool) -> None:
     from finance.backup.wiring import create_terms
 
     began = time.monotonic()
-    with create_terms(load_settings(), also) as terms, byte_progress("backing up", None) as advance:
+    settings = load_settings()
+    with (
+        create_terms(settings, load_topology_of(settings), also) as terms,
+        byte_progress("backing up", None) as advance,
+    ):
         backup = take(terms, advance)
     seconds = time.monotonic() - began
     told = {
