@@ -60,22 +60,26 @@ def run_service(
     backoff: Backoff = Backoff(),
     on_corrupt: Callable[[Corrupt], None] = lambda _error: None,
     renewed: Callable[[], bool] = lambda: False,
+    beat: Callable[[], None] = lambda: None,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> int:
     """Run until `stop` is set (exit code 0) or a failure that waiting cannot mend (its exit code).
 
     `on_corrupt` is told before the process ends: it halts posting, so that nothing is built on a broken record.
     `renewed` is asked between two steps: when it says so (new certificates), the service is closed and built anew.
+    `beat` is told of everything that ended: a build, a step, a wait, a close.
     """
     failures = 0
     while not stop.is_set():
         service: Service | None = None
         try:
             service = build()
+            beat()
             settled_at = monotonic() + backoff.delay_ms_max / 1000
             log.info("service.started", service=service.name)
             while not stop.is_set():
                 worked = service.step()
+                beat()
                 metrics.progress()
                 if monotonic() >= settled_at:  # not at the first work done: it may be all that works
                     failures = 0
@@ -86,16 +90,8 @@ def run_service(
                     stop.wait(IDLE_WAIT_SECONDS)
         except Unavailable as error:
             failures += 1
-            metrics.unavailable(error.what)
-            wait_seconds = backoff.seconds(failures)
-            log.warning(
-                "service.unavailable",
-                what=error.what,
-                detail=error.detail,
-                failures=failures,
-                retry_seconds=wait_seconds,
-            )
-            stop.wait(wait_seconds)
+            beat()
+            stop.wait(_told_away(error, failures, backoff.seconds(failures), metrics))
         except Refused as error:
             log.error("service.refused", message=error.message, remedy=error.remedy)
             return EXIT_REFUSED
@@ -106,8 +102,18 @@ def run_service(
         finally:
             if service is not None:
                 _close(service)
+                beat()
     log.info("service.stopped")
     return EXIT_SOUND
+
+
+def _told_away(error: Unavailable, failures: int, wait_seconds: float, metrics: Metrics) -> float:
+    """Count it, say it in one line; the seconds to wait."""
+    metrics.unavailable(error.what)
+    log.warning(
+        "service.unavailable", what=error.what, detail=error.detail, failures=failures, retry_seconds=wait_seconds
+    )
+    return wait_seconds
 
 
 def _tell_corrupt(on_corrupt: Callable[[Corrupt], None], error: Corrupt) -> None:

@@ -2,7 +2,7 @@
 
 Guarantees: SIGINT, SIGTERM and the end of a parent that asked for it stop the service after the step at hand; the exit
 code is that of `consumers.service.run_service` (0 stopped, 1 corrupt, 3 refused). A record that contradicts itself
-halts posting before the process ends. A second SIGINT ends it at once.
+halts posting before the process ends. A second SIGINT ends it at once. One that hangs ends by itself, with code 4.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from importlib import metadata
 
 import structlog
 
-from consumers.service import Service, run_service
+from consumers.service import EXIT_UNAVAILABLE, Service, run_service
 from finance import bootstrap
 from finance.compile import HOT, compiled
 from finance.door.server import Door
@@ -25,6 +25,7 @@ from finance.health import Health, telemetry_routes
 from finance.settings import Settings
 from finance.telemetry import PrometheusMetrics, configure_logging
 from finance.tls_watch import TlsWatch
+from finance.watchdog import Watchdog
 from ledger_core.errors import Corrupt, FinanceError, Refused
 from ledger_core.postgres import control
 from schemas.topology_model import Topology
@@ -54,6 +55,8 @@ def run_process(
     metrics = PrometheusMetrics(process=name, version=version, health=health)
     server = _serve(name, settings, health, metrics)
     watch = TlsWatch(metrics.certificate_expires)
+    watchdog = Watchdog(settings.hang_seconds, _end_hung)
+    watchdog.start()
 
     def build_anew() -> Service:
         watch.begin(settings.tls_sets(name))
@@ -74,9 +77,18 @@ def run_process(
             backoff=bootstrap.backoff(topology),
             on_corrupt=lambda error: _halt(name, settings, error),
             renewed=watch.renewed,
+            beat=watchdog.beat,
         )
     finally:
+        watchdog.stop()
         server.close()
+
+
+def _end_hung(stacks: dict[str, list[str]]) -> None:
+    """At once, without closing: closing is what may hang. Nothing is lost: every commit point is in Postgres."""
+    remedy = "its supervisor starts it again; report where it hung"
+    structlog.get_logger("process").critical("process.hung", stacks=stacks, remedy=remedy)
+    os._exit(EXIT_UNAVAILABLE)
 
 
 def spare_the_collector() -> None:

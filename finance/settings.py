@@ -72,6 +72,7 @@ class Settings:
     topology_path: Path
     metrics_host: str
     health_stall_seconds: float
+    hang_seconds: float
     log_format: LogFormat
     log_level: str
     values: Mapping[str, str] = field(repr=False)  # every variable that is set, dev stack included
@@ -105,6 +106,7 @@ class Settings:
             topology_path=cwd / _text(given, "FINANCE_TOPOLOGY"),
             metrics_host=_text(given, "METRICS_HOST"),
             health_stall_seconds=_number(given, "HEALTH_STALL_SECONDS", 1, 86_400),
+            hang_seconds=_number(given, "HANG_SECONDS", 60, 86_400),
             log_format=cast(LogFormat, _one_of(given, "FINANCE_LOG_FORMAT", ("auto", "console", "json"))),
             log_level=_one_of(given, "FINANCE_LOG_LEVEL", ("debug", "info", "warning", "error")),
             values={**given, **{name: str(cwd / given[name]) for name in PATHS if name in given}},

@@ -167,6 +167,11 @@ VARIABLES: Final[tuple[Variable, ...]] = (
     Variable("SIGNING_PROXY_PORT", "its port; 0 takes a free one", "8443"),
     Variable("SIGNING_PROXY_LOG", "path of its append-only log", None, "signing-proxy"),
     Variable("SIGNING_PROXY_WITNESS_STATE", "what it last signed for each log; default: beside SIGNING_PROXY_LOG"),
+    Variable(
+        "HANG_SECONDS",
+        "a process in which nothing ended for this long says where it hangs, and ends with code 4",
+        "120",
+    ),
     Variable("HEALTH_STALL_SECONDS", "`/healthz` answers 503 when no step was finished for this long", "30"),
     Variable("FINANCE_OPERATOR", "who stands on the audit chain for halt, resume and dlq retry; default: the OS user"),
     Variable("FINANCE_LOG_FORMAT", "`json`, `console`, or `auto`: console on a terminal, else json", "auto"),
