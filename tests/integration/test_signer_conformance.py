@@ -189,13 +189,22 @@ def test_a_registry_written_and_read_again_pins_the_same_key(service: KeyService
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_one_key_in_two_places_signs_the_same_bytes(
-    algorithm: Algorithm, token: Token, proxies: dict[str, tuple[SigningProxy, ThrowawayCa]]
+def test_one_key_in_four_places_signs_the_same_bytes(
+    algorithm: Algorithm,
+    token: Token,
+    transit: TransitServer,
+    proxies: dict[str, tuple[SigningProxy, ThrowawayCa]],
 ) -> None:
     """Both schemes are deterministic: whatever holds the key, a retry anywhere gives the same signature."""
     proxy, _ = proxies[algorithm]
     token.store_key(f"twin-{algorithm}", proxy.key.private_key)
-    services: list[KeyService] = [proxy.key, token.key(f"twin-{algorithm}", algorithm), proxy_key(proxies[algorithm])]
+    transit.import_key(f"twin-{algorithm}", "ed25519" if algorithm == "ed25519" else "rsa-2048", proxy.key.private_key)
+    services: list[KeyService] = [
+        proxy.key,
+        proxy_key(proxies[algorithm]),
+        token.key(f"twin-{algorithm}", algorithm),
+        transit_key(transit, algorithm, f"twin-{algorithm}"),
+    ]
     assert len({service.public_key().spki_der for service in services}) == 1
     assert len({service.sign_digest(DIGEST) for service in services}) == 1
     assert len({service.sign_text(NOTE) for service in services}) == 1

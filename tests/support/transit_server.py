@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import os
 import secrets
@@ -15,6 +16,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.keywrap import aes_key_wrap_with_padding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_public_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,21 @@ class TransitServer:
     def make_key(self, name: str, kind: str) -> None:
         """A new transit key: `rsa-2048`, `ed25519`, ..."""
         status, answer = self.call("POST", f"transit/keys/{name}", {"type": kind})
+        assert status in (200, 204), answer
+
+    def import_key(self, name: str, kind: str, key: RSAPrivateKey | Ed25519PrivateKey) -> None:
+        """Bring a key of one's own, as the engine wants it: wrapped with AES, and that with the engine's RSA key."""
+        status, answer = self.call("GET", "transit/wrapping_key", None)
+        assert status == 200, answer
+        wrapping = load_pem_public_key(str(msgspec.json.decode(answer)["data"]["public_key"]).encode())
+        assert isinstance(wrapping, RSAPublicKey)
+        ephemeral = secrets.token_bytes(32)
+        sha256 = hashes.SHA256()
+        locked = wrapping.encrypt(ephemeral, padding.OAEP(padding.MGF1(sha256), sha256, None))
+        plain = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        ciphertext = base64.b64encode(locked + aes_key_wrap_with_padding(ephemeral, plain)).decode()
+        body = {"ciphertext": ciphertext, "type": kind, "hash_function": "SHA256"}
+        status, answer = self.call("POST", f"transit/keys/{name}/import", body)
         assert status in (200, 204), answer
 
 
