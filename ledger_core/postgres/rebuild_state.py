@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from psycopg import Cursor
 
-from ledger_core.postgres.migrate import pending, shipped
+from ledger_core.postgres.migrate import pending
 from ledger_core.postgres.plan_writer import HEAD_COLUMNS
 from ledger_core.postgres.rebuild_store import held_hash
 from ledger_core.postgres.session import Session, session
@@ -38,13 +38,17 @@ SELECT (SELECT count(*) FROM verdicts v WHERE verdict = 'rejected' AND reason <>
 
 
 def is_empty(dsn: str) -> bool:
-    """Whether the database has no table at all. Raises Refused for one that is neither empty nor of this version."""
+    """Whether the database has no table at all, or only what a migration that was interrupted left, and no shard.
+
+    Raises Refused for one that is neither empty nor of this version.
+    """
     missing = pending(dsn)
     if not missing:
         return False
     with session(dsn, application_name="finance rebuild", read_only=True) as connection:
-        row = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone()
-    if row is None or row[0] or len(missing) != len(shipped()):
+        tables = {name for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
+        begun = "shards" in tables and connection.execute("SELECT FROM shards LIMIT 1").fetchone() is not None
+    if begun or (tables and "schema_migrations" not in tables):
         raise not_empty(missing)
     return True
 

@@ -15,6 +15,7 @@ from finance.devstack import Stack
 from ledger_core.audit_batch import manifest_key
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.postgres.epochs import begin_epoch, read_epoch
+from ledger_core.postgres.migrate import migrate, shipped
 from ledger_core.postgres.session import session
 from ledger_core.signers import SignerRegistry
 from tests.support import databases
@@ -280,3 +281,9 @@ def test_an_object_under_another_environments_name_is_a_finding(empty: str, tmp_
     assert not rebuilt.sound
     assert {finding.code for finding in rebuilt.shards[0].report.findings} >= {"manifest.env"}
     assert counts(empty)["entries"] == 0
+
+
+def test_a_migration_that_was_interrupted_is_finished(folder: Path, empty: str) -> None:
+    migrate(empty, shipped()[:3])
+    assert run(empty, KEY.registry, folder).sound
+    check(empty, KEY.registry)

@@ -1,0 +1,269 @@
+"""The real route, the database lost, the ledger rebuilt from S3 and signers.json: the same rows, and it carries on.
+
+The rebuild is killed at random moments; how often is `REBUILD_KILLS` (12 without it).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from finance.devstack import Stack
+from finance.signers_file import read_registry
+from producers.archive_file import FileArchiveStore
+from tests.support import buckets, databases, topics
+from tests.support.mixed_events import mixed
+from tests.support.posting_runs import publish
+from tests.support.rebuilds import check, rows
+from tests.support.route import ROOT, Ledger
+from tests.support.settlements import record, settlement
+
+pytestmark = pytest.mark.services
+
+KILLS = int(os.environ.get("REBUILD_KILLS", "12"))
+EVENTS = 3_000
+WITH_PII = 40
+LIMITS = {"range_entries_max": 100, "range_idle_seconds": 1, "retry_delay_ms_max": 1000}
+
+
+@dataclass
+class Lost:
+    """A ledger that went the whole route, and whose processes are gone."""
+
+    server: str
+    environ: dict[str, str]
+    folder: Path
+    made: list[str]
+
+    def database(self) -> str:
+        """A database without a table."""
+        name = f"test_{uuid.uuid4().hex[:16]}"
+        with psycopg.connect(self.server, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        self.made.append(databases.database_at(self.server, name))
+        return self.made[-1]
+
+    def arguments(self, dsn: str, *more: str) -> list[str]:
+        source = f"s3://{self.environ['S3_AUDIT_BUCKET']}"
+        return [sys.executable, "-m", "finance", "rebuild", "--from", source, "--into", dsn, "--json", *more]
+
+    def rebuild(self, dsn: str, *more: str, code: int = 0) -> dict[str, Any]:
+        done = subprocess.run(
+            self.arguments(dsn, *more), cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=240
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return dict(json.loads(done.stdout))
+
+    def on(self, dsn: str, **changes: str) -> dict[str, str]:
+        """The environment of processes on another database, in consumer groups of their own."""
+        roles = {
+            name: databases.role_url(dsn, f"finance_{name.removeprefix('DATABASE_URL_').lower()}")
+            for name in self.environ
+            if name.startswith("DATABASE_URL_")
+        }
+        return {**self.environ, **roles, "DATABASE_URL": dsn, **changes}
+
+
+@pytest.fixture(scope="module")
+def lost(stack: Stack, database_template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lost]:
+    server, folder = stack.env["DATABASE_URL"], tmp_path_factory.mktemp("route")
+    live = databases.create_database(server, database_template)
+    prefix = f"t{uuid.uuid4().hex[:8]}."
+    created = topics.create_topics(stack.env["KAFKA_BROKERS"], prefix)
+    made = Lost(server, {**_inherited(), **stack.env}, folder, [live])
+    made.environ = {
+        **made.on(live),
+        "FINANCE_TOPIC_PREFIX": prefix,
+        "FINANCE_TOPOLOGY": str(topics.TOPOLOGY),
+        "S3_AUDIT_BUCKET": buckets.create_bucket(stack.env),
+    }
+    publish(made.environ, mixed(EVENTS, 7))
+    publish(made.environ, (_with_pii(n) for n in range(WITH_PII)))
+    run_route(made.environ, folder)
+    yield made
+    for dsn in made.made:
+        databases.drop_database(server, dsn)
+    topics.delete_topics(stack.env["KAFKA_BROKERS"], created)
+
+
+def _inherited() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(("FINANCE_", "DATABASE_URL"))}
+
+
+def _with_pii(n: int) -> Any:
+    fields = settlement(10**8 + n, pii={"name": f"Ann {n}"}, pii_salt=bytes([n]) * 16)
+    return record(0, fields, shard=n % 2)
+
+
+def run_route(environ: Mapping[str, str], folder: Path, kinds: tuple[str, ...] = ()) -> None:
+    """All processes (or some kinds first) until everything published is on its way's end, then killed."""
+    ledger = Ledger(dict(environ), folder, LIMITS)
+    try:
+        group = uuid.uuid4().hex[:8]
+        for name in kinds or ("poster", "prover", "archiver", "notary"):
+            ledger.start(name, group=f"g{group}-{name}")
+        ledger.wait_finished(180)
+    finally:
+        ledger.end()
+
+
+def registry_of(lost: Lost) -> Any:
+    return read_registry(Path(lost.environ["FINANCE_SIGNERS"]))
+
+
+def test_a_lost_ledger_comes_back_row_by_row(lost: Lost) -> None:
+    dsn = lost.database()
+    told = lost.rebuild(dsn, "--fill-from-topic")
+    assert told["migrated"]
+    assert rows(dsn) == rows(lost.made[0])
+    with psycopg.connect(lost.made[0]) as live, psycopg.connect(dsn) as back:
+        for query in (
+            "SELECT * FROM dead_letters ORDER BY 1, 2",
+            "SELECT * FROM pii ORDER BY 1, 2",
+            "SELECT shard, relayed_offset FROM shards ORDER BY 1",
+            "SELECT shard, range_no, journal_offset FROM ranges ORDER BY 1, 2",
+            "SELECT shard, range_no, journal_offset FROM archive_objects ORDER BY 1, 2",
+        ):
+            assert back.execute(query).fetchall() == live.execute(query).fetchall(), query
+    assert told["filled"]["pii"] == WITH_PII
+    assert told["not_held"]["pii"] == told["not_held"]["dead_letter_originals"] == 0
+    report = check(dsn, registry_of(lost))
+    assert report.counts["entries"] == told["entries_written"]
+
+
+def test_kills_at_random_moments_and_again_end_the_same(lost: Lost) -> None:
+    dice, wanted = random.Random(5), rows(lost.made[0])
+    dsn, killed, ended = lost.database(), 0, 0
+    began = time.monotonic()
+    lost.rebuild(lost.database())
+    whole_seconds = time.monotonic() - began
+    while killed < KILLS:
+        process = subprocess.Popen(
+            lost.arguments(dsn),
+            cwd=ROOT,
+            env=lost.environ,
+            stdout=(told := (lost.folder / "told").open("w+b")),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            process.wait(dice.uniform(0.3, 1.0) * whole_seconds)
+        except subprocess.TimeoutExpired:
+            killed += 1
+            if dice.random() < 0.5:
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()  # the workers find their parent gone
+            process.wait()
+            continue
+        told.seek(0)
+        assert process.returncode == 0, told.read().decode()
+        ended += 1
+        assert rows(dsn) == wanted
+        dsn = lost.database()
+    lost.rebuild(dsn)
+    assert rows(dsn) == wanted
+    check(dsn, registry_of(lost))
+
+
+def test_a_rebuilt_ledger_carries_on(lost: Lost) -> None:
+    """Poster, prover, archiver and the manifest chain go on; the journal holds each entry once, and no gap."""
+    dsn = lost.database()
+    lost.rebuild(dsn)
+    environ = lost.on(dsn)
+    before = rows(dsn)
+    publish(environ, mixed(200, 8, first=EVENTS))
+    # The audit chain of the lost database is on the topic; that is the notary's matter, not the ledger's.
+    carry_on(environ, lost.folder)
+    after = rows(dsn)
+    for table in ("entries", "verdicts", "ranges", "proofs", "manifests"):
+        assert after[table] != before[table]
+        assert set(before[table]) <= set(after[table])
+    report = check(dsn, registry_of(lost))
+    assert report.counts["entries"] == len(after["entries"])
+    done = Ledger(environ, lost.folder).command("verify", "archive", "--with-database", "--json")
+    assert done.returncode == 0, done.stdout
+    again = lost.rebuild(dsn)
+    assert [item["ranges_written"] for item in again["shards"]] == [0, 0]
+
+
+def carry_on(environ: Mapping[str, str], folder: Path) -> None:
+    ledger = Ledger(dict(environ), folder, LIMITS)
+    try:
+        group = uuid.uuid4().hex[:8]
+        for name in ("prover", "archiver", "poster"):  # prover and archiver wait for the poster to catch up
+            ledger.start(name, group=f"g{group}-{name}")
+        ends = (
+            "SELECT count(*) FROM shards s JOIN LATERAL (SELECT max(next_offset) AS proved FROM ranges r JOIN "
+            "manifests m ON m.shard = r.shard AND m.manifest_no = r.range_no WHERE r.shard = s.shard) p ON true "
+            "WHERE s.next_offset = p.proved AND s.relayed_offset = s.next_offset AND s.next_offset >= %d"
+        )
+        wanted = (EVENTS + WITH_PII + 200) // 2
+        deadline = time.monotonic() + 180
+        while ledger.ask(ends % wanted)[0] != 2:
+            assert time.monotonic() < deadline, [(p.name, p.tail(5)) for p in ledger.started]
+            time.sleep(0.3)
+    finally:
+        ledger.end()
+
+
+def test_a_folder_with_a_copy_heals_what_s3_shows_no_more(lost: Lost, tmp_path: Path) -> None:
+    """A plain DELETE by an administrator puts a marker on a locked object: named, and healed from a copy."""
+    client, bucket = buckets.s3_client(lost.environ), lost.environ["S3_AUDIT_BUCKET"]
+    from finance.bootstrap import open_archive
+    from finance.settings import Settings
+
+    store = open_archive(Settings.from_env(lost.environ, ROOT))
+    copy = FileArchiveStore(tmp_path / "copy")
+    for stored in store.versions(f"{lost.environ.get('FINANCE_ENV', 'dev')}/"):
+        if stored.size_bytes >= 0:
+            copy.add_copy(stored, store.get(stored.key, stored.version_id))
+    key = sorted(name for name in _keys(client, bucket) if "/batches/shard-00001/" in name)[1]
+    marker = client.delete_object(Bucket=bucket, Key=key)["VersionId"]
+    try:
+        dsn = lost.database()
+        told = lost.rebuild(dsn, code=1)
+        findings = [finding for item in told["shards"] for finding in item["findings"]]
+        assert {(finding["code"], finding["place"]) for finding in findings} == {("archive.delete_marker", key)}
+        healed = lost.rebuild(dsn, "--also", str(tmp_path / "copy"))
+        assert [item["healed"] for item in healed["shards"]] == [[], [key]]
+    finally:
+        client.delete_object(Bucket=bucket, Key=key, VersionId=marker)
+    check(dsn, registry_of(lost))
+
+
+def _keys(client: Any, bucket: str) -> list[str]:
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    return [item["Key"] for page in pages for item in page.get("Contents", ())]
+
+
+def test_without_its_journal_everything_is_published_again(lost: Lost, stack: Stack) -> None:
+    """Database, journal, outcomes and dead letters lost: the poster publishes all of it, prover and archiver go on."""
+    dsn = lost.database()
+    prefix = lost.environ["FINANCE_TOPIC_PREFIX"]
+    gone = [prefix + name for name in ("finance.journal", "finance.outcomes", "finance.settlements.dlq")]
+    topics.delete_topics(stack.env["KAFKA_BROKERS"], gone)
+    lost.rebuild(dsn)
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute("SELECT sum(relayed_offset - first_offset) FROM shards").fetchone() == (0,)
+        assert connection.execute("SELECT max(journal_offset) FROM ranges").fetchone() == (0,)
+    Ledger(lost.environ, lost.folder).command("topics", "apply")
+    environ = lost.on(dsn)
+    carry_on(environ, lost.folder)
+    check(dsn, registry_of(lost))
+    from tests.support.posting_runs import check_journal
+
+    check_journal(environ, dsn)
