@@ -35,6 +35,7 @@ class _Watched:
         self._advance = advance
         self.shards = reader.shards
         self.totals = reader.totals
+        self.not_held = reader.not_held
         self.lines = reader.lines
         self.verdicts = reader.verdicts
         self.accounts = reader.accounts

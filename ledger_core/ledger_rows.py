@@ -87,6 +87,10 @@ class LedgerReader(Protocol):
         """Rows in the tables entries, lines, accounts, balances, verdicts: nothing may hide beyond a shard's head."""
         ...
 
+    def not_held(self) -> dict[str, int]:
+        """What no archive holds and this ledger lacks, having been rebuilt from one, counted by name."""
+        ...
+
     def entries(self, shard: int, first_seq: int, last_seq: int) -> Sequence[EntryRow]:
         """In order of seq."""
         ...

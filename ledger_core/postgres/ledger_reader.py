@@ -18,6 +18,7 @@ from ledger_core.audit_chain import AuditEvent
 from ledger_core.ledger_rows import BalanceRow, EntryRow, LineRow, RangeRow, ShardRow, VerdictRow
 from ledger_core.postgres.account_numbers import array_literal
 from ledger_core.postgres.audit_store import event_from_row
+from ledger_core.postgres.not_held import count_not_held
 from ledger_core.postgres.session import translated
 from ledger_core.posting import Known
 
@@ -88,6 +89,9 @@ class PostgresLedgerReader:
     def totals(self) -> dict[str, int]:
         (row,) = self._all(TOTALS)
         return dict(zip(("entries", "lines", "accounts", "balances", "verdicts"), row, strict=True))
+
+    def not_held(self) -> dict[str, int]:
+        return count_not_held(lambda statement: self._all(statement)[0])
 
     def entries(self, shard: int, first_seq: int, last_seq: int) -> Sequence[EntryRow]:
         return [EntryRow(*row) for row in self._all(ENTRIES, shard, first_seq, last_seq)]

@@ -10,6 +10,7 @@ from typing import Any, Final
 from psycopg import Cursor
 
 from ledger_core.postgres.migrate import pending
+from ledger_core.postgres.not_held import count_not_held
 from ledger_core.postgres.plan_writer import HEAD_COLUMNS
 from ledger_core.postgres.rebuild_store import held_hash
 from ledger_core.postgres.session import Session, session
@@ -28,13 +29,6 @@ SELECT range_no, encode(hash, 'hex') FROM ranges WHERE shard = %s AND range_no >
 STRAYS: Final = """
 SELECT EXISTS (SELECT FROM entries t WHERE NOT EXISTS (SELECT FROM shards s WHERE s.shard = t.shard))
     OR EXISTS (SELECT FROM ranges t WHERE NOT EXISTS (SELECT FROM shards s WHERE s.shard = t.shard))"""
-
-NOT_HELD: Final = """
-SELECT (SELECT count(*) FROM verdicts v WHERE verdict = 'rejected' AND reason <> 'no_record'
-         AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.shard = v.shard AND d.source_offset = v.source_offset)),
-       (SELECT count(*) FROM verdicts WHERE detail = ''),
-       (SELECT count(*) FROM entries e WHERE position('"pii_digest":'::bytea IN body) > 0
-         AND NOT EXISTS (SELECT FROM pii p WHERE p.shard = e.shard AND p.seq = e.seq))"""
 
 
 def is_empty(dsn: str) -> bool:
@@ -71,9 +65,8 @@ def entry_hash(connection: Session, shard: int, seq: int) -> bytes | None:
 
 
 def not_held(connection: Session) -> dict[str, int]:
-    """What a rebuilt ledger lacks because the archive leaves it out: originals, details, personal data. Reads all."""
-    row = connection.execute(NOT_HELD).fetchone() or (0, 0, 0)
-    return dict(zip(("dead_letter_originals", "verdict_details", "pii"), row, strict=True))
+    """What a rebuilt ledger lacks because the archive leaves it out."""
+    return count_not_held(lambda statement: connection.execute(statement.encode()).fetchone() or ())
 
 
 def _held(cursor: Cursor[Any], head: ShardHead) -> HeldShard:

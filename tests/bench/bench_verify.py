@@ -29,7 +29,7 @@ TOPIC = "finance.settlements"
 RECORDED_AT = "2025-11-01T00:00:00.123000Z"
 
 
-def entry_body(seq: int, rng: random.Random) -> bytes:
+def entry_body(seq: int, rng: random.Random, shard: int = 0) -> bytes:
     """A three-line settlement like the posting target's: a payable drawn from 100,000 sellers."""
     gross = rng.randint(500, 50_000)
     fee = gross * 3 // 100
@@ -51,27 +51,27 @@ def entry_body(seq: int, rng: random.Random) -> bytes:
         recorded_at=RECORDED_AT,
         seq=str(seq),
         settlement_id=f"st_{seq}",
-        shard=0,
-        source=Source(offset=str(seq - 1), partition=0, topic=TOPIC),
+        shard=shard,
+        source=Source(offset=str(seq - 1), partition=shard, topic=TOPIC),
         version=1,
     )
     return encode_entry(entry)
 
 
-def make_archive(entries: int, key: Key) -> tuple[MemoryStore, int]:
+def make_archive(entries: int, key: Key, shard: int = 0) -> tuple[MemoryStore, int]:
     """An archive of one shard; also the uncompressed bytes of its entries."""
-    store, rng = MemoryStore(), random.Random(1)
-    maker = ArchiveMaker(store, key)
+    store, rng = MemoryStore(), random.Random(1 + shard)
+    maker = ArchiveMaker(store, key, shard)
     tree, head, size_bytes = CompactRange(), None, 0
     for first in range(1, entries + 1, RANGE_ENTRIES):
         last = min(first + RANGE_ENTRIES - 1, entries)
-        bodies = [entry_body(seq, rng) for seq in range(first, last + 1)]
+        bodies = [entry_body(seq, rng, shard) for seq in range(first, last + 1)]
         size_bytes += sum(map(len, bodies))
         tree = tree.extend(leaf_hashes(bodies))
         prev, head = head, link_all(bodies, head)[-1]
         debits = sum(int(json.loads(body)["lines"][0]["amount_minor"]) for body in bodies)
         cut = Cut(
-            shard=0,
+            shard=shard,
             topic=TOPIC,
             first_seq=first,
             last_seq=last,
@@ -85,7 +85,7 @@ def make_archive(entries: int, key: Key) -> tuple[MemoryStore, int]:
             to_ts=RECORDED_AT,
             journal_offset=last,
         )
-        origin = f"example.com/finance/{ENV}/ledger/0"
+        origin = f"example.com/finance/{ENV}/ledger/{shard}"
         terms = ClosingTerms(
             ENV, origin, maker.range_no + 1, maker.prev_proof_hash, key.kid, key.algorithm, TRACE_ID, NOW
         )

@@ -142,6 +142,7 @@ def test_a_lost_ledger_comes_back_row_by_row(lost: Lost) -> None:
     assert told["not_held"]["pii"] == told["not_held"]["dead_letter_originals"] == 0
     report = check(dsn, registry_of(lost))
     assert report.counts["entries"] == told["entries_written"]
+    assert report.counts["verdict_details_not_held"] == told["not_held"]["verdict_details"] > 0
 
 
 def test_kills_at_random_moments_and_again_end_the_same(lost: Lost) -> None:

@@ -47,6 +47,9 @@ class MemoryLedger:
         }
         return {name: sum(map(len, rows.values())) for name, rows in tables.items()}
 
+    def not_held(self) -> dict[str, int]:
+        return {}
+
     def entries(self, shard: int, first_seq: int, last_seq: int) -> Sequence[EntryRow]:
         return [row for row in self.entry_rows.get(shard, []) if first_seq <= row.seq <= last_seq]
 

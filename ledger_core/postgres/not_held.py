@@ -1,0 +1,36 @@
+"""What a rebuilt ledger lacks: words beside verdicts, originals of dead letters, personal data. No archive has them.
+
+Guarantees: counts only, and only of tables that this role may read: auditors may not read personal data, so of that
+they are told nothing. Reads every verdict, and every entry's body where `pii` may be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+MAY_READ: Final = (
+    "SELECT has_table_privilege('dead_letters', 'SELECT'), has_table_privilege('pii', 'SELECT'), "
+    "has_table_privilege('entries', 'SELECT')"
+)
+DETAILS: Final = "SELECT count(*) FROM verdicts WHERE detail = ''"
+ORIGINALS: Final = """
+SELECT count(*) FROM verdicts v WHERE verdict = 'rejected' AND reason <> 'no_record'
+   AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.shard = v.shard AND d.source_offset = v.source_offset)"""
+PII: Final = """
+SELECT count(*) FROM entries e WHERE position('"pii_digest":'::bytea IN body) > 0
+   AND NOT EXISTS (SELECT FROM pii p WHERE p.shard = e.shard AND p.seq = e.seq)"""
+
+OneRow = Callable[[str], tuple[Any, ...]]
+"""A statement -> its one row."""
+
+
+def count_not_held(one_row: OneRow) -> dict[str, int]:
+    """Counts by name, of what may be counted."""
+    originals, pii, entries = one_row(MAY_READ)
+    counts = {"verdict_details": int(one_row(DETAILS)[0])}
+    if originals:
+        counts["dead_letter_originals"] = int(one_row(ORIGINALS)[0])
+    if pii and entries:
+        counts["pii"] = int(one_row(PII)[0])
+    return counts
