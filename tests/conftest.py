@@ -17,7 +17,7 @@ import pytest
 
 from finance.compile import stale
 from finance.devstack import Stack, names
-from tests.support import buckets, databases, topics
+from tests.support import buckets, databases, kafka, topics
 
 STATE_ROOT = Path(__file__).parents[1] / ".finance"
 # Variables of the developer's own shell must not steer a test.
@@ -51,6 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=10.0,
         help="how long tests/fault/test_outages.py takes each server away (60 by hand, before a release)",
     )
+    group.addoption("--secure", action="store_true", help="a stack with mutual TLS on every port, and ACLs")
     group.addoption("--stack", metavar="NAME", help="use the stack of `finance dev up --name NAME`, leave it up")
 
 
@@ -61,11 +62,19 @@ def _own_environment() -> None:
 
 
 @pytest.fixture(scope="session")
-def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+def stack(session_stack: Stack) -> Stack:
+    """The stack of this run; a file may have one of its own under this name."""
+    return session_stack
+
+
+@pytest.fixture(scope="session")
+def session_stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """The stack of this run. Tests share it: whoever stops a server starts it again."""
     given = request.config.getoption("--stack")
     if given:
-        yield Stack.up(given, STATE_ROOT, say=_say)
+        found = Stack.up(given, STATE_ROOT, say=_say, secure=request.config.getoption("--secure"))
+        kafka.know(found.env)
+        yield found
         return
     _remove_abandoned()
     name = f"test-{os.getpid()}"
@@ -75,9 +84,23 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
         images = dict(given.split("=", 1) for given in request.config.getoption("--image"))
         own: Stack = ContainerStack.up(name, STATE_ROOT, say=_say, images=images)
     else:
-        own = Stack.up(name, STATE_ROOT, say=_say)
+        own = Stack.up(name, STATE_ROOT, say=_say, secure=request.config.getoption("--secure"))
+    kafka.know(own.env)
     try:
         yield own
+    finally:
+        own.remove(keep_logs=request.session.testsfailed > 0)
+
+
+@pytest.fixture(scope="session")
+def secure_stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """Mutual TLS on every port: the run's own stack with --secure, else one more, started when first asked for."""
+    if request.config.getoption("--secure"):
+        yield request.getfixturevalue("session_stack")
+        return
+    own = Stack(f"test-{os.getpid()}-secure", STATE_ROOT)
+    try:
+        yield Stack.up(own.name, STATE_ROOT, say=_say, secure=True)
     finally:
         own.remove(keep_logs=request.session.testsfailed > 0)
 

@@ -20,6 +20,7 @@ from finance.devstack import Stack
 from finance.sample_data import sample
 from producers.settlement_publisher import SettlementPublisher
 from tests.support import databases
+from tests.support.kafka import tls
 from tests.support.route import PROCESSES, Ledger, wait_until
 
 pytestmark = pytest.mark.services
@@ -89,7 +90,9 @@ def _publish(ledger: Ledger) -> None:
     """Sales at a steady rate, so that every kill meets a route at work."""
     topic = ledger.environ["FINANCE_TOPIC_PREFIX"] + "finance.settlements"
     began = time.monotonic()
-    with SettlementPublisher(ledger.environ["KAFKA_BROKERS"], topic) as publisher:
+    with SettlementPublisher(
+        ledger.environ["KAFKA_BROKERS"], topic, options=tls(ledger.environ["KAFKA_BROKERS"])
+    ) as publisher:
         for number, event in enumerate(islice(sample("2017-03"), EVENTS)):
             publisher.publish(event)
             if number % 10 == 0:

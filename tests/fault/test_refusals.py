@@ -19,6 +19,7 @@ from confluent_kafka.admin import (
 )
 
 from tests.support import buckets, topics
+from tests.support.kafka import client
 from tests.support.route import Ledger, Running
 
 pytestmark = pytest.mark.services
@@ -36,7 +37,7 @@ def ledger(environ: dict[str, str], tmp_path: Path) -> Iterator[Ledger]:
 @pytest.fixture
 def admin(ledger: Ledger) -> AdminClient:
     """Kept by its fixture: a client that goes takes its unfinished answers along."""
-    return AdminClient({"bootstrap.servers": ledger.environ["KAFKA_BROKERS"]})
+    return AdminClient(client(ledger.environ["KAFKA_BROKERS"]))
 
 
 def refusal(process: Running) -> str:

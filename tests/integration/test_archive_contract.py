@@ -12,6 +12,7 @@ from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.ports import ArchiveStore, StoredObject
 from producers.archive_file import FileArchiveStore
 from producers.archive_s3 import S3ArchiveStore, s3_client
+from tests.support.buckets import adapter_tls
 from tests.support.buckets import s3_client as plain_client
 
 UNTIL = (dt.datetime.now(dt.UTC) + dt.timedelta(days=2)).replace(microsecond=0)
@@ -34,6 +35,7 @@ def client_of(env: dict[str, str], endpoint: str | None = None):
         endpoint=endpoint or env["S3_AUDIT_ENDPOINT"],
         access_key=env["S3_AUDIT_ACCESS_KEY"],
         secret=env["S3_AUDIT_SECRET"],
+        **adapter_tls(env, "archiver"),
     )
 
 

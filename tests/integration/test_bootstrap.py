@@ -17,6 +17,7 @@ from ledger_core.signers import SignerRegistry
 from producers.signer_local import LocalKey
 from schemas.topology import load_topology
 from tests.support.buckets import s3_client
+from tests.support.kafka import client
 from tests.support.signing import register
 
 
@@ -37,7 +38,7 @@ def test_a_settlements_topic_without_the_brokers_time_is_refused(environ: dict[s
     topic = environ["FINANCE_TOPIC_PREFIX"] + "finance.settlements"
     wrong = ConfigEntry("message.timestamp.type", "CreateTime", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[wrong])
-    admin = AdminClient({"bootstrap.servers": environ["KAFKA_BROKERS"]})
+    admin = AdminClient(client(environ["KAFKA_BROKERS"]))
     for future in admin.incremental_alter_configs([resource]).values():
         future.result(timeout=20)
     with pytest.raises(Refused, match=r"message\.timestamp\.type is CreateTime, the topology says LogAppendTime"):

@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from tests.support.command_line import Finance, audit_types, quick_topology
+from tests.support.databases import database_at
 
 NOWHERE = "127.0.0.1:1"
 pytestmark = pytest.mark.timeout(180)
@@ -30,7 +31,7 @@ def test_migrate_tells_what_is_missing_and_applies_it(finance: Finance) -> None:
     name = f"empty_{os.getpid()}_{time.monotonic_ns()}"
     with psycopg.connect(finance.environ["DATABASE_URL"], autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-        url = finance.environ["DATABASE_URL"].rpartition("/")[0] + "/" + name
+        url = database_at(finance.environ["DATABASE_URL"], name)
         try:
             missing = finance.json("migrate", "--check", code=1, DATABASE_URL=url)
             assert missing["ok"] is False

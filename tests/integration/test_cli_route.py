@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.support.command_line import Finance, audit_types, quick_topology
+from tests.support.kafka import client
 from tests.support.settlements import settlement, wire
 
 NOT_A_SETTLEMENT = b"\xffno magic byte"
@@ -23,7 +24,7 @@ def finance(environ: dict[str, str], tmp_path: Path) -> Finance:
 
 
 def send(environ: dict[str, str], *messages: tuple[bytes, bytes], partition: int = 0) -> None:
-    producer = Producer({"bootstrap.servers": environ["KAFKA_BROKERS"]})
+    producer = Producer(client(environ["KAFKA_BROKERS"]))
     topic = environ["FINANCE_TOPIC_PREFIX"] + "finance.settlements"
     for key, value in messages:
         producer.produce(topic, key=key, value=value, partition=partition, headers=[("trace", b"\x00\xff")])

@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa, uti
 
 from finance.devstack import Stack
 from finance.settings import Settings
-from tests.support.buckets import s3_client
+from tests.support.buckets import boto_tls, s3_client
 from tests.support.databases import role_url
+from tests.support.kafka import client
 
 
 def test_environ_reaches_all_four_services(stack: Stack, environ: dict[str, str]) -> None:
@@ -77,7 +78,7 @@ def test_postgres_syncs_what_it_commits(database_url: str) -> None:
 
 
 def test_settlements_carry_the_brokers_append_time(stack: Stack, topic_prefix: str) -> None:
-    admin = AdminClient({"bootstrap.servers": stack.env["KAFKA_BROKERS"]})
+    admin = AdminClient(client(stack.env["KAFKA_BROKERS"]))
     resource = ConfigResource(ResourceType.TOPIC, f"{topic_prefix}finance.settlements")
     (described,) = admin.describe_configs([resource]).values()
     assert described.result(timeout=10)["message.timestamp.type"].value == "LogAppendTime"
@@ -85,13 +86,13 @@ def test_settlements_carry_the_brokers_append_time(stack: Stack, topic_prefix: s
 
 def test_kafka_makes_no_topic_by_itself(stack: Stack) -> None:
     errors: list[object] = []
-    producer = Producer({"bootstrap.servers": stack.env["KAFKA_BROKERS"], "message.timeout.ms": 2000})
+    producer = Producer({**client(stack.env["KAFKA_BROKERS"]), "message.timeout.ms": 2000})
     producer.produce("never-created", b"x", on_delivery=lambda error, _message: errors.append(error))
     producer.flush(10)
     assert errors[0] is not None
     with pytest.raises(KafkaException):
         raise KafkaException(errors[0])
-    admin = AdminClient({"bootstrap.servers": stack.env["KAFKA_BROKERS"]})
+    admin = AdminClient(client(stack.env["KAFKA_BROKERS"]))
     assert "never-created" not in admin.list_topics(timeout=10).topics
 
 
@@ -120,7 +121,8 @@ def test_the_store_refuses_strangers(stack: Stack, bucket: str) -> None:
 def test_kms_signatures_verify_with_the_registered_keys(stack: Stack) -> None:
     kms = boto3.client("kms", endpoint_url=stack.env["KMS_ENDPOINT"], region_name=stack.env["KMS_REGION"],
                        aws_access_key_id=stack.env["AWS_ACCESS_KEY_ID"],
-                       aws_secret_access_key=stack.env["AWS_SECRET_ACCESS_KEY"])  # fmt: skip
+                       aws_secret_access_key=stack.env["AWS_SECRET_ACCESS_KEY"],
+                       **boto_tls(stack.env, "prover"))  # fmt: skip
     digest = hashlib.sha256(b"a range").digest()
     keys = _registered_keys(stack)
     rsa_key, ed25519_key = keys["finance-dev-rsa-v1"], keys["finance-dev-ed25519-v1"]

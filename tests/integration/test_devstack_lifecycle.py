@@ -25,6 +25,7 @@ from finance.devstack.state import ProcessRecord
 from ledger_core.errors import Refused, Unavailable
 from tests.conftest import STATE_ROOT
 from tests.support.buckets import s3_client
+from tests.support.kafka import client
 
 KEPT = b"written before the servers went away"
 
@@ -54,10 +55,10 @@ def written(own: Stack) -> Stack:
     """Something in every server."""
     with psycopg.connect(own.env["DATABASE_URL"]) as connection:
         connection.execute("CREATE TABLE kept AS SELECT %s::bytea AS value", [KEPT])
-    admin = AdminClient({"bootstrap.servers": own.env["KAFKA_BROKERS"]})
+    admin = AdminClient(client(own.env["KAFKA_BROKERS"]))
     (created,) = admin.create_topics([NewTopic("kept", 1, 1)]).values()
     created.result(timeout=20)
-    producer = Producer({"bootstrap.servers": own.env["KAFKA_BROKERS"], "acks": "all"})
+    producer = Producer({**client(own.env["KAFKA_BROKERS"]), "acks": "all"})
     producer.produce("kept", KEPT)
     assert producer.flush(20) == 0
     s3_client(own.env).put_object(Bucket=own.env["S3_AUDIT_BUCKET"], Key="kept", Body=KEPT)
@@ -71,7 +72,7 @@ def read_back(stack: Stack, service: str) -> bytes:
             row = connection.execute("SELECT value FROM kept").fetchone()
         return bytes(row[0]) if row else b""
     if service == "kafka":
-        consumer = Consumer({"bootstrap.servers": stack.env["KAFKA_BROKERS"], "group.id": "kept"})
+        consumer = Consumer({**client(stack.env["KAFKA_BROKERS"]), "group.id": "kept"})
         consumer.assign([TopicPartition("kept", 0, 0)])
         message = consumer.poll(20)
         consumer.close()

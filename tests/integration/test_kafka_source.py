@@ -10,6 +10,7 @@ import pytest
 from consumers.kafka_source import KafkaSource
 from finance.devstack import Stack
 from producers.publisher_kafka import KafkaPublisher
+from tests.support.kafka import tls
 
 PROTOCOLS = ("consumer", "classic")
 RECORDS = 40
@@ -21,7 +22,9 @@ class Member:
     def __init__(self, brokers: str, topic: str, group: str, options: dict[str, str], start: int = 0) -> None:
         self.read: list[tuple[int, int]] = []
         self.revoked: list[int] = []
-        self.source = KafkaSource(brokers, topic, group, lambda _partition: start, self.revoked.append, options)
+        self.source = KafkaSource(
+            brokers, topic, group, lambda _partition: start, self.revoked.append, {**tls(brokers), **options}
+        )
 
     def poll_until(self, done: object, seconds: float = 40.0) -> None:
         deadline = time.monotonic() + seconds
@@ -37,7 +40,7 @@ class Member:
 @pytest.fixture
 def topic(stack: Stack, topic_prefix: str) -> str:
     name = f"{topic_prefix}finance.settlements"
-    publisher = KafkaPublisher(stack.env["KAFKA_BROKERS"])
+    publisher = KafkaPublisher(stack.env["KAFKA_BROKERS"], tls(stack.env["KAFKA_BROKERS"]))
     for number in range(RECORDS):
         publisher.publish(name, number % 2, key=b"k", value=b"%d" % number)
     publisher.flush(20)

@@ -94,7 +94,7 @@ def test_a_server_that_is_away_is_unavailable_and_a_wrong_address_refused(stack:
     with pytest.raises(Refused, match="DATABASE_URL"):
         migrate("nonsense=1")
     with pytest.raises(Refused, match="DATABASE_URL"):
-        migrate(stack.env["DATABASE_URL"].rpartition("/")[0] + "/no_such_database")
+        migrate(databases.database_at(stack.env["DATABASE_URL"], "no_such_database"))
 
 
 def test_a_role_that_may_not_create_tables_is_refused(database_url: str) -> None:

@@ -19,6 +19,7 @@ from schemas.journal_wire import decode_journal
 from schemas.outcome import decode_outcome
 from schemas.records import Outcome
 from tests.support import databases
+from tests.support.kafka import client, tls
 from tests.support.mixed_events import mixed
 from tests.support.posting_runs import (
     NO_LIMIT,
@@ -138,7 +139,9 @@ def test_original_too_large_for_the_dead_letter_topic_stays_whole_in_postgres(en
     """The settlements topic limits compressed bytes: three megabytes of zeros get in."""
     from producers.publisher_kafka import KafkaPublisher
 
-    publisher = KafkaPublisher(environ["KAFKA_BROKERS"], {"message.max.bytes": 10_000_000})
+    publisher = KafkaPublisher(
+        environ["KAFKA_BROKERS"], {**tls(environ["KAFKA_BROKERS"]), "message.max.bytes": 10_000_000}
+    )
     publisher.publish(topic_of(environ, "settlements"), 0, key=b"k", value=bytes(3_000_000))
     publisher.flush(20)
     publisher.close()
@@ -241,7 +244,7 @@ def test_dead_letter_limit_halts_and_after_resume_the_same_records_pass(environ:
 def test_markers_of_transactions_are_accounted_for_and_are_no_dead_letters(environ: dict[str, str]) -> None:
     from confluent_kafka import Producer
 
-    producer = Producer({"bootstrap.servers": environ["KAFKA_BROKERS"], "transactional.id": "shop"})
+    producer = Producer({**client(environ["KAFKA_BROKERS"]), "transactional.id": "shop"})
     producer.init_transactions(20)
     topic = topic_of(environ, "settlements")
     for n, ends in enumerate((producer.commit_transaction, producer.abort_transaction) * 3):

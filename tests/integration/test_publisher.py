@@ -17,6 +17,7 @@ from ledger_core.errors import Rejected, RejectReason, Unavailable
 from ledger_core.settlement import SettlementEvent, event_from_record
 from producers.settlement_publisher import SettlementPublisher
 from schemas.settlement import decode_settlement
+from tests.support.kafka import client, tls
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "PUBLISHING.md"
@@ -39,7 +40,7 @@ def settings(brokers, topic_prefix) -> dict[str, str]:
 
 def read_all(brokers: str, topic: str) -> list[list[tuple[bytes, SettlementEvent]]]:
     """Key and event of every record, by partition, in order of offset."""
-    consumer = Consumer({"bootstrap.servers": brokers, "group.id": "test", "enable.auto.commit": False})
+    consumer = Consumer({**client(brokers), "group.id": "test", "enable.auto.commit": False})
     found: list[list[tuple[bytes, SettlementEvent]]] = []
     try:
         partitions = sorted(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
@@ -67,7 +68,7 @@ def finance(settings: dict[str, str], *arguments: str, text: str | None = None) 
 def test_what_is_published_is_read_back_keyed_and_in_order(brokers, topic):
     events = list(synthetic(2_000, sellers=10))
     counts: list[int] = []
-    with SettlementPublisher(brokers, topic, on_progress=counts.append) as publisher:
+    with SettlementPublisher(brokers, topic, on_progress=counts.append, options=tls(brokers)) as publisher:
         assert publisher.publish_all(events) == len(events)
     assert sum(counts) == publisher.published == len(events)
     partitions = read_all(brokers, topic)
@@ -79,7 +80,7 @@ def test_what_is_published_is_read_back_keyed_and_in_order(brokers, topic):
 
 
 def test_a_key_goes_where_a_java_publisher_sends_it(brokers, topic):
-    with SettlementPublisher(brokers, topic) as publisher:
+    with SettlementPublisher(brokers, topic, options=tls(brokers)) as publisher:
         publisher.publish_all(synthetic(50))
     for partition, records in enumerate(read_all(brokers, topic)):
         for key, _ in records:
@@ -93,7 +94,7 @@ def test_a_rejected_event_does_not_leave_and_does_not_keep_the_others_back(broke
     )
 
     def publish_all() -> None:
-        with SettlementPublisher(brokers, topic) as publisher:
+        with SettlementPublisher(brokers, topic, options=tls(brokers)) as publisher:
             publisher.publish_all([good, bad, other])
 
     with pytest.raises(Rejected) as caught:

@@ -15,6 +15,7 @@ from finance.devstack import Stack
 from ledger_core.errors import Refused, Unavailable
 from producers import publisher_kafka
 from producers.publisher_kafka import KafkaPublisher
+from tests.support.kafka import client, tls
 
 pytestmark = pytest.mark.services
 
@@ -33,7 +34,7 @@ def make(stack: Stack) -> Iterator[Make]:
 
     def build(brokers: str = stack.env["KAFKA_BROKERS"], *, reports: bool = False, **options: int) -> KafkaPublisher:
         named = {name.replace("_", "."): value for name, value in options.items()}
-        made.append(KafkaPublisher(brokers, named, reports_deliveries=reports))
+        made.append(KafkaPublisher(brokers, {**tls(brokers), **named}, reports_deliveries=reports))
         return made[-1]
 
     yield build
@@ -42,7 +43,7 @@ def make(stack: Stack) -> Iterator[Make]:
 
 
 def _read(stack: Stack, topic: str, partition: int) -> list[tuple[bytes | None, bytes | None, object]]:
-    consumer = Consumer({"bootstrap.servers": stack.env["KAFKA_BROKERS"], "group.id": "reader"})
+    consumer = Consumer({**client(stack.env["KAFKA_BROKERS"]), "group.id": "reader"})
     place = TopicPartition(topic, partition, 0)
     _, end = consumer.get_watermark_offsets(place, timeout=20)
     consumer.assign([place])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -150,7 +151,7 @@ def test_a_superusers_change_of_a_guard_is_reported(database_url: str, statement
 
 
 def test_triggers_switched_off_for_a_database_are_reported(database_url: str) -> None:
-    name = database_url.rpartition("/")[2]
+    name = urlsplit(database_url).path.lstrip("/")
     found = findings_after(database_url, f"ALTER DATABASE {name} SET session_replication_role = replica")
     assert any("session_replication_role=replica" in line for line in found), found
 
@@ -182,7 +183,7 @@ def test_a_new_database_is_migrated_by_an_owner_who_may_create_roles_and_is_no_s
     from ledger_core.postgres.migrate import migrate, pending
     from tests.support.databases import database_at, drop_database
 
-    name = "test_owned_" + database_url.rpartition("_")[2]
+    name = "test_owned_" + urlsplit(database_url).path.rpartition("_")[2]
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEROLE").format(sql.Identifier(name)))
         for role in (OWNER, *(f"finance_{role}" for role in ROLES)):  # here they exist: it would have made them itself

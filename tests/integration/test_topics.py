@@ -16,6 +16,7 @@ from ledger_core.errors import Unavailable
 from producers.topics_kafka import apply, check, plan, replication, topic_settings
 from schemas.topology import Topology, load_topology
 from tests.support import topics
+from tests.support.kafka import client, tls
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,37 +35,37 @@ def topology(brokers) -> Topology:
 
 
 def described(brokers: str, name: str) -> dict[str, str]:
-    admin = AdminClient({"bootstrap.servers": brokers})
+    admin = AdminClient(client(brokers))
     (future,) = admin.describe_configs([ConfigResource(ResourceType.TOPIC, name)]).values()
     return {key: entry.value for key, entry in future.result(timeout=20).items()}
 
 
 def partition_counts(brokers: str, topology: Topology) -> dict[str, int]:
-    found = AdminClient({"bootstrap.servers": brokers}).list_topics(timeout=20).topics
+    found = AdminClient(client(brokers)).list_topics(timeout=20).topics
     return {t.name: len(found[t.name].partitions) for t in topology.topics.values() if t.name in found}
 
 
 def test_missing_topics_are_created_as_the_topology_wants_them(brokers, topology):
     wanted = {topic.name: topic.partitions for topic in topology.topics.values()}
-    assert {action.topic for action in apply(topology, brokers)} == set(wanted)
+    assert {action.topic for action in apply(topology, brokers, tls(brokers))} == set(wanted)
     assert partition_counts(brokers, topology) == wanted
     for topic in topology.topics.values():
         settings = described(brokers, topic.name)
         assert {key: settings[key] for key in topic_settings(topic, 1)} == topic_settings(topic, 1)
     assert described(brokers, topology.topics["settlements"].name)["message.timestamp.type"] == "LogAppendTime"
     assert described(brokers, topology.topics["outcomes"].name)["retention.ms"] == str(30 * 86_400_000)
-    assert check(topology, brokers) == []
-    assert apply(topology, brokers) == []
+    assert check(topology, brokers, tls(brokers)) == []
+    assert apply(topology, brokers, tls(brokers)) == []
 
 
 def test_a_plan_changes_nothing(brokers, topology):
-    assert {action.kind for action in plan(topology, brokers)} == {"create"}
+    assert {action.kind for action in plan(topology, brokers, tls(brokers))} == {"create"}
     assert partition_counts(brokers, topology) == {}
 
 
 def test_differences_are_findings_and_stay_as_they_are(brokers, topology):
     audit, journal = topology.topics["audit"], topology.topics["journal"]
-    admin = AdminClient({"bootstrap.servers": brokers})
+    admin = AdminClient(client(brokers))
     compacted = NewTopic(
         journal.name,
         num_partitions=2,
@@ -72,10 +73,10 @@ def test_differences_are_findings_and_stay_as_they_are(brokers, topology):
         config={"cleanup.policy": "compact", "retention.ms": "1000"},
     )
     admin.create_topics([compacted])[journal.name].result(timeout=20)
-    apply(topology, brokers)
+    apply(topology, brokers, tls(brokers))
     admin.create_partitions([NewPartitions(audit.name, 3)])[audit.name].result(timeout=20)
     for look in (check, apply):
-        found = {(a.topic, a.setting): (a.kind, a.wanted, a.found) for a in look(topology, brokers)}
+        found = {(a.topic, a.setting): (a.kind, a.wanted, a.found) for a in look(topology, brokers, tls(brokers))}
         assert found[audit.name, "partitions"] == ("finding", "1", "3")
         assert found[journal.name, "cleanup.policy"] == ("finding", "delete", "compact")
         assert found[journal.name, "retention.ms"] == ("finding", "-1", "1000")
@@ -85,17 +86,17 @@ def test_differences_are_findings_and_stay_as_they_are(brokers, topology):
 
 def test_fewer_partitions_than_wanted_are_never_raised(brokers, topology):
     name = topology.topics["settlements"].name
-    admin = AdminClient({"bootstrap.servers": brokers})
+    admin = AdminClient(client(brokers))
     admin.create_topics([NewTopic(name, num_partitions=1, replication_factor=1)])[name].result(timeout=20)
-    actions = [a for a in apply(topology, brokers) if (a.topic, a.setting) == (name, "partitions")]
+    actions = [a for a in apply(topology, brokers, tls(brokers)) if (a.topic, a.setting) == (name, "partitions")]
     assert [(a.wanted, a.found) for a in actions] == [("2", "1")]
     assert "re-map keys" in actions[0].remedy
     assert partition_counts(brokers, topology)[name] == 1
 
 
-def test_the_command_applies_checks_and_tells_by_its_exit_code(brokers, topology):
+def test_the_command_applies_checks_and_tells_by_its_exit_code(stack, brokers, topology):
     prefix = topology.topics["journal"].name.removesuffix("finance.journal")
-    settings = {**os.environ, "KAFKA_BROKERS": brokers, "FINANCE_TOPIC_PREFIX": prefix}
+    settings = {**os.environ, **stack.env, "KAFKA_BROKERS": brokers, "FINANCE_TOPIC_PREFIX": prefix}
 
     def finance(*arguments: str) -> tuple[int, dict]:
         ran = subprocess.run(

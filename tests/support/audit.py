@@ -23,6 +23,7 @@ from ledger_core.postgres.audit_store import PostgresAuditStore
 from ledger_core.signers import SignerRegistry
 from producers.publisher_kafka import KafkaPublisher
 from tests.support.databases import role_url
+from tests.support.kafka import client, tls
 from tests.support.signing import signer_set
 
 # As Kernel orders them; times as the payload spells them.
@@ -61,11 +62,12 @@ def build_notary(
     newest: Callable[[], AuditEvent | None] | None = None,
 ) -> Notary:
     """A notary with its own database role; `store` and `publisher` may wrap the real ones, to let them fail."""
+    brokers = environ["KAFKA_BROKERS"]
     return Notary(
         store=cast(AuditStore, store(PostgresAuditStore(role_url(environ["DATABASE_URL"], "finance_notary")))),
         signers=signer_set(signer, registry),
         registry=registry,
-        publisher=cast(Publisher, publisher(KafkaPublisher(environ["KAFKA_BROKERS"], publisher_options))),
+        publisher=cast(Publisher, publisher(KafkaPublisher(brokers, {**tls(brokers), **(publisher_options or {})}))),
         newest_published=newest or (lambda: newest_of(environ)),
         topic=topic_of(environ),
         batch_events_max=batch_events_max,
@@ -76,7 +78,7 @@ def build_notary(
 
 def newest_of(environ: Mapping[str, str]) -> AuditEvent | None:
     """What the audit topic holds last. A busy broker is asked again: the failures here are those of the tests."""
-    watermarks = Watermarks(environ["KAFKA_BROKERS"])
+    watermarks = Watermarks(environ["KAFKA_BROKERS"], tls(environ["KAFKA_BROKERS"]))
     try:
         for _ in range(4):
             with suppress(Unavailable):
@@ -116,9 +118,7 @@ def outbox_size(database_url: str) -> int:
 
 def read_topic(environ: Mapping[str, str]) -> list[tuple[bytes | None, bytes]]:
     """Every (key, value) of the audit topic, in order of offset."""
-    consumer = Consumer(
-        {"bootstrap.servers": environ["KAFKA_BROKERS"], "group.id": uuid.uuid4().hex, "enable.auto.commit": False}
-    )
+    consumer = Consumer({**client(environ["KAFKA_BROKERS"]), "group.id": uuid.uuid4().hex, "enable.auto.commit": False})
     partition = TopicPartition(topic_of(environ), 0, 0)
     try:
         _, end = consumer.get_watermark_offsets(partition, timeout=20)

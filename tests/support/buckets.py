@@ -22,6 +22,13 @@ def boto_tls(env: Mapping[str, str], name: str) -> dict[str, Any]:
     return {"verify": f"{folder}/ca.crt", "config": Config(client_cert=pair)}
 
 
+def adapter_tls(env: Mapping[str, str], name: str) -> dict[str, Any]:
+    """What our adapters of S3 and KMS want on a secure stack, as that principal; nothing on a plain one."""
+    folder = env.get("FINANCE_TLS_DIR")
+    pair = f"{folder}/{name}/tls.crt", f"{folder}/{name}/tls.key"
+    return {"ca_file": f"{folder}/ca.crt", "client_pair": pair} if folder else {}
+
+
 def s3_client(env: Mapping[str, str]) -> S3Client:
     """As the stack's administrator, who may do anything that a lock does not forbid."""
     return boto3.client(

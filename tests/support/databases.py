@@ -15,7 +15,8 @@ from ledger_core.postgres.migrate import migrate, shipped
 def role_url(database_url: str, role: str) -> str:
     """The same database through a login role of migration 0005, e.g. `finance_poster`."""
     parts = urlsplit(database_url)
-    return urlunsplit(parts._replace(netloc=f"{role}@{parts.netloc.rpartition('@')[2]}"))
+    own = parts.query.replace("/admin/tls.", f"/{role.removeprefix('finance_')}/tls.")  # of a secure stack
+    return urlunsplit(parts._replace(netloc=f"{role}@{parts.netloc.rpartition('@')[2]}", query=own))
 
 
 def database_at(server_url: str, name: str) -> str:

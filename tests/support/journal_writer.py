@@ -8,6 +8,7 @@ from ledger_core.times import parse_time
 from producers.publisher_kafka import KafkaPublisher
 from schemas.journal_wire import encode_journal
 from tests.support.journal_factory import TinyShard
+from tests.support.kafka import tls
 
 SHARD = """
 INSERT INTO shards (shard, topic, first_offset, next_offset, seq, head_hash, posted, duplicates, rejected,
@@ -60,7 +61,7 @@ def write(database_url: str, shard: TinyShard) -> None:
 
 def publish(brokers: str, topic: str, shard: TinyShard, first_seq: int = 1, last_seq: int | None = None) -> None:
     """Publish entries to the journal, as the relay would."""
-    publisher = KafkaPublisher(brokers)
+    publisher = KafkaPublisher(brokers, tls(brokers))
     for item in shard.entries[first_seq - 1 : last_seq]:
         value = encode_journal(shard.shard, item.seq, item.body, item.entry_hash)
         publisher.publish(topic, shard.shard, key=None, value=value)

@@ -19,6 +19,8 @@ from ledger_core.signers import RegisteredSigner, SignerRegistry
 from producers.archive_s3 import S3ArchiveStore, s3_client
 from producers.signer_local import LocalKey
 from producers.verified_signer import pin
+from tests.support.buckets import adapter_tls
+from tests.support.kafka import tls
 from tests.support.prover_runs import CountingMetrics
 from tests.support.signing import signer_set
 
@@ -46,7 +48,7 @@ class Pipeline:
     def prover(self) -> Prover:
         return Prover(
             PostgresProverStore(connect(self.environ["DATABASE_URL_PROVER"], application_name="test-prover")),
-            lambda start, revoked: KafkaSource(self.brokers, self.topic, self._group("prover"), start, revoked),
+            lambda start, revoked: self._source("prover", start, revoked),
             signer_set(self.signer, self.registry, metrics=self.metrics),
             ProverSettings("test", "example.com", self.limits, idle_seconds=self.idle_seconds),
             clock=utc_now,
@@ -61,6 +63,7 @@ class Pipeline:
             endpoint=self.environ["S3_AUDIT_ENDPOINT"],
             access_key=self.environ["S3_AUDIT_ACCESS_KEY"],
             secret=self.environ["S3_AUDIT_SECRET"],
+            **adapter_tls(self.environ, "archiver"),
         )
         return S3ArchiveStore(client, self.environ["S3_AUDIT_BUCKET"], clock=utc_now)
 
@@ -68,13 +71,16 @@ class Pipeline:
         return Archiver(
             store(connect(self.environ["DATABASE_URL_ARCHIVER"], application_name="test-archiver")),
             self.archive(),
-            lambda start, revoked: KafkaSource(self.brokers, self.topic, self._group("archiver"), start, revoked),
+            lambda start, revoked: self._source("archiver", start, revoked),
             signer_set(self.signer, self.registry, metrics=self.metrics),
             ArchiverSettings(2557, "1"),
             clock=utc_now,
             monotonic=time.monotonic,
             metrics=self.metrics,
         )
+
+    def _source(self, name: str, start: Callable[[int], int], revoked: Callable[[int], None]) -> KafkaSource:
+        return KafkaSource(self.brokers, self.topic, self._group(name), start, revoked, tls(self.brokers))
 
     def _group(self, name: str) -> str:
         return self.environ["FINANCE_TOPIC_PREFIX"] + name

@@ -21,6 +21,7 @@ from ledger_core.signers import SignerRegistry
 from ledger_core.verify import verify_ledger
 from producers.publisher_kafka import KafkaPublisher
 from schemas.journal_wire import decode_journal
+from tests.support.kafka import client, tls
 from tests.support.memory_posting import MemoryBroker, MemoryPublisher, Trouble
 
 SHARDS = (0, 1)
@@ -43,7 +44,7 @@ def topic_of(environ: Mapping[str, str], name: str) -> str:
 
 def publish(environ: Mapping[str, str], records: Iterable[Record]) -> None:
     """Key, value and headers of each record, into its partition; the broker gives offsets and times."""
-    publisher = KafkaPublisher(environ["KAFKA_BROKERS"])
+    publisher = KafkaPublisher(environ["KAFKA_BROKERS"], tls(environ["KAFKA_BROKERS"]))
     for record in records:
         publisher.publish(
             topic_of(environ, "settlements"),
@@ -70,10 +71,10 @@ def new_poster(
     group = group or f"{topic}.{uuid.uuid4().hex[:8]}"
     return Poster(
         topic=topic,
-        open_source=lambda start, revoked: KafkaSource(brokers, topic, group, start, revoked),
+        open_source=lambda start, revoked: KafkaSource(brokers, topic, group, start, revoked, tls(brokers)),
         store=PosterStore(dsn or environ["DATABASE_URL_POSTER"]),
         relay=Relay(
-            publisher or KafkaPublisher(brokers),
+            publisher or KafkaPublisher(brokers, tls(brokers)),
             RelayTopics(topic_of(environ, "journal"), topic_of(environ, "outcomes"), f"{topic}.dlq"),
         ),
         limits=limits,
@@ -111,7 +112,7 @@ def is_done(environ: Mapping[str, str], dsn: str) -> bool:
 
 
 def end_offsets(brokers: str, topic: str) -> dict[int, int]:
-    consumer = Consumer({"bootstrap.servers": brokers, "group.id": "never-joined"})
+    consumer = Consumer({**client(brokers), "group.id": "never-joined"})
     try:
         return {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in SHARDS}
     finally:
@@ -122,7 +123,8 @@ def read_topic(environ: Mapping[str, str], topic: str, partition: int) -> list[R
     """Everything one partition holds."""
     brokers = environ["KAFKA_BROKERS"]
     end = end_offsets(brokers, topic)[partition]
-    source = KafkaSource(brokers, topic, f"read.{uuid.uuid4().hex}", lambda _partition: 0, lambda _partition: None)
+    group = f"read.{uuid.uuid4().hex}"
+    source = KafkaSource(brokers, topic, group, lambda _partition: 0, lambda _partition: None, tls(brokers))
     records: list[Record] = []
     deadline = time.monotonic() + 30
     try:

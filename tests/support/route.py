@@ -34,6 +34,7 @@ from ledger_core.verify import verify_archive
 from producers.publisher_kafka import KafkaPublisher
 from schemas.settlement import encode_settlement
 from schemas.topology import load_topology
+from tests.support.kafka import tls
 from tests.support.topics import TOPOLOGY
 
 ROOT = Path(__file__).parents[2]
@@ -196,7 +197,10 @@ class Ledger:
     def publish(self, events: int, rate: float | None = None, partitions: int = 2) -> None:
         """Publish new events, evenly over the shards, from this thread."""
         # A shop sends again what timed out; here the client itself waits for the longest outage of a test.
-        publisher = KafkaPublisher(self.environ["KAFKA_BROKERS"], {"message.timeout.ms": PATIENCE_SECONDS * 1000})
+        publisher = KafkaPublisher(
+            self.environ["KAFKA_BROKERS"],
+            {**tls(self.environ["KAFKA_BROKERS"]), "message.timeout.ms": PATIENCE_SECONDS * 1000},
+        )
         topic = self.environ["FINANCE_TOPIC_PREFIX"] + "finance.settlements"
         began = time.monotonic()
         for number, event in enumerate(synthetic(events, first=self.published)):

@@ -21,6 +21,7 @@ from ledger_core.signers import RegisteredSigner, SignerRegistry
 from producers.signer_kms import KmsKey
 from producers.signer_local import LocalKey
 from producers.verified_signer import KeyService, VerifiedSigner, pin
+from tests.support.buckets import adapter_tls, boto_tls
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
@@ -72,6 +73,7 @@ def kms_key(env: Mapping[str, str], algorithm: Algorithm, key_id: str | None = N
         endpoint=env["KMS_ENDPOINT"],
         access_key=env["AWS_ACCESS_KEY_ID"],
         secret=env["AWS_SECRET_ACCESS_KEY"],
+        **adapter_tls(env, "prover"),
     )
 
 
@@ -83,6 +85,7 @@ def kms_admin(env: Mapping[str, str]) -> KMSClient:
         endpoint_url=env["KMS_ENDPOINT"],
         aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+        **boto_tls(env, "admin"),
     )
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from confluent_kafka.admin import AdminClient
 
-from producers import topics_kafka
+from producers import acls_kafka, topics_kafka
+from schemas.kafka_acls import acls_of
 from schemas.topology import load_topology
+from tests.support.kafka import client, tls
 
 TOPOLOGY = Path(__file__).parents[2] / "topology.yaml"
 
@@ -15,12 +17,17 @@ TOPOLOGY = Path(__file__).parents[2] / "topology.yaml"
 def create_topics(brokers: str, prefix: str) -> list[str]:
     """Create every topic of the topology, as `finance topics apply` does; their names."""
     topology = load_topology(TOPOLOGY, topic_prefix=prefix)
-    topics_kafka.apply(topology, brokers)
+    topics_kafka.apply(topology, brokers, tls(brokers))
+    if tls(brokers):
+        acls_kafka.apply(acls_of(topology, prefix), brokers, tls(brokers))
     return [topic.name for topic in topology.topics.values()]
 
 
 def delete_topics(brokers: str, names: list[str]) -> None:
     """Delete topics; what a failed test already deleted is no error."""
-    admin = AdminClient({"bootstrap.servers": brokers})
+    admin = AdminClient(client(brokers))
+    if tls(brokers) and names:
+        prefix = min(names).partition("finance.")[0]
+        acls_kafka.remove(acls_of(load_topology(TOPOLOGY, topic_prefix=prefix), prefix), brokers, tls(brokers))
     for future in admin.delete_topics(names, operation_timeout=20).values():
         future.exception(timeout=30)
