@@ -75,6 +75,28 @@ def _role(role: str, needed_by: str) -> Variable:
     return Variable(f"DATABASE_URL_{role.upper()}", meaning, None, needed_by, secret=True)
 
 
+# Looked at by the guards of a start (finance/guards); truths are true, 1, yes or y, in any case.
+GUARDED: Final = (
+    Variable("NODE_ENV", "what the platform says: must be `production` exactly when FINANCE_ENV is"),
+    Variable("REQUIRE_KMS", "a key in KMS, an HSM or a transit engine is configured and answers, or nothing starts"),
+    Variable("REQUIRE_SIGNING_PROXY", "the same of a signing proxy; in production at least one of the two is true"),
+    Variable("REQUIRE_MTLS", "certificates are configured on every hop (in production they always must be)"),
+    Variable("DEV_SKIP_MTLS", "for a development machine; refused in production when true"),
+    Variable("KERNEL_API_URL", "Kernel's address, https; nothing calls it yet, the guards check it"),
+    Variable("KERNEL_CLIENT_CERT", "PEM file of our client certificate for Kernel; goes with KERNEL_CLIENT_KEY"),
+    Variable("KERNEL_CLIENT_KEY", "PEM file of its private key"),
+    Variable("KERNEL_SERVICE_TOKEN", "instead of a certificate, where REQUIRE_MTLS is not true", secret=True),
+    Variable("SENTRY_DSN", "where errors are reported; nothing is sent yet, the guards check the address", secret=True),
+    Variable("OTEL_COLLECTOR_URL", "where traces go; nothing is sent yet, the guards check the address"),
+    Variable("PROM_ENDPOINT", "where Prometheus is, for people and dashboards; the guards check the address"),
+    Variable(
+        "FINANCE_ADMIN_TOKEN",
+        "token of internal tooling: 32 random characters or more, used for nothing else",
+        secret=True,
+    ),
+    Variable("PORT", "port of the HTTP API; nothing listens there yet, the guards check it"),
+)
+
 VARIABLES: Final[tuple[Variable, ...]] = (
     Variable("FINANCE_ENV", "`dev`, `staging` or `production`; part of proofs, checkpoints, object names", "dev"),
     Variable(
@@ -175,5 +197,6 @@ VARIABLES: Final[tuple[Variable, ...]] = (
     Variable("HEALTH_STALL_SECONDS", "`/healthz` answers 503 when no step was finished for this long", "30"),
     Variable("FINANCE_OPERATOR", "who stands on the audit chain for halt, resume and dlq retry; default: the OS user"),
     Variable("FINANCE_LOG_FORMAT", "`json`, `console`, or `auto`: console on a terminal, else json", "auto"),
+    *GUARDED,
     Variable("FINANCE_LOG_LEVEL", "`debug`, `info`, `warning` or `error`", "info"),
 )

@@ -48,6 +48,8 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
         "command",
         "Base backups, streamed WAL, restore to a moment; encrypted, pinned, pruned.",
     ),
+    "doctor": ("finance.cli.doctor", "command", "Every guard of a start, and the promotion checklist, with evidence."),
+    "guard": ("finance.cli.guard", "command", "For pipelines: a protected branch needs a signing path that answers."),
     "halt": ("finance.cli.control", "halt", "Stop all posting, within a second, with a reason."),
     "resume": ("finance.cli.control", "resume", "Let posting go on."),
 }
@@ -147,5 +149,8 @@ def _tell(as_json: bool, code: int, kind: str, message: str, remedy: str = "") -
         told = {"ok": False, "error": {"kind": kind, "message": message, "remedy": remedy, "exit_code": code}}
         click.echo(orjson.dumps(told).decode())
     else:
-        click.echo(f"finance: {kind}: {message.rstrip(chr(46))}" + (f". Remedy: {remedy}" if remedy else ""), err=True)
+        end = "\n" if "\n" in message else ". "  # a list of faults keeps its lines to itself
+        click.echo(
+            f"finance: {kind}: {message.rstrip(chr(46))}" + (f"{end}Remedy: {remedy}" if remedy else ""), err=True
+        )
     return code

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import signal
 import threading
+from pathlib import Path
 
 import click
 import structlog
@@ -23,7 +25,8 @@ def command() -> None:
 
     Processes log to stderr (JSON, or in colour on a terminal) and serve /metrics and /healthz on METRICS_HOST and their
     own port (POSTER_METRICS_PORT, ...; 0 takes a free one and logs it). SIGTERM or an interrupt finishes the batch at
-    hand and exits 0. Exit 1: the record contradicts itself (posting is halted); 3: refused by a guard.
+    hand and exits 0. Exit 1: the record contradicts itself (posting is halted); 3: refused by a guard, all faults at
+    once (`finance doctor` runs the same guards); 4: a signer that is required does not answer.
 
     \b
     Examples:
@@ -43,8 +46,10 @@ def _process_command(name: str, meaning: str) -> click.Command:
     @click.option("--stop-on-eof", is_flag=True, hidden=True, help="Stop when stdin ends: the parent is gone.")
     @json_option
     def run(stop_on_eof: bool, as_json: bool) -> None:
+        from finance.guards.startup import check_start
         from finance.process import run_process
 
+        check_start(name, os.environ, Path.cwd())
         settings = load_settings()
         code = run_process(name, settings, load_topology_of(settings), stop_on_eof=stop_on_eof)
         if as_json:

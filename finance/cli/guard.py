@@ -1,0 +1,72 @@
+"""`finance guard`: guards for pipelines."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+import click
+
+from finance.cli.common import emit, json_option, load_topology_of
+
+PROTECTED: Final = re.compile(r"main|release/.+")
+
+
+@click.group()
+def command() -> None:
+    """Guards for pipelines.
+
+    \b
+    Example:
+      finance guard branch --branch release/1.4
+    """
+
+
+@command.command()
+@click.option("--branch", required=True, help="The branch that is built, as the pipeline says.")
+@json_option
+def branch(branch: str, as_json: bool) -> None:
+    """On main and release/*: a signing path is required, configured, and answers.
+
+    REQUIRE_KMS or REQUIRE_SIGNING_PROXY must be true, and the key it stands for makes a signature that the registered
+    public key verifies. Other branches pass unasked. Exit 0: passed; 3: refused, with every fault; 4: no answer.
+
+    \b
+    Examples:
+      finance guard branch --branch main
+      finance guard branch --branch release/1.4 --json
+    """
+    from finance.guards.model import Given, StartRefused, missing
+    from finance.guards.settings_guards import (
+        algorithm_is_ours,
+        settings_can_be_read,
+        signing_path_is_required,
+        truths_are_spelled,
+    )
+
+    if PROTECTED.fullmatch(branch) is None:
+        emit(
+            as_json, {"ok": True, "branch": branch, "protected": False}, lambda c: c.print(f"{branch} is not protected")
+        )
+        return
+    given = Given.of("prover", os.environ, Path.cwd())
+    faults = [
+        f
+        for guard in (settings_can_be_read, truths_are_spelled, signing_path_is_required, algorithm_is_ours)
+        for f in guard(given)
+    ]
+    if not (given.is_true("REQUIRE_KMS") or given.is_true("REQUIRE_SIGNING_PROXY")) and not faults:
+        faults += missing(
+            given, ("REQUIRE_KMS",), f"{branch} is protected: REQUIRE_KMS or REQUIRE_SIGNING_PROXY must be true"
+        )
+    if faults or given.settings is None:
+        raise StartRefused(f"a build of {branch}", faults)
+    from finance.guards.probes import probe_signer
+
+    probed = probe_signer(given.settings, load_topology_of(given.settings), "prover")
+    if probed.faults:
+        raise StartRefused(f"a build of {branch}", probed.faults)
+    told = {"ok": True, "branch": branch, "protected": True, "evidence": probed.evidence}
+    emit(as_json, told, lambda console: console.print(f"{branch}: {probed.evidence}", markup=False))

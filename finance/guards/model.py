@@ -1,0 +1,121 @@
+"""What guards are given and what they say.
+
+Guarantees: a fault names what is wrong and what to do; all faults of a start are told at once, one line each. Nothing
+here shows a value of a secret variable.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from finance.settings import Settings
+from finance.variables import VARIABLES
+from ledger_core.errors import Refused
+
+TRUE: Final = ("true", "1", "yes", "y")
+FALSE: Final = ("false", "0", "no", "n", "")
+PRODUCTION: Final = "production"
+EVERYBODY: Final = "doctor"  # stands for all processes at once
+# Every variable of the table, and those of signers that a deployment may have set before this version knows them.
+READ: Final = tuple(
+    dict.fromkeys(
+        (
+            *(variable.name for variable in VARIABLES),
+            *("SIGNING_PROXY_URL", "SIGNING_PROXY_API_KEY", "SIGNING_PROXY_CERT"),
+            *("AUDIT_SIGNING_PKCS11_KEY", "AUDIT_SIGNING_TRANSIT_KEY", "AUDIT_SIGNING_KEY_FILE"),
+        )
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that must not be so, and the remedy."""
+
+    message: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.message}. Remedy: {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a start was given: who starts, and every variable that is set (dev stack and secret files included).
+
+    `settings` is None when they could not be read: `unreadable` says why.
+    """
+
+    process: str
+    values: Mapping[str, str] = field(repr=False)
+    topology_path: Path
+    settings: Settings | None = field(repr=False)
+    unreadable: Refused | None = None
+
+    @staticmethod
+    def of(process: str, environ: Mapping[str, str], cwd: Path) -> Given:
+        """Read `environ`; what is wrong there becomes faults, nothing is raised."""
+        try:
+            settings = Settings.from_env(environ, cwd)
+        except Refused as error:
+            values = {name: environ[name] for name in READ if environ.get(name, "") != ""}
+            return Given(process, values, cwd / values.get("FINANCE_TOPOLOGY", "topology.yaml"), None, error)
+        more = {name: environ[name] for name in READ if environ.get(name, "") != "" and name not in settings.values}
+        return Given(process, {**more, **settings.values}, settings.topology_path, settings)
+
+    def text(self, name: str) -> str:
+        """The value without blanks around it; empty when it is not set."""
+        return self.values.get(name, "").strip()
+
+    def is_true(self, name: str) -> bool:
+        """true, 1, yes or y, in any case."""
+        return self.text(name).lower() in TRUE
+
+    @property
+    def env(self) -> str:
+        return self.text("FINANCE_ENV") or "dev"
+
+    @property
+    def production(self) -> bool:
+        """Either name says so: a guard that looks at one of them alone could be switched off by forgetting it."""
+        return PRODUCTION in (self.env, self.text("NODE_ENV").lower())
+
+    @property
+    def guarded(self) -> bool:
+        """Outside dev: staging and production."""
+        return self.production or self.env != "dev"
+
+    def does(self, *processes: str) -> bool:
+        """Whether one of these starts (or all of them are looked at)."""
+        return self.process == EVERYBODY or self.process in processes
+
+
+Guard = Callable[[Given], Iterable[Fault]]
+
+
+def missing(given: Given, names: Iterable[str], why: str) -> Iterator[Fault]:
+    """One fault for each variable that is not set."""
+    for name in names:
+        if not given.text(name):
+            yield Fault(
+                f"{name} is not set, and {why}", f"set {name} from the secret manager, see docs/CONFIGURATION.md"
+            )
+
+
+class StartRefused(Refused):
+    """A start with faults: a header line, then ` - message` for each of them."""
+
+    def __init__(self, process: str, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(faults)
+        count = f"{len(self.faults)} fault{'s' if len(self.faults) != 1 else ''}"
+        lines = [f"{process} does not start, {count}", *(f" - {one_line(str(fault))}" for fault in self.faults)]
+        super().__init__("\n".join(lines), remedy="mend all of them; `finance doctor` runs the same checks at any time")
+
+
+def one_line(text: str) -> str:
+    """Without line breaks, and without the password of an address."""
+    return re.sub(r"(://[^:/@\s]+):[^@\s]+@", r"\1:***@", " ".join(text.split()))

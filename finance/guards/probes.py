@@ -1,0 +1,177 @@
+"""The guards that ask: the database, the signer, the bucket, the brokers. Each answers with evidence, or with faults.
+
+Guarantees: a probe changes nothing that lasts but for the archive's canary (a locked object of a day that must not go
+away) and signs one random digest, which it verifies with the registered key and throws away. What does not answer is
+Unavailable, and never taken for sound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from finance import bootstrap
+from finance.guards.model import Fault
+from finance.kafka_clients import check_topics
+from finance.settings import Settings
+from finance.signers_file import read_registry
+from ledger_core.errors import Refused
+from ledger_core.postgres.authority import granted
+from ledger_core.postgres.deployment import read_deployment
+from ledger_core.postgres.progress import manifest_heads
+from ledger_core.postgres.schema_guard import check_schema
+from ledger_core.postgres.session import Session, session
+from schemas.topology_model import Topology
+
+FINDINGS_TOLD_MAX: Final = 5
+
+POWERS: Final = """
+SELECT current_user::text, rolsuper, rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls,
+       has_schema_privilege(current_user, 'public', 'CREATE') OR has_database_privilege(current_database(), 'CREATE'),
+       (SELECT count(*) FROM pg_class WHERE relowner = r.oid AND relkind IN ('r', 'p')),
+       (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid())
+  FROM pg_roles r WHERE rolname = current_user"""
+
+HELD: Final = """
+SELECT c.relname, p FROM pg_class c, unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER', 'INSERT']) AS p
+ WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+   AND has_table_privilege(current_user, c.oid, p) ORDER BY 1, 2"""
+
+DURABILITY: Final = """
+SELECT name, setting FROM pg_settings
+ WHERE (name, setting) IN (('fsync', 'off'), ('full_page_writes', 'off'), ('synchronous_commit', 'off'))"""
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What a probe saw: one line of evidence, and the faults."""
+
+    evidence: str
+    faults: tuple[Fault, ...] = ()
+
+
+Probe = Callable[[Settings, Topology, str], Probed]
+
+
+def probe_database(settings: Settings, _topology: Topology, process: str) -> Probed:
+    """The process's role may do what it must and no more, in a database of this environment whose guards are whole."""
+    with session(settings.database_url(process), application_name="finance guards", read_only=True) as connection:
+        user, faults = _powers(connection, process, production=settings.env == "production")
+        faults += _belongs(connection, settings)
+        schema = check_schema(connection)
+        for name, value in connection.execute(DURABILITY.encode()):
+            faults.append(
+                Fault(f"Postgres runs with {name} = {value}", "switch it on: an acknowledged entry must survive")
+            )
+    for finding in schema.findings[:FINDINGS_TOLD_MAX]:
+        faults.append(
+            Fault(f"{finding.code}: {finding.message}", "see `finance verify ledger`; only migrations change guards")
+        )
+    if len(schema.findings) > FINDINGS_TOLD_MAX:
+        faults.append(
+            Fault(f"{len(schema.findings)} guards of the schema differ in all", "see `finance verify ledger`")
+        )
+    return Probed(
+        f"{user}, {schema.counts['guards']} guards and {schema.counts['grants']} grants as migrated", tuple(faults)
+    )
+
+
+def _powers(connection: Session, process: str, *, production: bool) -> tuple[str, list[Fault]]:
+    row = connection.execute(POWERS.encode()).fetchone()
+    if row is None:
+        raise Refused("the database does not know this role", remedy="run `finance migrate`")
+    user, superuser, powers, may_create, owns, encrypted = row
+    remedy = f"log in as finance_{process}, with the grants of migrations and nothing else"
+    if superuser:
+        return user, [Fault(f"the database role {user} is a superuser", remedy)]
+    faults = []
+    if powers:
+        faults.append(
+            Fault(f"the database role {user} may make roles or databases, replicate or bypass policies", remedy)
+        )
+    if may_create:
+        faults.append(Fault(f"the database role {user} may create tables (DDL)", remedy))
+    if owns:
+        faults.append(Fault(f"the database role {user} owns {owns} tables, and could drop them", remedy))
+    decided = {(table, privilege) for table, role, privilege in granted() if role == f"finance_{process}"}
+    held = {(str(table), str(privilege)) for table, privilege in connection.execute(HELD.encode())}
+    for table, privilege in sorted(held - decided):
+        faults.append(Fault(f"the database role {user} may {privilege} {table}", remedy))
+    if production and not encrypted:
+        faults.append(Fault(f"the connection of {user} is not encrypted", "use sslmode=verify-full"))
+    return user, faults
+
+
+def _belongs(connection: Session, settings: Settings) -> list[Fault]:
+    found = read_deployment(connection)
+    if found == (settings.env, settings.domain) or (found is None and settings.env == "dev"):
+        return []
+    if found is None:
+        return [Fault("the database belongs to no environment yet", "run `finance migrate` with these settings")]
+    return [
+        Fault(
+            f"the database belongs to {found[0]} of {found[1]}, the settings say {settings.env} of {settings.domain}",
+            "set DATABASE_URL_*, FINANCE_ENV and FINANCE_DOMAIN of one and the same environment",
+        )
+    ]
+
+
+def probe_signer(settings: Settings, _topology: Topology, process: str) -> Probed:
+    """A signature is made, and verified with the registered key."""
+    registry = read_registry(settings.signers_path)
+    try:
+        signer = bootstrap.open_signer(settings, registry, name=process)
+    except Refused as error:
+        return Probed("no signature", (Fault(error.message, error.remedy),))
+    try:
+        return Probed(f"{signer.kid} ({signer.algorithm}) signed, and the registered key verified it")
+    finally:
+        signer.close()
+
+
+def probe_registry(settings: Settings, topology: Topology, process: str) -> Probed:
+    """The signer's public key is in signers.json, deployed and not retired (`probe_signer` refuses otherwise)."""
+    probed = probe_signer(settings, topology, process)
+    registry = read_registry(settings.signers_path)
+    return Probed(f"{len(registry.signers)} keys in {settings.signers_path.name}: {probed.evidence}", probed.faults)
+
+
+def probe_archive(settings: Settings, topology: Topology, _process: str) -> Probed:
+    """The bucket has Object Lock, and refuses a real delete of a locked version."""
+    store = bootstrap.open_archive(settings, topology.stores["archive"].retention_mode, name="archiver")
+    try:
+        store.check_lock()
+    except Refused as error:
+        return Probed("no lock", (Fault(error.message, error.remedy),))
+    return Probed(f"bucket {settings.archive().bucket} refused to delete a locked version")
+
+
+def probe_topics(settings: Settings, topology: Topology, _process: str) -> Probed:
+    """The topics are as topology.yaml says, where shards hang on it."""
+    try:
+        check_topics(settings, topology, tuple(topology.topics))
+    except Refused as error:
+        return Probed("not as the topology", (Fault(error.message, error.remedy),))
+    return Probed(f"{len(topology.topics)} topics as topology.yaml says")
+
+
+def probe_exports(settings: Settings, _topology: Topology, _process: str) -> Probed:
+    """Something was archived and listed already: the pipeline was tried as a whole."""
+    with session(settings.database_url("auditor"), application_name="finance doctor", read_only=True) as connection:
+        heads = manifest_heads(connection)
+    if not heads:
+        fault = Fault(
+            "nothing was archived yet", "let the archiver export a proved range, then `finance verify archive`"
+        )
+        return Probed("no manifest", (fault,))
+    return Probed(f"manifests of {len(heads)} shards, the newest number {max(number for _, number, _ in heads)}")
+
+
+# What a process asks before it touches anything. The poster signs nothing and the bucket is the archiver's alone.
+PROBES: Final[dict[str, tuple[tuple[str, Probe], ...]]] = {
+    "poster": (("database", probe_database),),
+    "prover": (("database", probe_database), ("signer", probe_signer)),
+    "archiver": (("database", probe_database), ("signer", probe_signer), ("archive", probe_archive)),
+    "notary": (("database", probe_database), ("signer", probe_signer)),
+}

@@ -1,0 +1,252 @@
+"""The guards that need settings alone, in the order of the runbook's section 2: no network, no file but two.
+
+Guarantees: pure but for reading topology.yaml and signers.json; each yields all of its faults. A truth is spelled true,
+1, yes or y in any case; what is spelled in no known way is a fault, never taken for false.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from finance.guardrails.secret_rules import find_secrets, is_random
+from finance.guards.model import FALSE, PRODUCTION, TRUE, Fault, Given, Guard, missing
+from finance.signers_file import read_registry
+from finance.variables import PROCESSES, ROLES, VARIABLES
+from ledger_core.errors import Refused
+
+SIGNING_PROCESSES: Final = ("prover", "archiver", "notary")
+TRUTHS: Final = ("REQUIRE_KMS", "REQUIRE_SIGNING_PROXY", "REQUIRE_MTLS", "DEV_SKIP_MTLS")
+KEYS_IN_CUSTODY: Final = ("AUDIT_SIGNING_KMS_KEY_ID", "AUDIT_SIGNING_PKCS11_KEY", "AUDIT_SIGNING_TRANSIT_KEY")
+ADMIN_TOKEN_CHARS_MIN: Final = 32
+SECRET_CHARS_MIN: Final = 8
+
+
+def settings_can_be_read(given: Given) -> Iterator[Fault]:
+    """A value that cannot be right."""
+    if given.unreadable is not None:
+        yield Fault(given.unreadable.message, given.unreadable.remedy)
+
+
+def environments_agree(given: Given) -> Iterator[Fault]:
+    """NODE_ENV (what the platform's tools look at) and FINANCE_ENV (what stands in proofs) say the same."""
+    node, own = given.text("NODE_ENV").lower(), given.text("FINANCE_ENV")
+    if node and (node == PRODUCTION) != (own == PRODUCTION):
+        yield Fault(f"NODE_ENV is {node} and FINANCE_ENV is {own or 'not set'}", "set both to production, or neither")
+
+
+def truths_are_spelled(given: Given) -> Iterator[Fault]:
+    """A guard that was mistyped must not be off."""
+    for name in TRUTHS:
+        if given.text(name).lower() not in (*TRUE, *FALSE):
+            yield Fault(f"{name} is {given.text(name)!r}", f"use {', '.join(TRUE)} or {', '.join(FALSE[:-1])}")
+
+
+def domain_is_ours(given: Given) -> Iterator[Fault]:
+    """Checkpoints carry it for ever."""
+    if given.guarded and given.text("FINANCE_DOMAIN") in ("", "example.com"):
+        yield Fault("FINANCE_DOMAIN is not set to a domain of yours", "set it: every checkpoint carries it for ever")
+
+
+def signing_path_is_required(given: Given) -> Iterator[Fault]:
+    """In production at least one is required; what is required, in any environment, is configured."""
+    kms, proxy = given.is_true("REQUIRE_KMS"), given.is_true("REQUIRE_SIGNING_PROXY")
+    if given.production and not (kms or proxy):
+        yield Fault("neither REQUIRE_KMS nor REQUIRE_SIGNING_PROXY is true", "set the one whose signer you run to true")
+    if kms and not any(given.text(name) for name in KEYS_IN_CUSTODY):
+        yield from missing(given, KEYS_IN_CUSTODY[:1], "REQUIRE_KMS is true")
+    if proxy:
+        yield from missing(given, ("SIGNING_PROXY_URL",), "REQUIRE_SIGNING_PROXY is true")
+        if not any(given.text(name) for name in ("SIGNING_PROXY_API_KEY", "SIGNING_PROXY_CERT", "FINANCE_TLS_DIR")):
+            yield from missing(given, ("SIGNING_PROXY_API_KEY",), "no client certificate is given either")
+    if given.guarded and given.text("AUDIT_SIGNING_KEY_FILE"):
+        yield Fault(
+            "AUDIT_SIGNING_KEY_FILE names a key in a file", "unset it; sign with KMS, an HSM or a signing proxy"
+        )
+
+
+def algorithm_is_ours(given: Given) -> Iterator[Fault]:
+    """An HMAC convinces nobody outside: whoever can check it can make it."""
+    algorithm = given.text("AUDIT_SIGNING_ALG")
+    if algorithm == "hmac-sha256" and given.guarded and given.does(*SIGNING_PROCESSES):
+        yield Fault(
+            "AUDIT_SIGNING_ALG is hmac-sha256", "use rsa-sha256 or ed25519: Kernel and auditors must be able to verify"
+        )
+    elif algorithm not in ("", "rsa-sha256", "ed25519", "hmac-sha256"):
+        yield Fault(f"AUDIT_SIGNING_ALG is {algorithm!r}", "use rsa-sha256 or ed25519")
+
+
+def mtls_is_on(given: Given) -> Iterator[Fault]:
+    """Nothing is skipped in production, and what is required has its certificates."""
+    skip, required = given.is_true("DEV_SKIP_MTLS"), given.is_true("REQUIRE_MTLS")
+    if given.production and skip:
+        yield Fault("DEV_SKIP_MTLS is true", "set it to false: it is for a development machine only")
+    if required and skip and not given.production:
+        yield Fault("REQUIRE_MTLS and DEV_SKIP_MTLS are both true", "set one of them to false")
+    own_files = given.text("KAFKA_TLS_CERT_FILE") and given.text("KAFKA_TLS_KEY_FILE")
+    if (required or given.production) and not given.text("FINANCE_TLS_DIR") and not own_files:
+        yield from missing(given, ("FINANCE_TLS_DIR",), "certificates are needed on every hop")
+
+
+def kernel_is_reached_safely(given: Given) -> Iterator[Fault]:
+    """By client certificate, or by a token where mTLS is not required."""
+    address, certificate, key = (given.text(f"KERNEL_{part}") for part in ("API_URL", "CLIENT_CERT", "CLIENT_KEY"))
+    if bool(certificate) != bool(key):
+        yield Fault("KERNEL_CLIENT_CERT and KERNEL_CLIENT_KEY go together", "set both, or neither of them")
+    if address and given.guarded and not address.startswith("https://"):
+        yield Fault("KERNEL_API_URL is not https", "use Kernel's https address")
+    if (
+        address
+        and given.guarded
+        and not certificate
+        and (given.is_true("REQUIRE_MTLS") or not given.text("KERNEL_SERVICE_TOKEN"))
+    ):
+        yield from missing(given, ("KERNEL_CLIENT_CERT",), "KERNEL_API_URL is set" + _token_is_not_enough(given))
+
+
+def _token_is_not_enough(given: Given) -> str:
+    return ", and REQUIRE_MTLS rules out a token" if given.is_true("REQUIRE_MTLS") else " without KERNEL_SERVICE_TOKEN"
+
+
+def database_is_reached_safely(given: Given) -> Iterator[Fault]:
+    """The address of the process's own role, with the server's certificate checked."""
+    for role in ROLES if given.process == "doctor" else (given.process,):
+        name = f"DATABASE_URL_{role.upper()}"
+        if role not in ROLES or not given.guarded:
+            continue
+        yield from missing(given, (name,), f"the {role} has a database role of its own")
+        try:
+            parts = conninfo_to_dict(given.text(name))
+        except psycopg.ProgrammingError:
+            yield Fault(
+                f"{name} is no Postgres address", "write postgresql://user@host:port/database?sslmode=verify-full"
+            )
+            continue
+        if not given.text(name):
+            continue
+        if given.production and parts.get("sslmode") != "verify-full":
+            yield Fault(
+                f"{name} has sslmode={parts.get('sslmode', 'prefer')}", "use sslmode=verify-full and sslrootcert"
+            )
+        elif given.production and not parts.get("sslrootcert"):
+            yield Fault(f"{name} has no sslrootcert", "name the authority of the server's certificate (or `system`)")
+        if parts.get("user") != f"finance_{role}":
+            yield Fault(f"{name} logs in as {parts.get('user', 'the OS user')}", f"log in as finance_{role}, G9")
+
+
+def owner_stays_at_home(given: Given) -> Iterator[Fault]:
+    """No process is given what only `finance migrate` needs."""
+    if given.production and given.process in PROCESSES and given.text("DATABASE_URL"):
+        yield Fault(
+            f"DATABASE_URL, the owner's address, is given to the {given.process}",
+            "give it to the pipeline that migrates only",
+        )
+
+
+def endpoints_are_https(given: Given) -> Iterator[Fault]:
+    """Stores and key services of one's own are reached as AWS is."""
+    wanted = {
+        "S3_AUDIT_ENDPOINT": ("archiver",),
+        "KMS_ENDPOINT": SIGNING_PROCESSES,
+        "SIGNING_PROXY_URL": SIGNING_PROCESSES,
+    }
+    for name, processes in wanted.items():
+        address = given.text(name)
+        if address and given.guarded and given.does(*processes) and not address.startswith("https://"):
+            yield Fault(f"{name} is not https", "use its https address, with its authority in *_CA_FILE")
+
+
+def archive_is_named(given: Given) -> Iterator[Fault]:
+    """Where batches go, and by which right."""
+    if given.guarded and given.does("archiver"):
+        names = ("S3_AUDIT_BUCKET", "S3_AUDIT_REGION", "S3_AUDIT_ACCESS_KEY", "S3_AUDIT_SECRET")
+        yield from missing(given, names, "the archiver stores audit batches")
+
+
+def brokers_are_named(given: Given) -> Iterator[Fault]:
+    """Where events come from."""
+    if given.guarded and given.does(*PROCESSES):
+        yield from missing(given, ("KAFKA_BROKERS",), "every process needs it")
+
+
+def registry_can_be_read(given: Given) -> Iterator[Fault]:
+    """Whom everything signed is checked against."""
+    if not given.does(*SIGNING_PROCESSES) or not given.guarded:
+        return
+    yield from missing(given, ("FINANCE_SIGNERS",), "no key signs that is not registered")
+    if given.settings is not None and given.text("FINANCE_SIGNERS"):
+        try:
+            read_registry(given.settings.signers_path)
+        except Refused as error:
+            yield Fault(error.message, error.remedy)
+
+
+def watchers_have_addresses(given: Given) -> Iterator[Fault]:
+    """Where errors, traces and figures go: nothing is sent to an address that is none."""
+    for name in ("SENTRY_DSN", "OTEL_COLLECTOR_URL", "PROM_ENDPOINT", "KERNEL_API_URL"):
+        address = given.text(name)
+        if address and not (address.startswith(("http://", "https://")) and urlsplit(address).hostname):
+            yield Fault(f"{name} is no http(s) address", "correct it, or leave it empty")
+    if given.production and given.text("SENTRY_DSN").startswith("http://"):
+        yield Fault("SENTRY_DSN is not https", "errors tell about money: use its https address")
+
+
+def admin_token_is_strong(given: Given) -> Iterator[Fault]:
+    """Drawn by a machine, and shared with nothing else."""
+    token = given.text("FINANCE_ADMIN_TOKEN")
+    if not token or not given.guarded:
+        return
+    if len(token) < ADMIN_TOKEN_CHARS_MIN or not is_random(token):
+        yield Fault(
+            "FINANCE_ADMIN_TOKEN is short or guessable",
+            f"use {ADMIN_TOKEN_CHARS_MIN} random characters or more, and rotate them",
+        )
+    if any(token == given.text(v.name) for v in VARIABLES if v.secret and v.name != "FINANCE_ADMIN_TOKEN"):
+        yield Fault("FINANCE_ADMIN_TOKEN is used for something else too", "give each purpose a secret of its own")
+
+
+def port_is_a_port(given: Given) -> Iterator[Fault]:
+    """Where the HTTP API listens."""
+    port = given.text("PORT")
+    if port and not (port.isascii() and port.isdigit() and len(port) < 6 and 1 <= int(port) <= 65_535):
+        yield Fault(f"PORT is {port!r}", "use a whole number from 1 to 65535")
+
+
+def topology_holds_no_secret(given: Given) -> Iterator[Fault]:
+    """Secrets come from files or the environment of a secret manager; topology.yaml is read by everybody."""
+    try:
+        data = given.topology_path.read_bytes()
+    except OSError:
+        return  # whoever needs it refuses by name
+    text = data.decode("utf-8", "replace")
+    for secret in find_secrets(data):
+        yield Fault(
+            f"topology.yaml, line {secret.line}, holds a secret ({secret.kind})",
+            "name a variable there, and rotate the secret",
+        )
+    for name in _secrets_in(given.values, text):
+        yield Fault(f"topology.yaml holds the value of {name}", "name the variable there, and rotate the secret")
+
+
+def _secrets_in(values: Mapping[str, str], text: str) -> Iterator[str]:
+    for variable in VARIABLES:
+        value = values.get(variable.name, "")
+        if variable.secret and len(value) >= SECRET_CHARS_MIN and value in text:
+            yield variable.name
+
+
+SETTINGS_GUARDS: Final[tuple[Guard, ...]] = (
+    settings_can_be_read, environments_agree, truths_are_spelled, domain_is_ours, signing_path_is_required,
+    algorithm_is_ours, mtls_is_on, kernel_is_reached_safely, database_is_reached_safely, owner_stays_at_home,
+    endpoints_are_https, archive_is_named, brokers_are_named, registry_can_be_read, watchers_have_addresses,
+    admin_token_is_strong, port_is_a_port, topology_holds_no_secret,
+)  # fmt: skip
+
+
+def settings_faults(given: Given) -> list[Fault]:
+    """Every fault of every guard, in that order, each once."""
+    return list(dict.fromkeys(fault for guard in SETTINGS_GUARDS for fault in guard(given)))
