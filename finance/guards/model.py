@@ -40,7 +40,7 @@ class Fault:
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.message}. Remedy: {self.remedy}"
+        return f"{self.message.rstrip(chr(46))}. Remedy: {self.remedy}"
 
 
 @dataclass(frozen=True, slots=True)
