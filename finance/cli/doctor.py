@@ -28,7 +28,7 @@ MARKS: Final = {
 def command(production: bool, as_json: bool) -> None:
     """Every guard of every process, with what it saw, then the lines of the promotion checklist that people answer.
 
-    The same guards as at a start: settings, database roles and guards, topics, signer (one random digest is signed and
+    The same guards as at a start: settings, database roles and guards, topics, signer (one digest is signed and
     verified), bucket (a locked canary must not be deletable). Changes nothing else. Exit 0: sound; 3: a process would
     refuse to start; 1: something else to mend before a promotion; 4: something does not answer. Lines "by hand" do not
     change the exit code: no command can answer them.

@@ -40,7 +40,7 @@ def branch(branch: str, as_json: bool) -> None:
     """
     from finance.guards.model import Given, StartRefused, missing
     from finance.guards.settings_guards import (
-        algorithm_is_ours,
+        key_is_one_that_is_required,
         settings_can_be_read,
         signing_path_is_required,
         truths_are_spelled,
@@ -54,7 +54,7 @@ def branch(branch: str, as_json: bool) -> None:
     given = Given.of("prover", os.environ, Path.cwd())
     faults = [
         f
-        for guard in (settings_can_be_read, truths_are_spelled, signing_path_is_required, algorithm_is_ours)
+        for guard in (settings_can_be_read, truths_are_spelled, signing_path_is_required, key_is_one_that_is_required)
         for f in guard(given)
     ]
     if not (given.is_true("REQUIRE_KMS") or given.is_true("REQUIRE_SIGNING_PROXY")) and not faults:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from finance.secret_files import secrets_from_files
 from finance.settings import Settings
 from finance.variables import VARIABLES
 from ledger_core.errors import Refused
@@ -20,16 +21,6 @@ TRUE: Final = ("true", "1", "yes", "y")
 FALSE: Final = ("false", "0", "no", "n", "")
 PRODUCTION: Final = "production"
 EVERYBODY: Final = "doctor"  # stands for all processes at once
-# Every variable of the table, and those of signers that a deployment may have set before this version knows them.
-READ: Final = tuple(
-    dict.fromkeys(
-        (
-            *(variable.name for variable in VARIABLES),
-            *("SIGNING_PROXY_URL", "SIGNING_PROXY_API_KEY", "SIGNING_PROXY_CERT"),
-            *("AUDIT_SIGNING_PKCS11_KEY", "AUDIT_SIGNING_TRANSIT_KEY", "AUDIT_SIGNING_KEY_FILE"),
-        )
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +45,7 @@ class Given:
     values: Mapping[str, str] = field(repr=False)
     topology_path: Path
     settings: Settings | None = field(repr=False)
-    unreadable: Refused | None = None
+    unreadable: tuple[Refused, ...] = ()
 
     @staticmethod
     def of(process: str, environ: Mapping[str, str], cwd: Path) -> Given:
@@ -62,10 +53,10 @@ class Given:
         try:
             settings = Settings.from_env(environ, cwd)
         except Refused as error:
-            values = {name: environ[name] for name in READ if environ.get(name, "") != ""}
-            return Given(process, values, cwd / values.get("FINANCE_TOPOLOGY", "topology.yaml"), None, error)
-        more = {name: environ[name] for name in READ if environ.get(name, "") != "" and name not in settings.values}
-        return Given(process, {**more, **settings.values}, settings.topology_path, settings)
+            values, wrong = _as_far_as_readable(environ, cwd)
+            path = cwd / values.get("FINANCE_TOPOLOGY", "topology.yaml")
+            return Given(process, values, path, None, wrong or (error,))
+        return Given(process, settings.values, settings.topology_path, settings)
 
     def text(self, name: str) -> str:
         """The value without blanks around it; empty when it is not set."""
@@ -92,6 +83,19 @@ class Given:
     def does(self, *processes: str) -> bool:
         """Whether one of these starts (or all of them are looked at)."""
         return self.process == EVERYBODY or self.process in processes
+
+
+def _as_far_as_readable(environ: Mapping[str, str], cwd: Path) -> tuple[dict[str, str], tuple[Refused, ...]]:
+    """The variables, and what is wrong with each secret's file: settings themselves stop at the first."""
+    values = {v.name: environ[v.name] for v in VARIABLES if environ.get(v.name, "") != ""}
+    guarded = values.get("FINANCE_ENV", "dev") != "dev"
+    wrong = []
+    for name in (variable.name for variable in VARIABLES if variable.secret):
+        try:
+            values |= secrets_from_files(environ, [name], cwd, guarded=guarded)
+        except Refused as error:
+            wrong.append(error)
+    return values, tuple(wrong)
 
 
 Guard = Callable[[Given], Iterable[Fault]]

@@ -1,7 +1,7 @@
 """The guards that ask: the database, the signer, the bucket, the brokers. Each answers with evidence, or with faults.
 
 Guarantees: a probe changes nothing that lasts but for the archive's canary (a locked object of a day that must not go
-away) and signs one random digest, which it verifies with the registered key and throws away. What does not answer is
+away) and has one digest signed, which it verifies with the registered key and throws away. What does not answer is
 Unavailable, and never taken for sound.
 """
 
@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from finance import bootstrap
+from finance.bootstrap_signers import open_signer
 from finance.guards.model import Fault
 from finance.kafka_clients import check_topics
 from finance.settings import Settings
 from finance.signers_file import read_registry
+from finance.signing_settings import cosigner_of, outgoing_of, signing_of
 from ledger_core.errors import Refused
 from ledger_core.postgres.authority import granted
 from ledger_core.postgres.deployment import read_deployment
@@ -117,17 +119,27 @@ def _belongs(connection: Session, settings: Settings) -> list[Fault]:
     ]
 
 
-def probe_signer(settings: Settings, _topology: Topology, process: str) -> Probed:
-    """A signature is made, and verified with the registered key."""
+def probe_signer(settings: Settings, topology: Topology, process: str) -> Probed:
+    """A signature is made with each key that is named, and verified with the registered key."""
     registry = read_registry(settings.signers_path)
-    try:
-        signer = bootstrap.open_signer(settings, registry, name=process)
-    except Refused as error:
-        return Probed("no signature", (Fault(error.message, error.remedy),))
-    try:
-        return Probed(f"{signer.kid} ({signer.algorithm}) signed, and the registered key verified it")
-    finally:
-        signer.close()
+    told, faults = [], []
+    for key_of in (signing_of, outgoing_of, cosigner_of):
+        signing = key_of(settings, name=process)
+        if signing is None:
+            continue
+        try:
+            signer = open_signer(settings, topology, registry, signing, retired_too=key_of is outgoing_of)
+        except Refused as error:
+            faults.append(Fault(error.message, error.remedy))
+            continue
+        try:
+            signer.pin()
+            told.append(f"{signer.kid} ({signer.algorithm}, {signing.kind}) signed, and the registered key verified it")
+        except Refused as error:
+            faults.append(Fault(error.message, error.remedy))
+        finally:
+            signer.close()
+    return Probed("; ".join(told) or "no signature", tuple(faults))
 
 
 def probe_registry(settings: Settings, topology: Topology, process: str) -> Probed:

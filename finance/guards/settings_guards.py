@@ -14,22 +14,24 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from finance.guardrails.secret_rules import find_secrets, is_random
-from finance.guards.model import FALSE, PRODUCTION, TRUE, Fault, Given, Guard, missing
+from finance.guards.model import EVERYBODY, FALSE, PRODUCTION, TRUE, Fault, Given, Guard, missing
 from finance.signers_file import read_registry
-from finance.variables import PROCESSES, ROLES, VARIABLES
+from finance.signing_settings import cosigner_of, outgoing_of, signing_of
+from finance.variables import KEY_VARIABLES, PROCESSES, ROLES, VARIABLES
 from ledger_core.errors import Refused
 
 SIGNING_PROCESSES: Final = ("prover", "archiver", "notary")
 TRUTHS: Final = ("REQUIRE_KMS", "REQUIRE_SIGNING_PROXY", "REQUIRE_MTLS", "DEV_SKIP_MTLS")
-KEYS_IN_CUSTODY: Final = ("AUDIT_SIGNING_KMS_KEY_ID", "AUDIT_SIGNING_PKCS11_KEY", "AUDIT_SIGNING_TRANSIT_KEY")
+REQUIRING: Final = ("REQUIRE_KMS", "REQUIRE_SIGNING_PROXY")
+CUSTODY: Final = ("kms", "pkcs11", "transit")  # where REQUIRE_KMS lets a key live
 ADMIN_TOKEN_CHARS_MIN: Final = 32
 SECRET_CHARS_MIN: Final = 8
 
 
 def settings_can_be_read(given: Given) -> Iterator[Fault]:
     """A value that cannot be right."""
-    if given.unreadable is not None:
-        yield Fault(given.unreadable.message, given.unreadable.remedy)
+    for error in given.unreadable:
+        yield Fault(error.message, error.remedy)
 
 
 def environments_agree(given: Given) -> Iterator[Fault]:
@@ -57,27 +59,37 @@ def signing_path_is_required(given: Given) -> Iterator[Fault]:
     kms, proxy = given.is_true("REQUIRE_KMS"), given.is_true("REQUIRE_SIGNING_PROXY")
     if given.production and not (kms or proxy):
         yield Fault("neither REQUIRE_KMS nor REQUIRE_SIGNING_PROXY is true", "set the one whose signer you run to true")
-    if kms and not any(given.text(name) for name in KEYS_IN_CUSTODY):
-        yield from missing(given, KEYS_IN_CUSTODY[:1], "REQUIRE_KMS is true")
+    if kms and not any(given.text(KEY_VARIABLES[kind]) for kind in CUSTODY):
+        yield from missing(given, (KEY_VARIABLES["kms"],), "REQUIRE_KMS is true")
     if proxy:
-        yield from missing(given, ("SIGNING_PROXY_URL",), "REQUIRE_SIGNING_PROXY is true")
-        if not any(given.text(name) for name in ("SIGNING_PROXY_API_KEY", "SIGNING_PROXY_CERT", "FINANCE_TLS_DIR")):
+        yield from missing(given, (KEY_VARIABLES["proxy"],), "REQUIRE_SIGNING_PROXY is true")
+        if not any(given.text(name) for name in ("SIGNING_PROXY_API_KEY", "FINANCE_TLS_DIR")):
             yield from missing(given, ("SIGNING_PROXY_API_KEY",), "no client certificate is given either")
-    if given.guarded and given.text("AUDIT_SIGNING_KEY_FILE"):
+    if given.guarded and given.text(KEY_VARIABLES["local"]):
         yield Fault(
-            "AUDIT_SIGNING_KEY_FILE names a key in a file", "unset it; sign with KMS, an HSM or a signing proxy"
+            f"{KEY_VARIABLES['local']} names a key in a file", "unset it; sign with KMS, an HSM or a signing proxy"
         )
 
 
-def algorithm_is_ours(given: Given) -> Iterator[Fault]:
-    """An HMAC convinces nobody outside: whoever can check it can make it."""
-    algorithm = given.text("AUDIT_SIGNING_ALG")
-    if algorithm == "hmac-sha256" and given.guarded and given.does(*SIGNING_PROCESSES):
-        yield Fault(
-            "AUDIT_SIGNING_ALG is hmac-sha256", "use rsa-sha256 or ed25519: Kernel and auditors must be able to verify"
-        )
-    elif algorithm not in ("", "rsa-sha256", "ed25519", "hmac-sha256"):
-        yield Fault(f"AUDIT_SIGNING_ALG is {algorithm!r}", "use rsa-sha256 or ed25519")
+def key_is_one_that_is_required(given: Given) -> Iterator[Fault]:
+    """The key that signs can be told, and is of a kind that is required."""
+    kms, proxy = given.is_true("REQUIRE_KMS"), given.is_true("REQUIRE_SIGNING_PROXY")
+    named = any(given.text(name) for name in KEY_VARIABLES.values())
+    if given.settings is None or not given.does(*SIGNING_PROCESSES) or not (given.guarded or kms or proxy) or not named:
+        return  # without any key, signing_path_is_required has said so
+    name = SIGNING_PROCESSES[0] if given.process == EVERYBODY else given.process
+    for key_of in (signing_of, outgoing_of, cosigner_of):
+        try:
+            key = key_of(given.settings, name=name)
+        except Refused as error:
+            yield Fault(error.message, error.remedy)
+            continue
+        allowed = (*(CUSTODY if kms else ()), *(("proxy",) if proxy else ()))
+        if key is not None and allowed and key.kind not in allowed:
+            required = " and ".join(name for name in REQUIRING if given.is_true(name))
+            yield Fault(
+                f"{required} is true, and a key of kind {key.kind} signs", f"sign with one of {', '.join(allowed)}"
+            )
 
 
 def mtls_is_on(given: Given) -> Iterator[Fault]:
@@ -147,24 +159,15 @@ def owner_stays_at_home(given: Given) -> Iterator[Fault]:
         )
 
 
-def endpoints_are_https(given: Given) -> Iterator[Fault]:
-    """Stores and key services of one's own are reached as AWS is."""
-    wanted = {
-        "S3_AUDIT_ENDPOINT": ("archiver",),
-        "KMS_ENDPOINT": SIGNING_PROCESSES,
-        "SIGNING_PROXY_URL": SIGNING_PROCESSES,
-    }
-    for name, processes in wanted.items():
-        address = given.text(name)
-        if address and given.guarded and given.does(*processes) and not address.startswith("https://"):
-            yield Fault(f"{name} is not https", "use its https address, with its authority in *_CA_FILE")
-
-
 def archive_is_named(given: Given) -> Iterator[Fault]:
     """Where batches go, and by which right."""
     if given.guarded and given.does("archiver"):
         names = ("S3_AUDIT_BUCKET", "S3_AUDIT_REGION", "S3_AUDIT_ACCESS_KEY", "S3_AUDIT_SECRET")
         yield from missing(given, names, "the archiver stores audit batches")
+        if given.text("S3_AUDIT_ENDPOINT").startswith("http://"):
+            yield Fault(
+                "S3_AUDIT_ENDPOINT is not https", "use its https address, with its authority in S3_AUDIT_CA_FILE"
+            )
 
 
 def brokers_are_named(given: Given) -> Iterator[Fault]:
@@ -241,8 +244,8 @@ def _secrets_in(values: Mapping[str, str], text: str) -> Iterator[str]:
 
 SETTINGS_GUARDS: Final[tuple[Guard, ...]] = (
     settings_can_be_read, environments_agree, truths_are_spelled, domain_is_ours, signing_path_is_required,
-    algorithm_is_ours, mtls_is_on, kernel_is_reached_safely, database_is_reached_safely, owner_stays_at_home,
-    endpoints_are_https, archive_is_named, brokers_are_named, registry_can_be_read, watchers_have_addresses,
+    key_is_one_that_is_required, mtls_is_on, kernel_is_reached_safely, database_is_reached_safely, owner_stays_at_home,
+    archive_is_named, brokers_are_named, registry_can_be_read, watchers_have_addresses,
     admin_token_is_strong, port_is_a_port, topology_holds_no_secret,
 )  # fmt: skip
 

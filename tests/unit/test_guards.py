@@ -19,6 +19,15 @@ from tests.support.guard_environments import CERTIFICATE, RANDOM, sound
 ROOT: Final = Path(__file__).parents[2]
 POSTER: Final = "DATABASE_URL_POSTER"
 
+# By a signing proxy instead of KMS.
+PROXY: Final[dict[str, str | None]] = {
+    "REQUIRE_KMS": None,
+    "AUDIT_SIGNING_KMS_KEY_ID": None,
+    "REQUIRE_SIGNING_PROXY": "1",
+    "SIGNING_PROXY_URL": "https://proxy",
+    "SIGNING_PROXY_API_KEY": RANDOM,
+}
+
 # (who starts, what is spoilt: None takes a variable away, what is said)
 CASES: Final[tuple[tuple[str, dict[str, str | None], str], ...]] = (
     ("poster", {"FINANCE_ENV": "prod"}, "FINANCE_ENV is 'prod'"),
@@ -36,12 +45,20 @@ CASES: Final[tuple[tuple[str, dict[str, str | None], str], ...]] = (
     ("prover", {"AUDIT_SIGNING_KMS_KEY_ID": None}, "AUDIT_SIGNING_KMS_KEY_ID is not set, and REQUIRE_KMS is true"),
     ("prover", {"AUDIT_SIGNING_KMS_KEY_ID": "  "}, "AUDIT_SIGNING_KMS_KEY_ID is not set"),
     ("prover", {"REQUIRE_KMS": "no", "REQUIRE_SIGNING_PROXY": "Y"}, "SIGNING_PROXY_URL is not set"),
-    ("prover", {"REQUIRE_SIGNING_PROXY": "yes", "FINANCE_TLS_DIR": None, "SIGNING_PROXY_URL": "https://p"},
+    ("prover", {**PROXY, "SIGNING_PROXY_API_KEY": None, "FINANCE_TLS_DIR": None},
      "SIGNING_PROXY_API_KEY is not set, and no client certificate is given either"),
-    ("prover", {"REQUIRE_SIGNING_PROXY": "1", "SIGNING_PROXY_URL": "http://p"}, "SIGNING_PROXY_URL is not https"),
-    ("prover", {"AUDIT_SIGNING_ALG": "hmac-sha256"}, "AUDIT_SIGNING_ALG is hmac-sha256"),
+    ("prover", {**PROXY, "SIGNING_PROXY_URL": "http://p"}, "SIGNING_PROXY_URL is 'http://p'"),
+    ("prover", {"SIGNING_PROXY_URL": "https://p"}, "more than one signing key is named"),
+    ("prover", {"AUDIT_SIGNING_KMS_KEY_ID": None, "AUDIT_SIGNING_KEY_FILE": "k"}, "names a key in a file"),
+    ("prover", {"AUDIT_SIGNING_KMS_KEY_ID": None, "AUDIT_SIGNING_KEY_FILE": "k"}, "and a key of kind local signs"),
+    ("prover", {"COSIGNER_AUDIT_SIGNING_KEY_FILE": "k"}, "REQUIRE_KMS is true, and a key of kind local signs"),
+    ("prover", {"AUDIT_SIGNING_KIND": "hsm"}, "AUDIT_SIGNING_KIND is 'hsm'"),
+    ("prover", {"AUDIT_SIGNING_ALG": "hmac-sha256"}, "AUDIT_SIGNING_ALG is 'hmac-sha256', which no stranger"),
     ("prover", {"AUDIT_SIGNING_ALG": "RSA-SHA256"}, "AUDIT_SIGNING_ALG is 'RSA-SHA256'"),
-    ("prover", {"KMS_ENDPOINT": "http://kms:4566"}, "KMS_ENDPOINT is not https"),
+    ("prover", {"KMS_ENDPOINT": "http://kms:4566"}, "KMS_ENDPOINT is plain http"),
+    ("poster", {"FINANCE_ADMIN_TOKEN_FILE": "/nowhere/token"}, "/nowhere/token cannot be read"),
+    ("poster", {"FINANCE_ADMIN_TOKEN_FILE": "open", "KERNEL_SERVICE_TOKEN_FILE": "/nowhere"}, "everybody may read"),
+    ("archiver", {"S3_AUDIT_SECRET_FILE": "open"}, "S3_AUDIT_SECRET and S3_AUDIT_SECRET_FILE are both set"),
     ("prover", {"FINANCE_SIGNERS": None}, "FINANCE_SIGNERS is not set, and no key signs that is not registered"),
     ("prover", {"FINANCE_SIGNERS": "/nowhere/signers.json"}, "/nowhere/signers.json cannot be read"),
     ("poster", {"DEV_SKIP_MTLS": "true"}, "DEV_SKIP_MTLS is true"),
@@ -80,6 +97,8 @@ CASES: Final[tuple[tuple[str, dict[str, str | None], str], ...]] = (
 
 def environment(folder: Path, process: str, changes: dict[str, str | None]) -> dict[str, str]:
     changed = {**sound(folder), **changes}
+    (folder / "open").write_text(RANDOM)
+    (folder / "open").chmod(0o644)
     others = {f"DATABASE_URL_{role.upper()}" for role in ("poster", "prover", "archiver", "notary")} - {
         f"DATABASE_URL_{process.upper()}"
     }
@@ -114,6 +133,23 @@ def test_there_are_at_least_forty_cases_and_every_guard_has_one() -> None:
 @pytest.mark.parametrize("process", ["poster", "prover", "archiver", "notary"])
 def test_a_sound_production_has_no_fault(tmp_path: Path, process: str) -> None:
     assert settings_faults(Given.of(process, environment(tmp_path, process, {}), tmp_path)) == []
+
+
+def test_a_signing_proxy_will_do_instead_of_kms(tmp_path: Path) -> None:
+    changes = {**PROXY, "FINANCE_TLS_DIR": None, "KAFKA_TLS_CERT_FILE": "c", "KAFKA_TLS_KEY_FILE": "k"}
+    assert settings_faults(Given.of("prover", environment(tmp_path, "prover", changes), tmp_path)) == []
+
+
+def test_a_secret_from_a_file_is_as_good_as_a_variable(tmp_path: Path) -> None:
+    environ = environment(tmp_path, "archiver", {"S3_AUDIT_SECRET": None, "S3_AUDIT_SECRET_FILE": "secret"})
+    (tmp_path / "secret").write_text(RANDOM + "\n")
+    (tmp_path / "secret").chmod(0o600)
+    assert settings_faults(Given.of("archiver", environ, tmp_path)) == []
+
+
+def test_every_wrong_file_is_told_at_once(tmp_path: Path) -> None:
+    wrong: dict[str, str | None] = {"FINANCE_ADMIN_TOKEN_FILE": "open", "KERNEL_SERVICE_TOKEN_FILE": "/nowhere"}
+    assert len(settings_faults(Given.of("poster", environment(tmp_path, "poster", wrong), tmp_path))) == 2
 
 
 def test_all_processes_at_once_have_no_fault_either(tmp_path: Path) -> None:
