@@ -51,8 +51,16 @@ MATRIX: Final[Mapping[str, Mapping[str, str]]] = {
         "api": _APPENDS,
         "auditor": _READS,
     },
-    "audit_events": {"notary": _APPENDS, "api": _READS, "auditor": _READS},
-    "notary_cursor": {"notary": "SELECT UPDATE(published_seq)", "api": _READS, "auditor": _READS},
+    "audit_events": {"notary": _APPENDS, "archiver": _READS, "api": _READS, "auditor": _READS},
+    "notary_cursor": {
+        "notary": "SELECT UPDATE(published_seq)",
+        "archiver": _READS,
+        "api": _READS,
+        "auditor": _READS,
+    },
+    # the chain's exports: the archiver alone has the archive's credentials
+    "audit_export_ranges": {"archiver": _APPENDS, "api": _READS, "auditor": _READS},
+    "audit_exports": {"archiver": _APPENDS, "api": _READS, "auditor": _READS},
     # the deployment itself
     "control": {**dict.fromkeys((*PROCESS_ROLES, "api"), _HALTS), "auditor": _READS},
     "deployment": dict.fromkeys(ROLES, _READS),
