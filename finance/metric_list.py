@@ -144,7 +144,7 @@ CERTIFICATE_EXPIRY: Final = Metric(
     "finance_certificate_expiry_timestamp_seconds",
     "gauge",
     "Unix time at which a certificate in use ends (`client`, `kafka`, `postgres`, `_ca` its authority; `door`), "
-    "or a revocation list is too old",
+    "or a revocation list is too old (`door_crl`)",
     "every process",
     ("certificate",),
 )

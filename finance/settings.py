@@ -193,6 +193,11 @@ class Settings:
     def door_config(self) -> Path | None:
         return self._path("DOOR_CONFIG")
 
+    def signing_proxy(self) -> tuple[str, int, Path]:
+        """Host and port on which it listens, and the path of its log. Raises Refused."""
+        port = int(_number(self.values, "SIGNING_PROXY_PORT", 0, 65_535))
+        return _text(self.values, "SIGNING_PROXY_HOST"), port, Path(self.needed("SIGNING_PROXY_LOG"))
+
     @property
     def signers_path(self) -> Path:
         return Path(self.needed("FINANCE_SIGNERS"))

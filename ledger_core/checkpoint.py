@@ -87,28 +87,36 @@ def parse(note: bytes) -> Checkpoint:
     if len(note) > NOTE_BYTES_MAX:
         raise ValueError(f"a checkpoint note is at most {NOTE_BYTES_MAX} bytes")
     whole = note.decode("utf-8")  # UnicodeDecodeError is a ValueError
-    if any(ord(character) < 0x20 and character != "\n" for character in whole):
-        raise ValueError("a note contains no control characters but LF")
+    _check_characters(whole)
     head, separator, tail = whole.rpartition("\n\n")
     if not separator or not tail.endswith("\n"):
         raise ValueError("a signed note is text, blank line, signature lines, each ended by LF")
-    lines = head.split("\n")
-    if len(lines) < 3 or not all(lines):
-        raise ValueError("a checkpoint has origin, size and root lines, and no empty line")
-    origin, size_text, root_text, *extensions = lines
-    if not size_text.isascii() or not size_text.isdigit() or str(int(size_text[:20])) != size_text:
-        raise ValueError(f"{size_text[:40]!r} is not a tree size")
+    text = (head + "\n").encode("utf-8")
+    origin, size, root, extensions = parse_text(text)
     signature_lines = tail[:-1].split("\n")
     if len(signature_lines) > SIGNATURES_MAX:
         raise ValueError(f"a note carries at most {SIGNATURES_MAX} signatures")
     return Checkpoint(
         origin,
-        int(size_text),
-        _decode_root(root_text),
-        tuple(extensions),
-        (head + "\n").encode("utf-8"),
+        size,
+        root,
+        extensions,
+        text,
         tuple(_parse_signature_line(line) for line in signature_lines),
     )
+
+
+def parse_text(text: bytes) -> tuple[str, int, bytes, tuple[str, ...]]:
+    """Origin, size, root and extension lines of a note's text, LF at the end. Raises ValueError when it is none."""
+    whole = text.decode("utf-8")  # UnicodeDecodeError is a ValueError
+    _check_characters(whole)
+    lines = whole.removesuffix("\n").split("\n")
+    if not whole.endswith("\n") or len(lines) < 3 or not all(lines):
+        raise ValueError("a checkpoint has origin, size and root lines, and no empty line")
+    origin, size_text, root_text, *extensions = lines
+    if not size_text.isascii() or not size_text.isdigit() or str(int(size_text[:20])) != size_text:
+        raise ValueError(f"{size_text[:40]!r} is not a tree size")
+    return origin, int(size_text), _decode_root(root_text), tuple(extensions)
 
 
 def parse_and_verify(
@@ -131,6 +139,11 @@ def parse_and_verify(
     if signed_by is None:
         raise BadSignature("no key of the registry signed this checkpoint")
     return checkpoint, signed_by
+
+
+def _check_characters(text: str) -> None:
+    if any(ord(character) < 0x20 and character != "\n" for character in text):
+        raise ValueError("a note contains no control characters but LF")
 
 
 def _decode_root(text: str) -> bytes:

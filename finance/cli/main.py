@@ -33,6 +33,11 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "topics": ("finance.cli.topics", "command", "Create the topics and ACLs of the topology, or check them."),
     "render": ("finance.cli.render", "command", "Render ACLs, IAM policies and the key policy from topology.yaml."),
     "run": ("finance.cli.run", "command", "Run a process, or all of them: poster, prover, archiver, notary."),
+    "signing-proxy": (
+        "finance.cli.signing_proxy",
+        "command",
+        "Serve signatures to callers that hold no key; check its log.",
+    ),
     "publish": ("finance.cli.publish", "command", "Publish settlement events from JSONL or sample data."),
     "status": ("finance.cli.status", "command", "Heads, lag, proofs, archive, audit chain, and the halt flag."),
     "balances": ("finance.cli.balances", "command", "Balances by account, or the trial balance."),

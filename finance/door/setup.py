@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from finance.door.gate import Gate
 from finance.door.problem import DoorMetrics, Route
 from finance.door.server import Door
-from finance.door.tls import TlsContexts, TlsFiles
+from finance.door.tls import DoorFiles, TlsContexts
 from finance.settings import Settings
 from ledger_core.errors import Refused
 
@@ -40,7 +40,7 @@ def open_door(
     contexts = None
     if folder is not None and gate.config is not None:
         required = gate.config.client_certificate == "required"
-        contexts = TlsContexts(TlsFiles(folder), certificate_required=required, metrics=metrics)
+        contexts = TlsContexts(DoorFiles(folder), certificate_required=required, metrics=metrics)
     return Door(routes, gate, contexts, host=host, port=port, metrics=metrics)
 
 

@@ -27,7 +27,7 @@ CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2; those of 1.3 are a
 
 
 @dataclass(frozen=True, slots=True)
-class TlsFiles:
+class DoorFiles:
     """Where the four files are."""
 
     folder: Path
@@ -56,7 +56,7 @@ class Tls:
 class TlsContexts:
     """The server's context, made anew when a file changed. Raises Refused at construction."""
 
-    def __init__(self, files: TlsFiles, *, certificate_required: bool, metrics: DoorMetrics) -> None:
+    def __init__(self, files: DoorFiles, *, certificate_required: bool, metrics: DoorMetrics) -> None:
         self._files = files
         self._required = certificate_required
         self._metrics = metrics
@@ -110,13 +110,13 @@ def _ends(
     """Until when each is good, as Unix time. Raises ValueError, OSError."""
     ends = {
         "door": x509.load_pem_x509_certificates(certificate.read_bytes())[0].not_valid_after_utc.timestamp(),
-        "door-ca": min(
+        "door_ca": min(
             found.not_valid_after_utc.timestamp() for found in x509.load_pem_x509_certificates(authority.read_bytes())
         ),
     }
     updates = [found.next_update_utc.timestamp() for found in revocations if found.next_update_utc is not None]
     if updates:
-        ends["door-crl"] = min(updates)
+        ends["door_crl"] = min(updates)
     return ends
 
 

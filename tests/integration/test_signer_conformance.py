@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,7 @@ from producers.signer_proxy import ProxyKey
 from producers.signer_transit import TransitKey
 from producers.verified_signer import TEXT_BYTES_MAX, KeyService, VerifiedSigner, pin
 from tests.support.hsm import Token
+from tests.support.proxies import running_proxy
 from tests.support.signing import NOW, kms_admin, kms_key, openssl_accepts_digest, openssl_accepts_text, register
 from tests.support.signing_proxy import SigningProxy, serving
 from tests.support.throwaway_ca import ThrowawayCa
@@ -42,6 +44,10 @@ SERVICES: dict[str, Callable[[Callable[[str], Any]], KeyService]] = {  # given t
     "hsm-ed25519": lambda fixture: fixture("token").key("ed25519", "ed25519"),
     "proxy-rsa": lambda fixture: proxy_key(fixture("proxies")["rsa-sha256"]),
     "proxy-ed25519": lambda fixture: proxy_key(fixture("proxies")["ed25519"]),
+}
+REFERENCE = ("hsm-rsa", "hsm-ed25519", "transit-rsa", "transit-ed25519")  # behind `finance signing-proxy`
+SERVICES |= {
+    f"reference-proxy-{name}": partial(lambda name, fixture: fixture("reference")(name), name) for name in REFERENCE
 }
 BYTES = {"rsa-3072": 384, "rsa-4096": 512, "rsa": 256, "ed25519": 64}
 ALGORITHMS: tuple[Algorithm, ...] = ("rsa-sha256", "ed25519")
@@ -73,6 +79,33 @@ def proxies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tupl
     rsa, ed25519 = (SigningProxy(LocalKey.generate(algorithm, env="dev")) for algorithm in ALGORITHMS)
     with serving(rsa, server, client_ca=ca.ca_file), serving(ed25519, server, client_ca=ca.ca_file):
         yield {"rsa-sha256": (rsa, ca), "ed25519": (ed25519, ca)}
+
+
+@pytest.fixture(scope="module")
+def reference(
+    token: Token, transit: TransitServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], ProxyKey]]:
+    """Our own signing proxy, in front of the HSM and the transit engine, over mutual TLS."""
+
+    def fixture(name: str) -> Any:
+        return {"token": token, "transit": transit}[name]
+
+    behind = {name: SERVICES[name](fixture) for name in REFERENCE}
+    with running_proxy(tmp_path_factory.mktemp("reference"), services=behind) as proxy:
+
+        def key(name: str) -> ProxyKey:
+            client = proxy.door.client
+            exchange = HttpsExchange(
+                f"https://127.0.0.1:{proxy.door.door.port}",
+                ca_file=str(proxy.door.authority.path),
+                client_pair=(str(client.certificate), str(client.key)),
+            )
+            return ProxyKey(exchange, behind[name].algorithm, SignerRegistry([]), api_key=None, kid=name)
+
+        yield key
+        report = proxy.report()
+        assert report.findings == []
+        assert report.unfinished == set()
 
 
 def transit_key(server: TransitServer, algorithm: Algorithm, name: str | None = None) -> TransitKey:

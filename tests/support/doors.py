@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from finance.door.gate import Gate
 from finance.door.problem import Answer, Request, Route
 from finance.door.server import Door
-from finance.door.tls import TlsContexts, TlsFiles
+from finance.door.tls import DoorFiles, TlsContexts
 from tests.support.certificates import Pair, TestAuthority, write_whole
 
 ISSUER, AUDIENCE = "https://id.example.com/", "finance-test"
@@ -152,7 +152,7 @@ def open_test_door(
     gate = Gate(folder / "door.yaml", metrics=metrics, clock=lambda: dt.datetime.now(dt.UTC))
     assert gate.config is not None
     required = gate.config.client_certificate == "required"
-    contexts = TlsContexts(TlsFiles(tls), certificate_required=required, metrics=metrics)
+    contexts = TlsContexts(DoorFiles(tls), certificate_required=required, metrics=metrics)
     door = Door(routes or ROUTES, gate, contexts, host="127.0.0.1", port=0, metrics=metrics)
     return TestDoor(folder, authority, issuer, metrics, door, authority.issue("prover", uri=URI))
 

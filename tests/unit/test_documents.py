@@ -28,7 +28,7 @@ def command_lines(text: str) -> Iterator[str]:
     """Every `finance ...` in code blocks of a shell, and between backquotes."""
     for block in BLOCK.findall(text):
         for line in block.replace("\\\n", " ").splitlines():
-            for part in re.split(r"&&|\|\||[|;]|\$\(", line.strip().removeprefix("$ ")):
+            for part in re.split(r"&&|\|\||[|;&]|\$\(", line.strip().removeprefix("$ ")):
                 words = part.strip().removeprefix("python -m ").removeprefix(".venv/bin/")
                 if words.startswith("finance "):
                     yield re.sub(r'\)"?$', "", words)  # the end of "$(finance ...)"

@@ -1,0 +1,171 @@
+"""A request body -> what is to be signed or verified. Pure.
+
+Guarantees: every spelling that clients in the field send is read (`payload_b64`, `hash`, `digest_hex`, `note_b64`; the
+key as `signer_kid`, `signer_id`, `signerId`, `kid`, `key_id`, `keyId`), and two spellings that contradict each other
+are refused; so are a key twice, base64 or hex in another than its one form, and a digest that has not 32 bytes. A note
+(`"kind": "note"`) is signed as its own text; 32 bytes are never a note, or a digest could pass as one.
+Does not: decide who may have it signed. Fields that it does not know are left alone: clients send more than is needed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from finance.door.problem import Problem
+from ledger_core.canonical import is_hash
+from ledger_core.signatures import DIGEST_BYTES, BadSignature, decode_signature
+from producers.verified_signer import TEXT_BYTES_MAX
+
+CONSISTENCY_HASHES_MAX: Final = 63  # of a tree of 2^63 leaves (C2SP tlog-witness)
+_KID_FIELDS: Final = ("signer_kid", "signer_id", "signerId", "kid", "key_id", "keyId")
+_NONCE: Final = re.compile(r"[!-~]{8,128}")
+Kind = Literal["digest", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is signed: 32 bytes of a digest, or the text of a note; with which key, if one is named."""
+
+    kind: Kind
+    data: bytes
+    kid: str | None
+    algorithm: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SignRequest:
+    """A message to sign. `old_size` and `consistency` are for a witness (C2SP add-checkpoint)."""
+
+    message: Message
+    nonce: str | None
+    old_size: int | None
+    consistency: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyRequest:
+    """A signature that may be the one of the message."""
+
+    message: Message
+    signature: bytes
+
+
+def parse_sign(body: bytes) -> SignRequest:
+    """Raises Problem (400)."""
+    fields = _fields(body)
+    nonce = _text(fields, "nonce")
+    if nonce is not None and _NONCE.fullmatch(nonce) is None:
+        raise _bad("nonce is 8 to 128 printable characters")
+    return SignRequest(_message(fields), nonce, _size(fields), _hashes(fields))
+
+
+def parse_verify(body: bytes) -> VerifyRequest:
+    """Raises Problem (400)."""
+    fields = _fields(body)
+    texts = {_text(fields, name) for name in ("signature_b64", "signature")} - {None}
+    if len(texts) != 1:
+        raise _bad("one signature is wanted, in signature_b64 or signature")
+    try:
+        return VerifyRequest(_message(fields), decode_signature(texts.pop()))
+    except BadSignature as error:
+        raise _bad(str(error)) from None
+
+
+def _message(fields: dict[str, object]) -> Message:
+    kind = _text(fields, "kind") or ("note" if "note_b64" in fields else "digest")
+    found: set[bytes] = set()
+    payload, note = _bytes(fields, "payload_b64"), _bytes(fields, "note_b64")
+    found |= {data for data in (payload, note) if data is not None}
+    for name in ("hash", "digest_hex"):
+        text = _text(fields, name)
+        if text is not None:
+            if not is_hash(text):
+                raise _bad(f"{name} is 64 lower-case hex digits")
+            found.add(bytes.fromhex(text))
+    if len(found) != 1:
+        words = "nothing to sign" if not found else "the spellings contradict each other"
+        raise _bad(f"{words}: give payload_b64, hash, digest_hex or note_b64")
+    data = found.pop()
+    algorithms = {_text(fields, name) for name in ("alg", "algorithm")} - {None}
+    kids = {_text(fields, name) for name in _KID_FIELDS} - {None}
+    if len(algorithms) > 1 or len(kids) > 1:
+        raise _bad("two keys or two algorithms are named")
+    kid, algorithm = next(iter(kids), None), next(iter(algorithms), None)
+    if kind == "digest" and note is None:
+        if len(data) != DIGEST_BYTES:
+            raise _bad(f"a digest has {DIGEST_BYTES} bytes, not {len(data)}", 'a note wants "kind": "note"')
+        return Message("digest", data, kid, algorithm)
+    if kind != "note" or "hash" in fields or "digest_hex" in fields:
+        raise _bad("kind is digest or note, and the message is spelled as that")
+    if len(data) <= DIGEST_BYTES or len(data) > TEXT_BYTES_MAX:
+        raise _bad(f"a note has {DIGEST_BYTES + 1} to {TEXT_BYTES_MAX} bytes, not {len(data)}")
+    return Message("note", data, kid, algorithm)
+
+
+def _fields(body: bytes) -> dict[str, object]:
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        if len({key for key, _ in pairs}) != len(pairs):
+            raise ValueError("a key stands there twice")
+        return dict(pairs)
+
+    def constant(name: str) -> None:
+        raise ValueError(f"{name} is no JSON")
+
+    try:
+        fields = json.loads(body.decode("utf-8"), object_pairs_hook=once, parse_constant=constant)
+    except (ValueError, RecursionError) as error:
+        raise _bad(f"the body is no JSON object: {error}") from None
+    if not isinstance(fields, dict):
+        raise _bad("the body is no JSON object")
+    return fields
+
+
+def _text(fields: dict[str, object], name: str) -> str | None:
+    value = fields.get(name)
+    if value is not None and not isinstance(value, str):
+        raise _bad(f"{name} is a text")
+    return value
+
+
+def _bytes(fields: dict[str, object], name: str) -> bytes | None:
+    text = _text(fields, name)
+    return None if text is None else _decoded(text, name)
+
+
+def _decoded(text: str, name: str) -> bytes:
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise _bad(f"{name} is not base64") from None
+    if base64.b64encode(data).decode() != text:
+        raise _bad(f"{name} is not in the one spelling of base64")
+    return data
+
+
+def _size(fields: dict[str, object]) -> int | None:
+    value = fields.get("old_size")
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else str(value) if type(value) is int else ""
+    if re.fullmatch(r"0|[1-9][0-9]{0,18}", text) is None:
+        raise _bad("old_size is a whole number")
+    return int(text)
+
+
+def _hashes(fields: dict[str, object]) -> tuple[bytes, ...]:
+    items = fields.get("consistency", [])
+    if not isinstance(items, list) or len(items) > CONSISTENCY_HASHES_MAX:
+        raise _bad(f"consistency is a list of at most {CONSISTENCY_HASHES_MAX} hashes")
+    hashes = tuple(_decoded(item, "consistency") if isinstance(item, str) else b"" for item in items)
+    if any(len(found) != DIGEST_BYTES for found in hashes):
+        raise _bad("each hash of consistency is base64 of 32 bytes")
+    return hashes
+
+
+def _bad(message: str, remedy: str = "") -> Problem:
+    return Problem(400, "BAD_REQUEST", message, remedy=remedy)

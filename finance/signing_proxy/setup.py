@@ -1,0 +1,150 @@
+"""A signing proxy from settings: its keys, its log, its door.
+
+Guarantees: it starts only with keys that are registered (and sign, as far as their service answers), a log that can be
+written and that no other process holds, and a door that is TLS, or loopback outside production. A witness signs with
+Ed25519 only: with RSA, a note is signed as its digest, and a digest could be asked for past the witness. Else Refused.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import structlog
+
+from finance import bootstrap
+from finance.bootstrap_signers import open_signer
+from finance.door.server import Door
+from finance.door.setup import open_door
+from finance.health import Health, telemetry_routes
+from finance.settings import Settings
+from finance.signers_file import read_registry
+from finance.signing_proxy.request_log import RequestLog
+from finance.signing_proxy.service import ProxySigner, SigningProxy
+from finance.signing_proxy.witness import Head, WitnessState
+from finance.signing_settings import cosigner_of, outgoing_of, signing_of
+from finance.telemetry import PrometheusMetrics
+from ledger_core.canonical import is_hash
+from ledger_core.errors import Refused
+from ledger_core.pinned_signer import PinnedSigner
+from schemas.topology_model import Topology
+
+NAME = "signing-proxy"
+BEAT_SECONDS = 1.0
+
+log = structlog.get_logger(NAME)
+
+
+@dataclass(frozen=True, slots=True)
+class ProxySettings:
+    """Where it listens, and what it writes."""
+
+    host: str
+    port: int
+    log: Path
+    witness_state: Path
+
+    @staticmethod
+    def of(settings: Settings) -> ProxySettings:
+        """Raises Refused."""
+        host, port, path = settings.signing_proxy()
+        state = settings.values.get("SIGNING_PROXY_WITNESS_STATE")
+        return ProxySettings(host, port, path, path.with_suffix(".witness.json") if state is None else Path(state))
+
+
+def run_signing_proxy(settings: Settings, topology: Topology, *, witness: bool, stop: threading.Event) -> None:
+    """Serve until `stop` is set. Raises Refused, Unavailable("signer")."""
+    with ExitStack() as undo:
+        signers = open_proxy_signers(settings, topology, undo)
+        health = Health(process=NAME, stall_seconds=settings.health_stall_seconds)
+        metrics = PrometheusMetrics(process=NAME, version=metadata.version("finance-ledger"), health=health)
+        outgoing = signers[-1].kid if outgoing_of(settings) else None
+        door = open_proxy(settings, signers, outgoing, witness=witness, metrics=metrics, health=health, undo=undo)
+        log.info(
+            "signing_proxy.listening",
+            url=f"http{'s' if door.tls else ''}://{ProxySettings.of(settings).host}:{door.port}",
+            keys=[signer.registered.kid for signer in signers],
+            witness=witness,
+        )
+        while not stop.wait(BEAT_SECONDS):
+            metrics.progress()
+
+
+def open_proxy_signers(settings: Settings, topology: Topology, undo: ExitStack) -> list[PinnedSigner]:
+    """The key for what is new, and the cosigner and the outgoing key where they are named. Raises Refused."""
+    registry = read_registry(settings.signers_path)
+    outgoing = outgoing_of(settings)
+    signers = []
+    for signing in filter(None, (signing_of(settings), cosigner_of(settings), outgoing)):
+        if signing.kind == "proxy":
+            raise Refused("a signing proxy behind a signing proxy", remedy="name a key in KMS, HSM or transit engine")
+        signer = open_signer(settings, topology, registry, signing, retired_too=signing is outgoing)
+        undo.callback(signer.close)
+        signers.append(signer)
+    return signers
+
+
+def open_proxy(
+    settings: Settings,
+    signers: Sequence[ProxySigner],
+    outgoing: str | None,
+    *,
+    witness: bool,
+    metrics: PrometheusMetrics,
+    health: Health,
+    undo: ExitStack,
+) -> Door:
+    """Log, witness, routes, door; `undo` closes them in turn. Raises Refused."""
+    own = ProxySettings.of(settings)
+    request_log = RequestLog(own.log, clock=bootstrap.utc_now)
+    undo.callback(request_log.close)
+    state = _witness(own, signers, request_log) if witness else None
+    version = metadata.version("finance-ledger")
+    keys = " ".join(signer.registered.kid for signer in signers)
+    request_log.append({"event": "started", "version": version, "keys": keys, "witness": str(witness).lower()})
+    proxy = SigningProxy(
+        signers,
+        request_log,
+        state,
+        clock=bootstrap.utc_now,
+        told=metrics.proxy_request,
+        outgoing=() if outgoing is None else (outgoing,),
+    )
+    proxy.pin()
+    routes = {**telemetry_routes(health, metrics.registry), **proxy.routes()}
+    try:
+        door = open_door(settings, routes, host=own.host, port=own.port, metrics=metrics)
+    except OSError as error:
+        raise Refused(
+            f"{own.host}:{own.port} cannot be listened on ({error})",
+            remedy="set SIGNING_PROXY_HOST and SIGNING_PROXY_PORT to a free address",
+        ) from error
+    undo.callback(door.close)
+    return door
+
+
+def stop_on_signals(stop: threading.Event) -> None:
+    """SIGTERM and an interrupt let requests in hand finish."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+
+
+def _witness(own: ProxySettings, signers: Sequence[ProxySigner], request_log: RequestLog) -> WitnessState:
+    other = [signer.registered.kid for signer in signers if signer.algorithm != "ed25519"]
+    if other:
+        raise Refused(
+            f"a witness signs with Ed25519, and {', '.join(other)} is RSA: its notes could be signed as digests",
+            remedy="give the witness an Ed25519 key of its own",
+        )
+    state = WitnessState(own.witness_state)
+    state.check_not_behind(
+        (record["log"], Head(int(record["size"]), bytes.fromhex(record["root"])))
+        for record in request_log.recent()
+        if record.get("event") == "signed" and "log" in record and is_hash(record.get("root"))
+    )
+    return state

@@ -1,0 +1,157 @@
+"""Signer as witness: no checkpoint is signed that does not continue the last one signed for that log.
+
+Guarantees: `judge` (pure) lets through the first checkpoint of a log, the same one again, and a larger one with a proof
+that it only appended (RFC 9162, 2.1.4.2; C2SP tlog-witness manners); a smaller one, another root at the same size and a
+proof that does not hold are refused. `WitnessState` remembers, on disk, before the key is asked: so after a crash it
+knows at least as much as was signed.
+Does not: know the log's own key, or what is in it. Who deletes the file makes it forget; the request log shows that.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from finance.door.problem import Problem
+from ledger_core.canonical import is_hash
+from ledger_core.errors import Refused
+from ledger_core.tree import verify_consistency
+
+VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A tree head: size and 32-byte root."""
+
+    size: int
+    root: bytes
+
+
+class _Saved(msgspec.Struct, forbid_unknown_fields=True):
+    size: int
+    root: str
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    version: int
+    logs: dict[str, _Saved]
+
+
+def judge(last: Head | None, new: Head, old_size: int | None, consistency: tuple[bytes, ...]) -> None:
+    """Raise Problem unless `new` continues `last`: 409 with the size we know, 422 for a proof that does not hold."""
+    if last is None:
+        if old_size not in (None, 0) or consistency:
+            raise _conflict("this log was never seen here, so old_size is 0 and there is nothing to prove", 0)
+        return
+    if new == last:
+        return  # asked again after an answer that was lost
+    if new.size < last.size:
+        raise _conflict(f"the log shrank: it has {new.size} entries, and had {last.size}", last.size, "LOG_SHRANK")
+    if new.size == last.size:
+        raise _conflict(f"the log forked: another root at size {new.size}", last.size, "LOG_FORKED")
+    if old_size != last.size:
+        raise _conflict(
+            f"old_size is {'missing' if old_size is None else old_size}, the last one signed had {last.size}", last.size
+        )
+    try:
+        verify_consistency(last.size, new.size, last.root, new.root, consistency)
+    except ValueError as error:
+        raise Problem(
+            422,
+            "LOG_INCONSISTENT",
+            str(error),
+            remedy="if the proof is right, the log's history was rewritten: halt, RUNBOOK section 13 A",
+        ) from None
+
+
+class WitnessState:
+    """The last head for each log, in one file that is replaced whole. Raises Refused when it cannot be read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._heads = _read(path)
+
+    def last(self, log: str) -> Head | None:
+        return self._heads.get(log)
+
+    def save(self, log: str, head: Head) -> None:
+        """Remember, durably. Raises OSError: then it is not remembered here, either."""
+        with self._lock:
+            heads = {**self._heads, log: head}
+            _write(self._path, heads)
+            self._heads = heads
+
+    def check_not_behind(self, logged: Iterable[tuple[str, Head]]) -> None:
+        """Raise Refused when the request log knows of a head that this file does not: it was put back, or deleted."""
+        for log, head in logged:
+            last = self._heads.get(log)
+            if last is None or last.size < head.size:
+                raise Refused(
+                    f"the witness state {self._path} is behind the request log: {log} was signed at size {head.size}",
+                    remedy="put the newest state back; a witness that forgets would sign a fork",
+                )
+
+
+def _read(path: Path) -> Mapping[str, Head]:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise _unreadable(path, str(error)) from error
+    try:
+        file = msgspec.json.decode(data, type=_File)
+    except msgspec.DecodeError as error:
+        raise _unreadable(path, str(error)) from error
+    if file.version != VERSION or not all(saved.size >= 0 and is_hash(saved.root) for saved in file.logs.values()):
+        raise _unreadable(path, "a version, size or root that is none")
+    return {log: Head(saved.size, bytes.fromhex(saved.root)) for log, saved in file.logs.items()}
+
+
+def _write(path: Path, heads: Mapping[str, Head]) -> None:
+    """New file, fsync, rename, fsync of the folder: at every moment the whole old or the whole new one is there."""
+    data = msgspec.json.encode(_File(VERSION, {log: _Saved(h.size, h.root.hex()) for log, h in heads.items()}))
+    new = path.with_name(path.name + ".new")
+    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        if os.write(handle, data) != len(data):
+            raise OSError("the disk is full")
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    new.replace(path)
+    sync_folder(path)
+
+
+def sync_folder(path: Path) -> None:
+    """Make a new name in the folder of `path` durable."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _conflict(message: str, known_size: int, code: str = "OLD_SIZE") -> Problem:
+    return Problem(
+        409,
+        code,
+        message,
+        remedy=f"send old_size {known_size}, and the consistency proof from there (known_size)",
+        extra={"known_size": str(known_size)},
+    )
+
+
+def _unreadable(path: Path, detail: str) -> Refused:
+    return Refused(
+        f"the witness state {path} cannot be read ({detail})",
+        remedy="put the newest copy back; a witness that forgets would sign a fork",
+    )

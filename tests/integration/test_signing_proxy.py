@@ -1,0 +1,295 @@
+"""The signing proxy over real TLS: every spelling is served, every refusal on record, nothing signed off record."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import resource
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from finance.signing_proxy.request_log import RequestLog
+from ledger_core.errors import Refused, Unavailable
+from ledger_core.signatures import decode_signature, verify_digest, verify_text
+from tests.support.doors import Reply
+from tests.support.proxies import DIGEST, KIDS, TestProxy, b64, proxy_yaml, running_proxy
+from tests.support.signing import openssl_accepts_digest, openssl_accepts_text
+
+RSA, ED = KIDS
+NOTE = b"example.com/finance/dev/ledger/0\n3\n" + b64(DIGEST).encode() + b"\n"
+
+
+@pytest.fixture
+def proxy(tmp_path: Path) -> Iterator[TestProxy]:
+    with running_proxy(tmp_path) as running:
+        yield running
+        assert running.report().findings == []
+
+
+SPELLINGS = [
+    {"payload_b64": b64(DIGEST)},
+    {"hash": DIGEST.hex()},
+    {"digest_hex": DIGEST.hex()},
+    {"payload_b64": b64(DIGEST), "hash": DIGEST.hex(), "digest_hex": DIGEST.hex(), "kind": "digest"},
+]
+
+
+@pytest.mark.parametrize("kid", KIDS)
+@pytest.mark.parametrize("spelling", SPELLINGS, ids=["payload_b64", "hash", "digest_hex", "all"])
+def test_every_spelling_is_signed_and_answered_in_every_spelling(
+    proxy: TestProxy, kid: str, spelling: dict[str, str]
+) -> None:
+    told = proxy.post(body={**spelling, "signer_kid": kid, "alg": proxy.registered[kid].algorithm}).json
+    signature = decode_signature(told["signature_b64"])
+    assert openssl_accepts_digest(proxy.registered[kid].public_key, DIGEST, signature)
+    assert told["ok"] is True
+    assert told["signature"] == told["signature_b64"]
+    assert {told[name] for name in ("signer_id", "signer_kid", "signerId", "kid")} == {kid}
+    assert told["alg"] == proxy.registered[kid].algorithm
+    assert told["ts"].endswith("Z")
+    assert proxy.events() == ["asked", "signed"]
+    asked, signed = proxy.records()
+    assert (asked["digest"], asked["kid"], asked["caller"], asked["by"]) == (DIGEST.hex(), kid, "prover", "certificate")
+    assert signed["signature_sha256"] == hashlib.sha256(signature).hexdigest()
+    assert told["log_hash"] == signed["hash"]
+
+
+@pytest.mark.parametrize("kid", KIDS)
+@pytest.mark.parametrize("name", ["payload_b64", "note_b64"])
+def test_a_note_is_signed_as_its_text(proxy: TestProxy, kid: str, name: str) -> None:
+    told = proxy.post(body={name: b64(NOTE), "kind": "note", "kid": kid}).json
+    signature = decode_signature(told["signature"])
+    assert openssl_accepts_text(proxy.registered[kid].public_key, NOTE, signature)
+    assert proxy.records()[0]["digest"] == hashlib.sha256(NOTE).hexdigest()
+
+
+BAD_BODIES: dict[str, object] = {
+    "nothing": b"",
+    "no JSON": b"{",
+    "no object": [1],
+    "not UTF-8": b'{"hash":"\xff"}',
+    "a key twice": f'{{"hash":"{DIGEST.hex()}","hash":"{bytes(32).hex()}"}}'.encode(),
+    "a number that is none": b'{"hash": NaN}',
+    "too deep": b"[" * 30_000,
+    "nothing to sign": {},
+    "31 bytes": {"payload_b64": b64(bytes(31))},
+    "33 bytes": {"payload_b64": b64(bytes(33))},
+    "no bytes": {"payload_b64": ""},
+    "hex of 31 bytes": {"digest_hex": "00" * 31},
+    "upper-case hex": {"hash": DIGEST.hex().upper()},
+    "base64 with stray bits": {"payload_b64": b64(DIGEST)[:-2] + "1="},
+    "base64url": {"payload_b64": b64(b"\xff" * 32).replace("/", "_")},
+    "a number for a text": {"hash": 12},
+    "two digests": {"hash": DIGEST.hex(), "digest_hex": bytes(32).hex()},
+    "two keys": {"hash": DIGEST.hex(), "kid": RSA, "signer_kid": ED},
+    "an unknown kind": {"hash": DIGEST.hex(), "kind": "raw"},
+    "a digest as a note": {"payload_b64": b64(DIGEST), "kind": "note", "kid": ED},
+    "a hash as a note": {"hash": DIGEST.hex(), "kind": "note", "kid": ED},
+    "a note as a digest": {"note_b64": b64(NOTE), "kind": "digest", "kid": ED},
+    "a note that is too long": {"note_b64": b64(b"x" * 4097), "kid": ED},
+    "another algorithm": {"hash": DIGEST.hex(), "kid": ED, "alg": "rsa-sha256"},
+    "no key named of two": {"hash": DIGEST.hex()},
+    "a short nonce": {"hash": DIGEST.hex(), "kid": ED, "nonce": "abc"},
+    "a size that is none": {"hash": DIGEST.hex(), "kid": ED, "old_size": "-1"},
+    "a proof that is none": {"hash": DIGEST.hex(), "kid": ED, "consistency": ["AA=="]},
+}
+
+
+@pytest.mark.parametrize("name", BAD_BODIES)
+def test_a_body_that_is_not_right_is_refused_on_record_and_the_key_is_not_asked(proxy: TestProxy, name: str) -> None:
+    asked = {kid: key.asked for kid, key in proxy.keys.items()}
+    reply = proxy.post(body=BAD_BODIES[name])
+    assert reply.status == 400
+    assert proxy.events() == [f"refused:{reply.code}"]
+    assert {kid: key.asked for kid, key in proxy.keys.items()} == asked
+
+
+def test_who_may_not_use_a_key_does_not_get_it(proxy: TestProxy) -> None:
+    other = proxy.door.authority.issue("other")
+    assert proxy.post(body={"hash": DIGEST.hex(), "kid": ED}, pair=other).code == "KEY_NOT_ALLOWED"
+    looker = proxy.door.authority.issue("looker")
+    assert proxy.post(body={"hash": DIGEST.hex(), "kid": ED}, pair=looker).code == "SCOPE_MISSING"
+    assert proxy.sign("no-such-key").code == "KEY_NOT_ALLOWED"
+    assert proxy.events() == ["refused:KEY_NOT_ALLOWED", "refused:KEY_NOT_ALLOWED"]
+
+
+def test_a_token_opens_the_proxy_once(proxy: TestProxy) -> None:
+    token = proxy.door.issuer.token(scope="sign", jti="sign-once-1")
+    body = {"hash": DIGEST.hex(), "kid": ED}
+    assert proxy.post(body=body, pair=None, bearer=token).status == 200
+    assert proxy.post(body=body, pair=None, bearer=token).code == "TOKEN_REPLAYED"
+    assert proxy.records()[0]["principal"] == "token of prover@example.com"
+
+
+def test_a_nonce_works_once_also_after_a_restart(tmp_path: Path) -> None:
+    with running_proxy(tmp_path) as first:
+        assert first.sign(nonce="nonce-0001").status == 200
+        reply = first.sign(nonce="nonce-0001")
+        assert (reply.status, reply.code) == (409, "REPLAYED")
+    with running_proxy(tmp_path) as again:
+        assert again.sign(nonce="nonce-0001").code == "REPLAYED"
+        assert again.sign(nonce="nonce-0002").status == 200
+        assert again.report().sound
+
+
+def test_verify_says_whether_and_is_on_record(proxy: TestProxy) -> None:
+    signature = proxy.sign().json["signature"]
+    body = {"digest_hex": DIGEST.hex(), "kid": ED, "signature": signature}
+    assert proxy.post("/verify", body).json["valid"] is True
+    assert proxy.post("/verify", {**body, "digest_hex": bytes(32).hex()}).json["valid"] is False
+    assert proxy.post("/verify", {**body, "signature_b64": b64(bytes(64))}).code == "BAD_REQUEST"
+    assert proxy.post("/verify", {**body, "signature": "AAA"}).code == "BAD_REQUEST"
+    assert proxy.events()[2:] == ["verified:VALID", "verified:INVALID", "refused:BAD_REQUEST", "refused:BAD_REQUEST"]
+
+
+def test_the_public_key_is_the_registered_one(proxy: TestProxy) -> None:
+    for kid in KIDS:
+        told = proxy.door.ask(path=f"/public-key?kid={kid}").json
+        assert told["public_key_pem"] == proxy.registered[kid].public_key.pem
+        assert told["signer_kid"] == kid
+    assert proxy.door.ask(path="/public-key").code == "KEY_NOT_NAMED"
+
+
+def test_health_tells_key_and_log_head(proxy: TestProxy) -> None:
+    proxy.sign()
+    told = proxy.door.ask(path="/health").json
+    assert (told["ok"], told["keys"], told["witness"]) == (True, [RSA, ED], False)
+    assert told["log_hash"] == proxy.records()[-1]["hash"]
+
+
+def test_a_key_service_that_is_away_is_503_and_nothing_is_on_record_as_signed(proxy: TestProxy) -> None:
+    proxy.keys[ED].error = Unavailable("signer", "the KMS does not answer")
+    reply = proxy.sign()
+    assert (reply.status, reply.code, reply.headers["Retry-After"]) == (503, "UNAVAILABLE", "5")
+    assert proxy.events() == ["asked", "failed:KEY_UNAVAILABLE"]
+    health = proxy.door.ask(path="/health")
+    assert (health.status, health.code) == (503, "UNHEALTHY")
+    proxy.keys[ED].error = None
+    assert proxy.sign().status == 200
+    assert proxy.door.ask(path="/health").status == 200
+    assert proxy.report().unfinished == set()
+
+
+def test_a_signature_of_another_key_never_leaves(proxy: TestProxy) -> None:
+    proxy.keys[ED].forge = True
+    reply = proxy.sign()
+    assert reply.code == "REFUSED"
+    assert b"signature_b64" not in reply.body
+    assert proxy.events() == ["asked", "failed:KEY_REFUSED"]
+
+
+def test_a_disabled_key_is_refused_with_the_reason(proxy: TestProxy) -> None:
+    proxy.keys[RSA].error = Refused("the key is disabled", remedy="enable it")
+    reply = proxy.sign(RSA)
+    assert (reply.status, reply.json["remedy"]) == (403, "enable it")
+
+
+def test_a_full_disk_signs_nothing_and_mends_itself(proxy: TestProxy) -> None:
+    """A real one: the kernel lets the file grow no further, in the middle of a line."""
+    assert proxy.sign().status == 200
+    before = proxy.keys[ED].asked
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (proxy.log_path.stat().st_size + 50, hard))
+    try:
+        replies = [proxy.sign() for _ in range(3)]
+        health = proxy.door.ask(path="/health")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {reply.status for reply in replies} == {503}
+    assert health.code == "UNHEALTHY"
+    assert proxy.keys[ED].asked == before, "the key was not even asked"
+    assert proxy.sign().status == 200
+    assert proxy.events() == ["asked", "signed", "recovered", "asked", "signed"]
+
+
+def test_a_log_that_somebody_else_touches_signs_nothing(proxy: TestProxy) -> None:
+    moved = proxy.log_path.with_name("moved.log")
+    proxy.log_path.rename(moved)
+    assert proxy.sign().status == 503
+    moved.rename(proxy.log_path)
+    assert proxy.sign().status == 200
+    with proxy.log_path.open("ab") as file:
+        file.write(b"")
+    assert proxy.sign().status == 200
+    whole = proxy.log_path.read_bytes()
+    os.truncate(proxy.log_path, len(whole) - 10)
+    assert proxy.sign().status == 503
+    proxy.log_path.write_bytes(whole)
+    assert proxy.sign().status == 503, "not before a restart"
+
+
+def test_an_fsync_that_fails_ends_signing(tmp_path: Path) -> None:
+    failing: list[bool] = [False]
+
+    def fsync(handle: int) -> None:
+        if failing[0]:
+            raise OSError(5, "Input/output error")
+        os.fsync(handle)
+
+    from finance.bootstrap import utc_now
+
+    log = RequestLog(tmp_path / "log", clock=utc_now, fsync=fsync)
+    log.append({"event": "asked"})
+    failing[0] = True
+    with pytest.raises(Unavailable):
+        log.append({"event": "asked"})
+    failing[0] = False
+    with pytest.raises(Unavailable, match="Restart"):
+        log.append({"event": "asked"})
+    log.close()
+
+
+def test_no_body_makes_the_proxy_fail(proxy: TestProxy) -> None:
+    """Mutations of good bodies: each is answered, none with a fault, and whatever was signed verifies."""
+    chance = random.Random(11)
+    seeds = [
+        b'{"payload_b64":"%s","kid":"%s"}' % (b64(DIGEST).encode(), ED.encode()),
+        b'{"note_b64":"%s","kid":"%s","old_size":"1","consistency":[]}' % (b64(NOTE).encode(), ED.encode()),
+        b'{"hash":"%s","kid":"%s","alg":"ed25519","nonce":"12345678"}' % (DIGEST.hex().encode(), ED.encode()),
+    ]
+    replies: list[Reply] = []
+    for _ in range(120):
+        data = bytearray(chance.choice(seeds))
+        for _ in range(chance.randint(0, 3)):
+            data[chance.randrange(len(data))] = chance.choice(b'{}[]",:0aA=+/\\\x00\xff')
+        replies.append(proxy.post(chance.choice(["/sign", "/verify"]), bytes(data)))
+    assert {reply.status for reply in replies} <= {200, 400, 403, 409}
+    assert any(reply.status == 200 for reply in replies)
+    records = proxy.records()
+    assert len([record for record in records if record["event"] != "asked"]) == len(replies)
+
+
+def test_callers_in_parallel_get_their_own_signatures(proxy: TestProxy) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    digests = [hashlib.sha256(str(number).encode()).digest() for number in range(24)]
+    with ThreadPoolExecutor(6) as pool:
+        bodies = [{"digest_hex": digest.hex(), "kid": KIDS[n % 2]} for n, digest in enumerate(digests)]
+        replies = list(pool.map(lambda body: proxy.post(body=body), bodies))
+    for number, (digest, reply) in enumerate(zip(digests, replies, strict=True)):
+        key = proxy.registered[KIDS[number % 2]].public_key
+        verify_digest(key, digest, decode_signature(reply.json["signature"]))
+    assert proxy.report().records == 48
+    assert proxy.told == {"asked": 24, "signed": 24}
+
+
+def test_a_caller_is_bounded_by_its_rate(tmp_path: Path) -> None:
+    text = proxy_yaml(limits="{requests_per_second_max: 0.5}")
+    with running_proxy(tmp_path, text=text) as slow:
+        replies = [slow.sign() for _ in range(4)]
+        assert [reply.status for reply in replies].count(429) >= 2
+        assert slow.events().count("signed") == [reply.status for reply in replies].count(200)
+
+
+def test_a_note_verifies_as_a_note_only(proxy: TestProxy) -> None:
+    told = proxy.post(body={"note_b64": b64(NOTE), "kid": ED}).json
+    verify_text(proxy.registered[ED].public_key, NOTE, decode_signature(told["signature"]))
+    body = {"note_b64": b64(NOTE), "kid": ED, "signature": told["signature"]}
+    assert proxy.post("/verify", body).json["valid"] is True
+    as_digest = {"hash": hashlib.sha256(NOTE).hexdigest(), "kid": ED, "signature": told["signature"]}
+    assert proxy.post("/verify", as_digest).json["valid"] is False

@@ -1,0 +1,105 @@
+"""A witness signs no history that shrank or forked, whatever it is told, and forgets nothing that it signed."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finance.door.problem import Problem
+from finance.signing_proxy.witness import Head, WitnessState, judge
+from ledger_core.errors import Refused
+from ledger_core.tree import consistency_proof, leaf_hash, root_of
+
+LEAVES = [leaf_hash(str(number).encode()) for number in range(64)]
+FORKED = [*LEAVES[:3], leaf_hash(b"another entry"), *LEAVES[4:]]
+
+
+def head(size: int, leaves: list[bytes] = LEAVES) -> Head:
+    return Head(size, root_of(leaves[:size]))
+
+
+def code_of(last: Head | None, new: Head, old_size: int | None, proof: tuple[bytes, ...] = ()) -> str:
+    with pytest.raises(Problem) as caught:
+        judge(last, new, old_size, proof)
+    assert caught.value.status in (409, 422)
+    return caught.value.code
+
+
+@given(st.integers(1, 64), st.integers(1, 64))
+def test_a_log_that_grew_is_signed_and_one_that_shrank_is_not(old: int, new: int) -> None:
+    if new < old:
+        assert code_of(head(old), head(new), old) == "LOG_SHRANK"
+    else:
+        judge(head(old), head(new), old, consistency_proof(LEAVES, old, new))
+
+
+@given(st.integers(4, 64), st.integers(4, 64))
+def test_a_fork_is_never_signed(old: int, new: int) -> None:
+    forked = head(new, FORKED)
+    for proof in (consistency_proof(FORKED, min(old, new), new), consistency_proof(LEAVES, min(old, new), new), ()):
+        assert code_of(head(old), forked, old, proof) in ("LOG_SHRANK", "LOG_FORKED", "LOG_INCONSISTENT")
+
+
+@given(st.lists(st.binary(min_size=32, max_size=32), max_size=8))
+def test_no_proof_made_up_of_hashes_is_believed(hashes: list[bytes]) -> None:
+    assert code_of(head(5), Head(9, hashlib.sha256(b"x").digest()), 5, tuple(hashes)) == "LOG_INCONSISTENT"
+
+
+def test_the_first_and_the_same_again_need_no_proof() -> None:
+    judge(None, head(7), None, ())
+    judge(None, head(7), 0, ())
+    judge(head(7), head(7), None, ())
+    judge(head(7), head(7), 3, ())
+    assert code_of(None, head(7), 5) == "OLD_SIZE"
+    assert code_of(None, head(7), 0, (bytes(32),)) == "OLD_SIZE"
+
+
+def test_an_old_size_that_is_not_the_last_is_told_which_it_is() -> None:
+    for old_size in (None, 0, 4, 6, 9):
+        with pytest.raises(Problem) as caught:
+            judge(head(5), head(9), old_size, consistency_proof(LEAVES, 5, 9))
+        assert (caught.value.code, caught.value.extra) == ("OLD_SIZE", {"known_size": "5"})
+
+
+def test_the_state_survives_and_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "witness.json"
+    state = WitnessState(path)
+    state.save("key log/0", head(5))
+    state.save("key log/1", head(6))
+    (tmp_path / "witness.json.new").write_bytes(b"half a fi")  # a crash before the rename
+    again = WitnessState(path)
+    assert (again.last("key log/0"), again.last("key log/1")) == (head(5), head(6))
+    assert again.last("other log/0") is None
+    again.check_not_behind([("key log/0", head(4)), ("key log/0", head(5))])
+
+
+def test_a_state_that_was_put_back_or_deleted_is_refused(tmp_path: Path) -> None:
+    state = WitnessState(tmp_path / "witness.json")
+    with pytest.raises(Refused, match="behind the request log"):
+        state.check_not_behind([("key log/0", head(5))])
+    state.save("key log/0", head(4))
+    with pytest.raises(Refused, match="behind the request log"):
+        state.check_not_behind([("key log/0", head(5))])
+
+
+def test_a_state_that_cannot_be_saved_is_not_remembered(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    state = WitnessState(folder / "witness.json")
+    folder.rmdir()
+    with pytest.raises(OSError, match="witness"):
+        state.save("key log/0", head(5))
+    assert state.last("key log/0") is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"version":2,"logs":{}}', '{"version":1,"logs":{"a":{"size":1,"root":"00"}}}', '{"logs":{}}']
+)
+def test_a_state_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "witness.json").write_text(text)
+    with pytest.raises(Refused, match="cannot be read"):
+        WitnessState(tmp_path / "witness.json")
