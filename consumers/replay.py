@@ -16,9 +16,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
-from ledger_core.errors import Corrupt, Refused
+import msgspec
+
+from ledger_core.errors import Corrupt, Refused, RejectReason
 from ledger_core.ports import Record
-from ledger_core.posting import Decided, Draft, Known, Plan, Rejection, ShardHead
+from ledger_core.posting import Decided, Draft, Known, Plan, Rejection, ShardHead, Verdict
 from ledger_core.posting_port import BatchFailed, EventIdTaken, PosterStore
 from ledger_core.replay_port import StopAt, VerdictLog
 from ledger_core.sequencing import event_ids, sequence
@@ -116,8 +118,7 @@ class ShardReplay:
         def make_plan(known: dict[str, Known]) -> Plan:
             told.clear()
             first = FirstVerdicts(head.shard, known, taken, knows_first=bool(self._log and self._log.knows_first))
-            plan = first.plan(head, self._cut(head, batch, first))
-            first.check_decided(plan, covered=covered)
+            plan = first.settled(first.plan(head, self._cut(head, batch, first)), covered=covered)
             told.extend(first.told(plan))
             return plan
 
@@ -159,6 +160,7 @@ class FirstVerdicts:
         self.shard = shard
         self.foreign = {event_id: first for event_id, first in known.items() if first.shard != shard}
         self.taken = taken
+        self.knows_first = knows_first
         self.known = {event_id: first for event_id, first in known.items() if first.shard == shard}
         self.elsewhere: dict[str, Known] = {}
         if knows_first:
@@ -166,9 +168,15 @@ class FirstVerdicts:
                 self._take(event_id, first)
 
     def _take(self, event_id: str, first: Known) -> None:
-        if event_id not in self.known:
-            # The target may hold the other shard's entry already: its body says more than the log's line.
-            self.elsewhere[event_id] = self.foreign.get(event_id, first)
+        if event_id in self.known:
+            return
+        if not self.knows_first:  # of several lines about one event id, a reversal's tells what the first content was
+            reason = RejectReason.UNKNOWN_REVERSAL
+            same = [known for other, known in self.taken.values() if other == event_id and known.reason == reason]
+            first = same[0] if same else first
+        # The target may hold the other shard's entry already: its body says more than the log's line.
+        foreign = self.foreign.get(event_id)
+        self.elsewhere[event_id] = first if foreign is None or foreign.body is None else foreign
 
     def plan(self, head: ShardHead, batch: Sequence[Decided]) -> Plan:
         """The plan in which no offset posts that the log says was rejected because of another shard."""
@@ -178,34 +186,62 @@ class FirstVerdicts:
                 self.elsewhere.setdefault(outcome.event_id, self.foreign[outcome.event_id])
         while True:
             plan = sequence(head, batch, {**self.known, **self.elsewhere})
-            more = [self.taken[p.record.offset] for p in plan.posted if p.record.offset in self.taken]
+            offsets = [entry.record.offset for entry in plan.posted if entry.record.offset in self.taken]
+            if (
+                not self.knows_first
+            ):  # then the log's own words are all there is: what differs from them hangs on another
+                offsets += [v.offset for v in plan.verdicts if v.reason != self._said(v)]
+            more = [self.taken[offset] for offset in offsets]
             more = [(event_id, first) for event_id, first in more if event_id not in self.elsewhere]
             if not more:
                 return plan
             for event_id, first in more:
                 self._take(event_id, first)
 
-    def check_decided(self, plan: Plan, *, covered: bool) -> None:
-        """Raise Refused when this shard and another one both claim an event id, and nothing says who came first."""
-        for entry in plan.posted:
-            event_id = entry.draft.event_id
-            other = self.foreign.get(event_id)
-            if other is None:
+    def _said(self, verdict: Verdict) -> str:
+        """The reason that the log has at the offset; the verdict's own where it has none."""
+        said = self.taken.get(verdict.offset)
+        return verdict.reason if said is None else said[1].reason
+
+    def settled(self, plan: Plan, *, covered: bool) -> Plan:
+        """The plan, with every event id's first verdict in one shard only. Raises Refused when this shard and another
+        one both claim an event id, and nothing says who came first.
+
+        The archive's lines do not tell whether a rejection was its event id's first verdict: there the shard that this
+        replay came to first has it, no line changes by that, and what the log has as posted is posted all the same.
+        """
+        claims = [(entry.draft.event_id, entry.record.offset) for entry in plan.posted]
+        if covered and not self.knows_first:
+            claims = [claim for claim in claims if claim[0] in self.foreign and self.foreign[claim[0]].body is not None]
+        verdicts = list(plan.verdicts)
+        for number, verdict in enumerate(verdicts):
+            if not verdict.first_verdict or verdict.event_id not in self.foreign:
                 continue
-            place = (
-                f"event id {event_id} is asked for at shard {self.shard}, offset {entry.record.offset}, and has its "
-                f"verdict in shard {other.shard} already"
+            said = self.taken.get(verdict.offset)
+            if said is not None and said[1].body is None and said[1].reason == verdict.reason:
+                verdicts[number] = msgspec.structs.replace(verdict, first_verdict=False)
+            else:
+                claims.append((verdict.event_id, verdict.offset))
+        for event_id, offset in claims:
+            if event_id in self.foreign:
+                raise self._undecided(event_id, offset, covered=covered)
+        return msgspec.structs.replace(plan, verdicts=verdicts)
+
+    def _undecided(self, event_id: str, offset: int, *, covered: bool) -> Refused:
+        place = (
+            f"event id {event_id} is asked for at shard {self.shard}, offset {offset}, and has its verdict in shard "
+            f"{self.foreign[event_id].shard} already"
+        )
+        if covered:
+            return Refused(
+                f"{place}, where the verdict log does not have it: the target is no prefix of this ledger",
+                remedy="give an empty database to --into",
             )
-            if covered:
-                raise Refused(
-                    f"{place}, where the verdict log does not have it: the target is no prefix of this ledger",
-                    remedy="give an empty database to --into",
-                )
-            raise Refused(
-                f"{place}: which of them came first is written in no topic, only in the verdict log",
-                remedy="name the log with --compare database or --compare archive, and an empty database; where no log "
-                "reaches so far, let the poster go on from here: the first commit decides, as always",
-            )
+        return Refused(
+            f"{place}: which of them came first is written in no topic, only in the verdict log",
+            remedy="name the log with --compare database or --compare archive, and an empty database; where no log "
+            "reaches so far, let the poster go on from here: the first commit decides, as always",
+        )
 
     def told(self, plan: Plan) -> list[int]:
         """The offsets of the plan whose verdict took from the log, or the other shard, who came first."""

@@ -94,8 +94,10 @@ def command(
         rules,
         from_offset,
     )
+    started = time.perf_counter()
     runs, report, seconds = _run(plan, into, state, operator(settings))
-    _tell(plan, runs, report, seconds, into is not None, as_json)
+    compare_seconds = time.perf_counter() - started - seconds
+    _tell(plan, runs, report, (seconds, compare_seconds), into is not None, as_json)
 
 
 def _run(
@@ -134,9 +136,15 @@ def _mark(plan: ReplayPlan) -> str:
 
 
 def _tell(
-    plan: ReplayPlan, runs: Mapping[int, ShardRun], report: Report, seconds: float, filled: bool, as_json: bool
+    plan: ReplayPlan,
+    runs: Mapping[int, ShardRun],
+    report: Report,
+    times: tuple[float, float],
+    filled: bool,
+    as_json: bool,
 ) -> None:
     offsets = sum(run.next_offset - run.first_offset for run in runs.values())
+    seconds, compare_seconds = times
     rate = offsets / seconds if seconds > 0 else 0.0
 
     def words(console: Console) -> None:
@@ -173,6 +181,7 @@ def _tell(
         ],
         "offsets": offsets,
         "seconds": round(seconds, 3),
+        "compare_seconds": round(compare_seconds, 3),
         "offsets_per_second": round(rate),
         **report.to_json(),
     }

@@ -180,7 +180,7 @@ class Ledger:
         path = self.folder / f"topology-{self._made}.yaml"
         text = TOPOLOGY.read_text()
         for limit, value in self.limits.items():
-            text = _with_limit(text, limit, value)
+            text = with_limit(text, limit, value)
         if group is not None:
             text = text.replace(f"group: finance-{name}", f"group: {group}")
         path.write_text(text)
@@ -280,7 +280,8 @@ class Ledger:
                 process.kill()
 
 
-def _with_limit(text: str, limit: str, value: int) -> str:
+def with_limit(text: str, limit: str, value: int) -> str:
+    """The text of a topology with one limit changed."""
     lines = text.splitlines(keepends=True)
     found = [number for number, line in enumerate(lines) if line.startswith(f"  {limit}:")]
     assert len(found) == 1, limit
