@@ -162,7 +162,7 @@ def probe_archive(settings: Settings, topology: Topology, _process: str) -> Prob
 def probe_topics(settings: Settings, topology: Topology, _process: str) -> Probed:
     """The topics are as topology.yaml says, where shards hang on it."""
     try:
-        check_topics(settings, topology, tuple(topology.topics))
+        check_topics(settings, topology, tuple(topology.topics), name="admin")  # as `finance topics` asks
     except Refused as error:
         return Probed("not as the topology", (Fault(error.message, error.remedy),))
     return Probed(f"{len(topology.topics)} topics as topology.yaml says")
