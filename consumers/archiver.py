@@ -21,6 +21,7 @@ import structlog
 from consumers.journal_records import journal_record
 from consumers.manifest_lister import ListerStore, ManifestLister
 from consumers.metrics import Metrics
+from consumers.published_guard import NOTHING_PUBLISHED, Guard
 from consumers.signer_set import SignerSet
 from consumers.source import OpenSource
 from consumers.stored_batch import as_stored
@@ -100,7 +101,9 @@ class Archiver:
         monotonic: Callable[[], float],
         metrics: Metrics,
         exporter: Exporter | None = None,
+        guard: Guard = NOTHING_PUBLISHED,
     ) -> None:
+        self._guard = guard
         self._store = store
         self._archive = archive
         self._exporter = exporter  # of the audit chain: it shares the credentials, and nothing else
@@ -119,14 +122,18 @@ class Archiver:
         worked = False
         if self._monotonic() >= self._canary_at:
             self._attack_canary()
+        for partition in self._guard.due():
+            self._read_anew(self._shards[partition])
         for partition, records in self._source.poll(self._settings.poll_records_max, self._settings.poll_seconds):
+            if not self._guard.allows(partition):
+                continue  # read again once it may
             shard = self._shards[partition]
             shard.waiting.extend(records)
             shard.waiting_bytes += sum(len(record.value or b"") + RECORD_BYTES for record in records)
             worked = True
         for partition in sorted(self._source.owned & self._shards.keys()):
             shard = self._shards[partition]
-            worked |= self._archive_proved(shard)
+            worked |= self._guard.allows(partition) and self._archive_proved(shard)
             self._hold_back(shard)
             self._tell_lag(shard)
         worked |= self._lister.step()
@@ -147,13 +154,23 @@ class Archiver:
     # --- reading ---------------------------------------------------------------------------------------------------
 
     def _start_offset(self, partition: int) -> int:
+        self._guard.look(partition)
         range_no, journal_offset = self._store.cursor(partition)
         self._shards[partition] = _Shard(partition, range_no)
-        self._lister.watch(partition)
+        (self._lister.watch if self._guard.allows(partition) else self._lister.forget)(partition)
         return journal_offset
+
+    def _read_anew(self, shard: _Shard) -> None:
+        """Go on from what Postgres says: another process, or a restore, moved it."""
+        offset = self._start_offset(shard.number)
+        if shard.number in self._source.owned:
+            self._source.seek(shard.number, offset)
+            if shard.paused:
+                self._source.resume(shard.number)
 
     def _forget(self, partition: int) -> None:
         self._shards.pop(partition, None)
+        self._guard.forget(partition)
         self._metrics.released(partition)
         self._lister.forget(partition)
 
@@ -239,10 +256,7 @@ class Archiver:
         intent = exported_intent(archived, batch.proof, self._settings.actor_id)
         if not self._store.record_object(archived, intent):
             log.warning("range.archived_elsewhere", shard=shard.number, range_no=archived.range_no)
-            offset = self._start_offset(shard.number)
-            self._source.seek(shard.number, offset)
-            if shard.paused:
-                self._source.resume(shard.number)
+            self._read_anew(shard)
             return False
         shard.range_no, shard.current = archived.range_no, None
         shard.fresh = False

@@ -21,6 +21,7 @@ import structlog
 
 from consumers.journal_records import journal_items
 from consumers.metrics import Metrics
+from consumers.published_guard import NOTHING_PUBLISHED, Guard
 from consumers.signer_circuit import SignerAway
 from consumers.signer_set import SignerSet
 from consumers.source import OpenSource
@@ -99,7 +100,9 @@ class Prover:
         monotonic: Callable[[], float],
         new_trace_id: Callable[[], str],
         metrics: Metrics,
+        guard: Guard = NOTHING_PUBLISHED,
     ) -> None:
+        self._guard = guard
         self._store = store
         self._signers = signers
         self._settings = settings
@@ -113,12 +116,14 @@ class Prover:
     def step(self) -> bool:
         """Read once, close what is complete or idle, sign what waits. Raises Unavailable, Corrupt."""
         worked = False
+        for partition in self._guard.due():
+            self._read_anew(self._shards[partition])
         polled = self._source.poll(self._settings.poll_records_max, self._settings.poll_seconds)
         for partition, records in polled:
             self._take(partition, records)
             worked = True
         for partition in sorted(self._source.owned & self._shards.keys()):
-            worked |= self._close_idle(partition)
+            worked |= self._guard.allows(partition) and self._close_idle(partition)
         return self._sign_waiting() or worked
 
     def close(self) -> None:
@@ -132,12 +137,14 @@ class Prover:
 
     def _start_offset(self, partition: int) -> int:
         """On assignment: go on after the last closed range, with a proof of it still to be made perhaps."""
+        self._guard.look(partition)
         shard = self._shards[partition] = _Shard(partition, quiet_since=self._monotonic())
         growing = self._load(shard)
         return 0 if growing is None else growing.journal_offset
 
     def _forget(self, partition: int) -> None:
         self._shards.pop(partition, None)
+        self._guard.forget(partition)
         self._metrics.released(partition)
 
     def _load(self, shard: _Shard) -> OpenRange | None:
@@ -152,6 +159,8 @@ class Prover:
         return shard.growing
 
     def _take(self, partition: int, records: Sequence[Record]) -> None:
+        if not self._guard.allows(partition):
+            return  # read again once it may
         shard = self._shards[partition]
         growing = shard.growing or self._load(shard)
         if growing is None:
@@ -238,6 +247,9 @@ class Prover:
 
     def _start_anew(self, shard: _Shard) -> None:
         log.warning("range.closed_elsewhere", shard=shard.number, range_no=shard.range_no + 1)
+        self._read_anew(shard)
+
+    def _read_anew(self, shard: _Shard) -> None:
         offset = self._start_offset(shard.number)
         if shard.number in self._source.owned:
             self._source.seek(shard.number, offset)
@@ -249,7 +261,7 @@ class Prover:
         if not self._signers.ready:
             return False
         left = self._settings.sign_ranges_max
-        for shard in [shard for shard in self._shards.values() if shard.may_wait]:
+        for shard in [s for s in self._shards.values() if s.may_wait and self._guard.allows(s.number)]:
             waiting = self._store.unsigned(shard.number, left)
             signed = sum(itertools.takewhile(bool, map(self._sign, waiting)))
             left -= signed

@@ -20,11 +20,20 @@ from consumers.metrics import Metrics
 from consumers.notary import Notary
 from consumers.poster import Poster, PosterLimits
 from consumers.prover import Prover, ProverSettings
+from consumers.published_guard import PublishedGuard
+from consumers.published_ranges import newest_in_archive
 from consumers.relay import Relay, RelayTopics
 from consumers.service import Backoff, Service
 from finance.audit_exports import audit_exporter
 from finance.bootstrap_signers import open_signers
-from finance.kafka_clients import check_topics, newest_audit_event, open_publisher, settlements_opener, source_opener
+from finance.kafka_clients import (
+    check_topics,
+    newest_audit_event,
+    open_publisher,
+    published_on_topic,
+    settlements_opener,
+    source_opener,
+)
 from finance.settings import Settings
 from finance.signers_file import read_registry
 from ledger_core.open_range import RangeLimits
@@ -32,6 +41,7 @@ from ledger_core.postgres.archive_store import PostgresArchiveStore
 from ledger_core.postgres.audit_store import PostgresAuditStore
 from ledger_core.postgres.connection import connect
 from ledger_core.postgres.epochs import not_the_ledger, read_epoch
+from ledger_core.postgres.held_ranges import PostgresHeldRanges
 from ledger_core.postgres.on_demand_store import PostgresOnDemandStore
 from ledger_core.postgres.poster_store import PosterStore
 from ledger_core.postgres.prover_store import PostgresProverStore
@@ -108,6 +118,12 @@ def build_prover(settings: Settings, topology: Topology, metrics: Metrics) -> Se
             monotonic=time.monotonic,
             new_trace_id=new_trace_id,
             metrics=metrics,
+            guard=PublishedGuard(
+                published_on_topic(settings, topology, registry, "prover"),
+                PostgresHeldRanges(connection),
+                monotonic=time.monotonic,
+                metrics=metrics,
+            ),
         )
         undo.pop_all()
     return prover
@@ -138,6 +154,12 @@ def build_archiver(settings: Settings, topology: Topology, metrics: Metrics) -> 
             monotonic=time.monotonic,
             metrics=metrics,
             exporter=audit_exporter(settings, topology, connection, archive, registry, metrics),
+            guard=PublishedGuard(
+                lambda shard: newest_in_archive(shard, archive, settings.env, registry),
+                PostgresHeldRanges(connection),
+                monotonic=time.monotonic,
+                metrics=metrics,
+            ),
         )
         undo.pop_all()
     return archiver

@@ -12,11 +12,14 @@ from collections.abc import Callable
 from consumers.kafka_source import KafkaSource
 from consumers.partition_reader import PartitionReader
 from consumers.published_chain import newest_published
+from consumers.published_guard import PublishedRange
+from consumers.published_ranges import PARTITION, newest_on_topic
 from consumers.topic_identity import NewestSource, checking
 from consumers.watermarks import Watermarks
 from finance.settings import Settings
 from ledger_core.audit_chain import AuditEvent
 from ledger_core.errors import Refused
+from ledger_core.signers import SignerRegistry
 from producers import topics_kafka
 from producers.publisher_kafka import KafkaPublisher
 from schemas.topology_model import Topology
@@ -63,11 +66,41 @@ def newest_audit_event(settings: Settings, topology: Topology, name: str) -> Aud
         watermarks.close()
 
 
+def published_on_topic(
+    settings: Settings, topology: Topology, registry: SignerRegistry, name: str
+) -> Callable[[int], PublishedRange | None]:
+    """shard -> the newest closed range of it that the audit topic tells of, asked as `name`."""
+    topic = topology.topics["audit"].name
+
+    def newest(shard: int) -> PublishedRange | None:
+        watermarks = open_watermarks(settings, name)
+        try:
+            bounds = watermarks.bounds(topic, PARTITION)
+        finally:
+            watermarks.close()
+        return newest_on_topic(
+            shard,
+            bounds,
+            lambda start, end: open_partition(settings, topic, PARTITION, start, end, append_times=False, name=name),
+            registry,
+            topic,
+        )
+
+    return newest
+
+
 def open_partition(
-    settings: Settings, topic: str, partition: int, offset: int, end_offset: int, *, append_times: bool = True
+    settings: Settings,
+    topic: str,
+    partition: int,
+    offset: int,
+    end_offset: int,
+    *,
+    append_times: bool = True,
+    name: str = "auditor",
 ) -> PartitionReader:
-    """Records `[offset, end_offset)` of one partition, read as the auditor without joining a group."""
-    options = settings.kafka_options("auditor")
+    """Records `[offset, end_offset)` of one partition, read as `name` without joining a group."""
+    options = settings.kafka_options(name)
     brokers = settings.kafka_brokers
     return PartitionReader(brokers, topic, partition, offset, end_offset, options, append_times=append_times)
 

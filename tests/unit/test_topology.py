@@ -48,7 +48,10 @@ FAULTS = {
     "missing key": (("    key: event_id\n", ""), "topics.outcomes.key: is missing"),
     "missing section": (("signers:\n", "signer:\n"), "signers: is missing"),
     "no signer": ((TEXT[TEXT.index("signers:\n") :], "signers: {}\n"), "signers: at least one"),
-    "reader nobody defines": (("readers: [kernel, auditor, notary]", "readers: [kernal]"), "topics.audit.readers"),
+    "reader nobody defines": (
+        ("readers: [kernel, auditor, notary, prover]", "readers: [kernal]"),
+        "topics.audit.readers",
+    ),
     "signer nobody defines": (("signing: [prover,", "signing: [signer,"), "access.signing"),
     "outsider that is a process": (
         ("outsiders: [marketplace,", "outsiders: [prover, marketplace,"),

@@ -1,0 +1,32 @@
+"""Which closed ranges this database holds, and in which epoch it lives: to be compared with what is published.
+
+Read-only; needs the grants of finance_prover or finance_archiver. Does not judge.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+from ledger_core.postgres.session import translated
+
+
+class PostgresHeldRanges:
+    """On a connection that is another store's as well: one thread uses both."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    @translated()
+    def proof_hash(self, shard: int, range_no: int) -> str | None:
+        """The hash (hex) of the proof of a closed range; None when it is not there."""
+        row = self._connection.execute(
+            "SELECT encode(hash, 'hex') FROM ranges WHERE shard = %s AND range_no = %s", (shard, range_no)
+        ).fetchone()
+        return None if row is None else str(row[0])
+
+    @translated()
+    def epoch_no(self) -> int:
+        row = self._connection.execute("SELECT max(epoch_no) FROM epochs").fetchone()
+        return 0 if row is None or row[0] is None else int(row[0])
