@@ -92,7 +92,7 @@ def rebuild(
         tasks = _tasks(request, settings, archive, prepared)
         if empty:
             migrate(request.dsn)
-        if any(prepared.surveys[task.job.shard].manifests for task in tasks):
+        if empty or any(prepared.surveys[task.job.shard].manifests for task in tasks):
             _begin_epoch(connection, request)
         with counting("rebuilding", sum(max(0, task.job.last_seq - task.job.held_seq) for task in tasks)) as advance:
             results = run_tasks(tasks, advance, request.workers_max)
