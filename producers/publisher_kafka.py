@@ -2,11 +2,6 @@
 
 Guarantees. One idempotent producer, acks=all: within a partition records stand in the order of `publish`, each once for
 each call. The barrier is `flush`: it returns only when every record published so far was acknowledged by the brokers.
-With `reports_deliveries=True` there is a barrier without waiting: `on_delivered` of a record is called (from poll,
-flush or a publish that waits for room) only when that record *and every earlier record of its partition* was
-acknowledged: reports of a partition come in order, and after the first failed one no `on_delivered` is called any
-more. So it is enough to ask for it on the last record of each partition. It costs 0.6 us a record: librdkafka's cheap
-mode reports failures alone and suppresses every success callback (and `produce_batch` calls no default callback).
 
 The first failure is final: the publisher then raises it from every call, because the order has a hole. The caller
 starts again from what Postgres says was published, with a new publisher; consumers skip the repeats.
@@ -18,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -64,24 +59,20 @@ class KafkaPublisher:
     """The Publisher port on confluent-kafka. `options` are librdkafka settings (TLS, tests) laid over the defaults.
 
     Every method may raise Unavailable("kafka") or, for what waiting cannot mend, Refused with the remedy.
-    `on_delivered` needs `reports_deliveries=True`.
     """
 
     def __init__(
         self,
         brokers: str,
         options: Mapping[str, str | int | bool] | None = None,
-        *,
-        reports_deliveries: bool = False,
     ) -> None:
         self._failure: FinanceError | None = None
         self._closed = False
-        self._reports_deliveries = reports_deliveries
         settings: dict[str, object] = {**_DEFAULTS, **(options or {})}
         settings |= {
             "bootstrap.servers": brokers,
             "on_delivery": self._reported,
-            "delivery.report.only.error": not reports_deliveries,
+            "delivery.report.only.error": True,  # a call for each success would cost 0.6 us a record
             "error_cb": self._on_error,
             "logger": logging.getLogger("kafka.producer"),
         }
@@ -100,18 +91,17 @@ class KafkaPublisher:
         key: bytes | None,
         value: bytes | None,
         headers: Headers = (),
-        on_delivered: Callable[[], None] | None = None,
     ) -> None:
         """Queue one record; waits only while the queue is full, up to ROOM_WAIT_SECONDS_MAX."""
         if self._failure is not None:
             raise self._failure
         try:
-            if on_delivered is None and not headers:
-                self._produce(topic, value, key, partition)
+            if headers:
+                self._produce(topic, value, key, partition, headers=list(headers))
             else:
-                self._produce_with(topic, partition, key, value, headers, on_delivered)
+                self._produce(topic, value, key, partition)
         except BufferError:
-            self._wait_for_room(topic, partition, key, value, headers, on_delivered)
+            self._wait_for_room(topic, partition, key, value, headers)
         except KafkaException as error:
             raise self._failed(error.args[0], topic, partition) from error
 
@@ -134,7 +124,7 @@ class KafkaPublisher:
             )
 
     def close(self) -> None:
-        """Drop what is not acknowledged and let go. No `on_delivered` is called from here; flush before."""
+        """Drop what is not acknowledged and let go. Flush before."""
         if self._closed:
             return
         self._closed = True
@@ -142,27 +132,6 @@ class KafkaPublisher:
         self._producer.purge()
         self._producer.flush(1.0)
         self._producer.close()  # ends its threads and connections now, not at some garbage collection
-
-    def _produce_with(
-        self,
-        topic: str,
-        partition: int,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Headers,
-        on_delivered: Callable[[], None] | None,
-    ) -> None:
-        report = self._reported
-        if on_delivered is not None:
-            if not self._reports_deliveries:
-                raise ValueError("on_delivered needs a publisher made with reports_deliveries=True")
-
-            def report(error: KafkaError | None, message: Message) -> None:
-                self._reported(error, message)
-                if self._failure is None:
-                    on_delivered()
-
-        self._produce(topic, value, key, partition, on_delivery=report, headers=list(headers))
 
     def _reported(self, error: KafkaError | None, message: Message) -> None:
         if error is not None and self._failure is None:
@@ -175,7 +144,6 @@ class KafkaPublisher:
         key: bytes | None,
         value: bytes | None,
         headers: Headers,
-        on_delivered: Callable[[], None] | None,
     ) -> None:
         deadline = time.monotonic() + ROOM_WAIT_SECONDS_MAX
         while time.monotonic() < deadline:
@@ -183,7 +151,7 @@ class KafkaPublisher:
             if self._failure is not None:
                 raise self._failure
             try:
-                self._produce_with(topic, partition, key, value, headers, on_delivered)
+                self._produce(topic, value, key, partition, headers=list(headers))
                 return
             except BufferError:
                 continue

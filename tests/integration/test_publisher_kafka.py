@@ -6,7 +6,6 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -32,9 +31,9 @@ def make(stack: Stack) -> Iterator[Make]:
     """Publishers that are closed at the end, whatever happened."""
     made: list[KafkaPublisher] = []
 
-    def build(brokers: str = stack.env["KAFKA_BROKERS"], *, reports: bool = False, **options: int) -> KafkaPublisher:
+    def build(brokers: str = stack.env["KAFKA_BROKERS"], **options: int) -> KafkaPublisher:
         named = {name.replace("_", "."): value for name, value in options.items()}
-        made.append(KafkaPublisher(brokers, {**tls(brokers), **named}, reports_deliveries=reports))
+        made.append(KafkaPublisher(brokers, {**tls(brokers), **named}))
         return made[-1]
 
     yield build
@@ -134,26 +133,6 @@ def test_the_first_failed_delivery_is_raised_from_every_later_call(make: Make) -
         publisher.poll()
     with pytest.raises(Unavailable, match="_MSG_TIMED_OUT"):
         publisher.flush(0)
-
-
-def test_delivered_is_told_only_for_what_was_and_everything_before_it(make: Make, topic: str) -> None:
-    publisher = make(reports=True)
-    told: list[int] = []
-    for number in range(100):
-        publisher.publish(topic, 0, key=None, value=b"x", on_delivered=partial(told.append, number))
-    publisher.flush(20)
-    assert told == list(range(100))
-    lost = make("127.0.0.1:1", reports=True, message_timeout_ms=300)
-    lost.publish("t", 0, key=None, value=b"x", on_delivered=partial(told.append, -1))
-    with pytest.raises(Unavailable):
-        lost.flush(10)
-    lost.close()
-    assert -1 not in told
-
-
-def test_asking_for_delivery_without_reports_is_an_error_not_a_silence(make: Make, topic: str) -> None:
-    with pytest.raises(ValueError, match="reports_deliveries"):
-        make().publish(topic, 0, key=None, value=b"x", on_delivered=lambda: None)
 
 
 def test_what_waiting_cannot_mend_is_refused_with_the_remedy(make: Make, topic: str) -> None:
