@@ -108,16 +108,7 @@ def inclusion_proof(leaves: Sequence[bytes], index: int, size: int) -> tuple[byt
     """The audit path of leaf `index` (from 0) in the tree of the first `size` leaves: PATH of RFC 9162, 2.1.3.1."""
     if not 0 <= index < size <= len(leaves):
         raise ValueError(f"no leaf {index} in a tree of {size} over {len(leaves)} leaves")
-    path: list[bytes] = []
-    first, last = 0, size
-    while last - first > 1:
-        middle = first + _split(last - first)
-        if index < middle:
-            path.append(root_of(leaves[middle:last]))
-            last = middle
-        else:
-            path.append(root_of(leaves[first:middle]))
-            first = middle
+    path, _, _ = _path(leaves, index, size, to_leaf=True)
     return tuple(reversed(path))
 
 
@@ -150,17 +141,8 @@ def consistency_proof(leaves: Sequence[bytes], old_size: int, size: int) -> tupl
         raise ValueError(f"no trees of {old_size} and {size} over {len(leaves)} leaves")
     if old_size in (0, size):
         return ()
-    path: list[bytes] = []
-    first, last, whole = 0, size, True
-    while old_size != last:
-        middle = first + _split(last - first)
-        if old_size <= middle:
-            path.append(root_of(leaves[middle:last]))
-            last = middle
-        else:
-            path.append(root_of(leaves[first:middle]))
-            first, whole = middle, False
-    if not whole:
+    path, first, last = _path(leaves, old_size - 1, size, to_leaf=False)
+    if first:  # else the subtree is the whole old tree, whose root the verifier knows
         path.append(root_of(leaves[first:last]))
     return tuple(reversed(path))
 
@@ -203,6 +185,24 @@ def verify_consistency(old_size: int, size: int, old_root: bytes, root: bytes, p
         raise ValueError("the consistency proof is too short")
     if old_digest != old_root or digest != root:
         raise ValueError("the consistency proof leads to other roots: the history was rewritten")
+
+
+def _path(leaves: Sequence[bytes], index: int, size: int, *, to_leaf: bool) -> tuple[list[bytes], int, int]:
+    """From the root down towards leaf `index`: the sibling roots met, and where the last subtree begins and ends.
+
+    Ends at the leaf itself (`to_leaf`), or already at the first subtree whose last leaf it is.
+    """
+    path: list[bytes] = []
+    first, last = 0, size
+    while last - first > 1 and (to_leaf or last != index + 1):
+        middle = first + _split(last - first)
+        if index < middle:
+            path.append(root_of(leaves[middle:last]))
+            last = middle
+        else:
+            path.append(root_of(leaves[first:middle]))
+            first = middle
+    return path, first, last
 
 
 def _split(size: int) -> int:
