@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 
 from tests.bench.load import Ledger, fresh_ledger
+from tests.bench.processor_time import measured
 
 FILL_CHUNK = 250_000  # published ahead of the posters, so that the topic never holds much more than is posted
 
@@ -32,26 +33,30 @@ def main(argv: Sequence[str]) -> int:
         done = 0
         for size in map(int, options.sizes.split(",")):
             while done < size:
-                done += post(ledger, done, min(FILL_CHUNK, size - done))[0]
-            posted, seconds = post(ledger, done, options.window)
+                done += post(ledger, done, min(FILL_CHUNK, size - done), {})[0]
+            used: dict[str, float] = {}
+            posted, seconds = post(ledger, done, options.window, used)
             done += posted
-            figures.append({"entries": size, "posted_per_second": posted / seconds})
+            figures.append({"entries": size, "posted_per_second": posted / seconds, **used})
             if not options.json:
-                print(f"at {size:>10,} entries: {posted / seconds:>10,.0f} settlements/s", flush=True)
+                parts = ", ".join(f"{name.removeprefix('cpu_us_per_event_')} {us:.1f}" for name, us in used.items())
+                rate = posted / seconds
+                print(f"at {size:>10,} entries: {rate:>10,.0f} settlements/s; us of processor: {parts}", flush=True)
     if options.json:
         print(json.dumps(figures))
     return 0
 
 
-def post(ledger: Ledger, first: int, events: int) -> tuple[int, float]:
-    """Publish while halted, resume, and time until the last of them is committed."""
+def post(ledger: Ledger, first: int, events: int, used: dict[str, float]) -> tuple[int, float]:
+    """Publish while halted, resume, and time until the last of them is committed; processor time goes to `used`."""
     ledger.execute("UPDATE control SET halted = true, reason = 'bench'")
     time.sleep(1.0)  # every poster has seen the flag
     ledger.publish(events, first=first)
     ledger.execute("UPDATE control SET halted = false, reason = NULL")
     began = time.monotonic()
-    while ledger.ask("SELECT sum(next_offset) FROM shards") < first + events:
-        if time.monotonic() - began > 900:
-            raise TimeoutError("posting did not finish within 900 s")
-        time.sleep(0.05)
+    with measured(ledger.pids(), used, events):
+        while ledger.ask("SELECT sum(next_offset) FROM shards") < first + events:
+            if time.monotonic() - began > 900:
+                raise TimeoutError("posting did not finish within 900 s")
+            time.sleep(0.05)
     return events, time.monotonic() - began
