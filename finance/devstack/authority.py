@@ -28,6 +28,7 @@ BACKDATED: Final = dt.timedelta(minutes=5)  # a clock may step back a little
 SERVERS: Final = ("postgres", "kafka", "s3", "kms")
 PRINCIPALS: Final = (
     "admin", "migrator", "poster", "prover", "archiver", "notary", "api", "auditor", "marketplace", "kernel",
+    "signing-proxy",
 )  # fmt: skip
 
 

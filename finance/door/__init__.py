@@ -10,7 +10,8 @@ keys are read again when their files change; every refusal has one JSON shape, a
     gate.py        the above with its memory: rates, tokens that were used, files that change
     connection.py  one connection: bytes in and out, each within its deadline (h11 reads them)
     server.py      the listener, its routes, its threads
-    tls.py         certificates and revocations as files; setup.py: a door from settings
+    tls.py         certificates and revocations as files
+    exposure.py    where plaintext may be; setup.py: a door from settings
 
 Does not: know what its routes do, terminate TLS for others, or trust headers of a proxy in front.
 """

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from finance.door.exposure import check_exposure
 from finance.guardrails.secret_rules import find_secrets, is_random
 from finance.guards.model import EVERYBODY, FALSE, PRODUCTION, TRUE, Fault, Given, Guard, missing
 from finance.signers_file import read_registry
@@ -198,6 +199,18 @@ def watchers_have_addresses(given: Given) -> Iterator[Fault]:
         yield Fault("SENTRY_DSN is not https", "errors tell about money: use its https address")
 
 
+def doors_are_shut(given: Given) -> Iterator[Fault]:
+    """`/metrics` is in plaintext on loopback only; elsewhere it has a certificate, and callers."""
+    settings = given.settings
+    if settings is None or not given.does(*PROCESSES):
+        return
+    tls, callers = settings.door_tls_dir is not None, settings.door_config is not None
+    try:
+        check_exposure(settings.env, settings.metrics_host, tls=tls, callers=callers, plaintext_in_production=True)
+    except Refused as error:
+        yield Fault(error.message, error.remedy)
+
+
 def admin_token_is_strong(given: Given) -> Iterator[Fault]:
     """Drawn by a machine, and shared with nothing else."""
     token = given.text("FINANCE_ADMIN_TOKEN")
@@ -246,7 +259,7 @@ SETTINGS_GUARDS: Final[tuple[Guard, ...]] = (
     settings_can_be_read, environments_agree, truths_are_spelled, domain_is_ours, signing_path_is_required,
     key_is_one_that_is_required, mtls_is_on, kernel_is_reached_safely, database_is_reached_safely, owner_stays_at_home,
     archive_is_named, brokers_are_named, registry_can_be_read, watchers_have_addresses,
-    admin_token_is_strong, port_is_a_port, topology_holds_no_secret,
+    doors_are_shut, admin_token_is_strong, port_is_a_port, topology_holds_no_secret,
 )  # fmt: skip
 
 

@@ -63,7 +63,7 @@ def run_signing_proxy(settings: Settings, topology: Topology, *, witness: bool, 
         signers = open_proxy_signers(settings, topology, undo)
         health = Health(process=NAME, stall_seconds=settings.health_stall_seconds)
         metrics = PrometheusMetrics(process=NAME, version=metadata.version("finance-ledger"), health=health)
-        outgoing = signers[-1].kid if outgoing_of(settings) else None
+        outgoing = signers[-1].kid if outgoing_of(settings, name=NAME) else None
         door = open_proxy(settings, signers, outgoing, witness=witness, metrics=metrics, health=health, undo=undo)
         log.info(
             "signing_proxy.listening",
@@ -78,9 +78,9 @@ def run_signing_proxy(settings: Settings, topology: Topology, *, witness: bool, 
 def open_proxy_signers(settings: Settings, topology: Topology, undo: ExitStack) -> list[PinnedSigner]:
     """The key for what is new, and the cosigner and the outgoing key where they are named. Raises Refused."""
     registry = read_registry(settings.signers_path)
-    outgoing = outgoing_of(settings)
+    outgoing = outgoing_of(settings, name=NAME)
     signers = []
-    for signing in filter(None, (signing_of(settings), cosigner_of(settings), outgoing)):
+    for signing in filter(None, (signing_of(settings, name=NAME), cosigner_of(settings, name=NAME), outgoing)):
         if signing.kind == "proxy":
             raise Refused("a signing proxy behind a signing proxy", remedy="name a key in KMS, HSM or transit engine")
         signer = open_signer(settings, topology, registry, signing, retired_too=signing is outgoing)

@@ -48,6 +48,7 @@ def test_the_example_runs_as_it_stands(stack: Stack, tmp_path: Path) -> None:
     assert done.returncode == 0, said
     assert "Signature Verified Successfully" in said
     assert '"code":"NO_CREDENTIAL"' in done.stdout
+    assert 'finance_signing_proxy_requests_total{verdict="signed"} 1.0' in done.stdout
     report = orjson.loads(done.stdout[done.stdout.rindex('{\n  "ok"') :])
     assert report["ok"] is True
     assert report["events"] == {"started": 1, "asked": 1, "signed": 1}

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from finance.door import who
 from finance.door.caller import PeerCertificate
+from finance.door.exposure import check_exposure
 from finance.door.memory import SeenOnce, TokenBuckets
 from finance.door.problem import Problem
-from finance.door.setup import check_exposure
 from finance.door.tokens import TokenKeys
 from ledger_core.errors import Refused
 from schemas.door_config import DoorConfig, parse_door_config
@@ -158,17 +158,17 @@ EXPOSED = [("dev", "0.0.0.0"), ("staging", "10.0.0.1"), ("production", "::"), ("
 @pytest.mark.parametrize(("env", "host"), EXPOSED)
 def test_plaintext_is_on_loopback_only(env: str, host: str) -> None:
     with pytest.raises(Refused, match="no loopback address") as caught:
-        check_exposure(env, host, tls=False, plaintext_in_production=True)
+        check_exposure(env, host, tls=False, callers=False, plaintext_in_production=True)
     assert "DOOR_TLS_DIR" in caught.value.remedy
-    check_exposure(env, host, tls=True, plaintext_in_production=False)
+    check_exposure(env, host, tls=True, callers=True, plaintext_in_production=False)
 
 
 def test_in_production_nothing_that_changes_anything_is_in_plaintext() -> None:
     for host in ("127.0.0.1", "::1", "localhost"):
-        check_exposure("production", host, tls=False, plaintext_in_production=True)
-        check_exposure("staging", host, tls=False, plaintext_in_production=False)
+        check_exposure("production", host, tls=False, callers=False, plaintext_in_production=True)
+        check_exposure("staging", host, tls=False, callers=False, plaintext_in_production=False)
         with pytest.raises(Refused, match="in production"):
-            check_exposure("production", host, tls=False, plaintext_in_production=False)
+            check_exposure("production", host, tls=False, callers=False, plaintext_in_production=False)
 
 
 def test_one_of_certificates_and_callers_is_not_enough(tmp_path: Path) -> None:

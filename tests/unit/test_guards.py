@@ -83,6 +83,8 @@ CASES: Final[tuple[tuple[str, dict[str, str | None], str], ...]] = (
     ("notary", {"KERNEL_API_URL": "http://kernel"}, "KERNEL_API_URL is not https"),
     ("notary", {"KERNEL_API_URL": "https://kernel", "KERNEL_SERVICE_TOKEN": RANDOM}, "REQUIRE_MTLS rules out a token"),
     ("notary", {"KERNEL_API_URL": "https://kernel", "REQUIRE_MTLS": "false"}, "without KERNEL_SERVICE_TOKEN"),
+    ("poster", {"METRICS_HOST": "0.0.0.0"}, "0.0.0.0 is no loopback address, and DOOR_TLS_DIR is not set"),
+    ("poster", {"DOOR_CONFIG": "door.yaml"}, "DOOR_TLS_DIR and DOOR_CONFIG come together"),
     ("poster", {"SENTRY_DSN": "sentry"}, "SENTRY_DSN is no http(s) address"),
     ("poster", {"SENTRY_DSN": "http://key@sentry/1"}, "SENTRY_DSN is not https"),
     ("poster", {"OTEL_COLLECTOR_URL": "collector:4317"}, "OTEL_COLLECTOR_URL is no http(s) address"),
