@@ -80,7 +80,11 @@ class ShardJob:
     published: Published
     origin: str
     last_seq: int  # as the manifests promise
-    held_seq: int
+    held: ShardHead | None
+
+    @property
+    def held_seq(self) -> int:
+        return 0 if self.held is None else self.held.seq
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +181,7 @@ def job_of(prepared: Preparation, shard: int, published: Published, origin: str)
         published,
         found.origin or origin,
         found.last_seq,
-        0 if held is None else held.head.seq,
+        None if held is None else held.head,
     )
 
 
@@ -190,7 +194,7 @@ def rebuild_shard(
     """
     found = Collector(job.shard)
     walk = ShardWalk(scene, job.shard, sources, found, job.position, job.start, job.start_hash)
-    head: ShardHead | None = None
+    head = job.held
     seq = job.held_seq
     written = 0
     origin = job.origin

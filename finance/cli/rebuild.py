@@ -144,7 +144,9 @@ def _tell(rebuilt: Rebuilt, seconds: float, as_json: bool) -> None:
         for item in rebuilt.shards:
             for finding in item.report.findings:
                 console.print(str(finding))
-        if rebuilt.sound:
+        if rebuilt.sound and not written:
+            console.print("the database holds all that the archive has")
+        elif rebuilt.sound:
             console.print("next: finance verify ledger, then start the poster, then prover and archiver")
         else:
             console.print("stopped behind the last good range; name a second copy with --also, or mend the archive")

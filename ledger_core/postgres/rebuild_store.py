@@ -87,6 +87,9 @@ class RebuildStore:
             raise Corrupt(
                 f"shard {shard}, archive range {verified.range_no}: what it holds stands elsewhere already: {detail}"
             ) from error
+        except (KeyError, ValueError) as error:  # a currency or an event id that no row can hold
+            numbers.forget_uncommitted()
+            raise Corrupt(f"shard {shard}, archive range {verified.range_no}: no row can hold {error}") from error
         except BaseException:
             numbers.forget_uncommitted()
             raise

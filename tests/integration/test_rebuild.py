@@ -287,3 +287,11 @@ def test_a_migration_that_was_interrupted_is_finished(folder: Path, empty: str) 
     migrate(empty, shipped()[:3])
     assert run(empty, KEY.registry, folder).sound
     check(empty, KEY.registry)
+
+
+def test_an_entry_that_no_row_can_hold_is_named_and_not_written(empty: str, tmp_path: Path) -> None:
+    store = MemoryStore()
+    archive_of(TinyShard().post(2).post(1, event_id="x" * 36), [(2, 2), (3, 3)], KEY, store)
+    with pytest.raises(Corrupt, match="shard 0, archive range 2: no row can hold"):
+        run(empty, KEY.registry, write_folder(store, tmp_path / "archive"))
+    assert counts(empty)["entries"] == 2
