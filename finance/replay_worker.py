@@ -23,7 +23,7 @@ from finance.replay_sources import Source, open_log
 from finance.settings import Settings
 from ledger_core.errors import FinanceError, Refused, Unavailable
 from ledger_core.postgres.poster_store import PosterStore
-from ledger_core.posting_port import Fenced
+from ledger_core.posting_port import Fenced, Halted
 from ledger_core.replay_port import StopAt
 
 FENCED_RETRIES_MAX: Final = 5
@@ -121,4 +121,6 @@ def failure_of(error: FinanceError) -> tuple[str, str, str]:
         return "refused", error.message, error.remedy
     if isinstance(error, Unavailable):
         return "unavailable", error.detail, error.what
+    if isinstance(error, Halted):
+        return "refused", "posting is halted in the database that is filled", "lift the halt there, then run it again"
     return "corrupt", str(error), ""
