@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -80,9 +81,10 @@ def newest_of(environ: Mapping[str, str]) -> AuditEvent | None:
     """What the audit topic holds last. A busy broker is asked again: the failures here are those of the tests."""
     watermarks = Watermarks(environ["KAFKA_BROKERS"], tls(environ["KAFKA_BROKERS"]))
     try:
-        for _ in range(4):
+        for _ in range(20):
             with suppress(Unavailable):
                 return newest_published(watermarks, topic_of(environ))
+            time.sleep(0.25)  # a topic made just now has no leader yet
         return newest_published(watermarks, topic_of(environ))
     finally:
         watermarks.close()
