@@ -6,7 +6,7 @@ import datetime as dt
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finance.door import who
@@ -99,6 +99,7 @@ def test_a_key_file_with_anything_but_public_keys_is_refused(name: str) -> None:
 
 
 @given(st.text(max_size=200))
+@settings(deadline=None)
 def test_no_text_is_a_token_by_chance(text: str) -> None:
     keys = TokenKeys.from_json(('{"keys":[' + KEY % "" + "]}").encode(), "keys.json")
     assert CONFIG.tokens is not None
@@ -133,6 +134,7 @@ def test_a_bucket_gives_its_burst_and_then_its_rate() -> None:
 
 
 @given(st.lists(st.floats(0, 10), max_size=60))
+@settings(deadline=None)
 def test_a_bucket_never_lets_more_through_than_rate_and_burst(moments: list[float]) -> None:
     buckets = TokenBuckets()
     through = [at for at in sorted(moments) if buckets.wait_seconds("a", rate=3, burst=5, now=at) == 0]

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finance.door.problem import Problem
@@ -30,6 +30,7 @@ def code_of(last: Head | None, new: Head, old_size: int | None, proof: tuple[byt
 
 
 @given(st.integers(1, 64), st.integers(1, 64))
+@settings(deadline=None)
 def test_a_log_that_grew_is_signed_and_one_that_shrank_is_not(old: int, new: int) -> None:
     if new < old:
         assert code_of(head(old), head(new), old) == "LOG_SHRANK"
@@ -38,6 +39,7 @@ def test_a_log_that_grew_is_signed_and_one_that_shrank_is_not(old: int, new: int
 
 
 @given(st.integers(4, 64), st.integers(4, 64))
+@settings(deadline=None)
 def test_a_fork_is_never_signed(old: int, new: int) -> None:
     forked = head(new, FORKED)
     for proof in (consistency_proof(FORKED, min(old, new), new), consistency_proof(LEAVES, min(old, new), new), ()):
@@ -45,6 +47,7 @@ def test_a_fork_is_never_signed(old: int, new: int) -> None:
 
 
 @given(st.lists(st.binary(min_size=32, max_size=32), max_size=8))
+@settings(deadline=None)
 def test_no_proof_made_up_of_hashes_is_believed(hashes: list[bytes]) -> None:
     assert code_of(head(5), Head(9, hashlib.sha256(b"x").digest()), 5, tuple(hashes)) == "LOG_INCONSISTENT"
 
