@@ -1,0 +1,152 @@
+"""Which files a restore needs and which may go, decided from a listing alone."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finance.backup import wal
+from finance.backup.catalogue import Catalogue, StreamState, WalFile, wal_file, wal_key
+from finance.backup.copies import Copies
+from finance.backup.manifest import BackupManifest, BackupPayload, Part, assemble_backup_manifest, parse_backup_manifest
+from finance.backup.plan import Target, make_plan
+from finance.backup.retention import prune_plan
+from ledger_core.errors import Refused
+from ledger_core.times import format_time
+
+MEGABYTE = 2**20
+SEGMENT = 16 * MEGABYTE
+NOON = dt.datetime(2025, 11, 1, 12, tzinfo=dt.UTC)
+SHA = "0" * 64
+
+
+def backup(number: int, finished: dt.datetime, timeline: int = 1) -> BackupManifest:
+    """A backup that starts and ends in segment `number`."""
+    payload = BackupPayload(
+        version=1,
+        service="finance",
+        statement="backup",
+        env="test",
+        backup_id=f"{finished:%Y%m%dT%H%M%SZ}-0000000{number % 10}",
+        system_identifier="7",
+        server_version="180004",
+        timeline=str(timeline),
+        segment_bytes=str(SEGMENT),
+        start_lsn=str(number * SEGMENT + 40),
+        stop_lsn=str(number * SEGMENT + 400),
+        started_at=format_time(finished),
+        finished_at=format_time(finished),
+        size_bytes="1",
+        sha256=SHA,
+        parts=(Part(key=f"7/base/b{number}/part-00001-{SHA}.age", size_bytes="1", sha256=SHA),),
+        wal=(),
+        signer_kid="k",
+        alg="ed25519",
+    )
+    return parse_backup_manifest(assemble_backup_manifest(payload, b"s" * 64))
+
+
+def catalogue(backups: list[BackupManifest], files: dict[str, dt.datetime], lsn: int | None = None) -> Catalogue:
+    """WAL files by name, each with the time at which it was stored."""
+    stored = {name: WalFile(wal_key("7", name, at, SHA), name, at, SHA) for name, at in files.items()}
+    names = sorted(stored)
+    stream = None
+    if lsn is not None:
+        stream = StreamState(first=names[0], segment=names[-1], lsn=lsn, at=int(files[names[-1]].timestamp() * 1000))
+    sizes = {part.key: 1 for item in backups for part in item.parts} | {file.key: 1 for file in stored.values()}
+    return Catalogue("7", tuple(backups), (), (), stored, {}, {}, stream, sizes)
+
+
+def names(first: int, last: int, timeline: int = 1) -> list[str]:
+    return [wal.Segment(timeline, number).name(SEGMENT) for number in range(first, last + 1)]
+
+
+def hourly(first: int, last: int) -> dict[str, dt.datetime]:
+    """Segment n is complete n hours after noon."""
+    return {name: NOON + dt.timedelta(hours=n) for n, name in enumerate(names(first, last), first)}
+
+
+@given(st.integers(1, 2**31), st.integers(0, 2**40), st.sampled_from([1, 16, 64]))
+def test_a_segment_is_found_in_its_name(timeline: int, number: int, megabytes: int) -> None:
+    segment = wal.Segment(timeline, number % (2**64 // (megabytes * MEGABYTE)))
+    assert wal.parse_segment(segment.name(megabytes * MEGABYTE), megabytes * MEGABYTE) == segment
+
+
+@given(st.integers(0, 2**64 - 1))
+def test_a_position_is_written_as_postgres_reads_it(lsn: int) -> None:
+    assert wal.parse_lsn(wal.format_lsn(lsn)) == lsn
+
+
+def test_a_restored_life_is_read_from_its_parent_up_to_where_it_left_it() -> None:
+    histories = {2: wal.parse_history(f"1\t{wal.format_lsn(3 * SEGMENT + 9)}\tno recovery target specified\n")}
+    assert wal.newest_descendant(1, 2 * SEGMENT, histories) == 2
+    assert wal.newest_descendant(1, 4 * SEGMENT, histories) == 1  # this backup is of what the new life left behind
+    assert [s.timeline for s in wal.path_of(2, histories, range(1, 6), SEGMENT)] == [1, 1, 2, 2, 2]
+
+
+@given(st.integers(1, 8))
+def test_whichever_segment_on_the_way_is_missing_is_named(gone: int) -> None:
+    files = hourly(1, 8)
+    missing = names(gone, gone)[0]
+    del files[missing]
+    found = catalogue([backup(1, NOON)], files, 9 * SEGMENT)
+    if gone == 8:  # the newest one: what the stream noted says that it was there
+        found = catalogue([backup(1, NOON)], {**files, missing: NOON + dt.timedelta(hours=8)}, 9 * SEGMENT)
+        del found.segments[missing]  # type: ignore[attr-defined]
+    with pytest.raises(Refused, match=f"{missing} is missing"):
+        make_plan(found, Target("latest"), histories={}, backup_id=None, place="there")
+
+
+def test_the_newest_backup_before_the_moment_is_taken_and_later_wal_is_spare() -> None:
+    backups = [backup(1, NOON), backup(3, NOON + dt.timedelta(hours=2, minutes=30))]
+    found = catalogue(backups, hourly(1, 8), 9 * SEGMENT)
+    plan = make_plan(
+        found, Target("time", NOON + dt.timedelta(hours=4, minutes=5)), histories={}, backup_id=None, place="there"
+    )
+    assert plan.backup == backups[1]
+    assert [file.name for file in plan.needed] == names(3, 5)
+    assert [file.name for file in plan.spare] == names(6, 8)
+    earlier = make_plan(found, Target("lsn", lsn=2 * SEGMENT), histories={}, backup_id=None, place="there")
+    assert (earlier.backup, [file.name for file in earlier.needed]) == (backups[0], names(1, 2))
+
+
+@given(st.integers(0, 30), st.integers(1, 5), st.integers(0, 40))
+def test_pruning_keeps_every_moment_of_the_policy_restorable(keep_days: int, keep_last: int, age_days: int) -> None:
+    backups = [backup(number, NOON + dt.timedelta(days=number)) for number in range(1, 21)]
+    now = NOON + dt.timedelta(days=20, hours=1)
+    files = {name: NOON + dt.timedelta(days=n, hours=12) for n, name in enumerate(names(1, 20), 1)}
+    before = catalogue(backups, files, 21 * SEGMENT)
+    pruned = prune_plan(before, now=now, keep_days=keep_days, keep_last=keep_last)
+    assert len(pruned.kept) >= min(keep_last, 20)
+    left = {file.name: file.stored_at for key in before.sizes if key not in pruned.keys and (file := wal_file(key))}
+    after = catalogue(list(pruned.kept), left, 21 * SEGMENT)
+    moment = now - dt.timedelta(days=min(age_days, keep_days))
+    if moment >= backups[0].finished:
+        plan = make_plan(after, Target("time", moment), histories={}, backup_id=None, place="there")
+        assert all(part.key not in pruned.keys for part in plan.backup.parts)
+
+
+class Memory:
+    def __init__(self, name: str, files: dict[str, bytes]) -> None:
+        self.name, self.files = name, files
+
+    def put(self, key: str, data: bytes) -> None:
+        self.files[key] = data
+
+    def get(self, key: str) -> bytes:
+        return self.files[key]
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        return {key: len(data) for key, data in self.files.items() if key.startswith(prefix)}
+
+    def delete(self, key: str) -> None:
+        self.files.pop(key, None)
+
+
+def test_what_no_place_has_whole_is_refused_with_what_each_said() -> None:
+    copies = Copies([Memory("one", {}), Memory("two", {"k": b"x"})])
+    with pytest.raises(Refused, match="k is missing in one; was altered in two"):
+        copies.read("k", SHA)
