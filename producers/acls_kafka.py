@@ -7,6 +7,7 @@ Does not: judge DENY entries but to report them, or name super users (they are i
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -64,7 +65,15 @@ def apply(wanted: Collection[Acl], brokers: str, options: Mapping[str, str] | No
                 future.result(timeout=REQUEST_SECONDS_MAX + 5)
             except KafkaException as error:
                 raise admin.failure(error, f"make the ACL on {binding.name}") from error
+        _await_them(wanted, admin)
     return planned
+
+
+def _await_them(wanted: Collection[Acl], admin: Admin) -> None:
+    """The controller has them; brokers follow a moment later, and who starts now must not be turned away."""
+    deadline = time.monotonic() + REQUEST_SECONDS_MAX
+    while _plan(wanted, admin).missing and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def remove(acls: Collection[Acl], brokers: str, options: Mapping[str, str] | None = None) -> int:

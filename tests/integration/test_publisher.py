@@ -34,8 +34,14 @@ def topic(topic_prefix) -> str:
 
 
 @pytest.fixture
-def settings(brokers, topic_prefix) -> dict[str, str]:
-    return {**os.environ, "KAFKA_BROKERS": brokers, "FINANCE_TOPIC_PREFIX": topic_prefix, "PYTHONPATH": str(ROOT)}
+def settings(stack, brokers, topic_prefix) -> dict[str, str]:
+    return {
+        **os.environ,
+        **stack.env,
+        "KAFKA_BROKERS": brokers,
+        "FINANCE_TOPIC_PREFIX": topic_prefix,
+        "PYTHONPATH": str(ROOT),
+    }
 
 
 def read_all(brokers: str, topic: str) -> list[list[tuple[bytes, SettlementEvent]]]:
