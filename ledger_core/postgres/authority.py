@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 OWNER: Final = "finance_migrator"
+BACKUP: Final = "finance_backup"  # made outside of migrations: REPLICATION, and no privilege on any table
 ROLES: Final = ("poster", "prover", "archiver", "notary", "api", "auditor")
 PROCESS_ROLES: Final = ("poster", "prover", "archiver", "notary")
 

@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 
 from ledger_core.errors import Refused
-from ledger_core.postgres.authority import MATRIX, OWNER, ROLES, granted
+from ledger_core.postgres.authority import BACKUP, MATRIX, OWNER, ROLES, granted
 from ledger_core.postgres.deployment import bind_deployment, read_deployment
 from ledger_core.postgres.schema_guard import actual_grants, check_schema
 from ledger_core.postgres.session import session
@@ -123,7 +123,8 @@ def test_every_table_role_and_grant_of_the_database_was_decided(database_url: st
         }
         grants = actual_grants(connection)
     assert tables == set(MATRIX), "decide in ledger_core/postgres/authority.py who may do what"
-    assert roles == {OWNER, *(f"finance_{role}" for role in ROLES)}
+    assert roles - {BACKUP} == {OWNER, *(f"finance_{role}" for role in ROLES)}
+    assert BACKUP not in {role for _, role, _ in grants}
     assert grants - granted() == set(), "granted, and not in the matrix"
     assert granted() - grants == set(), "in the matrix, and not granted"
 
