@@ -5,7 +5,9 @@ Guarantees: changes nothing on the broker; answers within `TIMEOUT_SECONDS` or r
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -13,8 +15,17 @@ from ledger_core.errors import Refused, Unavailable
 from schemas.kafka_acls import ASKING_GROUP
 
 TIMEOUT_SECONDS = 5.0
+ASK_AGAIN_SECONDS: Final = 0.05
 GROUP = ASKING_GROUP  # never joined: the client wants a name
 
+# A partition that is just made, or just moved: its leader answers in a moment, and the client does not ask again.
+_LEADER_MOVES: Final = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+)
 _MISSING = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
 
 
@@ -42,10 +53,16 @@ class Watermarks:
 
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """The offset of the oldest record that is kept, and the one after the newest."""
-        try:
-            answer = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT_SECONDS)
-        except KafkaException as error:
-            raise self._failure(topic, error) from error
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while True:
+            left_seconds = max(deadline - time.monotonic(), ASK_AGAIN_SECONDS)
+            try:
+                answer = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=left_seconds)
+                break
+            except KafkaException as error:
+                if error.args[0].code() not in _LEADER_MOVES or time.monotonic() >= deadline:
+                    raise self._failure(topic, error) from error
+            time.sleep(ASK_AGAIN_SECONDS)
         if answer is None:
             raise Unavailable("kafka", f"no answer within {TIMEOUT_SECONDS:g} s")
         return int(answer[0]), int(answer[1])
