@@ -219,6 +219,9 @@ class Notary:
                 raise ValueError("its hash is not that of its payload and prev_hash")
             registered = self._registry.get(event.signer_kid)
             verify_digest(registered.public_key, event.digest, decode_signature(event.signature))
+            reach = None if registered.validity is None else registered.validity.audit
+            if reach is not None and event.seq not in reach:
+                raise ValueError(f"signer {registered.kid} counts {reach} of the audit chain")
         except (ValueError, KeyError) as error:
             raise Corrupt(f"audit event seq {event.seq} ({event.id}) does not verify: {error}") from error
 

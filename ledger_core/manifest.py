@@ -82,6 +82,11 @@ class ManifestPayload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         names = ManifestPayload.__struct_fields__
         return encode_statement(ManifestPayload(**{name: getattr(self, name) for name in names}))
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """The shard and the last sequence that it speaks of."""
+        return self.shard, int(self.object.range.last_seq)
+
     def digest(self) -> bytes:
         """SHA256(payload || prev_manifest_hash), 32 bytes: what is signed."""
         return statement_hash(self.to_bytes(), self.prev_manifest_hash)

@@ -24,6 +24,7 @@ from ledger_core.journal import JournalEntry, decode_entry
 from ledger_core.range_proof import ProofPayload, ShardRange, SourceRange, parse_payload, parse_proof
 from ledger_core.signatures import BadSignature, decode_signature, verify_digest
 from ledger_core.signed_fields import statement_hash
+from ledger_core.signer_validity import Interval
 from ledger_core.signers import SignerRegistry
 from ledger_core.tree import CompactRange, leaf_hash
 from ledger_core.verdict import decode_verdict, verdicts_hash
@@ -265,7 +266,11 @@ def _chained(data: bytes, digest: bytes, shard: int, range_no: int) -> ProofPayl
 def _check_signed(proof: bytes | None, digest: bytes, registry: SignerRegistry, shard: int, range_no: int) -> None:
     try:
         parsed = parse_proof(proof or b"")
-        verify_digest(registry.get(parsed.signer_kid).public_key, digest, decode_signature(parsed.signature))
+        signer = registry.get(parsed.signer_kid)
+        verify_digest(signer.public_key, digest, decode_signature(parsed.signature))
+        reach = Interval() if signer.validity is None else signer.validity.shard(shard)
+        if any(int(part.last_seq) not in reach for part in parsed.shards):
+            raise ValueError(f"signer {signer.kid} counts {reach} of this shard")
     except (BadSignature, KeyError, ValueError) as error:
         raise Corrupt(f"shard {shard}, range {range_no}: its proof does not verify: {error}") from error
 

@@ -3,7 +3,8 @@
 Guarantees: reads every shape Kernel's verifier reads (an object with `signers`, a bare array, a map kid -> object; a
 key as PEM, base64 DER or base64 raw Ed25519) and is stricter where Kernel is silent: an algorithm in another
 spelling, a key of another kind than its algorithm, a kid twice and a bare `kid: PEM` are refused, never passed over.
-Retired keys stay in the registry, or the history they signed would stop verifying. It reads no file.
+Retired keys stay in the registry, or the history they signed would stop verifying; `validity` says of which history
+(`ledger_core.signer_validity`). It reads no file.
 """
 
 from __future__ import annotations
@@ -17,18 +18,20 @@ import orjson
 
 from ledger_core.ports import Algorithm
 from ledger_core.signatures import PublicKey
+from ledger_core.signer_validity import FIELD, Validity, parse_validity
 from ledger_core.times import format_time
 
 ALGORITHMS: Final[tuple[Algorithm, ...]] = ("ed25519", "rsa-sha256")
 SIGNERS_MAX: Final = 10_000
 
-_KID_FIELDS = ("signer_kid", "signerKid", "signer_id", "signerId", "kid")
+KID_FIELDS = ("signer_kid", "signerKid", "signer_id", "signerId", "kid")
 _KEY_FIELDS = ("public_key_pem", "publicKeyPem", "public_key", "publicKey")
 
 
 @dataclass(frozen=True, slots=True)
 class RegisteredSigner:
-    """One key with its name. `retired_at` is the moment after which it no longer signs; its history stays valid."""
+    """One key with its name. `retired_at` is the moment after which it no longer signs; its history stays valid, as far
+    as `validity` (None: everywhere) reaches."""
 
     kid: str
     algorithm: Algorithm
@@ -36,6 +39,7 @@ class RegisteredSigner:
     deployed_at: dt.datetime | None = None
     retired_at: dt.datetime | None = None
     description: str = ""
+    validity: Validity | None = None
 
     def __post_init__(self) -> None:
         # The kid is also the key name of a signed note (C2SP): no blanks, no plus sign.
@@ -112,7 +116,7 @@ class SignerRegistry:
 
     def to_json(self) -> bytes:
         """The shape Kernel's tools publish, indented for people, LF at the end."""
-        document = {"signers": [_write(signer) for signer in self.signers]}
+        document = {"signers": [write_signer(signer) for signer in self.signers]}
         return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
@@ -120,7 +124,7 @@ def _read(map_kid: str | None, item: object) -> RegisteredSigner:
     name = f"signer {map_kid!r}" if map_kid else "a signer"
     if not isinstance(item, dict):
         raise ValueError(f"{name} is {type(item).__name__}, not an object with algorithm and public_key_pem")
-    kid = _text(item, _KID_FIELDS) or map_kid
+    kid = _text(item, KID_FIELDS) or map_kid
     if not kid:
         raise ValueError(f"{name} has no signer_kid")
     if map_kid is not None and kid != map_kid:
@@ -138,7 +142,12 @@ def _read(map_kid: str | None, item: object) -> RegisteredSigner:
         raise ValueError(f"signer {kid}: {error}") from None
     deployed_at = _moment(kid, item, ("deployedAt", "deployed_at"))
     retired_at = _moment(kid, item, ("retiredAt", "retired_at"))
-    return RegisteredSigner(kid, algorithm, public_key, deployed_at, retired_at, _text(item, ("description",)) or "")
+    description = _text(item, ("description",)) or ""
+    try:
+        validity = parse_validity(item[FIELD]) if FIELD in item else None
+    except ValueError as error:
+        raise ValueError(f"signer {kid}: {error}") from None
+    return RegisteredSigner(kid, algorithm, public_key, deployed_at, retired_at, description, validity)
 
 
 def _text(item: Mapping[str, object], names: tuple[str, ...]) -> str | None:
@@ -162,8 +171,9 @@ def _moment(kid: str, item: Mapping[str, object], names: tuple[str, ...]) -> dt.
     return moment.astimezone(dt.UTC)
 
 
-def _write(signer: RegisteredSigner) -> dict[str, str]:
-    document = {
+def write_signer(signer: RegisteredSigner) -> dict[str, object]:
+    """One signer as it stands in signers.json."""
+    document: dict[str, object] = {
         "signer_kid": signer.kid,
         "algorithm": signer.algorithm,
         "public_key_pem": signer.public_key.pem,
@@ -172,5 +182,7 @@ def _write(signer: RegisteredSigner) -> dict[str, str]:
         document["deployedAt"] = format_time(signer.deployed_at)
     if signer.retired_at is not None:
         document["retiredAt"] = format_time(signer.retired_at)
+    if signer.validity is not None:
+        document[FIELD] = signer.validity.to_json()
     document["description"] = signer.description
     return document

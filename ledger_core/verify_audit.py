@@ -104,6 +104,10 @@ class AuditCheck:
             self._add("audit.signature", f"{what} (signer {signer.kid})", event, "signature")
         if signer.retired_at is not None and event.created_at > signer.retired_at:
             self._add("audit.retired", f"made after signer {signer.kid} was retired", event, "created_at")
+        reach = None if signer.validity is None else signer.validity.audit
+        if reach is not None and event.seq not in reach:
+            message = f"signer {signer.kid} counts {reach} of the audit chain, and this is seq {event.seq}"
+            self._add("audit.validity", message, event, "signer_kid")
 
     def _add(self, code: str, message: str, event: AuditEvent, name: str) -> None:
         self.found.add(code, message, seq=event.seq, field=name)

@@ -2,20 +2,22 @@
 
 Guarantees: a proof passes only when its bytes are the one spelling of a proof without contradiction, `hash` is the
 one recomputed from the payload and the previous hash, the kid is registered, the algorithm is the registered one, and
-the signature is that key's over these 32 bytes. Nothing is taken from what the statement says of itself: not its
-hash, not its algorithm. It does not look at the entries: see `verify_range`.
+the signature is that key's over these 32 bytes, and lies in the interval of sequences for which the key counts: a
+stolen key cannot write its way around that with an early `ts`. Nothing is taken from what the statement says of itself:
+not its hash, not its algorithm. It does not look at the entries: see `verify_range`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from ledger_core import canonical, chain, checkpoint
 from ledger_core.findings import Collector
 from ledger_core.ports import Algorithm
-from ledger_core.range_proof import Cosignature, RangeProof, parse_proof
+from ledger_core.range_proof import Cosignature, RangeProof, parse_proof, proof_id
 from ledger_core.signatures import BadSignature, decode_signature, verify_digest
-from ledger_core.signers import SignerRegistry
+from ledger_core.signers import RegisteredSigner, SignerRegistry
 from ledger_core.times import parse_time
 
 OPTIONAL_FIELDS = frozenset({"cosignatures"})
@@ -47,16 +49,28 @@ def check_proof(
         found.add("proof.form", f"not a range proof: {error}", seq=seq, field=_field_at_fault(data))
         _diagnose(data, registry, found, seq)
         return None
-    check_signature(proof, registry, found, "proof", seq=seq)
+    places = [(part.shard, int(part.last_seq)) for part in proof.shards]
+    check_signature(proof, registry, found, "proof", places, seq=seq, chained=_of_a_chain(proof))
     for cosignature in proof.cosignatures or ():
         _check_cosignature(proof, cosignature, registry, found, seq)
     return proof
 
 
 def check_signature(
-    statement: SignedStatement, registry: SignerRegistry, found: Collector, kind: str, *, seq: int | None = None
+    statement: SignedStatement,
+    registry: SignerRegistry,
+    found: Collector,
+    kind: str,
+    places: Sequence[tuple[int, int]],
+    *,
+    seq: int | None = None,
+    chained: bool = True,
 ) -> None:
-    """Check the signer, algorithm and signature of a parsed statement; codes are `<kind>.signer` and the like."""
+    """Check the signer, algorithm and signature of a parsed statement; codes are `<kind>.signer` and the like.
+
+    `places` are the (shard, last sequence) that it speaks of; one that is not `chained` to others may be signed later,
+    by a key that was not there yet.
+    """
     signer = registry.find(statement.signer_kid)
     if signer is None:
         message = f"signer {statement.signer_kid!r} is not in the registry"
@@ -74,6 +88,21 @@ def check_signature(
     if signer.retired_at is not None and parse_time(statement.ts) > signer.retired_at:
         message = f"signed at {statement.ts} by {signer.kid}, which was retired before"
         found.add(f"{kind}.retired", message, seq=seq, field="ts")
+    check_places(signer, places, found, kind, chained=chained)
+
+
+def check_places(
+    signer: RegisteredSigner, places: Sequence[tuple[int, int]], found: Collector, kind: str, *, chained: bool = True
+) -> None:
+    """A signature counts where the key's validity reaches: `<kind>.validity` names shard, sequence and kid."""
+    if signer.validity is None:
+        return
+    for shard, seq in places:
+        interval = signer.validity.shard(shard)
+        late = interval.to_seq is not None and seq > interval.to_seq
+        if late or (chained and seq not in interval):
+            message = f"signer {signer.kid} counts {interval} of shard {shard}, and this is of seq {seq}"
+            found.add(f"{kind}.validity", message, shard=shard, seq=seq, field="signer_kid")
 
 
 def check_note(
@@ -87,7 +116,20 @@ def check_note(
         found.add("checkpoint.signature", str(error), seq=seq, field="note")
         return None
     found.count("signatures")
+    shard = kept.origin.rpartition("/")[2]
+    for line in kept.signatures:
+        signer = registry.find(line.key_name)
+        if signer is not None and shard.isascii() and shard.isdigit():
+            check_places(signer, [(int(shard), kept.size)], found, "checkpoint")
     return kept
+
+
+def _of_a_chain(proof: RangeProof) -> bool:
+    """Whether it is the proof of a closed range. An operator's proof may speak of any history, by a key of today."""
+    if len(proof.shards) != 1:
+        return False
+    start = proof_id(proof.env, proof.shards[0].shard, 0).removesuffix("0")
+    return proof.proof_id.startswith(start) and proof.proof_id.removeprefix(start).isdigit()
 
 
 def _check_cosignature(
@@ -109,6 +151,8 @@ def _check_cosignature(
     if signer.retired_at is not None and parse_time(proof.ts) > signer.retired_at:
         message = f"cosigned at {proof.ts} by {kid}, which was retired before"
         found.add("proof.retired", message, seq=seq, field="cosignatures")
+    places = [(part.shard, int(part.last_seq)) for part in proof.shards]
+    check_places(signer, places, found, "proof", chained=_of_a_chain(proof))
 
 
 def _field_at_fault(data: bytes) -> str | None:
