@@ -9,8 +9,9 @@ The order of side effects is the safety proof:
   5. move `published_seq`                                  done
 An outage of the signer stops 2, one of Kafka stops 4, each alone: intents wait in the outbox, events in the table (a
 notary that starts while Kafka is away waits, though: it cannot know what was published). Nothing unsigned is ever
-written or published (G6). The newest event is verified before anything is chained to it, and every event again after it
-was read back to be published: what does not verify is Corrupt.
+written or published (G6). An operator's event that announces a new key is signed by the key it names as outgoing, or
+waits: so the log alone tells whom to trust next. The newest event is verified before anything is chained to it, and
+every event again after it was read back to be published: what does not verify is Corrupt.
 Does not: judge the whole chain (`finance verify audit` does), or decide what is worth an event.
 """
 
@@ -28,8 +29,10 @@ from consumers.signer_set import SignerSet
 from ledger_core.audit_chain import AuditEvent, UnsignedAuditEvent, event_hash, next_event
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.ports import PendingIntent, Publisher
+from ledger_core.rotation import must_be_signed_by
 from ledger_core.signatures import decode_signature, verify_digest
 from ledger_core.signers import SignerRegistry
+from ledger_core.times import format_time
 
 PARTITION: Final = 0  # one chain, one partition
 KEY: Final = b"audit"  # constant: no partitioner may tear the chain apart
@@ -187,8 +190,10 @@ class Notary:
         started = self._monotonic()
         for item in pending:
             head = self._place(head, item)
+            named = must_be_signed_by(item.intent)  # a successor is announced by the outgoing key, or not at all
+            ts = format_time(head.created_at)
             try:
-                with self._signers.attempt() as signer:
+                with self._signers.attempt_written(named, ts) if named else self._signers.attempt() as signer:
                     events.append(head.signed(signer.sign_digest(head.digest), signer.registered))
             except SignerAway:
                 break  # what is signed is chained: a signer that fails now and then must not stop the chain for ever

@@ -114,7 +114,7 @@ class Prover:
         self._source = open_source(self._start_offset, self._forget)
 
     def step(self) -> bool:
-        """Read once, close what is complete or idle, sign what waits. Raises Unavailable, Corrupt."""
+        """Read once, close what is complete or idle, sign what waits. Raises Unavailable, Corrupt, Refused."""
         worked = False
         for partition in self._guard.due():
             self._read_anew(self._shards[partition])
@@ -231,6 +231,7 @@ class Prover:
         return True
 
     def _closed(self, shard: _Shard, cut: Cut) -> ClosedRange:
+        self._signers.check_current()
         terms = ClosingTerms(
             env=self._settings.env,
             origin=origin_of(self._settings.domain, self._settings.env, shard.number),

@@ -8,6 +8,7 @@ Does not: decide which keys there are (`finance.signing` does, from the settings
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -36,7 +37,9 @@ class SignerSet:
         metrics: Metrics,
         others: Sequence[PinnedSigner] = (),
         cosigner: PinnedSigner | None = None,
+        clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
     ) -> None:
+        self._clock = clock
         self._registry = registry
         self._monotonic = monotonic
         self._metrics = metrics
@@ -69,9 +72,21 @@ class SignerSet:
         for circuit in self._circuits():
             circuit.pin()
 
+    def check_current(self) -> None:
+        """Raise Refused when the key for new statements is retired meanwhile (an emergency key ends by itself): nothing
+        may be written down for it any more."""
+        retired_at = self._current.registered.retired_at
+        if retired_at is not None and retired_at <= self._clock():
+            raise SignerRefused(
+                SignerFailure.REFUSED,
+                f"signer {self.kid} is retired since {retired_at:%Y-%m-%dT%H:%M:%SZ}",
+                remedy="restart with the variables of its successor, and this key as the outgoing one",
+            )
+
     @contextmanager
     def attempt(self) -> Iterator[PinnedSigner]:
         """One try at a new statement: see SignerCircuit.attempt, also for what it raises."""
+        self.check_current()
         with self._by_kid[self.kid].attempt() as signer:
             yield signer
 

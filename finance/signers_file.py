@@ -1,10 +1,20 @@
-"""Reading the signer registry from its file: the trust that everything signed is checked against."""
+"""The signer registry's file: the trust that everything signed is checked against, read whole and replaced whole.
+
+Guarantees: whoever reads the file sees the old registry or the new one, also after a crash or a loss of power; two
+changes at once follow each other. A file that is not sound is refused, never mended.
+Does not: decide what changes (`ledger_core.registry_edit` does), or hold a private key.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import os
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from ledger_core.errors import Refused
+from ledger_core.registry_edit import EMPTY
 from ledger_core.signers import SignerRegistry
 
 
@@ -13,7 +23,56 @@ def read_registry(path: Path) -> SignerRegistry:
     try:
         return SignerRegistry.from_json(path.read_bytes())
     except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+
+
+def change_registry(path: Path, edit: Callable[[bytes], bytes], *, dry_run: bool = False) -> tuple[bytes, bytes]:
+    """Replace the file by what `edit` makes of it; the bytes before and after. A file that is not there is empty.
+
+    Raises Refused when the file or the change is not sound, or cannot be written.
+    """
+    path = path.resolve()  # a link stays one
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        before = path.read_bytes() if path.exists() else EMPTY
+        try:
+            after = edit(before)
+        except ValueError as error:
+            raise unreadable(path, error) from error
+        if after != before and not dry_run:
+            _replace(path, after)
+            os.fsync(folder)
+        return before, after
+    except OSError as error:
         raise Refused(
-            f"the signer registry {path} cannot be read ({error})",
-            remedy="name a sound signers.json with FINANCE_SIGNERS (or --signers, where a command has it)",
+            f"the signer registry {path} cannot be written ({error})",
+            remedy="run this where the file may be changed, then bring it to where the processes read it",
         ) from error
+    finally:
+        os.close(folder)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+    handle, name = tempfile.mkstemp(prefix=".signers-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def unreadable(path: Path, error: Exception) -> Refused:
+    return Refused(
+        f"the signer registry {path} cannot be read ({error})",
+        remedy="name a sound signers.json with FINANCE_SIGNERS (or --signers, where a command has it)",
+    )

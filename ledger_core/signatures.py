@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -43,6 +44,11 @@ class PublicKey:
     algorithm: Algorithm
     spki_der: bytes
     key: RSAPublicKey | Ed25519PublicKey = field(compare=False, repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the DER SubjectPublicKeyInfo, hex: what people compare, and what the audit chain names."""
+        return hashlib.sha256(self.spki_der).hexdigest()
 
     @classmethod
     def from_key(cls, key: object) -> PublicKey:

@@ -1,7 +1,8 @@
 """Checking the audit chain: what Kernel's verifier checks, and what it passes over.
 
 Guarantees: hash, link, signature and signer of every event; seq gapless from 1; created_at strictly increasing; the
-payload repeats the columns (Kernel hashes nothing but the payload, so a column that differs was edited). An empty
+payload repeats the columns (Kernel hashes nothing but the payload, so a column that differs was edited); a new key that
+is announced is announced by the one before it, before it signs. An empty
 chain is a finding, and so is one that ends before the head the caller knows of (`AuditHead`), since a chain cut off
 at its end looks whole.
 """
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 
 from ledger_core.audit_chain import AuditEvent, event_hash
 from ledger_core.findings import Collector, Report
+from ledger_core.rotation import EVENT_TYPE
 from ledger_core.signatures import BadSignature, decode_signature, verify_digest
 from ledger_core.signers import SignerRegistry
 from ledger_core.times import format_time
@@ -37,6 +39,7 @@ class AuditCheck:
     hash: str | None = None
     created_at: dt.datetime | None = None
     ids: set[str] = field(default_factory=set)
+    kids: set[str] = field(default_factory=set)  # that signed something so far
 
     def stand_behind(self, event: AuditEvent) -> None:
         """Begin after this event, which was checked before."""
@@ -49,8 +52,10 @@ class AuditCheck:
         self._check_payload(event)
         self._check_hash(event)
         self._check_signature(event)
+        self._check_announcement(event)
         self.stand_behind(event)
         self.ids.add(event.id)
+        self.kids.add(event.signer_kid)
         self.found.count("events")
 
     def _check_place(self, event: AuditEvent) -> None:
@@ -108,6 +113,22 @@ class AuditCheck:
         if reach is not None and event.seq not in reach:
             message = f"signer {signer.kid} counts {reach} of the audit chain, and this is seq {event.seq}"
             self._add("audit.validity", message, event, "signer_kid")
+
+    def _check_announcement(self, event: AuditEvent) -> None:
+        """A key is announced by its predecessor, before it signs, as the key that it is."""
+        if event.event_type != EVENT_TYPE or event.payload.get("step") != "announced":
+            return
+        outgoing, incoming = (str(event.payload.get(name)) for name in ("outgoing_kid", "incoming_kid"))
+        if event.signer_kid != outgoing:
+            message = f"announces {incoming} in the name of {outgoing}, and is signed by {event.signer_kid}"
+            self._add("audit.rotation", message, event, "signer_kid")
+        if incoming in self.kids:
+            self._add("audit.rotation", f"announces {incoming}, which signed before", event, "incoming_kid")
+        known = self.registry.find(incoming)
+        fingerprint = event.payload.get("incoming_fingerprint")
+        if known is not None and known.public_key.fingerprint != fingerprint:
+            message = f"announces {incoming} with key {fingerprint}, registered is {known.public_key.fingerprint}"
+            self._add("audit.rotation", message, event, "incoming_fingerprint")
 
     def _add(self, code: str, message: str, event: AuditEvent, name: str) -> None:
         self.found.add(code, message, seq=event.seq, field=name)

@@ -1,0 +1,107 @@
+"""A key that the settings do not sign with yet: named by options, asked for its public half, and tried once.
+
+Guarantees: what is registered is a key that signs: its service was asked for the public key, and made a signature that
+this key verifies. No secret is in the variables that name it, so they may stand on the audit chain.
+Does not: register it, or touch a private key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping
+from typing import Final
+
+from finance.bootstrap_signers import key_service, open_signer
+from finance.settings import Settings
+from finance.signing_settings import DEFAULT_ALGORITHM, Kind, signing_of
+from finance.variables import KEY_VARIABLES, OUTGOING
+from ledger_core.errors import Refused
+from ledger_core.signers import RegisteredSigner, SignerRegistry
+from producers.verified_signer import VerifiedSigner
+from schemas.topology_model import Topology
+
+# What names a key and is no secret; connections, and the secrets for them, are shared with the key that signs now.
+NAMES: Final = (
+    "AUDIT_SIGNING_KIND",
+    "AUDIT_SIGNING_KID",
+    "AUDIT_SIGNING_ALG",
+    *KEY_VARIABLES.values(),
+    "AUDIT_SIGNING_TRANSIT_KEY_VERSION",
+)
+CLOCK_SECONDS_MAX: Final = 60.0
+
+
+def variables_of(kind: Kind, key: str, kid: str, algorithm: str, key_version: int | None) -> dict[str, str]:
+    """The variables that make a process sign with that key."""
+    named = {
+        "AUDIT_SIGNING_KIND": kind,
+        KEY_VARIABLES[kind]: key,
+        "AUDIT_SIGNING_KID": kid,
+        "AUDIT_SIGNING_ALG": algorithm,
+    }
+    if key_version is not None:
+        named["AUDIT_SIGNING_TRANSIT_KEY_VERSION"] = str(key_version)
+    return named
+
+
+def current_variables(settings: Settings, kid: str) -> dict[str, str]:
+    """The variables of the key that signs now, by the settings, with its kid and kind."""
+    named = {name: settings.values[name] for name in NAMES if name in settings.values}
+    return {**named, "AUDIT_SIGNING_KIND": signing_of(settings).kind, "AUDIT_SIGNING_KID": kid}
+
+
+def outgoing(variables: Mapping[str, str]) -> dict[str, str]:
+    """The same key as the one that signs only what was written down for it."""
+    return {OUTGOING + name: value for name, value in variables.items()}
+
+
+def with_key(settings: Settings, variables: Mapping[str, str]) -> Settings:
+    """The settings as they are once the variables are set."""
+    kept = {name: value for name, value in settings.values.items() if name not in NAMES}
+    return dataclasses.replace(settings, values={**kept, **variables})
+
+
+def ask_key(
+    settings: Settings, topology: Topology, registry: SignerRegistry, variables: Mapping[str, str], now: dt.datetime
+) -> RegisteredSigner:
+    """The key as it would be registered, after it made a signature. Raises Refused; Unavailable("signer")."""
+    signing = signing_of(with_key(settings, variables))
+    kinds = sorted({spec.kind for spec in topology.signers.values()})
+    if signing.kind not in kinds:
+        raise Refused(
+            f"the topology lists no signer of kind {signing.kind}, only {', '.join(kinds)}",
+            remedy="add it under signers in topology.yaml first: the processes would refuse it",
+        )
+    algorithm = signing.algorithm or DEFAULT_ALGORITHM
+    service = key_service(signing, algorithm, registry, signing.kid, env=settings.env)
+    try:
+        try:
+            signer = RegisteredSigner(str(signing.kid), algorithm, service.public_key(), now)
+        except ValueError as error:
+            raise Refused(
+                str(error), remedy="name the key's own algorithm with --alg, and a kid of that form"
+            ) from error
+        VerifiedSigner(service, signer, now=None).pin()
+        return signer
+    finally:
+        service.close()
+
+
+def current_kid(settings: Settings, topology: Topology, registry: SignerRegistry) -> str:
+    """The kid of the key that signs by these settings. Raises Refused; Unavailable when its service must be asked."""
+    signer = open_signer(settings, topology, registry)
+    try:
+        return signer.kid
+    finally:
+        signer.close()
+
+
+def check_clock(here: dt.datetime, database: dt.datetime) -> None:
+    """Raise Refused when this machine's clock is not the database's: its times go into the registry for ever."""
+    seconds = (here - database).total_seconds()
+    if abs(seconds) > CLOCK_SECONDS_MAX:
+        raise Refused(
+            f"this machine's clock is {seconds:+.0f} s off the database's",
+            remedy="set the clock (NTP) of whichever is wrong, and try again",
+        )

@@ -1,0 +1,133 @@
+"""What each key signed, by the database: the sequences that its statements reach, and what still waits for it.
+
+Guarantees: one snapshot for all questions; proofs, their cosignatures, operators' proofs, manifests, checkpoints and
+audit events are all counted; a closed range without a proof counts for the key that it names. Needs the grants of
+finance_api.
+Does not: verify a signature (`finance verify` does), or look into the archive.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from ledger_core.ports import AuditIntent
+from ledger_core.postgres.audit_outbox import append_intent
+from ledger_core.postgres.session import Session, session
+from ledger_core.rotation import EVENT_TYPES, SignerEvent
+
+_JSON: Final = "convert_from({}, 'UTF8')::jsonb"
+_PAYLOAD, _PROOF, _MANIFEST = (_JSON.format(column) for column in ("r.payload", "p.proof", "m.manifest"))
+
+# kid, shard (None: the audit chain), lowest and highest seq, number of statements
+USES: Final = f"""
+SELECT 'range without proof', {_PAYLOAD}->>'signer_kid', r.shard, min(r.last_seq), max(r.last_seq), count(*)
+  FROM ranges r LEFT JOIN proofs p USING (shard, range_no) WHERE p.proof IS NULL GROUP BY 2, 3
+UNION ALL
+SELECT 'proof', {_PROOF}->>'signer_kid', r.shard, min(r.last_seq), max(r.last_seq), count(*)
+  FROM ranges r JOIN proofs p USING (shard, range_no) GROUP BY 2, 3
+UNION ALL
+SELECT 'operator proof', {_PROOF}->>'signer_kid', (part->>'shard')::int, min((part->>'last_seq')::bigint),
+       max((part->>'last_seq')::bigint), count(*)
+  FROM proofs p, jsonb_array_elements({_PROOF}->'shards') AS part WHERE p.shard IS NULL GROUP BY 2, 3
+UNION ALL
+SELECT 'cosignature', co->>'signer_kid', (part->>'shard')::int, min((part->>'last_seq')::bigint),
+       max((part->>'last_seq')::bigint), count(*)
+  FROM proofs p, jsonb_array_elements({_PROOF}->'cosignatures') AS co, jsonb_array_elements({_PROOF}->'shards') AS part
+ GROUP BY 2, 3
+UNION ALL
+SELECT 'manifest', {_MANIFEST}->>'signer_kid', m.shard, min(r.last_seq), max(r.last_seq), count(*)
+  FROM manifests m JOIN ranges r ON (r.shard, r.range_no) = (m.shard, m.manifest_no) GROUP BY 2, 3
+UNION ALL
+SELECT 'checkpoint', line[1], c.shard, min(c.tree_size), max(c.tree_size), count(*)
+  FROM checkpoints c, regexp_matches(convert_from(c.note, 'UTF8'), '^— ([^ ]+) ', 'gn') AS line GROUP BY 2, 3
+UNION ALL
+SELECT 'audit event', signer_kid, NULL, min(seq), max(seq), count(*) FROM audit_events GROUP BY 2
+ORDER BY 2, 3 NULLS FIRST, 1"""
+
+# The newest of each kind: which key signs now.
+NEWEST: Final = f"""
+(SELECT 'audit event', signer_kid FROM audit_events ORDER BY seq DESC LIMIT 1)
+UNION ALL
+(SELECT 'proof', {_PROOF}->>'signer_kid' FROM proofs p WHERE p.shard IS NOT NULL ORDER BY p.signed_at DESC LIMIT 1)
+UNION ALL
+(SELECT 'manifest', {_MANIFEST}->>'signer_kid' FROM manifests m ORDER BY {_MANIFEST}->>'ts' DESC LIMIT 1)"""
+
+WAITING: Final = """
+SELECT event_type, actor_id, payload, created_at FROM audit_outbox WHERE event_type = ANY(%s) ORDER BY outbox_id"""
+CHAINED: Final = """
+SELECT event_type, actor_id, payload, created_at, seq, signer_kid FROM audit_events
+ WHERE event_type = ANY(%s) ORDER BY seq"""
+
+SIGNED_RANGES: Final = f"""
+SELECT r.shard, r.first_seq, r.last_seq FROM ranges r JOIN proofs p USING (shard, range_no)
+ WHERE {_PROOF}->>'signer_kid' = %s AND r.last_seq >= r.first_seq ORDER BY r.shard, r.range_no"""
+
+OPERATOR_PROOFS: Final = f"""
+SELECT (part->>'shard')::int, (part->>'first_seq')::bigint, (part->>'last_seq')::bigint
+  FROM proofs p, jsonb_array_elements({_PROOF}->'shards') AS part
+ WHERE p.shard IS NULL AND {_PROOF}->>'signer_kid' <> ALL(%s)"""
+
+
+@dataclass(frozen=True, slots=True)
+class SignerUse:
+    """`statements` of one kind by one key in one shard (None: the audit chain), reaching sequences first..last."""
+
+    what: str
+    kid: str
+    shard: int | None
+    first_seq: int
+    last_seq: int
+    statements: int
+
+
+class SignerUses:
+    """Make it with `open_signer_uses`. Every method may raise Unavailable and Refused, as its session does."""
+
+    def __init__(self, connection: Session) -> None:
+        self._connection = connection
+
+    def uses(self) -> list[SignerUse]:
+        """Every key that signed anything, or that a range waits for."""
+        return [SignerUse(*row) for row in self._connection.execute(USES)]
+
+    def newest(self) -> dict[str, str]:
+        """`audit event`, `proof` and `manifest` -> the kid of the newest one there is."""
+        return {str(what): str(kid) for what, kid in self._connection.execute(NEWEST)}
+
+    def events(self) -> list[SignerEvent]:
+        """What the audit chain and its outbox tell about signers, in order."""
+        names = [list(EVENT_TYPES)]
+        waiting = [SignerEvent(*row) for row in self._connection.execute(WAITING, names)]
+        return [*(SignerEvent(*row) for row in self._connection.execute(CHAINED, names)), *waiting]
+
+    def signed_ranges(self, kid: str) -> list[tuple[int, int, int]]:
+        """(shard, first_seq, last_seq) of the ranges whose proof that key signed, without empty ones, in order."""
+        return [(row[0], row[1], row[2]) for row in self._connection.execute(SIGNED_RANGES, [kid])]
+
+    def operator_proofs(self, other_than: Sequence[str]) -> set[tuple[int, int, int]]:
+        """(shard, first_seq, last_seq) that operators' proofs of other keys speak of."""
+        return {(row[0], row[1], row[2]) for row in self._connection.execute(OPERATOR_PROOFS, [list(other_than)])}
+
+    def clock(self) -> dt.datetime:
+        """The database's time."""
+        row = self._connection.execute("SELECT clock_timestamp()").fetchone()
+        moment: dt.datetime = row[0] if row else dt.datetime.min.replace(tzinfo=dt.UTC)
+        return moment
+
+
+@contextmanager
+def open_signer_uses(dsn: str) -> Iterator[SignerUses]:
+    """One read-only snapshot."""
+    with session(dsn, application_name="finance signers", read_only=True) as connection, connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        yield SignerUses(connection)
+
+
+def tell(dsn: str, intent: AuditIntent) -> None:
+    """Leave one intent for the notary. Raises Unavailable and Refused."""
+    with session(dsn, application_name="finance signers") as connection, connection.cursor() as cursor:
+        append_intent(cursor, intent)  # autocommit: one statement
