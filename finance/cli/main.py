@@ -44,6 +44,12 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "entry": ("finance.cli.entry", "command", "Show one journal entry."),
     "dlq": ("finance.cli.dlq", "command", "List, show and retry rejected events."),
     "prove": ("finance.cli.prove", "command", "Sign a range proof on demand, by time or by sequence."),
+    "signers": (
+        "finance.cli.signers",
+        "command",
+        "Public keys: list, add, retire, revoke, publish, check.",
+    ),
+    "rotate": ("finance.cli.rotate", "command", "Change the key that signs, step by step, and back."),
     "verify": ("finance.cli.verify", "command", "Check a proof, a batch, the archive, the ledger or the audit chain."),
     "rebuild": ("finance.cli.rebuild", "command", "Put the ledger back from its archive and the public keys alone."),
     "replay": ("finance.cli.replay", "command", "The settlements topic again: into another database, or compared."),

@@ -11,7 +11,7 @@ import click
 import orjson
 from rich.console import Console
 
-from finance.cli.common import Moment, emit, json_option, load_settings, load_topology_of, operator
+from finance.cli.common import Moment, counting, emit, json_option, load_settings, load_topology_of, operator
 from finance.settings import Settings
 from ledger_core.on_demand import OnDemandReader, Selection, select_by_time
 
@@ -23,6 +23,7 @@ from ledger_core.on_demand import OnDemandReader, Selection, select_by_time
 @click.option("--first-seq", type=click.IntRange(1), help="With one --shard: the first sequence.")
 @click.option("--last-seq", type=click.IntRange(1), help="With one --shard: the last sequence, included.")
 @click.option("--cosign", is_flag=True, help="Have a second key sign it too: COSIGNER_AUDIT_SIGNING_*.")
+@click.option("--reissue", metavar="KID", help="New proofs of what this (emergency) key signed, by the current key.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the proof here, not to stdout.")
 @json_option
 def command(
@@ -32,6 +33,7 @@ def command(
     first_seq: int | None,
     last_seq: int | None,
     cosign: bool,
+    reissue: str | None,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -48,7 +50,13 @@ def command(
       finance prove --from 2025-11-01 --to 2025-12-01 --out proof.json
       finance prove --shard 0 --first-seq 1 --last-seq 1000 --json
       finance prove --from 2025-11-01 --cosign --out proof.json
+      finance prove --reissue finance-emergency-1
     """
+    if reissue is not None:
+        if cosign or out is not None or shards or (since, until, first_seq, last_seq) != (None,) * 4:
+            raise click.UsageError("--reissue stands alone: it makes a proof of each stretch that the key signed")
+        _reissue(reissue, as_json)
+        return
     by_seq = first_seq is not None or last_seq is not None
     if by_seq == (since is not None or until is not None):
         raise click.UsageError("name --from and/or --to, or --shard with --first-seq and --last-seq")
@@ -75,6 +83,26 @@ def command(
         console.print(f"check it: finance verify proof {out} --signers {settings.signers_path}")
 
     emit(as_json, {"ok": True, "out": None if out is None else str(out), "proof": told}, words)
+
+
+def _reissue(kid: str, as_json: bool) -> None:
+    """Tell each proof when it is on record: an interrupted run goes on with the rest."""
+    from finance.cli.key_options import open_desk
+    from finance.signer_proofs import reissue
+
+    with counting("re-issuing", "proofs", None) as advance:
+        told = []
+        for proof in reissue(open_desk(), kid):
+            told.append(orjson.loads(proof))
+            advance(1)
+
+    def words(console: Console) -> None:
+        for one in told:
+            ids = ", ".join(f"shard {it['shard']} {it['first_seq']}..{it['last_seq']}" for it in one["shards"])
+            console.print(f"proof {one['proof_id']}: {ids}, signed by {one['signer_kid']}")
+        console.print(f"{len(told)} proofs made; what {kid} signed has a second signature now")
+
+    emit(as_json, {"ok": True, "proofs": told}, words)
 
 
 def _prove(settings: Settings, select: Callable[[OnDemandReader], list[Selection]], *, cosign: bool) -> bytes:

@@ -1,0 +1,63 @@
+"""The options that name a key which the settings do not sign with yet, and what commands about keys have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+from rich.console import Console
+
+from finance.cli.common import load_settings, load_topology_of, operator
+
+if TYPE_CHECKING:
+    from finance.signer_changes import Desk
+    from finance.signing_settings import Kind
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+KINDS: Final = ("kms", "pkcs11", "transit", "proxy", "local")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+
+
+def key_options(function: F) -> F:
+    """`--kid`, `--kind`, `--key`, `--key-version` and `--alg`."""
+    options = (
+        click.option("--kid", required=True, help="The name that the new key gets in the registry, for ever."),
+        click.option("--kind", type=click.Choice(KINDS), required=True, help="Which key service holds it."),
+        click.option("--key", required=True, help="Its id there: KMS id, token label, transit name, proxy URL, file."),
+        click.option("--key-version", type=click.IntRange(1), help="Of a transit key: each version is another key."),
+        click.option("--alg", type=click.Choice(("rsa-sha256", "ed25519")), required=True, help="Its algorithm."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def named(kid: str, kind: Kind, key: str, key_version: int | None, alg: str) -> dict[str, str]:
+    """The variables that the options stand for."""
+    from finance.signer_choice import variables_of
+
+    if key_version is not None and kind != "transit":
+        raise click.UsageError("--key-version is of a transit key")
+    return variables_of(kind, key, kid, alg, key_version)
+
+
+def open_desk(*, dry_run: bool = False) -> Desk:
+    """Who changes the registry of these settings, now. Raises Refused."""
+    from finance import bootstrap
+    from finance.signer_changes import Desk
+
+    settings = load_settings()
+    return Desk(settings, load_topology_of(settings), operator(settings), bootstrap.utc_now(), dry_run)
+
+
+def show_diff(console: Console, diff: str) -> None:
+    """The diff, or that there is none."""
+    console.print(diff.rstrip() if diff else "signers.json stays as it is", markup=False)
+
+
+def show_variables(console: Console, variables: Mapping[str, str]) -> None:
+    """For prover, archiver and notary, in the form of an environment file."""
+    for name, value in variables.items():
+        console.print(f"{name}={value}", markup=False)

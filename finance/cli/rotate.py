@@ -1,0 +1,224 @@
+"""`finance rotate`: from one signing key to the next, step by step, each on the audit chain; and back."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import orjson
+from rich.console import Console
+
+from finance.cli.common import emit, json_option, table, utc
+from finance.cli.key_options import dry_run_option, key_options, named, open_desk, show_diff, show_variables
+
+if TYPE_CHECKING:
+    from finance.rotation import Done
+    from finance.signing_settings import Kind
+    from ledger_core.rotation import Rotation
+
+kernel_option = click.option(
+    "--kernel", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Kernel's copy must hold the key."
+)
+NEXT = {
+    "announced": "wait until the notary has signed it, publish signers.json, then: finance rotate deploy",
+    "deployed": "restart prover, archiver and notary with these variables, then: finance rotate prove",
+    "proved": "finance rotate deploy if that is not done; after the overlap: finance rotate finish",
+    "rolling_back": "restart prover, archiver and notary with the outgoing key, then: finance rotate finish",
+    "retired": "take the OUTGOING_ variables away, and publish signers.json again",
+    "rolled_back": "take the OUTGOING_ variables away, and publish signers.json again",
+}
+
+
+@click.group()
+def command() -> None:
+    """Change the key that signs: announced by the outgoing key, both accepted for an overlap, retired at the end.
+
+    The state is what the audit chain tells, so another operator may do the next step. A step that was interrupted is
+    done again. No process is restarted, and nothing is pushed: `deploy` says which variables change.
+
+    \b
+    Examples:
+      finance rotate begin --kid finance-rsa-v2 --kind kms --key alias/finance-v2 --alg rsa-sha256
+      finance rotate deploy --kernel kernel/tools/signers.json
+      finance rotate prove
+      finance rotate finish
+    """
+
+
+@command.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Where the newest rotation stands, what each key signed last, what waits for which key, and what is next.
+
+    \b
+    Example:
+      finance rotate status
+    """
+    from finance.signer_reach import waiting
+    from ledger_core.rotation import rotations
+
+    look = open_desk().look()
+    known = rotations(look.events)
+    newest = known[-1] if known else None
+    kids = sorted({use.kid for use in look.uses})
+    ranges = {kid: waiting(look.uses, kid) for kid in kids}
+
+    def words(console: Console) -> None:
+        if newest is None:
+            console.print("no rotation yet: begin one with finance rotate begin")
+        else:
+            console.print(f"{newest.outgoing} -> {newest.incoming}: {newest.step}; next: {NEXT[newest.step]}")
+            console.print(table(("step", "when", "audit seq", "signed by", "who"), _history(newest)))
+        rows = [(kid, ranges[kid], ", ".join(w for w, k in look.newest.items() if k == kid)) for kid in kids]
+        console.print(table(("kid", "ranges waiting", "newest of"), rows))
+
+    told = None if newest is None else _json(newest)
+    emit(as_json, {"ok": True, "rotation": told, "newest": dict(look.newest), "waiting": ranges}, words)
+
+
+@command.command()
+@key_options
+@click.option("--overlap-days", type=click.IntRange(0, 365), default=7, show_default=True, help="Both are accepted.")
+@click.option("--description", default="", help="For people who read the registry.")
+@dry_run_option
+@json_option
+def begin(
+    kid: str,
+    kind: Kind,
+    key: str,
+    key_version: int | None,
+    alg: str,
+    overlap_days: int,
+    description: str,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Publish the incoming key in signers.json, and have the outgoing key announce it on the audit chain.
+
+    Make the key in its service first. Run this with the variables that the processes run with.
+
+    \b
+    Examples:
+      finance rotate begin --kid finance-rsa-v2 --kind kms --key alias/finance-v2 --alg rsa-sha256 --dry-run
+      finance rotate begin --kid finance-hsm-v1 --kind pkcs11 --key finance --alg ed25519 --overlap-days 14
+    """
+    from finance import rotation
+
+    variables = named(kid, kind, key, key_version, alg)
+    overlap = dt.timedelta(days=overlap_days)
+    _say(as_json, rotation.begin(open_desk(dry_run=dry_run), variables, overlap=overlap, description=description))
+
+
+@command.command()
+@kernel_option
+@dry_run_option
+@json_option
+def deploy(kernel: Path | None, dry_run: bool, as_json: bool) -> None:
+    """Say which variables make the incoming key sign. Refused before the announcement stands on the audit chain.
+
+    \b
+    Example:
+      finance rotate deploy --kernel kernel/tools/signers.json
+    """
+    from finance import rotation
+
+    _say(as_json, rotation.deploy(open_desk(dry_run=dry_run), kernel))
+
+
+@command.command()
+@kernel_option
+@json_option
+def prove(kernel: Path | None, as_json: bool) -> None:
+    """Have the incoming key sign a proof over the newest range of every shard, and verify it as published.
+
+    \b
+    Example:
+      finance rotate prove --kernel kernel/tools/signers.json
+    """
+    from finance import rotation
+    from finance.signer_proofs import prove_with
+
+    desk = open_desk()
+    proof = prove_with(desk, kernel)
+    _say(as_json, rotation.prove(desk, None if proof is None else orjson.loads(proof)))
+
+
+@command.command()
+@click.option("--early", metavar="REASON", help="Before the overlap is over, with the reason for the audit chain.")
+@click.option("--idle", is_flag=True, help="All processes are restarted, and nothing was posted since.")
+@dry_run_option
+@json_option
+def finish(early: str | None, idle: bool, dry_run: bool, as_json: bool) -> None:
+    """Retire the outgoing key: it stays registered, for exactly the sequences that it signed. After a rollback: the
+    incoming one.
+
+    Refused while a range waits for it, while it still signs, and before the overlap is over.
+
+    \b
+    Example:
+      finance rotate finish
+    """
+    from finance import rotation
+
+    _say(as_json, rotation.finish(open_desk(dry_run=dry_run), early=early, idle=idle))
+
+
+@command.command()
+@click.option("--reason", required=True, help="Why: one line, for the audit chain.")
+@dry_run_option
+@json_option
+def rollback(reason: str, dry_run: bool, as_json: bool) -> None:
+    """Turn back to the outgoing key, at any step, also after it was retired. Then restart, and `finance rotate finish`.
+
+    \b
+    Example:
+      finance rotate rollback --reason "Kernel does not verify the new key, incident 11"
+    """
+    from finance import rotation
+
+    _say(as_json, rotation.rollback(open_desk(dry_run=dry_run), reason))
+
+
+def _say(as_json: bool, done: Done) -> None:
+    def words(console: Console) -> None:
+        show_diff(console, done.diff)
+        if done.variables:
+            console.print("variables of prover, archiver and notary (secrets and connections stay as they are):")
+            show_variables(console, done.variables)
+        if done.proof is not None:
+            console.print(f"proof {done.proof['proof_id']}, signed by {done.proof['signer_kid']}, verifies")
+        console.print(f"{done.rotation.outgoing} -> {done.rotation.incoming}: {done.step}; next: {NEXT[done.step]}")
+
+    told = {"step": done.step, "outgoing": done.rotation.outgoing, "incoming": done.rotation.incoming}
+    more = {"diff": done.diff, "told": done.told, "variables": dict(done.variables), "proof": done.proof}
+    emit(as_json, {"ok": True, **told, **more, "next": NEXT[done.step]}, words)
+
+
+def _history(rotation: Rotation) -> list[tuple[object, ...]]:
+    return [
+        (event.text("step"), utc(event.created_at), event.seq or "waits", event.signer_kid, event.actor_id)
+        for event in rotation.events
+    ]
+
+
+def _json(rotation: Rotation) -> Mapping[str, object]:
+    return {
+        "outgoing": rotation.outgoing,
+        "incoming": rotation.incoming,
+        "step": rotation.step,
+        "overlap_seconds": str(int(rotation.overlap.total_seconds())),
+        "events": [
+            {
+                "step": event.text("step"),
+                "created_at": utc(event.created_at),
+                "seq": None if event.seq is None else str(event.seq),
+                "signer_kid": event.signer_kid,
+                "actor_id": event.actor_id,
+            }
+            for event in rotation.events
+        ],
+        "next": NEXT[rotation.step],
+    }

@@ -1,0 +1,263 @@
+"""`finance signers`: the registry of public keys: list, add, retire, revoke, publish, check; the emergency signer."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+
+from finance.cli.common import emit, json_option, load_settings, table, utc
+from finance.cli.key_options import dry_run_option, key_options, named, open_desk, show_diff, show_variables
+from finance.cli.verify import tell
+from ledger_core.errors import Refused
+
+if TYPE_CHECKING:
+    from finance.signer_changes import Changed
+    from finance.signing_settings import Kind
+
+EMERGENCY_HOURS_MAX = 72
+KERNEL_FILE = "kernel/tools/signers.json"
+reason_option = click.option("--reason", required=True, help="Why: one line, for the audit chain.")
+
+
+@click.group()
+def command() -> None:
+    """The signer registry (FINANCE_SIGNERS): which public key stands behind which signer_kid, and for which sequences.
+
+    Private keys are never touched: their services are asked for the public half, and for one signature as a proof.
+    --dry-run shows what would change; the file is replaced as a whole, and the audit chain is told. To change the key
+    that signs, use `finance rotate`.
+
+    \b
+    Examples:
+      finance signers list
+      finance signers check --kernel kernel/tools/signers.json
+    """
+
+
+@command.command(name="list")
+@json_option
+def list_(as_json: bool) -> None:
+    """Every signer: kid, algorithm, fingerprint, since when, until when, and for which sequences it counts.
+
+    \b
+    Example:
+      finance signers list --json
+    """
+    from finance.signers_file import read_registry
+    from ledger_core.signers import write_signer
+
+    registry = read_registry(load_settings().signers_path)
+
+    def words(console: Console) -> None:
+        rows = []
+        for it in registry.signers:
+            spans = {} if it.validity is None or it.validity.shards is None else it.validity.shards
+            reach = [f"shard {shard} {interval}" for shard, interval in sorted(spans.items())]
+            reach += [] if it.validity is None or it.validity.audit is None else [f"audit {it.validity.audit}"]
+            moments = ["" if moment is None else utc(moment) for moment in (it.deployed_at, it.retired_at)]
+            counts = "; ".join(reach) or "everywhere"
+            rows.append((it.kid, it.algorithm, it.public_key.fingerprint[:16], *moments, counts, it.description))
+        columns = ("kid", "algorithm", "fingerprint", "deployed", "retired", "counts", "description")
+        console.print(table(columns, rows))
+
+    told = [{**write_signer(it), "fingerprint": it.public_key.fingerprint} for it in registry.signers]
+    emit(as_json, {"ok": True, "signers": told}, words)
+
+
+@command.command()
+@key_options
+@click.option("--description", default="", help="For people who read the registry.")
+@dry_run_option
+@json_option
+def add(
+    kid: str,
+    kind: Kind,
+    key: str,
+    key_version: int | None,
+    alg: str,
+    description: str,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Register a key: its service shows the public half and makes one signature. A rotation does this by itself.
+
+    \b
+    Examples:
+      finance signers add --kid finance-rsa-v2 --kind kms --key alias/finance-v2 --alg rsa-sha256 --dry-run
+      finance signers add --kid audit-cosigner --kind transit --key cosigner --key-version 1 --alg ed25519
+    """
+    from finance import signer_changes
+
+    _say(
+        as_json,
+        signer_changes.add(open_desk(dry_run=dry_run), named(kid, kind, key, key_version, alg), description),
+        dry_run,
+    )
+
+
+@command.command()
+@click.argument("kid")
+@reason_option
+@dry_run_option
+@json_option
+def retire(kid: str, reason: str, dry_run: bool, as_json: bool) -> None:
+    """Retire a key that signs no more: it stays in the registry and counts for exactly what it signed.
+
+    \b
+    Example:
+      finance signers retire audit-cosigner --reason "no auditor asks for it any more"
+    """
+    from finance import signer_changes
+
+    _say(as_json, signer_changes.retire(open_desk(dry_run=dry_run), kid, reason), dry_run)
+
+
+@command.command()
+@click.argument("kid")
+@reason_option
+@click.option(
+    "--to-seq", "to_seqs", multiple=True, metavar="SHARD=SEQ", help="Last sequence of a shard to trust it for."
+)
+@click.option("--audit-to-seq", type=click.IntRange(0), help="Last event of the audit chain to trust it for.")
+@dry_run_option
+@json_option
+def revoke(
+    kid: str, reason: str, to_seqs: tuple[str, ...], audit_to_seq: int | None, dry_run: bool, as_json: bool
+) -> None:
+    """Revoke a key that may be in other hands: after these sequences it proves nothing, and everything before.
+
+    Without --to-seq and --audit-to-seq that is where it signed last. Times do not matter: a thief writes any he likes.
+
+    \b
+    Examples:
+      finance signers revoke finance-rsa-v1 --reason "token lost, incident 7"
+      finance signers revoke finance-rsa-v1 --reason "incident 7" --to-seq 0=41000 --audit-to-seq 9000
+    """
+    from finance import signer_changes
+
+    done = signer_changes.revoke(open_desk(dry_run=dry_run), kid, reason, _sequences(to_seqs), audit_to_seq)
+    _say(as_json, done, dry_run)
+
+
+@command.command()
+@key_options
+@click.option("--hours", type=click.IntRange(1, EMERGENCY_HOURS_MAX), required=True, help="How long it may sign.")
+@reason_option
+@click.option("--approved-by", required=True, help="Who of Security approved it: not who runs this.")
+@dry_run_option
+@json_option
+def emergency(
+    kid: str,
+    kind: Kind,
+    key: str,
+    key_version: int | None,
+    alg: str,
+    hours: int,
+    reason: str,
+    approved_by: str,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Register a temporary key while the regular one is out of reach, and say which variables make it sign.
+
+    Publish the registry before a process is restarted with it. When the regular key is back: restore its variables,
+    retire this key, and re-issue what it signed with `finance prove --reissue KID` (RUNBOOK.md, section 13 B).
+
+    \b
+    Example:
+      finance signers emergency --kid finance-emergency-1 --kind pkcs11 --key emergency --alg rsa-sha256 --hours 12
+        --reason "KMS of the region is down, incident 9" --approved-by carol
+    """
+    from finance import signer_changes
+
+    variables = named(kid, kind, key, key_version, alg)
+    lasts = dt.timedelta(hours=hours)
+    desk = open_desk(dry_run=dry_run)
+    _say(as_json, signer_changes.emergency(desk, variables, lasts=lasts, reason=reason, approver=approved_by), dry_run)
+
+
+@command.command()
+@click.option(
+    "--repo",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help="A git repository, Kernel's for example.",
+)
+@click.option("--file", default=KERNEL_FILE, show_default=True, help="The registry inside of it.")
+@click.option("--branch", help="Default: finance-signers-<newest kid>.")
+@dry_run_option
+@json_option
+def publish(repo: Path, file: str, branch: str | None, dry_run: bool, as_json: bool) -> None:
+    """Prepare a branch with one commit that brings our signers into another repository's registry. Nothing is pushed.
+
+    Its working tree, index and current branch stay as they are; signers of others stay as they are.
+
+    \b
+    Example:
+      finance signers publish --repo ../kernel --file kernel/tools/signers.json
+    """
+    from finance.registry_branch import prepare_commit
+    from finance.signers_file import read_registry
+    from ledger_core.registry_edit import diff, with_signers
+
+    ours = read_registry(load_settings().signers_path).signers
+    if not ours:
+        raise Refused("the signer registry is empty", remedy="add a key first: `finance signers add`")
+    name = branch or f"finance-signers-{ours[-1].kid}"
+    message = f"Update Finance's signers\n\nPublic keys and validity of {', '.join(it.kid for it in ours)}."
+    done = prepare_commit(
+        repo, file, lambda data: with_signers(data, ours), branch=name, message=message, dry_run=dry_run
+    )
+    changes = diff(done.before, done.after, file)
+
+    def words(console: Console) -> None:
+        show_diff(console, changes)
+        if done.commit is not None:
+            console.print(f"branch {done.branch} in {repo} holds this as commit {done.commit[:12]}: push it for review")
+
+    emit(as_json, {"ok": True, "diff": changes, "branch": done.branch, "commit": done.commit}, words)
+
+
+@command.command()
+@click.option("--kernel", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Kernel's copy.")
+@click.option("--archive", is_flag=True, help="Also read every manifest of the archive.")
+@json_option
+def check(kernel: Path | None, archive: bool, as_json: bool) -> None:
+    """Compare registry, key services, Kernel's copy, and what signed in database, archive and audit chain.
+
+    Exit 1: findings.
+
+    \b
+    Example:
+      finance signers check --kernel kernel/tools/signers.json --archive
+    """
+    from finance.signers_check import check_signers
+
+    tell(check_signers(open_desk(), kernel, archive=archive), 0.0, as_json)
+
+
+def _sequences(given: tuple[str, ...]) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for text in given:
+        shard, _, seq = text.partition("=")
+        if not (shard.isascii() and shard.isdigit() and seq.isascii() and seq.isdigit()):
+            raise click.UsageError(f"--to-seq {text}: give SHARD=SEQ, as 0=41000")
+        found[int(shard)] = int(seq)
+    return found
+
+
+def _say(as_json: bool, changed: Changed, dry_run: bool) -> None:
+    def words(console: Console) -> None:
+        show_diff(console, changed.diff)
+        if changed.told:
+            console.print(f"the audit chain is told about {changed.kid}; bring signers.json to Kernel and auditors")
+        if changed.variables:
+            console.print("then restart prover, archiver and notary with this key, and the regular one as outgoing:")
+            show_variables(console, changed.variables)
+
+    told = {"kid": changed.kid, "diff": changed.diff, "told": changed.told, "dry_run": dry_run}
+    emit(as_json, {"ok": True, **told, "variables": dict(changed.variables)}, words)

@@ -1,0 +1,300 @@
+"""A key's life on the real servers, by the commands: three rotations over three kinds of key service, back again, an
+emergency, a theft. Afterwards everything that was ever signed verifies, and what a thief signs does not."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from confluent_kafka import Producer
+
+from finance.devstack import Stack
+from ledger_core.range_proof import assemble_proof, parse_payload
+from ledger_core.signers import RegisteredSigner, SignerRegistry
+from producers.signer_local import LocalKey
+from tests.support.command_line import Finance, quick_topology
+from tests.support.hsm import Token, module
+from tests.support.kafka import client
+from tests.support.settlements import settlement, wire
+from tests.support.signing import kms_admin
+from tests.support.transit_server import TransitServer, transit_server
+
+pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
+Variables = dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def transit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TransitServer]:
+    with transit_server(tmp_path_factory.mktemp("transit")) as running:
+        running.make_key("finance", "ed25519")
+        yield running
+
+
+@pytest.fixture(scope="module")
+def token(tmp_path_factory: pytest.TempPathFactory) -> Token:
+    made = Token.make(tmp_path_factory.mktemp("hsm"), "rotation")
+    made.make_key("finance", "rsa-sha256")
+    made.make_key("emergency", "ed25519")
+    return made
+
+
+class Life:
+    """One ledger; `variables` are those that its processes run with."""
+
+    def __init__(self, environ: Variables, folder: Path) -> None:
+        self.signers = folder / "signers.json"
+        self.signers.write_bytes(Path(environ["FINANCE_SIGNERS"]).read_bytes())
+        topology = quick_topology(environ["FINANCE_TOPOLOGY"], folder)
+        self.run = Finance({**environ, "FINANCE_TOPOLOGY": topology, "FINANCE_SIGNERS": str(self.signers)})
+        self.posted = 0
+
+    def post(self, count: int = 3) -> None:
+        """Settlements that go the whole route, with whichever keys the variables name."""
+        producer = Producer(client(self.run.environ["KAFKA_BROKERS"]))
+        topic = self.run.environ["FINANCE_TOPIC_PREFIX"] + "finance.settlements"
+        for n in range(self.posted + 1, self.posted + count + 1):
+            fields = settlement(n)
+            producer.produce(topic, key=fields.settlement_id.encode(), value=wire(fields), partition=0)
+        assert producer.flush(20) == 0
+        self.posted += count
+        self.go()
+
+    def go(self) -> None:
+        assert self.run.json("run", "all", "--until-idle")["ok"] is True
+
+    def rotate(self, *arguments: str, code: int = 0) -> Any:
+        return self.run.json("rotate", *arguments, code=code)
+
+    def signed(self, command: str, *arguments: str, code: int = 0) -> Any:
+        return self.run.json("signers", command, *arguments, code=code)
+
+    def with_variables(self, changed: Variables) -> None:
+        kept = {n: v for n, v in self.run.environ.items() if "AUDIT_SIGNING_" not in n}
+        self.run.environ = {**kept, **changed}
+
+    def kids(self, query: str) -> list[str]:
+        with psycopg.connect(self.run.environ["DATABASE_URL"]) as connection:
+            return [row[0] for row in connection.execute(query).fetchall()]
+
+    def proof_kids(self) -> list[str]:
+        column = "convert_from(proof, 'UTF8')::jsonb->>'signer_kid'"
+        return self.kids(f"SELECT {column} FROM proofs WHERE shard = 0 ORDER BY range_no")
+
+    def registered(self, kid: str) -> RegisteredSigner:
+        return SignerRegistry.from_json(self.signers.read_bytes()).get(kid)
+
+    def assert_sound(self) -> None:
+        for what in ("ledger", "archive", "audit"):
+            told = self.run.json("verify", what)
+            assert told["findings"] == [], what
+        assert self.signed("check", "--archive")["findings"] == []
+
+
+@pytest.fixture
+def life(environ: Variables, transit: TransitServer, token: Token, stack: Stack, tmp_path: Path) -> Life:
+    connections = {
+        "TRANSIT_URL": transit.address,
+        "TRANSIT_TOKEN": transit.token,
+        "PKCS11_MODULE": module(),
+        "PKCS11_TOKEN": token.label,
+        "PKCS11_PIN": token.pin,
+        "SOFTHSM2_CONF": os.environ["SOFTHSM2_CONF"],
+    }
+    return Life({**environ, **connections}, tmp_path)
+
+
+def new_kms_key(stack: Stack) -> str:
+    made = kms_admin(stack.env).create_key(KeySpec="ECC_NIST_EDWARDS25519", KeyUsage="SIGN_VERIFY")
+    return str(made["KeyMetadata"]["KeyId"])
+
+
+def key(kid: str, kind: str, key_id: str, alg: str) -> tuple[str, ...]:
+    return ("--kid", kid, "--kind", kind, "--key", key_id, "--alg", alg)
+
+
+def rotated(life: Life, *chosen: str) -> None:
+    """One whole rotation, with postings before, between and after."""
+    begun = life.rotate("begin", *chosen, "--overlap-days", "0")
+    assert begun["step"] == "announced"
+    early = life.rotate("deploy", code=3)
+    assert "not on the audit chain yet" in early["error"]["message"]
+    life.post()  # the notary of the outgoing key signs the announcement
+    deployed = life.rotate("deploy")
+    life.with_variables(deployed["variables"])
+    life.post()
+    proved = life.rotate("prove")
+    assert proved["proof"]["signer_kid"] == begun["incoming"]
+    finished = life.rotate("finish")
+    assert finished["step"] == "retired"
+    life.with_variables({n: v for n, v in life.run.environ.items() if "AUDIT_SIGNING_" in n and "OUTGOING_" not in n})
+
+
+def test_three_rotations_over_three_kinds_and_back_leave_everything_verifying(
+    life: Life, stack: Stack, tmp_path: Path
+) -> None:
+    rotated(life, *key("kms-2", "kms", new_kms_key(stack), "ed25519"))
+    first = life.proof_kids()[0]
+    rotated(life, *key("transit-3", "transit", "finance", "ed25519"), "--key-version", "1")
+    rotated(life, *key("hsm-4", "pkcs11", "finance", "rsa-sha256"))
+    assert list(dict.fromkeys(life.proof_kids())) == [first, "kms-2", "transit-3", "hsm-4"]
+    life.assert_sound()
+
+    announcements = "SELECT signer_kid FROM audit_events WHERE payload->>'step' = 'announced' ORDER BY seq"
+    assert life.kids(announcements) == [first, "kms-2", "transit-3"], "each is announced by the key before it"
+    assert life.registered("kms-2").retired_at is not None
+    assert_theft_is_found(life, "kms-2", tmp_path)
+
+    back = life.rotate("rollback", "--reason", "the HSM is to be moved")
+    assert back["step"] == "rolling_back"
+    assert life.registered("transit-3").retired_at is None
+    refused = life.rotate("finish", code=3)
+    assert "signed by hsm-4" in refused["error"]["message"]
+    life.with_variables(back["variables"])
+    life.post()
+    assert life.rotate("finish")["step"] == "rolled_back"
+    assert life.proof_kids()[-1] == "transit-3"
+    assert life.registered("hsm-4").retired_at is not None
+    assert life.registered("transit-3").retired_at is None
+    life.go()
+    life.assert_sound()
+    assert "rolled_back" in life.run("rotate", "status")
+
+
+def assert_theft_is_found(life: Life, kid: str, folder: Path) -> None:
+    """Whoever holds a retired key writes an early `ts`: the sequences tell. (A new key stands for it.)"""
+    stolen = LocalKey.generate("ed25519", env="dev")
+    with psycopg.connect(life.run.environ["DATABASE_URL"]) as connection:
+        rows = connection.execute("SELECT payload FROM ranges WHERE shard = 0 ORDER BY range_no").fetchall()
+    held = life.registered(kid)
+    trusted = SignerRegistry(
+        [RegisteredSigner(kid, "ed25519", stolen.public_key(), None, held.retired_at, "", held.validity)]
+    )
+    (folder / "thief.json").write_bytes(trusted.to_json())
+    for row, sound in ((rows[1], True), (rows[-1], False)):
+        fields = {**json.loads(bytes(row[0])), "signer_kid": kid, "alg": "ed25519", "ts": "2025-01-01T00:00:00.000000Z"}
+        payload = parse_payload(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode())
+        (folder / "proof.json").write_bytes(assemble_proof(payload.to_bytes(), stolen.sign_digest(payload.digest())))
+        arguments = ("verify", "proof", str(folder / "proof.json"), "--signers", str(folder / "thief.json"))
+        found = life.run.json(*arguments, code=0 if sound else 1)["findings"]
+        assert [it["code"] for it in found] == ([] if sound else ["proof.validity"])
+        assert all(kid in it["message"] and it["shard"] == 0 and it["seq"] for it in found)
+
+
+def test_an_emergency_key_signs_for_a_while_and_what_it_signed_gets_a_second_signature(life: Life) -> None:
+    life.post()
+    regular = life.proof_kids()[0]
+    before = {n: v for n, v in life.run.environ.items() if "AUDIT_SIGNING_" in n}
+    chosen = (*key("emergency-1", "pkcs11", "emergency", "ed25519"), "--hours", "2", "--reason", "KMS is down")
+    own = life.signed("emergency", *chosen, "--approved-by", "alice", code=3)
+    assert "of their own" in own["error"]["message"]
+    made = life.signed("emergency", *chosen, "--approved-by", "carol")
+    assert made["told"] is True
+    assert life.signed("emergency", *chosen, "--approved-by", "carol")["told"] is False, "asked again, it is there"
+    ends = life.registered("emergency-1").retired_at
+    assert ends is not None
+    assert dt.timedelta(hours=1) < ends - dt.datetime.now(dt.UTC) < dt.timedelta(hours=2, minutes=1)
+
+    life.with_variables({**made["variables"], **{f"OUTGOING_{name}": value for name, value in before.items()}})
+    life.post()
+    life.with_variables({**before, **{f"OUTGOING_{name}": value for name, value in made["variables"].items()}})
+    life.post()
+    assert [kid for kid, _ in groupby(life.proof_kids())] == [regular, "emergency-1", regular]
+    retired = life.signed("retire", "emergency-1", "--reason", "KMS is back")
+    assert '"retiredAt"' in retired["diff"]
+    assert life.registered("emergency-1").validity is not None
+
+    again = life.run.json("prove", "--reissue", "emergency-1")["proofs"]
+    spans = [(part["first_seq"], part["last_seq"]) for proof in again for part in proof["shards"]]
+    assert spans == [("4", "6")]
+    assert {proof["signer_kid"] for proof in again} == {regular}
+    assert life.run.json("prove", "--reissue", "emergency-1")["proofs"] == [], "done already"
+    life.go()
+    life.assert_sound()
+    told = "SELECT payload->>'approver' FROM audit_events WHERE event_type = 'signer.emergency'"
+    assert life.kids(told) == ["carol"]
+
+
+def test_bad_input_is_refused_and_an_interrupted_step_is_done_again(life: Life, stack: Stack, tmp_path: Path) -> None:
+    new = new_kms_key(stack)
+    before = life.signers.read_bytes()
+    existing = SignerRegistry.from_json(before).signers[0].kid
+
+    def refused(*arguments: str, says: str, **environ: str) -> None:
+        told = life.run.json("rotate", *arguments, code=3, **environ)["error"]
+        assert says in told["message"]
+        assert told["remedy"]
+
+    refused("begin", *key(existing, "kms", new, "ed25519"), says="registered")
+    refused("begin", *key("kms-2", "kms", new, "rsa-sha256"), says="rsa-sha256")
+    refused("begin", *key("kms 2", "kms", new, "ed25519"), says="without blanks")
+    refused("begin", *key("kms-2", "local", str(tmp_path / "no.pem"), "ed25519"), says="cannot be read")
+    refused("deploy", says="no rotation is under way")
+    refused("finish", says="no rotation is under way")
+    refused("rollback", "--reason", "why", says="no rotation")
+    damaged = tmp_path / "damaged.json"
+    damaged.write_bytes(before[:-20])
+    refused("begin", *key("kms-2", "kms", new, "ed25519"), says="cannot be read", FINANCE_SIGNERS=str(damaged))
+    assert damaged.read_bytes() == before[:-20]
+    assert life.signers.read_bytes() == before
+
+    dry = life.rotate("begin", *key("kms-2", "kms", new, "ed25519"), "--dry-run")
+    assert "kms-2" in dry["diff"]
+    assert life.signers.read_bytes() == before
+    # Killed after the registry was written, before the chain was told: the file is there, the intent is not.
+    with psycopg.connect(life.run.environ["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute("REVOKE INSERT ON audit_outbox FROM finance_api")
+        refused("begin", *key("kms-2", "kms", new, "ed25519"), says="may not do that")
+        connection.execute("GRANT INSERT ON audit_outbox TO finance_api")
+    assert life.registered("kms-2").retired_at is None
+    assert life.rotate("begin", *key("kms-2", "kms", new, "ed25519"))["told"] is True
+    assert life.rotate("begin", *key("kms-2", "kms", new, "ed25519"))["told"] is False, "begun already"
+    refused("begin", *key("kms-3", "kms", new_kms_key(stack), "ed25519"), says="is not over")
+    back = life.rotate("rollback", "--reason", "the wrong region")
+    assert back["step"] == "rolling_back"
+    assert life.rotate("finish")["step"] == "rolled_back"
+    assert life.registered("kms-2").retired_at is not None
+    refused("begin", *key("kms-2", "kms", new, "ed25519"), says="retired")
+    life.go()
+    assert life.run.json("verify", "audit")["findings"] == []
+
+
+def test_a_branch_for_review_is_prepared_and_a_copy_that_differs_is_found(life: Life, tmp_path: Path) -> None:
+    repo = tmp_path / "kernel-repo"
+    copy = repo / "kernel" / "tools" / "signers.json"
+    copy.parent.mkdir(parents=True)
+    stranger = LocalKey.generate("ed25519", env="dev").public_key()
+    theirs = SignerRegistry([RegisteredSigner("kernel-audit-ed25519-v1", "ed25519", stranger)])
+    copy.write_bytes(theirs.to_json())
+
+    def git(*arguments: str) -> str:
+        own = ["git", "-C", str(repo), "-c", "user.name=t", "-c", "user.email=t@example.com", *arguments]
+        return subprocess.run(own, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "-q", "-b", "main")
+    git("config", "user.name", "t")
+    git("config", "user.email", "t@example.com")
+    git("add", ".")
+    git("commit", "-q", "-m", "start")
+    found = life.signed("check", "--kernel", str(copy), code=1)
+    assert {it["code"] for it in found["findings"]} == {"signers.copy"}
+    (copy.parent / "signers.json").write_bytes(theirs.to_json() + b"\n")
+    dirty = life.signed("publish", "--repo", str(repo), code=3)
+    assert "not committed" in dirty["error"]["message"]
+    git("checkout", "-q", "--", ".")
+    made = life.signed("publish", "--repo", str(repo), "--branch", "review")
+    again = life.signed("publish", "--repo", str(repo), "--branch", "review")
+    assert made["commit"] == again["commit"] == git("rev-parse", "review")
+    assert git("rev-parse", "--abbrev-ref", "HEAD") == "main"
+    assert git("status", "--porcelain") == ""
+    git("merge", "-q", "review")
+    assert SignerRegistry.from_json(copy.read_bytes()).get("kernel-audit-ed25519-v1").public_key == stranger
+    assert life.signed("check", "--kernel", str(copy))["ok"] is True
+    assert life.signed("publish", "--repo", str(repo))["commit"] is None, "nothing is left to publish"
