@@ -48,8 +48,8 @@ def with_signers(data: bytes, signers: Iterable[RegisteredSigner]) -> bytes:
 
 def diff(before: bytes, after: bytes, name: str) -> str:
     """What changes, as a unified diff; empty when nothing does."""
-    old, new = (data.decode("utf-8", "replace").splitlines(keepends=True) for data in (before, after))
-    return "".join(difflib.unified_diff(old, new, f"a/{name}", f"b/{name}"))
+    old, new = (data.decode("utf-8", "replace").splitlines() for data in (before, after))
+    return "\n".join(difflib.unified_diff(old, new, f"a/{name}", f"b/{name}", lineterm=""))
 
 
 def _add(document: Any, signer: RegisteredSigner) -> None:

@@ -109,7 +109,11 @@ def begin(
 
     variables = named(kid, kind, key, key_version, alg)
     overlap = dt.timedelta(days=overlap_days)
-    _say(as_json, rotation.begin(open_desk(dry_run=dry_run), variables, overlap=overlap, description=description))
+    _say(
+        as_json,
+        rotation.begin(open_desk(dry_run=dry_run), variables, overlap=overlap, description=description),
+        dry_run=dry_run,
+    )
 
 
 @command.command()
@@ -125,7 +129,7 @@ def deploy(kernel: Path | None, dry_run: bool, as_json: bool) -> None:
     """
     from finance import rotation
 
-    _say(as_json, rotation.deploy(open_desk(dry_run=dry_run), kernel))
+    _say(as_json, rotation.deploy(open_desk(dry_run=dry_run), kernel), dry_run=dry_run)
 
 
 @command.command()
@@ -163,7 +167,7 @@ def finish(early: str | None, idle: bool, dry_run: bool, as_json: bool) -> None:
     """
     from finance import rotation
 
-    _say(as_json, rotation.finish(open_desk(dry_run=dry_run), early=early, idle=idle))
+    _say(as_json, rotation.finish(open_desk(dry_run=dry_run), early=early, idle=idle), dry_run=dry_run)
 
 
 @command.command()
@@ -179,12 +183,14 @@ def rollback(reason: str, dry_run: bool, as_json: bool) -> None:
     """
     from finance import rotation
 
-    _say(as_json, rotation.rollback(open_desk(dry_run=dry_run), reason))
+    _say(as_json, rotation.rollback(open_desk(dry_run=dry_run), reason), dry_run=dry_run)
 
 
-def _say(as_json: bool, done: Done) -> None:
+def _say(as_json: bool, done: Done, *, dry_run: bool = False) -> None:
     def words(console: Console) -> None:
         show_diff(console, done.diff)
+        if dry_run:
+            console.print("dry run: nothing was written, and the audit chain was not told. It would be:")
         if done.variables:
             console.print("variables of prover, archiver and notary (secrets and connections stay as they are):")
             show_variables(console, done.variables)
@@ -193,7 +199,13 @@ def _say(as_json: bool, done: Done) -> None:
         console.print(f"{done.rotation.outgoing} -> {done.rotation.incoming}: {done.step}; next: {NEXT[done.step]}")
 
     told = {"step": done.step, "outgoing": done.rotation.outgoing, "incoming": done.rotation.incoming}
-    more = {"diff": done.diff, "told": done.told, "variables": dict(done.variables), "proof": done.proof}
+    more = {
+        "diff": done.diff,
+        "told": done.told,
+        "dry_run": dry_run,
+        "variables": dict(done.variables),
+        "proof": done.proof,
+    }
     emit(as_json, {"ok": True, **told, **more, "next": NEXT[done.step]}, words)
 
 

@@ -55,8 +55,9 @@ def list_(as_json: bool) -> None:
     def words(console: Console) -> None:
         rows = []
         for it in registry.signers:
-            spans = {} if it.validity is None or it.validity.shards is None else it.validity.shards
-            reach = [f"shard {shard} {interval}" for shard, interval in sorted(spans.items())]
+            spans = None if it.validity is None else it.validity.shards
+            reach = [f"shard {shard} {interval}" for shard, interval in sorted((spans or {}).items())]
+            reach += ["in no shard"] if spans is not None and not spans else []
             reach += [] if it.validity is None or it.validity.audit is None else [f"audit {it.validity.audit}"]
             moments = ["" if moment is None else utc(moment) for moment in (it.deployed_at, it.retired_at)]
             counts = "; ".join(reach) or "everywhere"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -12,8 +13,13 @@ import pytest
 from consumers.notary import Notary
 from finance.devstack import Stack
 from ledger_core.errors import Unavailable
+from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit_outbox import append_intent
+from ledger_core.postgres.audit_store import EVENT_COLUMNS, event_from_row
+from ledger_core.postgres.signer_uses import tell
+from ledger_core.rotation import announcement
 from ledger_core.signers import SignerRegistry
+from ledger_core.verify_audit import check_audit
 from producers.verified_signer import VerifiedSigner
 from tests.support import audit
 from tests.support.audit_checks import assert_chain, assert_published
@@ -205,3 +211,31 @@ def _wait_until(done: Callable[[], bool]) -> None:
             return
         threading.Event().wait(0.05)
     raise AssertionError("waited 15 s in vain")
+
+
+def test_a_successor_is_announced_by_the_outgoing_key_or_waits_for_it(environ: dict[str, str]) -> None:
+    (old, registry), (new, also) = local_signer(kid="old-v1"), local_signer(kid="new-v1")
+    registry = registry.with_signer(also.get("new-v1"))
+    url = environ["DATABASE_URL"]
+    said = announcement(
+        registry.get("old-v1"),
+        registry.get("new-v1"),
+        rotation_id="1",
+        overlap=dt.timedelta(0),
+        incoming_variables={},
+        outgoing_variables={},
+    )
+    tell(role_url(url, "finance_api"), AuditIntent("signer.rotation", "operator:alice", said, "ab" * 16))
+    audit.append(url, [audit.intent(1)])
+    hasty = audit.build_notary(environ, new, registry)
+    try:
+        assert hasty.step() is False, "the incoming key alone announces nothing, and nothing passes it"
+    finally:
+        hasty.close()
+    assert audit.outbox_size(url) == 2
+    audit.run_until_idle(lambda: audit.build_notary(environ, new, registry, others=[old]))
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(f"SELECT {EVENT_COLUMNS} FROM audit_events ORDER BY seq").fetchall()
+    events = [event_from_row(row) for row in rows]
+    assert [event.signer_kid for event in events] == ["old-v1", "new-v1"]
+    assert check_audit(events, registry).sound

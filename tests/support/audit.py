@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
@@ -61,12 +61,13 @@ def build_notary(
     publisher: Callable[[Publisher], Any] = lambda publisher: publisher,
     publisher_options: Mapping[str, str | int | bool] | None = None,
     newest: Callable[[], AuditEvent | None] | None = None,
+    others: Sequence[Signer] = (),
 ) -> Notary:
     """A notary with its own database role; `store` and `publisher` may wrap the real ones, to let them fail."""
     brokers = environ["KAFKA_BROKERS"]
     return Notary(
         store=cast(AuditStore, store(PostgresAuditStore(role_url(environ["DATABASE_URL"], "finance_notary")))),
-        signers=signer_set(signer, registry),
+        signers=signer_set(signer, registry, others=others),
         registry=registry,
         publisher=cast(Publisher, publisher(KafkaPublisher(brokers, {**tls(brokers), **(publisher_options or {})}))),
         newest_published=newest or (lambda: newest_of(environ)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass, field
 
 import pytest
@@ -10,8 +11,11 @@ from consumers.metrics import NullMetrics
 from consumers.signer_circuit import RETRY_SECONDS_MAX, SignerAway
 from consumers.signer_set import SignerSet
 from ledger_core.errors import Refused, SignerFailure, SignerRefused, Unavailable
+from ledger_core.pinned_signer import PinnedSigner
 from ledger_core.signatures import verify_digest
 from ledger_core.signers import RegisteredSigner, SignerRegistry
+from producers.signer_local import LocalKey
+from producers.verified_signer import VerifiedSigner
 from tests.support.faults import Faults
 from tests.support.memory_proofs import MemorySigner
 from tests.support.signing import NOW, signer_set
@@ -223,3 +227,23 @@ def test_a_cosigner_that_is_away_is_told_by_its_own_name_and_the_signer_goes_on(
     bench.now += RETRY_SECONDS_MAX
     assert bench.cosign("new-ed25519") == ["second-ed25519"]
     assert bench.cosign("second-ed25519") == [], "nobody cosigns what it signed"
+
+
+def test_a_key_whose_end_comes_while_it_runs_signs_no_more_and_nothing_is_written_down_for_it():
+    service = LocalKey.generate("ed25519", env="dev")
+    ends = RegisteredSigner("emergency-v1", "ed25519", service.public_key(), None, NOW + dt.timedelta(hours=1))
+    registry = SignerRegistry([ends])
+    clock = [NOW]
+    signers = SignerSet(
+        PinnedSigner(VerifiedSigner(service, ends, now=NOW), registry),
+        registry,
+        monotonic=lambda: 0.0,
+        metrics=NullMetrics(),
+        clock=lambda: clock[0],
+    )
+    with signers.attempt() as signer:
+        assert signer.sign_digest(DIGEST)
+    clock[0] += dt.timedelta(hours=1)
+    for ask in (signers.check_current, lambda: signers.attempt().__enter__()):
+        with pytest.raises(Refused, match="retired since"):
+            ask()

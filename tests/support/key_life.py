@@ -1,0 +1,68 @@
+"""One ledger whose keys change: its processes and commands run with whichever variables a test gives it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from confluent_kafka import Producer
+
+from ledger_core.signers import RegisteredSigner, SignerRegistry
+from tests.support.command_line import Finance, quick_topology
+from tests.support.kafka import client
+from tests.support.settlements import settlement, wire
+
+Variables = dict[str, str]
+
+
+class Life:
+    """One ledger; `variables` are those that its processes run with."""
+
+    def __init__(self, environ: Variables, folder: Path) -> None:
+        self.signers = folder / "signers.json"
+        self.signers.write_bytes(Path(environ["FINANCE_SIGNERS"]).read_bytes())
+        topology = quick_topology(environ["FINANCE_TOPOLOGY"], folder)
+        self.run = Finance({**environ, "FINANCE_TOPOLOGY": topology, "FINANCE_SIGNERS": str(self.signers)})
+        self.posted = 0
+
+    def post(self, count: int = 3) -> None:
+        """Settlements that go the whole route, with whichever keys the variables name."""
+        producer = Producer(client(self.run.environ["KAFKA_BROKERS"]))
+        topic = self.run.environ["FINANCE_TOPIC_PREFIX"] + "finance.settlements"
+        for n in range(self.posted + 1, self.posted + count + 1):
+            fields = settlement(n)
+            producer.produce(topic, key=fields.settlement_id.encode(), value=wire(fields), partition=0)
+        assert producer.flush(20) == 0
+        self.posted += count
+        self.go()
+
+    def go(self) -> None:
+        assert self.run.json("run", "all", "--until-idle")["ok"] is True
+
+    def rotate(self, *arguments: str, code: int = 0) -> Any:
+        return self.run.json("rotate", *arguments, code=code)
+
+    def signed(self, command: str, *arguments: str, code: int = 0) -> Any:
+        return self.run.json("signers", command, *arguments, code=code)
+
+    def with_variables(self, changed: Variables) -> None:
+        kept = {n: v for n, v in self.run.environ.items() if "AUDIT_SIGNING_" not in n}
+        self.run.environ = {**kept, **changed}
+
+    def kids(self, query: str) -> list[str]:
+        with psycopg.connect(self.run.environ["DATABASE_URL"]) as connection:
+            return [row[0] for row in connection.execute(query).fetchall()]
+
+    def proof_kids(self) -> list[str]:
+        column = "convert_from(proof, 'UTF8')::jsonb->>'signer_kid'"
+        return self.kids(f"SELECT {column} FROM proofs WHERE shard = 0 ORDER BY range_no")
+
+    def registered(self, kid: str) -> RegisteredSigner:
+        return SignerRegistry.from_json(self.signers.read_bytes()).get(kid)
+
+    def assert_sound(self) -> None:
+        for what in ("ledger", "archive", "audit"):
+            told = self.run.json("verify", what)
+            assert told["findings"] == [], what
+        assert self.signed("check", "--archive")["findings"] == []
