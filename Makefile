@@ -4,7 +4,7 @@ STAMP := .venv/.installed
 COMPILED := .venv/.compiled
 HOT := $(shell sed -n 's/^    "\(.*\.py\)",$$/\1/p' finance/compile.py)
 
-.PHONY: demo test check scan bench compile hsm clean fmt
+.PHONY: demo test check scan bench drill compile hsm clean fmt
 
 $(STAMP): requirements.lock pyproject.toml
 	@test -x $(PY) || python3 -m venv .venv
@@ -43,6 +43,9 @@ fmt: $(STAMP)
 
 bench: $(COMPILED)  ## speed, with figures (BENCH_ARGS to choose)
 	$(PY) -m tests.bench $(BENCH_ARGS)
+
+drill: $(COMPILED)  ## every recovery drill on a ledger of 100,000 events (DRILL_ARGS="--events N --keep DIR")
+	$(PY) -m tests.bench.bench_drill $(DRILL_ARGS)
 
 clean: $(STAMP)
 	-$(PY) -m finance dev down --all

@@ -122,6 +122,11 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         "backup create, stream, prune",
         secret=True,
     ),
+    Variable(
+        "DRILL_DATABASE_URL",
+        "Postgres address of a scratch server, as a role that may create databases and roles: drills make theirs there",
+        secret=True,
+    ),
     Variable("KAFKA_BROKERS", "bootstrap servers, `host:port,host:port`", None, "every process, topics, publish, dlq"),
     Variable(
         "FINANCE_TLS_DIR",

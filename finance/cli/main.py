@@ -59,6 +59,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
         "command",
         "Base backups, streamed WAL, restore to a moment; encrypted, pinned, pruned.",
     ),
+    "drill": ("finance.cli.drill", "command", "Bring the ledger back beside itself, prove it again, sign a report."),
     "doctor": ("finance.cli.doctor", "command", "Every guard of a start, and the promotion checklist, with evidence."),
     "guard": ("finance.cli.guard", "command", "For pipelines: a protected branch needs a signing path that answers."),
     "halt": ("finance.cli.control", "halt", "Stop all posting, within a second, with a reason."),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 import time
-import uuid
 from pathlib import Path
 
 import click
@@ -15,11 +13,6 @@ from finance.backup.plan import Target
 from finance.backup.restore import Restored
 from finance.cli.common import byte_progress, emit, json_option, load_settings, moment_of, operator
 from finance.settings import STATE_FOLDER, Settings
-from ledger_core.errors import Refused
-from ledger_core.postgres.epochs import Epoch, begin_epoch
-from ledger_core.postgres.session import session
-
-WAIT_SECONDS_MAX = 3600.0
 
 
 class TargetType(click.ParamType[Target]):
@@ -134,42 +127,20 @@ def adopt(backup_id: str, reason: str, as_json: bool) -> None:
     Example:
       finance backup adopt --backup 20251101T120000Z-0a1b2c3d --reason "disk lost, incident 42"
     """
+    from finance.backup.serve import adopt as begin
+
     settings = load_settings()
-    epoch = _begin(settings, settings.owner_database_url(), backup_id, reason)
+    epoch = begin(settings.owner_database_url(), backup_id, actor_id=operator(settings), reason=reason)
     told = {"ok": True, "epoch_no": epoch.epoch_no, "epoch_id": epoch.epoch_id, "kind": epoch.kind}
     emit(as_json, told, lambda console: console.print(f"epoch {epoch.epoch_no} (restore) has begun: {epoch.reason}"))
 
 
-def _begin(settings: Settings, dsn: str, backup_id: str, reason: str) -> Epoch:
-    with session(dsn, application_name="finance backup") as connection:
-        row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
-        if row is None or row[0]:
-            raise Refused("the server is still in recovery", remedy="wait until it is promoted, then try again")
-        return begin_epoch(
-            connection,
-            kind="restore",
-            epoch_id=str(uuid.uuid4()),
-            actor_id=operator(settings),
-            reason=f"{reason} (backup {backup_id})",
-            trace_id=uuid.uuid4().hex,
-        )
-
-
 def _start(settings: Settings, restored: Restored, reason: str) -> dict[str, object]:
-    from finance.backup import cluster
-    from finance.backup.wiring import tools_of
-    from finance.devstack.ports import pick
+    from finance.backup.serve import serve
 
-    port = pick((), random.SystemRandom())
-    dsn = cluster.dsn_at(settings.owner_database_url(), port)
-    server = cluster.start(tools_of(settings), restored.directory, port, cluster.server_owner())
-    try:
-        cluster.wait_promoted(server, dsn, WAIT_SECONDS_MAX)
-        epoch = _begin(settings, dsn, restored.backup.backup_id, reason)
-    except BaseException:
-        server.stop()
-        raise
-    return {"database_url": dsn, "pid": server.process.pid, "epoch_no": epoch.epoch_no, "epoch_id": epoch.epoch_id}
+    served = serve(settings, restored, settings.owner_database_url(), actor_id=operator(settings), reason=reason)
+    pid, epoch = served.server.process.pid, served.epoch
+    return {"database_url": served.dsn, "pid": pid, "epoch_no": epoch.epoch_no, "epoch_id": epoch.epoch_id}
 
 
 def _words(console: Console, told: dict[str, object], restored: Restored, healed: list[str], *, started: bool) -> None:

@@ -69,6 +69,23 @@ def proof(file: Path, signers: Path | None, as_json: bool) -> None:
 @file_argument
 @signers_option
 @json_option
+def drill(file: Path, signers: Path | None, as_json: bool) -> None:
+    """The report of a recovery drill (the JSON): form, hash, signer, signature. What it found stands in it. No network.
+
+    \b
+    Example:
+      finance verify drill drill.json --signers signers.json
+    """
+    from finance.drill.report import verify_report
+
+    registry = registry_of(signers)
+    _timed(as_json, lambda: verify_report(file.read_bytes(), registry, place=str(file)))
+
+
+@command.command()
+@file_argument
+@signers_option
+@json_option
 def batch(file: Path, signers: Path | None, as_json: bool) -> None:
     """One audit batch (JSONL, gzip or plain): every entry, the chain, totals, verdicts, and its proof. No network.
 

@@ -16,6 +16,7 @@ from finance.guards.probes import (
     Probed,
     probe_archive,
     probe_database,
+    probe_drill,
     probe_exports,
     probe_registry,
     probe_signer,
@@ -66,7 +67,6 @@ BY_HAND: Final = (
     ("Kernel's own registry holds the public key", "compare signers.json with Kernel's copy before the signer is used"),
     ("the tests are green on this commit", "the pipeline's record of `.ci/run` for the commit that is promoted"),
     ("reconciliation is in place", "not yet: this version has no reconciliation"),
-    ("a recovery drill was completed", "the record of the last drill, RUNBOOK section 9"),
     ("alerts and dashboards were seen to fire", "the monitoring system; the alerts are in RUNBOOK section 10"),
     ("security engineer and finance lead signed off", "their signatures, kept with the release"),
 )
@@ -93,6 +93,7 @@ def checks(given: Given) -> list[Check]:
         Check("public key registered", probing(probe_registry, "prover")),
         Check("bucket locks", probing(probe_archive, "archiver")),
         Check("exports reach the archive", probing(probe_exports, "auditor"), refuses=False),
+        Check("recovery drill within 35 days", probing(probe_drill, "auditor"), refuses=False),
     ]
     return made
 

@@ -21,12 +21,14 @@ from finance.signing_settings import cosigner_of, outgoing_of, signing_of
 from ledger_core.errors import Refused
 from ledger_core.postgres.authority import granted
 from ledger_core.postgres.deployment import read_deployment
+from ledger_core.postgres.drills import newest_sound_drill
 from ledger_core.postgres.progress import manifest_heads
 from ledger_core.postgres.schema_guard import check_schema
 from ledger_core.postgres.session import Session, session
 from schemas.topology_model import Topology
 
 FINDINGS_TOLD_MAX: Final = 5
+DRILL_DAYS_MAX: Final = 35  # monthly, and some days to mend what stopped it
 
 POWERS: Final = """
 SELECT current_user::text, rolsuper, rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls,
@@ -178,6 +180,19 @@ def probe_exports(settings: Settings, _topology: Topology, _process: str) -> Pro
         )
         return Probed("no manifest", (fault,))
     return Probed(f"manifests of {len(heads)} shards, the newest number {max(number for _, number, _ in heads)}")
+
+
+def probe_drill(settings: Settings, _topology: Topology, _process: str) -> Probed:
+    """A recovery drill without findings stands on the audit chain, and is not too old."""
+    with session(settings.database_url("auditor"), application_name="finance doctor", read_only=True) as connection:
+        newest = newest_sound_drill(connection)
+    remedy = "run `finance drill all`, and see that deploy/kubernetes/drill-cronjob.yaml does so monthly"
+    if newest is None:
+        return Probed("no drill", (Fault("no recovery drill succeeded yet", remedy),))
+    days = (bootstrap.utc_now() - newest).days
+    if days > DRILL_DAYS_MAX:
+        return Probed(f"{days} days ago", (Fault(f"the last drill that succeeded was {days} days ago", remedy),))
+    return Probed(f"the newest that succeeded was chained at {newest:%Y-%m-%dT%H:%M:%SZ}")
 
 
 # What a process asks before it touches anything. The poster signs nothing and the bucket is the archiver's alone.

@@ -1,0 +1,1 @@
+"""Recovery drills: restore the ledger from one of its copies, prove it again, and sign what came of it."""

