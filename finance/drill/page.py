@@ -146,7 +146,7 @@ def _shards(shards: Sequence[ShardResult]) -> str:
             str(shard.shard),
             _number(shard.seq),
             _number(shard.next_offset),
-            f"{_number(shard.behind_entries)} entries, {_number(shard.behind_offsets)} offsets, {_gap(shard)}",
+            _behind([shard]),
             f'<code title="head">{shard.head_hash or "none"}</code><br><span class="dim">root at '
             f"{_number(shard.root_size)}</span> <code>{shard.root or 'none'}</code>",
         )
@@ -203,11 +203,8 @@ def _behind(shards: Sequence[ShardResult]) -> str:
     if not entries and not offsets:
         return "nothing"
     times = [int(s.behind_milliseconds) for s in shards if s.behind_milliseconds is not None]
-    return f"{entries:,} entries, {offsets:,} offsets, {_seconds(max(times, default=0))}"
-
-
-def _gap(shard: ShardResult) -> str:
-    return "all of it" if shard.behind_milliseconds is None else _seconds(int(shard.behind_milliseconds))
+    gap = _seconds(max(times)) if times else "all of it"
+    return f"{entries:,} entries, {offsets:,} offsets, {gap}"
 
 
 def _mark(sound: bool) -> str:
