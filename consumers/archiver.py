@@ -81,7 +81,7 @@ class _Shard:
     waiting_bytes: int = 0
     paused: bool = False
     look_at: float = 0.0
-    fresh: bool = True  # nothing archived since the assignment: an object of before a crash may be there
+    fresh: bool = True  # since the assignment, every object was there already: so may be the next
 
 
 class Archiver:
@@ -233,7 +233,8 @@ class Archiver:
         lines = self._store.verdict_lines(shard.number, first_offset, next_offset) if silent else []
         sealed, metadata = batch.seal(lines)
         if shard.fresh:
-            sealed = as_stored(self._archive, batch.key, sealed)
+            left = as_stored(self._archive, batch.key, sealed)
+            shard.fresh, sealed = left is not None, left or sealed
         until = retain_until_of(batch.proof, self._settings.retention_days)
         # A crash before the PUT leaves nothing; after it, an equal object that the next try takes for its own.
         stored = self._archive.put(batch.key, sealed.data, retain_until=until, metadata=metadata)
@@ -259,7 +260,6 @@ class Archiver:
             self._read_anew(shard)
             return False
         shard.range_no, shard.current = archived.range_no, None
-        shard.fresh = False
         self._lister.expect(shard.number)
         self._source.note_done(shard.number, archived.journal_offset)
         log.info(

@@ -101,7 +101,8 @@ class AuditExporter:
         settings = self._settings
         events = self._checked(found)
         key = export_key(settings.env, found.first_seq, found.last_seq)
-        sealed = as_stored(self._archive, key, seal_export(events))
+        sealed = seal_export(events)
+        sealed = as_stored(self._archive, key, sealed) or sealed
         until = export_retain_until(events[-1], settings.retention_days)
         metadata = export_metadata(settings.env, events, sealed.sha256)
         stored = self._archive.put(key, sealed.data, retain_until=until, metadata=metadata)

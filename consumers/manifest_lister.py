@@ -53,7 +53,7 @@ class ManifestLister:
         self._signers = signers
         self._metrics = metrics
         self._expected: set[int] = set()  # shards of which some object may have no manifest
-        self._fresh: set[int] = set()  # nothing listed since `watch`: a manifest of before a crash may be there
+        self._fresh: set[int] = set()  # since `watch`, every manifest was there already: so may be the next
 
     def watch(self, shard: int) -> None:
         """A shard became ours, in whatever state its last owner left it."""
@@ -91,6 +91,7 @@ class ManifestLister:
         key = manifest_key(payload.env, archived.shard, archived.range_no)
         data = self._left_by_a_crash(key, payload) if archived.shard in self._fresh else None
         if data is None:
+            self._fresh.discard(archived.shard)
             try:
                 with self._signers.attempt() as signer:
                     signature = signer.sign_digest(payload.digest())
@@ -105,7 +106,6 @@ class ManifestLister:
         if self._store.record_manifest(archived, manifest.to_bytes(), digest, data, key, stored.version_id):
             self._metrics.exported()
             log.info("manifest.stored", shard=archived.shard, manifest_no=archived.range_no, trace_id=proof.trace_id)
-        self._fresh.discard(archived.shard)
         return True
 
     def _left_by_a_crash(self, key: str, payload: ManifestPayload) -> bytes | None:

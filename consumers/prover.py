@@ -1,6 +1,7 @@
 """The prover: journal entries become closed ranges, closed ranges become signed proofs and checkpoints.
 
     poll -> take (chain, sequence, balance) -> cut -> INSERT ranges [commit point: the range is fixed]
+         (cut and closed as it was announced, if the database lost it: consumers.range_closer)
          -> sign what has no proof, in order -> verify -> INSERT proofs, checkpoints [commit point: published]
 
 Guarantees: a range is written down before it is signed, so that every retry signs the same bytes; a signer that is away
@@ -21,32 +22,24 @@ import structlog
 
 from consumers.journal_records import journal_items
 from consumers.metrics import Metrics
-from consumers.published_guard import NOTHING_PUBLISHED, Guard
+from consumers.published_guard import NOTHING_PUBLISHED, ClosingGuard
+from consumers.range_closer import ClosingStore, ProvedShard, RangeCloser
 from consumers.signer_circuit import SignerAway
 from consumers.signer_set import SignerSet
 from consumers.source import OpenSource
-from ledger_core.checkpoint import origin_of
-from ledger_core.closed_range import ClosedRange, ClosingTerms, Cut, close_range
+from ledger_core.closed_range import ClosedRange, Cut
 from ledger_core.errors import Corrupt, Unavailable
-from ledger_core.open_range import OpenRange, RangeLimits, ShardPosition
+from ledger_core.open_range import RangeLimits
 from ledger_core.ports import AuditIntent, Record
-from ledger_core.proof_intents import posted_intent, proof_intent
+from ledger_core.proof_intents import proof_intent
 from ledger_core.range_proof import assemble_proof, parse_payload
 from ledger_core.times import parse_time
 
 log = structlog.get_logger("prover")
 
 
-class ProverStore(Protocol):
+class ProverStore(ClosingStore, Protocol):
     """See `ledger_core.postgres.prover_store`. Every method may raise Unavailable("postgres")."""
-
-    def position(self, shard: int) -> ShardPosition | None: ...
-
-    def last_range(self, shard: int) -> ClosedRange | None: ...
-
-    def verdict_lines(self, shard: int, first_offset: int, next_offset: int) -> list[bytes]: ...
-
-    def close_range(self, closed: ClosedRange, intent: AuditIntent) -> bool: ...
 
     def unsigned(self, shard: int, limit: int) -> list[ClosedRange]: ...
 
@@ -71,19 +64,6 @@ class ProverSettings:
     sign_ranges_max: int = 20  # in one step
 
 
-@dataclass(slots=True)
-class _Shard:
-    """What the prover holds of an owned partition; all of it can be read again from Postgres and the journal."""
-
-    number: int
-    growing: OpenRange | None = None  # None while Postgres knows nothing of the shard
-    range_no: int = 0
-    prev_hash: str | None = None  # of the newest closed range's payload
-    posted_seq: int = 0  # newest entry that Postgres is known to hold
-    quiet_since: float = 0.0
-    may_wait: bool = True  # for a signature: some closed range may have no proof
-
-
 class Prover:
     """A `consumers.service.Service`. The clock gives UTC times, `monotonic` seconds, `new_trace_id` 32 hex digits."""
 
@@ -100,17 +80,27 @@ class Prover:
         monotonic: Callable[[], float],
         new_trace_id: Callable[[], str],
         metrics: Metrics,
-        guard: Guard = NOTHING_PUBLISHED,
+        guard: ClosingGuard = NOTHING_PUBLISHED,
     ) -> None:
         self._guard = guard
+        self._closer = RangeCloser(
+            store,
+            signers,
+            guard,
+            env=settings.env,
+            domain=settings.domain,
+            limits=settings.limits,
+            actor_id=settings.actor_id,
+            clock=clock,
+            new_trace_id=new_trace_id,
+        )
         self._store = store
         self._signers = signers
         self._settings = settings
         self._clock = clock
         self._monotonic = monotonic
-        self._new_trace_id = new_trace_id
         self._metrics = metrics
-        self._shards: dict[int, _Shard] = {}
+        self._shards: dict[int, ProvedShard] = {}
         self._source = open_source(self._start_offset, self._forget)
 
     def step(self) -> bool:
@@ -138,8 +128,8 @@ class Prover:
     def _start_offset(self, partition: int) -> int:
         """On assignment: go on after the last closed range, with a proof of it still to be made perhaps."""
         self._guard.look(partition)
-        shard = self._shards[partition] = _Shard(partition, quiet_since=self._monotonic())
-        growing = self._load(shard)
+        shard = self._shards[partition] = ProvedShard(partition, quiet_since=self._monotonic())
+        growing = self._closer.load(shard)
         return 0 if growing is None else growing.journal_offset
 
     def _forget(self, partition: int) -> None:
@@ -147,23 +137,14 @@ class Prover:
         self._guard.forget(partition)
         self._metrics.released(partition)
 
-    def _load(self, shard: _Shard) -> OpenRange | None:
-        position = self._store.position(shard.number)
-        if position is not None:
-            last = self._store.last_range(shard.number)
-            shard.growing = OpenRange.resume(position, last, self._settings.limits)
-            shard.posted_seq = position.seq
-            shard.range_no = 0 if last is None else last.range_no
-            shard.prev_hash = None if last is None else last.hash.hex()
-            shard.may_wait = last is not None
-        return shard.growing
-
     def _take(self, partition: int, records: Sequence[Record]) -> None:
         if not self._guard.allows(partition):
             return  # read again once it may
         shard = self._shards[partition]
-        growing = shard.growing or self._load(shard)
+        growing = shard.growing or self._closer.load(shard)
         if growing is None:
+            if (self._guard.epoch_no or 0) > 1 or self._guard.announced(partition):
+                raise Unavailable("poster", f"shard {partition}: Postgres does not hold it again yet")
             raise Corrupt(f"the journal holds entries of shard {partition}, and Postgres knows no such shard")
         items = [(record.offset, item.seq, item.body, item.entry_hash) for record, item in journal_items(records)]
         self._await_poster(shard, max(seq for _, seq, _, _ in items))
@@ -172,7 +153,7 @@ class Prover:
         shard.quiet_since = self._monotonic()
         self._tell_lag(partition, records[-1])
 
-    def _await_poster(self, shard: _Shard, newest: int) -> None:
+    def _await_poster(self, shard: ProvedShard, newest: int) -> None:
         """A database that was put back is behind its journal until the poster has posted the same again: the verdicts
         between the entries are not there yet, so nothing may be closed. Raises Unavailable."""
         if newest <= shard.posted_seq:
@@ -200,7 +181,7 @@ class Prover:
         if now - shard.quiet_since < self._settings.idle_seconds:
             return False
         shard.quiet_since = now
-        growing = shard.growing or self._load(shard)
+        growing = shard.growing or self._closer.load(shard)
         position = self._store.position(partition)
         if growing is None or position is None:
             return False
@@ -209,48 +190,16 @@ class Prover:
             self._close_all(shard, cuts)
         return bool(cuts)
 
-    def _close_all(self, shard: _Shard, cuts: Iterable[Cut]) -> bool:
-        """Write the cuts down, one transaction each. False: another process did, and we start anew from there."""
+    def _close_all(self, shard: ProvedShard, cuts: Iterable[Cut]) -> bool:
+        """Write the cuts down, one transaction each. False: the shard was read anew from Postgres, or waits."""
         for cut in cuts:
-            closed = self._closed(shard, cut)
-            payload = parse_payload(closed.payload)
-            # The commit point. A crash before it reads the entries again; after it, the bytes to sign are fixed.
-            if not self._store.close_range(closed, posted_intent(closed, payload, self._settings.actor_id)):
-                self._start_anew(shard)
+            if not self._closer.close(shard, cut):
+                if self._guard.allows(shard.number):
+                    self._read_anew(shard)
                 return False
-            shard.range_no, shard.prev_hash, shard.may_wait = closed.range_no, closed.hash.hex(), True
-            log.info(
-                "range.closed",
-                shard=shard.number,
-                range_no=closed.range_no,
-                first_seq=closed.first_seq,
-                last_seq=closed.last_seq,
-                next_offset=closed.next_offset,
-                trace_id=payload.trace_id,
-            )
         return True
 
-    def _closed(self, shard: _Shard, cut: Cut) -> ClosedRange:
-        self._signers.check_current()
-        terms = ClosingTerms(
-            env=self._settings.env,
-            origin=origin_of(self._settings.domain, self._settings.env, shard.number),
-            range_no=shard.range_no + 1,
-            prev_proof_hash=shard.prev_hash,
-            signer_kid=self._signers.kid,
-            alg=self._signers.algorithm,
-            trace_id=self._new_trace_id(),
-            ts=self._clock(),
-        )
-        silent = cut.next_offset - cut.first_offset - (cut.last_seq - cut.first_seq + 1)
-        lines = self._store.verdict_lines(shard.number, cut.first_offset, cut.next_offset) if silent else []
-        return close_range(cut, lines, terms)
-
-    def _start_anew(self, shard: _Shard) -> None:
-        log.warning("range.closed_elsewhere", shard=shard.number, range_no=shard.range_no + 1)
-        self._read_anew(shard)
-
-    def _read_anew(self, shard: _Shard) -> None:
+    def _read_anew(self, shard: ProvedShard) -> None:
         offset = self._start_offset(shard.number)
         if shard.number in self._source.owned:
             self._source.seek(shard.number, offset)

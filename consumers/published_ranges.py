@@ -1,8 +1,11 @@
-"""The newest range of a shard that is known outside the database: by the audit topic, by the archive.
+"""The closed ranges of a shard that are known outside the database: by the audit topic, by the archive.
 
-Guarantees: an audit event or manifest counts only when its signature verifies with the registered key: whoever could
-write there without a key can stop nothing. Changes nothing.
-Does not: read more of the topic than back to the newest `journal.posted` of the shard, a bounded step at a time.
+Guarantees: an audit event or manifest counts only when its signature verifies with the registered key. What cannot be
+ours (no audit event, another hash, a signature that a registered key did not make: the notary verifies each before it
+publishes) is passed over and told: whoever could write there without a key can stop nothing. A key that the registry
+does not hold is no such case: it may be ours, so the shard waits for it. Changes nothing.
+Does not: read more of the topic than back to the newest range that the database holds, a bounded step at a time, and
+one step more: a notary that was killed while it published begins again, at most one batch before.
 """
 
 from __future__ import annotations
@@ -10,7 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+import structlog
+
 from consumers.published_guard import PublishedRange
+from ledger_core.announced_range import AnnouncedRange
 from ledger_core.audit_batch import manifest_key
 from ledger_core.audit_chain import AuditEvent, event_hash
 from ledger_core.errors import Refused
@@ -21,7 +27,10 @@ from ledger_core.signers import SignerRegistry
 
 PARTITION: Final = 0  # one chain, one partition
 STEP_RECORDS: Final = 1_000
+RANGES_MAX: Final = 1_000  # of one answer: the oldest ones, since they are adopted first
 CLOSED: Final = "journal.posted"
+
+log = structlog.get_logger("published")
 
 
 class Reader(Protocol):
@@ -35,37 +44,46 @@ class Reader(Protocol):
     def close(self) -> None: ...
 
 
-def newest_on_topic(
+def ranges_on_topic(
     shard: int,
+    held_no: int,
     bounds: tuple[int, int],
     open_reader: Callable[[int, int], Reader],
     registry: SignerRegistry,
-    topic: str,
-) -> PublishedRange | None:
-    """`bounds`: oldest offset of the audit topic, and the one after the newest; `open_reader` reads `[from, to)`.
+) -> list[PublishedRange]:
+    """What the audit topic tells of a shard whose database ends at range `held_no`, ascending: the ranges beyond it
+    (the oldest RANGES_MAX of them), and the newest one up to it.
 
-    Raises Unavailable, Refused.
+    `bounds`: oldest offset of the topic, and the one after the newest; `open_reader` reads `[from, to)`. Raises
+    Unavailable, Refused.
     """
     low, high = bounds
-    while low < high:
+    found: dict[tuple[int, str], PublishedRange] = {}
+    steps_left: int | None = None  # unknown until a held range was found
+    while low < high and steps_left != 0:
         start = max(low, high - STEP_RECORDS)
         for record in reversed(_read(open_reader(start, high))):
-            found = _closed_range(record, shard, registry, topic)
-            if found is not None:
-                return found
+            item = _closed_range(record, shard, registry)
+            if item is not None:
+                found.setdefault((item.range_no, item.proof_hash), item)
         high = start
-    return None
+        held = [key for key in found if key[0] <= held_no]
+        steps_left = steps_left - 1 if steps_left is not None else (1 if held else None)
+        newest_held = max(held)[0] if held else 0
+        for key in [key for key in held if key[0] < newest_held] + sorted({*found} - {*held})[RANGES_MAX:]:
+            del found[key]
+    return [found[key] for key in sorted(found)]
 
 
-def newest_in_archive(shard: int, archive: ArchiveStore, env: str, registry: SignerRegistry) -> PublishedRange | None:
-    """The range that the shard's newest manifest lists. Raises Unavailable, Refused."""
+def newest_in_archive(shard: int, archive: ArchiveStore, env: str, registry: SignerRegistry) -> list[PublishedRange]:
+    """The range that the shard's newest manifest lists; none while there is none. Raises Unavailable, Refused."""
     prefix = manifest_key(env, shard, 0).rpartition("/")[0] + "/"
     stored = [version for version in archive.versions(prefix) if version.size_bytes >= 0]
     if not stored:
-        return None
+        return []
     newest = max(stored, key=lambda version: version.key)
     manifest = _manifest(newest.key, archive.get(newest.key, newest.version_id), registry)
-    return PublishedRange(int(manifest.manifest_no), manifest.object.range.proof_hash, f"the archive ({newest.key})")
+    return [PublishedRange(int(manifest.manifest_no), manifest.object.range.proof_hash, f"the archive ({newest.key})")]
 
 
 def _read(reader: Reader) -> Sequence[Record]:
@@ -78,21 +96,29 @@ def _read(reader: Reader) -> Sequence[Record]:
     return records
 
 
-def _closed_range(record: Record, shard: int, registry: SignerRegistry, topic: str) -> PublishedRange | None:
-    place = f"{topic} (offset {record.offset})"
+def _closed_range(record: Record, shard: int, registry: SignerRegistry) -> PublishedRange | None:
+    """The range of the shard that a record tells of; None: it tells of something else, or is not ours."""
+    place = f"{record.topic} (offset {record.offset})"
     try:
         event = AuditEvent.from_json(record.value or b"")
-    except ValueError as error:
-        raise _foreign(place, error) from error
-    if event.event_type != CLOSED or event.payload.get("shard") != shard:
+        if event.event_type != CLOSED or event.payload.get("shard") != shard:
+            return None
+        # The payload repeats what stands beside it, and only the payload is signed.
+        if event.payload.get("event_type") != CLOSED or event_hash(event.payload, event.prev_hash) != event.hash:
+            raise ValueError("its hash is not that of its payload")
+        range_no, proof_hash = int(str(event.payload["range_no"])), str(event.payload["proof_hash"])
+        signer = registry.find(event.signer_kid)
+        if signer is None:
+            return PublishedRange(range_no, proof_hash, place, unknown_kid=event.signer_kid)
+        verify_digest(signer.public_key, event.digest, decode_signature(event.signature))
+    except (ValueError, KeyError, BadSignature) as error:
+        log.warning("published.foreign", place=place, detail=str(error))
         return None
     try:
-        if event_hash(event.payload, event.prev_hash) != event.hash:
-            raise ValueError("its hash is not that of its payload")
-        verify_digest(registry.get(event.signer_kid).public_key, event.digest, decode_signature(event.signature))
-        return PublishedRange(int(str(event.payload["range_no"])), str(event.payload["proof_hash"]), place)
-    except (ValueError, KeyError, BadSignature) as error:
-        raise _foreign(place, error) from error
+        return PublishedRange(range_no, proof_hash, place, AnnouncedRange.parse(event.payload))
+    except ValueError as error:
+        log.warning("published.not_adoptable", place=place, detail=str(error))
+        return PublishedRange(range_no, proof_hash, place)
 
 
 def _manifest(key: str, data: bytes, registry: SignerRegistry) -> Manifest:
@@ -102,12 +128,8 @@ def _manifest(key: str, data: bytes, registry: SignerRegistry) -> Manifest:
             registry.get(manifest.signer_kid).public_key, manifest.digest(), decode_signature(manifest.signature)
         )
     except (ValueError, KeyError, BadSignature) as error:
-        raise _foreign(f"the archive ({key})", error) from error
+        raise Refused(
+            f"the archive ({key}) holds what was not published by us ({error})",
+            remedy="find out who else writes there; `finance verify archive` says what is sound",
+        ) from error
     return manifest
-
-
-def _foreign(place: str, error: Exception) -> Refused:
-    return Refused(
-        f"{place} holds what was not published by us ({error})",
-        remedy="find out who else writes there; `finance audit verify` and `finance verify archive` say what is sound",
-    )

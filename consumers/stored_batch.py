@@ -1,4 +1,4 @@
-"""What a crash left in the archive under a name that is about to be stored again.
+"""What a crash, or a database that is older than the archive, left under a name that is about to be stored again.
 
 Guarantees: the same lines in other gzip bytes (another zlib wrote them) are taken for what they are, so that a retry on
 another machine does not contradict the locked object. Does not: judge anything else that stands there: the PUT does.
@@ -21,11 +21,12 @@ def found_under(archive: ArchiveStore, key: str) -> bytes | None:
     return None
 
 
-def as_stored(archive: ArchiveStore, key: str, sealed: SealedBatch) -> SealedBatch:
-    """The same batch in the gzip bytes that a crash left in the store, should another zlib have written them."""
+def as_stored(archive: ArchiveStore, key: str, sealed: SealedBatch) -> SealedBatch | None:
+    """The same batch in the gzip bytes that stand in the store, should another zlib have written them. None: nothing
+    stands there."""
     data = found_under(archive, key)
-    if data is None or data == sealed.data:
-        return sealed
+    if data is None:
+        return None
     digest = hashlib.sha256()
     try:
         for line in batch_lines(data):

@@ -155,7 +155,7 @@ def build_archiver(settings: Settings, topology: Topology, metrics: Metrics) -> 
             metrics=metrics,
             exporter=audit_exporter(settings, topology, connection, archive, registry, metrics),
             guard=PublishedGuard(
-                lambda shard: newest_in_archive(shard, archive, settings.env, registry),
+                lambda shard, _held_no: newest_in_archive(shard, archive, settings.env, registry),
                 PostgresHeldRanges(connection),
                 monotonic=time.monotonic,
                 metrics=metrics,

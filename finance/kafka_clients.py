@@ -13,7 +13,7 @@ from consumers.kafka_source import KafkaSource
 from consumers.partition_reader import PartitionReader
 from consumers.published_chain import newest_published
 from consumers.published_guard import PublishedRange
-from consumers.published_ranges import PARTITION, newest_on_topic
+from consumers.published_ranges import PARTITION, ranges_on_topic
 from consumers.topic_identity import NewestSource, checking
 from consumers.watermarks import Watermarks
 from finance.settings import Settings
@@ -68,25 +68,25 @@ def newest_audit_event(settings: Settings, topology: Topology, name: str) -> Aud
 
 def published_on_topic(
     settings: Settings, topology: Topology, registry: SignerRegistry, name: str
-) -> Callable[[int], PublishedRange | None]:
-    """shard -> the newest closed range of it that the audit topic tells of, asked as `name`."""
+) -> Callable[[int, int], list[PublishedRange]]:
+    """(shard, newest range of the database) -> what the audit topic tells of its closed ranges, asked as `name`."""
     topic = topology.topics["audit"].name
 
-    def newest(shard: int) -> PublishedRange | None:
+    def published(shard: int, held_no: int) -> list[PublishedRange]:
         watermarks = open_watermarks(settings, name)
         try:
             bounds = watermarks.bounds(topic, PARTITION)
         finally:
             watermarks.close()
-        return newest_on_topic(
+        return ranges_on_topic(
             shard,
+            held_no,
             bounds,
             lambda start, end: open_partition(settings, topic, PARTITION, start, end, append_times=False, name=name),
             registry,
-            topic,
         )
 
-    return newest
+    return published
 
 
 def open_partition(

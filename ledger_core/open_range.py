@@ -2,7 +2,8 @@
 
 Guarantees: every entry taken is canonical, balanced (G1), next in sequence and linked to the one before; where a range
 is cut depends on the entries alone (count of offsets, recorded_at window) or on an explicit idle cut, never on how the
-entries were batched; cuts follow each other without a gap in sequences and in offsets.
+entries were batched; cuts follow each other without a gap in sequences and in offsets. Ranges that were announced
+already (`announced_ends`) are cut where they were then, and nowhere else.
 Does not: read, write, sign, or tell the time. State is O(offsets_max) small hashes, whatever the backlog.
 """
 
@@ -27,6 +28,7 @@ JournalItem = tuple[int, int, bytes, bytes]
 """(offset in the journal topic, seq, body, entry_hash)"""
 
 BLOCK_ENTRIES_MAX: Final = 500  # checked together; more do not fit the processor's cache and cost half as much again
+NO_END: Final = "~"  # after every time
 LEAF_PREFIX: Final = b"\x00"  # RFC 6962 section 2.1; inlined, because it is met once for every entry
 
 
@@ -67,6 +69,7 @@ class OpenRange:
     first_offset: int
     tree: CompactRange
     journal_offset: int  # after the newest record taken
+    announced_ends: list[int] = field(default_factory=list)  # next_offset of each range to be cut as it was before
     seq: int = field(init=False)
     head: bytes | None = field(init=False)
     seen_offset: int = field(init=False)  # after the newest entry taken: every offset below is accounted for
@@ -83,15 +86,26 @@ class OpenRange:
         self._forget()
 
     @classmethod
-    def resume(cls, position: ShardPosition, last: ClosedRange | None, limits: RangeLimits) -> OpenRange:
-        """The range after the last closed one, or the first of its shard."""
+    def resume(
+        cls, position: ShardPosition, last: ClosedRange | None, limits: RangeLimits, announced_ends: Sequence[int] = ()
+    ) -> OpenRange:
+        """The range after the last closed one, or the first of its shard. `announced_ends` ascend, beyond its start."""
+        ends = list(announced_ends)
         if last is None:
             genesis = CompactRange(0, ())
-            return cls(position.shard, position.topic, limits, 1, None, position.first_offset, genesis, 0)
+            return cls(position.shard, position.topic, limits, 1, None, position.first_offset, genesis, 0, ends)
         tree = CompactRange.from_bytes(last.last_seq, last.tree)
         first_seq = last.last_seq + 1
         return cls(
-            last.shard, position.topic, limits, first_seq, last.head_hash, last.next_offset, tree, last.journal_offset
+            last.shard,
+            position.topic,
+            limits,
+            first_seq,
+            last.head_hash,
+            last.next_offset,
+            tree,
+            last.journal_offset,
+            ends,
         )
 
     def take_block(self, records: Sequence[JournalItem]) -> Iterator[Cut]:
@@ -115,7 +129,12 @@ class OpenRange:
     @property
     def _entries_left(self) -> int:
         """How many entries the range can hold before it is full, if each is at the offset after the one before."""
-        return self.first_offset + self.limits.offsets_max - self.seen_offset
+        return self._end - self.seen_offset
+
+    @property
+    def _end(self) -> int:
+        """The offset at which the range is full."""
+        return self.announced_ends[0] if self.announced_ends else self.first_offset + self.limits.offsets_max
 
     def take(self, journal_offset: int, seq: int, body: bytes, entry_hash: bytes) -> Sequence[Cut]:
         """Take one record of the journal and answer the ranges it completes, oldest first (usually none).
@@ -129,7 +148,7 @@ class OpenRange:
         entry, offset = self._checked(seq, body, entry_hash)
         cuts: list[Cut] = []
         recorded_at = entry.recorded_at
-        if offset >= self.first_offset + self.limits.offsets_max:
+        if offset >= self._end:
             cuts = list(self._cut_through(offset))
         if self._from_ts is None:
             self._window_end = self._end_of_window(recorded_at)
@@ -159,7 +178,7 @@ class OpenRange:
                 raise Corrupt(f"shard {self.shard}, seq {self.seq}: Postgres and the journal hold different heads")
             end = position.next_offset
         cuts = list(self._cut_through(end))
-        if end > self.first_offset:
+        if end > self.first_offset and not self.announced_ends:
             cuts.append(self._cut(end))
         return cuts
 
@@ -179,7 +198,7 @@ class OpenRange:
         times = [entry.recorded_at for entry in block.entries if entry is not None]
         first_ts = times[0]
         window_end = self._window_end if self._from_ts is not None else self._end_of_window(first_ts)
-        fits = bisect_left(offsets, self.first_offset + self.limits.offsets_max)
+        fits = bisect_left(offsets, self._end)
         if block.to_ts > window_end:
             fits = min(fits, next(number for number, text in enumerate(times) if text > window_end))
         if fits < len(records):
@@ -234,12 +253,14 @@ class OpenRange:
         self.seen_offset = offset + 1
 
     def _end_of_window(self, recorded_at: str) -> str:
+        if self.announced_ends:
+            return NO_END
         return format_time(parse_time(recorded_at) + dt.timedelta(seconds=self.limits.window_seconds))
 
     def _cut_through(self, end: int) -> Iterator[Cut]:
-        """Cut as often as the count of offsets asks for, so that what is left ends at or before `end`."""
-        while end >= self.first_offset + self.limits.offsets_max:
-            yield self._cut(self.first_offset + self.limits.offsets_max)
+        """Cut as often as the count of offsets (or what was announced) asks for; the rest ends at or before `end`."""
+        while end >= self._end:
+            yield self._cut(self._end)
 
     def _cut(self, next_offset: int) -> Cut:
         tree = self.tree.extend(self._leaves)
@@ -261,6 +282,7 @@ class OpenRange:
         self.first_seq = self.seq + 1
         self.prev_hash = self.head
         self.first_offset = self.seen_offset = next_offset
+        del self.announced_ends[:1]
         self.tree = tree
         self._forget()
         return cut

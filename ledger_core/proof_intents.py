@@ -7,31 +7,25 @@ Does not: write anything; stores put an intent into the transaction of the chang
 
 from __future__ import annotations
 
+from ledger_core.announced_range import AnnouncedRange
 from ledger_core.closed_range import ClosedRange
 from ledger_core.ports import AuditIntent
 from ledger_core.range_proof import ProofPayload
 
 
 def posted_intent(closed: ClosedRange, payload: ProofPayload, actor_id: str) -> AuditIntent:
-    """`journal.posted`: a range is closed, with what became of each of its offsets."""
-    part = payload.shards[0]
+    """`journal.posted`: a range is closed, with what became of each of its offsets, and all it takes to close it again
+    in a database that lost it."""
+    return AuditIntent("journal.posted", actor_id, AnnouncedRange.of(closed, payload).told(), payload.trace_id)
+
+
+def adopted_intent(announced: AnnouncedRange, actor_id: str) -> AuditIntent:
+    """`journal.adopted`: a database that had lost an announced range holds it again, by the same bytes."""
     return AuditIntent(
-        "journal.posted",
+        "journal.adopted",
         actor_id,
-        {
-            "shard": closed.shard,
-            "range_no": str(closed.range_no),
-            "first_seq": part.first_seq,
-            "last_seq": part.last_seq,
-            "first_offset": part.source.first_offset,
-            "next_offset": part.source.next_offset,
-            "posted": part.source.posted,
-            "duplicates": part.source.duplicates,
-            "rejected": part.source.rejected,
-            "head_hash": part.head_hash,
-            "proof_hash": closed.hash.hex(),
-        },
-        payload.trace_id,
+        {"shard": announced.shard, "range_no": announced.range_no, "proof_hash": announced.proof_hash},
+        announced.trace_id,
     )
 
 

@@ -27,6 +27,12 @@ class PostgresHeldRanges:
         return None if row is None else str(row[0])
 
     @translated()
+    def newest(self, shard: int) -> int:
+        """The number of the newest closed range; 0 when there is none."""
+        row = self._connection.execute("SELECT max(range_no) FROM ranges WHERE shard = %s", (shard,)).fetchone()
+        return 0 if row is None or row[0] is None else int(row[0])
+
+    @translated()
     def epoch_no(self) -> int:
         row = self._connection.execute("SELECT max(epoch_no) FROM epochs").fetchone()
         return 0 if row is None or row[0] is None else int(row[0])

@@ -31,7 +31,9 @@ VERDICT_LINES: Final = """
 SELECT line FROM verdicts WHERE shard = %s AND source_offset >= %s AND source_offset < %s ORDER BY source_offset"""
 
 INSERT_RANGE: Final = f"""
-INSERT INTO ranges ({RANGE_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+INSERT INTO ranges ({RANGE_COLUMNS})
+SELECT %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s
+ WHERE %s::integer IS NULL OR %s = (SELECT max(epoch_no) FROM epochs)
 ON CONFLICT DO NOTHING"""
 
 # Proofs of a shard are signed in order, so those without one are all beyond the newest with one.
@@ -74,8 +76,11 @@ class PostgresProverStore:
         return [row[0] for row in rows]
 
     @translated()
-    def close_range(self, closed: ClosedRange, intent: AuditIntent) -> bool:
-        """Write a range and its audit intent down; the COMMIT closes the range. False: another process closed one."""
+    def close_range(self, closed: ClosedRange, intent: AuditIntent, epoch_no: int | None) -> bool:
+        """Write a range and its audit intent down; the COMMIT closes the range.
+
+        False: another process closed one, or the database lives in another epoch than `epoch_no` (None: in any).
+        """
         with self._connection.transaction(), self._connection.cursor() as cursor:
             cursor.execute(
                 INSERT_RANGE,
@@ -92,6 +97,8 @@ class PostgresProverStore:
                     closed.tree,
                     closed.head_hash,
                     closed.journal_offset,
+                    epoch_no,
+                    epoch_no,
                 ),
             )
             if cursor.rowcount == 0:

@@ -30,6 +30,7 @@ class MemoryProofs:
     proofs: dict[tuple[int, int], bytes] = field(default_factory=dict)
     checkpoints: dict[tuple[int, int], bytes] = field(default_factory=dict)
     intents: list[AuditIntent] = field(default_factory=list)
+    epoch_no: int = 1
 
 
 class MemoryProverStore:
@@ -46,8 +47,8 @@ class MemoryProverStore:
     def verdict_lines(self, shard: int, first_offset: int, next_offset: int) -> list[bytes]:
         return self._faults.call("postgres", self._world.shards[shard].verdict_lines, first_offset, next_offset)
 
-    def close_range(self, closed: ClosedRange, intent: AuditIntent) -> bool:
-        return self._faults.call("postgres", self._close_range, closed, intent)
+    def close_range(self, closed: ClosedRange, intent: AuditIntent, epoch_no: int | None) -> bool:
+        return self._faults.call("postgres", self._close_range, closed, intent, epoch_no)
 
     def unsigned(self, shard: int, limit: int) -> list[ClosedRange]:
         return self._faults.call("postgres", self._unsigned, shard, limit)
@@ -66,7 +67,9 @@ class MemoryProverStore:
         ranges = self._world.ranges.get(shard)
         return ranges[-1] if ranges else None
 
-    def _close_range(self, closed: ClosedRange, intent: AuditIntent) -> bool:
+    def _close_range(self, closed: ClosedRange, intent: AuditIntent, epoch_no: int | None) -> bool:
+        if epoch_no not in (None, self._world.epoch_no):
+            return False
         ranges = self._world.ranges.setdefault(closed.shard, [])
         if closed.range_no != len(ranges) + 1:
             return False
@@ -89,6 +92,23 @@ class MemoryProverStore:
             self._world.checkpoints[closed.shard, closed.last_seq] = note
         self._world.intents.append(intent)
         return True
+
+
+class MemoryHeld:
+    """`consumers.published_guard.HeldRanges`."""
+
+    def __init__(self, world: MemoryProofs) -> None:
+        self._world = world
+
+    def newest(self, shard: int) -> int:
+        return len(self._world.ranges.get(shard, []))
+
+    def proof_hash(self, shard: int, range_no: int) -> str | None:
+        held = self._world.ranges.get(shard, [])
+        return held[range_no - 1].hash.hex() if 1 <= range_no <= len(held) else None
+
+    def epoch_no(self) -> int:
+        return self._world.epoch_no
 
 
 class MemorySource:

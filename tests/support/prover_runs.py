@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 
 from consumers.metrics import NullMetrics
 from consumers.prover import Prover, ProverSettings
+from consumers.published_guard import NOTHING_PUBLISHED, PublishedGuard, PublishedRange
+from ledger_core.announced_range import AnnouncedRange
 from ledger_core.errors import Unavailable
 from ledger_core.open_range import RangeLimits
 from ledger_core.ports import Record
 from tests.support.faults import Faults
-from tests.support.memory_proofs import MemoryProofs, MemoryProverStore, MemorySigner, MemorySource
+from tests.support.memory_proofs import MemoryHeld, MemoryProofs, MemoryProverStore, MemorySigner, MemorySource
 from tests.support.signing import signer_set
 
 NOW = dt.datetime(2025, 11, 2, tzinfo=dt.UTC)
@@ -23,13 +25,17 @@ class CountingMetrics(NullMetrics):
     proofs: int = 0
     signer_failures: int = 0
     exports: int = 0
+    refused: int = 0
 
     def proof(self, seconds: float) -> None:
         self.proofs += 1
 
     def unavailable(self, what: str) -> None:
-        assert what == "signer"
-        self.signer_failures += 1
+        assert what in ("signer", "published")
+        if what == "signer":
+            self.signer_failures += 1
+        else:
+            self.refused += 1
 
     def exported(self) -> None:
         self.exports += 1
@@ -49,6 +55,8 @@ class Bench:
     metrics: CountingMetrics = field(default_factory=CountingMetrics)
     others: list[MemorySigner] = field(default_factory=list)
     cosigner: MemorySigner | None = None
+    clock: dt.datetime = NOW
+    published: list[AnnouncedRange] | None = None  # on the audit topic; None: nobody asks
 
     def __post_init__(self) -> None:
         self.signer = MemorySigner(self.faults)
@@ -69,11 +77,19 @@ class Bench:
                 cosigner=self.cosigner,
             ),
             ProverSettings("test", "example.com", self.limits, idle_seconds=5.0),
-            clock=lambda: NOW,
+            clock=lambda: self.clock,
             monotonic=lambda: self.now,
             new_trace_id=lambda: TRACE_ID,
             metrics=self.metrics,
+            guard=NOTHING_PUBLISHED if self.published is None else self._guard(),
         )
+
+    def _guard(self) -> PublishedGuard:
+        def told(shard: int, _held_no: int) -> list[PublishedRange]:
+            ranges = [it for it in self.published or () if it.shard == shard]
+            return [PublishedRange(int(it.range_no), it.proof_hash, "audit", it) for it in ranges]
+
+        return PublishedGuard(told, MemoryHeld(self.world), monotonic=lambda: self.now, metrics=self.metrics)
 
     def run(self, steps_max: int = 2000) -> None:
         """Step until nothing was done for long enough that idle closing and signing had their turn."""

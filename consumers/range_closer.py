@@ -1,0 +1,162 @@
+"""Closing the next range of a shard: on terms of this moment, or on those it was announced with before it was lost.
+
+Guarantees: a range that is announced on the audit topic is closed again with the announced terms, at the announced
+place, and only if its hash comes out as announced; then payload, hash and checkpoint text are the published ones, byte
+by byte. Nothing is closed in another epoch than the one in which the guard looked.
+Does not: decide where a range is cut (`ledger_core.open_range`), or sign it (`consumers.prover`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import structlog
+
+from consumers.published_guard import ClosingGuard
+from consumers.signer_set import SignerSet
+from ledger_core.announced_range import AnnouncedRange
+from ledger_core.checkpoint import origin_of
+from ledger_core.closed_range import ClosedRange, ClosingTerms, Cut, close_range
+from ledger_core.open_range import OpenRange, RangeLimits, ShardPosition
+from ledger_core.ports import AuditIntent
+from ledger_core.proof_intents import adopted_intent, posted_intent
+from ledger_core.range_proof import parse_payload
+
+log: Final = structlog.get_logger("prover")
+
+
+class ClosingStore(Protocol):
+    """See `ledger_core.postgres.prover_store`. Every method may raise Unavailable("postgres")."""
+
+    def position(self, shard: int) -> ShardPosition | None: ...
+
+    def last_range(self, shard: int) -> ClosedRange | None: ...
+
+    def verdict_lines(self, shard: int, first_offset: int, next_offset: int) -> list[bytes]: ...
+
+    def close_range(self, closed: ClosedRange, intent: AuditIntent, epoch_no: int | None) -> bool: ...
+
+
+@dataclass(slots=True)
+class ProvedShard:
+    """What the prover holds of an owned partition; all of it can be read again from Postgres and the journal."""
+
+    number: int
+    growing: OpenRange | None = None  # None while Postgres knows nothing of the shard
+    range_no: int = 0
+    prev_hash: str | None = None  # of the newest closed range's payload
+    posted_seq: int = 0  # newest entry that Postgres is known to hold
+    quiet_since: float = 0.0
+    may_wait: bool = True  # for a signature: some closed range may have no proof
+    announced: deque[AnnouncedRange] = field(default_factory=deque)  # to be closed next, as they were
+
+
+class RangeCloser:
+    """The clock gives UTC times, `new_trace_id` 32 hex digits."""
+
+    def __init__(
+        self,
+        store: ClosingStore,
+        signers: SignerSet,
+        guard: ClosingGuard,
+        *,
+        env: str,
+        domain: str,
+        limits: RangeLimits,
+        actor_id: str,
+        clock: Callable[[], dt.datetime],
+        new_trace_id: Callable[[], str],
+    ) -> None:
+        self._store = store
+        self._signers = signers
+        self._guard = guard
+        self._env = env
+        self._domain = domain
+        self._limits = limits
+        self._actor_id = actor_id
+        self._clock = clock
+        self._new_trace_id = new_trace_id
+
+    def load(self, shard: ProvedShard) -> OpenRange | None:
+        """Where the shard stands, by Postgres and by what is announced of it."""
+        position = self._store.position(shard.number)
+        if position is None:
+            return None
+        last = self._store.last_range(shard.number)
+        shard.posted_seq = position.seq
+        shard.range_no = 0 if last is None else last.range_no
+        shard.prev_hash = None if last is None else last.hash.hex()
+        shard.may_wait = last is not None
+        # A rebuild may have put some of them back since the guard looked.
+        announced = [it for it in self._guard.announced(shard.number) if int(it.range_no) > shard.range_no]
+        start = position.first_offset if last is None else last.next_offset
+        if announced and int(announced[0].first_offset) != start:
+            self._guard.refuse(
+                shard.number, f"{_said(announced[0])} begins at offset {announced[0].first_offset}, here {start}"
+            )
+            announced = []
+        shard.announced = deque(announced)
+        ends = [int(it.next_offset) for it in announced]
+        shard.growing = OpenRange.resume(position, last, self._limits, ends)
+        return shard.growing
+
+    def close(self, shard: ProvedShard, cut: Cut) -> bool:
+        """Write the cut down. False: another process did, in which case (and in a new epoch) the shard is to be read
+        anew; or it contradicts what was announced, and the guard no longer allows the shard."""
+        announced = shard.announced[0] if shard.announced else None
+        terms = self._terms(shard) if announced is None else announced.terms(self._env)
+        silent = cut.next_offset - cut.first_offset - (cut.last_seq - cut.first_seq + 1)
+        lines = self._store.verdict_lines(shard.number, cut.first_offset, cut.next_offset) if silent else []
+        closed = close_range(cut, lines, terms)
+        payload = parse_payload(closed.payload)
+        if announced is not None and closed.hash.hex() != announced.proof_hash:
+            self._guard.refuse(
+                shard.number,
+                f"{_said(announced)} has proof {announced.proof_hash}, and the entries and verdicts of this database "
+                f"give {closed.hash.hex()} (entries to seq {closed.last_seq}; announced: {announced.last_seq})",
+            )
+            return False
+        told = (
+            posted_intent(closed, payload, self._actor_id)
+            if announced is None
+            else adopted_intent(announced, self._actor_id)
+        )
+        # The commit point. A crash before it reads the entries again; after it, the bytes to sign are fixed.
+        if not self._store.close_range(closed, told, self._guard.epoch_no):
+            log.warning("range.closed_elsewhere", shard=shard.number, range_no=closed.range_no)
+            return False
+        shard.range_no, shard.prev_hash, shard.may_wait = closed.range_no, closed.hash.hex(), True
+        log.info(
+            "range.closed" if announced is None else "range.adopted",
+            shard=shard.number,
+            range_no=closed.range_no,
+            first_seq=closed.first_seq,
+            last_seq=closed.last_seq,
+            next_offset=closed.next_offset,
+            trace_id=payload.trace_id,
+        )
+        if announced is not None:
+            shard.announced.popleft()
+            return bool(shard.announced)  # more may have been announced than the guard could tell at once
+        return True
+
+    def _terms(self, shard: ProvedShard) -> ClosingTerms:
+        self._signers.check_current()
+        return ClosingTerms(
+            env=self._env,
+            origin=origin_of(self._domain, self._env, shard.number),
+            range_no=shard.range_no + 1,
+            prev_proof_hash=shard.prev_hash,
+            signer_kid=self._signers.kid,
+            alg=self._signers.algorithm,
+            trace_id=self._new_trace_id(),
+            ts=self._clock(),
+        )
+
+
+def _said(announced: AnnouncedRange) -> str:
+    return f"range {announced.range_no} of shard {announced.shard}, as the audit topic announced it,"
