@@ -1,11 +1,11 @@
 """The closed ranges of a shard that are known outside the database: by the audit topic, by the archive.
 
 Guarantees: an audit event or manifest counts only when its signature verifies with the registered key. What cannot be
-ours (no audit event, another hash, a signature that a registered key did not make: the notary verifies each before it
-publishes) is passed over and told: whoever could write there without a key can stop nothing. A key that the registry
-does not hold is no such case: it may be ours, so the shard waits for it. Changes nothing.
+ours (no audit event, another hash, a signature that the registered key did not make, or made where it no longer counts:
+the notary verifies each before it publishes) is passed over and told: whoever could write there without a key can stop
+nothing. A key that the registry does not hold is no such case: it may be ours, so the shard waits for it.
 Does not: read more of the topic than back to the newest range that the database holds, a bounded step at a time, and
-one step more: a notary that was killed while it published begins again, at most one batch before.
+one step more: a notary that was killed while it published begins again, at most one batch before. Changes nothing.
 """
 
 from __future__ import annotations
@@ -103,14 +103,19 @@ def _closed_range(record: Record, shard: int, registry: SignerRegistry) -> Publi
         event = AuditEvent.from_json(record.value or b"")
         if event.event_type != CLOSED or event.payload.get("shard") != shard:
             return None
-        # The payload repeats what stands beside it, and only the payload is signed.
-        if event.payload.get("event_type") != CLOSED or event_hash(event.payload, event.prev_hash) != event.hash:
+        if event_hash(event.payload, event.prev_hash) != event.hash:
             raise ValueError("its hash is not that of its payload")
+        # Only the payload is signed: what stands beside it counts as far as it is repeated there.
+        if (event.payload.get("event_type"), event.payload.get("seq")) != (CLOSED, str(event.seq)):
+            raise ValueError("its payload is that of another event")
         range_no, proof_hash = int(str(event.payload["range_no"])), str(event.payload["proof_hash"])
         signer = registry.find(event.signer_kid)
         if signer is None:
             return PublishedRange(range_no, proof_hash, place, unknown_kid=event.signer_kid)
         verify_digest(signer.public_key, event.digest, decode_signature(event.signature))
+        reach = None if signer.validity is None else signer.validity.audit
+        if reach is not None and event.seq not in reach:
+            raise ValueError(f"signer {signer.kid} counts {reach} of the audit chain")
     except (ValueError, KeyError, BadSignature) as error:
         log.warning("published.foreign", place=place, detail=str(error))
         return None

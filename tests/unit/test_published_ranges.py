@@ -13,6 +13,8 @@ from consumers.published_ranges import ranges_on_topic
 from ledger_core import audit_chain
 from ledger_core.audit_chain import AuditEvent
 from ledger_core.ports import AuditIntent, Record
+from ledger_core.signer_validity import Interval, Validity
+from ledger_core.signers import SignerRegistry
 from tests.support.archive_factory import Key
 from tests.unit.test_published_guard import announced, proof_hash
 
@@ -111,6 +113,7 @@ def forged(event: AuditEvent) -> list[AuditEvent | bytes | None]:
         dataclasses.replace(event, payload=altered),  # another payload under a signed hash
         dataclasses.replace(event, payload=altered, hash=audit_chain.event_hash(altered, event.prev_hash)),
         dataclasses.replace(other, signer_kid=KEY.kid),  # a stranger in our name
+        dataclasses.replace(event, seq=99),
         dataclasses.replace(event, signature=""),
         dataclasses.replace(event, signature="!"),
         dataclasses.replace(chain([(0, 9)])[1], event_type="journal.posted"),  # signed, and of another type
@@ -142,3 +145,10 @@ def test_a_signed_event_without_the_terms_binds_all_the_same() -> None:
     event = unsigned.signed(KEY.sign_digest(unsigned.digest), KEY.registry.get(KEY.kid))
     found = ranges_on_topic(0, 0, (0, 1), Topic([event]).open, KEY.registry)
     assert [(item.range_no, item.proof_hash, item.announced) for item in found] == [(1, proof_hash(1), None)]
+
+
+def test_a_stolen_key_binds_nobody_beyond_where_it_counts() -> None:
+    (signer,) = KEY.registry.signers
+    registry = SignerRegistry([dataclasses.replace(signer, validity=Validity(audit=Interval(1, 3)))])
+    topic = Topic(chain([(0, 1), (0, 2), (0, 3)]))
+    assert [item.range_no for item in ranges_on_topic(0, 0, (0, 6), topic.open, registry)] == [1, 2]
