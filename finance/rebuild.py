@@ -19,7 +19,7 @@ from consumers.topic_look import look
 from consumers.topic_reader import TopicReader
 from finance import bootstrap
 from finance.archive_source import open_source
-from finance.kafka_clients import open_watermarks
+from finance.kafka_clients import open_partition, open_watermarks
 from finance.rebuild_worker import Advance, Task, run_tasks
 from finance.settings import Settings
 from ledger_core.checkpoint import origin_of
@@ -154,12 +154,18 @@ def _archived_seq(prepared: Preparation, shard: int) -> int:
 def _fill(
     connection: Session, settings: Settings, counting: Callable[[str, int | None], AbstractContextManager[Advance]]
 ) -> Filled:
-    reader = TopicReader(settings.kafka_brokers, settings.kafka_options("api"))
+    ends = open_watermarks(settings, "api")
+    reader = TopicReader(
+        ends.bounds,
+        lambda topic, partition, start, end: open_partition(
+            settings, topic, partition, start, end, append_times=False, name="api"
+        ),
+    )
     try:
         with counting("reading the topic", None) as advance:
             return fill(FillStore(connection), reader, advance)
     finally:
-        reader.close()
+        ends.close()
 
 
 def _begin_epoch(connection: Session, request: Request) -> None:
