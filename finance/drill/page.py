@@ -161,7 +161,7 @@ def _keys(keys: Sequence[KeyResult]) -> str:
         (
             f"<code>{escape(key.signer_kid)}</code>",
             escape(key.alg),
-            f"{_when(key.deployed_at)} to {_when(key.retired_at) if key.retired_at else 'now'}",
+            f"{_day(key.deployed_at, 'always')} to {_day(key.retired_at, 'now')}",
             *(_number(key.statements.get(place, "0")) for place in places),
             "yes" if key.signs_now else "",
         )
@@ -211,8 +211,12 @@ def _mark(sound: bool) -> str:
     return '<span class="mark good">sound</span>' if sound else '<span class="mark bad">findings</span>'
 
 
-def _when(moment: str | None) -> str:
-    return "always" if moment is None else f"{moment[:10]} {moment[11:19]} UTC"
+def _day(moment: str | None, otherwise: str) -> str:
+    return moment[:10] if moment else otherwise
+
+
+def _when(moment: str) -> str:
+    return f"{moment[:10]} {moment[11:19]} UTC"
 
 
 def _seconds(milliseconds: int) -> str:
