@@ -24,9 +24,9 @@ demo: $(COMPILED)  ## the main job on real data with everything embedded (DEMO_A
 hsm:  ## the software HSM of the tests, from the distribution, when it is not there
 	@tests/support/install-softhsm >/dev/null
 
-# Two workers, each with a stack of its own and whole files at a time: most tests wait for servers, and two cores wait as well as one.
+# Two workers, each with a stack of its own and whole files at a time, the slow ones first: most tests wait for servers.
 test: $(COMPILED) hsm  ## the whole suite, on real servers
-	$(PY) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: $(STAMP)  ## format, lint, types, import rules, unit and property tests; no services, under a minute
 	$(PY) -m ruff format --check .
