@@ -33,7 +33,7 @@ check: $(STAMP)  ## format, lint, types, import rules, unit and property tests; 
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports --no-cache
-	$(PY) -m pytest tests/unit tests/property
+	$(PY) -m pytest -n 2 tests/unit tests/property
 
 scan: $(STAMP)  ## secrets in the repository, lock file, bill of materials, licences, known vulnerabilities
 	$(PY) -m finance.guardrails $(SCAN_ARGS)
