@@ -24,6 +24,7 @@ import psycopg
 from finance.devstack import Stack
 from tests.bench.bench_rebuild import write
 from tests.bench.bench_verify import make_archive
+from tests.bench.figures import show
 from tests.support.archive_factory import Key
 from tests.support.backups import lsn, stop, streaming, until_stored
 from tests.support.rebuilds import run
@@ -93,11 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         figures = measure(options.entries, up)
     finally:
         up.remove()
-    if options.json:
-        print(json.dumps(figures))
-    else:
-        for name, value in figures.items():
-            print(f"{name:34} {value:>12}")
+    show(figures, as_json=options.json)
     return 0
 
 

@@ -9,7 +9,6 @@ on the way as always; Postgres is the stack's (one of its own without --stack). 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import tempfile
@@ -23,6 +22,7 @@ import psycopg
 from finance.devstack import Stack
 from producers.archive_file import FileArchiveStore
 from tests.bench.bench_verify import make_archive
+from tests.bench.figures import show
 from tests.support import databases
 from tests.support.archive_factory import Key, MemoryStore
 from tests.support.rebuilds import check, run
@@ -82,11 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         if options.stack is None:
             up.remove()
-    if options.json:
-        print(json.dumps(figures))
-    else:
-        for name, value in figures.items():
-            print(f"{name:34} {value:>12}")
+    show(figures, as_json=options.json)
     return 0
 
 

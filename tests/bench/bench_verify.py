@@ -22,6 +22,7 @@ from ledger_core.closed_range import ClosingTerms, Cut, close_range
 from ledger_core.journal import JournalEntry, Line, Source, encode_entry
 from ledger_core.tree import CompactRange, leaf_hashes
 from ledger_core.verify import verify_archive
+from tests.bench.figures import show
 from tests.support.archive_factory import ENV, NOW, TRACE_ID, ArchiveMaker, Key, MemoryStore
 
 RANGE_ENTRIES = 10_000  # limits.range_entries_max of topology.yaml
@@ -123,11 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
     figures = measure(options.entries, options.rounds)
-    if options.json:
-        print(json.dumps(figures))
-    else:
-        for name, value in figures.items():
-            print(f"{name:34} {value:>12}")
+    show(figures, as_json=options.json)
     return 0
 
 
