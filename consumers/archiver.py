@@ -24,11 +24,13 @@ from consumers.metrics import Metrics
 from consumers.published_guard import NOTHING_PUBLISHED, Guard
 from consumers.signer_set import SignerSet
 from consumers.source import OpenSource
-from consumers.stored_batch import as_stored
+from consumers.stored_batch import manifest_under, range_as_stored
 from ledger_core.archived_object import ArchivedObject, ProvedRange, exported_intent, retain_until_of
+from ledger_core.audit_batch import manifest_key
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.ports import ArchiveStore, AuditIntent, Record
 from ledger_core.range_batch import RangeBatch
+from ledger_core.times import parse_time
 
 RECORD_BYTES = 300  # what a waiting record weighs beside its value
 
@@ -232,12 +234,16 @@ class Archiver:
         first_offset, next_offset = int(source.first_offset), int(source.next_offset)
         lines = self._store.verdict_lines(shard.number, first_offset, next_offset) if silent else []
         sealed, metadata = batch.seal(lines)
-        if shard.fresh:
-            left = as_stored(self._archive, batch.key, sealed)
-            shard.fresh, sealed = left is not None, left or sealed
         until = retain_until_of(batch.proof, self._settings.retention_days)
+        pinned_until = None
+        if shard.fresh:
+            left = range_as_stored(self._archive, batch.key, sealed, batch.proof, self._signers.registry)
+            if left is not None and left.sha256 != sealed.sha256:
+                log.warning("batch.adopted", shard=shard.number, range_no=proved.range_no, object_key=batch.key)
+            shard.fresh, sealed = left is not None, left or sealed
+            pinned_until = self._published_lock(batch, proved.range_no) if left is not None else None
         # A crash before the PUT leaves nothing; after it, an equal object that the next try takes for its own.
-        stored = self._archive.put(batch.key, sealed.data, retain_until=until, metadata=metadata)
+        stored = self._archive.put(batch.key, sealed.data, retain_until=pinned_until or until, metadata=metadata)
         if stored.mode is None or stored.retain_until is None:
             raise Refused("the archive store locks nothing", remedy="archive to S3 with Object Lock")
         archived = ArchivedObject(
@@ -250,7 +256,7 @@ class Archiver:
             stored_sha256=stored.sha256,
             stored_size_bytes=stored.size_bytes,
             mode=stored.mode,
-            retain_until=stored.retain_until,
+            retain_until=pinned_until or stored.retain_until,
             journal_offset=proved.journal_offset,
         )
         # The commit point: from here on the range is archived.
@@ -272,3 +278,12 @@ class Archiver:
             trace_id=batch.proof.trace_id,
         )
         return True
+
+    def _published_lock(self, batch: RangeBatch, range_no: int) -> dt.datetime | None:
+        """The end of the lock that was published with the object, if a manifest lists it already: the retention of
+        today counts for what is stored from now on."""
+        key = manifest_key(batch.proof.env, batch.part.shard, range_no)
+        listed = manifest_under(self._archive, key, self._signers)
+        if listed is None or (listed[1].object.key, listed[1].object.range.proof_hash) != (batch.key, batch.proof.hash):
+            return None
+        return parse_time(listed[1].object.retain_until)

@@ -15,13 +15,12 @@ import structlog
 from consumers.metrics import Metrics
 from consumers.signer_circuit import SignerAway
 from consumers.signer_set import SignerSet
-from consumers.stored_batch import found_under
+from consumers.stored_batch import manifest_under
 from ledger_core.archived_object import ArchivedObject, ListingTerms, manifest_payload
 from ledger_core.audit_batch import manifest_key
 from ledger_core.manifest import ManifestPayload, assemble_manifest, lists_the_same, parse_manifest
 from ledger_core.ports import ArchiveStore
 from ledger_core.range_proof import parse_proof
-from ledger_core.signatures import decode_signature
 
 MANIFESTS_MAX = 4  # of one shard in one step
 
@@ -109,13 +108,5 @@ class ManifestLister:
         return True
 
     def _left_by_a_crash(self, key: str, payload: ManifestPayload) -> bytes | None:
-        data = found_under(self._archive, key)
-        if data is None:
-            return None
-        try:
-            found = parse_manifest(data)
-        except ValueError:
-            return None  # not a manifest at all: the PUT will say what stands there
-        signature = decode_signature(found.signature)
-        known = self._signers.knows(found.signer_kid, bytes.fromhex(found.hash), signature)
-        return data if known and lists_the_same(found, payload) else None
+        left = manifest_under(self._archive, key, self._signers)
+        return left[0] if left is not None and lists_the_same(left[1], payload) else None

@@ -63,6 +63,11 @@ class SignerSet:
         return self._current.registered
 
     @property
+    def registry(self) -> SignerRegistry:
+        """Every key that ever signed."""
+        return self._registry
+
+    @property
     def ready(self) -> bool:
         """Whether it is time for a try with any key."""
         return any(circuit.ready for circuit in self._by_kid.values())

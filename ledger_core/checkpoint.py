@@ -106,6 +106,16 @@ def parse(note: bytes) -> Checkpoint:
     )
 
 
+def same_text(one: bytes, other: bytes) -> bool:
+    """Whether two notes sign the same text, whichever keys did. Notes that are none are equal to themselves alone."""
+    if one == other:
+        return True
+    try:
+        return parse(one).text == parse(other).text
+    except ValueError:
+        return False
+
+
 def parse_text(text: bytes) -> tuple[str, int, bytes, tuple[str, ...]]:
     """Origin, size, root and extension lines of a note's text, LF at the end. Raises ValueError when it is none."""
     whole = text.decode("utf-8")  # UnicodeDecodeError is a ValueError

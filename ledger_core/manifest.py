@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from ledger_core.checkpoint import same_text
 from ledger_core.ports import Algorithm
 from ledger_core.signatures import decode_signature, encode_signature
 from ledger_core.signed_fields import (
@@ -127,7 +128,11 @@ def assemble_manifest(payload: bytes, signature: bytes) -> bytes:
 
 
 def lists_the_same(one: ManifestPayload, other: ManifestPayload) -> bool:
-    """Whether two manifests say the same, whoever signed them and when: a key may be rotated between two tries, and a
-    database that was put back to the past stored the object, to its knowledge, later."""
-    names = [name for name in ManifestPayload.__struct_fields__ if name not in ("signer_kid", "alg", "ts")]
-    return all(getattr(one, name) == getattr(other, name) for name in names)
+    """Whether two manifests say the same, whoever signed them, or their checkpoint, and when: a key may be rotated, and
+    a cosigner added, between two tries, and a database that was put back to the past stored the object, to its
+    knowledge, later."""
+    names = [
+        name for name in ManifestPayload.__struct_fields__ if name not in ("checkpoint", "signer_kid", "alg", "ts")
+    ]
+    same = all(getattr(one, name) == getattr(other, name) for name in names)
+    return same and same_text(one.checkpoint.encode(), other.checkpoint.encode())

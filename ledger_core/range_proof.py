@@ -232,6 +232,18 @@ def assemble_proof(payload: bytes, signature: bytes, cosignatures: tuple[Cosigna
     return encode_statement(proof)
 
 
+def same_proof(one: bytes, other: bytes) -> bool:
+    """Whether two signed proofs (canonical JSON) are the same statement with the same signature, whoever cosigned it.
+    What is no proof is equal to itself alone."""
+    if one == other:
+        return True
+    try:
+        first, second = parse_proof(one), parse_proof(other)
+    except ValueError:
+        return False
+    return (first.hash, first.signature) == (second.hash, second.signature)
+
+
 def proof_id(env: str, shard: int, range_no: int) -> str:
     """The id of the proof of one closed range: a pure function of its place."""
     return f"{env}-{shard}-{range_no}"

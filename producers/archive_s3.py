@@ -1,8 +1,9 @@
 """The archive on S3 with Object Lock (G7): written once, locked, read back, pinned by version and digest.
 
 Guarantees: `put` returns only what was read back by version id, equal byte for byte, under a lock at least as long as
-asked for; the same object again is success, another one under the same key is Corrupt. Time-outs, connection errors
-and throttling are Unavailable("s3"); a bucket, key or permission that is wrong is Refused with the remedy.
+asked for; the same object again is success (a shorter lock on it is extended), another one under that key is Corrupt.
+Time-outs, connection errors and throttling are Unavailable("s3"); a bucket, key or permission that is wrong is Refused
+with the remedy.
 Does not: delete anything, ever, except in `check_lock`, which tries to and must be refused. A store's administrator can
 still delete below the S3 API: that is found by comparing manifests with the store, not prevented here.
 """
@@ -93,9 +94,11 @@ class S3ArchiveStore:
             check_lock(self._client, self._bucket, self._mode, self._clock())
 
     def put(self, key: str, data: bytes, *, retain_until: dt.datetime, metadata: dict[str, str]) -> StoredObject:
-        """Store under lock and read back. An equal object that stands there already is success.
+        """Store under lock and read back. An equal object that stands there already is success; a lock that was made
+        when less was asked for is extended.
 
-        Raises Corrupt when another object stands there, or when what is read back is not what was written.
+        Raises Corrupt when another object stands there, or when what is read back is not what was written; Refused when
+        an equal one is locked in another way.
         """
         version_ids = self._version_ids(key) or self._create(key, data, retain_until, metadata)
         if not version_ids:
@@ -104,10 +107,15 @@ class S3ArchiveStore:
             if self.get(key, version_id) != data:
                 raise Corrupt(f"s3://{self._bucket}/{key}: version {version_id} holds other bytes than given")
         stored = self._head(key, version_ids[0])
+        if stored.mode == self._mode and stored.retain_until is not None and stored.retain_until < retain_until:
+            self._extend(stored, retain_until)
+            stored = self._head(key, version_ids[0])
         if stored.mode != self._mode or stored.retain_until is None or stored.retain_until < retain_until:
-            raise Corrupt(
+            raise Refused(
                 f"s3://{self._bucket}/{key}: version {stored.version_id} is locked by {stored.mode} until "
-                f"{stored.retain_until}, not by {self._mode} until {retain_until}"
+                f"{stored.retain_until}, not by {self._mode} until {retain_until}",
+                remedy="lock that version so (put-object-retention), or set retention_mode of topology.yaml as it was "
+                "when it was stored",
             )
         return stored
 
@@ -165,6 +173,16 @@ class S3ArchiveStore:
             return self._version_ids(key)
         version_id = answer.get("VersionId")
         return [version_id] if version_id else self._version_ids(key)
+
+    def _extend(self, stored: StoredObject, retain_until: dt.datetime) -> None:
+        with _translated(self._bucket, stored.key):
+            self._client.put_object_retention(
+                Bucket=self._bucket,
+                Key=stored.key,
+                VersionId=stored.version_id,
+                Retention={"Mode": self._mode, "RetainUntilDate": retain_until},
+                ChecksumAlgorithm="SHA256",
+            )
 
     def _shown(self, key: str, version_id: str) -> StoredObject:
         try:

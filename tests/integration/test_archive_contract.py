@@ -162,10 +162,18 @@ def test_s3_delete_marker_does_not_hide_the_locked_version(stack, s3_store, buck
     assert s3_store.get(stored.key, stored.version_id) == DATA
 
 
-def test_s3_equal_object_under_a_shorter_lock_is_not_taken_for_ours(s3_store):
-    put(s3_store)
-    with pytest.raises(Corrupt, match="is locked by COMPLIANCE until"):
-        s3_store.put("test/a.jsonl.gz", DATA, retain_until=UNTIL + dt.timedelta(days=1), metadata=METADATA)
+def test_s3_equal_object_under_a_shorter_lock_is_locked_as_long_as_asked_and_never_shorter(s3_store):
+    first, later = put(s3_store), UNTIL + dt.timedelta(days=1)
+    stored = s3_store.put(first.key, DATA, retain_until=later, metadata=METADATA)
+    assert (stored.version_id, stored.retain_until) == (first.version_id, later)
+    assert put(s3_store).retain_until == later
+
+
+def test_s3_equal_object_under_another_kind_of_lock_is_not_taken_for_ours(stack, bucket, s3_store):
+    governed = S3ArchiveStore(client_of(stack.env), bucket, clock=utc_now, mode="GOVERNANCE")
+    key = put(governed).key
+    with pytest.raises(Refused, match=r"is locked by GOVERNANCE until.*retention_mode"):
+        s3_store.put(key, DATA, retain_until=UNTIL + dt.timedelta(days=1), metadata=METADATA)
 
 
 # --- directory alone -----------------------------------------------------------------------------------------------

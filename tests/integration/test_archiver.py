@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
 from botocore.exceptions import ClientError
 
+from consumers.archiver import ArchiverSettings
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.ports import StoredObject
 from ledger_core.postgres.archive_store import PostgresArchiveStore
 from ledger_core.verify import verify_archive
+from tests.support import databases, rebuilds
 from tests.support.archive_checks import check_archive
 from tests.support.buckets import s3_client
 from tests.support.journal_factory import TinyShard
@@ -158,3 +161,66 @@ def test_a_locked_object_of_the_archive_cannot_be_deleted(pipeline, database_url
         with pytest.raises(ClientError, match="AccessDenied"):
             s3.delete_object(Bucket=pipeline.environ["S3_AUDIT_BUCKET"], Key=stored.key, VersionId=stored.version_id)
     check_all(pipeline, database_url, shard)
+
+
+CLOSED = (
+    "shard, range_no, first_seq, last_seq, first_offset, next_offset, payload, hash, checkpoint_text, tree, head_hash"
+)
+
+
+@pytest.fixture
+def another_database(environ, database_template) -> Iterator[Callable[[], dict[str, str]]]:
+    """Makes the same ledger's settings on another database, in which nothing is."""
+    made: list[str] = []
+
+    def make() -> dict[str, str]:
+        made.append(databases.create_database(environ["DATABASE_URL"], database_template))
+        roles = [name for name in environ if name.startswith("DATABASE_URL_")]
+        urls = {
+            name: databases.role_url(made[-1], f"finance_{name.removeprefix('DATABASE_URL_').lower()}")
+            for name in roles
+        }
+        return environ | urls | {"DATABASE_URL": made[-1]}
+
+    yield make
+    for url in made:
+        databases.drop_database(environ["DATABASE_URL"], url)
+
+
+def close_again(before: str, url: str, shard: TinyShard) -> None:
+    """Post the shard there too, and close its ranges as they were: what a prover adopts."""
+    write(url, shard)
+    marks = ", ".join(["%s"] * len(CLOSED.split(", ")))
+    with psycopg.connect(url) as connection, connection.cursor() as cursor:
+        values = rows(before, f"SELECT {CLOSED} FROM ranges ORDER BY range_no")
+        cursor.executemany(f"INSERT INTO ranges ({CLOSED}, journal_offset) VALUES ({marks}, 0)", values)
+
+
+def test_under_a_new_cosigner_retention_and_policy_a_lost_ledger_adopts_what_is_archived(
+    pipeline, database_url, another_database
+):
+    shard = TinyShard().post(23).silence(4)
+    prove(pipeline, database_url, shard)
+    with contextlib.closing(pipeline.archiver()) as archiver:
+        step_until(archiver, lambda: listed_offset(database_url, 0) == shard.next_offset)
+    held = pipeline.archive().versions("test/")
+    pipeline.cosigner, pipeline.archiving = pipeline.other_signer, ArchiverSettings(3000, "2")
+    archived = "SELECT object_key, version_id, sha256, retain_until FROM archive_objects ORDER BY range_no"
+    listed = "SELECT manifest, version_id FROM manifests ORDER BY manifest_no"
+    for put_back in ("archiver", "rebuild"):
+        pipeline.environ = another_database()
+        url = pipeline.environ["DATABASE_URL"]
+        close_again(database_url, url, shard)
+        prove(pipeline, url, shard)
+        assert rows(url, "SELECT proof FROM proofs") != rows(database_url, "SELECT proof FROM proofs"), "not cosigned"
+        if put_back == "archiver":
+            with contextlib.closing(pipeline.archiver()) as archiver:
+                step_until(archiver, lambda at=url: listed_offset(at, 0) == shard.next_offset)
+        else:
+            bucket = f"s3://{pipeline.environ['S3_AUDIT_BUCKET']}"
+            rebuilt = rebuilds.run(url, pipeline.registry, bucket, environ=pipeline.environ, env="test")
+            assert rebuilt.sound
+        assert rows(url, archived) == rows(database_url, archived)
+        assert rows(url, listed) == rows(database_url, listed)
+        assert pipeline.archive().versions("test/") == held
+    assert verify_archive(pipeline.archive(), "test", pipeline.registry).sound

@@ -12,6 +12,7 @@ from consumers.archiver import Archiver, ArchiverSettings
 from consumers.kafka_source import KafkaSource
 from consumers.prover import Prover, ProverSettings
 from ledger_core.open_range import RangeLimits
+from ledger_core.ports import Signer
 from ledger_core.postgres.archive_store import PostgresArchiveStore
 from ledger_core.postgres.connection import connect
 from ledger_core.postgres.prover_store import PostgresProverStore
@@ -37,11 +38,14 @@ class Pipeline:
     limits: RangeLimits = field(default_factory=lambda: RangeLimits(10, 60))
     idle_seconds: float = 0.5
     metrics: CountingMetrics = field(default_factory=CountingMetrics)
+    archiving: ArchiverSettings = field(default_factory=lambda: ArchiverSettings(2557, "1"))
+    cosigner: Signer | None = None
 
     def __post_init__(self) -> None:
-        key = LocalKey.generate("ed25519", env="dev")
-        self.registry = SignerRegistry([RegisteredSigner("test-ed25519-1", "ed25519", key.public_key())])
-        self.signer = pin(key, self.registry, now=utc_now())
+        key, second = (LocalKey.generate("ed25519", env="dev") for _ in range(2))
+        kids = {"test-ed25519-1": key, "test-ed25519-2": second}
+        self.registry = SignerRegistry([RegisteredSigner(kid, "ed25519", it.public_key()) for kid, it in kids.items()])
+        self.signer, self.other_signer = (pin(it, self.registry, now=utc_now()) for it in kids.values())
         self.topic = self.environ["FINANCE_TOPIC_PREFIX"] + "finance.journal"
         self.brokers = self.environ["KAFKA_BROKERS"]
 
@@ -49,7 +53,7 @@ class Pipeline:
         return Prover(
             PostgresProverStore(connect(self.environ["DATABASE_URL_PROVER"], application_name="test-prover")),
             lambda start, revoked: self._source("prover", start, revoked),
-            signer_set(self.signer, self.registry, metrics=self.metrics),
+            signer_set(self.signer, self.registry, metrics=self.metrics, cosigner=self.cosigner),
             ProverSettings("test", "example.com", self.limits, idle_seconds=self.idle_seconds),
             clock=utc_now,
             monotonic=time.monotonic,
@@ -73,7 +77,7 @@ class Pipeline:
             self.archive(),
             lambda start, revoked: self._source("archiver", start, revoked),
             signer_set(self.signer, self.registry, metrics=self.metrics),
-            ArchiverSettings(2557, "1"),
+            self.archiving,
             clock=utc_now,
             monotonic=time.monotonic,
             metrics=self.metrics,

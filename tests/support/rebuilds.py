@@ -59,9 +59,15 @@ def request(dsn: str, registry: SignerRegistry, *addresses: Path | str, **change
     return Request(**{**fields, **changes})
 
 
-def run(dsn: str, registry: SignerRegistry, *addresses: Path | str, **changes: Any) -> Rebuilt:
+def run(
+    dsn: str,
+    registry: SignerRegistry,
+    *addresses: Path | str,
+    environ: Mapping[str, str] | None = None,
+    **changes: Any,
+) -> Rebuilt:
     """`finance rebuild`, in this process."""
-    settings = Settings.from_env({"FINANCE_STACK": "none"}, Path("/nonexistent"))
+    settings = Settings.from_env(environ or {"FINANCE_STACK": "none"}, Path("/nonexistent"))
     return rebuild(request(dsn, registry, *addresses, **changes), settings, lambda _what, _total: _silent())
 
 
