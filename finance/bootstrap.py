@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from consumers.archiver import Archiver, ArchiverSettings
 from consumers.metrics import Metrics
@@ -25,6 +26,7 @@ from consumers.published_ranges import newest_in_archive
 from consumers.relay import Relay, RelayTopics
 from consumers.service import Backoff, Service
 from finance.audit_exports import audit_exporter
+from finance.backup.settings import backup_bucket_settings
 from finance.bootstrap_signers import open_signers
 from finance.kafka_clients import (
     check_topics,
@@ -36,6 +38,7 @@ from finance.kafka_clients import (
 )
 from finance.settings import Settings
 from finance.signers_file import read_registry
+from ledger_core.errors import Refused
 from ledger_core.open_range import RangeLimits
 from ledger_core.postgres.archive_store import PostgresArchiveStore
 from ledger_core.postgres.audit_store import PostgresAuditStore
@@ -47,8 +50,10 @@ from ledger_core.postgres.poster_store import PosterStore
 from ledger_core.postgres.prover_store import PostgresProverStore
 from ledger_core.postgres.session import session
 from producers.archive_file import FileArchiveStore
-from producers.archive_s3 import S3ArchiveStore, s3_client
+from producers.archive_s3 import S3ArchiveStore
 from producers.backup_folder import BackupFolder
+from producers.backup_s3 import BackupBucket
+from producers.s3_client import s3_client
 from schemas.topology_model import Topology
 
 Build = Callable[[Settings, Topology, Metrics], Service]
@@ -239,9 +244,24 @@ def open_on_demand_store(settings: Settings) -> Iterator[PostgresOnDemandStore]:
         connection.close()
 
 
-def open_backup_place(folder: Path) -> BackupFolder:
-    """Where backups and WAL lie."""
-    return BackupFolder(folder)
+def open_backup_place(address: str, settings: Settings) -> BackupFolder | BackupBucket:
+    """Where backups and WAL lie: `s3://bucket/prefix`, or a folder. Raises Refused."""
+    parts = urlsplit(address)
+    if parts.scheme == "s3" and parts.netloc:
+        s3 = backup_bucket_settings(settings)
+        client = s3_client(
+            region=s3.region,
+            endpoint=s3.endpoint,
+            access_key=s3.access_key,
+            secret=s3.secret,
+            ca_file=s3.tls.ca_file,
+            client_pair=s3.tls.client_pair,
+        )
+        prefix = parts.path.strip("/")
+        return BackupBucket(client, parts.netloc, prefix, clock=utc_now, mode=s3.lock_mode, retain_days=s3.retain_days)
+    if "://" in address:
+        raise Refused(f"{address} is no place for backups", remedy="name s3://bucket/prefix, or a folder")
+    return BackupFolder(Path(address), clock=utc_now)
 
 
 def open_archive_folder(folder: Path) -> FileArchiveStore:

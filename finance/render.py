@@ -12,10 +12,11 @@ import shlex
 from typing import Final
 
 from schemas.kafka_acls import Acl, acls_of
-from schemas.policies import Policy, archive_reader, archive_writer, key_policy, signing_user
+from schemas.policies import Policy, archive_reader, archive_writer, backup_keeper, key_policy, signing_user
 from schemas.topology_model import Topology
 
 BUCKET: Final = "${S3_AUDIT_BUCKET}"
+BACKUP_BUCKET: Final = "${BACKUP_BUCKET}"
 KEY_ARN: Final = "${AUDIT_SIGNING_KMS_KEY_ARN}"
 ROLE_ARN: Final = "arn:aws:iam::${AWS_ACCOUNT_ID}:role/finance-"
 KINDS: Final = ("acls", "iam", "kms-policy")
@@ -45,12 +46,13 @@ def acl_files(topology: Topology) -> dict[str, str]:
 
 
 def iam_files(topology: Topology) -> dict[str, str]:
-    """One policy for each who archives, reads the archive or signs, to be attached to the role finance-<name>."""
+    """One policy for each who archives, reads the archive, keeps backups or signs, for the role finance-<name>."""
     access = topology.access
     policies: dict[str, list[Policy]] = {}
     for names, policy in (
         (access.archive_writers, archive_writer(BUCKET)),
         (access.archive_readers, archive_reader(BUCKET)),
+        (access.backup_keepers, backup_keeper(BACKUP_BUCKET)),
         (access.signing, signing_user(KEY_ARN)),
     ):
         for name in names:

@@ -27,7 +27,7 @@ STATE_FOLDER: Final = ".finance"
 DOMAIN_FORM: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 PATHS: Final = (
     "FINANCE_SIGNERS", "FINANCE_TLS_DIR", "FINANCE_CA_FILE", "KAFKA_TLS_CA_FILE", "KAFKA_TLS_CERT_FILE",
-    "KAFKA_TLS_KEY_FILE", "S3_AUDIT_CA_FILE", "KMS_CA_FILE",
+    "KAFKA_TLS_KEY_FILE", "S3_AUDIT_CA_FILE", "KMS_CA_FILE", "BACKUP_S3_CA_FILE",
     "DOOR_TLS_DIR", "DOOR_CONFIG",
     "SIGNING_PROXY_CA_FILE", "TRANSIT_CA_FILE",
     "AUDIT_SIGNING_KEY_FILE", "OUTGOING_AUDIT_SIGNING_KEY_FILE", "COSIGNER_AUDIT_SIGNING_KEY_FILE",
@@ -109,7 +109,7 @@ class Settings:
             hang_seconds=_number(given, "HANG_SECONDS", 60, 86_400),
             log_format=cast(LogFormat, _one_of(given, "FINANCE_LOG_FORMAT", ("auto", "console", "json"))),
             log_level=_one_of(given, "FINANCE_LOG_LEVEL", ("debug", "info", "warning", "error")),
-            values={**given, **{name: str(cwd / given[name]) for name in PATHS if name in given}},
+            values={**given, **{name: str(cwd / given[name]) for name in PATHS if "://" not in given.get(name, "://")}},
         )
 
     @property

@@ -167,7 +167,19 @@ VARIABLES: Final[tuple[Variable, ...]] = (
     Variable("TRANSIT_TOKEN", "token with read on keys/<name> and update on sign/<name>", secret=True),
     Variable("TRANSIT_CA_FILE", "authorities that TRANSIT_URL's certificate is checked with, if others"),
     Variable("SIGNING_PROXY_CA_FILE", "authorities that SIGNING_PROXY_URL's certificate is checked with, if others"),
-    Variable("BACKUP_PLACE", "folder where backups and WAL are kept, encrypted", None, "backup"),
+    Variable(
+        "BACKUP_PLACE", "where backups and WAL are kept, encrypted: a folder, or `s3://bucket/prefix`", None, "backup"
+    ),
+    Variable("BACKUP_S3_REGION", "region of the bucket in BACKUP_PLACE", "us-east-1"),
+    Variable("BACKUP_S3_ENDPOINT", "its endpoint, for stores other than AWS"),
+    Variable("BACKUP_S3_ACCESS_KEY", "access key of a bucket in BACKUP_PLACE or --also", secret=True),
+    Variable("BACKUP_S3_SECRET", "its secret", secret=True),
+    Variable("BACKUP_S3_CA_FILE", "authorities that BACKUP_S3_ENDPOINT's certificate is checked with, if others"),
+    Variable(
+        "BACKUP_S3_LOCK_MODE",
+        "`COMPLIANCE` or `GOVERNANCE`: how files are locked, for BACKUP_KEEP_DAYS, in a bucket with Object Lock",
+        "COMPLIANCE",
+    ),
     Variable("BACKUP_RECIPIENTS", "age public keys (`age1...`, by commas) that backups are encrypted to", None, BACKUP),
     Variable("BACKUP_IDENTITY_FILE", "file of a private age identity: for restores alone", None, "backup restore"),
     Variable("BACKUP_SPOOL", "local folder where WAL waits until it is stored", ".finance/spool"),

@@ -9,30 +9,29 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import ClientError
 
 from ledger_core.errors import Refused
+from producers.s3_client import LockMode, has_lock
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-Mode = Literal["COMPLIANCE", "GOVERNANCE"]
-
 CANARY_KEY: Final = "canary/object-lock"
 CANARY_DAYS: Final = 1
 CANARY_REUSE_SECONDS_MIN: Final = 600  # a lock about to end proves nothing
-NO_LOCK_CODES: Final = frozenset({"ObjectLockConfigurationNotFoundError", "InvalidRequest", "NotImplemented"})
 REMEDY: Final = (
     "create a bucket with Object Lock (aws s3api create-bucket --object-lock-enabled-for-bucket ...) on a store that "
     "enforces it, and set S3_AUDIT_BUCKET; nothing was archived"
 )
 
 
-def check_lock(client: S3Client, bucket: str, mode: Mode, now: dt.datetime) -> None:
+def check_lock(client: S3Client, bucket: str, mode: LockMode, now: dt.datetime) -> None:
     """Raise Refused unless `bucket` has Object Lock and refuses both attacks. Other ClientErrors pass through."""
-    _check_setting(client, bucket)
+    if not has_lock(client, bucket):
+        raise Refused(f"bucket {bucket} has no Object Lock", remedy=REMEDY)
     version_id, retain_until = _canary(client, bucket, mode, now)
     if not _refused(lambda: client.delete_object(Bucket=bucket, Key=CANARY_KEY, VersionId=version_id)):
         raise Refused(f"bucket {bucket} let a version locked by {mode} be deleted", remedy=REMEDY)
@@ -48,18 +47,7 @@ def check_lock(client: S3Client, bucket: str, mode: Mode, now: dt.datetime) -> N
         raise Refused(f"bucket {bucket} refused the attacks on its canary and changed its lock", remedy=REMEDY)
 
 
-def _check_setting(client: S3Client, bucket: str) -> None:
-    try:
-        answer = client.get_object_lock_configuration(Bucket=bucket)
-    except ClientError as error:
-        if error.response["Error"].get("Code") in NO_LOCK_CODES:
-            raise Refused(f"bucket {bucket} has no Object Lock", remedy=REMEDY) from error
-        raise
-    if answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") != "Enabled":
-        raise Refused(f"bucket {bucket} has no Object Lock", remedy=REMEDY)
-
-
-def _canary(client: S3Client, bucket: str, mode: Mode, now: dt.datetime) -> tuple[str, dt.datetime]:
+def _canary(client: S3Client, bucket: str, mode: LockMode, now: dt.datetime) -> tuple[str, dt.datetime]:
     """Version id and retain-until of a locked canary: today's, or a new one."""
     try:
         head = client.head_object(Bucket=bucket, Key=CANARY_KEY)

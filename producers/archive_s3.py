@@ -13,79 +13,33 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Literal
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Final
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-
-from ledger_core.errors import Corrupt, Refused, Unavailable
+from ledger_core.errors import Corrupt
 from ledger_core.ports import StoredObject
 from producers.archive_lock_check import check_lock
+from producers.s3_client import LockMode, translated
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-CONNECT_TIMEOUT_SECONDS: Final = 5
-READ_TIMEOUT_SECONDS: Final = 10  # between two packets, tried twice: an outage is told within half a minute
-PASSING_CODES: Final = frozenset(
-    {
-        "SlowDown",
-        "RequestTimeout",
-        "Throttling",
-        "ThrottlingException",
-        "ConditionalRequestConflict",
-        "OperationAborted",
-    }
+REMEDY: Final = (
+    "check S3_AUDIT_BUCKET, S3_AUDIT_REGION, the credentials and their IAM statement (deploy/iam), and that the bucket "
+    "was created with Object Lock"
 )
-MISSING_CODES: Final = frozenset({"NoSuchKey", "NoSuchVersion", "404", "MethodNotAllowed"})  # 405: a delete marker
-
-Mode = Literal["COMPLIANCE", "GOVERNANCE"]
-
-
-def s3_client(
-    *,
-    region: str,
-    endpoint: str | None,
-    access_key: str | None,
-    secret: str | None,
-    ca_file: str | None = None,
-    client_pair: tuple[str, str] | None = None,
-) -> S3Client:
-    """A client that gives up in bounded time. Without keys, boto3's own chain (instance role, profile) applies.
-
-    `ca_file`: what the endpoint's certificate is checked with (None: the system's authorities); `client_pair`: ours,
-    certificate and key, for an endpoint that asks for one.
-    """
-    config = Config(
-        client_cert=client_pair,
-        connect_timeout=CONNECT_TIMEOUT_SECONDS,
-        read_timeout=READ_TIMEOUT_SECONDS,
-        retries={"mode": "standard", "total_max_attempts": 2},
-        s3={"addressing_style": "path" if endpoint else "auto"},
-    )
-    return boto3.client(
-        "s3",
-        region_name=region,
-        endpoint_url=endpoint,
-        aws_access_key_id=access_key,
-        aws_secret_access_key=secret,
-        verify=ca_file,
-        config=config,
-    )
 
 
 class S3ArchiveStore:
     """The ArchiveStore port on one bucket. `mode` is that of every lock; `clock` (UTC) times the canary's lock only."""
 
     def __init__(
-        self, client: S3Client, bucket: str, *, clock: Callable[[], dt.datetime], mode: Mode = "COMPLIANCE"
+        self, client: S3Client, bucket: str, *, clock: Callable[[], dt.datetime], mode: LockMode = "COMPLIANCE"
     ) -> None:
         self._client = client
         self._bucket = bucket
-        self._mode: Mode = mode
+        self._mode: LockMode = mode
         self._clock = clock
 
     def check_lock(self) -> None:
@@ -214,26 +168,6 @@ def _marker(key: str, version_id: str) -> StoredObject:
     return StoredObject(key=key, version_id=version_id, size_bytes=-1, sha256="", retain_until=None, mode=None)
 
 
-@contextmanager
-def _translated(bucket: str, key: str = "") -> Iterator[None]:
-    """Turn boto3's errors into ours: KeyError, FileExistsError, Unavailable, Refused."""
-    place = f"s3://{bucket}/{key}"
-    try:
-        yield
-    except ClientError as error:
-        code = error.response["Error"].get("Code", "")
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        text = f"{place}: {code} ({status}) {error.response['Error'].get('Message', '')}"
-        if status >= 500 or status == 429 or code in PASSING_CODES:
-            raise Unavailable("s3", text) from error
-        if code == "PreconditionFailed":
-            raise FileExistsError(place) from error
-        if key and code in MISSING_CODES:
-            raise KeyError(place) from error
-        raise Refused(
-            f"the archive store refuses {text}",
-            remedy="check S3_AUDIT_BUCKET, S3_AUDIT_REGION, the credentials and their IAM statement (deploy/iam), and "
-            "that the bucket was created with Object Lock",
-        ) from error
-    except (BotoCoreError, OSError) as error:
-        raise Unavailable("s3", f"{place}: {' '.join(str(error).split())[:300]}") from error
+def _translated(bucket: str, key: str = "") -> AbstractContextManager[None]:
+    """boto3's errors as ours: KeyError, FileExistsError, Unavailable, Refused."""
+    return translated(f"s3://{bucket}/{key}", what="s3", store="the archive store", remedy=REMEDY, key=key)

@@ -1,72 +1,97 @@
 """A place for backups: a folder (its volume, mount or bucket sync is the operator's).
 
-Guarantees: a file is there whole and synced, or not at all: it is written beside its name and renamed.
+Guarantees: a file is there whole and synced, with the folders that lead to it, or not at all: it is written apart and
+renamed. A folder that cannot be listed is an error, never an empty one.
 Does not: lock, or keep others out. What lies here is encrypted and pinned by digests.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from ledger_core.errors import Unavailable
 
 WRITING: Final = ".writing"
+LEFT: Final = dt.timedelta(days=1)  # a file that is being written for so long was left by a killed run
 
 
 class BackupFolder:
     """The Place protocol of `finance.backup.copies` below `root`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, clock: Callable[[], dt.datetime]) -> None:
         self._root = root
+        self._clock = clock
+        self._writing = root / WRITING
         self.name = str(root)
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes, *, passing: bool) -> None:  # noqa: ARG002  # nothing is locked here
         """Store or replace. Raises Unavailable."""
         path = self._root / key
-        beside = path.with_name(f"{path.name}.{os.getpid()}{WRITING}")
+        apart = self._writing / f"{os.getpid()}-{path.name}"
         with self._failures(f"{path.name} cannot be stored"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with beside.open("wb") as handle:
+            self._remove_left()
+            _make_folder(self._writing)
+            with apart.open("wb") as handle:
                 handle.write(data)
                 handle.flush()
                 os.fsync(handle.fileno())
-            beside.replace(path)
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            _make_folder(path.parent)
+            apart.replace(path)
+            _sync(path.parent)
 
-    def get(self, key: str) -> bytes:
-        """Raises KeyError when there is none, Unavailable."""
+    def forms(self, key: str) -> Iterator[bytes]:
+        """The bytes under the key, if there are any. Raises Unavailable."""
         with self._failures(f"{key} cannot be read"):
             try:
-                return (self._root / key).read_bytes()
+                data = (self._root / key).read_bytes()
             except FileNotFoundError:
-                raise KeyError(key) from None
+                return
+        yield data
 
     def sizes(self, prefix: str) -> dict[str, int]:
-        """Every key that begins with `prefix` (a folder, with its slash), with its size in bytes."""
-        found = {}
-        with self._failures(f"{prefix} cannot be listed"):
-            for folder, _, names in os.walk(self._root / prefix):
-                for name in names:
-                    if not name.endswith(WRITING):
-                        path = Path(folder) / name
-                        found[path.relative_to(self._root).as_posix()] = path.stat().st_size
-        return found
+        """Every key below `prefix` (a folder, with its slash, or all) with its size in bytes. Raises Unavailable."""
+        with self._failures(f"{prefix or 'it'} cannot be listed"):
+            return {path.relative_to(self._root).as_posix(): size for path, size in self._walk(self._root / prefix)}
 
-    def delete(self, key: str) -> None:
-        """What is not there is deleted already. Raises Unavailable."""
+    def delete(self, key: str) -> bool:
+        """True: it is gone, or was never there. Raises Unavailable."""
         path = self._root / key
         with self._failures(f"{key} cannot be deleted"):
             path.unlink(missing_ok=True)
             if path.parent != self._root and path.parent.is_dir() and not any(path.parent.iterdir()):
                 path.parent.rmdir()
+        return True
+
+    def _walk(self, folder: Path) -> Iterator[tuple[Path, int]]:
+        """What is deleted meanwhile was not there."""
+        try:
+            entries = list(os.scandir(folder))
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            path = Path(entry.path)
+            if entry.is_dir():
+                if path != self._writing:
+                    yield from self._walk(path)
+                continue
+            try:
+                size = path.stat().st_size
+            except FileNotFoundError:
+                continue
+            yield path, size
+
+    def _remove_left(self) -> None:
+        """A killed writer leaves its file; nobody else ever takes it for one of ours."""
+        before = (self._clock() - LEFT).timestamp()
+        for path, _ in self._walk(self._writing):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < before:
+                    path.unlink()
 
     @contextmanager
     def _failures(self, what: str) -> Iterator[None]:
@@ -74,3 +99,20 @@ class BackupFolder:
             yield
         except OSError as error:
             raise Unavailable("backup_place", f"{self.name}: {what} ({error.strerror or error})") from error
+
+
+def _make_folder(path: Path) -> None:
+    """Make it with its parents, each name durable in the folder above it."""
+    if path.is_dir():
+        return
+    _make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

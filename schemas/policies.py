@@ -1,4 +1,4 @@
-"""IAM and KMS policies as data: least privilege (G9) for whoever archives, reads the archive, or signs.
+"""IAM and KMS policies as data: least privilege (G9) for whoever archives, reads the archive, keeps backups, or signs.
 
 Guarantees: the writer may store and lock, and is denied by name what would undo a lock; the reader only reads; a
 signing role may sign and read the public key, of one key, by our algorithms alone. Values of a deployment (bucket,
@@ -30,13 +30,13 @@ BUCKET_ACTIONS: Final = (
     "s3:ListBucketVersions",
 )
 WRITE_ACTIONS: Final = ("s3:PutObject", "s3:PutObjectRetention")
+DELETE_ACTIONS: Final = ("s3:DeleteObject", "s3:DeleteObjectVersion")
 # Denied whatever else allows it: what would undo a lock, or let a later writer undo one.
 NEVER_ACTIONS: Final = (
     "s3:BypassGovernanceRetention",
     "s3:DeleteBucket",
     "s3:DeleteBucketPolicy",
-    "s3:DeleteObject",
-    "s3:DeleteObjectVersion",
+    *DELETE_ACTIONS,
     "s3:PutBucket*",
     "s3:PutLifecycleConfiguration",
     "s3:PutObjectLegalHold",
@@ -76,6 +76,18 @@ def archive_reader(bucket: str) -> Policy:
         _statement(
             "NeverWrite", "Deny", sorted({*NEVER_ACTIONS, *WRITE_ACTIONS}), [*_bucket(bucket), *_objects(bucket)]
         ),
+    )
+
+
+def backup_keeper(bucket: str) -> Policy:
+    """The backup host's: store, lock, read back, and delete by version what no lock holds; never bypass a lock."""
+    kept = [action for action in NEVER_ACTIONS if action not in DELETE_ACTIONS]
+    return _policy(
+        _statement("ReadBack", "Allow", READ_ACTIONS, _objects(bucket)),
+        _statement("ReadBucket", "Allow", BUCKET_ACTIONS, _bucket(bucket)),
+        _statement("Store", "Allow", WRITE_ACTIONS, _objects(bucket)),
+        _statement("Prune", "Allow", DELETE_ACTIONS, _objects(bucket)),
+        _statement("NeverUndo", "Deny", kept, [*_bucket(bucket), *_objects(bucket)]),
     )
 
 

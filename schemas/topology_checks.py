@@ -79,6 +79,7 @@ def _access_faults(topology: Topology) -> Iterator[str]:
     named |= {
         "access.archive_writers": access.archive_writers,
         "access.archive_readers": access.archive_readers,
+        "access.backup_keepers": access.backup_keepers,
         "access.signing": access.signing,
     }
     for path, names in named.items():

@@ -53,6 +53,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     operators: tuple[Name, ...]
     archive_writers: tuple[Name, ...]
     archive_readers: tuple[Name, ...]
+    backup_keepers: tuple[Name, ...]
     signing: tuple[Name, ...]
 
 

@@ -21,7 +21,7 @@ from tests.support import buckets, databases, kafka, topics
 
 STATE_ROOT = Path(__file__).parents[1] / ".finance"
 # Variables of the developer's own shell must not steer a test.
-_SETTINGS = re.compile(r"(FINANCE|DATABASE_URL|KAFKA|S3_AUDIT|AUDIT_SIGNING|KMS|AWS)(_|$)")
+_SETTINGS = re.compile(r"(FINANCE|DATABASE_URL|KAFKA|S3_AUDIT|AUDIT_SIGNING|KMS|AWS|BACKUP)(_|$)")
 
 
 def pytest_configure() -> None:

@@ -23,10 +23,10 @@ from isal import isal_zlib
 from pyrage import x25519
 
 from finance.backup import pages
-from finance.backup.catalogue import Catalogue, base_prefix, read_catalogue
+from finance.backup.catalogue import Catalogue, read_catalogue
 from finance.backup.copies import Copies
+from finance.backup.keys import manifest_key, part_key
 from finance.backup.manifest import (
-    MANIFEST,
     BackupManifest,
     BackupPayload,
     Part,
@@ -75,21 +75,21 @@ def create(terms: Terms, advance: Advance) -> BackupManifest:
             terms.copies.delete(key)
         started_at = terms.clock()
         backup_id = f"{started_at:%Y%m%dT%H%M%SZ}-{terms.new_id()}"
-        prefix = base_prefix(server.system_identifier, backup_id)
-        stored = _Stored(terms, prefix)
+        stored = _Stored(terms, server.system_identifier, backup_id)
         needs = _copy(terms, stored, advance)
         payload = _payload(terms, server, catalogue, backup_id, started_at, stored, stored.finish(), needs)
         manifest = assemble_backup_manifest(payload, terms.signer.sign_digest(payload.digest()))
-        terms.copies.put(prefix + MANIFEST, manifest)
+        terms.copies.put(manifest_key(server.system_identifier, backup_id), manifest)
     return parse_backup_manifest(manifest)
 
 
 class _Stored:
     """The compressed stream, cut into parts that are encrypted and stored as they fill."""
 
-    def __init__(self, terms: Terms, prefix: str) -> None:
+    def __init__(self, terms: Terms, system_identifier: str, backup_id: str) -> None:
         self._terms = terms
-        self._prefix = prefix
+        self._system = system_identifier
+        self._backup_id = backup_id
         self._compress = isal_zlib.compressobj(COMPRESSION_LEVEL, isal_zlib.DEFLATED, 31)
         self._waiting = bytearray()
         self._plain = hashlib.sha256()
@@ -114,7 +114,7 @@ class _Stored:
     def _store(self, piece: bytes) -> None:
         data = seal(piece, self._terms.recipients)
         sha256 = digest_of(data)
-        key = f"{self._prefix}part-{len(self.parts) + 1:05d}-{sha256}.age"
+        key = part_key(self._system, self._backup_id, len(self.parts) + 1, sha256)
         self._terms.copies.put(key, data)
         self.parts.append(Part(key=key, size_bytes=str(len(data)), sha256=sha256))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -18,7 +18,6 @@ from ledger_core.signatures import decode_signature, encode_signature
 from ledger_core.signed_fields import Decimal, Hash, Name, Timestamp, decode_statement, encode_statement, statement_hash
 from ledger_core.times import parse_time
 
-MANIFEST: Final = "manifest.json"
 BackupId = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z")]
 Key = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9./-]{0,250}\Z")]
 
@@ -106,11 +105,6 @@ def assemble_backup_manifest(payload: BackupPayload, signature: bytes) -> bytes:
 
 def _fields(payload: BackupPayload) -> dict[str, Any]:
     return {name: getattr(payload, name) for name in BackupPayload.__struct_fields__}
-
-
-def key_digest(key: str) -> str:
-    """The SHA-256 that stands in the name of a stored file: `...<64 hex digits>.age`."""
-    return key.removesuffix(".age")[-64:]
 
 
 def digest_of(data: bytes) -> str:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from finance.backup import wal
-from finance.backup.catalogue import Catalogue, Histories, WalFile
+from finance.backup.catalogue import Catalogue, Histories
+from finance.backup.keys import WalFile
 from finance.backup.manifest import BackupManifest
 from ledger_core.errors import Refused
 

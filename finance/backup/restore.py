@@ -28,8 +28,9 @@ from isal import isal_zlib
 from pyrage import x25519
 
 from finance.backup import pages, wal
-from finance.backup.catalogue import Catalogue, WalFile, check_files
+from finance.backup.catalogue import Catalogue
 from finance.backup.copies import Copies
+from finance.backup.keys import WalFile
 from finance.backup.manifest import BackupManifest
 from finance.backup.plan import Plan, Target, make_plan, parse_histories
 from finance.backup.seal import unpack, unseal
@@ -86,7 +87,7 @@ def restore(terms: RestoreTerms, plan: Plan, directory: Path) -> Restored:
         raise Refused(
             f"{directory} is not empty", remedy="restore into a new directory; nothing is ever written over a database"
         )
-    faults = check_files(terms.copies, plan.files(), terms.advance)
+    faults = terms.copies.check(plan.files(), terms.advance, everywhere=False)
     if faults:
         raise Refused(
             "; ".join(faults), remedy="name a second place with --also, or restore from another backup (--backup)"

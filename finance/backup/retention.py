@@ -1,28 +1,36 @@
-"""What may go: backups beyond the policy, and the WAL that no kept backup needs. Pure.
+"""What may go: backups beyond the policy, and the WAL that no kept backup needs; and letting it go.
 
 Guarantees: the newest `keep_last` backups stay, and all that a restore to any moment of the last `keep_days` needs (so
-also the newest backup before them); only a backup whose parts are all there counts as kept; at least one stays.
-Does not: delete.
+also the newest backup before them); only a backup whose parts are all there counts as kept; at least one stays. A
+backup goes by its manifest first: where a lock holds that, all of the backup stays.
+Does not: look into files, or shorten a lock.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from finance.backup import wal
-from finance.backup.catalogue import Catalogue, base_prefix
-from finance.backup.manifest import MANIFEST, BackupManifest
+from finance.backup.catalogue import Catalogue
+from finance.backup.copies import Copies
+from finance.backup.keys import base_prefix, manifest_key, wal_file
+from finance.backup.manifest import BackupManifest
 
 
 @dataclass(frozen=True, slots=True)
 class Pruning:
-    """What to delete, in this order: a manifest goes first, and its backup with it."""
+    """What to delete: of each backup all its keys, the manifest's first; and keys of WAL."""
 
     kept: tuple[BackupManifest, ...]
     backups: tuple[BackupManifest, ...]
-    keys: tuple[str, ...]
-    bytes: int
+    backup_keys: tuple[tuple[str, ...], ...]
+    wal_keys: tuple[str, ...]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return (*(key for keys in self.backup_keys for key in keys), *self.wal_keys)
 
 
 def prune_plan(catalogue: Catalogue, *, now: dt.datetime, keep_days: int, keep_last: int) -> Pruning:
@@ -34,32 +42,53 @@ def prune_plan(catalogue: Catalogue, *, now: dt.datetime, keep_days: int, keep_l
     kept |= {backup.backup_id for backup in whole if backup.finished >= since}
     # What is damaged is nobody's backup any more, but somebody may want to look why: it goes when its time has come.
     going = [b for b in catalogue.backups if b.backup_id not in kept and b.finished < since]
-    staying = tuple(backup for backup in catalogue.backups if backup not in going)
-    keys = [*_keys_of(catalogue, going), *_wal_keys(catalogue, [b for b in whole if b.backup_id in kept])]
-    return Pruning(staying, tuple(going), tuple(keys), sum(catalogue.sizes.get(key, 0) for key in keys))
+    return Pruning(
+        kept=tuple(backup for backup in catalogue.backups if backup not in going),
+        backups=tuple(going),
+        backup_keys=tuple(_keys_of(catalogue, backup) for backup in going),
+        wal_keys=tuple(_wal_keys(catalogue, [b for b in whole if b.backup_id in kept])),
+    )
+
+
+def prune(copies: Copies, plan: Pruning, advance: Callable[[int], None]) -> list[str]:
+    """Delete; `advance` counts keys. The keys that a lock holds, which stay. Raises Unavailable, Refused."""
+    locked: list[str] = []
+    for manifest, *parts in plan.backup_keys:
+        if copies.delete(manifest):
+            locked += _delete(copies, parts)
+        else:
+            locked += [manifest, *parts]
+        advance(1 + len(parts))
+    for key in plan.wal_keys:
+        locked += _delete(copies, [key])
+        advance(1)
+    return locked
+
+
+def _delete(copies: Copies, keys: Sequence[str]) -> list[str]:
+    return [key for key in keys if not copies.delete(key)]
 
 
 def _is_whole(catalogue: Catalogue, backup: BackupManifest) -> bool:
     return all(catalogue.sizes.get(part.key) == int(part.size_bytes) for part in backup.parts)
 
 
-def _keys_of(catalogue: Catalogue, going: list[BackupManifest]) -> list[str]:
-    keys = []
-    for backup in going:
-        prefix = base_prefix(catalogue.system_identifier, backup.backup_id)
-        keys += [prefix + MANIFEST, *(key for key in sorted(catalogue.sizes) if key.startswith(f"{prefix}part-"))]
-    return keys
+def _keys_of(catalogue: Catalogue, backup: BackupManifest) -> tuple[str, ...]:
+    manifest = manifest_key(catalogue.system_identifier, backup.backup_id)
+    below = base_prefix(catalogue.system_identifier, backup.backup_id)
+    return (manifest, *sorted(key for key in catalogue.sizes if key.startswith(below) and key != manifest))
 
 
 def _wal_keys(catalogue: Catalogue, kept: list[BackupManifest]) -> list[str]:
     """Segments before the first one that any kept backup needs, whatever their timeline; histories stay."""
     if not kept:
         return []
-    oldest = min(kept, key=lambda backup: int(backup.start_lsn))
-    segment_bytes = int(oldest.segment_bytes)
+    first = min(backup.first_segment for backup in kept)
+    segment_bytes = int(kept[0].segment_bytes)
+    files = [file for key in sorted(catalogue.sizes) if (file := wal_file(key)) is not None]
     return [
         file.key
-        for files in (catalogue.segments, catalogue.partials)
-        for name, file in sorted(files.items())
-        if wal.parse_segment(name, segment_bytes).number < oldest.first_segment
+        for file in files
+        if not wal.HISTORY_NAME.fullmatch(file.name)
+        and wal.parse_segment(file.name.removesuffix(wal.PARTIAL), segment_bytes).number < first
     ]

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
-from finance.settings import Settings
-from finance.variables import VARIABLES
-from ledger_core.errors import Refused
-
-_BY_NAME = {variable.name: variable for variable in VARIABLES}
+from finance.settings import EndpointTls, Settings
+from producers.s3_client import LockMode
 
 
 @dataclass(frozen=True, slots=True)
 class BackupSettings:
-    """Where backups lie, and for how long. `tools` None: Postgres's tools are on PATH."""
+    """Where backups lie (a folder, or s3://bucket/prefix), and for how long. `tools` None: Postgres's are on PATH."""
 
-    place: Path
+    place: str
     spool: Path
     slot: str
     partial_seconds: int
@@ -25,29 +23,40 @@ class BackupSettings:
     tools: Path | None
 
 
-def backup_settings(settings: Settings) -> BackupSettings:
+@dataclass(frozen=True, slots=True)
+class BucketSettings:
+    """How a bucket of backups is met, and how long a lock lasts; `endpoint` None means AWS itself."""
+
+    region: str
+    endpoint: str | None
+    access_key: str = field(repr=False)
+    secret: str = field(repr=False)
+    tls: EndpointTls
+    lock_mode: LockMode
+    retain_days: int
+
+
+def backup_bucket_settings(settings: Settings) -> BucketSettings:
     """Raises Refused, naming the variable."""
-    return BackupSettings(
-        place=Path(needed(settings, "BACKUP_PLACE")),
-        spool=Path(needed(settings, "BACKUP_SPOOL")),
-        slot=needed(settings, "BACKUP_SLOT"),
-        partial_seconds=_count(settings, "BACKUP_PARTIAL_SECONDS", 1, 3600),
-        keep_days=_count(settings, "BACKUP_KEEP_DAYS", 0, 36_525),
-        keep_last=_count(settings, "BACKUP_KEEP_LAST", 1, 10_000),
-        tools=Path(folder) if (folder := settings.values.get("PG_BIN")) else None,
+    return BucketSettings(
+        region=settings.needed("BACKUP_S3_REGION"),
+        endpoint=settings.text("BACKUP_S3_ENDPOINT") or None,
+        access_key=settings.needed("BACKUP_S3_ACCESS_KEY"),
+        secret=settings.needed("BACKUP_S3_SECRET"),
+        tls=settings.endpoint_tls("BACKUP_S3_ENDPOINT", "BACKUP_S3_CA_FILE", "backup"),
+        lock_mode=cast(LockMode, settings.one_of("BACKUP_S3_LOCK_MODE", ("COMPLIANCE", "GOVERNANCE"))),
+        retain_days=int(settings.number("BACKUP_KEEP_DAYS", 0, 36_525)),
     )
 
 
-def needed(settings: Settings, name: str) -> str:
-    """The value, or its default. Raises Refused when there is neither."""
-    value = settings.values.get(name) or _BY_NAME[name].default
-    if not value:
-        raise Refused(f"{name} is not set", remedy=f"set {name} ({_BY_NAME[name].meaning})")
-    return value
-
-
-def _count(settings: Settings, name: str, smallest: int, largest: int) -> int:
-    value = needed(settings, name)
-    if not (value.isascii() and value.isdigit() and len(value) < 10 and smallest <= int(value) <= largest):
-        raise Refused(f"{name} is {value!r}", remedy=f"use a whole number from {smallest} to {largest}")
-    return int(value)
+def backup_settings(settings: Settings) -> BackupSettings:
+    """Raises Refused, naming the variable."""
+    return BackupSettings(
+        place=settings.needed("BACKUP_PLACE"),
+        spool=Path(settings.needed("BACKUP_SPOOL")),
+        slot=settings.needed("BACKUP_SLOT"),
+        partial_seconds=int(settings.number("BACKUP_PARTIAL_SECONDS", 1, 3600)),
+        keep_days=int(settings.number("BACKUP_KEEP_DAYS", 0, 36_525)),
+        keep_last=int(settings.number("BACKUP_KEEP_LAST", 1, 10_000)),
+        tools=Path(folder) if (folder := settings.text("PG_BIN")) else None,
+    )

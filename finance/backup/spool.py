@@ -18,8 +18,9 @@ import structlog
 from pyrage import x25519
 
 from finance.backup import wal
-from finance.backup.catalogue import StreamState, stream_key, stream_state, wal_file, wal_key
+from finance.backup.catalogue import StreamState, stream_state
 from finance.backup.copies import Copies
+from finance.backup.keys import stream_key, wal_file, wal_key
 from finance.backup.manifest import digest_of
 from finance.backup.seal import pack
 from ledger_core.errors import Refused

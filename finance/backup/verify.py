@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from finance.backup import wal
-from finance.backup.catalogue import Catalogue, check_files, wal_file
+from finance.backup.catalogue import Catalogue
 from finance.backup.copies import Copies
+from finance.backup.keys import wal_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ def verify_place(copies: Copies, catalogue: Catalogue, advance: Callable[[int], 
     files = [(part.key, part.sha256) for backup in catalogue.backups for part in backup.parts]
     stored = (catalogue.segments, catalogue.partials, catalogue.histories)
     files += [(file.key, file.sha256) for kind in stored for _, file in sorted(kind.items())]
-    findings = [*catalogue.broken, *check_files(copies, files, advance), *_gaps(catalogue)]
+    findings = [*catalogue.broken, *copies.check(files, advance, everywhere=True), *_gaps(catalogue)]
     return Checked(len(files), tuple(findings))
 
 

@@ -18,7 +18,7 @@ from finance.backup.copies import Copies
 from finance.backup.create import Terms
 from finance.backup.restore import RestoreTerms
 from finance.backup.seal import read_identities, read_recipients
-from finance.backup.settings import backup_settings, needed
+from finance.backup.settings import backup_settings
 from finance.backup.spool import Spool
 from finance.backup.stream import StreamMetrics, StreamTerms, WalStream
 from finance.backup.tools import Tools, own_environment
@@ -28,16 +28,15 @@ from finance.signers_file import read_registry
 from ledger_core.errors import Refused
 from schemas.topology_model import Topology
 
-Heard = Callable[[str, str], None]
-
 
 def tools_of(settings: Settings) -> Tools:
     return Tools(backup_settings(settings).tools, {**own_environment(), "TZ": "UTC"})
 
 
-def copies_of(settings: Settings, also: Sequence[Path], on_healed: Heard = lambda _key, _place: None) -> Copies:
-    folders = (backup_settings(settings).place, *also)
-    return Copies([bootstrap.open_backup_place(folder) for folder in folders], on_healed)
+def copies_of(settings: Settings, also: Sequence[str]) -> Copies:
+    """The place, and further copies of it by their addresses. Raises Refused."""
+    addresses = (backup_settings(settings).place, *also)
+    return Copies([bootstrap.open_backup_place(address, settings) for address in addresses])
 
 
 def catalogue_of(settings: Settings, copies: Copies, system: str | None) -> Catalogue:
@@ -46,7 +45,7 @@ def catalogue_of(settings: Settings, copies: Copies, system: str | None) -> Cata
 
 
 @contextmanager
-def create_terms(settings: Settings, topology: Topology, also: Sequence[Path]) -> Iterator[Terms]:
+def create_terms(settings: Settings, topology: Topology, also: Sequence[str]) -> Iterator[Terms]:
     registry = read_registry(settings.signers_path)
     signer = open_signer(settings, topology, registry)
     try:
@@ -56,7 +55,7 @@ def create_terms(settings: Settings, topology: Topology, also: Sequence[Path]) -
             env=settings.env,
             tools=tools_of(settings),
             copies=copies_of(settings, also),
-            recipients=read_recipients(needed(settings, "BACKUP_RECIPIENTS")),
+            recipients=read_recipients(settings.needed("BACKUP_RECIPIENTS")),
             signer=signer,
             registry=registry,
             clock=bootstrap.utc_now,
@@ -66,7 +65,7 @@ def create_terms(settings: Settings, topology: Topology, also: Sequence[Path]) -
         signer.close()
 
 
-def open_stream(settings: Settings, also: Sequence[Path], metrics: StreamMetrics) -> WalStream:
+def open_stream(settings: Settings, also: Sequence[str], metrics: StreamMetrics) -> WalStream:
     """Raises Refused, Unavailable."""
     chosen = backup_settings(settings)
     return WalStream(
@@ -75,7 +74,7 @@ def open_stream(settings: Settings, also: Sequence[Path], metrics: StreamMetrics
             slot=chosen.slot,
             tools=tools_of(settings),
             copies=copies_of(settings, also),
-            recipients=read_recipients(needed(settings, "BACKUP_RECIPIENTS")),
+            recipients=read_recipients(settings.needed("BACKUP_RECIPIENTS")),
             registry=read_registry(settings.signers_path),
             spool=chosen.spool,
             partial_seconds=chosen.partial_seconds,
@@ -89,7 +88,7 @@ def open_stream(settings: Settings, also: Sequence[Path], metrics: StreamMetrics
 def restore_terms(settings: Settings, copies: Copies, advance: Callable[[int], None]) -> RestoreTerms:
     return RestoreTerms(
         copies=copies,
-        identities=read_identities(Path(needed(settings, "BACKUP_IDENTITY_FILE"))),
+        identities=read_identities(Path(settings.needed("BACKUP_IDENTITY_FILE"))),
         tools=tools_of(settings),
         owner=server_owner(),
         advance=advance,
@@ -101,7 +100,7 @@ def drain_spool(settings: Settings, copies: Copies, system: str) -> bool:
     chosen = backup_settings(settings)
     if not (chosen.spool / system).is_dir() or not settings.values.get("BACKUP_RECIPIENTS"):
         return False
-    recipients = read_recipients(needed(settings, "BACKUP_RECIPIENTS"))
+    recipients = read_recipients(settings.needed("BACKUP_RECIPIENTS"))
     try:
         spool = Spool(chosen.spool, system, copies, recipients, bootstrap.utc_now)
     except Refused:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from rich.console import Console
 
-from finance.cli.common import byte_progress, emit, json_option, load_settings, load_topology_of
-from finance.cli.restore import adopt, restore
+from finance.cli.common import byte_progress, counting, emit, json_option, load_settings, load_topology_of
+from finance.cli.restore import adopt, healing_words, restore
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 also_option: Callable[[F], F] = click.option(
     "--also",
     multiple=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="A second place: written as well, and read where the first one lost or altered a file, which is then healed.",
+    metavar="PLACE",
+    help="A second place (a folder or s3://bucket/prefix): written as well, and read where the first one lost or "
+    "altered a file, which is then healed.",
 )
 system_option: Callable[[F], F] = click.option(
     "--system", help="The cluster, by its system identifier, when the place holds several."
@@ -46,7 +46,7 @@ def command() -> None:
 @command.command()
 @also_option
 @json_option
-def create(also: tuple[Path, ...], as_json: bool) -> None:
+def create(also: tuple[str, ...], as_json: bool) -> None:
     """Take a base backup of the whole cluster, online.
 
     Reads DATABASE_URL_BACKUP, BACKUP_PLACE, BACKUP_RECIPIENTS, the signing key and PG_BIN. A run that was killed leaves
@@ -90,7 +90,7 @@ def create(also: tuple[Path, ...], as_json: bool) -> None:
 @also_option
 @click.option("--stop-on-eof", is_flag=True, hidden=True, help="Stop when stdin ends: the parent is gone.")
 @json_option
-def stream(also: tuple[Path, ...], stop_on_eof: bool, as_json: bool) -> None:
+def stream(also: tuple[str, ...], stop_on_eof: bool, as_json: bool) -> None:
     """Receive WAL as the server writes it, and store it; run it for ever, beside the server's replication slot.
 
     A segment is stored when it is complete, the unfinished one every BACKUP_PARTIAL_SECONDS: so much can be lost at
@@ -120,7 +120,7 @@ def stream(also: tuple[Path, ...], stop_on_eof: bool, as_json: bool) -> None:
 @system_option
 @also_option
 @json_option
-def list_(system: str | None, also: tuple[Path, ...], as_json: bool) -> None:
+def list_(system: str | None, also: tuple[str, ...], as_json: bool) -> None:
     """Every backup, and how far the WAL reaches. Needs no database and no private identity.
 
     \b
@@ -139,31 +139,35 @@ def list_(system: str | None, also: tuple[Path, ...], as_json: bool) -> None:
 @system_option
 @also_option
 @json_option
-def verify(system: str | None, also: tuple[Path, ...], as_json: bool) -> None:
-    """Read everything in the place: signatures, digests, and that no WAL file is missing. Exit 1: findings.
+def verify(system: str | None, also: tuple[str, ...], as_json: bool) -> None:
+    """Read everything in every place: signatures, digests, and that no WAL file is missing. Exit 1: findings.
 
     Needs no database and no private identity. With --also, what one place lost or altered is healed from the other.
 
     \b
     Examples:
       finance backup verify
-      finance backup verify --also second-place/
+      finance backup verify --also s3://second-bucket/finance
     """
     from finance.backup.verify import verify_place
     from finance.backup.wiring import catalogue_of, copies_of
 
     settings = load_settings()
-    healed: list[str] = []
-    copies = copies_of(settings, also, lambda key, place: healed.append(f"{key} in {place}"))
+    copies = copies_of(settings, also)
     catalogue = catalogue_of(settings, copies, system)
     with byte_progress("reading", sum(catalogue.sizes.values())) as advance:
         checked = verify_place(copies, catalogue, advance)
-    told = {"ok": not checked.findings, "files": checked.files, "findings": checked.findings, "healed": healed}
+    told = {
+        "ok": not checked.findings,
+        "files": checked.files,
+        "findings": checked.findings,
+        "healed": copies.healed,
+        "not_healed": copies.not_healed,
+    }
 
     def words(console: Console) -> None:
         console.print(f"{len(catalogue.backups)} backup(s), {checked.files} file(s) read")
-        for line in healed:
-            console.print(f"healed    {line}")
+        healing_words(console, copies)
         for line in checked.findings:
             console.print(f"finding   {line}")
         console.print("sound" if not checked.findings else f"{len(checked.findings)} finding(s)")
@@ -177,14 +181,17 @@ def verify(system: str | None, also: tuple[Path, ...], as_json: bool) -> None:
 @also_option
 @click.option("--dry-run", is_flag=True, help="Say what would go, and delete nothing.")
 @json_option
-def prune(system: str | None, also: tuple[Path, ...], dry_run: bool, as_json: bool) -> None:
+def prune(system: str | None, also: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     """Delete what the policy does not keep: BACKUP_KEEP_DAYS, BACKUP_KEEP_LAST. WAL that a kept backup needs stays.
+
+    What a lock of the bucket holds stays as well, and is told; it goes with a later run.
 
     \b
     Examples:
       finance backup prune --dry-run
       finance backup prune
     """
+    from finance.backup.retention import prune as carry_out
     from finance.backup.retention import prune_plan
     from finance.backup.settings import backup_settings
     from finance.backup.wiring import catalogue_of, copies_of
@@ -196,31 +203,38 @@ def prune(system: str | None, also: tuple[Path, ...], dry_run: bool, as_json: bo
     copies = copies_of(settings, also)
     with session(settings.database_url("backup"), application_name="finance backup") as connection:
         hold_backup_lock(connection)
+        catalogue = catalogue_of(settings, copies, system)
         plan = prune_plan(
-            catalogue_of(settings, copies, system),
+            catalogue,
             now=dt.datetime.now(dt.UTC),
             keep_days=chosen.keep_days,
             keep_last=chosen.keep_last,
         )
-        for key in () if dry_run else plan.keys:
-            copies.delete(key)
+        with counting("deleting", "files", len(plan.keys)) as advance:
+            locked = [] if dry_run else carry_out(copies, plan, advance)
+    gone = set(plan.keys).difference(locked)
+    size_bytes = sum(catalogue.sizes[key] for key in gone)
+    backups = [b.backup_id for b, keys in zip(plan.backups, plan.backup_keys, strict=True) if keys[0] in gone]
     told = {
         "ok": True,
         "deleted": not dry_run,
-        "backups": [backup.backup_id for backup in plan.backups],
-        "files": len(plan.keys),
-        "bytes": plan.bytes,
+        "backups": backups,
+        "files": len(gone),
+        "bytes": size_bytes,
+        "locked": locked,
         "kept": [backup.backup_id for backup in plan.kept],
     }
     verb = "would go" if dry_run else "deleted"
-    emit(
-        as_json,
-        told,
-        lambda console: console.print(
-            f"{verb}: {len(plan.backups)} backup(s), {len(plan.keys)} file(s), {_mb(plan.bytes)}; "
-            f"{len(plan.kept)} backup(s) kept"
-        ),
-    )
+
+    def words(console: Console) -> None:
+        for key in locked:
+            console.print(f"locked    {key}")
+        console.print(
+            f"{verb}: {len(backups)} backup(s), {len(gone)} file(s), {_mb(size_bytes)}; "
+            f"{len(plan.kept)} backup(s) kept" + (f"; {len(locked)} file(s) are still locked" if locked else "")
+        )
+
+    emit(as_json, told, words)
 
 
 def _mb(size_bytes: float) -> str:

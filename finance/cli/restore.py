@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 
 from finance.backup import wal
+from finance.backup.copies import Copies
 from finance.backup.plan import Target
 from finance.backup.restore import Restored
 from finance.cli.common import byte_progress, emit, json_option, load_settings, moment_of, operator
@@ -57,8 +58,8 @@ class TargetType(click.ParamType[Target]):
 @click.option(
     "--also",
     multiple=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="A second place to read from, and to heal the first one with.",
+    metavar="PLACE",
+    help="A second place (a folder or s3://bucket/prefix) to read from, and to heal the first one with.",
 )
 @click.option("--reason", default="restored by the operator", show_default=True, help="Why: for the audit chain.")
 @json_option
@@ -68,7 +69,7 @@ def restore(
     directory: Path | None,
     start: bool,
     system: str | None,
-    also: tuple[Path, ...],
+    also: tuple[str, ...],
     reason: str,
     as_json: bool,
 ) -> None:
@@ -88,8 +89,7 @@ def restore(
     from finance.backup.wiring import catalogue_of, copies_of, drain_spool, restore_terms
 
     settings, began = load_settings(), time.monotonic()
-    healed: list[str] = []
-    copies = copies_of(settings, also, lambda key, place: healed.append(f"{key} in {place}"))
+    copies = copies_of(settings, also)
     catalogue = catalogue_of(settings, copies, system)
     if drain_spool(settings, copies, catalogue.system_identifier):
         catalogue = catalogue_of(settings, copies, system)
@@ -105,13 +105,14 @@ def restore(
         "recovers_to": str(restored.target),
         "directory": str(restored.directory),
         "wal_files": restored.wal_files,
-        "healed": healed,
+        "healed": copies.healed,
+        "not_healed": copies.not_healed,
         "ignored": list(restored.ignored),
     }
     if start:
         told |= _start(settings, restored, reason)
     told["seconds"] = round(time.monotonic() - began, 3)
-    emit(as_json, told, lambda console: _words(console, told, restored, healed, started=start))
+    emit(as_json, told, lambda console: _words(console, told, restored, copies, started=start))
 
 
 @click.command()
@@ -143,13 +144,22 @@ def _start(settings: Settings, restored: Restored, reason: str) -> dict[str, obj
     return {"database_url": served.dsn, "pid": pid, "epoch_no": epoch.epoch_no, "epoch_id": epoch.epoch_id}
 
 
-def _words(console: Console, told: dict[str, object], restored: Restored, healed: list[str], *, started: bool) -> None:
+def healing_words(console: Console, copies: Copies) -> None:
+    """What was put back from another place, and what could not be."""
+    for line in copies.healed:
+        console.print(f"healed    {line}")
+    for line in copies.not_healed:
+        console.print(f"unhealed  {line}")
+
+
+def _words(console: Console, told: dict[str, object], restored: Restored, copies: Copies, *, started: bool) -> None:
     console.print(
         f"backup {restored.backup.backup_id} and {restored.wal_files} file(s) of WAL are in {restored.directory}, "
         f"{told['seconds']} s"
     )
-    for line in (*(f"healed    {line}" for line in healed), *(f"ignored   {line}" for line in restored.ignored)):
-        console.print(line)
+    healing_words(console, copies)
+    for line in restored.ignored:
+        console.print(f"ignored   {line}")
     if started:
         console.print(f"it serves as {told['database_url']} (pid {told['pid']}), in epoch {told['epoch_no']}")
         console.print(f"stop it:   pg_ctl -D {restored.directory} stop")

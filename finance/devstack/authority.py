@@ -27,7 +27,7 @@ LEAF_DAYS: Final = 30
 BACKDATED: Final = dt.timedelta(minutes=5)  # a clock may step back a little
 SERVERS: Final = ("postgres", "kafka", "s3", "kms")
 PRINCIPALS: Final = (
-    "admin", "migrator", "poster", "prover", "archiver", "notary", "api", "auditor", "marketplace", "kernel",
+    "admin", "migrator", "poster", "prover", "archiver", "notary", "api", "auditor", "marketplace", "kernel", "backup",
     "signing-proxy",
 )  # fmt: skip
 

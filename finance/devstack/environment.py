@@ -35,6 +35,8 @@ def variables(place: Place, state: State) -> dict[str, str]:
         env["S3_AUDIT_ENDPOINT"] = s3.endpoint(state)
         env["S3_AUDIT_ACCESS_KEY"], env["S3_AUDIT_SECRET"] = s3.credentials(state, s3.WRITER)
         env["S3_AUDIT_READ_ACCESS_KEY"], env["S3_AUDIT_READ_SECRET"] = s3.credentials(state, s3.READER)
+        env["BACKUP_S3_REGION"], env["BACKUP_S3_ENDPOINT"] = s3.REGION, s3.endpoint(state)
+        env["BACKUP_S3_ACCESS_KEY"], env["BACKUP_S3_SECRET"] = s3.credentials(state, s3.KEEPER)
         env["S3_ADMIN_ACCESS_KEY"], env["S3_ADMIN_SECRET"] = s3.credentials(state, s3.ADMIN)  # tests and the demo
     if "kms" in state.services:
         env["KMS_ENDPOINT"] = kms.endpoint(state)

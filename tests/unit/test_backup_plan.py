@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from finance.backup import wal
-from finance.backup.catalogue import Catalogue, StreamState, WalFile, wal_file, wal_key
+from finance.backup.catalogue import Catalogue, StreamState
 from finance.backup.copies import Copies
+from finance.backup.keys import WalFile, wal_file, wal_key
 from finance.backup.manifest import BackupManifest, BackupPayload, Part, assemble_backup_manifest, parse_backup_manifest
 from finance.backup.plan import Target, make_plan
 from finance.backup.retention import prune_plan
@@ -133,17 +135,17 @@ class Memory:
     def __init__(self, name: str, files: dict[str, bytes]) -> None:
         self.name, self.files = name, files
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes, *, passing: bool) -> None:
         self.files[key] = data
 
-    def get(self, key: str) -> bytes:
-        return self.files[key]
+    def forms(self, key: str) -> Iterator[bytes]:
+        yield from [self.files[key]] if key in self.files else []
 
     def sizes(self, prefix: str) -> dict[str, int]:
         return {key: len(data) for key, data in self.files.items() if key.startswith(prefix)}
 
-    def delete(self, key: str) -> None:
-        self.files.pop(key, None)
+    def delete(self, key: str) -> bool:
+        return self.files.pop(key, None) is not None
 
 
 def test_what_no_place_has_whole_is_refused_with_what_each_said() -> None:
