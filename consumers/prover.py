@@ -27,8 +27,9 @@ from consumers.range_closer import ClosingStore, ProvedShard, RangeCloser
 from consumers.signer_circuit import SignerAway
 from consumers.signer_set import SignerSet
 from consumers.source import OpenSource
+from consumers.tree_history import ReadJournal, ShardHistory
 from ledger_core.closed_range import ClosedRange, Cut
-from ledger_core.errors import Corrupt, Unavailable
+from ledger_core.errors import Corrupt, SignerFailure, SignerRefused, Unavailable
 from ledger_core.open_range import RangeLimits
 from ledger_core.ports import AuditIntent, Record
 from ledger_core.proof_intents import proof_intent
@@ -42,6 +43,8 @@ class ProverStore(ClosingStore, Protocol):
     """See `ledger_core.postgres.prover_store`. Every method may raise Unavailable("postgres")."""
 
     def unsigned(self, shard: int, limit: int) -> list[ClosedRange]: ...
+
+    def range_below(self, shard: int, size: int) -> ClosedRange | None: ...
 
     def publish_proof(
         self, closed: ClosedRange, proof_id: str, proof: bytes, note: bytes | None, intent: AuditIntent
@@ -65,7 +68,10 @@ class ProverSettings:
 
 
 class Prover:
-    """A `consumers.service.Service`. The clock gives UTC times, `monotonic` seconds, `new_trace_id` 32 hex digits."""
+    """A `consumers.service.Service`. The clock gives UTC times, `monotonic` seconds, `new_trace_id` 32 hex digits.
+
+    `read_journal` gives the records of a shard from an offset of the journal on: for a signer that is a witness.
+    """
 
     name = "prover"
 
@@ -76,6 +82,7 @@ class Prover:
         signers: SignerSet,
         settings: ProverSettings,
         *,
+        read_journal: ReadJournal,
         clock: Callable[[], dt.datetime],
         monotonic: Callable[[], float],
         new_trace_id: Callable[[], str],
@@ -96,6 +103,7 @@ class Prover:
         )
         self._store = store
         self._signers = signers
+        self._read_journal = read_journal
         self._settings = settings
         self._clock = clock
         self._monotonic = monotonic
@@ -221,21 +229,27 @@ class Prover:
         return left < self._settings.sign_ranges_max
 
     def _sign(self, closed: ClosedRange) -> bool:
-        """One range's proof and checkpoint: signed, verified, stored. False: its signer is away (or refuses)."""
+        """One range's proof and checkpoint: signed, verified, stored. False: its signer is away, or refuses it."""
         payload = parse_payload(closed.payload)
         if payload.digest() != closed.hash:
             raise Corrupt(f"shard {closed.shard}, range {closed.range_no}: hash is not that of its payload")
         text = closed.checkpoint_text
+        history = ShardHistory(closed, self._store.range_below, self._read_journal)
         grew = closed.last_seq >= closed.first_seq or closed.range_no == 1  # otherwise the tree is the one before
         try:
             with self._signers.attempt_written(payload.signer_kid, payload.ts) as signer:
                 signature = signer.sign_digest(closed.hash)
-                lines = [signer.note_line(text)] if grew else []
+                lines = [signer.note_line(text, history)] if grew else []
             with self._signers.attempt_cosign(payload.signer_kid) as cosigners:
                 cosignatures = tuple(cosigner.cosign(closed.hash) for cosigner in cosigners)
-                lines += [cosigner.note_line(text) for cosigner in cosigners] if grew else []
+                lines += [cosigner.note_line(text, history) for cosigner in cosigners] if grew else []
         except SignerAway:
             return False  # told and counted; proofs wait; posting and closing go on
+        except SignerRefused as error:
+            if error.failure is not SignerFailure.WITNESS:
+                raise
+            self._guard.refuse(closed.shard, error.message)  # what was signed was published: this shard alone waits
+            return False
         proof = assemble_proof(closed.payload, signature, cosignatures)
         note = b"\n".join([text, b"".join(lines)]) if lines else None
         # The commit point. A crash before it signs the same bytes again; after it, the proof is published.

@@ -71,7 +71,8 @@ class SignerCircuit:
         """One try at one statement: all its signatures belong in the block, and nothing else that can fail.
 
         Raises SignerAway when the circuit is open, or the signer fails (in the block or before); Refused when what
-        answers for the first time is not the registered key, or does not sign as it must.
+        answers for the first time is not the registered key, or does not sign as it must; SignerRefused (WITNESS) when
+        the key refuses this one statement.
         """
         if not self.ready:
             raise SignerAway(f"{self.kid} is not asked again before its wait is over")
@@ -85,6 +86,9 @@ class SignerCircuit:
             raise self._failed(SignerFailure.UNAVAILABLE, error) from error
         except Refused as error:
             failure = error.failure if isinstance(error, SignerRefused) else SignerFailure.REFUSED
+            if failure is SignerFailure.WITNESS:
+                self._metrics.signer_failed(failure.value)
+                raise  # of one log: the key is well, and others need not wait
             away = self._failed(failure, error)
             if not self._pinned and failure is not SignerFailure.NOT_CONFIGURED:
                 raise  # as at any start: it is not a signer of ours until it is pinned

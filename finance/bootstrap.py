@@ -30,6 +30,7 @@ from finance.backup.settings import backup_bucket_settings
 from finance.bootstrap_signers import open_signers
 from finance.kafka_clients import (
     check_topics,
+    journal_reader,
     newest_audit_event,
     open_publisher,
     published_on_topic,
@@ -119,6 +120,7 @@ def build_prover(settings: Settings, topology: Topology, metrics: Metrics) -> Se
                 limits=RangeLimits(limits.range_entries_max, limits.range_window_seconds),
                 idle_seconds=limits.range_idle_seconds,
             ),
+            read_journal=journal_reader(settings, topology, "prover"),
             clock=utc_now,
             monotonic=time.monotonic,
             new_trace_id=new_trace_id,

@@ -7,7 +7,7 @@ Does not: hold a client; what it makes belongs to the caller.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 from consumers.kafka_source import KafkaSource
 from consumers.partition_reader import PartitionReader
@@ -15,10 +15,12 @@ from consumers.published_chain import newest_published
 from consumers.published_guard import PublishedRange
 from consumers.published_ranges import PARTITION, ranges_on_topic
 from consumers.topic_identity import NewestSource, checking
+from consumers.tree_history import ReadJournal
 from consumers.watermarks import Watermarks
 from finance.settings import Settings
 from ledger_core.audit_chain import AuditEvent
 from ledger_core.errors import Refused
+from ledger_core.ports import Record
 from ledger_core.signers import SignerRegistry
 from producers import topics_kafka
 from producers.publisher_kafka import KafkaPublisher
@@ -29,6 +31,7 @@ OpenSource = Callable[[Callable[[int], int], Callable[[int], None]], KafkaSource
 
 # What a shard's meaning hangs on: a poster on another count or another kind of time would write another ledger.
 BINDING_SETTINGS = ("topic", "partitions", "message.timestamp.type")
+JOURNAL_RECORDS_MAX = 2000  # read at once
 TOPICS_SECONDS_MAX = 5.0  # a process waits in its own loop, which says so; a command may be more patient
 
 
@@ -87,6 +90,26 @@ def published_on_topic(
         )
 
     return published
+
+
+def journal_reader(settings: Settings, topology: Topology, name: str) -> ReadJournal:
+    """(shard, offset) -> the records of the journal from there to its end of that moment, read as `name`."""
+    topic = topology.topics["journal"].name
+
+    def read(shard: int, offset: int) -> Generator[Record]:
+        watermarks = open_watermarks(settings, name)
+        try:
+            _, end = watermarks.bounds(topic, shard)
+        finally:
+            watermarks.close()
+        reader = open_partition(settings, topic, shard, offset, end, append_times=False, name=name)
+        try:
+            while not reader.done:
+                yield from reader.read(JOURNAL_RECORDS_MAX)
+        finally:
+            reader.close()
+
+    return read
 
 
 def open_partition(

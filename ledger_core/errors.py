@@ -69,6 +69,7 @@ class SignerFailure(enum.StrEnum):
     NOT_VERIFIED = "not_verified"  # it signed, and the registered key does not verify it
     WRONG_KEY = "wrong_key"  # its key is not the registered one
     NOT_CONFIGURED = "not_configured"  # what waits names a key that this process does not hold
+    WITNESS = "witness"  # the key is well, and will not sign this checkpoint: it contradicts what it signed before
 
 
 class SignerRefused(Refused):

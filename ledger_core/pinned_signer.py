@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ledger_core.checkpoint import signature_line
 from ledger_core.errors import Refused, SignerFailure, SignerRefused
-from ledger_core.ports import Algorithm, Signer
+from ledger_core.ports import Algorithm, Signer, TreeHistory
 from ledger_core.range_proof import Cosignature
 from ledger_core.signatures import BadSignature, PublicKey, encode_signature, verify_digest, verify_text
 from ledger_core.signers import RegisteredSigner, SignerRegistry
@@ -50,9 +50,9 @@ class PinnedSigner:
             raise self._not_verified(error) from error
         return signature
 
-    def sign_text(self, text: bytes) -> bytes:
-        """Sign the text of a note. Raises Unavailable and Refused."""
-        signature = self._signer.sign_text(text)
+    def sign_text(self, text: bytes, history: TreeHistory | None = None) -> bytes:
+        """Sign the text of a note; `history` where it is a checkpoint. Raises Unavailable and Refused."""
+        signature = self._signer.sign_text(text, history)
         try:
             verify_text(self.public_key, text, signature)
         except BadSignature as error:
@@ -64,9 +64,9 @@ class PinnedSigner:
         signature = encode_signature(self.sign_digest(digest))
         return Cosignature(signer_kid=self.kid, alg=self.algorithm, signature=signature)
 
-    def note_line(self, text: bytes) -> bytes:
-        """The signature line of this key for the note of that text. Raises Unavailable and Refused."""
-        return signature_line(text, self.kid, self.public_key, self.sign_text(text))
+    def note_line(self, text: bytes, history: TreeHistory) -> bytes:
+        """The signature line of this key for the checkpoint of that text. Raises Unavailable and Refused."""
+        return signature_line(text, self.kid, self.public_key, self.sign_text(text, history))
 
     def close(self) -> None:
         self._signer.close()

@@ -16,6 +16,22 @@ import msgspec
 Algorithm = Literal["ed25519", "rsa-sha256"]
 
 
+class TreeHistory(Protocol):
+    """What a signer that is a witness wants to see of the tree behind a checkpoint before it signs it."""
+
+    @property
+    def old_size(self) -> int:
+        """The size of the checkpoint before: what a witness saw last, unless something was lost."""
+        ...
+
+    def consistency(self, size: int) -> tuple[bytes, ...]:
+        """That the tree of `size` and that of the checkpoint are one history, whichever is larger (RFC 9162, 2.1.4).
+
+        Raises SignerRefused (WITNESS) when the shard does not reach that far, Unavailable, Corrupt.
+        """
+        ...
+
+
 class Signer(Protocol):
     """A key that signs (facts of each adapter in its file). Every signature is verified before it is returned.
 
@@ -38,8 +54,11 @@ class Signer(Protocol):
         """Sign 32 digest bytes: RSA PKCS#1 v1.5 with the SHA-256 DigestInfo, or Ed25519 over the 32 bytes."""
         ...
 
-    def sign_text(self, text: bytes) -> bytes:
-        """Sign a note: RSA PKCS#1 v1.5 over SHA256(text), or Ed25519 over the text itself (C2SP signed-note)."""
+    def sign_text(self, text: bytes, history: TreeHistory | None = None) -> bytes:
+        """Sign a note: RSA PKCS#1 v1.5 over SHA256(text), or Ed25519 over the text itself (C2SP signed-note).
+
+        `history` is for a signer that is a witness: one that refuses a checkpoint raises SignerRefused (WITNESS).
+        """
         ...
 
     def close(self) -> None:

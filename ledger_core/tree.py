@@ -1,21 +1,23 @@
 """The Merkle tree of a shard: RFC 6962 (RFC 9162, section 2.1), leaf prefix 0x00 and node prefix 0x01.
 
 Guarantees: `CompactRange` holds the roots of the perfect subtrees of `size` leaves, left to right (at most 64
-hashes), which is all that is needed to grow the tree and to know its root; the verifying functions follow the
-algorithms of RFC 9162, sections 2.1.3.2 and 2.1.4.2, and raise ValueError when a proof does not hold. It does not
-store leaves: whoever wants an inclusion or consistency proof brings the leaf hashes.
+hashes), which is all that is needed to grow the tree, to know its root, and to prove (with the leaves that came later)
+that a larger one continues it; the verifying functions follow the algorithms of RFC 9162, sections 2.1.3.2 and 2.1.4.2,
+and raise ValueError when a proof does not hold. It does not store leaves: whoever wants a proof brings the leaf hashes.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, Self
 
 _sha256 = hashlib.sha256
 EMPTY_ROOT: Final = _sha256(b"").digest()
 HASH_BYTES: Final = 32
+LEAVES_AT_ONCE: Final = 4096
 
 
 def leaf_hash(entry: bytes) -> bytes:
@@ -147,6 +149,37 @@ def consistency_proof(leaves: Sequence[bytes], old_size: int, size: int) -> tupl
     return tuple(reversed(path))
 
 
+def consistency_onwards(old: CompactRange, size: int, later: Iterable[bytes]) -> tuple[bytes, ...]:
+    """`consistency_proof(leaves, old.size, size)` from the old tree's subtrees and the `size - old.size` later leaves.
+
+    The walk is that of `verify_consistency`: what stands to the left of it are subtrees of the old tree, what stands to
+    the right begins where that ends. `later` is read as a stream. Raises ValueError when it is too short.
+    """
+    if old.size > size:
+        raise ValueError(f"a tree does not shrink: {old.size} to {size}")
+    if old.size in (0, size):
+        return ()
+    left, rest, at = list(old.hashes), iter(later), old.size
+    path = [left.pop()] if len(left) > 1 else []  # a whole subtree is the old root, which the verifier knows
+    node, last = old.size - 1, size - 1
+    while node & 1:
+        node >>= 1
+        last >>= 1
+    while last:
+        if node & 1 or node == last:
+            path.append(left.pop())
+            while not node & 1 and node:
+                node >>= 1
+                last >>= 1
+        else:
+            end = min(at + (at & -at), size)
+            path.append(_root_of_next(rest, end - at))
+            at = end
+        node >>= 1
+        last >>= 1
+    return tuple(path)
+
+
 def verify_consistency(old_size: int, size: int, old_root: bytes, root: bytes, proof: Sequence[bytes]) -> None:
     """Raise ValueError unless `proof` shows that `root` only appended to `old_root` (RFC 9162, section 2.1.4.2)."""
     if not 0 <= old_size <= size:
@@ -185,6 +218,16 @@ def verify_consistency(old_size: int, size: int, old_root: bytes, root: bytes, p
         raise ValueError("the consistency proof is too short")
     if old_digest != old_root or digest != root:
         raise ValueError("the consistency proof leads to other roots: the history was rewritten")
+
+
+def _root_of_next(leaves: Iterator[bytes], count: int) -> bytes:
+    tree = CompactRange()
+    while tree.size < count:
+        grown = tree.extend(islice(leaves, min(LEAVES_AT_ONCE, count - tree.size)))
+        if grown.size == tree.size:
+            raise ValueError(f"{count - tree.size} leaves are missing")
+        tree = grown
+    return tree.root()
 
 
 def _path(leaves: Sequence[bytes], index: int, size: int, *, to_leaf: bool) -> tuple[list[bytes], int, int]:

@@ -4,8 +4,10 @@ The wire (docs/SIGNING.md): `POST /sign` with the digest in every spelling that 
 in every spelling that they give; `GET /public-key` where there is one, else the kid of `GET /health` names the key of
 the registry. A note is signed by Ed25519 as its own text, which no digest can stand for: it is sent whole, as
 `payload_b64` with `"kind": "note"`. RSA signs its SHA-256, a digest like any other.
-Guarantees: an answer under another kid, algorithm or form than expected is Refused. Does not: verify (see
-verified_signer), retry, or follow redirects.
+A proxy that is a witness (it says so with its key, or by its first 409) gets with a checkpoint the size it signed last
+and the proof that the two are one history; where it names another size than expected, it is asked once more.
+Guarantees: an answer under another kid, algorithm or form than expected is Refused; what a witness refuses is
+SignerRefused (WITNESS). Does not: verify (see verified_signer), retry otherwise, or follow redirects.
 """
 
 from __future__ import annotations
@@ -13,13 +15,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
 from ledger_core.errors import Refused, SignerFailure, SignerRefused, Unavailable
-from ledger_core.ports import Algorithm
+from ledger_core.ports import Algorithm, TreeHistory
 from ledger_core.signatures import PublicKey
 from ledger_core.signers import SignerRegistry
 from producers.https_exchange import HttpsExchange
@@ -40,6 +42,7 @@ class _Named(msgspec.Struct):
 class _Key(_Named):
     public_key_pem: str = ""
     public_key: str = ""
+    witness: bool = False
 
 
 class _Signed(_Named):
@@ -48,7 +51,18 @@ class _Signed(_Named):
     alg: str | None = None
 
 
+class _Witness(msgspec.Struct):
+    """What a witness says when it does not sign."""
+
+    code: str = ""
+    message: str = ""
+    known_size: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,19}$")] | None = None
+
+
 AnswerT = TypeVar("AnswerT", _Named, _Key, _Signed)
+Note = dict[str, str | list[str]]
+WITNESS_CODES: Final = ("OLD_SIZE", "LOG_SHRANK", "LOG_FORKED", "LOG_INCONSISTENT", "NO_CHECKPOINT")
+ASK_AGAIN: Final = ("OLD_SIZE", "LOG_SHRANK")  # it knows another size than the one before ours
 _LOOK: Final = "look at what stands at SIGNING_PROXY_URL; nothing was signed"
 
 
@@ -74,6 +88,7 @@ class ProxyKey:
         if api_key is not None:
             self._headers["Authorization"] = f"Bearer {api_key}"
         self._kid = kid
+        self._witness = False
 
     @property
     def name(self) -> str:
@@ -100,6 +115,7 @@ class ProxyKey:
                 raise self._failure(status, answer)
         named = shown or self._read(answer, _Named)
         self._kid = self._one_kid(named)
+        self._witness = self._witness or (shown is not None and shown.witness)
         key = self._shown_key(shown) if shown else self._registered_key(self._kid)
         if key.algorithm != self._algorithm:
             raise SignerRefused(
@@ -110,25 +126,57 @@ class ProxyKey:
         return key
 
     def sign_digest(self, digest: bytes) -> bytes:
-        spelled = {"payload_b64": base64.b64encode(digest).decode(), "hash": digest.hex(), "digest_hex": digest.hex()}
-        return self._sign({**spelled, "kind": "digest"})
+        spelled: Note = {
+            "payload_b64": base64.b64encode(digest).decode(),
+            "hash": digest.hex(),
+            "digest_hex": digest.hex(),
+        }
+        return self._signature(*self._post({**spelled, "kind": "digest"}))
 
     def sign_text(self, text: bytes) -> bytes:
         """Ed25519 signs the text itself, RSA its SHA-256."""
         if self._algorithm == "rsa-sha256":
             return self.sign_digest(hashlib.sha256(text).digest())
-        return self._sign({"payload_b64": base64.b64encode(text).decode(), "kind": "note"})
+        return self._signature(*self._post(_note(text)), note=True)
+
+    def sign_checkpoint(self, text: bytes, history: TreeHistory) -> bytes:
+        """As `sign_text`; to a witness with the proof that it wants."""
+        if self._algorithm == "rsa-sha256":
+            return self.sign_text(text)
+        told = _continuing(text, history, history.old_size) if self._witness else _note(text)
+        status, answer = self._post(told)
+        said = self._refusal(status, answer)
+        if said is not None and said.code in ASK_AGAIN and said.known_size is not None:
+            self._witness = True
+            status, answer = self._post(_continuing(text, history, int(said.known_size)))
+            said = self._refusal(status, answer)
+        if said is not None and said.code in WITNESS_CODES:
+            raise SignerRefused(
+                SignerFailure.WITNESS,
+                f"{self.name} is a witness and does not sign this checkpoint: {said.code}, {said.message}",
+                remedy="find out which history is the true one, RUNBOOK section 13 A; nothing was signed",
+            )
+        return self._signature(status, answer, note=True)
 
     def close(self) -> None:
         self._exchange.close()
 
-    def _sign(self, request: dict[str, str]) -> bytes:
-        request["alg"] = self._algorithm
-        if self._kid is not None:
-            request["signer_kid"] = self._kid
-        status, answer = self._ask("POST", "/sign", msgspec.json.encode(request))
+    def _post(self, request: Note) -> tuple[int, bytes]:
+        named = {} if self._kid is None else {"signer_kid": self._kid}
+        return self._ask("POST", "/sign", msgspec.json.encode({**request, **named, "alg": self._algorithm}))
+
+    def _refusal(self, status: int, answer: bytes) -> _Witness | None:
+        """What was answered, where that may be the word of a witness."""
+        if status not in (409, 422):
+            return None
+        try:
+            return msgspec.json.decode(answer, type=_Witness)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+
+    def _signature(self, status: int, answer: bytes, *, note: bool = False) -> bytes:
         if status != 200:
-            raise self._failure(status, answer, note=request["kind"] == "note")
+            raise self._failure(status, answer, note=note)
         signed = self._read(answer, _Signed)
         kid = self._one_kid(signed)
         if self._kid is not None and kid != self._kid:
@@ -192,3 +240,13 @@ class ProxyKey:
         refused = "the proxy does not sign checkpoint notes (kind note): let it, or put an RSA key behind it"
         default = refused if note else "read the proxy's answer; nothing was signed"
         return Refused(detail, remedy=remedies.get(status, default))
+
+
+def _note(text: bytes) -> Note:
+    return {"payload_b64": base64.b64encode(text).decode(), "kind": "note"}
+
+
+def _continuing(text: bytes, history: TreeHistory, size: int) -> Note:
+    """The note, with the proof from the tree of `size`, which the witness signed last."""
+    hashes = [base64.b64encode(found).decode() for found in history.consistency(size)]
+    return {**_note(text), "old_size": str(size), "consistency": hashes}

@@ -10,12 +10,13 @@ Does not: retry, count or log (`consumers.signer_circuit` does), nor sign: the k
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import hashlib
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from ledger_core.errors import Refused, SignerFailure, SignerRefused
-from ledger_core.ports import Algorithm
+from ledger_core.ports import Algorithm, TreeHistory
 from ledger_core.signatures import DIGEST_BYTES, BadSignature, PublicKey, verify_digest, verify_text
 from ledger_core.signers import RegisteredSigner, SignerRegistry
 
@@ -50,6 +51,13 @@ class KeyService(Protocol):
     def sign_text(self, text: bytes) -> bytes: ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class WitnessedKey(Protocol):
+    """A KeyService that may stand before a witness, which signs no checkpoint without its history."""
+
+    def sign_checkpoint(self, text: bytes, history: TreeHistory) -> bytes: ...
 
 
 class VerifiedSigner:
@@ -97,11 +105,14 @@ class VerifiedSigner:
             raise ValueError(f"a digest has {DIGEST_BYTES} bytes, not {len(digest)}")
         return self._signed(self._service.sign_digest, verify_digest, digest)
 
-    def sign_text(self, text: bytes) -> bytes:
+    def sign_text(self, text: bytes, history: TreeHistory | None = None) -> bytes:
         """The verified signature over a note text. Raises Unavailable("signer"), Refused; ValueError when too long."""
         if len(text) > TEXT_BYTES_MAX:
             raise ValueError(f"a note text of {len(text)} bytes, at most {TEXT_BYTES_MAX}")
-        return self._signed(self._service.sign_text, verify_text, text)
+        service = self._service
+        if history is None or not isinstance(service, WitnessedKey):
+            return self._signed(service.sign_text, verify_text, text)
+        return self._signed(functools.partial(service.sign_checkpoint, history=history), verify_text, text)
 
     def close(self) -> None:
         """Let the connection to the key service go."""

@@ -3,7 +3,7 @@
 Guarantees: every spelling that clients in the field send is read (`payload_b64`, `hash`, `digest_hex`, `note_b64`; the
 key as `signer_kid`, `signer_id`, `signerId`, `kid`, `key_id`, `keyId`), and two spellings that contradict each other
 are refused; so are a key twice, base64 or hex in another than its one form, and a digest that has not 32 bytes. A note
-(`"kind": "note"`) is signed as its own text; 32 bytes are never a note, or a digest could pass as one.
+(`"kind": "note"`) is signed as its own text, and is a checkpoint: 32 bytes never are, or a digest could pass as one.
 Does not: decide who may have it signed. Fields that it does not know are left alone: clients send more than is needed.
 """
 
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from finance.door.problem import Problem
+from finance.signing_proxy.witness import Head, read_checkpoint
 from ledger_core.canonical import is_hash
 from ledger_core.signatures import DIGEST_BYTES, BadSignature, decode_signature
 from producers.verified_signer import TEXT_BYTES_MAX
@@ -42,6 +43,7 @@ class SignRequest:
     """A message to sign. `old_size` and `consistency` are for a witness (C2SP add-checkpoint)."""
 
     message: Message
+    checkpoint: tuple[str, Head] | None  # origin and head of a note
     nonce: str | None
     old_size: int | None
     consistency: tuple[bytes, ...]
@@ -56,12 +58,14 @@ class VerifyRequest:
 
 
 def parse_sign(body: bytes) -> SignRequest:
-    """Raises Problem (400)."""
+    """Raises Problem (400; 422 for a note that is no checkpoint)."""
     fields = _fields(body)
     nonce = _text(fields, "nonce")
     if nonce is not None and _NONCE.fullmatch(nonce) is None:
         raise _bad("nonce is 8 to 128 printable characters")
-    return SignRequest(_message(fields), nonce, _size(fields), _hashes(fields))
+    message = _message(fields)
+    checkpoint = None if message.kind == "digest" else read_checkpoint(message.data)
+    return SignRequest(message, checkpoint, nonce, _size(fields), _hashes(fields))
 
 
 def parse_verify(body: bytes) -> VerifyRequest:

@@ -23,7 +23,6 @@ from finance.door.problem import Answer, Problem, Request, Route
 from finance.signing_proxy.request_log import LogHead, Record, RequestLog
 from finance.signing_proxy.requests import Message, SignRequest, parse_sign, parse_verify
 from finance.signing_proxy.witness import Head, WitnessState, judge
-from ledger_core.checkpoint import parse_text
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.ports import Algorithm
 from ledger_core.signatures import BadSignature, encode_signature, verify_digest, verify_text
@@ -164,7 +163,8 @@ class SigningProxy:
         kid = request.query.get("kid") or request.query.get("signer_kid")
         signer = self._signer(request.caller, Message("digest", b"", kid, None))
         pem = signer.registered.public_key.pem
-        return Answer.of({**self._spelled(signer), "public_key_pem": pem, "public_key": pem})
+        witness = self._witness is not None
+        return Answer.of({**self._spelled(signer), "public_key_pem": pem, "public_key": pem, "witness": witness})
 
     def _health(self, request: Request) -> Answer:
         keys = self._allowed(request.caller)
@@ -196,16 +196,12 @@ class SigningProxy:
         self, witness: WitnessState, signer: ProxySigner, wanted: SignRequest, record: Record
     ) -> tuple[str, Head] | None:
         """What the witness will remember of a note; a digest is none of its affair. Raises Problem."""
-        if wanted.message.kind == "digest":
+        if wanted.checkpoint is None:
             return None
-        try:
-            origin, size, root, _ = parse_text(wanted.message.data)
-        except ValueError as error:
-            raise Problem(422, "NO_CHECKPOINT", f"a witness signs checkpoints, and this is none: {error}") from None
-        name, head = f"{signer.registered.kid} {origin}", Head(size, root)
-        record |= {"log": name, "size": str(size), "root": root.hex()}
-        judge(witness.last(name), head, wanted.old_size, wanted.consistency)
-        return name, head
+        origin, head = wanted.checkpoint
+        name = f"{signer.registered.kid} {origin}"
+        record |= {"log": name, "size": str(head.size), "root": head.root.hex()}
+        return name, judge(witness.last(name), head, wanted.old_size, wanted.consistency)
 
     def _signer(self, caller: Caller, message: Message) -> ProxySigner:
         """The key that is named, or the only one that the caller may use. Raises Problem."""

@@ -1,10 +1,13 @@
 """Signer as witness: no checkpoint is signed that does not continue the last one signed for that log.
 
-Guarantees: `judge` (pure) lets through the first checkpoint of a log, the same one again, and a larger one with a proof
-that it only appended (RFC 9162, 2.1.4.2; C2SP tlog-witness manners); a smaller one, another root at the same size and a
-proof that does not hold are refused. `WitnessState` remembers, on disk, before the key is asked: so after a crash it
-knows at least as much as was signed.
+Guarantees: all that is signed of a log is one history. `judge` (pure) lets through its first checkpoint, the same one
+again, a larger one with a proof that it only appended, and a smaller one with a proof that the last one continues it
+(RFC 9162, 2.1.4.2; C2SP tlog-witness manners, but for the smaller one: so a ledger that was put back gets its lost
+signatures again). A smaller one without proof, another root at the same size, a proof that does not hold are refused.
+`WitnessState` remembers the largest, on disk, before the key is asked: after a crash it knows at least as much as was
+signed; and it remembers LOGS_MAX logs, so that no caller fills the disk with names.
 Does not: know the log's own key, or what is in it. Who deletes the file makes it forget; the request log shows that.
+A log is remembered for each key apart: who may use one key cannot disturb the logs of another.
 """
 
 from __future__ import annotations
@@ -20,10 +23,14 @@ import msgspec
 
 from finance.door.problem import Problem
 from ledger_core.canonical import is_hash
+from ledger_core.checkpoint import parse_text
 from ledger_core.errors import Refused
 from ledger_core.tree import verify_consistency
 
 VERSION: Final = 1
+LOGS_MAX: Final = 1000
+ORIGIN_CHARS_MAX: Final = 512
+SIZE_MAX: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +51,33 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     logs: dict[str, _Saved]
 
 
-def judge(last: Head | None, new: Head, old_size: int | None, consistency: tuple[bytes, ...]) -> None:
-    """Raise Problem unless `new` continues `last`: 409 with the size we know, 422 for a proof that does not hold."""
+def read_checkpoint(text: bytes) -> tuple[str, Head]:
+    """Origin and head of a note's text. Raises Problem (422) when it has none that a witness could keep in mind."""
+    try:
+        origin, size, root, _ = parse_text(text)
+    except ValueError as error:
+        raise Problem(
+            422, "NO_CHECKPOINT", f"the notes that are signed are checkpoints, and this is none: {error}"
+        ) from None
+    if size > SIZE_MAX or len(origin) > ORIGIN_CHARS_MAX or not (origin.isascii() and origin.isprintable()):
+        raise Problem(
+            422, "NO_CHECKPOINT", f"an origin is up to {ORIGIN_CHARS_MAX} ASCII characters, a size below 2^63"
+        )
+    return origin, Head(size, root)
+
+
+def judge(last: Head | None, new: Head, old_size: int | None, consistency: tuple[bytes, ...]) -> Head:
+    """The head to remember, when `new` and `last` are of one history.
+
+    Else raises Problem: 409 with the size we know, 422 for a proof that does not hold.
+    """
     if last is None:
         if old_size not in (None, 0) or consistency:
             raise _conflict("this log was never seen here, so old_size is 0 and there is nothing to prove", 0)
-        return
+        return new
     if new == last:
-        return  # asked again after an answer that was lost
-    if new.size < last.size:
+        return last  # asked again after an answer that was lost
+    if new.size < last.size and not (consistency and old_size == last.size):
         raise _conflict(f"the log shrank: it has {new.size} entries, and had {last.size}", last.size, "LOG_SHRANK")
     if new.size == last.size:
         raise _conflict(f"the log forked: another root at size {new.size}", last.size, "LOG_FORKED")
@@ -60,8 +85,9 @@ def judge(last: Head | None, new: Head, old_size: int | None, consistency: tuple
         raise _conflict(
             f"old_size is {'missing' if old_size is None else old_size}, the last one signed had {last.size}", last.size
         )
+    smaller, larger = (last, new) if last.size < new.size else (new, last)
     try:
-        verify_consistency(last.size, new.size, last.root, new.root, consistency)
+        verify_consistency(smaller.size, larger.size, smaller.root, larger.root, consistency)
     except ValueError as error:
         raise Problem(
             422,
@@ -69,6 +95,7 @@ def judge(last: Head | None, new: Head, old_size: int | None, consistency: tuple
             str(error),
             remedy="if the proof is right, the log's history was rewritten: halt, RUNBOOK section 13 A",
         ) from None
+    return larger
 
 
 class WitnessState:
@@ -80,11 +107,22 @@ class WitnessState:
         self._heads = _read(path)
 
     def last(self, log: str) -> Head | None:
-        return self._heads.get(log)
+        """None: it was never seen. Raises Problem (409) when it is one too many to remember."""
+        last = self._heads.get(log)
+        if last is None and len(self._heads) >= LOGS_MAX:
+            raise Problem(
+                409,
+                "TOO_MANY_LOGS",
+                f"this witness remembers {LOGS_MAX} logs, and this would be one more",
+                remedy="see in the request log who asked for them; a witness forgets none",
+            )
+        return last
 
     def save(self, log: str, head: Head) -> None:
         """Remember, durably. Raises OSError: then it is not remembered here, either."""
         with self._lock:
+            if self._heads.get(log) == head:
+                return
             heads = {**self._heads, log: head}
             _write(self._path, heads)
             self._heads = heads

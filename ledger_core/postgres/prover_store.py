@@ -43,6 +43,9 @@ SELECT {RANGE_COLUMNS} FROM ranges
    AND range_no > (SELECT coalesce(max(range_no), 0) FROM proofs WHERE shard = %(shard)s)
  ORDER BY range_no LIMIT %(limit)s"""
 
+RANGE_BELOW: Final = f"""
+SELECT {RANGE_COLUMNS} FROM ranges WHERE shard = %s AND last_seq <= %s ORDER BY range_no DESC LIMIT 1"""
+
 INSERT_PROOF: Final = """
 INSERT INTO proofs (proof_id, shard, range_no, proof) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING"""
 
@@ -111,6 +114,12 @@ class PostgresProverStore:
         """Closed ranges without a proof, oldest first, at most `limit`."""
         rows = self._connection.execute(UNSIGNED, {"shard": shard, "limit": limit}, binary=True).fetchall()
         return [ClosedRange(*row) for row in rows]
+
+    @translated()
+    def range_below(self, shard: int, size: int) -> ClosedRange | None:
+        """The newest closed range whose tree has at most `size` leaves."""
+        row = self._connection.execute(RANGE_BELOW, (shard, size), binary=True).fetchone()
+        return None if row is None else ClosedRange(*row)
 
     @translated()
     def publish_proof(

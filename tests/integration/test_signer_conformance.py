@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ledger_core.checkpoint import note_text
 from ledger_core.errors import Refused, SignerFailure, SignerRefused
 from ledger_core.ports import Algorithm
 from ledger_core.signatures import BadSignature, verify_digest
@@ -52,7 +53,8 @@ SERVICES |= {
 BYTES = {"rsa-3072": 384, "rsa-4096": 512, "rsa": 256, "ed25519": 64}
 ALGORITHMS: tuple[Algorithm, ...] = ("rsa-sha256", "ed25519")
 DIGEST = hashlib.sha256(b"a range of the ledger").digest()
-NOTE = "example.com/finance/dev/ledger/0\n3\nAAAA\n\n— Zoë\n".encode()
+NOTE = note_text("example.com/finance/dev/ledger/0", 3, DIGEST, ["an extension of Zoë's"])
+LONGEST = NOTE + b"x" * (TEXT_BYTES_MAX - len(NOTE) - 1) + b"\n"
 
 
 @pytest.fixture(scope="module")
@@ -170,9 +172,10 @@ def test_only_32_bytes_are_a_digest(signer: VerifiedSigner, size: int) -> None:
 
 
 def test_the_longest_note_is_signed_and_a_longer_one_is_not(signer: VerifiedSigner) -> None:
-    assert signer.sign_text(b"x" * TEXT_BYTES_MAX)
+    assert len(LONGEST) == TEXT_BYTES_MAX
+    assert signer.sign_text(LONGEST)
     with pytest.raises(ValueError, match="at most"):
-        signer.sign_text(b"x" * (TEXT_BYTES_MAX + 1))
+        signer.sign_text(b"x" + LONGEST)
 
 
 def test_the_public_key_is_the_same_at_every_question(service: KeyService) -> None:

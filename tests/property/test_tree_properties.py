@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ledger_core.tree import (
     EMPTY_ROOT,
     CompactRange,
+    consistency_onwards,
     consistency_proof,
     inclusion_proof,
     leaf_hash,
@@ -105,3 +106,28 @@ def test_a_compact_range_of_another_size_cannot_be_built():
         CompactRange(1, (b"short",))
     with pytest.raises(ValueError, match="whole number"):
         CompactRange.from_bytes(1, b"x" * 33)
+
+
+def test_a_consistency_proof_needs_the_old_subtrees_and_later_leaves_alone():
+    for old_size in range(70):
+        old = CompactRange().extend(LEAVES[:old_size])
+        for size in range(old_size, 70):
+            later = iter(LEAVES[old_size:size])
+            assert consistency_onwards(old, size, later) == consistency_proof(LEAVES, old_size, size)
+            assert next(later, None) is None or old_size == 0
+
+
+@given(st.integers(1, 100), st.integers(1, 30), st.data())
+def test_a_consistency_proof_of_too_few_leaves_is_none(old_size, more, data):
+    old = CompactRange().extend(LEAVES[:old_size])
+    given = data.draw(st.integers(0, more - 1))
+    with pytest.raises(ValueError, match="missing"):
+        consistency_onwards(old, old_size + more, LEAVES[old_size : old_size + given])
+
+
+def test_a_long_stretch_is_read_as_a_stream(monkeypatch):
+    monkeypatch.setattr("ledger_core.tree.LEAVES_AT_ONCE", 7)
+    old = CompactRange().extend(LEAVES[:5])
+    assert consistency_onwards(old, 130, iter(LEAVES[5:])) == consistency_proof(LEAVES, 5, 130)
+    with pytest.raises(ValueError, match="does not shrink"):
+        consistency_onwards(old, 4, [])

@@ -14,7 +14,7 @@ from consumers.source import OnRevoked, StartOffset
 from ledger_core.closed_range import ClosedRange
 from ledger_core.errors import Corrupt
 from ledger_core.open_range import ShardPosition
-from ledger_core.ports import Algorithm, AuditIntent, Record
+from ledger_core.ports import Algorithm, AuditIntent, Record, TreeHistory
 from ledger_core.signatures import PublicKey
 from ledger_core.signers import RegisteredSigner, SignerRegistry
 from tests.support.faults import Faults
@@ -53,6 +53,9 @@ class MemoryProverStore:
     def unsigned(self, shard: int, limit: int) -> list[ClosedRange]:
         return self._faults.call("postgres", self._unsigned, shard, limit)
 
+    def range_below(self, shard: int, size: int) -> ClosedRange | None:
+        return self._faults.call("postgres", self._range_below, shard, size)
+
     def publish_proof(
         self, closed: ClosedRange, proof_id: str, proof: bytes, note: bytes | None, intent: AuditIntent
     ) -> bool:
@@ -80,6 +83,9 @@ class MemoryProverStore:
     def _unsigned(self, shard: int, limit: int) -> list[ClosedRange]:
         ranges = self._world.ranges.get(shard, [])
         return [closed for closed in ranges if (shard, closed.range_no) not in self._world.proofs][:limit]
+
+    def _range_below(self, shard: int, size: int) -> ClosedRange | None:
+        return next((it for it in reversed(self._world.ranges.get(shard, [])) if it.last_seq <= size), None)
 
     def _publish_proof(self, closed: ClosedRange, proof: bytes, note: bytes | None, intent: AuditIntent) -> bool:
         key = (closed.shard, closed.range_no)
@@ -188,5 +194,5 @@ class MemorySigner:
     def sign_digest(self, digest: bytes) -> bytes:
         return self._faults.call("signer", self._key.sign, digest)
 
-    def sign_text(self, text: bytes) -> bytes:
+    def sign_text(self, text: bytes, history: TreeHistory | None = None) -> bytes:
         return self._faults.call("signer", self._key.sign, text)

@@ -7,10 +7,13 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from consumers.archiver import Archiver, ArchiverSettings
 from consumers.kafka_source import KafkaSource
 from consumers.prover import Prover, ProverSettings
+from finance.kafka_clients import journal_reader
+from finance.settings import Settings
 from ledger_core.open_range import RangeLimits
 from ledger_core.ports import Signer
 from ledger_core.postgres.archive_store import PostgresArchiveStore
@@ -21,10 +24,13 @@ from producers.archive_s3 import S3ArchiveStore
 from producers.s3_client import s3_client
 from producers.signer_local import LocalKey
 from producers.verified_signer import pin
+from schemas.topology import load_topology
 from tests.support.buckets import adapter_tls
 from tests.support.kafka import tls
 from tests.support.prover_runs import CountingMetrics
 from tests.support.signing import signer_set
+
+ROOT = Path(__file__).parents[2]
 
 
 def utc_now() -> dt.datetime:
@@ -51,11 +57,13 @@ class Pipeline:
         self.brokers = self.environ["KAFKA_BROKERS"]
 
     def prover(self) -> Prover:
+        topology = load_topology(ROOT / "topology.yaml", topic_prefix=self.environ["FINANCE_TOPIC_PREFIX"])
         return Prover(
             PostgresProverStore(connect(self.environ["DATABASE_URL_PROVER"], application_name="test-prover")),
             lambda start, revoked: self._source("prover", start, revoked),
             signer_set(self.signer, self.registry, metrics=self.metrics, cosigner=self.cosigner),
             ProverSettings("test", "example.com", self.limits, idle_seconds=self.idle_seconds),
+            read_journal=journal_reader(Settings.from_env(self.environ, ROOT), topology, "prover"),
             clock=utc_now,
             monotonic=time.monotonic,
             new_trace_id=lambda: uuid.uuid4().hex,

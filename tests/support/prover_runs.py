@@ -77,6 +77,7 @@ class Bench:
                 cosigner=self.cosigner,
             ),
             ProverSettings("test", "example.com", self.limits, idle_seconds=5.0),
+            read_journal=lambda shard, offset: (it for it in self.journal[shard] if it.offset >= offset),
             clock=lambda: self.clock,
             monotonic=lambda: self.now,
             new_trace_id=lambda: TRACE_ID,

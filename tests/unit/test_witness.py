@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finance.door.problem import Problem
-from finance.signing_proxy.witness import Head, WitnessState, judge
+from finance.signing_proxy.witness import Head, WitnessState, judge, read_checkpoint
+from ledger_core.checkpoint import note_text
 from ledger_core.errors import Refused
 from ledger_core.tree import consistency_proof, leaf_hash, root_of
 
@@ -34,15 +35,27 @@ def code_of(last: Head | None, new: Head, old_size: int | None, proof: tuple[byt
 def test_a_log_that_grew_is_signed_and_one_that_shrank_is_not(old: int, new: int) -> None:
     if new < old:
         assert code_of(head(old), head(new), old) == "LOG_SHRANK"
+        assert code_of(head(old), head(new), None, consistency_proof(LEAVES, new, old)) == "LOG_SHRANK"
     else:
-        judge(head(old), head(new), old, consistency_proof(LEAVES, old, new))
+        assert judge(head(old), head(new), old, consistency_proof(LEAVES, old, new)) == head(new)
+
+
+@given(st.integers(1, 63), st.integers(2, 64))
+@settings(deadline=None)
+def test_a_smaller_tree_is_signed_when_the_last_one_continues_it_and_the_last_one_stays(new: int, old: int) -> None:
+    if new < old:
+        assert judge(head(old), head(new), old, consistency_proof(LEAVES, new, old)) == head(old)
+        wrong = consistency_proof(FORKED, new, old)
+        if old > 3:
+            assert code_of(head(old), head(new, FORKED), old, wrong) == "LOG_INCONSISTENT"
 
 
 @given(st.integers(4, 64), st.integers(4, 64))
 @settings(deadline=None)
 def test_a_fork_is_never_signed(old: int, new: int) -> None:
     forked = head(new, FORKED)
-    for proof in (consistency_proof(FORKED, min(old, new), new), consistency_proof(LEAVES, min(old, new), new), ()):
+    smaller, larger = min(old, new), max(old, new)
+    for proof in (consistency_proof(FORKED, smaller, larger), consistency_proof(LEAVES, smaller, larger), ()):
         assert code_of(head(old), forked, old, proof) in ("LOG_SHRANK", "LOG_FORKED", "LOG_INCONSISTENT")
 
 
@@ -66,6 +79,26 @@ def test_an_old_size_that_is_not_the_last_is_told_which_it_is() -> None:
         with pytest.raises(Problem) as caught:
             judge(head(5), head(9), old_size, consistency_proof(LEAVES, 5, 9))
         assert (caught.value.code, caught.value.extra) == ("OLD_SIZE", {"known_size": "5"})
+
+
+def test_what_a_witness_could_not_keep_in_mind_is_no_checkpoint() -> None:
+    """An origin that the log would spell in another way could never be held against the state again."""
+    root = bytes(32)
+    for origin, size in (("exämple.com/log", 1), ("x" * 513, 1), ("example.com/log", 2**63)):
+        with pytest.raises(Problem, match="NO_CHECKPOINT"):
+            read_checkpoint(note_text(origin, size, root))
+    assert read_checkpoint(note_text("example.com/log", 2**63 - 1, root)) == ("example.com/log", Head(2**63 - 1, root))
+
+
+def test_a_witness_remembers_so_many_logs_and_forgets_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("finance.signing_proxy.witness.LOGS_MAX", 2)
+    state = WitnessState(tmp_path / "witness.json")
+    for name in ("one", "two"):
+        assert state.last(name) is None
+        state.save(name, head(5))
+    with pytest.raises(Problem, match="TOO_MANY_LOGS"):
+        state.last("three")
+    assert state.last("one") == head(5)
 
 
 def test_the_state_survives_and_is_whole(tmp_path: Path) -> None:
