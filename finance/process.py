@@ -22,6 +22,7 @@ from finance.compile import HOT, compiled
 from finance.door.server import Door
 from finance.door.setup import open_door
 from finance.health import Health, telemetry_routes
+from finance.registry_watch import RegistryWatch
 from finance.settings import Settings
 from finance.telemetry import PrometheusMetrics, configure_logging
 from finance.tls_watch import TlsWatch
@@ -55,11 +56,14 @@ def run_process(
     metrics = PrometheusMetrics(process=name, version=version, health=health)
     server = _serve(name, settings, health, metrics)
     watch = TlsWatch(metrics.certificate_expires)
+    registry = RegistryWatch(settings.signers_path) if name in topology.access.signing else None
     watchdog = Watchdog(settings.hang_seconds, _end_hung)
     watchdog.start()
 
     def build_anew() -> Service:
         watch.begin(settings.tls_sets(name))
+        if registry is not None:
+            registry.begin()
         return build(metrics) if build else bootstrap.build_service(name, settings, topology, metrics)
 
     log.info(
@@ -76,7 +80,7 @@ def run_process(
             metrics=metrics,
             backoff=bootstrap.backoff(topology),
             on_corrupt=lambda error: _halt(name, settings, error),
-            renewed=watch.renewed,
+            renewed=lambda: watch.renewed() or (registry is not None and registry.changed()),
             beat=watchdog.beat,
         )
     finally:

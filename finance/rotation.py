@@ -15,13 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from finance.signer_changes import Desk, Look, end
+from finance.signer_changes import end, final_validity
 from finance.signer_choice import ask_key, current_kid, current_variables, outgoing
-from finance.signer_reach import reach, waiting
+from finance.signer_desk import Desk, Look
 from finance.signers_file import read_registry
 from ledger_core import rotation as log
 from ledger_core.errors import Refused
-from ledger_core.rotation import EVENT_TYPE, Rotation, Step, rotations, step_payload
+from ledger_core.rotation import EMERGENCY, EVENT_TYPE, RETIRED, REVOKED, Rotation, Step, rotations, step_payload
 from ledger_core.signers import RegisteredSigner
 
 NOT_BEGUN = "begin one with `finance rotate begin`"
@@ -44,14 +44,9 @@ def begin(desk: Desk, variables: Mapping[str, str], *, overlap: dt.timedelta, de
     look, registry = desk.look(), desk.registry
     open_one = next((it for it in rotations(look.events) if it.open), None)
     if open_one is not None:
-        if open_one.incoming == variables["AUDIT_SIGNING_KID"] and open_one.step == "announced":
-            return Done(open_one, "announced")
-        raise Refused(
-            f"the rotation from {open_one.outgoing} to {open_one.incoming} is not over (it is {open_one.step})",
-            remedy="finish it, or roll it back: `finance rotate status` says what is next",
-        )
-    old = registry.get(current_kid(desk.settings, desk.topology, registry))
-    signs = look.newest.get("audit event", old.kid)
+        return _begun(desk, open_one, variables, description)
+    old = desk.registered(current_kid(desk.settings, desk.topology, registry))
+    signs = look.notary_kid or old.kid
     if signs != old.kid:
         raise Refused(
             f"these settings sign with {old.kid}, and {signs} signed the newest audit event",
@@ -59,7 +54,7 @@ def begin(desk: Desk, variables: Mapping[str, str], *, overlap: dt.timedelta, de
         )
     asked = ask_key(desk.settings, desk.topology, registry, variables, desk.now)
     look.check_fresh(registry, asked)
-    if any(use.kid == asked.kid for use in look.uses):
+    if desk.uses(asked.kid):
         raise Refused(f"{asked.kid} signed already", remedy="announce a key before it signs: make a new one")
     new = registry.find(asked.kid) or dataclasses.replace(asked, description=description)
     changes = desk.write(new)
@@ -75,13 +70,30 @@ def begin(desk: Desk, variables: Mapping[str, str], *, overlap: dt.timedelta, de
     return Done(Rotation(str(payload["rotation_id"]), old.kid, new.kid), "announced", changes, told=not desk.dry_run)
 
 
+def _begun(desk: Desk, current: Rotation, variables: Mapping[str, str], description: str) -> Done:
+    """The same rotation, begun before: make sure that the registry here holds its key. Raises Refused on another."""
+    if current.incoming != variables["AUDIT_SIGNING_KID"] or current.step != "announced":
+        raise Refused(
+            f"the rotation from {current.outgoing} to {current.incoming} is not over (it is {current.step})",
+            remedy="finish it, or roll it back: `finance rotate status` says what is next",
+        )
+    asked = ask_key(desk.settings, desk.topology, desk.registry, variables, desk.now)
+    if asked.public_key.fingerprint != current.announced.text("incoming_fingerprint"):
+        raise Refused(
+            f"{current.incoming} was announced with another key than these options name",
+            remedy="name the announced key, or roll back (`finance rotate rollback`) and begin with a new kid",
+        )
+    signer = desk.registry.find(asked.kid) or dataclasses.replace(asked, description=description)
+    return Done(current, "announced", desk.write(signer))
+
+
 def deploy(desk: Desk, kernel: Path | None) -> Done:
     """Say which variables change, once the announcement stands on the chain. Raises Refused."""
     current = _open(desk.look())
     _announced(current)
     if current.back:
         raise _wrong_step(current, "it is on its way back: `finance rotate finish`")
-    incoming = desk.registry.get(current.incoming)
+    incoming = desk.registered(current.incoming)
     if kernel is not None:
         check_copy(kernel, [incoming])
     ask_key(desk.settings, desk.topology, desk.registry, current.variables("incoming"), desk.now)
@@ -100,12 +112,15 @@ def prove(desk: Desk, proof: Mapping[str, object] | None) -> Done:
 def finish(desk: Desk, *, early: str | None, idle: bool) -> Done:
     """Retire the key that leaves: the outgoing one, or after a rollback the incoming one. Raises Refused."""
     look = desk.look()
+    known = rotations(look.events)
+    if known and not known[-1].open:
+        return Done(known[-1], known[-1].step)  # done already, perhaps unheard of
     current = _open(look)
     if not current.back:
         _check_overlap(current, desk.now, early)
-    _check_left(look, current, idle)
-    leaving = desk.registry.get(current.leaving)
-    ended = end(leaving, reach(look.uses, leaving.kid), desk.now)
+    look.check_left(current.leaving, idle=idle)
+    leaving = desk.registered(current.leaving)
+    ended = end(leaving, final_validity(desk, leaving), desk.now)
     changes = desk.write(ended)
     validity = {} if ended.validity is None else ended.validity.to_json()
     details = {"retired_kid": leaving.kid, "validity": validity, **({"early": early} if early else {})}
@@ -121,8 +136,15 @@ def rollback(desk: Desk, reason: str) -> Done:
     current = known[-1]
     if current.back:
         return Done(current, "rolling_back", variables=_back(current))
-    old = desk.registry.get(current.outgoing)
-    changes = desk.write(dataclasses.replace(old, retired_at=None, validity=None))
+    old = desk.registered(current.outgoing)
+    if old.retired_at is not None and old.retired_at <= desk.now:
+        if old.revoked_at is not None or any(look.told(it, old.kid) for it in (RETIRED, REVOKED, EMERGENCY)):
+            raise Refused(
+                f"{old.kid} is over, and not by this rotation",
+                remedy="a key that was revoked, or was for an emergency, never comes back: rotate to a new one",
+            )
+        old = dataclasses.replace(old, retired_at=None, validity=None)
+    changes = desk.write(old)
     return _tell(desk, current, "rolling_back", {"reason": reason}, diff=changes, variables=_back(current))
 
 
@@ -173,23 +195,6 @@ def _check_overlap(current: Rotation, now: dt.datetime, early: str | None) -> No
     over = deployed.created_at + current.overlap
     if now < over and not early:
         raise _wrong_step(current, f"the overlap lasts until {over:%Y-%m-%dT%H:%M:%SZ}; or give a reason with --early")
-
-
-def _check_left(look: Look, current: Rotation, idle: bool) -> None:
-    """Raise Refused while anything still signs with the key that leaves, or waits for it."""
-    left = waiting(look.uses, current.leaving)
-    if left:
-        raise Refused(
-            f"{left} closed ranges wait for a signature of {current.leaving}",
-            remedy="keep its OUTGOING_ variables set until they are proved (`finance rotate status`)",
-        )
-    still = [what for what, kid in look.newest.items() if kid == current.leaving]
-    if "audit event" in still or (still and not idle):
-        raise Refused(
-            f"the newest {' and '.join(still)} is signed by {current.leaving}",
-            remedy=f"restart notary, prover and archiver with {current.staying}; if nothing was posted since, and so "
-            "there is no newer proof or manifest, say so with --idle",
-        )
 
 
 def _wrong_step(current: Rotation, remedy: str) -> Refused:

@@ -20,8 +20,8 @@ from consumers.demand import DemandTerms, prove_on_demand
 from finance import bootstrap
 from finance.bootstrap_signers import open_signer
 from finance.settings import Settings
-from finance.signer_changes import Desk
 from finance.signer_choice import with_key
+from finance.signer_desk import Desk
 from finance.signers_file import read_registry
 from ledger_core.errors import Refused
 from ledger_core.on_demand import Selection

@@ -14,9 +14,8 @@ from ledger_core.signer_validity import NOTHING, Interval, Validity
 ANY_HISTORY = "operator proof"  # may speak of sequences older than its key
 
 
-def reach(uses: Sequence[SignerUse], kid: str) -> Validity:
-    """The intervals that hold what the key signed, or has to sign still."""
-    own = [use for use in uses if use.kid == kid]
+def reach(own: Sequence[SignerUse]) -> Validity:
+    """The intervals that hold what a key signed, or has to sign still, by its own uses."""
     shards: dict[int, Interval] = {}
     for shard in {use.shard for use in own if use.shard is not None}:
         here = [use for use in own if use.shard == shard]
@@ -44,8 +43,3 @@ def _cut(interval: Interval, seq: int, where: str) -> Interval:
             remedy="name the last sequence that it is still trusted for, or none",
         )
     return Interval(min(interval.from_seq, seq + 1), seq)
-
-
-def waiting(uses: Sequence[SignerUse], kid: str) -> int:
-    """How many closed ranges wait for a signature of that key."""
-    return sum(use.statements for use in uses if use.kid == kid and use.what == "range without proof")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from finance import bootstrap
 from finance.bootstrap_signers import open_signer
-from finance.signer_changes import Desk, Look
+from finance.signer_desk import Desk, Look
 from finance.signer_reach import ANY_HISTORY
 from finance.signers_file import read_registry
 from finance.signing_settings import SigningSettings, cosigner_of, outgoing_of, signing_of
@@ -31,7 +31,7 @@ def check_signers(desk: Desk, kernel: Path | None, *, archive: bool) -> Report:
     found.count("signers", len(registry.signers))
     _check_services(desk, registry, found)
     look = desk.look()
-    for use in look.uses:
+    for use in desk.uses():
         found.count("statements", use.statements)
         _check_use(use, registry, found)
     _check_rotations(look, registry, found)

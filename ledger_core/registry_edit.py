@@ -1,8 +1,8 @@
 """Changing a signers.json that others keep their keys in too: bytes in, bytes out.
 
 Guarantees: of every other signer, and of fields we do not know, nothing changes, whichever of the three shapes the file
-has; a kid is never given to another key and never removed; what comes out is a registry that can be read, and the same
-change made twice changes nothing the second time.
+has; a kid is never given to another key and never removed, a revocation is never undone; what comes out is a registry
+that can be read, and the same change made twice changes nothing the second time.
 Does not: read or write files (`finance.signers_file`), or decide when a key is retired.
 """
 
@@ -19,7 +19,7 @@ from ledger_core.signers import KID_FIELDS, RegisteredSigner, SignerRegistry, wr
 
 EMPTY: Final = b'{"signers": []}\n'
 # What may change of a signer that is there; kid, algorithm, key and deployedAt never do.
-_CHANGING: Final = ("retiredAt", FIELD, "description")
+_CHANGING: Final = ("retiredAt", "revokedAt", FIELD, "description")
 
 
 def with_signers(data: bytes, signers: Iterable[RegisteredSigner]) -> bytes:
@@ -38,6 +38,8 @@ def with_signers(data: bytes, signers: Iterable[RegisteredSigner]) -> bytes:
             raise ValueError(
                 f"signer {signer.kid} stands there with another key ({known.public_key.fingerprint[:16]}...)"
             )
+        if known.revoked_at is not None and signer.revoked_at is None:
+            raise ValueError(f"signer {signer.kid} is revoked there, and a revoked key never comes back")
         _change(_entry(document, signer.kid), signer)
     if document == orjson.loads(data):
         return data
@@ -70,7 +72,8 @@ def _entry(document: Any, kid: str) -> dict[str, object]:
 
 def _change(entry: dict[str, object], signer: RegisteredSigner) -> None:
     wanted = write_signer(signer)
-    entry.pop("retired_at", None)
+    for spelling in ("retired_at", "revoked_at"):
+        entry.pop(spelling, None)
     for name in _CHANGING:
         if name in wanted and (wanted[name] or name != "description"):
             entry[name] = wanted[name]

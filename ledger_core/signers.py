@@ -31,7 +31,7 @@ _KEY_FIELDS = ("public_key_pem", "publicKeyPem", "public_key", "publicKey")
 @dataclass(frozen=True, slots=True)
 class RegisteredSigner:
     """One key with its name. `retired_at` is the moment after which it no longer signs; its history stays valid, as far
-    as `validity` (None: everywhere) reaches."""
+    as `validity` (None: everywhere) reaches. `revoked_at`: it may be in other hands since."""
 
     kid: str
     algorithm: Algorithm
@@ -40,6 +40,7 @@ class RegisteredSigner:
     retired_at: dt.datetime | None = None
     description: str = ""
     validity: Validity | None = None
+    revoked_at: dt.datetime | None = None
 
     def __post_init__(self) -> None:
         # The kid is also the key name of a signed note (C2SP): no blanks, no plus sign.
@@ -47,6 +48,8 @@ class RegisteredSigner:
             raise ValueError(f"signer_kid {self.kid!r} must be printable text without blanks and plus signs")
         if self.algorithm != self.public_key.algorithm:
             raise ValueError(f"signer {self.kid}: the key is {self.public_key.algorithm}, not {self.algorithm}")
+        if self.revoked_at is not None and self.retired_at is None:
+            raise ValueError(f"signer {self.kid} is revoked, and not retired: it could sign still")
 
 
 class SignerRegistry:
@@ -142,12 +145,13 @@ def _read(map_kid: str | None, item: object) -> RegisteredSigner:
         raise ValueError(f"signer {kid}: {error}") from None
     deployed_at = _moment(kid, item, ("deployedAt", "deployed_at"))
     retired_at = _moment(kid, item, ("retiredAt", "retired_at"))
+    revoked_at = _moment(kid, item, ("revokedAt", "revoked_at"))
     description = _text(item, ("description",)) or ""
     try:
         validity = parse_validity(item[FIELD]) if FIELD in item else None
     except ValueError as error:
         raise ValueError(f"signer {kid}: {error}") from None
-    return RegisteredSigner(kid, algorithm, public_key, deployed_at, retired_at, description, validity)
+    return RegisteredSigner(kid, algorithm, public_key, deployed_at, retired_at, description, validity, revoked_at)
 
 
 def _text(item: Mapping[str, object], names: tuple[str, ...]) -> str | None:
@@ -159,9 +163,11 @@ def _text(item: Mapping[str, object], names: tuple[str, ...]) -> str | None:
 
 
 def _moment(kid: str, item: Mapping[str, object], names: tuple[str, ...]) -> dt.datetime | None:
-    text = _text(item, names)
+    text = next((item[name] for name in names if item.get(name) is not None), None)
     if text is None:
         return None
+    if not isinstance(text, str):
+        raise ValueError(f"signer {kid}: {names[0]} is {type(text).__name__}, not an RFC 3339 time")
     try:
         moment = dt.datetime.fromisoformat(text)
     except ValueError:
@@ -182,6 +188,8 @@ def write_signer(signer: RegisteredSigner) -> dict[str, object]:
         document["deployedAt"] = format_time(signer.deployed_at)
     if signer.retired_at is not None:
         document["retiredAt"] = format_time(signer.retired_at)
+    if signer.revoked_at is not None:
+        document["revokedAt"] = format_time(signer.revoked_at)
     if signer.validity is not None:
         document[FIELD] = signer.validity.to_json()
     document["description"] = signer.description

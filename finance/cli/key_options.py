@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -11,12 +12,13 @@ from rich.console import Console
 from finance.cli.common import load_settings, load_topology_of, operator
 
 if TYPE_CHECKING:
-    from finance.signer_changes import Desk
+    from finance.signer_desk import Desk
     from finance.signing_settings import Kind
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 KINDS: Final = ("kms", "pkcs11", "transit", "proxy", "local")
+idle_option = click.option("--idle", is_flag=True, help="All processes are restarted, and nothing was posted since.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 
 
@@ -43,10 +45,18 @@ def named(kid: str, kind: Kind, key: str, key_version: int | None, alg: str) -> 
     return variables_of(kind, key, kid, alg, key_version)
 
 
+@contextmanager
+def changing_desk(*, dry_run: bool = False) -> Iterator[Desk]:
+    """For a command that changes signers: nobody else does at the same time. Raises Refused."""
+    desk = open_desk(dry_run=dry_run)
+    with desk.alone():
+        yield desk
+
+
 def open_desk(*, dry_run: bool = False) -> Desk:
-    """Who changes the registry of these settings, now. Raises Refused."""
+    """Who asks about the registry of these settings, now. Raises Refused."""
     from finance import bootstrap
-    from finance.signer_changes import Desk
+    from finance.signer_desk import Desk
 
     settings = load_settings()
     return Desk(settings, load_topology_of(settings), operator(settings), bootstrap.utc_now(), dry_run)

@@ -87,12 +87,12 @@ def command(
 
 def _reissue(kid: str, as_json: bool) -> None:
     """Tell each proof when it is on record: an interrupted run goes on with the rest."""
-    from finance.cli.key_options import open_desk
+    from finance.cli.key_options import changing_desk
     from finance.signer_proofs import reissue
 
-    with counting("re-issuing", "proofs", None) as advance:
+    with changing_desk() as desk, counting("re-issuing", "proofs", None) as advance:
         told = []
-        for proof in reissue(open_desk(), kid):
+        for proof in reissue(desk, kid):
             told.append(orjson.loads(proof))
             advance(1)
 

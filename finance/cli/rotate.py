@@ -12,7 +12,16 @@ import orjson
 from rich.console import Console
 
 from finance.cli.common import emit, json_option, table, utc
-from finance.cli.key_options import dry_run_option, key_options, named, open_desk, show_diff, show_variables
+from finance.cli.key_options import (
+    changing_desk,
+    dry_run_option,
+    idle_option,
+    key_options,
+    named,
+    open_desk,
+    show_diff,
+    show_variables,
+)
 
 if TYPE_CHECKING:
     from finance.rotation import Done
@@ -57,14 +66,12 @@ def status(as_json: bool) -> None:
     Example:
       finance rotate status
     """
-    from finance.signer_reach import waiting
     from ledger_core.rotation import rotations
 
     look = open_desk().look()
     known = rotations(look.events)
     newest = known[-1] if known else None
-    kids = sorted({use.kid for use in look.uses})
-    ranges = {kid: waiting(look.uses, kid) for kid in kids}
+    kids = sorted({it.kid for it in look.newest} | look.waiting.keys())
 
     def words(console: Console) -> None:
         if newest is None:
@@ -72,11 +79,13 @@ def status(as_json: bool) -> None:
         else:
             console.print(f"{newest.outgoing} -> {newest.incoming}: {newest.step}; next: {NEXT[newest.step]}")
             console.print(table(("step", "when", "audit seq", "signed by", "who"), _history(newest)))
-        rows = [(kid, ranges[kid], ", ".join(w for w, k in look.newest.items() if k == kid)) for kid in kids]
+        signed = {kid: ", ".join(str(it) for it in look.newest if it.kid == kid) for kid in kids}
+        rows = [(kid, look.waiting.get(kid, 0), signed[kid]) for kid in kids]
         console.print(table(("kid", "ranges waiting", "newest of"), rows))
 
     told = None if newest is None else _json(newest)
-    emit(as_json, {"ok": True, "rotation": told, "newest": dict(look.newest), "waiting": ranges}, words)
+    shown = [{"what": it.what, "shard": it.shard, "signer_kid": it.kid} for it in look.newest]
+    emit(as_json, {"ok": True, "rotation": told, "newest": shown, "waiting": dict(look.waiting)}, words)
 
 
 @command.command()
@@ -109,11 +118,9 @@ def begin(
 
     variables = named(kid, kind, key, key_version, alg)
     overlap = dt.timedelta(days=overlap_days)
-    _say(
-        as_json,
-        rotation.begin(open_desk(dry_run=dry_run), variables, overlap=overlap, description=description),
-        dry_run=dry_run,
-    )
+    with changing_desk(dry_run=dry_run) as desk:
+        done = rotation.begin(desk, variables, overlap=overlap, description=description)
+    _say(as_json, done, dry_run=dry_run)
 
 
 @command.command()
@@ -129,7 +136,9 @@ def deploy(kernel: Path | None, dry_run: bool, as_json: bool) -> None:
     """
     from finance import rotation
 
-    _say(as_json, rotation.deploy(open_desk(dry_run=dry_run), kernel), dry_run=dry_run)
+    with changing_desk(dry_run=dry_run) as desk:
+        done = rotation.deploy(desk, kernel)
+    _say(as_json, done, dry_run=dry_run)
 
 
 @command.command()
@@ -145,14 +154,15 @@ def prove(kernel: Path | None, as_json: bool) -> None:
     from finance import rotation
     from finance.signer_proofs import prove_with
 
-    desk = open_desk()
-    proof = prove_with(desk, kernel)
-    _say(as_json, rotation.prove(desk, None if proof is None else orjson.loads(proof)))
+    with changing_desk() as desk:
+        proof = prove_with(desk, kernel)
+        done = rotation.prove(desk, None if proof is None else orjson.loads(proof))
+    _say(as_json, done)
 
 
 @command.command()
 @click.option("--early", metavar="REASON", help="Before the overlap is over, with the reason for the audit chain.")
-@click.option("--idle", is_flag=True, help="All processes are restarted, and nothing was posted since.")
+@idle_option
 @dry_run_option
 @json_option
 def finish(early: str | None, idle: bool, dry_run: bool, as_json: bool) -> None:
@@ -167,7 +177,9 @@ def finish(early: str | None, idle: bool, dry_run: bool, as_json: bool) -> None:
     """
     from finance import rotation
 
-    _say(as_json, rotation.finish(open_desk(dry_run=dry_run), early=early, idle=idle), dry_run=dry_run)
+    with changing_desk(dry_run=dry_run) as desk:
+        done = rotation.finish(desk, early=early, idle=idle)
+    _say(as_json, done, dry_run=dry_run)
 
 
 @command.command()
@@ -183,7 +195,9 @@ def rollback(reason: str, dry_run: bool, as_json: bool) -> None:
     """
     from finance import rotation
 
-    _say(as_json, rotation.rollback(open_desk(dry_run=dry_run), reason), dry_run=dry_run)
+    with changing_desk(dry_run=dry_run) as desk:
+        done = rotation.rollback(desk, reason)
+    _say(as_json, done, dry_run=dry_run)
 
 
 def _say(as_json: bool, done: Done, *, dry_run: bool = False) -> None:

@@ -10,7 +10,16 @@ import click
 from rich.console import Console
 
 from finance.cli.common import emit, json_option, load_settings, table, utc
-from finance.cli.key_options import dry_run_option, key_options, named, open_desk, show_diff, show_variables
+from finance.cli.key_options import (
+    changing_desk,
+    dry_run_option,
+    idle_option,
+    key_options,
+    named,
+    open_desk,
+    show_diff,
+    show_variables,
+)
 from finance.cli.verify import tell
 from ledger_core.errors import Refused
 
@@ -93,20 +102,22 @@ def add(
     """
     from finance import signer_changes
 
-    _say(
-        as_json,
-        signer_changes.add(open_desk(dry_run=dry_run), named(kid, kind, key, key_version, alg), description),
-        dry_run,
-    )
+    variables = named(kid, kind, key, key_version, alg)
+    with changing_desk(dry_run=dry_run) as desk:
+        changed = signer_changes.add(desk, variables, description)
+    _say(as_json, changed, dry_run)
 
 
 @command.command()
 @click.argument("kid")
 @reason_option
+@idle_option
 @dry_run_option
 @json_option
-def retire(kid: str, reason: str, dry_run: bool, as_json: bool) -> None:
+def retire(kid: str, reason: str, idle: bool, dry_run: bool, as_json: bool) -> None:
     """Retire a key that signs no more: it stays in the registry and counts for exactly what it signed.
+
+    Refused while a range waits for it, or the newest proof or manifest of a shard is by it.
 
     \b
     Example:
@@ -114,7 +125,9 @@ def retire(kid: str, reason: str, dry_run: bool, as_json: bool) -> None:
     """
     from finance import signer_changes
 
-    _say(as_json, signer_changes.retire(open_desk(dry_run=dry_run), kid, reason), dry_run)
+    with changing_desk(dry_run=dry_run) as desk:
+        changed = signer_changes.retire(desk, kid, reason, idle=idle)
+    _say(as_json, changed, dry_run)
 
 
 @command.command()
@@ -124,14 +137,16 @@ def retire(kid: str, reason: str, dry_run: bool, as_json: bool) -> None:
     "--to-seq", "to_seqs", multiple=True, metavar="SHARD=SEQ", help="Last sequence of a shard to trust it for."
 )
 @click.option("--audit-to-seq", type=click.IntRange(0), help="Last event of the audit chain to trust it for.")
+@idle_option
 @dry_run_option
 @json_option
 def revoke(
-    kid: str, reason: str, to_seqs: tuple[str, ...], audit_to_seq: int | None, dry_run: bool, as_json: bool
+    kid: str, reason: str, to_seqs: tuple[str, ...], audit_to_seq: int | None, idle: bool, dry_run: bool, as_json: bool
 ) -> None:
     """Revoke a key that may be in other hands: after these sequences it proves nothing, and everything before.
 
     Without --to-seq and --audit-to-seq that is where it signed last. Times do not matter: a thief writes any he likes.
+    Rotate first: a key that still signs cannot be revoked, since what it signs next would never verify.
 
     \b
     Examples:
@@ -140,8 +155,10 @@ def revoke(
     """
     from finance import signer_changes
 
-    done = signer_changes.revoke(open_desk(dry_run=dry_run), kid, reason, _sequences(to_seqs), audit_to_seq)
-    _say(as_json, done, dry_run)
+    cuts = _sequences(to_seqs)
+    with changing_desk(dry_run=dry_run) as desk:
+        changed = signer_changes.revoke(desk, kid, reason, cuts, audit_to_seq, idle=idle)
+    _say(as_json, changed, dry_run)
 
 
 @command.command()
@@ -177,8 +194,9 @@ def emergency(
 
     variables = named(kid, kind, key, key_version, alg)
     lasts = dt.timedelta(hours=hours)
-    desk = open_desk(dry_run=dry_run)
-    _say(as_json, signer_changes.emergency(desk, variables, lasts=lasts, reason=reason, approver=approved_by), dry_run)
+    with changing_desk(dry_run=dry_run) as desk:
+        changed = signer_changes.emergency(desk, variables, lasts=lasts, reason=reason, approver=approved_by)
+    _say(as_json, changed, dry_run)
 
 
 @command.command()

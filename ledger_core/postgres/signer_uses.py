@@ -14,16 +14,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from ledger_core.errors import Refused
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit_outbox import append_intent
 from ledger_core.postgres.session import Session, session
 from ledger_core.rotation import EVENT_TYPES, SignerEvent
 
+SIGNERS_LOCK: Final = 0x5349474E455253  # "SIGNERS", in the advisory lock space of this database
+
 _JSON: Final = "convert_from({}, 'UTF8')::jsonb"
 _PAYLOAD, _PROOF, _MANIFEST = (_JSON.format(column) for column in ("r.payload", "p.proof", "m.manifest"))
 
 # kid, shard (None: the audit chain), lowest and highest seq, number of statements
-USES: Final = f"""
+_USES: Final = f"""
+SELECT * FROM (
 SELECT 'range without proof', {_PAYLOAD}->>'signer_kid', r.shard, min(r.last_seq), max(r.last_seq), count(*)
   FROM ranges r LEFT JOIN proofs p USING (shard, range_no) WHERE p.proof IS NULL GROUP BY 2, 3
 UNION ALL
@@ -46,15 +50,31 @@ SELECT 'checkpoint', line[1], c.shard, min(c.tree_size), max(c.tree_size), count
   FROM checkpoints c, regexp_matches(convert_from(c.note, 'UTF8'), '^— ([^ ]+) ', 'gn') AS line GROUP BY 2, 3
 UNION ALL
 SELECT 'audit event', signer_kid, NULL, min(seq), max(seq), count(*) FROM audit_events GROUP BY 2
-ORDER BY 2, 3 NULLS FIRST, 1"""
+) AS used (what, kid, shard, first_seq, last_seq, statements)"""
+USES: Final = f"{_USES} ORDER BY kid, shard NULLS FIRST, what"
+USES_OF: Final = f"{_USES} WHERE kid = %s ORDER BY shard NULLS FIRST, what"
 
-# The newest of each kind: which key signs now.
+# The newest of each kind in each shard: which key signs now. A few rows of each shard, however long the ledger is.
 NEWEST: Final = f"""
-(SELECT 'audit event', signer_kid FROM audit_events ORDER BY seq DESC LIMIT 1)
+(SELECT 'audit event', NULL, signer_kid FROM audit_events ORDER BY seq DESC LIMIT 1)
 UNION ALL
-(SELECT 'proof', {_PROOF}->>'signer_kid' FROM proofs p WHERE p.shard IS NOT NULL ORDER BY p.signed_at DESC LIMIT 1)
+SELECT 'proof', p.shard, {_PROOF}->>'signer_kid' FROM shards s,
+       LATERAL (SELECT * FROM proofs WHERE shard = s.shard ORDER BY range_no DESC LIMIT 1) AS p
 UNION ALL
-(SELECT 'manifest', {_MANIFEST}->>'signer_kid' FROM manifests m ORDER BY {_MANIFEST}->>'ts' DESC LIMIT 1)"""
+SELECT 'cosignature', p.shard, co->>'signer_kid' FROM shards s,
+       LATERAL (SELECT * FROM proofs WHERE shard = s.shard ORDER BY range_no DESC LIMIT 1) AS p,
+       jsonb_array_elements({_PROOF}->'cosignatures') AS co
+UNION ALL
+SELECT 'manifest', m.shard, {_MANIFEST}->>'signer_kid' FROM shards s,
+       LATERAL (SELECT * FROM manifests WHERE shard = s.shard ORDER BY manifest_no DESC LIMIT 1) AS m
+ORDER BY 2 NULLS FIRST, 1"""
+
+# Ranges are signed in order, so those without a proof are the last ones.
+UNSIGNED: Final = f"""
+SELECT {_PAYLOAD}->>'signer_kid', count(*) FROM shards s, ranges r
+ WHERE r.shard = s.shard
+   AND r.range_no > coalesce((SELECT max(p.range_no) FROM proofs p WHERE p.shard = s.shard), 0)
+ GROUP BY 1 ORDER BY 1"""
 
 WAITING: Final = """
 SELECT event_type, actor_id, payload, created_at FROM audit_outbox WHERE event_type = ANY(%s) ORDER BY outbox_id"""
@@ -84,19 +104,36 @@ class SignerUse:
     statements: int
 
 
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """Whose the newest statement of one kind is, in one shard (None: of the audit chain)."""
+
+    what: str
+    shard: int | None
+    kid: str
+
+    def __str__(self) -> str:
+        return self.what if self.shard is None else f"{self.what} of shard {self.shard}"
+
+
 class SignerUses:
     """Make it with `open_signer_uses`. Every method may raise Unavailable and Refused, as its session does."""
 
     def __init__(self, connection: Session) -> None:
         self._connection = connection
 
-    def uses(self) -> list[SignerUse]:
-        """Every key that signed anything, or that a range waits for."""
-        return [SignerUse(*row) for row in self._connection.execute(USES)]
+    def uses(self, kid: str | None = None) -> list[SignerUse]:
+        """Of every key that signed anything, or that a range waits for; or of one. Reads the whole record."""
+        rows = self._connection.execute(USES) if kid is None else self._connection.execute(USES_OF, [kid])
+        return [SignerUse(*row) for row in rows]
 
-    def newest(self) -> dict[str, str]:
-        """`audit event`, `proof` and `manifest` -> the kid of the newest one there is."""
-        return {str(what): str(kid) for what, kid in self._connection.execute(NEWEST)}
+    def newest(self) -> list[Newest]:
+        """Who signed the newest audit event, and of each shard the newest proof (and cosigned it) and manifest."""
+        return [Newest(*row) for row in self._connection.execute(NEWEST)]
+
+    def waiting(self) -> dict[str, int]:
+        """Kid -> how many closed ranges wait for its signature."""
+        return {str(kid): int(count) for kid, count in self._connection.execute(UNSIGNED)}
 
     def events(self) -> list[SignerEvent]:
         """What the audit chain and its outbox tell about signers, in order."""
@@ -125,6 +162,20 @@ def open_signer_uses(dsn: str) -> Iterator[SignerUses]:
     with session(dsn, application_name="finance signers", read_only=True) as connection, connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         yield SignerUses(connection)
+
+
+@contextmanager
+def only_changer(dsn: str) -> Iterator[None]:
+    """Hold the one lock for changes of signers; gone with the session, however it ends. Raises Refused when it is
+    held, and Unavailable."""
+    with session(dsn, application_name="finance signers") as connection:
+        row = connection.execute("SELECT pg_try_advisory_lock(%s)", [SIGNERS_LOCK]).fetchone()
+        if row is None or not row[0]:
+            raise Refused(
+                "another command is changing signers at this moment",
+                remedy="wait until it is done, look at `finance rotate status`, and try again",
+            )
+        yield
 
 
 def tell(dsn: str, intent: AuditIntent) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from finance import signers_file
+from finance.signer_changes import end
 from finance.signer_choice import check_clock
-from finance.signer_reach import cut, reach, waiting
+from finance.signer_reach import cut, reach
 from finance.signers_file import change_registry, read_registry
 from ledger_core.audit_chain import AuditEvent, next_event
 from ledger_core.errors import Refused
@@ -162,25 +163,46 @@ USES = [
     SignerUse("range without proof", "a", 1, 7, 7, 1),
     SignerUse("operator proof", "a", 2, 5, 9, 1),
     SignerUse("audit event", "a", None, 3, 8, 6),
-    SignerUse("proof", "b", 0, 50, 60, 2),
 ]
 
 
 def test_a_key_counts_for_exactly_what_it_signed():
-    found = reach(USES, "a")
+    found = reach(USES)
     assert found.shards == {0: Interval(10, 40), 1: Interval(7, 7), 2: Interval(10, 9)}
     assert found.audit == Interval(3, 8)
-    assert reach(USES, "c") == Validity({}, NOTHING)
-    assert (waiting(USES, "a"), waiting(USES, "b")) == (1, 0)
+    assert reach([]) == Validity({}, NOTHING)
 
 
 def test_a_revoked_key_is_cut_earlier_and_never_later():
-    found = cut(reach(USES, "a"), {0: 20}, 5)
+    found = cut(reach(USES), {0: 20}, 5)
     assert found.shard(0) == Interval(10, 20)
     assert found.audit == Interval(3, 5)
-    assert 5 not in cut(reach(USES, "a"), {0: 4}, None).shard(0)
+    assert 5 not in cut(reach(USES), {0: 4}, None).shard(0)
     with pytest.raises(Refused, match="up to seq 40"):
-        cut(reach(USES, "a"), {0: 41}, None)
+        cut(reach(USES), {0: 41}, None)
+
+
+def test_a_key_that_is_over_keeps_its_time_and_an_emergency_key_ends_early():
+    past, ahead = NOW - dt.timedelta(days=1), NOW + dt.timedelta(hours=2)
+    assert end(signer(OLD, retired_at=past), Validity(), NOW).retired_at == past
+    assert end(signer(OLD, retired_at=ahead), Validity(), NOW).retired_at == NOW
+
+
+def test_a_revocation_is_never_undone_by_a_registry_that_does_not_know_of_it():
+    revoked = signer(OLD, retired_at=NOW, revoked_at=NOW, validity=Validity({}, NOTHING))
+    copy = with_signers(EMPTY, [revoked])
+    assert SignerRegistry.from_json(copy).get(OLD.kid) == revoked
+    with pytest.raises(ValueError, match=r"old-v1 is revoked there"):
+        with_signers(copy, [signer(OLD, retired_at=NOW)])
+    with pytest.raises(ValueError, match="could sign still"):
+        signer(OLD, revoked_at=NOW)
+
+
+@pytest.mark.parametrize("field", ["retiredAt", "revokedAt", "retired_at"])
+def test_an_end_that_is_not_understood_is_refused_and_never_passed_over(field):
+    item = {**write_signer(signer(OLD)), field: 1767225600}
+    with pytest.raises(ValueError, match=OLD.kid):
+        SignerRegistry.from_json(json.dumps([item]).encode())
 
 
 def test_a_clock_that_is_wrong_is_refused():

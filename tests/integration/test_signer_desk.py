@@ -1,0 +1,143 @@
+"""What commands about keys see in a real database before they change anything, and that they come one at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from finance import rotation, signer_changes
+from finance.devstack import Stack
+from finance.signer_desk import Look
+from ledger_core.errors import Refused
+from ledger_core.postgres.signer_uses import SignerUse, only_changer, open_signer_uses
+from ledger_core.rotation import EVENT_TYPE, rotations, step_payload
+from tests.support.archive_factory import Key
+from tests.support.audit_factory import audit_events
+from tests.support.databases import role_url
+from tests.support.journal_factory import TinyShard
+from tests.support.ledger_writer import write_audit, write_ledger
+from tests.support.memory_ledger import MemoryLedger
+from tests.support.signer_office import Office
+
+pytestmark = pytest.mark.services
+
+OLD, NEW = Key("ed25519", "old-v1"), Key("ed25519", "new-v1")
+
+
+@pytest.fixture
+def api_url(database_url: str) -> str:
+    """Two shards: the prover of shard 0 has the new key, that of shard 1 was not restarted, and signed earlier."""
+    ledger = MemoryLedger()
+    ledger.add(TinyShard(shard=1).post(4), [(2, 2), (4, 4)], OLD)
+    ledger.add(TinyShard(shard=0).post(6), [(3, 3), (6, 6)], NEW)
+    write_ledger(database_url, ledger)
+    write_audit(database_url, audit_events(NEW, 3))
+    return role_url(database_url, "finance_api")
+
+
+def look(api_url: str) -> Look:
+    with open_signer_uses(api_url) as held:
+        return Look(held.newest(), held.waiting(), held.events())
+
+
+def test_a_key_that_signs_in_one_shard_still_has_not_left_though_another_s_proof_is_newer(api_url: str):
+    seen = look(api_url)
+    assert seen.notary_kid == NEW.kid
+    with pytest.raises(Refused, match=r"still signed by old-v1: the newest proof of shard 1\."):
+        seen.check_left(OLD.kid, idle=False)
+    seen.check_left(OLD.kid, idle=True)
+    with pytest.raises(Refused, match=r"the newest audit event and proof of shard 0"):
+        seen.check_left(NEW.kid, idle=False)
+    with pytest.raises(Refused, match=r"audit event\.") as refused:
+        seen.check_left(NEW.kid, idle=True)
+    assert "rotate" in refused.value.remedy
+
+
+def test_ranges_that_wait_for_a_key_hold_it_back_whatever_the_operator_says(api_url: str, database_url: str):
+    with psycopg.connect(database_url) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute("DELETE FROM proofs WHERE shard = 1 AND range_no = 2")
+    seen = look(api_url)
+    assert seen.waiting == {OLD.kid: 1}
+    with pytest.raises(Refused, match="1 closed ranges wait for a signature of old-v1"):
+        seen.check_left(OLD.kid, idle=True)
+
+
+def test_all_that_a_key_signed_is_counted_and_of_one_key_nothing_else(api_url: str):
+    with open_signer_uses(api_url) as held:
+        assert held.uses(OLD.kid) == [
+            SignerUse("checkpoint", OLD.kid, 1, 2, 4, 2),
+            SignerUse("proof", OLD.kid, 1, 2, 4, 2),
+        ]
+        everything = held.uses()
+    assert {it.kid for it in everything} == {OLD.kid, NEW.kid}
+    assert SignerUse("audit event", NEW.kid, None, 1, 3, 3) in everything
+
+
+def test_two_operators_change_signers_one_after_the_other(api_url: str):
+    with (
+        only_changer(api_url),
+        pytest.raises(Refused, match="another command is changing signers"),
+        only_changer(api_url),
+    ):
+        raise AssertionError("both came in")
+    with only_changer(api_url):
+        pass  # the first is done, and the lock with it
+
+
+@pytest.fixture
+def office(stack: Stack, database_url: str, tmp_path: Path) -> Office:
+    return Office(stack.env, database_url, tmp_path, OLD)
+
+
+def test_a_rotation_begun_on_another_machine_is_gone_on_with_and_never_with_another_key(office: Office):
+    before = office.signers.read_bytes()
+    assert office.begin(NEW).told
+    office.signers.write_bytes(before)  # this machine's copy of the registry knows nothing of it
+    rotation.rollback(office.desk(), "to see")
+    with pytest.raises(Refused, match="new-v1 is not in") as refused:
+        rotation.finish(office.desk(), early=None, idle=False)
+    assert "FINANCE_SIGNERS" in refused.value.remedy
+
+
+def test_a_key_that_was_announced_cannot_be_exchanged_for_another(office: Office):
+    before = office.signers.read_bytes()
+    office.begin(NEW)
+    office.signers.write_bytes(before)
+    other = Key("ed25519", "other")
+    other.kid = NEW.kid
+    with pytest.raises(Refused, match="announced with another key"):
+        office.begin(other)
+    again = office.begin(NEW)
+    assert not again.told
+    assert NEW.kid in again.diff, "and the registry here holds it again"
+
+
+def test_a_step_that_was_done_and_not_heard_of_is_answered_with_what_it_is(office: Office):
+    office.begin(NEW)
+    assert rotation.rollback(office.desk(), "mistake").told
+    ended = rotation.finish(office.desk(), early=None, idle=False)
+    assert (ended.step, ended.told) == ("rolled_back", True)
+    kept = office.signers.read_bytes()
+    again = rotation.finish(office.desk(), early=None, idle=False)
+    assert (again.step, again.told) == ("rolled_back", False)
+    assert office.signers.read_bytes() == kept
+
+
+def test_a_rollback_never_brings_a_revoked_key_back(office: Office):
+    begun = office.begin(NEW).rotation
+    desk = office.desk()
+    (current,) = rotations(desk.look().events)
+    assert current.rotation_id == begun.rotation_id
+    for step in ("deployed", "proved", "retired"):
+        desk.tell(EVENT_TYPE, step_payload(current, step, {}))
+    signer_changes.revoke(desk, OLD.kid, "token lost", {}, None, idle=False)
+    revoked = office.registered(OLD.kid)
+    assert revoked.revoked_at is not None
+    with pytest.raises(Refused, match="old-v1 is over, and not by this rotation"):
+        rotation.rollback(office.desk(), "why not")
+    assert office.registered(OLD.kid) == revoked
+    again = signer_changes.retire(office.desk(), OLD.kid, "tidy up", idle=False)
+    assert again.diff == "", "nor does retiring it make it count for more"
