@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final
 
-from ledger_core.errors import Corrupt
+from ledger_core.errors import Corrupt, Refused
 from ledger_core.ports import StoredObject
 from producers.archive_lock_check import check_lock
 from producers.s3_client import LockMode, translated
