@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Literal, cast
 
 from finance.secret_files import secrets_from_files
-from finance.tls_database import database_tls_files
+from finance.tls_database import database_tls_files, unsafe_address
 from finance.tls_files import TlsFiles, checked, in_folder
 from finance.variables import KEY_VARIABLES, VARIABLES
 from ledger_core.errors import Refused
@@ -204,14 +204,20 @@ class Settings:
 
     def owner_database_url(self) -> str:
         """The address migrations use. Raises Refused."""
-        return self.needed("DATABASE_URL")
+        return self._database_url("DATABASE_URL")
 
     def database_url(self, role: str) -> str:
         """The address of one of ROLES. Outside dev there is no falling back to the owner's (G9). Raises Refused."""
         name = f"DATABASE_URL_{role.upper()}"
-        if self.env == "dev" and name not in self.values:
-            return self.needed("DATABASE_URL")
-        return self.needed(name)
+        return self._database_url("DATABASE_URL" if self.env == "dev" and name not in self.values else name)
+
+    def _database_url(self, name: str) -> str:
+        """In production nothing speaks to a database, for whatever command, but by TLS that checks its name."""
+        found = self.needed(name)
+        unsafe = unsafe_address(name, found, mutual=False) if self.env == "production" else None
+        if unsafe is not None:
+            raise unsafe
+        return found
 
     def metrics_port(self, process: str) -> int:
         return int(_number(self.values, f"{process.upper()}_METRICS_PORT", 0, 65_535))

@@ -1,6 +1,6 @@
-"""Whether an address of Postgres is met by mutual TLS, and with which files.
+"""Whether an address of Postgres is met by TLS that checks the server by name, and with which files.
 
-Guarantees: what is missing is named, one line each, in the words of libpq's own settings.
+Guarantees: what is missing is named, with its remedy, in the words of libpq's own settings.
 Does not: connect, or read the files (`finance.tls_files` judges those).
 """
 
@@ -12,28 +12,28 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 from finance.tls_files import TlsFiles
+from ledger_core.errors import Refused
 
 
-def database_tls_faults(name: str, dsn: str) -> list[str]:
-    """What keeps the address in the variable `name` from verify-full with a client certificate; empty: all is there."""
+def unsafe_address(name: str, dsn: str, *, mutual: bool) -> Refused | None:
+    """What keeps the address in the variable `name` from TLS that checks the server by its name; None: nothing does.
+
+    `mutual`: it must also name the certificate that is shown to the server.
+    """
     given = _settings(dsn)
     if given is None:
-        return [f"{name} is no address that libpq can read"]
-    faults = []
+        wanted = "postgresql://user@host:port/database?sslmode=verify-full"
+        return Refused(f"{name} is no Postgres address", remedy=f"write {wanted}")
     if given.get("sslmode") != "verify-full":
-        faults.append(f"{name}: sslmode is {given.get('sslmode') or 'not set'}, wants verify-full")
-    faults += [
-        f"{name}: {setting} is not set, wants {meaning}"
-        for setting, meaning in (
-            ("sslrootcert", "the bundle of authorities (ca.crt)"),
-            ("sslcert", "the process's own certificate (tls.crt)"),
-            ("sslkey", "its private key (tls.key)"),
-        )
-        if not given.get(setting)
-    ]
-    if given.get("password"):
-        faults.append(f"{name}: holds a password; with a client certificate none is needed")
-    return faults
+        mode = given.get("sslmode", "prefer")
+        return Refused(f"{name} has sslmode={mode}", remedy="use sslmode=verify-full and sslrootcert")
+    if not given.get("sslrootcert"):
+        remedy = "name the authority of the server's certificate (or `system`)"
+        return Refused(f"{name} has no sslrootcert", remedy=remedy)
+    if mutual and not (given.get("sslcert") and given.get("sslkey")):
+        remedy = "name the client certificate with sslcert and sslkey; with it no password is needed"
+        return Refused(f"{name} has no client certificate, and REQUIRE_MTLS is true", remedy=remedy)
+    return None
 
 
 def database_tls_files(dsn: str) -> TlsFiles | None:

@@ -18,6 +18,7 @@ from finance.guardrails.secret_rules import find_secrets, is_random
 from finance.guards.model import EVERYBODY, FALSE, PRODUCTION, TRUE, Fault, Given, Guard, missing
 from finance.signers_file import read_registry
 from finance.signing_settings import cosigner_of, outgoing_of, signing_of
+from finance.tls_database import unsafe_address
 from finance.variables import KEY_VARIABLES, PROCESSES, ROLES, VARIABLES
 from ledger_core.errors import Refused
 
@@ -132,23 +133,19 @@ def database_is_reached_safely(given: Given) -> Iterator[Fault]:
         if role not in ROLES or not given.guarded:
             continue
         yield from missing(given, (name,), f"the {role} has a database role of its own")
+        address = given.text(name)
+        if not address:
+            continue
         try:
-            parts = conninfo_to_dict(given.text(name))
+            user = conninfo_to_dict(address).get("user", "the OS user")
         except psycopg.ProgrammingError:
-            yield Fault(
-                f"{name} is no Postgres address", "write postgresql://user@host:port/database?sslmode=verify-full"
-            )
-            continue
-        if not given.text(name):
-            continue
-        if given.production and parts.get("sslmode") != "verify-full":
-            yield Fault(
-                f"{name} has sslmode={parts.get('sslmode', 'prefer')}", "use sslmode=verify-full and sslrootcert"
-            )
-        elif given.production and not parts.get("sslrootcert"):
-            yield Fault(f"{name} has no sslrootcert", "name the authority of the server's certificate (or `system`)")
-        if parts.get("user") != f"finance_{role}":
-            yield Fault(f"{name} logs in as {parts.get('user', 'the OS user')}", f"log in as finance_{role}, G9")
+            user = None
+        if given.production or user is None:
+            unsafe = unsafe_address(name, address, mutual=given.is_true("REQUIRE_MTLS"))
+            if unsafe is not None:
+                yield Fault(unsafe.message, unsafe.remedy)
+        if user not in (None, f"finance_{role}"):
+            yield Fault(f"{name} logs in as {user}", f"log in as finance_{role}, G9")
 
 
 def owner_stays_at_home(given: Given) -> Iterator[Fault]:

@@ -9,7 +9,7 @@ from ledger_core.errors import Refused
 from tests.support.archive_factory import Key
 from tests.support.topics import TOPOLOGY
 
-CERTIFICATE = "sslmode=verify-full&sslrootcert=ca.crt"
+CERTIFICATE = "sslmode=verify-full&sslrootcert=ca.crt&sslcert=tls.crt&sslkey=tls.key"
 RANDOM = "q7Gk2vXw9RtB4mZpLs8YhJ3nDc6FaUe1"
 
 

@@ -69,6 +69,7 @@ CASES: Final[tuple[tuple[str, dict[str, str | None], str], ...]] = (
     ("poster", {POSTER: "postgresql://finance_poster@db/finance"}, "DATABASE_URL_POSTER has sslmode=prefer"),
     ("poster", {POSTER: "postgresql://finance_poster@db/f?sslmode=require"}, "has sslmode=require"),
     ("poster", {POSTER: "postgresql://finance_poster@db/f?sslmode=verify-full"}, "has no sslrootcert"),
+    ("poster", {POSTER: "postgresql://finance_poster@db/f?sslmode=verify-full&sslrootcert=c"}, "no client certificate"),
     ("poster", {POSTER: f"postgresql://postgres@db/finance?{CERTIFICATE}"}, "DATABASE_URL_POSTER logs in as postgres"),
     ("poster", {POSTER: f"postgresql://db/finance?{CERTIFICATE}"}, "DATABASE_URL_POSTER logs in as the OS user"),
     ("poster", {POSTER: "postgresql://finance_poster@db/f?sslmod=x"}, "DATABASE_URL_POSTER is no Postgres address"),

@@ -9,7 +9,7 @@ import pytest
 
 from finance.devstack.authority import Authority, Pair
 from finance.settings import Settings
-from finance.tls_database import database_tls_faults, database_tls_files
+from finance.tls_database import database_tls_files, unsafe_address
 from finance.tls_files import TlsFiles, checked, in_folder, lifetime
 from finance.tls_watch import LOOK_SECONDS, TlsWatch
 from ledger_core.errors import Refused
@@ -129,15 +129,36 @@ def test_endpoints_of_your_own_get_the_bundle_and_aws_itself_none(authority: Aut
     assert [settings.archive(name).access_key for name in ("archiver", "auditor")] == ["a", "r"]
 
 
-def test_what_an_address_of_postgres_lacks_is_named() -> None:
+@pytest.mark.parametrize(
+    ("query", "mutual", "said"),
+    [
+        ("sslmode=verify-full&sslrootcert=/c&sslcert=/t&sslkey=/k", True, None),
+        ("sslmode=verify-full&sslrootcert=system", False, None),
+        ("", False, "X has sslmode=prefer"),
+        ("sslmode=verify-ca&sslrootcert=/c", False, "X has sslmode=verify-ca"),
+        ("sslmode=verify-full", False, "X has no sslrootcert"),
+        ("sslmode=verify-full&sslrootcert=/c&sslcert=/t", True, "X has no client certificate"),
+        ("sslmod=x", False, "X is no Postgres address"),
+    ],
+)
+def test_what_an_address_of_postgres_lacks_is_named(query: str, mutual: bool, said: str | None) -> None:
+    found = unsafe_address("X", f"postgresql://r@db/f?{query}", mutual=mutual)
+    assert found is None if said is None else found is not None and found.message.startswith(said)
+
+
+def test_the_files_of_an_address_are_those_of_mutual_tls_alone() -> None:
     whole = "postgresql://r@db/f?sslmode=verify-full&sslrootcert=/c&sslcert=/t&sslkey=/k"
-    assert database_tls_faults("DATABASE_URL_API", whole) == []
     assert database_tls_files(whole) == TlsFiles(Path("/c"), Path("/t"), Path("/k"))
-    faults = database_tls_faults("DATABASE_URL_API", "postgresql://r:pw@db/f?sslmode=require")
-    assert len(faults) == 5
-    assert all(fault.startswith("DATABASE_URL_API: ") for fault in faults)
     assert database_tls_files("postgresql://r@db/f?sslrootcert=system&sslcert=/t&sslkey=/k") is None
-    assert database_tls_faults("X", "no address =") == ["X is no address that libpq can read"]
+
+
+@pytest.mark.parametrize("role", ["poster", "api", "backup", "owner"])
+def test_in_production_no_command_speaks_to_a_database_in_the_clear(tmp_path: Path, role: str) -> None:
+    name = "DATABASE_URL" if role == "owner" else f"DATABASE_URL_{role.upper()}"
+    given = {"FINANCE_ENV": "production", "FINANCE_DOMAIN": "a.b", name: "postgresql://r@db/f?sslmode=require"}
+    settings = Settings.from_env(given, tmp_path)
+    with pytest.raises(Refused, match=f"{name} has sslmode=require"):
+        settings.owner_database_url() if role == "owner" else settings.database_url(role)
 
 
 class Clock:
