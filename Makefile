@@ -4,7 +4,7 @@ STAMP := .venv/.installed
 COMPILED := .venv/.compiled
 HOT := $(shell sed -n 's/^    "\(.*\.py\)",$$/\1/p' finance/compile.py)
 
-.PHONY: demo test check scan bench drill compile hsm clean fmt
+.PHONY: demo test test-secure check scan bench drill compile hsm clean fmt
 
 $(STAMP): requirements.lock pyproject.toml
 	@test -x $(PY) || python3 -m venv .venv
@@ -27,6 +27,9 @@ hsm:  ## the software HSM of the tests, from the distribution, when it is not th
 # Two workers, each with a stack of its own and whole files at a time, the slow ones first: most tests wait for servers.
 test: $(COMPILED) hsm  ## the whole suite, on real servers
 	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+test-secure: $(COMPILED) hsm  ## every test that needs servers, with mutual TLS on each of their ports
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --secure tests/integration tests/fault tests/interop $(PYTEST_ARGS)
 
 check: $(STAMP)  ## format, lint, types, import rules, unit and property tests; no services, under a minute
 	$(PY) -m ruff format --check .

@@ -92,6 +92,17 @@ def session_stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
         own.remove(keep_logs=request.session.testsfailed > 0)
 
 
+def another_stack(request: pytest.FixtureRequest, purpose: str) -> Iterator[Stack]:
+    """A stack of one module alone, as secure as the run's, so that others' tests keep their servers."""
+    own = Stack(f"test-{os.getpid()}-{purpose}", STATE_ROOT)
+    try:
+        up = Stack.up(own.name, STATE_ROOT, secure=request.config.getoption("--secure"))
+        kafka.know(up.env)
+        yield up
+    finally:
+        own.remove()
+
+
 @pytest.fixture(scope="session")
 def secure_stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """Mutual TLS on every port: the run's own stack with --secure, else one more, started when first asked for."""

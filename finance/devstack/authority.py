@@ -25,11 +25,20 @@ from ledger_core.errors import Refused
 AUTHORITY_DAYS: Final = 90
 LEAF_DAYS: Final = 30
 BACKDATED: Final = dt.timedelta(minutes=5)  # a clock may step back a little
-SERVERS: Final = ("postgres", "kafka", "s3", "kms")
+DOOR: Final = "door"  # /metrics and /healthz of the processes
+SERVERS: Final = ("postgres", "kafka", "s3", "kms", DOOR)
 PRINCIPALS: Final = (
-    "admin", "migrator", "poster", "prover", "archiver", "notary", "api", "auditor", "marketplace", "kernel", "backup",
-    "signing-proxy",
+    "admin", "owner", "migrator", "poster", "prover", "archiver", "notary", "api", "auditor", "backup", "marketplace",
+    "kernel", "signing-proxy", "prometheus",
 )  # fmt: skip
+DOOR_CONFIG: Final = """\
+# Written by the development stack: who may ask its processes for /metrics and /healthz.
+version: 1
+client_certificate: required
+roles: {monitor: [metrics]}
+callers:
+  prometheus: {roles: [monitor], certificates: ["subject:CN=prometheus"]}
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,8 @@ class Authority:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.certificate = folder / "ca.crt"
+        self.door_folder = folder / "servers" / DOOR
+        self.door_config = folder / "door.yaml"
         self._key_file = folder / "ca.key"
 
     def principal(self, name: str) -> Pair:
@@ -72,6 +83,8 @@ class Authority:
             self._ensure(self.server(name), name, now, server=True)
         for name in PRINCIPALS:
             self._ensure(self.principal(name), name, now, server=False)
+        write_private(self.door_folder / "ca.crt", self.certificate.read_bytes())
+        write_private(self.door_config, DOOR_CONFIG.encode())
 
     def issue(
         self, pair: Pair, name: str, not_before: dt.datetime, not_after: dt.datetime, *, server: bool = False

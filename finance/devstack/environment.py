@@ -6,6 +6,7 @@ Only what the stack's services give is set; everything else keeps the defaults o
 from __future__ import annotations
 
 from finance.devstack import kms, postgres, s3
+from finance.devstack.authority import authority_of
 from finance.devstack.state import Place, State
 
 ROLES = ("poster", "prover", "archiver", "notary", "api", "auditor")
@@ -13,15 +14,18 @@ ROLES = ("poster", "prover", "archiver", "notary", "api", "auditor")
 
 def variables(place: Place, state: State) -> dict[str, str]:
     env = {"FINANCE_ENV": "dev", "FINANCE_DOMAIN": "example.com", "FINANCE_STACK": place.name}
-    if state.tls:
+    trust = authority_of(state)
+    if trust is not None:
         env["FINANCE_TLS_DIR"] = state.tls
+        env["DOOR_TLS_DIR"], env["DOOR_CONFIG"] = str(trust.door_folder), str(trust.door_config)
     if "postgres" in state.services:
         env["DATABASE_URL"] = postgres.dsn(state)
         for role in ROLES:  # the login roles of migration 0005
             env[f"DATABASE_URL_{role.upper()}"] = postgres.dsn(state, user=f"finance_{role}")
-    if "postgres" in state.services and not state.tls:  # the tools of the package speak no TLS
+    tools = postgres.tools(state) if "postgres" in state.services else None
+    if tools is not None:
         env["DATABASE_URL_BACKUP"] = postgres.dsn(state, user=postgres.BACKUP_ROLE)
-        env["PG_BIN"] = str(postgres.binaries())
+        env["PG_BIN"] = str(tools)
         env["BACKUP_PLACE"] = str(place.path / "backups")
         env["BACKUP_SPOOL"] = str(place.path / "backup-spool")
         env["BACKUP_RECIPIENTS"] = state.secrets.get(postgres.BACKUP_ROLE, "")

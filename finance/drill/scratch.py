@@ -23,8 +23,11 @@ from ledger_core.postgres.session import session
 
 
 @contextmanager
-def scratch_server(into: str | None, drill_id: str) -> Iterator[str]:
-    """The address of a server on which databases may be made. Raises Refused, Unavailable."""
+def scratch_server(into: str | None, drill_id: str, *, secure: bool) -> Iterator[str]:
+    """The address of a server on which databases may be made. Raises Refused, Unavailable.
+
+    `secure`: the ledger is met by mutual TLS, and so is a server that is started here for its entries.
+    """
     if into is not None:
         if urlsplit(into).scheme not in ("postgresql", "postgres"):
             raise Refused(
@@ -41,7 +44,7 @@ def scratch_server(into: str | None, drill_id: str) -> Iterator[str]:
         )
     stack = Stack(f"drill-{drill_id[-8:]}", Path(STATE_FOLDER))
     try:
-        yield Stack.up(stack.name, Path(STATE_FOLDER), services=("postgres",)).env["DATABASE_URL"]
+        yield Stack.up(stack.name, Path(STATE_FOLDER), services=("postgres",), secure=secure).env["DATABASE_URL"]
     finally:
         stack.remove()
 

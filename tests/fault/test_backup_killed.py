@@ -16,20 +16,18 @@ from collections.abc import Iterator
 import pytest
 
 from finance.devstack import Stack
-from tests.conftest import STATE_ROOT
-from tests.support.backups import ROOT, finance, lsn, notes, restored, streaming, until_stored, write
+from tests.support.backups import ROOT, finance, lsn, notes, own_server, restored, streaming, until_stored, write
 
 KILLS = int(os.environ.get("FINANCE_KILLS", "2"))
 
 
 @pytest.fixture(scope="module")
 def cluster(stack: Stack) -> Iterator[tuple[Stack, dict[str, str]]]:
-    own = Stack.up(f"{stack.place.name}-kill", STATE_ROOT, services=("postgres",))
     inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
-    environ = {**inherited, **stack.env, **own.env, "BACKUP_PARTIAL_SECONDS": "1"}
-    finance(environ, "migrate")
-    yield own, environ
-    own.remove()
+    with own_server(stack, "kill") as (own, server):
+        environ = {**inherited, **stack.env, **server, "BACKUP_PARTIAL_SECONDS": "1"}
+        finance(environ, "migrate")
+        yield own, environ
 
 
 def killed(environ: dict[str, str], seconds: float, *arguments: str) -> None:

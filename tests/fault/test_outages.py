@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from finance.devstack import Stack
-from tests.conftest import STATE_ROOT
+from tests.conftest import another_stack
 from tests.support import audit, buckets, databases, topics
 from tests.support.route import PROCESSES, Ledger, Running, wait_until
 
@@ -31,12 +31,8 @@ LIMITS = {"range_entries_max": 400, "range_idle_seconds": 1, "retry_delay_ms_max
 
 
 @pytest.fixture(scope="module")
-def own_stack() -> Iterator[Stack]:
-    stack = Stack.up(f"test-{os.getpid()}-outage", STATE_ROOT)
-    try:
-        yield stack
-    finally:
-        stack.remove()
+def own_stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    yield from another_stack(request, "outage")
 
 
 @pytest.fixture(scope="module")

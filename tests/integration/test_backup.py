@@ -21,8 +21,7 @@ from finance.settings import Settings
 from ledger_core.errors import Refused
 from ledger_core.postgres.epochs import read_epoch
 from ledger_core.postgres.session import session
-from tests.conftest import STATE_ROOT
-from tests.support.backups import finance, lsn, notes, restored, streaming, switch, until_stored, write
+from tests.support.backups import finance, lsn, notes, own_server, restored, streaming, switch, until_stored, write
 from tests.support.buckets import create_bucket
 
 
@@ -39,23 +38,22 @@ class Kept:
 
 @pytest.fixture(scope="module")
 def kept(stack: Stack) -> Iterator[Kept]:
-    own = Stack.up(f"{stack.place.name}-backup", STATE_ROOT, services=("postgres",))
     inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
     bucket = {"BACKUP_PLACE": f"s3://{create_bucket(stack.env)}/finance/backups", "BACKUP_KEEP_DAYS": "1"}
-    environ = {**inherited, **stack.env, **own.env, **bucket, "BACKUP_PARTIAL_SECONDS": "1"}
-    place = own.place.path / "second-place"
-    url, moments = environ["DATABASE_URL"], {}
-    finance(environ, "migrate")
-    with streaming(environ, "--also", str(place)):
-        moments["a"] = write(url, "a")
-        finance(environ, "backup", "create", "--also", str(place))
-        for text in ("b", "c", "d"):
-            moments[text], moments[text.upper()] = write(url, text), lsn(url)
-            switch(url)
-        moments["e"] = write(url, "e")
-        until_stored(environ, lsn(url))
-    yield Kept(environ, place, moments, own.place.path)
-    own.remove()
+    with own_server(stack, "backup") as (own, server):
+        environ = {**inherited, **stack.env, **server, **bucket, "BACKUP_PARTIAL_SECONDS": "1"}
+        place = own.place.path / "second-place"
+        url, moments = environ["DATABASE_URL"], {}
+        finance(environ, "migrate")
+        with streaming(environ, "--also", str(place)):
+            moments["a"] = write(url, "a")
+            finance(environ, "backup", "create", "--also", str(place))
+            for text in ("b", "c", "d"):
+                moments[text], moments[text.upper()] = write(url, text), lsn(url)
+                switch(url)
+            moments["e"] = write(url, "e")
+            until_stored(environ, lsn(url))
+        yield Kept(environ, place, moments, own.place.path)
 
 
 def directory(kept: Kept) -> Path:

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.request
 from pathlib import Path
 
 import psycopg
@@ -16,6 +15,7 @@ import pytest
 
 from tests.support.command_line import Finance, audit_types, quick_topology
 from tests.support.databases import database_at
+from tests.support.scrape import scrape
 
 NOWHERE = "127.0.0.1:1"
 pytestmark = pytest.mark.timeout(180)
@@ -109,18 +109,13 @@ def test_a_process_serves_health_and_stops_soundly_when_told(finance: Finance, n
     try:
         url = wait_for_url(process)
         deadline = time.monotonic() + 20
-        while "finance_last_step_timestamp_seconds 0.0" in _get(url + "/metrics"):
+        while "finance_last_step_timestamp_seconds 0.0" in scrape(url + "/metrics", finance.environ)[1]:
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        assert json.loads(_get(url + "/healthz"))["state"] == "waiting for records"
+        assert json.loads(scrape(url + "/healthz", finance.environ)[1])["state"] == "waiting for records"
         process.send_signal(number)
         out, err = process.communicate(timeout=40)
     finally:
         process.kill()
     assert process.returncode == 0, err
     assert json.loads(out) == {"ok": True, "process": "poster", "exit_code": 0}
-
-
-def _get(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=5) as answer:
-        return str(answer.read().decode())

@@ -23,21 +23,16 @@ from confluent_kafka.cimpl import NewTopic
 from finance.devstack import SERVICES, Stack, processes
 from finance.devstack.state import ProcessRecord
 from ledger_core.errors import Refused, Unavailable
-from tests.conftest import STATE_ROOT
-from tests.support.buckets import s3_client
+from tests.conftest import STATE_ROOT, another_stack
+from tests.support.buckets import boto_tls, s3_client
 from tests.support.kafka import client
 
 KEPT = b"written before the servers went away"
 
 
 @pytest.fixture(scope="module")
-def own() -> Iterator[Stack]:
-    """A stack of this module alone, so that others' tests keep their servers."""
-    stack = Stack(f"test-{os.getpid()}-own", STATE_ROOT)
-    try:
-        yield Stack.up(stack.name, STATE_ROOT)
-    finally:
-        stack.remove()
+def own(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    yield from another_stack(request, "own")
 
 
 @pytest.fixture
@@ -80,7 +75,8 @@ def read_back(stack: Stack, service: str) -> bytes:
     if service == "s3":
         return s3_client(stack.env).get_object(Bucket=stack.env["S3_AUDIT_BUCKET"], Key="kept")["Body"].read()
     kms = boto3.client("kms", endpoint_url=stack.env["KMS_ENDPOINT"], region_name=stack.env["KMS_REGION"],
-                       aws_access_key_id="any", aws_secret_access_key="any")  # fmt: skip
+                       aws_access_key_id="any", aws_secret_access_key="any",
+                       **boto_tls(stack.env, "admin"))  # fmt: skip
     return KEPT if kms.get_public_key(KeyId=stack.env["KMS_KEY_ED25519"])["PublicKey"] else b""
 
 

@@ -23,7 +23,7 @@ from finance.devstack import Stack
 from ledger_core.signatures import PublicKey
 from tests.conftest import STATE_ROOT
 from tests.support import buckets, topics
-from tests.support.backups import finance, lsn, streaming, until_stored
+from tests.support.backups import finance, lsn, own_server, streaming, until_stored
 from tests.support.route import with_limit
 
 pytestmark = pytest.mark.services
@@ -53,33 +53,32 @@ class Drilled:
 def drilled(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drilled]:
     folder = tmp_path_factory.mktemp("drills")
     (folder / "topology.yaml").write_text(with_limit(topics.TOPOLOGY.read_text(), "range_idle_seconds", 1))
-    own = Stack.up(f"{stack.place.name}-drill", STATE_ROOT, services=("postgres",))
     prefix = f"t{uuid.uuid4().hex[:8]}."
     created = topics.create_topics(stack.env["KAFKA_BROKERS"], prefix)
     inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
-    environ = {
-        **inherited,
-        **stack.env,
-        **own.env,
-        "FINANCE_TOPIC_PREFIX": prefix,
-        "FINANCE_TOPOLOGY": str(folder / "topology.yaml"),
-        "S3_AUDIT_BUCKET": buckets.create_bucket(stack.env),
-        "BACKUP_PARTIAL_SECONDS": "1",
-    }
-    rsa = {"AUDIT_SIGNING_ALG": "rsa-sha256", "AUDIT_SIGNING_KMS_KEY_ID": environ["KMS_KEY_RSA"]}
-    finance(environ, "migrate")
-    with streaming(environ):
-        finance(environ, "publish", "--synthetic", "300")
-        finance({**environ, **rsa}, "run", "all", "--until-idle")
-        finance(environ, "backup", "create")
-        finance(environ, "publish", "--synthetic", "200", "--seed", "2")
-        finance(environ, "run", "all", "--until-idle")
-        finance(environ, "audit", "export")
-        until_stored(environ, lsn(environ["DATABASE_URL"]))
-    before = tables(environ["DATABASE_URL"])
-    told = finance(environ, "drill", "all", "--report", str(folder), code=None)
-    yield Drilled(environ, before, told, folder)
-    own.remove()
+    with own_server(stack, "drill") as (_, server):
+        environ = {
+            **inherited,
+            **stack.env,
+            **server,
+            "FINANCE_TOPIC_PREFIX": prefix,
+            "FINANCE_TOPOLOGY": str(folder / "topology.yaml"),
+            "S3_AUDIT_BUCKET": buckets.create_bucket(stack.env),
+            "BACKUP_PARTIAL_SECONDS": "1",
+        }
+        rsa = {"AUDIT_SIGNING_ALG": "rsa-sha256", "AUDIT_SIGNING_KMS_KEY_ID": environ["KMS_KEY_RSA"]}
+        finance(environ, "migrate")
+        with streaming(environ):
+            finance(environ, "publish", "--synthetic", "300")
+            finance({**environ, **rsa}, "run", "all", "--until-idle")
+            finance(environ, "backup", "create")
+            finance(environ, "publish", "--synthetic", "200", "--seed", "2")
+            finance(environ, "run", "all", "--until-idle")
+            finance(environ, "audit", "export")
+            until_stored(environ, lsn(environ["DATABASE_URL"]))
+        before = tables(environ["DATABASE_URL"])
+        told = finance(environ, "drill", "all", "--report", str(folder), code=None)
+        yield Drilled(environ, before, told, folder)
     topics.delete_topics(stack.env["KAFKA_BROKERS"], created)
 
 

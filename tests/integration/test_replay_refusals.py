@@ -26,6 +26,7 @@ from ledger_core.errors import Refused
 from ledger_core.signers import SignerRegistry
 from schemas.topology import load_topology
 from tests.support import databases, topics
+from tests.support.kafka import client
 from tests.support.mixed_events import mixed
 from tests.support.posting_runs import publish, rows, tables, topic_of
 from tests.support.replay_runs import empty_database, live_ledger, replay, spread
@@ -83,7 +84,7 @@ def test_a_database_that_is_not_this_replays_is_refused_and_left_alone(environ: 
 def test_a_topic_that_is_not_the_ledgers_whole_topic_is_refused(environ: dict[str, str], target: str) -> None:
     live_ledger(environ, 200)
     plan, topic = plan_of(environ), topic_of(environ, "settlements")
-    admin = AdminClient({"bootstrap.servers": environ["KAFKA_BROKERS"]})
+    admin = AdminClient(client(environ["KAFKA_BROKERS"]))
     set_time_type(admin, topic, "CreateTime")
     assert "message.timestamp.type is CreateTime" in refused(plan, target)
     set_time_type(admin, topic, "LogAppendTime")

@@ -17,9 +17,8 @@ import pytest
 from finance.devstack import Stack
 from ledger_core.postgres.epochs import begin_epoch
 from ledger_core.postgres.session import session
-from tests.conftest import STATE_ROOT
 from tests.support import databases
-from tests.support.backups import finance, lsn, restored, streaming, until, until_stored
+from tests.support.backups import finance, lsn, own_server, restored, streaming, until, until_stored
 from tests.support.databases import role_url
 from tests.support.posting_runs import TABLES
 from tests.support.route import Ledger
@@ -49,8 +48,9 @@ def past(environ: dict[str, str], tmp_path: Path) -> Iterator[dict[str, str]]:
         begin_epoch(
             connection, kind="restore", epoch_id=str(uuid.uuid4()), actor_id="operator:t", reason="lost", trace_id="t"
         )
-    name = urlsplit(copy).path
-    roles = {key: value.rpartition("/")[0] + name for key, value in environ.items() if key.startswith("DATABASE_URL")}
+    name = urlsplit(copy).path.lstrip("/")
+    addresses = {key: value for key, value in environ.items() if key.startswith("DATABASE_URL")}
+    roles = {key: databases.database_at(value, name) for key, value in addresses.items()}
     yield {**environ, **roles}
     databases.drop_database(live, copy)
 
@@ -122,10 +122,8 @@ def test_ranges_that_were_announced_and_lost_before_they_were_archived_come_back
     stack: Stack, environ: dict[str, str], tmp_path: Path
 ) -> None:
     """On a true restore of a cluster: what was posted and announced after the moment was in no archive."""
-    own = Stack.up(f"{stack.place.name}-lost", STATE_ROOT, services=("postgres",))
-    try:
-        of_database = {name: it for name, it in own.env.items() if name.startswith(("DATABASE_URL", "BACKUP"))}
-        live = {**environ, **of_database, "BACKUP_PARTIAL_SECONDS": "1"}
+    with own_server(stack, "lost") as (own, server):
+        live = {**environ, **server, "BACKUP_PARTIAL_SECONDS": "1"}
         url = live["DATABASE_URL"]
         ledger = Ledger(live, tmp_path, {"range_entries_max": 30, "range_idle_seconds": 1})
         finance(live, "migrate")
@@ -151,8 +149,6 @@ def test_ranges_that_were_announced_and_lost_before_they_were_archived_come_back
             assert signed(copy)["checkpoints"] == signed(url)["checkpoints"]
             finance(back, "audit", "restore", "--from", "topic")
             verify(back)
-    finally:
-        own.remove()
 
 
 def run(ledger: Ledger, names: tuple[str, ...], done: Callable[[], bool], publish: int = 0) -> None:

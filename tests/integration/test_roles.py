@@ -184,15 +184,17 @@ def test_a_new_database_is_migrated_by_an_owner_who_may_create_roles_and_is_no_s
     from ledger_core.postgres.migrate import migrate, pending
     from tests.support.databases import database_at, drop_database
 
-    name = "test_owned_" + urlsplit(database_url).path.rpartition("_")[2]
+    name, database = "finance_owner", "test_owned_" + urlsplit(database_url).path.rpartition("_")[2]
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEROLE").format(sql.Identifier(name)))
         for role in (OWNER, *(f"finance_{role}" for role in ROLES)):  # here they exist: it would have made them itself
             connection.execute(
                 sql.SQL("GRANT {} TO {} WITH ADMIN TRUE").format(sql.Identifier(role), sql.Identifier(name))
             )
-        connection.execute(sql.SQL("CREATE DATABASE {0} OWNER {0}").format(sql.Identifier(name)))
-    own = database_at(database_url, name)
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(database), sql.Identifier(name))
+        )
+    own = database_at(database_url, database)
     try:
         migrate(role_url(own, name))
         assert pending(role_url(own, OWNER)) == []

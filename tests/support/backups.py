@@ -15,7 +15,22 @@ from typing import Any
 
 import psycopg
 
+from finance.devstack import Stack
+from tests.conftest import STATE_ROOT
+
 ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def own_server(stack: Stack, purpose: str) -> Iterator[tuple[Stack, dict[str, str]]]:
+    """A Postgres beside the suite's stack and as secure as that, wiped at the end; its settings, over the stack's."""
+    secure = "FINANCE_TLS_DIR" in stack.env
+    own = Stack.up(f"{stack.place.name}-{purpose}", STATE_ROOT, services=("postgres",), secure=secure)
+    names = ("DATABASE_URL", "BACKUP_", "PG_BIN")  # its own certificates are named in the addresses
+    try:
+        yield own, {name: value for name, value in own.env.items() if name.startswith(names)}
+    finally:
+        own.remove()
 
 
 def finance(environ: Mapping[str, str], *arguments: str, code: int | None = 0) -> dict[str, Any]:

@@ -13,8 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +33,7 @@ from producers.publisher_kafka import KafkaPublisher
 from schemas.settlement import encode_settlement
 from schemas.topology import load_topology
 from tests.support.kafka import tls
+from tests.support.scrape import scrape
 from tests.support.topics import TOPOLOGY
 
 ROOT = Path(__file__).parents[2]
@@ -47,13 +46,14 @@ class Running:
 
     def __init__(self, name: str, environ: Mapping[str, str]) -> None:
         self.name = name
+        self._environ = dict(environ)
         self.lines: list[tuple[float, dict[str, Any]]] = []
         self.noise: list[tuple[float, str]] = []  # what is no JSON line: nothing should be
         self._told = threading.Condition()
         self._popen = subprocess.Popen(
             [sys.executable, "-m", "finance", "run", name],
             cwd=ROOT,
-            env=dict(environ),
+            env=self._environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -105,21 +105,17 @@ class Running:
 
     def healthy(self) -> bool:
         """Whether /healthz answers 200. Anything but 200 and 503 fails the test."""
-        try:
-            with urllib.request.urlopen(f"{self.url}/healthz", timeout=5) as answer:
-                status = answer.status
-        except urllib.error.HTTPError as error:
-            status = error.code
+        status, _ = scrape(f"{self.url}/healthz", self._environ)
         assert status in (200, 503)
-        return bool(status == 200)
+        return status == 200
 
     def metric(self, sample: str) -> float:
         """One sample of /metrics by its whole name, labels included; 0 when it is not there."""
-        with urllib.request.urlopen(f"{self.url}/metrics", timeout=5) as answer:
-            for line in answer.read().decode().splitlines():
-                name, _, value = line.rpartition(" ")
-                if name == sample:
-                    return float(value)
+        _, page = scrape(f"{self.url}/metrics", self._environ)
+        for line in page.splitlines():
+            name, _, value = line.rpartition(" ")
+            if name == sample:
+                return float(value)
         return 0.0
 
     def cpu_seconds(self) -> float:
