@@ -4,7 +4,9 @@
     make drill DRILL_ARGS="--events 1000000 --keep drills/"
 
 A stack of its own: events are published, posted, proved, archived and put on the audit chain while WAL is streamed; a
-base backup is taken half-way; then `finance drill all`. Exit 1 when a drill finds something.
+base backup is taken half-way; then `finance drill all`. Among the events are some of a bad day (repeats, conflicts,
+what cannot be posted, event ids that came to two shards), so that there are verdicts to compare. Exit 1 when a drill
+finds something.
 """
 
 from __future__ import annotations
@@ -21,10 +23,14 @@ from typing import Any
 
 from finance.devstack import Stack
 from tests.support.backups import finance, lsn, streaming, until_stored
+from tests.support.mixed_events import mixed
+from tests.support.posting_runs import publish
+from tests.support.replay_runs import spread
 
 ROOT = Path(__file__).parents[2]
 STATE_ROOT = ROOT / ".finance"
 EVENTS_MAX = 5_000_000
+BAD_DAY_RECORDS = 4_000  # of each half at most: more would halt posting (poster_dead_letters_max)
 
 
 def drill(events: int, up: Stack) -> dict[str, Any]:
@@ -34,8 +40,10 @@ def drill(events: int, up: Stack) -> dict[str, Any]:
     for command in (("migrate",), ("topics", "apply")):
         finance(environ, *command)
     with streaming(environ):
+        bad = min(BAD_DAY_RECORDS, events // 4)
         for part, seed in ((events // 2, "1"), (events - events // 2, "2")):
-            finance(environ, "publish", "--synthetic", str(part), "--seed", seed)
+            finance(environ, "publish", "--synthetic", str(part - bad), "--seed", seed)
+            publish(environ, spread(bad, 1) if seed == "1" else mixed(bad, 2, first=bad))
             finance(environ, "run", "all", "--until-idle")
             if seed == "1":
                 finance(environ, "backup", "create")
@@ -64,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for way in told["ways"]:
         behind = sum(int(shard["behind_entries"]) for shard in way["shards"])
         print(f"{way['way']:8} {'sound' if way['sound'] else 'FINDINGS':9} behind {behind} entries")
+        print(f"  {', '.join(f'{int(count):,} {what}' for what, count in way['counts'].items())}")
         for step in way["steps"]:
             seconds = int(step["milliseconds"]) / 1000
             rate = f"{int(step['done']) / seconds:12,.0f} {step['unit']}/s" if seconds and step["unit"] else ""
