@@ -48,17 +48,18 @@ def checking(
 
 
 def check_same_topic(watermarks: Watermarks, topic: str, shard: int, offset: int, timestamp_ms: int) -> None:
-    """Raise Refused unless `offset` holds a record of `timestamp_ms`. Raises Unavailable."""
+    """Raise Refused unless `offset` holds a record of `timestamp_ms`; Unavailable when Kafka does not say."""
     low, high = watermarks.bounds(topic, shard)
     if low > offset:
         return
     place = f"{topic} [{shard}] is not the topic that shard {shard} grew from"
     if high <= offset:
         raise Refused(f"{place}: it ends at offset {high}, and offset {offset} is posted", remedy=REMEDY)
-    found_ms = watermarks.timestamp_ms(topic, shard, offset)
-    if found_ms != timestamp_ms:
+    found = watermarks.message_at(topic, shard, offset)  # a broker too slow to answer is no other topic
+    found_ms = found.timestamp()[1]
+    if (found.offset(), found_ms) != (offset, timestamp_ms):
         raise Refused(
-            f"{place}: the record at offset {offset} was appended at {timestamp_ms} ms, the one there now at "
-            f"{found_ms} ms",
+            f"{place}: the record at offset {offset} was appended at {timestamp_ms} ms, the one there now (offset "
+            f"{found.offset()}) at {found_ms} ms",
             remedy=REMEDY,
         )
