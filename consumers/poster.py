@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 import structlog
 
+from consumers.batch_pieces import pieces
 from consumers.dead_letter_limit import DeadLetterLimit, DeadLetterLimitReached
 from consumers.decision import decide
 from consumers.metrics import Metrics
@@ -159,24 +160,25 @@ class Poster:
     # --- posting ---
 
     def _take(self, shard: int, records: Sequence[Record]) -> bool:
-        head = self._heads[shard]
-        batch = [decide(record) for record in records if record.offset >= head.next_offset]
-        if not batch:
-            return False
+        next_offset = self._heads[shard].next_offset
+        fresh = (decide(record) for record in records if record.offset >= next_offset)
+        worked = False
         try:
-            self._post(head, batch)
+            for batch in pieces(fresh, next_offset):
+                self._post(self._heads[shard], batch)
+                worked = True
         except Fenced as error:
             log.warning("poster.fenced", shard=shard, detail=str(error))
             self._source.seek(shard, self._open_shard(shard))
             return False
         except Halted:
-            self._source.seek(shard, head.next_offset)
+            self._source.seek(shard, self._heads[shard].next_offset)
             self._halt_checked_at = float("-inf")
             return False
         except DeadLetterLimitReached as error:
             self._halt_for_dead_letters(shard, str(error))
             return False
-        return True
+        return worked
 
     def _post(self, head: ShardHead, batch: Sequence[Decided]) -> None:
         """Commit the batch, in halves when the database refuses something in it, down to the one record."""

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from consumers.batch_pieces import ROWS_MAX
 from consumers.kafka_source import HEADERS_UNREADABLE, headers_of
 from consumers.metrics import NullMetrics
 from consumers.poster import Poster, PosterLimits
 from consumers.relay import DEAD_LETTER_BYTES_MAX, Relay, RelayTopics
 from ledger_core.errors import Corrupt, Unavailable
 from ledger_core.ports import Record
+from ledger_core.posting_rules import LINES_MAX
+from ledger_core.settlement import LineFields
 from schemas.outcome import decode_outcome
 from tests.support.memory_checks import check_chain_and_counts, check_relayed
 from tests.support.memory_posting import (
@@ -111,6 +114,27 @@ def test_offsets_without_a_record_are_no_dead_letters() -> None:
     world.run()
     assert (world.ledger.halted, world.ledger.heads[0].rejected) == (False, 8)
     assert world.told.reasons == []
+
+
+def test_records_that_write_many_rows_are_posted_in_several_transactions() -> None:
+    """One long transaction would be ended by the server, and so would the same one after it, for ever."""
+    legs: list[LineFields] = [
+        ("asset:psp:stripe" if leg % 2 else "revenue:fees", "debit" if leg % 2 else "credit", 1, "USD", None)
+        for leg in range(LINES_MAX)
+    ]
+    world = World(*(record(offset, settlement(offset, lines=legs)) for offset in range(250)))
+    world.run()
+    assert [(first, upto) for _, first, upto in world.ledger.commits] == [(0, 99), (99, 198), (198, 250)]
+    assert world.ledger.heads[0].posted == 250
+    world.check()
+
+
+def test_offsets_without_a_record_weigh_as_the_rows_they_write() -> None:
+    hole = [None] * (ROWS_MAX - 10)
+    world = World(*hole, record(len(hole), settlement(1)), *hole, record(2 * len(hole) + 1, settlement(2)))
+    world.run()
+    assert [upto for _, _, upto in world.ledger.commits] == [len(hole) + 1, 2 * len(hole) + 2]
+    world.check()
 
 
 def test_partition_assigned_during_a_halt_is_paused_and_read_whole_on_resume() -> None:
