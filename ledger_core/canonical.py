@@ -10,10 +10,11 @@ It does not know what the fields mean, and it repairs nothing: what is outside t
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from typing import Final
 
 import orjson
+
+from ledger_core.normal_form import is_nfc
 
 INTEGER_MAX: Final = 2**53 - 1  # RFC 8785, section 3.1 (I-JSON): beyond it JavaScript rounds
 DEPTH_MAX: Final = 32  # levels of nesting; our formats need five
@@ -64,7 +65,7 @@ def check_text(text: str) -> None:
         return
     if "\0" in text:
         raise ValueError("text contains NUL")
-    if not unicodedata.is_normalized("NFC", text):
+    if not is_nfc(text):
         raise ValueError("text is not in Unicode NFC")
     try:
         text.encode("utf-8")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from typing import Final
 
 import msgspec
@@ -19,6 +18,7 @@ from ledger_core.account import account_type, is_account
 from ledger_core.errors import Rejected, RejectReason
 from ledger_core.journal import AMOUNT_MINOR_MAX, JournalEntry, Line, Provider
 from ledger_core.money import CURRENCIES
+from ledger_core.normal_form import is_nfc
 from ledger_core.posting import Content, Draft
 from ledger_core.settlement import PII_SALT_BYTES_MIN, LineFields, ProviderFields, SettlementRecord
 
@@ -140,7 +140,7 @@ def check_text(what: str, text: str) -> None:
         return
     if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
         raise Rejected(RejectReason.BAD_FIELD, f"{what} holds a lone surrogate")
-    if not unicodedata.is_normalized("NFC", text):
+    if not is_nfc(text):
         raise Rejected(RejectReason.BAD_FIELD, f"{what} is not in Unicode normal form C")
 
 

@@ -9,7 +9,6 @@ It does not know where a chain should begin or end: see `verify_range`.
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from ledger_core import canonical
 from ledger_core.entry_pattern import read_ordinary
 from ledger_core.findings import Collector
 from ledger_core.journal import AMOUNT_MINOR_MAX, EntryFields, Line, decode_entry
+from ledger_core.normal_form import is_nfc
 
 _decoder = msgspec.json.Decoder(EntryFields)
 _encoder = msgspec.json.Encoder(order="deterministic")
@@ -153,7 +153,7 @@ def _is_plain_text(data: bytes) -> bool:
     """Canonical text (ledger_core.canonical): NFC and no NUL. A false alarm only costs the way through `check_each`."""
     if b"\\" in data and b"\\u0000" in data:  # the first look is many times faster, and mostly enough
         return False
-    return data.isascii() or unicodedata.is_normalized("NFC", data.decode("utf-8"))
+    return data.isascii() or is_nfc(data.decode("utf-8"))
 
 
 def _check_one(line: bytes, shard: int, seq: int, found: Collector) -> EntryFields | None:
