@@ -8,11 +8,13 @@ Does not: commit offsets for correctness, skip anything, or reset silently; a ho
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import cast
 
+import structlog
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ledger_core.errors import Corrupt, Refused, Unavailable
@@ -45,7 +47,12 @@ CLASSIC_ONLY: dict[str, str | int | bool] = {
 # down, and nothing of one that hangs. So silence is followed by a question.
 PROBE_SECONDS = 10.0
 PROBE_TIMEOUT_SECONDS = 5.0
+# librdkafka's close waits for every commit that is on its way, and tries those again for as long as no broker answers
+# (its issue 3740): without a bound, a process whose broker hangs would hang with it, and could not even be stopped.
+CLOSE_SECONDS_MAX = 10.0
 _NOT_ALLOWED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
+
+log = structlog.get_logger("kafka")
 HEADERS_UNREADABLE: tuple[tuple[str, bytes | None], ...] = (("finance.headers", b"unreadable: a name is not UTF-8"),)
 
 
@@ -177,8 +184,21 @@ class KafkaSource:
                 self._consumer.commit(offsets=offsets, asynchronous=True)
 
     def close(self) -> None:
-        """Leave the group, so that another member takes over at once."""
-        self._consumer.close()
+        """Leave the group, so that another member takes over at once; wait for the brokers up to CLOSE_SECONDS_MAX.
+
+        A member that is left behind ends by itself once they answer."""
+        leaving = threading.Thread(target=self._leave, name="kafka close", daemon=True)
+        leaving.start()
+        leaving.join(CLOSE_SECONDS_MAX)
+        if leaving.is_alive():
+            self._on_revoked = lambda _partition: None  # what this one held may be another one's by then
+            log.warning("kafka.left_behind", topic=self._topic, seconds=CLOSE_SECONDS_MAX)
+
+    def _leave(self) -> None:
+        try:
+            self._consumer.close()
+        except KafkaException as error:
+            log.warning("kafka.close_failed", topic=self._topic, error=str(error))
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:

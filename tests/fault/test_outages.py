@@ -8,14 +8,18 @@ suffers.
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from consumers.kafka_source import CLOSE_SECONDS_MAX, KafkaSource
 from finance.devstack import Stack
+from ledger_core.errors import Unavailable
 from tests.conftest import another_stack
 from tests.support import audit, buckets, databases, topics
+from tests.support.kafka import tls
 from tests.support.route import PROCESSES, Ledger, Running, wait_until
 
 pytestmark = pytest.mark.services
@@ -27,6 +31,7 @@ CPU_SHARE_MAX = 0.4  # of one core; a busy loop takes all of it, and posting 500
 LINES_PER_SECOND_MAX = 60.0  # the poster says a line for each batch: at most twenty a second and shard
 LOUD_PER_SECOND_MAX = 2.0
 RECOVERY_SECONDS_MAX = 45.0
+SHARDS = 2
 LIMITS = {"range_entries_max": 400, "range_idle_seconds": 1, "retry_delay_ms_max": 2000}
 
 
@@ -137,6 +142,32 @@ class Outage:
         for name, process in self.processes.items():
             wait_until(f"{name} is well again", process.healthy, 10.0)
         self.ledger.check()
+
+
+def test_reader_whose_commit_is_on_its_way_leaves_a_dead_broker(own_stack: Stack, ledger: Ledger) -> None:
+    """librdkafka's own close waits for such a commit until the broker is back; the partitions are free again then."""
+    brokers, topic, group = own_stack.env["KAFKA_BROKERS"], "outage.finance.outcomes", "leaver"
+    leaving = KafkaSource(brokers, topic, group, lambda _partition: 0, lambda _partition: None, tls(brokers))
+    poll_until(leaving, lambda: len(leaving.owned) == SHARDS)
+    own_stack.kill("kafka")
+    with pytest.raises(Unavailable):
+        poll_until(leaving, lambda: False)
+    leaving.note_done(0, 0)
+    closed = threading.Event()
+    threading.Thread(target=lambda: (leaving.close(), closed.set()), daemon=True).start()
+    left = closed.wait(CLOSE_SECONDS_MAX + 30)
+    own_stack.start("kafka")
+    assert left, "the process could not have been stopped, and would have been taken for one that hangs"
+    successor = KafkaSource(brokers, topic, group, lambda _partition: 0, lambda _partition: None, tls(brokers))
+    poll_until(successor, lambda: len(successor.owned) == SHARDS)
+    successor.close()
+
+
+def poll_until(source: KafkaSource, done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 90
+    while not done():
+        assert time.monotonic() < deadline, f"owns {sorted(source.owned)}"
+        source.poll(10, 0.1)
 
 
 def test_signer_away_stops_proofs_and_nothing_else(
