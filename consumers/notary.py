@@ -218,16 +218,21 @@ class Notary:
             ) from error
 
     def _check(self, event: AuditEvent) -> None:
-        """Raise Corrupt unless the event's hash and signature are its own."""
+        """Raise Corrupt unless the event's hash and signature are its own, Refused when its key is not known."""
         try:
             if event_hash(event.payload, event.prev_hash) != event.hash:
                 raise ValueError("its hash is not that of its payload and prev_hash")
-            registered = self._registry.get(event.signer_kid)
+            registered = self._registry.find(event.signer_kid)
+            if registered is None:  # the registry's fault, not the record's: no reason to halt posting
+                raise Refused(
+                    f"signer {event.signer_kid}, who signed audit event seq {event.seq}, is not in the registry",
+                    remedy="put that key back into signers.json: retired keys stay there, or history stops verifying",
+                )
             verify_digest(registered.public_key, event.digest, decode_signature(event.signature))
             reach = None if registered.validity is None else registered.validity.audit
             if reach is not None and event.seq not in reach:
                 raise ValueError(f"signer {registered.kid} counts {reach} of the audit chain")
-        except (ValueError, KeyError) as error:
+        except ValueError as error:
             raise Corrupt(f"audit event seq {event.seq} ({event.id}) does not verify: {error}") from error
 
     def _tell_backlog(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -95,6 +95,24 @@ class Watermarks:
         if message is None or message.error() is not None:
             raise Unavailable("kafka", f"{topic} [{partition}]: the record at offset {offset} cannot be read")
         return message
+
+    def tail(self, topic: str, partition: int, records_max: int) -> list[Message]:
+        """The newest records in order, at most so many offsets back; none of an empty partition."""
+        low, high = self.bounds(topic, partition)
+        start = max(low, high - records_max)
+        found: list[Message] = []
+        try:
+            self._consumer.assign([TopicPartition(topic, partition, start)])
+            while start < high:
+                messages = self._consumer.consume(high - start, TIMEOUT_SECONDS)
+                if not messages or any(message.error() is not None for message in messages):
+                    raise Unavailable("kafka", f"{topic} [{partition}]: the records from offset {start} do not come")
+                found += messages
+                start = cast("int", messages[-1].offset()) + 1
+            self._consumer.unassign()
+        except KafkaException as error:
+            raise self._failure(topic, error) from error
+        return found
 
     def close(self) -> None:
         self._consumer.close()

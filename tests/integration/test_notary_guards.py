@@ -10,10 +10,12 @@ import pytest
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.postgres.audit_store import PostgresAuditStore
 from ledger_core.signers import SignerRegistry
+from producers.publisher_kafka import KafkaPublisher
 from producers.verified_signer import VerifiedSigner
 from tests.support import audit
 from tests.support.audit_checks import assert_chain
 from tests.support.databases import role_url
+from tests.support.kafka import tls
 from tests.support.signing import local_signer
 
 pytestmark = pytest.mark.services
@@ -106,6 +108,47 @@ def test_an_event_altered_before_it_was_published_is_not_published(
         notary.step()
     notary.close()
     assert len(audit.read_topic(environ)) <= 1
+
+
+def test_repeats_at_the_end_of_the_topic_hide_nothing_of_what_was_published(
+    environ: dict[str, str], signing: tuple[VerifiedSigner, SignerRegistry]
+) -> None:
+    """A notary was killed while it published again, and then the database was put back: the last record is on its
+    chain, and what strangers hold beyond it is not. Chaining on would fork."""
+    signer, registry = signing
+    url = environ["DATABASE_URL"]
+    audit.append(url, [audit.intent(number) for number in range(10)])
+    audit.run_until_idle(lambda: audit.build_notary(environ, signer, registry))
+    published = audit.read_topic(environ)
+    brokers = environ["KAFKA_BROKERS"]
+    killed = KafkaPublisher(brokers, tls(brokers))
+    for key, value in published[3:6]:
+        killed.publish(audit.topic_of(environ), 0, key=key, value=value)
+    killed.flush(20)
+    killed.close()
+    _as_superuser(url, "DELETE FROM audit_events WHERE seq > 7; UPDATE notary_cursor SET published_seq = 3")
+    audit.append(url, [audit.intent(10)])
+    notary = audit.build_notary(environ, signer, registry)
+    with pytest.raises(Refused, match="holds seq 10, and this chain ends at 7"):
+        notary.step()
+    notary.close()
+    assert audit.outbox_size(url) == 1
+
+
+def test_a_key_that_the_registry_lost_stops_the_notary_and_is_no_corruption(
+    environ: dict[str, str], signing: tuple[VerifiedSigner, SignerRegistry]
+) -> None:
+    """Corrupt would halt all posting for a line that is missing in signers.json."""
+    signer, registry = signing
+    url = environ["DATABASE_URL"]
+    audit.append(url, [audit.intent(0)])
+    audit.run_until_idle(lambda: audit.build_notary(environ, signer, registry))
+    other, lacking = local_signer(kid="another-key")
+    notary = audit.build_notary(environ, other, lacking)
+    with pytest.raises(Refused, match="who signed audit event seq 1, is not in the registry") as caught:
+        notary.step()
+    notary.close()
+    assert "put that key back" in caught.value.remedy
 
 
 def test_an_intent_that_can_never_be_chained_is_named_and_nothing_is_skipped(
