@@ -40,6 +40,8 @@ def connect(
         keepalives_count=3,
         tcp_user_timeout=15_000,
         options=(
+            # What waits for a lock must see what was committed meanwhile (G10), whatever the database's own default is.
+            "-c default_transaction_isolation=read\\ committed "
             f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} "
             f"-c idle_in_transaction_session_timeout={idle_in_transaction_timeout_ms} "
             f"-c idle_session_timeout={idle_session_timeout_ms} -c client_connection_check_interval=2000"

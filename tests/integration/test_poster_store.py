@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
-from psycopg import errors
+from psycopg import errors, sql
 
 from consumers.decision import decide
 from ledger_core.errors import Corrupt, Refused, Unavailable
@@ -176,6 +176,52 @@ def test_halted_ledger_takes_no_batch_and_the_first_reason_stays(database_url: s
     with pytest.raises(Halted):
         _commit(store, head, [record(0, settlement(1))])
     assert rows(database_url, "SELECT reason, (SELECT count(*) FROM audit_outbox) FROM control") == [("first", 1)]
+
+
+def test_halt_while_a_batch_waits_for_its_shard_is_seen_whatever_the_database_defaults_to(
+    database_url: str, poster_url: str
+) -> None:
+    _set_default(database_url, "default_transaction_isolation", "repeatable read")
+    store = PosterStore(poster_url)
+    head = store.open_shard(0, TOPIC)
+    came: list[BaseException | ShardHead] = []
+
+    def commit() -> None:
+        try:
+            came.append(_commit(store, head, [record(0, settlement(1))]))
+        except Halted as error:
+            came.append(error)
+
+    with psycopg.connect(database_url) as other:
+        other.execute("SELECT 1 FROM shards WHERE shard = 0 FOR UPDATE")
+        batch = threading.Thread(target=commit)
+        batch.start()
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        deadline = time.monotonic() + 8
+        while rows(database_url, waiting) == [(0,)]:
+            assert time.monotonic() < deadline, "the batch does not wait for the shard"
+        with psycopg.connect(database_url, autocommit=True) as operator:
+            operator.execute("UPDATE control SET halted = true, reason = 'now'")
+    batch.join()
+    assert isinstance(came[0], Halted), "posted after the halt"
+    assert rows(database_url, "SELECT count(*) FROM entries") == [(0,)]
+
+
+def test_database_that_takes_no_writes_is_waited_for(database_url: str, poster_url: str) -> None:
+    """A demoted primary says so for a while: no reason to end with a traceback."""
+    _set_default(database_url, "default_transaction_read_only", "on")
+    with pytest.raises(Unavailable, match="read-only"):
+        PosterStore(poster_url).open_shard(0, TOPIC)
+
+
+def _set_default(database_url: str, name: str, value: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        database = sql.Identifier(connection.info.dbname)
+        connection.execute(
+            sql.SQL("ALTER DATABASE {} SET {} = {}").format(database, sql.Identifier(name), sql.Literal(value))
+        )
 
 
 def test_shard_of_another_topic_is_corrupt(poster_url: str) -> None:
