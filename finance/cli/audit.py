@@ -177,9 +177,9 @@ def replay(
         rows = [(format_time(e.created_at), e.seq, e.event_type, e.actor_id, _about(e)) for e in shown]
         console.print(table(("created at", "seq", "type", "actor", "about"), rows, right=("seq",)))
         for name, value in state.to_json().items():
-            console.print(f"{name.replace('_', ' ')}: {value}", markup=False)
+            console.print(f"{name.replace('_', ' ')}: {value}")
         for finding in report.findings:
-            console.print(str(finding), markup=False)
+            console.print(str(finding))
 
     told = [{**_plain(event), "payload": event.payload} for event in shown]
     emit(as_json, {"ok": report.sound, "events": told, "state": state.to_json(), **report.to_json()}, words)

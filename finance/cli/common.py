@@ -65,13 +65,15 @@ def operator(settings: Settings) -> str:
 
 
 def emit(as_json: bool, result: object, words: Callable[[Console], None]) -> None:
-    """Say the result: as one JSON object, or in words by `words`."""
+    """Say the result: as one JSON object, or in words by `words`.
+
+    Words are plain text: `[...]` in them comes from events and objects, and is no markup of ours."""
     if as_json:
         sys.stdout.buffer.write(orjson.dumps(result, default=_plain, option=orjson.OPT_INDENT_2) + b"\n")
         sys.stdout.buffer.flush()
     else:
         width = None if sys.stdout.isatty() else PIPE_WIDTH  # a table cut off helps nobody behind a pipe
-        words(Console(file=sys.stdout, soft_wrap=True, highlight=False, width=width))
+        words(Console(file=sys.stdout, soft_wrap=True, highlight=False, markup=False, width=width))
 
 
 def table(columns: Iterable[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:

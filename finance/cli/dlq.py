@@ -94,7 +94,7 @@ def show(shard: int, offset: int, out: Path | None, as_json: bool) -> None:
 
     def words(console: Console) -> None:
         for name, value in _object(letter).items():
-            console.print(f"{name:15} {value}", markup=False)
+            console.print(f"{name:15} {value}")
 
     emit(as_json, {"ok": True, "dead_letter": _object(letter)}, words)
 

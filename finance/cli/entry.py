@@ -126,12 +126,11 @@ def _emit(told: list[dict[str, object]], rejection: Rejection | None, as_json: b
             )
             console.print(f"prev  {entry['prev_hash'] or 'genesis'}")
             console.print(f"proof {entry['proof_id'] or 'none yet'}  archive {entry['archive_object'] or 'not yet'}")
-            console.print(orjson.dumps(entry["entry"], option=orjson.OPT_INDENT_2).decode(), markup=False)
+            console.print(orjson.dumps(entry["entry"], option=orjson.OPT_INDENT_2).decode())
         if rejection is not None:
             console.print(
                 f"not posted: rejected for ever as {rejection.reason} (shard {rejection.shard}, offset "
-                f"{rejection.source_offset}): {rejection.detail}",
-                markup=False,
+                f"{rejection.source_offset}): {rejection.detail}"
             )
         elif not told:
             console.print("no such entry")

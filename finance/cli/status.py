@@ -49,7 +49,8 @@ def command(watch: bool, as_json: bool) -> None:
 
 def _watch(reader: StatusReader) -> None:
     width = None if sys.stdout.isatty() else PIPE_WIDTH
-    with Live(console=Console(file=sys.stdout, highlight=False, width=width), auto_refresh=False) as live:
+    console = Console(file=sys.stdout, highlight=False, markup=False, width=width)
+    with Live(console=console, auto_refresh=False) as live:
         while True:
             live.update(_words(reader.read(dt.datetime.now(dt.UTC))), refresh=True)
             time.sleep(1)

@@ -160,8 +160,7 @@ def schemas(registry: str | None, as_json: bool) -> None:
             body = request.body.replace("'", "'\\''")
             console.print(
                 f"curl -sS -X {request.method} -H 'Content-Type: application/vnd.schemaregistry.v1+json' "
-                f"--data '{body}' {(registry or '').rstrip('/')}{request.path}",
-                markup=False,
+                f"--data '{body}' {(registry or '').rstrip('/')}{request.path}"
             )
 
     listed = [{"schema": s.key, "id": s.schema_id, "topic": topic_of_schema[s.name]} for s in known]

@@ -256,7 +256,7 @@ def tell(report: Report, seconds: float, as_json: bool) -> None:
         rate = f", {entries / seconds:,.0f} entries/s" if entries and seconds > 0 else ""
         console.print(f"looked at: {counts} in {seconds:.2f} s{rate}")
         if report.sound:
-            console.print("[green]sound[/]: no findings" if console.is_terminal else "sound: no findings")
+            console.print("sound: no findings", style="green")
             return
         shown = _first_of_each_code(report)
         console.print(findings_table(report))

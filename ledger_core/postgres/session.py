@@ -21,8 +21,8 @@ STATEMENT_TIMEOUT_MS = 60_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
 
 # Classes of SQLSTATE that pass by themselves: connection, resources, operator intervention, serialization.
-# 25P03, 25P04 and 55P03: a transaction that was idle or open, or a lock that waited, too long. 25006: a server that takes
-# no writes, as a demoted primary.
+# 25P03, 25P04 and 55P03: a transaction that was idle or open, or a lock that waited, too long. 25006: a server that
+# takes no writes, as a demoted primary.
 UNAVAILABLE_STATES = ("08", "53", "57", "40", "25006", "25P03", "25P04", "55P03")
 
 Session = psycopg.Connection[tuple[Any, ...]]

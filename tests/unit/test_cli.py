@@ -12,7 +12,9 @@ import pytest
 from finance.cli import main as cli_main
 from finance.cli.main import COMMANDS, cli, run
 from finance.cli.run import command as run_command
+from finance.cli.verify import tell
 from ledger_core.errors import Corrupt, FinanceError, Refused, Rejected, RejectReason, Unavailable
+from ledger_core.findings import Collector
 
 
 def leaves(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -118,3 +120,12 @@ def test_help_and_version_cost_no_heavy_import() -> None:
         "heavy = {'confluent_kafka', 'psycopg', 'boto3', 'rich'} & set(sys.modules); assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_what_stands_in_events_and_objects_is_shown_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    """Brackets are markup to the library that prints: one in an altered record would hide text, or end the command."""
+    found = Collector()
+    found.add("ledger.entry", "account '[/x]' is [bold]none", shard=0)
+    with pytest.raises(click.exceptions.Exit):
+        tell(found.report(), 1.0, as_json=False)
+    assert "account '[/x]' is [bold]none" in capsys.readouterr().out
