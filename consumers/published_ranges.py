@@ -21,7 +21,7 @@ from ledger_core.audit_batch import manifest_key
 from ledger_core.audit_chain import AuditEvent, event_hash
 from ledger_core.errors import Refused
 from ledger_core.manifest import Manifest, parse_manifest
-from ledger_core.ports import ArchiveStore, Record
+from ledger_core.ports import ArchiveStore, Record, StoredObject
 from ledger_core.signatures import BadSignature, decode_signature, verify_digest
 from ledger_core.signers import SignerRegistry
 
@@ -75,15 +75,43 @@ def ranges_on_topic(
     return [found[key] for key in sorted(found)]
 
 
-def newest_in_archive(shard: int, archive: ArchiveStore, env: str, registry: SignerRegistry) -> list[PublishedRange]:
-    """The range that the shard's newest manifest lists; none while there is none. Raises Unavailable, Refused."""
-    prefix = manifest_key(env, shard, 0).rpartition("/")[0] + "/"
-    stored = [version for version in archive.versions(prefix) if version.size_bytes >= 0]
-    if not stored:
+def newest_in_archive(
+    shard: int, held_no: int, archive: ArchiveStore, env: str, registry: SignerRegistry
+) -> list[PublishedRange]:
+    """The range that the shard's newest manifest lists; none while there is none. Raises Unavailable, Refused.
+
+    Manifests are numbered without a gap, so that some twenty questions near `held_no`, the newest range of the
+    database, find it, however many there are: a listing would take longer than a group waits for its member.
+    """
+
+    def stored(number: int) -> StoredObject | None:
+        versions = archive.versions(manifest_key(env, shard, number))
+        return next((version for version in versions if version.size_bytes >= 0), None)
+
+    newest = stored(newest_number(lambda number: stored(number) is not None, held_no))
+    if newest is None:
         return []
-    newest = max(stored, key=lambda version: version.key)
     manifest = _manifest(newest.key, archive.get(newest.key, newest.version_id), registry)
     return [PublishedRange(int(manifest.manifest_no), manifest.object.range.proof_hash, f"the archive ({newest.key})")]
+
+
+def newest_number(is_there: Callable[[int], bool], near: int) -> int:
+    """The largest number that is there, of a gapless run from 1 on; 0 when there is none. Asks near `near` first."""
+    step = 1
+    if near == 0 or is_there(near):
+        low = near
+        while is_there(low + step):
+            low, step = low + step, step * 2
+        high = low + step
+    else:
+        high = near
+        while high > step and not is_there(high - step):
+            high, step = high - step, step * 2
+        low = max(0, high - step)
+    while high - low > 1:  # low is there (or 0), high is not
+        middle = (low + high) // 2
+        low, high = (middle, high) if is_there(middle) else (low, middle)
+    return low
 
 
 def _read(reader: Reader) -> Sequence[Record]:

@@ -162,7 +162,7 @@ def build_archiver(settings: Settings, topology: Topology, metrics: Metrics) -> 
             metrics=metrics,
             exporter=audit_exporter(settings, topology, connection, archive, registry, metrics),
             guard=PublishedGuard(
-                lambda shard, _held_no: newest_in_archive(shard, archive, settings.env, registry),
+                lambda shard, held_no: newest_in_archive(shard, held_no, archive, settings.env, registry),
                 PostgresHeldRanges(connection),
                 monotonic=time.monotonic,
                 metrics=metrics,

@@ -7,15 +7,18 @@ import datetime as dt
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from consumers import published_ranges
-from consumers.published_ranges import ranges_on_topic
+from consumers.published_ranges import newest_in_archive, newest_number, ranges_on_topic
 from ledger_core import audit_chain
 from ledger_core.audit_chain import AuditEvent
 from ledger_core.ports import AuditIntent, Record
 from ledger_core.signer_validity import Interval, Validity
 from ledger_core.signers import SignerRegistry
-from tests.support.archive_factory import Key
+from tests.support.archive_factory import ENV, Key, MemoryStore, archive_of
+from tests.support.journal_factory import TinyShard
 from tests.unit.test_published_guard import announced, proof_hash
 
 KEY, STRANGER = Key("ed25519"), Key("ed25519", "stranger")
@@ -152,3 +155,27 @@ def test_a_stolen_key_binds_nobody_beyond_where_it_counts() -> None:
     registry = SignerRegistry([dataclasses.replace(signer, validity=Validity(audit=Interval(1, 3)))])
     topic = Topic(chain([(0, 1), (0, 2), (0, 3)]))
     assert [item.range_no for item in ranges_on_topic(0, 0, (0, 6), topic.open, registry)] == [1, 2]
+
+
+@given(st.integers(0, 3_000_000), st.integers(0, 3_000_000))
+def test_the_newest_manifest_is_found_in_few_questions_however_many_there_are(newest: int, near: int) -> None:
+    asked: list[int] = []
+
+    def is_there(number: int) -> bool:
+        assert number >= 1
+        asked.append(number)
+        return number <= newest
+
+    assert newest_number(is_there, near) == newest
+    assert len(asked) <= 2 * (newest - near).bit_length() + 3
+
+
+def test_the_archives_newest_manifest_is_what_binds() -> None:
+    shard = TinyShard().post(4).silence(1, reason="malformed").post(3)
+    store = MemoryStore()
+    archive_of(shard, [(3, 3), (5, 6), (7, 8)], KEY, store)
+    for held_no in range(6):
+        (found,) = newest_in_archive(0, held_no, store, ENV, KEY.registry)
+        assert found.range_no == 3
+    assert newest_in_archive(1, 0, store, ENV, KEY.registry) == []
+    assert newest_in_archive(1, 7, store, ENV, KEY.registry) == []
