@@ -67,7 +67,8 @@ class Metrics(Protocol):
         ...
 
     def progress(self) -> None:
-        """The process finished one step without a failure, whether or not there was something to do."""
+        """The process gets on: it finished a step without a failure, whether or not there was something to do, or a
+        piece of what may take long (what a shard must do before it is owned)."""
         ...
 
 

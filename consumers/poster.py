@@ -127,6 +127,7 @@ class Poster:
             self._relay.barrier()
             self._store.note_relayed(head.shard, upto)
             head = msgspec.structs.replace(head, relayed_offset=upto)
+            self._metrics.progress()  # a lost journal takes its time: no reason to take this process for one that hangs
 
     def _close_shard(self, shard: int) -> None:
         self._heads.pop(shard, None)

@@ -126,7 +126,7 @@ def build_prover(settings: Settings, topology: Topology, metrics: Metrics) -> Se
             new_trace_id=new_trace_id,
             metrics=metrics,
             guard=PublishedGuard(
-                published_on_topic(settings, topology, registry, "prover"),
+                published_on_topic(settings, topology, registry, "prover", metrics.progress),
                 PostgresHeldRanges(connection),
                 monotonic=time.monotonic,
                 metrics=metrics,

@@ -70,10 +70,16 @@ def newest_audit_event(settings: Settings, topology: Topology, name: str) -> Aud
 
 
 def published_on_topic(
-    settings: Settings, topology: Topology, registry: SignerRegistry, name: str
+    settings: Settings, topology: Topology, registry: SignerRegistry, name: str, progress: Callable[[], None]
 ) -> Callable[[int, int], list[PublishedRange]]:
-    """(shard, newest range of the database) -> what the audit topic tells of its closed ranges, asked as `name`."""
+    """(shard, newest range of the database) -> what the audit topic tells of its closed ranges, asked as `name`.
+
+    `progress` is told of each piece that is read: a shard that was quiet for long leads far back."""
     topic = topology.topics["audit"].name
+
+    def open_piece(start: int, end: int) -> PartitionReader:
+        progress()
+        return open_partition(settings, topic, PARTITION, start, end, append_times=False, name=name)
 
     def published(shard: int, held_no: int) -> list[PublishedRange]:
         watermarks = open_watermarks(settings, name)
@@ -85,7 +91,7 @@ def published_on_topic(
             shard,
             held_no,
             bounds,
-            lambda start, end: open_partition(settings, topic, PARTITION, start, end, append_times=False, name=name),
+            open_piece,
             registry,
         )
 

@@ -53,11 +53,11 @@ def run_process(
     version = metadata.version("finance-ledger")
     spare_the_collector()
     health = Health(process=name, stall_seconds=settings.health_stall_seconds)
-    metrics = PrometheusMetrics(process=name, version=version, health=health)
+    watchdog = Watchdog(settings.hang_seconds, _end_hung)
+    metrics = PrometheusMetrics(process=name, version=version, health=health, beat=watchdog.beat)
     server = _serve(name, settings, health, metrics)
     watch = TlsWatch(metrics.certificate_expires)
     registry = RegistryWatch(settings.signers_path) if name in topology.access.signing else None
-    watchdog = Watchdog(settings.hang_seconds, _end_hung)
     watchdog.start()
 
     def build_anew() -> Service:

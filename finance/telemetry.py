@@ -102,10 +102,19 @@ class BatchHistogram(Collector):
 class PrometheusMetrics:
     """`consumers.metrics.Metrics` on a registry of its own; tells `health` what it must know."""
 
-    def __init__(self, *, process: str, version: str, health: Health, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        process: str,
+        version: str,
+        health: Health,
+        now: Callable[[], float] = time.time,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
         self.registry = CollectorRegistry()
         self._health = health
         self._now = now
+        self._beat = beat  # told of progress, as the health is
         ProcessCollector(registry=self.registry)  # memory, CPU and open files, under their usual names
         self._posts = self._counter(names.POSTS)
         self._post_latency = BatchHistogram(names.POST_LATENCY, self.registry)
@@ -211,6 +220,7 @@ class PrometheusMetrics:
     def progress(self) -> None:
         self._last_step.set(self._now())
         self._health.stepped()
+        self._beat()
 
     def door_answered(self, status: int) -> None:
         self._door_answers.labels(status).inc()

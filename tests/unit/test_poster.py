@@ -6,8 +6,10 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 
+from consumers import poster
 from consumers.batch_pieces import ROWS_MAX
 from consumers.kafka_source import HEADERS_UNREADABLE, headers_of
 from consumers.metrics import NullMetrics
@@ -39,6 +41,10 @@ class Told(NullMetrics):
     relayed_records: int = 0
     gone: list[int] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
+    progressed: int = 0
+
+    def progress(self) -> None:
+        self.progressed += 1
 
     def lag(self, shard: int, records: int, seconds: float) -> None:
         self.lags[shard] = (records, seconds)
@@ -134,6 +140,18 @@ def test_offsets_without_a_record_weigh_as_the_rows_they_write() -> None:
     world = World(*hole, record(len(hole), settlement(1)), *hole, record(2 * len(hole) + 1, settlement(2)))
     world.run()
     assert [upto for _, _, upto in world.ledger.commits] == [len(hole) + 1, 2 * len(hole) + 2]
+    world.check()
+
+
+def test_a_shard_that_must_be_published_again_tells_that_it_gets_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is assigned only afterwards: without a word in between, the watchdog would end the process."""
+    monkeypatch.setattr(poster, "RELAY_AGAIN_OFFSETS_MAX", 10)
+    world = World(*(record(offset, settlement(offset)) for offset in range(35)))
+    world.run()
+    world.ledger.heads[0] = msgspec.structs.replace(world.ledger.heads[0], relayed_offset=0)
+    before = world.told.progressed
+    assert world.source.start_offset(0) == 35
+    assert world.told.progressed - before == 3, "each piece that was noted but the last, which the next batch notes"
     world.check()
 
 
