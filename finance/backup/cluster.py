@@ -1,7 +1,8 @@
-"""A restored data directory, started on a free port of loopback with settings of its own, until it is promoted.
+"""A restored data directory, started on a socket of its own with settings of its own, until it is promoted.
 
 Guarantees: nothing of the lost server's configuration acts (its archive_command, its listen addresses, its
-authentication): the copy listens on 127.0.0.1 alone and trusts it. For drills and for looking.
+authentication): the copy listens on no port, and on a Unix socket in a folder that is its OS user's alone, which is who
+may come in (and root). For drills and for looking.
 Does not: run a ledger: production starts the directory as its service, with its own configuration.
 """
 
@@ -9,14 +10,16 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 import psycopg
 
@@ -24,10 +27,13 @@ from finance.backup.tools import Tools
 from ledger_core.errors import Refused, Unavailable
 
 LOG: Final = "finance_restore.log"
-HBA: Final = "host all all 127.0.0.1/32 trust\nhost replication all 127.0.0.1/32 trust\n"
+HBA: Final = "local all all trust\nlocal replication all trust\n"
+SOCKET: Final = ".s.PGSQL.5432"
+SOCKET_PATH_BYTES_MAX: Final = 103  # of macOS, the least: sockaddr_un holds no more
 SETTINGS: Final = {
-    "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "port": "5432",  # in the socket's name alone
     "archive_mode": "off",
     "hot_standby": "off",  # who can connect meets a promoted server; and no setting must be that of the lost one
     "ssl": "off",
@@ -44,7 +50,7 @@ class Cluster:
 
     process: subprocess.Popen[bytes]
     directory: Path
-    port: int
+    sockets: Path
 
     def stop(self) -> None:
         """End it, with a checkpoint; the directory stays."""
@@ -54,6 +60,8 @@ class Cluster:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        if self.sockets != self.directory:
+            shutil.rmtree(self.sockets, ignore_errors=True)
 
 
 def server_owner() -> tuple[int, int] | None:
@@ -69,9 +77,10 @@ def server_owner() -> tuple[int, int] | None:
     raise Refused("there is no OS user `postgres`", remedy="run as the OS user of the server, not as root")
 
 
-def start(tools: Tools, directory: Path, port: int, owner: tuple[int, int] | None) -> Cluster:
+def start(tools: Tools, directory: Path, owner: tuple[int, int] | None) -> Cluster:
     """Start the server; it is recovering when this returns."""
     config, hba = directory / "finance_restore.conf", directory / "finance_restore_hba.conf"
+    sockets = _sockets(directory, owner)
     config.write_text("".join(f"{name} = '{value}'\n" for name, value in SETTINGS.items()))
     hba.write_text(HBA)
     if owner is not None:
@@ -80,7 +89,7 @@ def start(tools: Tools, directory: Path, port: int, owner: tuple[int, int] | Non
     command = [tools.path("postgres"), "-D", str(directory), "-c", f"config_file={config}", "-c", f"hba_file={hba}"]
     with (directory / LOG).open("ab") as log:
         process = subprocess.Popen(  # noqa: S603
-            [*command, "-c", f"port={port}"],
+            [*command, "-c", f"unix_socket_directories={sockets}"],
             cwd="/",
             env=dict(tools.environ),
             stdin=subprocess.DEVNULL,
@@ -91,7 +100,17 @@ def start(tools: Tools, directory: Path, port: int, owner: tuple[int, int] | Non
             group=owner[1] if owner else None,
             extra_groups=[] if owner else None,
         )
-    return Cluster(process, directory, port)
+    return Cluster(process, directory, sockets)
+
+
+def _sockets(directory: Path, owner: tuple[int, int] | None) -> Path:
+    """The data directory, which is its OS user's alone; a folder like it where that path is too long for a socket."""
+    if len(os.fsencode(directory / SOCKET)) <= SOCKET_PATH_BYTES_MAX:
+        return directory
+    folder = Path(tempfile.mkdtemp(prefix="finance-restored-"))
+    if owner is not None:
+        os.chown(folder, *owner)
+    return folder
 
 
 def wait_promoted(cluster: Cluster, dsn: str, seconds_max: float, tick: Callable[[], None] = lambda: None) -> None:
@@ -115,8 +134,8 @@ def log_end(directory: Path) -> str:
     return " | ".join(text.splitlines()[-8:])
 
 
-def dsn_at(dsn: str, port: int, user: str | None = None) -> str:
-    """The same database and user on 127.0.0.1:port, without a password: the copy trusts loopback."""
+def dsn_at(dsn: str, sockets: Path, user: str | None = None) -> str:
+    """The same database and user by a socket, without a password: who gets there is the server's own OS user."""
     parts = urlsplit(dsn)
     name = user or parts.username or "postgres"
-    return urlunsplit(parts._replace(netloc=f"{quote(name)}@127.0.0.1:{port}", query=""))
+    return urlunsplit(parts._replace(netloc=f"{quote(name)}@", query=urlencode({"host": str(sockets)})))

@@ -1,4 +1,4 @@
-"""A restored data directory, served on a free port of loopback, in the epoch that says it was restored.
+"""A restored data directory, served on a socket of its own, in the epoch that says it was restored.
 
 Guarantees: whoever gets a `Served` meets a promoted server whose newest epoch is `restore`; on any failure the server
 is stopped, and the directory stays for whoever wants to look.
@@ -7,7 +7,6 @@ Does not: replace the lost server (see `finance.backup.cluster`).
 
 from __future__ import annotations
 
-import random
 import uuid
 from dataclasses import dataclass
 from typing import Final
@@ -15,7 +14,6 @@ from typing import Final
 from finance.backup import cluster
 from finance.backup.restore import Restored
 from finance.backup.wiring import tools_of
-from finance.devstack.ports import pick
 from finance.settings import Settings
 from ledger_core.errors import Refused
 from ledger_core.postgres.epochs import Epoch, begin_epoch
@@ -26,21 +24,23 @@ WAIT_SECONDS_MAX: Final = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A server that was started here. `dsn`: the database as its owner, on loopback, without a password."""
+    """A server that was started here. `dsn`: the database as its owner, by a socket, without a password."""
 
     server: cluster.Cluster
     dsn: str
     epoch: Epoch
 
 
-def serve(settings: Settings, restored: Restored, owner_dsn: str, *, actor_id: str, reason: str) -> Served:
-    """Start it, wait until it is promoted, begin the epoch. `owner_dsn`: the lost server's address, as the owner.
+def serve(
+    settings: Settings, restored: Restored, lost: str, *, actor_id: str, reason: str, owner: str | None = None
+) -> Served:
+    """Start it, wait until it is promoted, begin the epoch. `lost`: the lost server's address, as the owner if that is
+    not told apart.
 
     Raises Unavailable with the end of the server's log, Refused.
     """
-    port = pick((), random.SystemRandom())
-    dsn = cluster.dsn_at(owner_dsn, port)
-    server = cluster.start(tools_of(settings), restored.directory, port, cluster.server_owner())
+    server = cluster.start(tools_of(settings), restored.directory, cluster.server_owner())
+    dsn = cluster.dsn_at(lost, server.sockets, owner)
     try:
         cluster.wait_promoted(server, dsn, WAIT_SECONDS_MAX)
         epoch = adopt(dsn, restored.backup.backup_id, actor_id=actor_id, reason=reason)

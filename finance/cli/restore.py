@@ -53,7 +53,7 @@ class TargetType(click.ParamType[Target]):
     type=click.Path(path_type=Path),
     help="The new data directory. Default: one below .finance/restored/.",
 )
-@click.option("--start", is_flag=True, help="Start it on a free port of loopback, wait for it, and begin the epoch.")
+@click.option("--start", is_flag=True, help="Start it on a private socket, wait for it, and begin the epoch.")
 @click.option("--system", help="The cluster, by its system identifier, when the place holds several.")
 @click.option(
     "--also",
@@ -76,8 +76,9 @@ def restore(
     """Make a new data directory that a server recovers to the moment; never over one that is not empty.
 
     Every file that is needed is read and compared with its digest before anything is written. What the stream left in
-    BACKUP_SPOOL on this host is stored first. Then do what is printed; with --start it is done here, on loopback, for
-    drills and for looking. Reads BACKUP_PLACE, BACKUP_IDENTITY_FILE (the private key), FINANCE_SIGNERS, PG_BIN.
+    BACKUP_SPOOL on this host is stored first. Then do what is printed; with --start it is done here, on a socket that
+    only the server's OS user reaches, for drills and for looking. Reads BACKUP_PLACE, BACKUP_IDENTITY_FILE (the private
+    key), FINANCE_SIGNERS, PG_BIN.
 
     \b
     Examples:

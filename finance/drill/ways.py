@@ -222,8 +222,14 @@ def drill_pitr(scene: Scene) -> WayResult:
             for ignored in restored.ignored:
                 record.found.add("drill.wal", ignored)
             with record.step("recover, promote, begin the epoch"):
-                owner = cluster.dsn_at(scene.live_url, 0, scene.live.owner)
-                served = serve(settings, restored, owner, actor_id=scene.actor_id, reason=f"drill {scene.drill_id}")
+                served = serve(
+                    settings,
+                    restored,
+                    scene.live_url,
+                    owner=scene.live.owner,
+                    actor_id=scene.actor_id,
+                    reason=f"drill {scene.drill_id}",
+                )
                 server = served.server
             _judge(scene, record, served.dsn, 0)
     finally:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 
 from finance.devstack import Stack
@@ -118,6 +119,7 @@ def restored(environ: Mapping[str, str], directory: Path, *arguments: str) -> It
     """Restore and start; the address of what serves."""
     told = finance(environ, "backup", "restore", "--start", "--target", str(directory), *arguments)
     try:
+        assert not psutil.Process(told["pid"]).net_connections("inet"), "it trusts whoever comes: nobody may"
         yield str(told["database_url"])
     finally:
         stop(told["pid"])
