@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from producers.https_exchange import HttpsExchange
 from producers.signer_transit import TransitKey
 from producers.verified_signer import pin
 from tests.support.signing import NOW, openssl_accepts_digest, register
+from tests.support.throwaway_ca import ThrowawayCa
 from tests.support.transit_server import TransitServer, transit_server
 
 pytestmark = pytest.mark.services
@@ -40,6 +42,26 @@ def test_rotating_the_key_in_the_engine_changes_no_signature_before_its_version_
     assert newest.public_key() != signer.registered.public_key
     with pytest.raises(Refused, match="not in the signer registry"):
         pin(newest, register(first, "rotated-v1"), now=NOW)
+
+
+def test_the_engine_signs_over_mutual_tls_and_for_nobody_without_a_certificate(tmp_path: Path) -> None:
+    ca, strangers = ThrowawayCa(tmp_path / "ca"), ThrowawayCa(tmp_path / "strangers")
+    mine, stranger = ca.issue("prover"), strangers.issue("prover")
+    with transit_server(tmp_path, ca) as server:
+        server.make_key("ed", "ed25519")
+        address = f"https://127.0.0.1:{server.tls_port}"
+
+        def key(ca_file: str, pair: tuple[str, str] | None) -> TransitKey:
+            exchange = HttpsExchange(address, ca_file=ca_file, client_pair=pair)
+            return TransitKey(exchange, "ed", "ed25519", token=server.token)
+
+        known = key(ca.ca_file, (mine.cert, mine.key))
+        assert openssl_accepts_digest(known.public_key(), DIGEST, known.sign_digest(DIGEST))
+        for pair in (None, (stranger.cert, stranger.key)):
+            with pytest.raises((Refused, Unavailable), match=r"client certificate|our side of TLS"):
+                key(ca.ca_file, pair).sign_digest(DIGEST)
+        with pytest.raises(Refused, match="its certificate is not accepted"):
+            key(strangers.ca_file, (mine.cert, mine.key)).sign_digest(DIGEST)
 
 
 def test_the_engine_left_alone_signs_another_scheme_which_is_refused(server: TransitServer) -> None:

