@@ -27,14 +27,17 @@ from finance.signing_settings import (
     SigningSettings,
     TransitKeySettings,
     cosigner_of,
+    kms_key,
     outgoing_of,
     signing_of,
 )
 from ledger_core.errors import Refused
 from ledger_core.pinned_signer import PinnedSigner
-from ledger_core.ports import Algorithm
+from ledger_core.ports import Algorithm, Mac
 from ledger_core.signers import RegisteredSigner, SignerRegistry
 from producers.https_exchange import HttpsExchange
+from producers.kms_client import KmsPlace
+from producers.mac_kms import KmsMac
 from producers.signer_kms import KmsKey
 from producers.signer_local import LocalKey
 from producers.signer_pkcs11 import Pkcs11Key
@@ -115,16 +118,7 @@ def key_service(
     """The adapter that the settings name, on the key `kid` if that is known; nothing is asked yet. Raises Refused."""
     match signing.key:
         case KmsKeySettings() as key:
-            return KmsKey(
-                key.key_id,
-                algorithm,
-                region=key.region,
-                endpoint=key.endpoint,
-                access_key=key.access_key,
-                secret=key.secret,
-                ca_file=key.tls.ca_file,
-                client_pair=key.tls.client_pair,
-            )
+            return KmsKey(key.key_id, algorithm, _place(key))
         case Pkcs11KeySettings() as key:
             return Pkcs11Key(key.module, key.token, key.key, algorithm, pin=key.pin)
         case TransitKeySettings() as key:
@@ -135,6 +129,16 @@ def key_service(
             return ProxyKey(exchange, algorithm, registry, api_key=key.api_key, kid=kid)
         case LocalKeySettings() as key:
             return LocalKey.from_file(Path(key.path), env=env)
+
+
+def open_mac(settings: Settings, key_id: str, *, name: str) -> Mac:
+    """The MAC key in KMS, as used by the process `name`; nothing is asked yet. Raises Refused."""
+    key = kms_key(settings, key_id, name)
+    return KmsMac(key.key_id, _place(key))
+
+
+def _place(key: KmsKeySettings) -> KmsPlace:
+    return KmsPlace(key.region, key.endpoint, key.access_key, key.secret, key.tls.ca_file, key.tls.client_pair)
 
 
 def _expected(

@@ -2,7 +2,8 @@
 
 Guarantees: the kind is AUDIT_SIGNING_KIND, or follows from the one variable that names a key; none or several are
 Refused with the names; `hmac-sha256` is understood and Refused, since who can verify an HMAC can forge it, and proofs,
-manifests, checkpoints and audit events are all verified by strangers. Outside dev, secrets travel over https only.
+manifests, checkpoints and audit events are all verified by strangers (a MAC seals the signing proxy's own log, and
+nothing else). Outside dev, secrets travel over https only.
 Does not: connect, or look into the registry. The same variables with OUTGOING_ before them name the key of a rotation
 that still signs what was written down for it, with COSIGNER_ one that adds its signature; connections are shared.
 """
@@ -144,15 +145,20 @@ def _algorithm(settings: Settings, slot: Slot, kid: str | None) -> Algorithm | N
     return cast(Algorithm, settings.one_of(name, ("rsa-sha256", "ed25519")))
 
 
-def _kms(settings: Settings, slot: Slot, name: str) -> KmsKeySettings:
+def kms_key(settings: Settings, key_id: str, name: str) -> KmsKeySettings:
+    """A key in the KMS of the settings, as used by the process `name`. Raises Refused."""
     return KmsKeySettings(
-        key_id=settings.needed(slot + "AUDIT_SIGNING_KMS_KEY_ID"),
+        key_id=key_id,
         region=settings.text("KMS_REGION"),
         endpoint=settings.text("KMS_ENDPOINT") or None,
         access_key=settings.text("AWS_ACCESS_KEY_ID") or None,
         secret=settings.text("AWS_SECRET_ACCESS_KEY") or None,
         tls=settings.endpoint_tls("KMS_ENDPOINT", "KMS_CA_FILE", name),
     )
+
+
+def _kms(settings: Settings, slot: Slot, name: str) -> KmsKeySettings:
+    return kms_key(settings, settings.needed(slot + "AUDIT_SIGNING_KMS_KEY_ID"), name)
 
 
 def _pkcs11(settings: Settings, slot: Slot, _name: str) -> Pkcs11KeySettings:

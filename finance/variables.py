@@ -205,6 +205,11 @@ VARIABLES: Final[tuple[Variable, ...]] = (
     Variable("SIGNING_PROXY_HOST", "address on which the signing proxy listens", "127.0.0.1"),
     Variable("SIGNING_PROXY_PORT", "its port; 0 takes a free one", "8443"),
     Variable("SIGNING_PROXY_LOG", "path of its append-only log", None, "signing-proxy"),
+    Variable("SIGNING_PROXY_LOG_BYTES_MAX", "bytes of one part of it; the next line begins another", "268435456"),
+    Variable(
+        "SIGNING_PROXY_LOG_MAC_KEY",
+        "id, ARN or alias of an HMAC_256 key in KMS, of this log alone: it is sealed with that (KMS_REGION and so on)",
+    ),
     Variable("SIGNING_PROXY_WITNESS_STATE", "what it last signed for each log; default: beside SIGNING_PROXY_LOG"),
     Variable(
         "HANG_SECONDS",

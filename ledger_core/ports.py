@@ -66,6 +66,25 @@ class Signer(Protocol):
         ...
 
 
+class Mac(Protocol):
+    """A keyed digest, for what no stranger has to check. Raises Unavailable("mac"), Refused."""
+
+    @property
+    def key_id(self) -> str:
+        """Which key it is; no secret."""
+        ...
+
+    def make(self, message: bytes) -> bytes:
+        """The MAC of up to 4096 bytes."""
+        ...
+
+    def verify(self, message: bytes, mac: bytes) -> bool:
+        """Whether this key made it."""
+        ...
+
+    def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class StoredObject:
     """What the archive store says of one version of one object. Sizes in bytes."""

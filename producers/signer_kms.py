@@ -9,106 +9,41 @@ Does not: verify (see verified_signer) or retry. IAM: kms:Sign and kms:GetPublic
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    HTTPClientError,
-)
-from botocore.exceptions import (
-    ConnectionError as BotoConnectionError,
-)
+from botocore.exceptions import BotoCoreError, ClientError
 from cryptography.hazmat.primitives import serialization
 
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.ports import Algorithm
 from ledger_core.signatures import PublicKey
+from producers.kms_client import KmsPlace, kms_failure
 
 if TYPE_CHECKING:
-    from mypy_boto3_kms import KMSClient
     from mypy_boto3_kms.literals import MessageTypeType, SigningAlgorithmSpecType
-
-CONNECT_TIMEOUT_SECONDS: Final = 2
-READ_TIMEOUT_SECONDS: Final = 5
 
 _SCHEMES: Final[dict[Algorithm, tuple[SigningAlgorithmSpecType, MessageTypeType]]] = {
     "rsa-sha256": ("RSASSA_PKCS1_V1_5_SHA_256", "DIGEST"),
     "ed25519": ("ED25519_SHA_512", "RAW"),
 }
 
-# Errors of the service that pass by themselves. Others with an HTTP status of 429 or from 500 on are taken as such too.
-_PASSING: Final = frozenset(
-    {
-        "DependencyTimeoutException",
-        "InternalFailure",
-        "KMSInternalException",
-        "KeyUnavailableException",
-        "LimitExceededException",
-        "RequestLimitExceeded",
-        "RequestTimeout",
-        "RequestTimeoutException",
-        "ServiceUnavailable",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
-
 _WRONG_SPEC: Final = "use a key spec that fits AUDIT_SIGNING_ALG: RSA_2048 or larger, ECC_NIST_EDWARDS25519"
 _REMEDIES: Final[dict[str, str]] = {
     "AccessDeniedException": "allow kms:Sign and kms:GetPublicKey on this key to the process's IAM role",
     "DisabledException": "enable the key again, or rotate to another registered key",
-    "ExpiredTokenException": "give the process fresh AWS credentials",
     "InvalidKeyUsageException": "use a key of KeyUsage SIGN_VERIFY whose spec fits AUDIT_SIGNING_ALG",
     "KMSInvalidStateException": "cancel the key's deletion (or finish its import), or rotate to another registered key",
     "NotFoundException": "set AUDIT_SIGNING_KMS_KEY_ID and KMS_REGION to a key that exists",
-    "UnrecognizedClientException": "give the process valid AWS credentials",
     "UnsupportedOperationException": _WRONG_SPEC,
     "ValidationException": _WRONG_SPEC,
 }
 
 
 class KmsKey:
-    """A KeyService on one AWS KMS key (id, ARN or alias). `endpoint` None means AWS itself; credentials None mean the
-    AWS SDK's own search (environment, web identity, instance role), `ca_file` None the system's authorities."""
+    """A KeyService on one AWS KMS key (id, ARN or alias)."""
 
-    def __init__(
-        self,
-        key_id: str,
-        algorithm: Algorithm,
-        *,
-        region: str,
-        endpoint: str | None = None,
-        access_key: str | None = None,
-        secret: str | None = None,
-        ca_file: str | None = None,
-        client_pair: tuple[str, str] | None = None,
-        connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
-        read_timeout_seconds: float = READ_TIMEOUT_SECONDS,
-    ) -> None:
-        config = Config(
-            client_cert=client_pair,
-            connect_timeout=connect_timeout_seconds,
-            read_timeout=read_timeout_seconds,
-            retries={"total_max_attempts": 1, "mode": "standard"},
-        )
-        try:
-            self._client: KMSClient = boto3.client(
-                "kms",
-                region_name=region,
-                endpoint_url=endpoint,
-                aws_access_key_id=access_key,
-                aws_secret_access_key=secret,
-                verify=ca_file,
-                config=config,
-            )
-        except (BotoCoreError, ValueError) as error:
-            raise Refused(
-                f"KMS settings: {error}", remedy="correct KMS_REGION, KMS_ENDPOINT and the credentials"
-            ) from error
+    def __init__(self, key_id: str, algorithm: Algorithm, place: KmsPlace) -> None:
+        self._client = place.open()
         self._key_id = key_id
         self._algorithm = algorithm
         self._scheme, self._message_type = _SCHEMES[algorithm]
@@ -162,21 +97,4 @@ class KmsKey:
         return answer["Signature"]
 
     def _failure(self, error: BotoCoreError | ClientError) -> Unavailable | Refused:
-        if isinstance(error, ClientError):
-            return self._service_failure(error)
-        if isinstance(error, BotoConnectionError | HTTPClientError):  # no connection, time-out, cut off
-            return Unavailable("signer", f"{self.name}: {_line(error)}")
-        return Refused(f"{self.name}: {_line(error)}", remedy="correct KMS_REGION, KMS_ENDPOINT and the credentials")
-
-    def _service_failure(self, error: ClientError) -> Unavailable | Refused:
-        details: dict[str, Any] = dict(error.response)
-        code = str(details.get("Error", {}).get("Code", ""))
-        status = int(details.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        if code in _PASSING or (code not in _REMEDIES and (status == 429 or status >= 500)):
-            return Unavailable("signer", f"{self.name}: {_line(error)}")
-        remedy = _REMEDIES.get(code, "read the error of AWS KMS; nothing was signed")
-        return Refused(f"{self.name}: {_line(error)}", remedy=remedy)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+        return kms_failure(error, what="signer", name=self.name, remedies=_REMEDIES)

@@ -93,9 +93,8 @@ class Gate:
                 remedy="fetch a new token",
             )
         try:
-            first = self._used.use(
-                f"{caller.name} {token.jti}", expires=token.expires_at.timestamp(), now=self._clock().timestamp()
-            )
+            now = self._clock().timestamp()
+            first = self._used.use(caller.name, token.jti, expires=token.expires_at.timestamp(), now=now)
         except OverflowError:
             raise Problem(503, "BUSY", "too many tokens to remember", headers={"Retry-After": "30"}) from None
         if not first:

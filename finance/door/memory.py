@@ -35,21 +35,24 @@ class TokenBuckets:
 
 
 class SeenOnce:
-    """Names that may be used once until they expire."""
+    """Names that may be used once until they expire. Each caller has its own room, so that none can fill another's;
+    callers are those of a file, so they are few."""
 
     def __init__(self, seen_max: int = SEEN_MAX) -> None:
-        self._expiry: dict[str, float] = {}
+        self._callers: dict[str, OrderedDict[str, float]] = {}  # each in order of use, and so nearly of expiry
         self._seen_max = seen_max
         self._lock = threading.Lock()
 
-    def use(self, name: str, *, expires: float, now: float) -> bool:
+    def use(self, caller: str, name: str, *, expires: float, now: float) -> bool:
         """Whether this is its first use. Raises OverflowError when there is no room to remember it."""
         with self._lock:
-            if name in self._expiry and self._expiry[name] > now:
+            expiry = self._callers.setdefault(caller, OrderedDict())
+            if expiry.get(name, now) > now:
                 return False
-            if len(self._expiry) >= self._seen_max:
-                self._expiry = {seen: until for seen, until in self._expiry.items() if until > now}
-                if len(self._expiry) >= self._seen_max:
-                    raise OverflowError("too many to remember")
-            self._expiry[name] = expires
+            while expiry and next(iter(expiry.values())) <= now:
+                expiry.popitem(last=False)
+            if len(expiry) >= self._seen_max:
+                raise OverflowError("too many to remember")
+            expiry[name] = expires
+            expiry.move_to_end(name)
             return True

@@ -1,17 +1,16 @@
 """The append-only log of the signing proxy: one canonical JSON line a record, each chained to the one before.
 
 Guarantees: `append` returns once the line is on disk (fsync); a line that could not be written leaves the log unsound,
-and nothing is signed before it is sound again; one process holds it (a lock), and what somebody else wrote, moved or
-cut is noticed before the next line. A torn line (a crash, a full disk) is never cut away: it is ended, and
-the next record (`recovered`) names it by its hash, so that the file can be append-only for the file system too.
+and nothing is signed before it is sound again. A torn line (a crash, a full disk) is never cut away: it is ended, and
+the next record (`recovered`) names it by its hash. The chain goes on from part to part (`log_file.py`), and over a
+first part that was moved away: an empty log beside older parts continues them.
 `hash = SHA256(canonical(record without hash) || previous hash)`; the record repeats `prev_hash`.
-Does not: rotate. To begin a new file, stop the proxy and move the old one away; keep its head (`log verify` tells it).
+Does not: seal the chain with a key (`log_seal.py` does), or check it from its beginning (`log_verify.py`).
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import fcntl
 import hashlib
 import os
 import threading
@@ -20,14 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from finance.signing_proxy.witness import sync_folder
+from finance.signing_proxy.log_file import LogFile, lines_back
 from ledger_core.canonical import decode, encode, is_hash
 from ledger_core.chain import link
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.times import format_time
 
 LINE_BYTES_MAX: Final = 16_384
-RECENT_BYTES_MAX: Final = 4_194_304
+VALUE_CHARS_MAX: Final = 1024  # of a name that a caller may choose; an origin and a nonce are shorter
+TORN_BYTES_MAX: Final = 4_194_304  # of lines that are no records, at the end
+PART_BYTES_MAX: Final = 268_435_456
+LINES_BETWEEN_TIMES: Final = 1000
 Record = dict[str, str]
 
 
@@ -43,28 +45,22 @@ NO_RECORD: Final = LogHead(0, None)
 
 
 class RequestLog:
-    """The log at `path`, made when it is not there. Raises Refused. `fsync` is an argument so that disks can fail."""
+    """The log at `path`, made when it is not there. Raises Refused."""
 
     def __init__(
-        self, path: Path, *, clock: Callable[[], dt.datetime], fsync: Callable[[int], None] = os.fsync
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], dt.datetime],
+        part_bytes_max: int = PART_BYTES_MAX,
+        fsync: Callable[[int], None] = os.fsync,
     ) -> None:
-        self._path, self._clock, self._fsync = path, clock, fsync
+        self._path, self._clock = path, clock
         self._lock = threading.Lock()
-        self._dead: str | None = None
-        self._head, self._size = NO_RECORD, 0
+        self._head = NO_RECORD
         self._sound = False
-        try:
-            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-            sync_folder(path)
-        except OSError as error:
-            raise Refused(f"the log {path} cannot be opened ({error})", remedy="set SIGNING_PROXY_LOG") from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._file)
-            raise Refused(
-                f"the log {path} is held by another process", remedy="give each signing proxy a log of its own"
-            ) from error
+        self.held: str | None = None  # why nothing but a seal may be written now
+        self._file = LogFile(path, part_bytes_max=part_bytes_max, fsync=fsync)
         try:
             self._recover()
         except OSError as error:
@@ -80,33 +76,39 @@ class RequestLog:
 
     @property
     def sound(self) -> bool:
-        """Whether the last line is on disk; when not, the next append tries to mend that."""
-        return self._sound and self._dead is None
+        """Whether the last line is on disk, and another may follow; when not, the next append tries to mend that."""
+        return self._sound and self._file.dead is None and self.held is None
 
     def append(self, record: Record) -> LogHead:
         """Write one record, on disk when this returns. Raises Unavailable("log"): then it may or may not be there."""
         with self._lock:
+            if self.held is not None and record["event"] != "sealed":
+                raise Unavailable("log", self.held)
             try:
-                if self._dead is not None:
-                    raise OSError(self._dead)
-                self._check_ours()
+                self._file.check_ours()
                 if not self._sound:
                     self._recover()
+                self._file.begin_part_when_full()
                 return self._append(record)
             except (OSError, Refused) as error:
                 self._sound = False
-                raise Unavailable("log", f"{self._path.name} cannot be written: {error}") from error
+                raise Unavailable("log", f"{self._file.name} cannot be written: {error}") from error
 
-    def recent(self) -> Iterator[Record]:
-        """The records of the last RECENT_BYTES_MAX bytes, oldest first."""
-        lines = self._tail(RECENT_BYTES_MAX).splitlines()
-        for line in lines:
+    def recent(self, since: dt.datetime, holding: bytes) -> Iterator[Record]:
+        """The records since then that hold these bytes, newest first, as far back as `lines_back` looks."""
+        oldest = format_time(since)
+        for number, line in enumerate(lines_back(self._file.parts)):
+            wanted = holding in line
+            if not wanted and number % LINES_BETWEEN_TIMES:
+                continue
             record = parse_line(line)
-            if record is not None:
+            if record is not None and record.get("ts", "") < oldest:
+                return
+            if record is not None and wanted:
                 yield record
 
     def close(self) -> None:
-        os.close(self._file)
+        self._file.close()
 
     def _append(self, record: Record) -> LogHead:
         seq = self._head.seq + 1
@@ -121,60 +123,37 @@ class RequestLog:
 
     def _write(self, data: bytes) -> None:
         self._sound = False
-        written = os.write(self._file, data)
-        self._size += written
-        if written != len(data):
-            raise OSError("only a part could be written: the disk is full")
-        try:
-            self._fsync(self._file)
-        except OSError as error:
-            self._dead = f"fsync failed ({error}): what is on disk is not known. Restart the proxy"
-            raise
+        self._file.write(data)
         self._sound = True
 
     def _recover(self) -> None:
         """Find the last record; end and name what is torn after it. The way in at the start and after a failure."""
-        data = self._tail(2 * LINE_BYTES_MAX)
-        self._size = os.fstat(self._file).st_size
-        whole, _, torn = data.rpartition(b"\n")
-        lines = whole.split(b"\n") if whole else []
-        if torn:
-            self._write(b"\n")  # from here on it is a line
-            lines.append(torn)
+        self._file.look()
+        parts = self._file.parts
+        torn = self._file.size > 0 and not _ends_whole(parts[-1])
         broken: list[bytes] = []  # several, when the disk stayed full
         last: Record | None = None
-        while lines and (last := parse_line(lines[-1])) is None:
-            broken.insert(0, lines.pop())
-        if last is None and self._size > LINE_BYTES_MAX:
+        for line in lines_back(parts, TORN_BYTES_MAX):
+            last = parse_line(line)
+            if last is not None:
+                break
+            broken.insert(0, line)
+        if last is None and sum(part.stat().st_size for part in parts) > LINE_BYTES_MAX:
             raise Refused(
                 f"the log {self._path} ends in lines that are no records",
                 remedy="find out who wrote there (finance signing-proxy log verify), then begin a new log",
             )
+        if last is None and not broken and parts[-1] != self._path:
+            raise Refused(
+                f"the log goes on in {parts[-1].name}, which is empty, and the part before it is gone",
+                remedy="put that part back: only the chain's last record says how it goes on",
+            )
+        if torn:
+            self._write(b"\n")  # from here on it is a line
         self._head = NO_RECORD if last is None else LogHead(int(last["seq"]), bytes.fromhex(last["hash"]))
         self._sound = True
         if broken:
             self._append({"event": "recovered", "torn_sha256": torn_hash(broken)})
-
-    def _check_ours(self) -> None:
-        """Raise OSError when the path is another file by now, or somebody else wrote to it or cut it."""
-        held = os.fstat(self._file)
-        if os.stat(self._path).st_ino != held.st_ino:
-            raise OSError("it was moved away: put it back, or restart the proxy to begin a new one")
-        if held.st_size != self._size:
-            self._dead = "somebody else wrote to it or cut it: look into it, then restart the proxy"
-            raise OSError(self._dead)
-
-    def _tail(self, bytes_max: int) -> bytes:
-        """Whole lines (and what is torn after them) of the last `bytes_max` bytes."""
-        size = os.fstat(self._file).st_size
-        start = max(0, size - bytes_max)
-        data = b""
-        while len(data) < size - start:
-            part = os.pread(self._file, size - start - len(data), start + len(data))
-            if not part:
-                break
-            data += part
-        return data if start == 0 else data.partition(b"\n")[2]
 
 
 def torn_hash(broken: Sequence[bytes]) -> str:
@@ -189,7 +168,7 @@ def parse_line(line: bytes) -> Record | None:
     except ValueError:
         return None
     record = {name: value for name, value in found.items() if isinstance(value, str)}
-    if len(record) != len(found) or not is_hash(record.get("hash")) or not record.get("seq", "").isdigit():
+    if len(record) != len(found) or not is_hash(record.get("hash")) or not _is_count(record.get("seq", "")):
         return None
     previous = record.get("prev_hash")
     if previous is not None and not is_hash(previous):
@@ -199,6 +178,17 @@ def parse_line(line: bytes) -> Record | None:
     return record if digest.hex() == record["hash"] else None
 
 
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 20
+
+
+def _ends_whole(part: Path) -> bool:
+    with part.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
+
+
 def _plain(text: str) -> str:
-    """ASCII, whatever a name was written in: a record must never fail to be written for its spelling."""
-    return text.encode("ascii", "backslashreplace").decode("ascii").replace("\0", "\\0")
+    """ASCII, whatever a name was written in, and no longer than a line bears: a record must never fail for a name."""
+    plain = text.encode("ascii", "backslashreplace").decode("ascii").replace("\0", "\\0")
+    return plain if len(plain) <= VALUE_CHARS_MAX else plain[: VALUE_CHARS_MAX - 3] + "..."

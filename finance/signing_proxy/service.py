@@ -12,13 +12,14 @@ import datetime as dt
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 import structlog
 
 from finance.door.caller import Caller
-from finance.door.memory import SeenOnce
+from finance.door.memory import SEEN_MAX, SeenOnce
 from finance.door.problem import Answer, Problem, Request, Route
 from finance.signing_proxy.request_log import LogHead, Record, RequestLog
 from finance.signing_proxy.requests import Message, SignRequest, parse_sign, parse_verify
@@ -31,6 +32,7 @@ from ledger_core.times import format_time, parse_time
 
 NONCE_SECONDS: Final = 86_400.0  # a nonce is remembered this long, also over a restart
 PROBE_SECONDS: Final = 10.0  # a key that failed is tried again by /health this often, at most
+WAIT_SECONDS_MAX: Final = 5.0  # for the requests before, when the key service is slow
 PROBE_DIGEST: Final = hashlib.sha256(b"finance: signing proxy health").digest()
 
 log = structlog.get_logger("signing-proxy")
@@ -105,10 +107,10 @@ class SigningProxy:
             record |= _message_record(wanted.message)
             signer = self._signer(request.caller, wanted.message)
             record |= {"kid": signer.registered.kid, "alg": signer.algorithm}
-            if wanted.nonce is not None:
-                record["nonce"] = wanted.nonce
-                self._use_nonce(request.caller, wanted.nonce)
-            with self._locks[signer.registered.kid]:
+            with self._holding(signer.registered.kid):
+                if wanted.nonce is not None:
+                    record["nonce"] = wanted.nonce
+                    self._use_nonce(request.caller, wanted.nonce)
                 return self._signed(signer, wanted, record)
         except Problem as problem:
             self._append({**record, "event": "refused", "code": problem.code})
@@ -125,14 +127,15 @@ class SigningProxy:
                 self._witness.save(*seen)
             signer.pin()
             signature = signer.sign_digest(message.data) if message.kind == "digest" else signer.sign_text(message.data)
-        except (Unavailable, Refused, OSError) as error:
+        except Exception as error:
             self._failed_at[kid] = self._monotonic()
-            code = "KEY_UNAVAILABLE" if isinstance(error, Unavailable | OSError) else "KEY_REFUSED"
+            away = isinstance(error, Unavailable | OSError)
+            code = "KEY_UNAVAILABLE" if away else "KEY_REFUSED" if isinstance(error, Refused) else "FAULT"
             self._append({**outcome, "event": "failed", "code": code})
             log.error("signing_proxy.failed", kid=kid, code=code, detail=str(error))
-            if code == "KEY_REFUSED":
-                raise
-            raise Unavailable("signer", str(error)) from error
+            if away:
+                raise Unavailable("signer", str(error)) from error
+            raise
         self._failed_at.pop(kid, None)
         signed = {**outcome, "event": "signed", "signature_sha256": hashlib.sha256(signature).hexdigest()}
         head = self._append(signed)
@@ -184,13 +187,23 @@ class SigningProxy:
             return failed_at is None
         self._failed_at[kid] = self._monotonic()
         try:
-            with self._locks[kid]:
+            with self._holding(kid):
                 self._signers[kid].pin()
                 self._signers[kid].sign_digest(PROBE_DIGEST)
-        except (Unavailable, Refused):
+        except (Unavailable, Refused, Problem):
             return False
         self._failed_at.pop(kid, None)
         return True
+
+    @contextmanager
+    def _holding(self, kid: str) -> Iterator[None]:
+        """The key, for one request at a time. Raises Problem (503): who waits longer than its client asks in vain."""
+        if not self._locks[kid].acquire(timeout=WAIT_SECONDS_MAX):
+            raise Problem(503, "BUSY", f"{kid} is asked for more than it signs", headers={"Retry-After": "5"})
+        try:
+            yield
+        finally:
+            self._locks[kid].release()
 
     def _witnessed(
         self, witness: WitnessState, signer: ProxySigner, wanted: SignRequest, record: Record
@@ -230,18 +243,18 @@ class SigningProxy:
     def _use_nonce(self, caller: Caller, nonce: str) -> None:
         now = self._clock().timestamp()
         try:
-            first = self._nonces.use(f"{caller.name} {nonce}", expires=now + NONCE_SECONDS, now=now)
+            first = self._nonces.use(caller.name, nonce, expires=now + NONCE_SECONDS, now=now)
         except OverflowError:
             raise Problem(503, "BUSY", "too many nonces to remember", headers={"Retry-After": "60"}) from None
         if not first:
             raise Problem(409, "REPLAYED", "this nonce was used before", remedy="ask again with a new nonce")
 
     def _remember_nonces(self) -> None:
-        now = self._clock().timestamp()
-        for record in self._log.recent():
-            if record.get("event") == "asked" and "nonce" in record:
-                expires = parse_time(record["ts"]).timestamp() + NONCE_SECONDS
-                self._nonces.use(f"{record['caller']} {record['nonce']}", expires=expires, now=now)
+        now = self._clock()
+        recent = self._log.recent(now - dt.timedelta(seconds=NONCE_SECONDS), b'"nonce":')
+        used = [(it["caller"], it["nonce"], parse_time(it["ts"])) for it in recent if it["event"] == "asked"]
+        for caller, nonce, at in reversed(used[:SEEN_MAX]):
+            self._nonces.use(caller, nonce, expires=at.timestamp() + NONCE_SECONDS, now=now.timestamp())
 
     def _append(self, record: Record) -> LogHead:
         head = self._log.append(record)

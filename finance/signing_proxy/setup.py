@@ -7,6 +7,7 @@ Ed25519 only: with RSA, a note is signed as its digest, and a digest could be as
 
 from __future__ import annotations
 
+import itertools
 import signal
 import threading
 from collections.abc import Sequence
@@ -18,12 +19,13 @@ from pathlib import Path
 import structlog
 
 from finance import bootstrap
-from finance.bootstrap_signers import open_signer
+from finance.bootstrap_signers import open_mac, open_signer
 from finance.door.server import Door
 from finance.door.setup import open_door
 from finance.health import Health, telemetry_routes
 from finance.settings import Settings
 from finance.signers_file import read_registry
+from finance.signing_proxy.log_seal import EVER, Sealer
 from finance.signing_proxy.request_log import RequestLog
 from finance.signing_proxy.service import ProxySigner, SigningProxy
 from finance.signing_proxy.witness import Head, WitnessState
@@ -36,6 +38,8 @@ from schemas.topology_model import Topology
 
 NAME = "signing-proxy"
 BEAT_SECONDS = 1.0
+LOG_BYTES_MIN = 1_000_000
+WITNESSED_RECORDS_MAX = 10_000  # that a state must not be behind
 
 log = structlog.get_logger(NAME)
 
@@ -47,6 +51,8 @@ class ProxySettings:
     host: str
     port: int
     log: Path
+    log_bytes_max: int  # of one part
+    log_mac_key: str  # empty: it is not sealed
     witness_state: Path
 
     @staticmethod
@@ -54,7 +60,26 @@ class ProxySettings:
         """Raises Refused."""
         host, port, path = settings.signing_proxy()
         state = settings.values.get("SIGNING_PROXY_WITNESS_STATE")
-        return ProxySettings(host, port, path, path.with_suffix(".witness.json") if state is None else Path(state))
+        return ProxySettings(
+            host,
+            port,
+            path,
+            int(settings.number("SIGNING_PROXY_LOG_BYTES_MAX", LOG_BYTES_MIN, 2**40)),
+            settings.text("SIGNING_PROXY_LOG_MAC_KEY"),
+            path.with_suffix(".witness.json") if state is None else Path(state),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OpenProxy:
+    """What runs. `beat` is for every second."""
+
+    door: Door
+    sealer: Sealer | None
+
+    def beat(self) -> None:
+        if self.sealer is not None:
+            self.sealer.beat()
 
 
 def run_signing_proxy(settings: Settings, topology: Topology, *, witness: bool, stop: threading.Event) -> None:
@@ -64,7 +89,8 @@ def run_signing_proxy(settings: Settings, topology: Topology, *, witness: bool, 
         health = Health(process=NAME, stall_seconds=settings.health_stall_seconds)
         metrics = PrometheusMetrics(process=NAME, version=metadata.version("finance-ledger"), health=health)
         outgoing = signers[-1].kid if outgoing_of(settings, name=NAME) else None
-        door = open_proxy(settings, signers, outgoing, witness=witness, metrics=metrics, health=health, undo=undo)
+        proxy = open_proxy(settings, signers, outgoing, witness=witness, metrics=metrics, health=health, undo=undo)
+        door = proxy.door
         log.info(
             "signing_proxy.listening",
             url=f"http{'s' if door.tls else ''}://{ProxySettings.of(settings).host}:{door.port}",
@@ -73,6 +99,7 @@ def run_signing_proxy(settings: Settings, topology: Topology, *, witness: bool, 
         )
         while not stop.wait(BEAT_SECONDS):
             metrics.progress()
+            proxy.beat()
 
 
 def open_proxy_signers(settings: Settings, topology: Topology, undo: ExitStack) -> list[PinnedSigner]:
@@ -98,11 +125,15 @@ def open_proxy(
     metrics: PrometheusMetrics,
     health: Health,
     undo: ExitStack,
-) -> Door:
-    """Log, witness, routes, door; `undo` closes them in turn. Raises Refused."""
+) -> OpenProxy:
+    """Log, seals, witness, routes, door; `undo` closes them in turn. Raises Refused, Unavailable("mac")."""
     own = ProxySettings.of(settings)
-    request_log = RequestLog(own.log, clock=bootstrap.utc_now)
+    request_log = RequestLog(own.log, clock=bootstrap.utc_now, part_bytes_max=own.log_bytes_max)
     undo.callback(request_log.close)
+    sealer = None
+    if own.log_mac_key:
+        sealer = Sealer(request_log, open_mac(settings, own.log_mac_key, name=NAME))
+        undo.callback(sealer.close)
     state = _witness(own, signers, request_log) if witness else None
     version = metadata.version("finance-ledger")
     keys = " ".join(signer.registered.kid for signer in signers)
@@ -125,7 +156,7 @@ def open_proxy(
             remedy="set SIGNING_PROXY_HOST and SIGNING_PROXY_PORT to a free address",
         ) from error
     undo.callback(door.close)
-    return door
+    return OpenProxy(door, sealer)
 
 
 def stop_on_signals(stop: threading.Event) -> None:
@@ -144,7 +175,7 @@ def _witness(own: ProxySettings, signers: Sequence[ProxySigner], request_log: Re
     state = WitnessState(own.witness_state)
     state.check_not_behind(
         (record["log"], Head(int(record["size"]), bytes.fromhex(record["root"])))
-        for record in request_log.recent()
+        for record in itertools.islice(request_log.recent(EVER, b'"root":'), WITNESSED_RECORDS_MAX)
         if record.get("event") == "signed" and "log" in record and is_hash(record.get("root"))
     )
     return state

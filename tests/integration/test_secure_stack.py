@@ -18,6 +18,7 @@ from ledger_core.errors import Refused, Unavailable
 from ledger_core.postgres.session import session
 from producers import topics_kafka
 from producers.archive_s3 import S3ArchiveStore
+from producers.kms_client import KmsPlace
 from producers.s3_client import s3_client
 from producers.signer_kms import KmsKey
 from schemas.topology import load_topology
@@ -220,10 +221,8 @@ def test_s3_and_kms_turn_away_who_has_no_right_certificate(
     client = s3_client(region="us-east-1", endpoint=env["S3_AUDIT_ENDPOINT"], **keys, ca_file=ca, client_pair=pair)
     with pytest.raises(Unavailable, match=r"(?i)ssl|certificate|connection"):
         S3ArchiveStore(client, env["S3_AUDIT_BUCKET"], clock=lambda: secure.now()).versions("")
-    key = KmsKey(
-        env["KMS_KEY_ED25519"], "ed25519", region="us-east-1", endpoint=env["KMS_ENDPOINT"], access_key="x", secret="x",
-        ca_file=ca, client_pair=pair,
-    )  # fmt: skip
+    place = KmsPlace("us-east-1", env["KMS_ENDPOINT"], "x", "x", ca, pair)
+    key = KmsKey(env["KMS_KEY_ED25519"], "ed25519", place)
     with pytest.raises(Unavailable, match=r"(?i)ssl|certificate|connection|closed"):
         key.public_key()
 

@@ -11,6 +11,7 @@ import pytest
 
 from finance.devstack import Stack
 from ledger_core.errors import Refused, Unavailable
+from producers.kms_client import KmsPlace
 from producers.signer_kms import KmsKey
 from producers.verified_signer import pin
 from tests.support.signing import NOW, kms_admin, kms_key, kms_signer, register
@@ -101,15 +102,8 @@ def silent_port() -> Iterator[int]:
 
 
 def test_a_kms_that_hangs_is_unavailable_within_its_deadline(silent_port: int) -> None:
-    key = KmsKey(
-        "any",
-        "ed25519",
-        region="us-east-1",
-        endpoint=f"http://127.0.0.1:{silent_port}",
-        access_key="x",
-        secret="x",
-        read_timeout_seconds=0.3,
-    )
+    place = KmsPlace("us-east-1", f"http://127.0.0.1:{silent_port}", "x", "x", read_timeout_seconds=0.3)
+    key = KmsKey("any", "ed25519", place)
     started = time.monotonic()
     with pytest.raises(Unavailable, match="signer"):
         key.sign_digest(DIGEST)

@@ -26,7 +26,7 @@ BLOCKS = re.findall(r"^```bash\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 def test_the_example_runs_as_it_stands(stack: Stack, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
-    _, setup, use, check = (block.replace("8443", port) for block in BLOCKS)
+    _, setup, use, check, _ = (block.replace("8443", port) for block in BLOCKS)
     setup = setup.replace("finance signing-proxy &", "finance signing-proxy >/dev/null 2>proxy.err & echo $! > pid")
     script = f"set -eo pipefail\n{setup}\n{use}\n{check}"
     topology = str(Path(__file__).parents[2] / "topology.yaml")

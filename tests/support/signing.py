@@ -18,6 +18,7 @@ from ledger_core.pinned_signer import PinnedSigner
 from ledger_core.ports import Algorithm, Signer
 from ledger_core.signatures import PublicKey
 from ledger_core.signers import RegisteredSigner, SignerRegistry
+from producers.kms_client import KmsPlace
 from producers.signer_kms import KmsKey
 from producers.signer_local import LocalKey
 from producers.verified_signer import KeyService, VerifiedSigner, pin
@@ -69,10 +70,17 @@ def kms_key(env: Mapping[str, str], algorithm: Algorithm, key_id: str | None = N
     return KmsKey(
         key_id or env["KMS_KEY_ED25519" if algorithm == "ed25519" else "KMS_KEY_RSA"],
         algorithm,
-        region=env["KMS_REGION"],
-        endpoint=env["KMS_ENDPOINT"],
-        access_key=env["AWS_ACCESS_KEY_ID"],
-        secret=env["AWS_SECRET_ACCESS_KEY"],
+        kms_place(env),
+    )
+
+
+def kms_place(env: Mapping[str, str]) -> KmsPlace:
+    """The stack's KMS, as the prover."""
+    return KmsPlace(
+        env["KMS_REGION"],
+        env["KMS_ENDPOINT"],
+        env["AWS_ACCESS_KEY_ID"],
+        env["AWS_SECRET_ACCESS_KEY"],
         **adapter_tls(env, "prover"),
     )
 

@@ -145,13 +145,14 @@ def test_a_bucket_never_lets_more_through_than_rate_and_burst(moments: list[floa
 
 def test_what_was_seen_stays_seen_until_it_expires_and_nothing_is_forgotten_for_room() -> None:
     seen = SeenOnce(seen_max=2)
-    assert seen.use("a", expires=10, now=0)
-    assert not seen.use("a", expires=10, now=9)
-    assert seen.use("b", expires=10, now=9)
+    assert seen.use("one", "a", expires=10, now=0)
+    assert not seen.use("one", "a", expires=10, now=9)
+    assert seen.use("one", "b", expires=10, now=9)
     with pytest.raises(OverflowError):
-        seen.use("c", expires=20, now=9)
-    assert seen.use("c", expires=20, now=11)
-    assert seen.use("a", expires=20, now=11)
+        seen.use("one", "c", expires=20, now=9)
+    assert seen.use("two", "a", expires=20, now=9), "another's room is its own"
+    assert seen.use("one", "c", expires=20, now=11)
+    assert seen.use("one", "a", expires=20, now=11)
 
 
 EXPOSED = [("dev", "0.0.0.0"), ("staging", "10.0.0.1"), ("production", "::"), ("dev", "finance.internal")]

@@ -7,12 +7,15 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, NoCredentialsE
 from botocore.stub import Stubber
 
 from ledger_core.errors import FinanceError, Refused, Unavailable
+from producers.kms_client import KmsPlace
 from producers.signer_kms import KmsKey
+
+PLACE = KmsPlace("us-east-1", access_key="x", secret="x")
 
 
 @pytest.fixture
 def key() -> KmsKey:
-    return KmsKey("alias/x", "rsa-sha256", region="us-east-1", access_key="x", secret="x")
+    return KmsKey("alias/x", "rsa-sha256", PLACE)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +70,7 @@ def test_a_time_out_passes_and_missing_credentials_do_not(
 def test_the_request_names_the_one_right_scheme(
     algorithm: str, scheme: str, message_type: str, text_bytes: int
 ) -> None:
-    key = KmsKey("k", algorithm, region="us-east-1", access_key="x", secret="x")  # type: ignore[arg-type]
+    key = KmsKey("k", algorithm, PLACE)  # type: ignore[arg-type]
     fixed = {"KeyId": "k", "MessageType": message_type, "SigningAlgorithm": scheme}
     with Stubber(key._client) as stub:
         stub.add_response("sign", {"Signature": b"s"}, {**fixed, "Message": bytes(32)})
