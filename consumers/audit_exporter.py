@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
@@ -34,7 +34,12 @@ from ledger_core.errors import Corrupt, Refused
 from ledger_core.findings import Collector
 from ledger_core.ports import ArchiveStore, AuditIntent
 from ledger_core.signers import SignerRegistry
-from ledger_core.verify_audit import AuditCheck
+from ledger_core.verify_audit import REGISTRY_CODES, AuditCheck
+
+REGISTRY_REMEDY: Final = (
+    "let signers.json hold that key, and end it (retiredAt, validity) behind the last event it signed; if nobody knows "
+    "that key: `finance halt`, and find out who wrote that event"
+)
 
 log = structlog.get_logger("archiver")
 
@@ -126,7 +131,10 @@ class AuditExporter:
         for event in events:
             check.take(event)
         for finding in collector.report().findings:
-            raise Corrupt(f"the audit chain cannot be exported: {finding}")
+            message = f"the audit chain cannot be exported: {finding}"
+            if finding.code in REGISTRY_CODES:
+                raise Refused(message, remedy=REGISTRY_REMEDY)  # no reason to halt posting
+            raise Corrupt(message)
         if check.seq != found.last_seq:
             raise Corrupt(f"the audit chain ends at seq {check.seq}, and {found.last_seq} is published")
         return events

@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from ledger_core.audit_chain import AuditEvent, event_hash
 from ledger_core.findings import Collector, Report
@@ -19,6 +20,9 @@ from ledger_core.rotation import EVENT_TYPE
 from ledger_core.signatures import BadSignature, decode_signature, verify_digest
 from ledger_core.signers import SignerRegistry
 from ledger_core.times import format_time
+
+# Findings for which the registry may be to blame, not the record: a key it lost, or ended before its last signature.
+REGISTRY_CODES: Final = frozenset({"audit.signer", "audit.retired", "audit.validity"})
 
 
 @dataclass(frozen=True, slots=True)

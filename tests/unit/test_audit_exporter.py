@@ -1,0 +1,77 @@
+"""What the exporter refuses to store: a chain at odds with itself halts posting, a registry at odds with it does not."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Sequence
+
+import pytest
+
+from consumers.audit_exporter import AuditExporter, ExportSettings
+from consumers.metrics import NullMetrics
+from ledger_core.audit_chain import AuditEvent
+from ledger_core.audit_export import AuditExport, ExportRange
+from ledger_core.errors import Corrupt, Refused
+from ledger_core.ports import AuditIntent
+from ledger_core.signer_validity import Interval, Validity
+from ledger_core.signers import SignerRegistry
+from tests.support.archive_factory import Key
+from tests.support.audit_factory import CREATED_AT, audit_events
+from tests.support.memory_archive import MemoryBucket
+
+KEY = Key("ed25519")
+(SIGNER,) = KEY.registry.signers
+REGISTRIES = {
+    "lost": SignerRegistry(Key("ed25519", "another").registry.signers),
+    "retired too early": SignerRegistry((dataclasses.replace(SIGNER, retired_at=CREATED_AT - dt.timedelta(1)),)),
+    "revoked too early": SignerRegistry((dataclasses.replace(SIGNER, validity=Validity(audit=Interval(1, 2))),)),
+}
+
+
+@dataclasses.dataclass
+class Rows:
+    chain: Sequence[AuditEvent]
+    recorded: list[AuditExport] = dataclasses.field(default_factory=list)
+
+    def next_range(self, events_max: int, idle_seconds: float) -> ExportRange | None:
+        return None if self.recorded else ExportRange(1, 1, len(self.chain))
+
+    def events(self, first_seq: int, last_seq: int) -> list[AuditEvent]:
+        return list(self.chain[first_seq - 1 : last_seq])
+
+    def record(self, export: AuditExport, intent: AuditIntent) -> bool:
+        self.recorded.append(export)
+        return True
+
+
+def exporter(rows: Rows, bucket: MemoryBucket, registry: SignerRegistry) -> AuditExporter:
+    settings = ExportSettings(env="dev", retention_days=1, events_max=10, idle_seconds=0)
+    return AuditExporter(
+        rows, bucket, registry, settings, monotonic=lambda: 0.0, new_trace_id=lambda: "ab" * 16, metrics=NullMetrics()
+    )
+
+
+def test_a_sound_chain_is_stored_once() -> None:
+    rows, bucket = Rows(audit_events(KEY)), MemoryBucket()
+    made = exporter(rows, bucket, KEY.registry)
+    assert made.step()
+    assert not made.step()
+    assert [stored.object_key for stored in rows.recorded] == list(bucket.held)
+
+
+@pytest.mark.parametrize("registry", REGISTRIES.values(), ids=REGISTRIES)
+def test_a_registry_at_odds_with_the_chain_is_refused_and_nothing_is_stored(registry: SignerRegistry) -> None:
+    rows, bucket = Rows(audit_events(KEY)), MemoryBucket()
+    with pytest.raises(Refused, match=r"cannot be exported.*(registry|retired|counts)"):
+        exporter(rows, bucket, registry).step()
+    assert (rows.recorded, bucket.held) == ([], {})
+
+
+def test_an_altered_event_is_corrupt_and_nothing_is_stored() -> None:
+    events = audit_events(KEY)
+    events[2] = dataclasses.replace(events[2], payload={**events[2].payload, "range": "7"})
+    rows, bucket = Rows(events), MemoryBucket()
+    with pytest.raises(Corrupt, match="cannot be exported"):
+        exporter(rows, bucket, KEY.registry).step()
+    assert (rows.recorded, bucket.held) == ([], {})
