@@ -1,4 +1,4 @@
-"""What the exporter refuses to store: a chain at odds with itself halts posting, a registry at odds with it does not."""
+"""What the exporter refuses: a chain at odds with itself halts posting, a registry at odds with the chain does not."""
 
 from __future__ import annotations
 
