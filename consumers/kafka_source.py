@@ -49,7 +49,7 @@ PROBE_SECONDS = 10.0
 PROBE_TIMEOUT_SECONDS = 5.0
 # librdkafka's close waits for every commit that is on its way, and tries those again for as long as no broker answers
 # (its issue 3740): without a bound, a process whose broker hangs would hang with it, and could not even be stopped.
-CLOSE_SECONDS_MAX = 10.0
+CLOSE_SECONDS_MAX = 5.0
 _NOT_ALLOWED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
 
 log = structlog.get_logger("kafka")

@@ -15,11 +15,11 @@ from botocore.exceptions import ClientError
 
 from ledger_core.errors import Refused
 from producers.s3_client import LockMode, has_lock
+from schemas.policies import CANARY_KEY
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-CANARY_KEY: Final = "canary/object-lock"
 CANARY_DAYS: Final = 1
 CANARY_REUSE_SECONDS_MIN: Final = 600  # a lock about to end proves nothing
 REMEDY: Final = (

@@ -29,6 +29,7 @@ BUCKET_ACTIONS: Final = (
     "s3:ListBucket",
     "s3:ListBucketVersions",
 )
+CANARY_KEY: Final = "canary/object-lock"  # the object on which the archiver tries whether the lock holds
 WRITE_ACTIONS: Final = ("s3:PutObject", "s3:PutObjectRetention")
 DELETE_ACTIONS: Final = ("s3:DeleteObject", "s3:DeleteObjectVersion")
 # Denied whatever else allows it: what would undo a lock, or let a later writer undo one.
@@ -59,12 +60,18 @@ ADMIN_ACTIONS: Final = (
 
 
 def archive_writer(bucket: str) -> Policy:
-    """The archiver's: store under lock, read back, list; never delete, bypass, or change the bucket."""
+    """The archiver's: store under lock, read back, list; never delete, bypass, or change the bucket.
+
+    But for its canary: were the attack on that denied here, the lock would never be asked (G7)."""
+    kept = [action for action in NEVER_ACTIONS if action not in DELETE_ACTIONS]
+    canary = [f"arn:aws:s3:::{bucket}/{CANARY_KEY}"]
     return _policy(
         _statement("ReadBack", "Allow", READ_ACTIONS, _objects(bucket)),
         _statement("ReadBucket", "Allow", BUCKET_ACTIONS, _bucket(bucket)),
         _statement("StoreUnderLock", "Allow", WRITE_ACTIONS, _objects(bucket)),
-        _statement("NeverUndo", "Deny", NEVER_ACTIONS, [*_bucket(bucket), *_objects(bucket)]),
+        _statement("AttackTheCanary", "Allow", ["s3:DeleteObjectVersion"], canary),
+        _statement("NeverUndo", "Deny", kept, [*_bucket(bucket), *_objects(bucket)]),
+        _statement("NeverDelete", "Deny", DELETE_ACTIONS, canary, resource="NotResource"),
     )
 
 
@@ -117,8 +124,10 @@ def _policy(*statements: Policy) -> Policy:
     return {"Version": VERSION, "Statement": list(statements)}
 
 
-def _statement(sid: str, effect: str, actions: Sequence[str], resources: list[str], **more: object) -> Policy:
-    return {"Sid": sid, "Effect": effect, **more, "Action": list(actions), "Resource": resources}
+def _statement(
+    sid: str, effect: str, actions: Sequence[str], resources: list[str], *, resource: str = "Resource", **more: object
+) -> Policy:
+    return {"Sid": sid, "Effect": effect, **more, "Action": list(actions), resource: resources}
 
 
 def _bucket(bucket: str) -> list[str]:

@@ -17,10 +17,12 @@ from finance.settings import Settings
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.postgres.session import session
 from producers import topics_kafka
+from producers.archive_lock_check import check_lock
 from producers.archive_s3 import S3ArchiveStore
 from producers.kms_client import KmsPlace
 from producers.s3_client import s3_client
 from producers.signer_kms import KmsKey
+from schemas.policies import CANARY_KEY
 from schemas.topology import load_topology
 from tests.support import secure
 from tests.support.buckets import adapter_tls
@@ -250,6 +252,23 @@ def test_the_store_holds_its_identities_to_the_rendered_policies(stack: Stack, r
             attempt()
     client.list_object_versions(Bucket=bucket)
     assert client.get_object_lock_configuration(Bucket=bucket)["ObjectLockConfiguration"]["ObjectLockEnabled"]
+
+
+def test_only_the_lock_keeps_the_archiver_from_deleting_its_canary(stack: Stack) -> None:
+    """A policy that denies the attack would let a bucket pass that locks nothing."""
+    env = stack.env
+    keys = {"access_key": env["S3_AUDIT_ACCESS_KEY"], "secret": env["S3_AUDIT_SECRET"]}
+    endpoint = env["S3_AUDIT_ENDPOINT"]
+    client = s3_client(region="us-east-1", endpoint=endpoint, **keys, **adapter_tls(env, "archiver"))
+    bucket = env["S3_AUDIT_BUCKET"]
+    for key in (CANARY_KEY, "dev/batches/x"):
+        version = client.put_object(Bucket=bucket, Key=key, Body=b"not locked")["VersionId"]
+        if key == CANARY_KEY:
+            client.delete_object(Bucket=bucket, Key=key, VersionId=version)
+        else:
+            with pytest.raises(ClientError, match="AccessDenied"):
+                client.delete_object(Bucket=bucket, Key=key, VersionId=version)
+    check_lock(client, bucket, "COMPLIANCE", secure.now())
 
 
 def test_a_process_with_an_expired_certificate_is_refused_with_the_remedy(

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from finance.cli.render import command
 from finance.render import KINDS, render
 from schemas.kafka_acls import acl_of, acls_of
+from schemas.policies import CANARY_KEY
 from schemas.topology import load_topology
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +35,8 @@ def allowed(policy: dict[str, Any], action: str, resource: str) -> bool:
         statement["Effect"]
         for statement in policy["Statement"]
         if any(fnmatch.fnmatchcase(action, pattern) for pattern in statement["Action"])
-        and any(fnmatch.fnmatchcase(resource, pattern) for pattern in statement["Resource"])
+        and any(fnmatch.fnmatchcase(resource, pattern) for pattern in statement.get("Resource", ()))
+        | ("NotResource" in statement and resource not in statement["NotResource"])
     }
     return effects == {"Allow"}
 
@@ -66,9 +68,14 @@ def test_the_archiver_stores_and_locks_and_undoes_nothing() -> None:
         assert not allowed(archiver, action, ELSEWHERE)
     assert allowed(archiver, "s3:ListBucketVersions", BUCKET)
     denied = [s for s in archiver["Statement"] if s["Effect"] == "Deny"]
-    assert [s["Sid"] for s in denied] == ["NeverUndo"]
+    assert [s["Sid"] for s in denied] == ["NeverUndo", "NeverDelete"]
+    patterns = [pattern for statement in denied for pattern in statement["Action"]]
     for action in UNDOING:
-        assert any(fnmatch.fnmatchcase(action, pattern) for pattern in denied[0]["Action"]), action
+        assert any(fnmatch.fnmatchcase(action, pattern) for pattern in patterns), action
+        assert not allowed(archiver, action, OBJECT)
+        assert not allowed(archiver, action, f"{BUCKET}/canary/object-lock2")
+    canary = [action for action in UNDOING if allowed(archiver, action, f"{BUCKET}/{CANARY_KEY}")]
+    assert canary == ["s3:DeleteObjectVersion"], "only the lock keeps the canary"
 
 
 @pytest.mark.parametrize("action", ["s3:PutObject", "s3:PutObjectRetention", *UNDOING])
