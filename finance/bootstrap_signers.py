@@ -14,12 +14,14 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeVar
 
 from consumers.metrics import Metrics
 from consumers.signer_set import SignerSet
 from finance.settings import Settings
 from finance.signing_settings import (
     DEFAULT_ALGORITHM,
+    Kind,
     KmsKeySettings,
     LocalKeySettings,
     Pkcs11KeySettings,
@@ -36,6 +38,10 @@ from ledger_core.pinned_signer import PinnedSigner
 from ledger_core.ports import Algorithm, Mac
 from ledger_core.signers import RegisteredSigner, SignerRegistry
 from producers.https_exchange import HttpsExchange
+from producers.key_maker import KeyMaker
+from producers.key_maker_kms import KmsKeyMaker
+from producers.key_maker_pkcs11 import MAKING_SECONDS_MAX, Pkcs11KeyMaker
+from producers.key_maker_transit import TransitKeyMaker
 from producers.kms_client import KmsPlace
 from producers.mac_kms import KmsMac
 from producers.signer_kms import KmsKey
@@ -45,6 +51,8 @@ from producers.signer_proxy import ProxyKey
 from producers.signer_transit import TransitKey
 from producers.verified_signer import KeyService, VerifiedSigner, pin
 from schemas.topology_model import Topology
+
+TransitT = TypeVar("TransitT", bound=TransitKey)
 
 
 def open_signers(
@@ -94,12 +102,7 @@ def open_signer(
     Raises Refused; Unavailable("signer") when the service must be asked, and is away.
     """
     signing = signing or signing_of(settings)
-    kinds = sorted({spec.kind for spec in topology.signers.values()})
-    if signing.kind not in kinds:
-        raise Refused(
-            f"the topology lists no signer of kind {signing.kind}, only {', '.join(kinds)}",
-            remedy="add it under signers in topology.yaml, or sign with a kind that is listed",
-        )
+    check_listed(topology, signing.kind)
     now = None if retired_too else dt.datetime.now(dt.UTC)
     registered = _expected(signing, registry, dt.datetime.now(dt.UTC), guess=not retired_too)
     algorithm = signing.algorithm or (registered.algorithm if registered else DEFAULT_ALGORITHM)
@@ -112,6 +115,16 @@ def open_signer(
         raise
 
 
+def check_listed(topology: Topology, kind: Kind) -> None:
+    """Raise Refused unless topology.yaml lists a signer of that kind."""
+    kinds = sorted({spec.kind for spec in topology.signers.values()})
+    if kind not in kinds:
+        raise Refused(
+            f"the topology lists no signer of kind {kind}, only {', '.join(kinds)}",
+            remedy="add it under signers in topology.yaml, or use a kind that is listed: the processes would refuse it",
+        )
+
+
 def key_service(
     signing: SigningSettings, algorithm: Algorithm, registry: SignerRegistry, kid: str | None, *, env: str
 ) -> KeyService:
@@ -122,8 +135,7 @@ def key_service(
         case Pkcs11KeySettings() as key:
             return Pkcs11Key(key.module, key.token, key.key, algorithm, pin=key.pin)
         case TransitKeySettings() as key:
-            exchange = HttpsExchange(key.url, ca_file=key.tls.ca_file, client_pair=key.tls.client_pair)
-            return TransitKey(exchange, key.key, algorithm, token=key.token, key_version=key.version, mount=key.mount)
+            return _on_transit(TransitKey, key, algorithm)
         case ProxySettings() as key:
             exchange = HttpsExchange(key.url, ca_file=key.tls.ca_file, client_pair=key.tls.client_pair)
             return ProxyKey(exchange, algorithm, registry, api_key=key.api_key, kid=kid)
@@ -139,6 +151,28 @@ def open_mac(settings: Settings, key_id: str, *, name: str) -> Mac:
 
 def _place(key: KmsKeySettings) -> KmsPlace:
     return KmsPlace(key.region, key.endpoint, key.access_key, key.secret, key.tls.ca_file, key.tls.client_pair)
+
+
+def key_maker(signing: SigningSettings, algorithm: Algorithm, *, policy: str | None) -> KeyMaker:
+    """What makes the key that the settings name; `policy` is the key's in KMS. Raises Refused; ValueError for a kind
+    whose keys are made elsewhere."""
+    match signing.key:
+        case KmsKeySettings() as key:
+            maker = KmsKeyMaker(key.key_id, algorithm, _place(key))
+            maker.policy = policy
+            return maker
+        case Pkcs11KeySettings() as key:
+            seconds = MAKING_SECONDS_MAX
+            return Pkcs11KeyMaker(key.module, key.token, key.key, algorithm, pin=key.pin, timeout_seconds=seconds)
+        case TransitKeySettings() as key:
+            return _on_transit(TransitKeyMaker, key, algorithm)
+        case ProxySettings() | LocalKeySettings():
+            raise ValueError(f"a {signing.kind} key is not ours to make")
+
+
+def _on_transit(kind: type[TransitT], key: TransitKeySettings, algorithm: Algorithm) -> TransitT:
+    exchange = HttpsExchange(key.url, ca_file=key.tls.ca_file, client_pair=key.tls.client_pair)
+    return kind(exchange, key.key, algorithm, token=key.token, key_version=key.version, mount=key.mount)
 
 
 def _expected(

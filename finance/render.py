@@ -12,13 +12,14 @@ import shlex
 from typing import Final
 
 from schemas.kafka_acls import Acl, acls_of
-from schemas.policies import Policy, archive_reader, archive_writer, backup_keeper, key_policy, signing_user
+from schemas.policies import Policy, archive_reader, archive_writer, backup_keeper, key_admin, key_policy, signing_user
 from schemas.topology_model import Topology
 
 BUCKET: Final = "${S3_AUDIT_BUCKET}"
 BACKUP_BUCKET: Final = "${BACKUP_BUCKET}"
 KEY_ARN: Final = "${AUDIT_SIGNING_KMS_KEY_ARN}"
 ROLE_ARN: Final = "arn:aws:iam::${AWS_ACCOUNT_ID}:role/finance-"
+ALIAS_ARN: Final = "arn:aws:kms:${KMS_REGION}:${AWS_ACCOUNT_ID}:alias/finance-*"
 KINDS: Final = ("acls", "iam", "kms-policy")
 
 _TARGETS: Final = {"topic": "--topic", "group": "--group"}
@@ -61,9 +62,12 @@ def iam_files(topology: Topology) -> dict[str, str]:
 
 
 def kms_files(topology: Topology) -> dict[str, str]:
-    """The key's own policy: only the signing roles sign."""
+    """The key's own policy: only the signing roles sign; and that of its administrator, who makes keys."""
     roles = [ROLE_ARN + name for name in sorted(topology.access.signing)]
-    return {"kms/key-policy.json": _json(key_policy(roles, "${KMS_ADMIN_ROLE_ARN}"))}
+    return {
+        "kms/key-admin.json": _json(key_admin([ALIAS_ARN])),
+        "kms/key-policy.json": _json(key_policy(roles, "${KMS_ADMIN_ROLE_ARN}")),
+    }
 
 
 def _command(acl: Acl) -> str:

@@ -12,7 +12,7 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Final
 
-from finance.bootstrap_signers import key_service, open_signer
+from finance.bootstrap_signers import check_listed, key_service, open_signer
 from finance.settings import Settings
 from finance.signing_settings import DEFAULT_ALGORITHM, Kind, signing_of
 from finance.variables import KEY_VARIABLES, OUTGOING
@@ -67,12 +67,7 @@ def ask_key(
 ) -> RegisteredSigner:
     """The key as it would be registered, after it made a signature. Raises Refused; Unavailable("signer")."""
     signing = signing_of(with_key(settings, variables))
-    kinds = sorted({spec.kind for spec in topology.signers.values()})
-    if signing.kind not in kinds:
-        raise Refused(
-            f"the topology lists no signer of kind {signing.kind}, only {', '.join(kinds)}",
-            remedy="add it under signers in topology.yaml first: the processes would refuse it",
-        )
+    check_listed(topology, signing.kind)
     algorithm = signing.algorithm or DEFAULT_ALGORITHM
     service = key_service(signing, algorithm, registry, signing.kid, env=settings.env)
     try:

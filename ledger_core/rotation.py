@@ -23,8 +23,8 @@ from ledger_core.signers import RegisteredSigner
 
 EVENT_TYPE: Final = "signer.rotation"
 EMERGENCY: Final = "signer.emergency"
-REGISTERED, RETIRED, REVOKED = "signer.registered", "signer.retired", "signer.revoked"
-EVENT_TYPES: Final = (EVENT_TYPE, EMERGENCY, REGISTERED, RETIRED, REVOKED)
+CREATED, REGISTERED, RETIRED, REVOKED = "signer.created", "signer.registered", "signer.retired", "signer.revoked"
+EVENT_TYPES: Final = (EVENT_TYPE, EMERGENCY, CREATED, REGISTERED, RETIRED, REVOKED)
 
 Step = Literal["announced", "deployed", "proved", "retired", "rolling_back", "rolled_back"]
 STEPS: Final[tuple[Step, ...]] = get_args(Step)

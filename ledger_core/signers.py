@@ -43,13 +43,18 @@ class RegisteredSigner:
     revoked_at: dt.datetime | None = None
 
     def __post_init__(self) -> None:
-        # The kid is also the key name of a signed note (C2SP): no blanks, no plus sign.
-        if not self.kid or not self.kid.isprintable() or " " in self.kid or "+" in self.kid:
-            raise ValueError(f"signer_kid {self.kid!r} must be printable text without blanks and plus signs")
+        check_kid(self.kid)
         if self.algorithm != self.public_key.algorithm:
             raise ValueError(f"signer {self.kid}: the key is {self.public_key.algorithm}, not {self.algorithm}")
         if self.revoked_at is not None and self.retired_at is None:
             raise ValueError(f"signer {self.kid} is revoked, and not retired: it could sign still")
+
+
+def check_kid(kid: str) -> None:
+    """Raise ValueError on a name that no signer can have. It is the key name of a signed note too (C2SP): no blanks, no
+    plus sign."""
+    if not kid or not kid.isprintable() or " " in kid or "+" in kid:
+        raise ValueError(f"signer_kid {kid!r} must be printable text without blanks and plus signs")
 
 
 class SignerRegistry:

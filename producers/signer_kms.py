@@ -9,7 +9,8 @@ Does not: verify (see verified_signer) or retry. IAM: kms:Sign and kms:GetPublic
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 from cryptography.hazmat.primitives import serialization
@@ -28,7 +29,7 @@ _SCHEMES: Final[dict[Algorithm, tuple[SigningAlgorithmSpecType, MessageTypeType]
 }
 
 _WRONG_SPEC: Final = "use a key spec that fits AUDIT_SIGNING_ALG: RSA_2048 or larger, ECC_NIST_EDWARDS25519"
-_REMEDIES: Final[dict[str, str]] = {
+REMEDIES: Final[dict[str, str]] = {
     "AccessDeniedException": "allow kms:Sign and kms:GetPublicKey on this key to the process's IAM role",
     "DisabledException": "enable the key again, or rotate to another registered key",
     "InvalidKeyUsageException": "use a key of KeyUsage SIGN_VERIFY whose spec fits AUDIT_SIGNING_ALG",
@@ -41,6 +42,8 @@ _REMEDIES: Final[dict[str, str]] = {
 
 class KmsKey:
     """A KeyService on one AWS KMS key (id, ARN or alias)."""
+
+    remedies: ClassVar[Mapping[str, str]] = REMEDIES
 
     def __init__(self, key_id: str, algorithm: Algorithm, place: KmsPlace) -> None:
         self._client = place.open()
@@ -97,4 +100,4 @@ class KmsKey:
         return answer["Signature"]
 
     def _failure(self, error: BotoCoreError | ClientError) -> Unavailable | Refused:
-        return kms_failure(error, what="signer", name=self.name, remedies=_REMEDIES)
+        return kms_failure(error, what="signer", name=self.name, remedies=self.remedies)

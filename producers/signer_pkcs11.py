@@ -4,8 +4,8 @@ Guarantees: RSA gets the SHA-256 DigestInfo through CKM_RSA_PKCS (given the bare
 an error, and nothing verifies); Ed25519 is pure Ed25519 through CKM_EDDSA. A call that has no deadline of its own gets
 one. A wrong PIN is tried once in the life of a process, since tokens lock after a few. Token errors that a new session
 may mend are Unavailable, and the session is opened anew at the next try.
-Does not: verify (see verified_signer), retry, or make keys. The token needs the private key (CKA_SIGN) and the public
-key object under one label.
+Does not: verify (see verified_signer), retry, or make keys (see key_maker_pkcs11). The token needs the private key
+(CKA_SIGN) and the public key object under one label.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ _REMEDIES: Final[dict[type[Exception], str]] = {
 }
 
 ResultT = TypeVar("ResultT")
+_refused_pins: dict[tuple[str, str, str], Refused] = {}  # a service that is built anew must not try them again
 _running: threading.Thread | None = None  # the library is asked one thing at a time, by whichever key
 
 
@@ -69,7 +70,6 @@ class Pkcs11Key:
         self._timeout_seconds = timeout_seconds
         self._session: pkcs11.Session | None = None
         self._private: Any = None
-        self._pin_refused: Refused | None = None
 
     @property
     def name(self) -> str:
@@ -132,21 +132,30 @@ class Pkcs11Key:
         """The session with its private key; logged in. Two keys of one token share the login of the process."""
         if self._session is not None:
             return self._session
-        if self._pin_refused is not None:
-            raise self._pin_refused
-        token = self._find_token()
+        session = self._login()
         try:
-            session = token.open(user_pin=self._pin)
-        except p11.UserAlreadyLoggedIn:
-            session = token.open()
-        private = session.get_key(
-            object_class=ObjectClass.PRIVATE_KEY, key_type=_KEY_TYPES[self._algorithm], label=self._label
-        )
-        if not hasattr(private, "sign"):
-            session.close()
-            raise Refused(f"{self.name} may not sign", remedy="give it CKA_SIGN, or rotate to another registered key")
+            private = session.get_key(
+                object_class=ObjectClass.PRIVATE_KEY, key_type=_KEY_TYPES[self._algorithm], label=self._label
+            )
+            if not hasattr(private, "sign"):
+                raise Refused(
+                    f"{self.name} may not sign", remedy="give it CKA_SIGN, or rotate to another registered key"
+                )
+        except BaseException:
+            session.close()  # tokens have few
+            raise
         self._session, self._private = session, private
         return session
+
+    def _login(self, *, rw: bool = False) -> pkcs11.Session:
+        refused = _refused_pins.get((self._module, self._token, self._pin))
+        if refused is not None:
+            raise refused
+        token = self._find_token()
+        try:
+            return token.open(rw=rw, user_pin=self._pin)
+        except p11.UserAlreadyLoggedIn:
+            return token.open(rw=rw)
 
     def _find_token(self) -> pkcs11.Token:
         try:
@@ -187,11 +196,12 @@ class Pkcs11Key:
             return error
         words = f"{self.name}: {type(error).__name__} {error}".rstrip()
         if isinstance(error, _PIN_ERRORS):
-            self._pin_refused = Refused(
+            refused = Refused(
                 f"{words}; it is not tried again, since tokens lock",
                 remedy="set PKCS11_PIN (or PKCS11_PIN_FILE) to the user PIN of the token, and start again",
             )
-            return self._pin_refused
+            _refused_pins[self._module, self._token, self._pin] = refused
+            return refused
         self.close()
         for kind, remedy in _REMEDIES.items():
             if isinstance(error, kind):

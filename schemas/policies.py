@@ -1,8 +1,8 @@
 """IAM and KMS policies as data: least privilege (G9) for whoever archives, reads the archive, keeps backups, or signs.
 
 Guarantees: the writer may store and lock, and is denied by name what would undo a lock; the reader only reads; a
-signing role may sign and read the public key, of one key, by our algorithms alone. Values of a deployment (bucket,
-account) are arguments: the committed files hold `${NAMES}` in their place.
+signing role may sign and read the public key, of one key, by our algorithms alone; who makes keys signs nothing. Values
+of a deployment (bucket, account) are arguments: the committed files hold `${NAMES}` in their place.
 Does not: replace Object Lock or a key's own policy; a root account can undo what stands here, and CloudTrail says so.
 """
 
@@ -46,6 +46,7 @@ NEVER_ACTIONS: Final = (
 ALGORITHMS: Final = ("ED25519_SHA_512", "RSASSA_PKCS1_V1_5_SHA_256")
 ADMIN_ACTIONS: Final = (
     "kms:CancelKeyDeletion",
+    "kms:CreateAlias",
     "kms:DescribeKey",
     "kms:DisableKey",
     "kms:EnableKey",
@@ -57,6 +58,10 @@ ADMIN_ACTIONS: Final = (
     "kms:TagResource",
     "kms:UntagResource",
 )
+KEY_SPECS: Final = ("ECC_NIST_EDWARDS25519", "RSA_2048", "RSA_3072", "RSA_4096")
+FINDING_ACTIONS: Final = ("kms:DescribeKey", "kms:GetPublicKey", "kms:ListAliases", "kms:ListKeys")
+# Denied whatever else allows it: who makes keys does not use them, lend them, or point a name at another one.
+NEVER_ADMIN_ACTIONS: Final = ("kms:CreateGrant", "kms:DeleteAlias", "kms:Sign", "kms:UpdateAlias")
 
 
 def archive_writer(bucket: str) -> Policy:
@@ -113,6 +118,20 @@ def key_policy(signing_roles: Sequence[str], admin_role: str) -> Policy:
         _statement("Administer", "Allow", ADMIN_ACTIONS, ["*"], Principal={"AWS": [admin_role]}),
         _statement("Sign", "Allow", ["kms:Sign"], ["*"], Principal=signers, Condition=_by_our_algorithms()),
         _statement("ReadPublicKey", "Allow", ["kms:GetPublicKey"], ["*"], Principal=signers),
+    )
+
+
+def key_admin(aliases: Sequence[str]) -> Policy:
+    """Who makes keys (`finance rotate create`): keys for signing alone, named within `aliases` (ARNs), never moved."""
+    of_ours = {
+        "StringEquals": {"kms:KeyUsage": "SIGN_VERIFY", "kms:KeyOrigin": "AWS_KMS", "kms:KeySpec": list(KEY_SPECS)},
+        "Bool": {"kms:MultiRegion": "false"},
+    }
+    return _policy(
+        _statement("MakeSigningKeys", "Allow", ["kms:CreateKey"], ["*"], Condition=of_ours),
+        _statement("NameThem", "Allow", ["kms:CreateAlias"], [*aliases, "arn:aws:kms:*:*:key/*"]),
+        _statement("FindThem", "Allow", FINDING_ACTIONS, ["*"]),
+        _statement("NeverSign", "Deny", NEVER_ADMIN_ACTIONS, ["*"]),
     )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 from rich.console import Console
 
 from finance.cli.common import load_settings, load_topology_of, operator
+from ledger_core.errors import Refused
 
 if TYPE_CHECKING:
     from finance.signer_desk import Desk
@@ -43,6 +46,29 @@ def named(kid: str, kind: Kind, key: str, key_version: int | None, alg: str) -> 
     if key_version is not None and kind != "transit":
         raise click.UsageError("--key-version is of a transit key")
     return variables_of(kind, key, kid, alg, key_version)
+
+
+def key_policy(path: Path | None, kind: Kind, env: str) -> str | None:
+    """The text of a KMS key policy. Raises Refused when it is no policy, or is needed and not there."""
+    if path is not None and kind != "kms":
+        raise click.UsageError("--policy is of a key in KMS")
+    if path is None:
+        if kind == "kms" and env == "production":
+            raise Refused(
+                "without a policy, KMS leaves it to the account who may sign with the new key",
+                remedy="fill in deploy/kms/key-policy.json (`finance render kms-policy`), and give it with --policy",
+            )
+        return None
+    text = path.read_text("utf-8")
+    try:
+        sound = isinstance(json.loads(text), dict) and "${" not in text
+    except ValueError:
+        sound = False
+    if not sound:
+        raise Refused(
+            f"{path} is no key policy that is filled in", remedy="give JSON in which no ${NAME} is left: envsubst"
+        )
+    return text
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from finance.cli.key_options import (
     show_diff,
     show_variables,
 )
+from finance.cli.rotate_create import create
 
 if TYPE_CHECKING:
     from finance.rotation import Done
@@ -50,11 +51,15 @@ def command() -> None:
 
     \b
     Examples:
+      finance rotate create --kid finance-rsa-v2 --kind kms --key alias/finance-v2 --alg rsa-sha256
       finance rotate begin --kid finance-rsa-v2 --kind kms --key alias/finance-v2 --alg rsa-sha256
       finance rotate deploy --kernel kernel/tools/signers.json
       finance rotate prove
       finance rotate finish
     """
+
+
+command.add_command(create)
 
 
 @command.command()
@@ -107,7 +112,7 @@ def begin(
 ) -> None:
     """Publish the incoming key in signers.json, and have the outgoing key announce it on the audit chain.
 
-    Make the key in its service first. Run this with the variables that the processes run with.
+    Make the key first (`finance rotate create`). Run this with the variables that the processes run with.
 
     \b
     Examples:

@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import os
 import subprocess
+import uuid
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -29,14 +30,12 @@ pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
 @pytest.fixture(scope="module")
 def transit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TransitServer]:
     with transit_server(tmp_path_factory.mktemp("transit")) as running:
-        running.make_key("finance", "ed25519")
         yield running
 
 
 @pytest.fixture(scope="module")
 def token(tmp_path_factory: pytest.TempPathFactory) -> Token:
     made = Token.make(tmp_path_factory.mktemp("hsm"), "rotation")
-    made.make_key("finance", "rsa-sha256")
     made.make_key("emergency", "ed25519")
     return made
 
@@ -64,7 +63,12 @@ def key(kid: str, kind: str, key_id: str, alg: str) -> tuple[str, ...]:
 
 
 def rotated(life: Life, *chosen: str) -> None:
-    """One whole rotation, with postings before, between and after."""
+    """One whole rotation, from the making of the key, with postings before, between and after."""
+    created = life.rotate("create", *chosen)
+    assert (created["made"], created["told"]) == (True, True)
+    if "transit" in chosen:
+        chosen = (*chosen, "--key-version", "1")
+    assert created["next"] == " ".join(("finance rotate begin", *chosen))
     begun = life.rotate("begin", *chosen, "--overlap-days", "0")
     assert begun["step"] == "announced"
     early = life.rotate("deploy", code=3)
@@ -80,16 +84,16 @@ def rotated(life: Life, *chosen: str) -> None:
     life.with_variables({n: v for n, v in life.run.environ.items() if "AUDIT_SIGNING_" in n and "OUTGOING_" not in n})
 
 
-def test_three_rotations_over_three_kinds_and_back_leave_everything_verifying(
-    life: Life, stack: Stack, tmp_path: Path
-) -> None:
-    rotated(life, *key("kms-2", "kms", new_kms_key(stack), "ed25519"))
+def test_three_rotations_over_three_kinds_and_back_leave_everything_verifying(life: Life, tmp_path: Path) -> None:
+    rotated(life, *key("kms-2", "kms", f"alias/finance-{uuid.uuid4().hex[:12]}", "ed25519"))
     first = life.proof_kids()[0]
-    rotated(life, *key("transit-3", "transit", "finance", "ed25519"), "--key-version", "1")
+    rotated(life, *key("transit-3", "transit", "finance", "ed25519"))
     rotated(life, *key("hsm-4", "pkcs11", "finance", "rsa-sha256"))
     assert list(dict.fromkeys(life.proof_kids())) == [first, "kms-2", "transit-3", "hsm-4"]
     life.assert_sound()
 
+    made = "SELECT payload->>'signer_kid' FROM audit_events WHERE event_type = 'signer.created' ORDER BY seq"
+    assert life.kids(made) == ["kms-2", "transit-3", "hsm-4"]
     announcements = "SELECT signer_kid FROM audit_events WHERE payload->>'step' = 'announced' ORDER BY seq"
     assert life.kids(announcements) == [first, "kms-2", "transit-3"], "each is announced by the key before it"
     assert life.registered("kms-2").retired_at is not None

@@ -94,7 +94,7 @@ def office(stack: Stack, database_url: str, tmp_path: Path) -> Office:
 
 def test_a_rotation_begun_on_another_machine_is_gone_on_with_and_never_with_another_key(office: Office):
     before = office.signers.read_bytes()
-    assert office.begin(NEW).told
+    assert office.begin(office.variables(NEW)).told
     office.signers.write_bytes(before)  # this machine's copy of the registry knows nothing of it
     rotation.rollback(office.desk(), "to see")
     with pytest.raises(Refused, match="new-v1 is not in") as refused:
@@ -104,19 +104,19 @@ def test_a_rotation_begun_on_another_machine_is_gone_on_with_and_never_with_anot
 
 def test_a_key_that_was_announced_cannot_be_exchanged_for_another(office: Office):
     before = office.signers.read_bytes()
-    office.begin(NEW)
+    office.begin(office.variables(NEW))
     office.signers.write_bytes(before)
     other = Key("ed25519", "other")
     other.kid = NEW.kid
     with pytest.raises(Refused, match="announced with another key"):
-        office.begin(other)
-    again = office.begin(NEW)
+        office.begin(office.variables(other))
+    again = office.begin(office.variables(NEW))
     assert not again.told
     assert NEW.kid in again.diff, "and the registry here holds it again"
 
 
 def test_a_step_that_was_done_and_not_heard_of_is_answered_with_what_it_is(office: Office):
-    office.begin(NEW)
+    office.begin(office.variables(NEW))
     assert rotation.rollback(office.desk(), "mistake").told
     ended = rotation.finish(office.desk(), early=None, idle=False)
     assert (ended.step, ended.told) == ("rolled_back", True)
@@ -127,7 +127,7 @@ def test_a_step_that_was_done_and_not_heard_of_is_answered_with_what_it_is(offic
 
 
 def test_a_rollback_never_brings_a_revoked_key_back(office: Office):
-    begun = office.begin(NEW).rotation
+    begun = office.begin(office.variables(NEW)).rotation
     desk = office.desk()
     (current,) = rotations(desk.look().events)
     assert current.rotation_id == begun.rotation_id

@@ -46,8 +46,8 @@ class Office:
         topology = load_topology(self.settings.topology_path)
         return Desk(self.settings, topology, "operator:alice", dt.datetime.now(dt.UTC))
 
-    def begin(self, key: Key) -> rotation.Done:
-        return rotation.begin(self.desk(), self.variables(key), overlap=dt.timedelta(0), description="")
+    def begin(self, variables: Mapping[str, str]) -> rotation.Done:
+        return rotation.begin(self.desk(), variables, overlap=dt.timedelta(0), description="")
 
     def registered(self, kid: str) -> RegisteredSigner:
         return read_registry(self.signers).get(kid)

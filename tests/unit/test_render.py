@@ -107,6 +107,21 @@ def test_only_signing_roles_sign_and_nobody_does_more_with_the_key() -> None:
     assert not any(action in ("kms:Sign", "kms:*", "kms:CreateGrant") for action in who["Administer"][1])
 
 
+def test_who_makes_keys_makes_them_for_signing_alone_and_never_signs_or_moves_a_name() -> None:
+    admin = json.loads(FILES["kms/key-admin.json"])
+    (make,) = [s for s in admin["Statement"] if s["Action"] == ["kms:CreateKey"]]
+    assert make["Condition"]["StringEquals"]["kms:KeyUsage"] == "SIGN_VERIFY"
+    aliases = next(s["Resource"] for s in admin["Statement"] if s["Action"] == ["kms:CreateAlias"])
+    assert aliases == ["arn:aws:kms:${KMS_REGION}:${AWS_ACCOUNT_ID}:alias/finance-*", "arn:aws:kms:*:*:key/*"]
+    denied = {a for s in admin["Statement"] if s["Effect"] == "Deny" for a in s["Action"]}
+    allowed_too = {a for s in admin["Statement"] if s["Effect"] == "Allow" for a in s["Action"]}
+    assert denied >= {"kms:Sign", "kms:UpdateAlias", "kms:DeleteAlias", "kms:CreateGrant"}
+    assert not denied & allowed_too
+    key = json.loads(FILES["kms/key-policy.json"])
+    administer = next(s["Action"] for s in key["Statement"] if s["Sid"] == "Administer")
+    assert {"kms:CreateAlias", "kms:GetPublicKey", "kms:PutKeyPolicy"} <= {*administer}, "or the maker locks itself out"
+
+
 def test_every_acl_is_of_one_principal_on_one_named_resource() -> None:
     for acl in acls_of(TOPOLOGY):
         assert acl.principal.startswith("User:CN=")
