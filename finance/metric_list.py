@@ -85,6 +85,13 @@ WAL_LAG_BYTES: Final = Metric(
 WAL_LAG_SECONDS: Final = Metric(
     "finance_backup_wal_lag_seconds", "gauge", "How long the place has been behind the server", "backup stream"
 )
+BACKUP_FAILURES: Final = Metric(
+    "finance_backup_failures_total",
+    "counter",
+    "What failed on this host: `create`, `prune`, `verify` (findings too); tries to `stream`, and to `sign` for WAL",
+    "backup stream",
+    ("what",),
+)
 WAL_STORED: Final = Metric(
     "finance_backup_wal_stored_bytes_total", "counter", "WAL stored, compressed and encrypted", "backup stream"
 )
@@ -173,6 +180,6 @@ PROCESS: Final = Metric(
 METRICS: Final[tuple[Metric, ...]] = (
     POSTS, POST_LATENCY, DUPLICATES, DEAD_LETTERS, RELAYED, PROOFS, PROOF_DURATION, EXPORTS, ARCHIVE_OBJECTS,
     AUDIT_EVENTS, LAG_RECORDS, LAG_SECONDS, HALTED, UNAVAILABLE, SIGNER_FAILURES, SIGNER_CIRCUIT, LAST_STEP, PROCESS,
-    BACKUP_AGE, WAL_LAG_BYTES, WAL_LAG_SECONDS, WAL_STORED,
+    BACKUP_AGE, WAL_LAG_BYTES, WAL_LAG_SECONDS, WAL_STORED, BACKUP_FAILURES,
     DOOR_ANSWERS, DOOR_TURNED_AWAY, CERTIFICATE_EXPIRY, RELOAD_FAILURES, PROXY_REQUESTS,
 )  # fmt: skip

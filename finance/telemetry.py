@@ -12,7 +12,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any, Final
 
 import orjson
@@ -130,6 +130,8 @@ class PrometheusMetrics:
         self._wal_lag_bytes = self._gauge(names.WAL_LAG_BYTES)
         self._wal_lag_seconds = self._gauge(names.WAL_LAG_SECONDS)
         self._wal_stored = self._counter(names.WAL_STORED)
+        self._backup_failures = self._counter(names.BACKUP_FAILURES)
+        self._backup_noted: dict[str, int] = {}
         self._lag_records = self._gauge(names.LAG_RECORDS)
         self._lag_seconds = self._gauge(names.LAG_SECONDS)
         self._halted = self._gauge(names.HALTED)
@@ -147,6 +149,8 @@ class PrometheusMetrics:
             self._dead_letters.labels(reason.value)
         for failure in SignerFailure:
             self._signer_failures.labels(failure.value)
+        for command in ("create", "prune", "sign", "stream", "verify"):
+            self._backup_failures.labels(command)
         for what in ("kafka", "postgres", "s3", "signer"):
             self._unavailable.labels(what)
 
@@ -193,6 +197,15 @@ class PrometheusMetrics:
 
     def backup_age(self, seconds: float) -> None:
         self._backup_age.set(seconds)
+
+    def backup_failed(self, what: str) -> None:
+        self._backup_failures.labels(what).inc()
+
+    def backup_failures(self, noted: Mapping[str, int]) -> None:
+        """What commands noted so far, by name; told again and again."""
+        for what, count in noted.items():
+            self._backup_failures.labels(what).inc(max(0, count - self._backup_noted.get(what, 0)))
+            self._backup_noted[what] = count
 
     def wal_lag(self, lag_bytes: int, lag_seconds: float) -> None:
         self._wal_lag_bytes.set(lag_bytes)

@@ -69,22 +69,8 @@ class Copies:
         does, Unavailable."""
         return self.read_if(key, digest_fault(sha256))
 
-    def read_if(self, key: str, fault: Callable[[bytes], str | None]) -> bytes:
-        """The first copy in which `fault` finds none; the places before it are healed with it."""
-        return self._sound(key, fault, everywhere=False)
-
-    def check(self, files: Iterable[tuple[str, str]], advance: Callable[[int], None], *, everywhere: bool) -> list[str]:
-        """Read every (key, digest), in every place or as `read` does, healing what can be; what stays missing or
-        altered, in words."""
-        faults = []
-        for key, sha256 in files:
-            try:
-                advance(len(self._sound(key, digest_fault(sha256), everywhere=everywhere)))
-            except Refused as error:
-                faults.append(error.message)
-        return faults
-
-    def _sound(self, key: str, fault: Callable[[bytes], str | None], *, everywhere: bool) -> bytes:
+    def read_if(self, key: str, fault: Callable[[bytes], str | None], *, everywhere: bool = False) -> bytes:
+        """The first copy in which `fault` finds none; the places before it, or all, are healed with it."""
         sound: bytes | None = None
         said: list[tuple[Place, str]] = []
         away: Unavailable | None = None
@@ -109,6 +95,17 @@ class Copies:
         for place, _ in said:
             self._heal(place, key, sound)
         return sound
+
+    def check(self, files: Iterable[tuple[str, str]], advance: Callable[[int], None], *, everywhere: bool) -> list[str]:
+        """Read every (key, digest), in every place or as `read` does, healing what can be; what stays missing or
+        altered, in words."""
+        faults = []
+        for key, sha256 in files:
+            try:
+                advance(len(self.read_if(key, digest_fault(sha256), everywhere=everywhere)))
+            except Refused as error:
+                faults.append(error.message)
+        return faults
 
     def _heal(self, place: Place, key: str, data: bytes) -> None:
         try:

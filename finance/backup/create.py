@@ -15,7 +15,7 @@ import datetime as dt
 import hashlib
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO, Protocol, cast
 
@@ -23,19 +23,20 @@ from isal import isal_zlib
 from pyrage import x25519
 
 from finance.backup import pages
-from finance.backup.catalogue import Catalogue, read_catalogue
+from finance.backup.catalogue import read_catalogue
 from finance.backup.copies import Copies
 from finance.backup.keys import manifest_key, part_key
 from finance.backup.manifest import (
     BackupManifest,
     BackupPayload,
     Part,
-    assemble_backup_manifest,
     digest_of,
     parse_backup_manifest,
 )
 from finance.backup.seal import COMPRESSION_LEVEL, seal
+from finance.backup.statement import with_signature
 from finance.backup.tools import Tools, failed
+from finance.backup.wal_list import join
 from ledger_core.pinned_signer import PinnedSigner
 from ledger_core.postgres.replication import ServerIdentity, hold_backup_lock, identify
 from ledger_core.postgres.session import session
@@ -77,8 +78,8 @@ def create(terms: Terms, advance: Advance) -> BackupManifest:
         backup_id = f"{started_at:%Y%m%dT%H%M%SZ}-{terms.new_id()}"
         stored = _Stored(terms, server.system_identifier, backup_id)
         needs = _copy(terms, stored, advance)
-        payload = _payload(terms, server, catalogue, backup_id, started_at, stored, stored.finish(), needs)
-        manifest = assemble_backup_manifest(payload, terms.signer.sign_digest(payload.digest()))
+        payload = _payload(terms, server, backup_id, started_at, stored, needs)
+        manifest = with_signature(payload, BackupManifest, terms.signer.sign_digest(payload.digest()))
         terms.copies.put(manifest_key(server.system_identifier, backup_id), manifest)
     return parse_backup_manifest(manifest)
 
@@ -177,13 +178,15 @@ class _Tee:
 def _payload(
     terms: Terms,
     server: ServerIdentity,
-    catalogue: Catalogue,
     backup_id: str,
     started_at: dt.datetime,
     stored: _Stored,
-    sha256: str,
     needs: pages.WalRange,
 ) -> BackupPayload:
+    sha256 = stored.finish()
+    listed = read_catalogue(terms.copies, server.system_identifier, terms.registry).listed
+    if listed.faults:  # a backup is worth more than what it would say of them
+        listed = join([], ())
     return BackupPayload(
         version=1,
         service="finance",
@@ -201,13 +204,8 @@ def _payload(
         size_bytes=str(stored.size_bytes),
         sha256=sha256,
         parts=tuple(stored.parts),
-        wal=tuple(_wal_since(catalogue, read_catalogue(terms.copies, server.system_identifier, terms.registry))),
+        wal_files=str(listed.count),
+        wal_link=listed.link,
         signer_kid=terms.signer.kid,
         alg=terms.signer.algorithm,
     )
-
-
-def _wal_since(before: Catalogue, now: Catalogue) -> Iterator[str]:
-    """Segments that no earlier backup's manifest lists: from here on they are signed for."""
-    listed = {key for backup in before.backups for key in backup.wal}
-    return (file.key for _, file in sorted(now.segments.items()) if file.key not in listed)

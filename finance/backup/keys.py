@@ -4,6 +4,8 @@
     <system identifier>/base/<backup id>/part-00001-<sha256>.age
     <system identifier>/wal/<segment or history>-<time>-<sha256>.age
     <system identifier>/wal/<segment>.partial-<time>-<sha256>.age      the newest segment, not complete yet
+    <system identifier>/wal-list/00000001.json               signed: which files of WAL were stored
+    <system identifier>/wal-list/newest.json                 the one that is not full yet
     <system identifier>/stream.json                          how far the stream has come
 
 Guarantees: every file but the JSON ones has its own digest in its name, so a listing and the bytes are enough to find
@@ -21,6 +23,8 @@ from finance.backup import wal
 
 MANIFEST: Final = "manifest.json"
 STREAM: Final = "stream.json"
+WAL_LISTS: Final = "wal-list/"
+NEWEST: Final = "newest.json"
 WAL_KEY: Final = re.compile(
     r"(.+?/wal/)([0-9A-F]{24}|[0-9A-F]{24}\.partial|[0-9A-F]{8}\.history)-(\d{13})-([0-9a-f]{64})\.age"
 )
@@ -53,6 +57,15 @@ def stream_key(system_identifier: str) -> str:
     return f"{system_identifier}/{STREAM}"
 
 
+def wal_list_key(system_identifier: str, list_no: int) -> str:
+    """Of a list that is full."""
+    return f"{system_identifier}/{WAL_LISTS}{list_no:08d}.json"
+
+
+def newest_list_key(system_identifier: str) -> str:
+    return f"{system_identifier}/{WAL_LISTS}{NEWEST}"
+
+
 def wal_key(system_identifier: str, name: str, stored_at: dt.datetime, sha256: str) -> str:
     return f"{system_identifier}/wal/{name}-{int(stored_at.timestamp() * 1000):013d}-{sha256}.age"
 
@@ -69,4 +82,4 @@ def wal_file(key: str) -> WalFile | None:
 def is_passing(key: str) -> bool:
     """Whether it will soon be replaced or deleted: no lock is put on it."""
     found = wal_file(key)
-    return key.endswith(f"/{STREAM}") or (found is not None and found.name.endswith(wal.PARTIAL))
+    return key.endswith((f"/{STREAM}", f"/{NEWEST}")) or (found is not None and found.name.endswith(wal.PARTIAL))

@@ -1,7 +1,7 @@
 """The manifest of one base backup: what it is of, its parts and their digests, signed. Pure.
 
-Guarantees: a backup exists exactly when its manifest does; the manifest pins every part, and every WAL file that was
-stored before it, by digest (it stands in their names), under a signature of the ledger's own key.
+Guarantees: a backup exists exactly when its manifest does; the manifest pins every part by its digest, and what the
+lists of WAL had signed for by then, under a signature of the ledger's own key.
 Does not: look into the place, or verify a signature: `finance.backup.catalogue` does.
 """
 
@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
+from finance.backup.statement import check_signed, payload_digest
+from finance.backup.wal_list import Key
 from ledger_core.ports import Algorithm
-from ledger_core.signatures import decode_signature, encode_signature
-from ledger_core.signed_fields import Decimal, Hash, Name, Timestamp, decode_statement, encode_statement, statement_hash
+from ledger_core.signed_fields import Decimal, Hash, Name, Timestamp, decode_statement
 from ledger_core.times import parse_time
 
 BackupId = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z")]
-Key = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9./-]{0,250}\Z")]
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -49,7 +49,8 @@ class BackupPayload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     size_bytes: Decimal
     sha256: Hash
     parts: tuple[Part, ...]
-    wal: tuple[Key, ...]  # complete segments that were stored since the backup before it
+    wal_files: Decimal  # how many files of WAL were signed for, and the link at the last (`finance.backup.wal_list`)
+    wal_link: Hash | None
     signer_kid: Name
     alg: Algorithm
 
@@ -58,14 +59,20 @@ class BackupPayload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         parse_time(self.finished_at)
         if not self.parts:
             raise ValueError("a backup has parts")
+        if (self.wal_files == "0") != (self.wal_link is None):
+            raise ValueError("a link stands at the last of at least one file")
 
     def digest(self) -> bytes:
         """SHA256 of the canonical payload: what is signed."""
-        return statement_hash(encode_statement(BackupPayload(**_fields(self))), None)
+        return payload_digest(self, BackupPayload)
 
     @property
     def finished(self) -> dt.datetime:
         return parse_time(self.finished_at)
+
+    @property
+    def last_segment(self) -> int:
+        return int(self.stop_lsn) // int(self.segment_bytes)
 
     @property
     def first_segment(self) -> int:
@@ -84,9 +91,7 @@ class BackupManifest(BackupPayload, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         BackupPayload.__post_init__(self)
-        if self.digest().hex() != self.hash:
-            raise ValueError("hash is not that of the payload")
-        decode_signature(self.signature)
+        check_signed(self, self.digest())
 
 
 _decoder = msgspec.json.Decoder(BackupManifest)
@@ -95,16 +100,6 @@ _decoder = msgspec.json.Decoder(BackupManifest)
 def parse_backup_manifest(data: bytes) -> BackupManifest:
     """Canonical bytes -> struct. Raises ValueError on another spelling or a wrong hash."""
     return decode_statement(data, _decoder)
-
-
-def assemble_backup_manifest(payload: BackupPayload, signature: bytes) -> bytes:
-    """The caller has verified the signature over `digest()`."""
-    signed = encode_signature(signature)
-    return encode_statement(BackupManifest(**_fields(payload), hash=payload.digest().hex(), signature=signed))
-
-
-def _fields(payload: BackupPayload) -> dict[str, Any]:
-    return {name: getattr(payload, name) for name in BackupPayload.__struct_fields__}
 
 
 def digest_of(data: bytes) -> str:

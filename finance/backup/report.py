@@ -36,6 +36,7 @@ def listing(catalogue: Catalogue) -> dict[str, object]:
         "broken": list(catalogue.broken),
         "wal": {
             "segments": len(catalogue.segments),
+            "unsigned": len(catalogue.unsigned),
             "reaches_lsn": wal.format_lsn(stream.lsn) if stream else None,
             "reaches_time": utc(dt.datetime.fromtimestamp(stream.at / 1000, dt.UTC)) if stream else None,
             "bytes": sum(size for key, size in catalogue.sizes.items() if "/wal/" in key),

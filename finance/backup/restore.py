@@ -32,10 +32,10 @@ from finance.backup.catalogue import Catalogue
 from finance.backup.copies import Copies
 from finance.backup.keys import WalFile
 from finance.backup.manifest import BackupManifest
-from finance.backup.plan import Plan, Target, make_plan, parse_histories
+from finance.backup.plan import Choice, Plan, Target, make_plan, parse_histories
 from finance.backup.seal import unpack, unseal
 from finance.backup.tools import Tools
-from ledger_core.errors import Refused
+from ledger_core.errors import Refused, Unavailable
 
 CHUNK_BYTES: Final = 2**20
 RESTORING: Final = ".restoring"
@@ -70,24 +70,34 @@ class Restored:
     wal_files: int
     stored_bytes: int  # read from the place
     ignored: tuple[str, ...]  # WAL beyond what was needed that was not sound
+    unsigned: tuple[str, ...]  # WAL that was used, and that no list signs for
 
 
-def plan_of(terms: RestoreTerms, catalogue: Catalogue, target: Target, backup_id: str | None) -> Plan:
+def plan_of(terms: RestoreTerms, catalogue: Catalogue, target: Target, choice: Choice) -> Plan:
     """What to read. Raises Refused."""
     texts = {
         name: unpack(terms.copies.read(file.key, file.sha256), terms.identities, file.key).decode()
         for name, file in catalogue.histories.items()
     }
-    return make_plan(catalogue, target, histories=parse_histories(texts), backup_id=backup_id, place=terms.copies.name)
+    return make_plan(catalogue, target, choice, histories=parse_histories(texts), place=terms.copies.name)
 
 
 def restore(terms: RestoreTerms, plan: Plan, directory: Path) -> Restored:
-    """Make the data directory. Raises Refused, naming the file that is missing, altered or does not open."""
+    """Make the data directory. Raises Refused, naming the file that is missing, altered or does not open; Unavailable
+    when the disk or the place does not take or give it."""
+    try:
+        return _restore(terms, plan, directory)
+    except OSError as error:
+        raise Unavailable("disk", f"{error.filename or directory}: {error.strerror or error}") from error
+
+
+def _restore(terms: RestoreTerms, plan: Plan, directory: Path) -> Restored:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise Refused(
             f"{directory} is not empty", remedy="restore into a new directory; nothing is ever written over a database"
         )
-    faults = terms.copies.check(plan.files(), terms.advance, everywhere=False)
+    newest = _hold_newest(terms, plan)
+    faults = terms.copies.check(plan.files()[: -1 if newest else None], terms.advance, everywhere=False)
     if faults:
         raise Refused(
             "; ".join(faults), remedy="name a second place with --also, or restore from another backup (--backup)"
@@ -102,7 +112,7 @@ def restore(terms: RestoreTerms, plan: Plan, directory: Path) -> Restored:
             f"backup {plan.backup.backup_id} is not what the server wrote: {fault}",
             remedy="restore from another backup (--backup)",
         )
-    used, ignored = _lay_wal(terms, plan, making)
+    used, ignored = _lay_wal(terms, plan, making, newest)
     target = _reachable(terms, plan, used)
     settings = making / "postgresql.auto.conf"
     settings.write_text(_settings(plan, target, settings.read_text(encoding="utf-8")), encoding="utf-8")
@@ -112,7 +122,8 @@ def restore(terms: RestoreTerms, plan: Plan, directory: Path) -> Restored:
     if directory.exists():
         directory.rmdir()
     making.rename(directory)
-    return Restored(directory, plan.backup, target, len(used), plan.backup.stored_bytes, ignored)
+    os.sync()
+    return Restored(directory, plan.backup, target, len(used), plan.backup.stored_bytes, ignored, plan.unsigned)
 
 
 def _unpack(terms: RestoreTerms, backup: BackupManifest, making: Path) -> None:
@@ -164,14 +175,25 @@ class _Plain:
         return self._digest.hexdigest()
 
 
-def _lay_wal(terms: RestoreTerms, plan: Plan, making: Path) -> tuple[list[Path], tuple[str, ...]]:
+def _hold_newest(terms: RestoreTerms, plan: Plan) -> bytes | None:
+    """The unfinished segment, read before everything else: a stream that is at work replaces it every few seconds."""
+    if not plan.needed or not plan.needed[-1].name.endswith(wal.PARTIAL):
+        return None
+    return terms.copies.read(plan.needed[-1].key, plan.needed[-1].sha256)
+
+
+def _lay_wal(terms: RestoreTerms, plan: Plan, making: Path, newest: bytes | None) -> tuple[list[Path], tuple[str, ...]]:
     """Put histories and segments where recovery reads them; what is spare only as far as it is sound."""
     for file in plan.histories:
-        _lay(terms, file, making)
-    used = [_lay(terms, file, making) for file in plan.needed if _is_news(file, plan.backup)]
+        _lay(terms, file, making, None)
+    used = [
+        _lay(terms, file, making, newest if file is plan.needed[-1] else None)
+        for file in plan.needed
+        if _is_news(file, plan.backup)
+    ]
     for file in plan.spare:
         try:
-            used.append(_lay(terms, file, making))
+            used.append(_lay(terms, file, making, None))
         except Refused as error:
             return used, (error.message,)
     return used, ()
@@ -182,8 +204,9 @@ def _is_news(file: WalFile, backup: BackupManifest) -> bool:
     return not file.name.endswith(wal.PARTIAL) or file.stored_at > backup.finished
 
 
-def _lay(terms: RestoreTerms, file: WalFile, making: Path) -> Path:
-    data = unpack(terms.copies.read(file.key, file.sha256), terms.identities, file.key)
+def _lay(terms: RestoreTerms, file: WalFile, making: Path, held: bytes | None) -> Path:
+    sealed = terms.copies.read(file.key, file.sha256) if held is None else held
+    data = unpack(sealed, terms.identities, file.key)
     path = making / "pg_wal" / file.name.removesuffix(wal.PARTIAL)
     path.write_bytes(data)
     path.chmod(0o600)
@@ -194,14 +217,18 @@ def _reachable(terms: RestoreTerms, plan: Plan, used: Sequence[Path]) -> Target:
     """A time after the last commit is the latest: the server would look for a commit after it and give up."""
     if plan.target.moment is None:
         return plan.target
-    last: dt.datetime | None = None
     for path in reversed(used):
-        _, told = terms.tools.run("pg_waldump", ["--rmgr=Transaction", str(path)])
+        code, told = terms.tools.run("pg_waldump", ["--rmgr=Transaction", str(path)])
+        if code and "error in WAL record" not in told and "could not find a valid record" not in told:
+            raise Refused(  # not where the WAL ends: taken for no commit, it would lead beyond the moment
+                f"pg_waldump cannot read {path.name}: {' '.join(told.split())[-300:]}",
+                remedy="install the client tools of the server's version of Postgres (PG_BIN)",
+            )
         commits = COMMIT_TIME.findall(told)
         if commits:
-            last = dt.datetime.fromisoformat(commits[-1]).replace(tzinfo=dt.UTC)
-            break
-    return Target("latest") if last is not None and last <= plan.target.moment else plan.target
+            last = dt.datetime.fromisoformat(max(commits)).replace(tzinfo=dt.UTC)
+            return Target("latest") if last <= plan.target.moment else plan.target
+    return Target("latest")
 
 
 def _settings(plan: Plan, target: Target, before: str) -> str:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from finance.backup import wal
 from finance.backup.catalogue import Catalogue
 from finance.backup.copies import Copies
-from finance.backup.keys import base_prefix, manifest_key, wal_file
+from finance.backup.keys import base_prefix, manifest_key, wal_file, wal_list_key
 from finance.backup.manifest import BackupManifest
 
 
@@ -38,7 +39,7 @@ def prune_plan(catalogue: Catalogue, *, now: dt.datetime, keep_days: int, keep_l
     whole = [backup for backup in catalogue.backups if _is_whole(catalogue, backup)]
     since = now - dt.timedelta(days=keep_days)
     before = [backup for backup in whole if backup.finished < since]
-    kept = {backup.backup_id for backup in (*whole[-max(1, keep_last) :], *before[-1:])}
+    kept = {backup.backup_id for backup in (*whole[-max(1, keep_last) :], *before[-1:], *_forked(catalogue, before))}
     kept |= {backup.backup_id for backup in whole if backup.finished >= since}
     # What is damaged is nobody's backup any more, but somebody may want to look why: it goes when its time has come.
     going = [b for b in catalogue.backups if b.backup_id not in kept and b.finished < since]
@@ -48,6 +49,21 @@ def prune_plan(catalogue: Catalogue, *, now: dt.datetime, keep_days: int, keep_l
         backup_keys=tuple(_keys_of(catalogue, backup) for backup in going),
         wal_keys=tuple(_wal_keys(catalogue, [b for b in whole if b.backup_id in kept])),
     )
+
+
+def _forked(catalogue: Catalogue, before: Sequence[BackupManifest]) -> list[BackupManifest]:
+    """What a later life began from, where it has no old backup of its own: the newest that ended before its WAL. (The
+    history says it exactly, and is encrypted.)"""
+    firsts: dict[int, str] = {}
+    for name in sorted({*catalogue.segments, *catalogue.partials}, reverse=True):
+        firsts[int(name[:8], 16)] = name
+    found = []
+    for life, name in firsts.items():
+        if before and all(int(backup.timeline) != life for backup in before):
+            first = wal.parse_segment(name, int(before[0].segment_bytes)).number
+            parents = [b for b in before if int(b.timeline) < life and b.last_segment <= first]
+            found += parents[-1:]
+    return found
 
 
 def prune(copies: Copies, plan: Pruning, advance: Callable[[int], None]) -> list[str]:
@@ -80,15 +96,20 @@ def _keys_of(catalogue: Catalogue, backup: BackupManifest) -> tuple[str, ...]:
 
 
 def _wal_keys(catalogue: Catalogue, kept: list[BackupManifest]) -> list[str]:
-    """Segments before the first one that any kept backup needs, whatever their timeline; histories stay."""
+    """Segments before the first one that any kept backup needs, whatever their timeline, and lists of nothing but such;
+    histories stay."""
     if not kept:
         return []
     first = min(backup.first_segment for backup in kept)
     segment_bytes = int(kept[0].segment_bytes)
-    files = [file for key in sorted(catalogue.sizes) if (file := wal_file(key)) is not None]
-    return [
-        file.key
-        for file in files
-        if not wal.HISTORY_NAME.fullmatch(file.name)
-        and wal.parse_segment(file.name.removesuffix(wal.PARTIAL), segment_bytes).number < first
-    ]
+
+    def is_past(key: str) -> bool:
+        file = wal_file(key)
+        if file is None or wal.HISTORY_NAME.fullmatch(file.name):
+            return False
+        return wal.parse_segment(file.name.removesuffix(wal.PARTIAL), segment_bytes).number < first
+
+    full = catalogue.listed.lists[:-1]  # from the oldest on, as long as nothing is left of what they sign for
+    past = takewhile(lambda one: all(is_past(key) for key in one.files), full)
+    lists = (wal_list_key(catalogue.system_identifier, int(one.list_no)) for one in past)
+    return [*(key for key in sorted(catalogue.sizes) if is_past(key)), *lists]

@@ -1,10 +1,11 @@
 """Streaming WAL off the server as it is written: pg_receivewal on a replication slot, each segment sealed and stored.
 
     pg_receivewal -> spool -> compress, encrypt -> place [commit point of a segment] -> removed from the spool
+                                                         -> signed for, in the list of what is stored (wal_signing)
 
 Guarantees: the segment that is being written is stored as `.partial` every few seconds, so that what can be lost with
 the server and this host together is seconds of WAL; the slot makes the server keep what was not received. A killed
-receiver goes on where the slot says.
+receiver goes on where the slot says, and its own child that outlived it is ended first.
 Does not: slow the server's commits (it is asynchronous), or keep the server's disk from filling while it is away: set
 `max_slot_wal_keep_size` there.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 import datetime as dt
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,18 +25,21 @@ import structlog
 from pyrage import x25519
 
 from finance.backup import wal
-from finance.backup.catalogue import Catalogue, read_catalogue
+from finance.backup.catalogue import Catalogue, read_backups, read_catalogue
 from finance.backup.copies import Copies
+from finance.backup.failures import failures
+from finance.backup.receiver import end_left, start_receiver
 from finance.backup.spool import Spool
 from finance.backup.tools import Tools, failed
-from ledger_core.errors import Refused, Unavailable
+from finance.backup.wal_signing import SigningTerms, WalSigning
+from ledger_core.errors import FinanceError, Refused, Unavailable
 from ledger_core.postgres.replication import ServerIdentity, ensure_slot, identify, received_lsn
 from ledger_core.postgres.session import session
 from ledger_core.signers import SignerRegistry
 
 SEGMENT_BYTES_MAX = 64 * 2**20  # a segment is sealed in memory
 LOOK_SECONDS = 0.5
-CATALOGUE_SECONDS = 60.0
+BACKUPS_SECONDS = 60.0
 STOP_SECONDS_MAX = 10.0
 
 log = structlog.get_logger("backup")
@@ -47,6 +51,10 @@ class StreamMetrics(Protocol):
     def backup_age(self, seconds: float) -> None: ...
 
     def wal_stored(self, stored_bytes: int) -> None: ...
+
+    def backup_failed(self, what: str) -> None: ...
+
+    def backup_failures(self, noted: Mapping[str, int]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +72,7 @@ class StreamTerms:
     clock: Callable[[], dt.datetime]
     monotonic: Callable[[], float]
     metrics: StreamMetrics
+    signing: SigningTerms
 
 
 class WalStream:
@@ -77,17 +86,25 @@ class WalStream:
             server = identify(connection)
             ensure_slot(connection, terms.slot)
         self._system = server.system_identifier
-        _check(server, self._look_into_place())
+        place = read_catalogue(terms.copies, self._system, terms.registry)
+        _check(server, place)
         self._spool = Spool(
-            terms.spool, self._system, terms.copies, terms.recipients, terms.clock, terms.metrics.wal_stored
+            terms.spool,
+            self._system,
+            terms.copies,
+            place.listed,
+            terms.recipients,
+            terms.clock,
+            terms.metrics.wal_stored,
         )
-        self._partial_at = self._looked_at = self._catalogue_at = float("-inf")
+        self._signing = WalSigning(terms.signing, self._system, terms.copies, place.listed)
+        self._partial_at = self._looked_at = self._backups_at = float("-inf")
         self._behind_since: float | None = None
         try:
+            end_left(self._spool.path)
             self._spool.drain()
             self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # it lives as long as the receiver
-            arguments = [f"--directory={self._spool.path}", f"--slot={terms.slot}", "--no-loop", "--status-interval=1"]
-            self._receiver = terms.tools.start("pg_receivewal", arguments, terms.dsn, self._stderr)
+            self._receiver = start_receiver(terms.tools, terms.dsn, terms.slot, self._spool.path, self._stderr)
         except BaseException:
             self._spool.close()
             raise
@@ -95,6 +112,13 @@ class WalStream:
 
     def step(self) -> bool:
         """Store what is complete, and every few seconds what is not. Raises Unavailable, Refused."""
+        try:
+            return self._step()
+        except FinanceError:
+            self._terms.metrics.backup_failed("stream")
+            raise
+
+    def _step(self) -> bool:
         code = self._receiver.poll()
         if code is not None:
             raise failed("pg_receivewal", code, self._stderr)
@@ -102,12 +126,16 @@ class WalStream:
         now = self._terms.monotonic()
         if now - self._partial_at >= self._terms.partial_seconds:
             self._partial_at = now
+            self._sign()
             worked = self._spool.store_partial(self._received()) or worked
         self._tell(now)
         return worked
 
     def close(self) -> None:
         """Stop the receiver, then store what it left: the server may be gone for ever."""
+        received = 0
+        with suppress(Unavailable, Refused):
+            received = self._received()  # asked while it is at work: afterwards nobody knows
         self._receiver.terminate()
         try:
             self._receiver.wait(STOP_SECONDS_MAX)
@@ -115,14 +143,18 @@ class WalStream:
             self._receiver.kill()
             self._receiver.wait()
         self._stderr.close()
-        received = 0
-        with suppress(Unavailable, Refused):
-            received = self._received()
         try:
             self._spool.store_complete()
             self._spool.store_partial(received)
+            self._sign()
         finally:
+            self._signing.close()
             self._spool.close()
+
+    def _sign(self) -> None:
+        count = self._signing.sign(self._spool.unsigned)
+        if count is not None:
+            self._spool.note_listed(count)
 
     def _received(self) -> int:
         with session(self._terms.dsn, application_name="finance backup") as connection:
@@ -139,14 +171,12 @@ class WalStream:
         elif self._behind_since is None:
             self._behind_since = now
         self._terms.metrics.wal_lag(lag_bytes, 0.0 if self._behind_since is None else now - self._behind_since)
-        if now - self._catalogue_at >= CATALOGUE_SECONDS:
-            self._catalogue_at = now
-            backups = self._look_into_place().backups
+        self._terms.metrics.backup_failures(failures(self._terms.spool))
+        if now - self._backups_at >= BACKUPS_SECONDS:
+            self._backups_at = now
+            backups = read_backups(self._terms.copies, self._system, self._terms.registry)
             if backups:
                 self._terms.metrics.backup_age((self._terms.clock() - backups[-1].finished).total_seconds())
-
-    def _look_into_place(self) -> Catalogue:
-        return read_catalogue(self._terms.copies, self._system, self._terms.registry)
 
 
 def _check(server: ServerIdentity, place: Catalogue) -> None:

@@ -59,14 +59,14 @@ def parse_history(text: str) -> tuple[tuple[int, int], ...]:
     return tuple((int(parts[0]), parse_lsn(parts[1])) for parts in lines)
 
 
+def leads_to(timeline: int, lsn: int, life: int, histories: Mapping[int, Sequence[tuple[int, int]]]) -> bool:
+    """Whether the position on that timeline is part of the past of `life`."""
+    return timeline == life or any(p == timeline and left_at >= lsn for p, left_at in histories.get(life, ()))
+
+
 def newest_descendant(timeline: int, start_lsn: int, histories: Mapping[int, Sequence[tuple[int, int]]]) -> int:
     """The newest timeline that goes through `timeline` at `start_lsn`: where recovery to the latest ends."""
-    through = [
-        child
-        for child, history in histories.items()
-        if any(parent == timeline and left_at >= start_lsn for parent, left_at in history)
-    ]
-    return max([timeline, *through])
+    return max([timeline, *(child for child in histories if leads_to(timeline, start_lsn, child, histories))])
 
 
 def path_of(

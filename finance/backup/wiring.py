@@ -22,10 +22,11 @@ from finance.backup.settings import backup_settings
 from finance.backup.spool import Spool
 from finance.backup.stream import StreamMetrics, StreamTerms, WalStream
 from finance.backup.tools import Tools, own_environment
+from finance.backup.wal_signing import SigningTerms
 from finance.bootstrap_signers import open_signer
 from finance.settings import Settings
 from finance.signers_file import read_registry
-from ledger_core.errors import Refused
+from ledger_core.errors import FinanceError, Refused
 from schemas.topology_model import Topology
 
 
@@ -39,9 +40,10 @@ def copies_of(settings: Settings, also: Sequence[str]) -> Copies:
     return Copies([bootstrap.open_backup_place(address, settings) for address in addresses])
 
 
-def catalogue_of(settings: Settings, copies: Copies, system: str | None) -> Catalogue:
-    """The one cluster of the place, or the one that is named. Raises Refused."""
-    return read_catalogue(copies, only_system(copies, system), read_registry(settings.signers_path))
+def catalogue_of(settings: Settings, copies: Copies, system: str | None, *, everywhere: bool = False) -> Catalogue:
+    """The one cluster of the place, or the one that is named; see `read_catalogue`. Raises Refused."""
+    registry = read_registry(settings.signers_path)
+    return read_catalogue(copies, only_system(copies, system), registry, everywhere=everywhere)
 
 
 @contextmanager
@@ -65,9 +67,18 @@ def create_terms(settings: Settings, topology: Topology, also: Sequence[str]) ->
         signer.close()
 
 
-def open_stream(settings: Settings, also: Sequence[str], metrics: StreamMetrics) -> WalStream:
-    """Raises Refused, Unavailable."""
+def open_stream(settings: Settings, topology: Topology, also: Sequence[str], metrics: StreamMetrics) -> WalStream:
+    """Raises Refused, Unavailable; told to the metrics."""
+    try:
+        return _stream(settings, topology, also, metrics)
+    except FinanceError:
+        metrics.backup_failed("stream")
+        raise
+
+
+def _stream(settings: Settings, topology: Topology, also: Sequence[str], metrics: StreamMetrics) -> WalStream:
     chosen = backup_settings(settings)
+    registry = read_registry(settings.signers_path)
     return WalStream(
         StreamTerms(
             dsn=settings.database_url("backup"),
@@ -75,12 +86,19 @@ def open_stream(settings: Settings, also: Sequence[str], metrics: StreamMetrics)
             tools=tools_of(settings),
             copies=copies_of(settings, also),
             recipients=read_recipients(settings.needed("BACKUP_RECIPIENTS")),
-            registry=read_registry(settings.signers_path),
+            registry=registry,
             spool=chosen.spool,
             partial_seconds=chosen.partial_seconds,
             clock=bootstrap.utc_now,
             monotonic=time.monotonic,
             metrics=metrics,
+            signing=SigningTerms(
+                env=settings.env,
+                open_signer=lambda: open_signer(settings, topology, registry),
+                clock=bootstrap.utc_now,
+                monotonic=time.monotonic,
+                on_failure=lambda: metrics.backup_failed("sign"),
+            ),
         )
     )
 
@@ -101,12 +119,13 @@ def drain_spool(settings: Settings, copies: Copies, system: str) -> bool:
     if not (chosen.spool / system).is_dir() or not settings.values.get("BACKUP_RECIPIENTS"):
         return False
     recipients = read_recipients(settings.needed("BACKUP_RECIPIENTS"))
+    listed = read_catalogue(copies, system, read_registry(settings.signers_path)).listed
     try:
-        spool = Spool(chosen.spool, system, copies, recipients, bootstrap.utc_now)
+        spool = Spool(chosen.spool, system, copies, listed, recipients, bootstrap.utc_now)
     except Refused:
         return False
     try:
-        spool.store_complete()
-        return spool.store_partial(0)
+        worked = spool.store_complete()
+        return spool.store_partial(0) or worked
     finally:
         spool.close()

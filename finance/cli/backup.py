@@ -57,11 +57,14 @@ def create(also: tuple[str, ...], as_json: bool) -> None:
       finance backup create
     """
     from finance.backup.create import create as take
+    from finance.backup.failures import counting_failures
+    from finance.backup.settings import backup_settings
     from finance.backup.wiring import create_terms
 
     began = time.monotonic()
     settings = load_settings()
     with (
+        counting_failures(backup_settings(settings).spool, "create"),
         create_terms(settings, load_topology_of(settings), also) as terms,
         byte_progress("backing up", None) as advance,
     ):
@@ -104,12 +107,13 @@ def stream(also: tuple[str, ...], stop_on_eof: bool, as_json: bool) -> None:
     from finance.process import run_process
 
     settings = load_settings()
+    topology = load_topology_of(settings)
     code = run_process(
         "backup",
         settings,
-        load_topology_of(settings),
+        topology,
         stop_on_eof=stop_on_eof,
-        build=lambda metrics: open_stream(settings, also, metrics),
+        build=lambda metrics: open_stream(settings, topology, also, metrics),
     )
     if as_json:
         emit(True, {"ok": code == 0, "process": "backup", "exit_code": code}, lambda _console: None)
@@ -149,18 +153,25 @@ def verify(system: str | None, also: tuple[str, ...], as_json: bool) -> None:
       finance backup verify
       finance backup verify --also s3://second-bucket/finance
     """
+    from finance.backup.failures import count_failure, counting_failures
+    from finance.backup.settings import backup_settings
     from finance.backup.verify import verify_place
     from finance.backup.wiring import catalogue_of, copies_of
 
     settings = load_settings()
-    copies = copies_of(settings, also)
-    catalogue = catalogue_of(settings, copies, system)
-    with byte_progress("reading", sum(catalogue.sizes.values())) as advance:
-        checked = verify_place(copies, catalogue, advance)
+    spool = backup_settings(settings).spool
+    with counting_failures(spool, "verify"):
+        copies = copies_of(settings, also)
+        catalogue = catalogue_of(settings, copies, system, everywhere=True)
+        with byte_progress("reading", sum(catalogue.sizes.values())) as advance:
+            checked = verify_place(copies, catalogue, advance)
+    if checked.findings:
+        count_failure(spool, "verify")
     told = {
         "ok": not checked.findings,
         "files": checked.files,
         "findings": checked.findings,
+        "unsigned": checked.unsigned,
         "healed": copies.healed,
         "not_healed": copies.not_healed,
     }
@@ -170,6 +181,8 @@ def verify(system: str | None, also: tuple[str, ...], as_json: bool) -> None:
         healing_words(console, copies)
         for line in checked.findings:
             console.print(f"finding   {line}")
+        if checked.unsigned:
+            console.print(f"{len(checked.unsigned)} of the newest file(s) of WAL wait for their signature")
         console.print("sound" if not checked.findings else f"{len(checked.findings)} finding(s)")
 
     emit(as_json, told, words)
@@ -191,6 +204,7 @@ def prune(system: str | None, also: tuple[str, ...], dry_run: bool, as_json: boo
       finance backup prune --dry-run
       finance backup prune
     """
+    from finance.backup.failures import counting_failures
     from finance.backup.retention import prune as carry_out
     from finance.backup.retention import prune_plan
     from finance.backup.settings import backup_settings
@@ -201,7 +215,10 @@ def prune(system: str | None, also: tuple[str, ...], dry_run: bool, as_json: boo
     settings = load_settings()
     chosen = backup_settings(settings)
     copies = copies_of(settings, also)
-    with session(settings.database_url("backup"), application_name="finance backup") as connection:
+    with (
+        counting_failures(chosen.spool, "prune"),
+        session(settings.database_url("backup"), application_name="finance backup") as connection,
+    ):
         hold_backup_lock(connection)
         catalogue = catalogue_of(settings, copies, system)
         plan = prune_plan(

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from finance.backup import wal
 from finance.backup.copies import Copies
-from finance.backup.plan import Target
+from finance.backup.plan import Choice, Target
 from finance.backup.restore import Restored
 from finance.cli.common import byte_progress, emit, json_option, load_settings, moment_of, operator
 from finance.settings import STATE_FOLDER, Settings
@@ -48,6 +48,14 @@ class TargetType(click.ParamType[Target]):
 )
 @click.option("--backup", "backup_id", help="This backup. Default: the newest that ended before the moment.")
 @click.option(
+    "--timeline",
+    type=click.IntRange(1),
+    help="This life of the cluster, where an earlier restore began another. Default: the newest.",
+)
+@click.option(
+    "--unsigned-wal", is_flag=True, help="Take WAL as it lies in the place where the lists that sign for it are lost."
+)
+@click.option(
     "--target",
     "directory",
     type=click.Path(path_type=Path),
@@ -66,6 +74,8 @@ class TargetType(click.ParamType[Target]):
 def restore(
     target: Target,
     backup_id: str | None,
+    timeline: int | None,
+    unsigned_wal: bool,
     directory: Path | None,
     start: bool,
     system: str | None,
@@ -96,7 +106,7 @@ def restore(
         catalogue = catalogue_of(settings, copies, system)
     with byte_progress("reading", None) as advance:
         terms = restore_terms(settings, copies, advance)
-        plan = plan_of(terms, catalogue, target, backup_id)
+        plan = plan_of(terms, catalogue, target, Choice(backup_id, timeline, unsigned_wal))
         place = directory or Path(STATE_FOLDER) / "restored" / plan.backup.backup_id
         restored = make(terms, plan, place.absolute())
     told: dict[str, object] = {
@@ -109,6 +119,7 @@ def restore(
         "healed": copies.healed,
         "not_healed": copies.not_healed,
         "ignored": list(restored.ignored),
+        "unsigned": list(restored.unsigned),
     }
     if start:
         told |= _start(settings, restored, reason)
@@ -161,6 +172,8 @@ def _words(console: Console, told: dict[str, object], restored: Restored, copies
     healing_words(console, copies)
     for line in restored.ignored:
         console.print(f"ignored   {line}")
+    if restored.unsigned:
+        console.print(f"unsigned  {len(restored.unsigned)} file(s) of WAL, from {restored.unsigned[0]} on")
     if started:
         console.print(f"it serves as {told['database_url']} (pid {told['pid']}), in epoch {told['epoch_no']}")
         console.print(f"stop it:   pg_ctl -D {restored.directory} stop")

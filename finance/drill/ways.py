@@ -24,7 +24,7 @@ from pathlib import Path
 from consumers.audit_restore import restore_chain
 from finance.audit_chain_sources import ChainSource, chain_events
 from finance.backup import cluster
-from finance.backup.plan import Target
+from finance.backup.plan import Choice, Target
 from finance.backup.restore import plan_of
 from finance.backup.restore import restore as restore_files
 from finance.backup.serve import serve
@@ -215,7 +215,7 @@ def drill_pitr(scene: Scene) -> WayResult:
             with record.step("read, decrypt, unpack", unit="bytes") as count:
                 copies = copies_of(settings, ())
                 terms = restore_terms(settings, copies, lambda _count: None)
-                plan = plan_of(terms, catalogue_of(settings, copies, None), Target("latest"), None)
+                plan = plan_of(terms, catalogue_of(settings, copies, None), Target("latest"), Choice())
                 restored = restore_files(terms, plan, directory)
                 count(restored.stored_bytes)
             record.sources = (place, f"backup {restored.backup.backup_id}", f"{restored.wal_files} file(s) of WAL")

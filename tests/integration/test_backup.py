@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -12,8 +14,11 @@ from pathlib import Path
 import pytest
 from pyrage import x25519
 
-from finance.backup.plan import Target
+from finance.backup.keys import wal_key
+from finance.backup.manifest import digest_of
+from finance.backup.plan import Choice, Target
 from finance.backup.restore import plan_of, restore
+from finance.backup.seal import pack, read_recipients
 from finance.backup.verify import verify_place
 from finance.backup.wiring import catalogue_of, copies_of, restore_terms
 from finance.devstack import Stack
@@ -66,14 +71,14 @@ def attempt(kept: Kept, tmp_path: Path, *also: str, place: Path | None = None) -
     settings = Settings.from_env(environ, tmp_path)
     copies = copies_of(settings, also)
     terms = restore_terms(settings, copies, lambda _count: None)
-    restore(terms, plan_of(terms, catalogue_of(settings, copies, None), Target("latest"), None), tmp_path / "data")
+    restore(terms, plan_of(terms, catalogue_of(settings, copies, None), Target("latest"), Choice()), tmp_path / "data")
 
 
 def verified(kept: Kept, tmp_path: Path, place: Path, *also: str) -> tuple[tuple[str, ...], list[str]]:
     """What `backup verify` finds, and what it heals."""
     settings = Settings.from_env({**kept.environ, "BACKUP_PLACE": str(place)}, tmp_path)
     copies = copies_of(settings, also)
-    return verify_place(copies, catalogue_of(settings, copies, None), lambda _count: None).findings, [
+    return verify_place(copies, catalogue_of(settings, copies, None, everywhere=True), lambda _count: None).findings, [
         line.partition(" in ")[0] for line in copies.healed
     ]
 
@@ -92,7 +97,8 @@ def test_a_restore_holds_what_was_committed_by_its_moment_and_says_so_for_ever(
 
 
 def stored_files(place: Path) -> list[Path]:
-    return sorted(path.relative_to(place) for path in place.rglob("*") if path.is_file() and path.suffix == ".age")
+    files = (path.relative_to(place) for path in place.rglob("*") if path.is_file())
+    return sorted(path for path in files if ".writing" not in path.parts)
 
 
 @pytest.mark.parametrize("damage", ["missing", "altered"])
@@ -100,7 +106,8 @@ def test_whichever_file_is_damaged_is_named_before_anything_is_written_and_a_sec
     kept: Kept, tmp_path: Path, damage: str
 ) -> None:
     needed = [path for path in stored_files(kept.place) if needed_by_latest(path)]
-    assert len(needed) >= 5
+    kinds = {re.sub(r"[0-9a-f]{64}|[0-9A-F]{24}|\d{5,}", "#", path.name) for path in needed}
+    assert kinds == {"manifest.json", "part-#-#.age", "#-#-#.age", "#.partial-#-#.age", "newest.json", "stream.json"}
     broken, whole = tmp_path / "broken", tmp_path / "whole"
     shutil.copytree(kept.place, whole)
     for path in needed:
@@ -111,7 +118,7 @@ def test_whichever_file_is_damaged_is_named_before_anything_is_written_and_a_sec
         else:
             data = victim.read_bytes()
             victim.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-        name = path.name.split("-")[0].removesuffix(".partial")
+        name = path.name.split("-")[0].removesuffix(".partial") if "base" not in path.parts else path.name
         with pytest.raises(Refused, match=name):
             attempt(kept, tmp_path, place=broken)
         assert not (tmp_path / "data").exists()
@@ -123,9 +130,27 @@ def test_whichever_file_is_damaged_is_named_before_anything_is_written_and_a_sec
         shutil.rmtree(broken)
 
 
+def test_a_segment_that_somebody_exchanged_is_named_and_one_laid_beside_it_is_never_used(
+    kept: Kept, tmp_path: Path
+) -> None:
+    """Everybody can encrypt to a public key, and name a file by its digest."""
+    broken = tmp_path / "broken"
+    shutil.copytree(kept.place, broken)
+    signed = next(path for path in stored_files(broken) if path.name.startswith("000000010000000000000004-"))
+    forged = pack(bytes(2**24), read_recipients(kept.environ["BACKUP_RECIPIENTS"]))
+    system, later = signed.parts[0], dt.datetime.now(dt.UTC)
+    (broken / wal_key(system, "000000010000000000000004", later, digest_of(forged))).write_bytes(forged)
+    assert verified(kept, tmp_path, broken) == ((), [])
+    attempt(kept, tmp_path, place=broken)
+    (broken / signed).unlink()
+    with pytest.raises(Refused, match=re.escape(signed.name)):
+        attempt(kept, tmp_path / "again", place=broken)
+    assert any(signed.name in finding for finding in verified(kept, tmp_path, broken)[0])
+
+
 def needed_by_latest(path: Path) -> bool:
     """All but the WAL from before the backup."""
-    return "base" in path.parts or path.name >= "000000010000000000000003"
+    return "wal" not in path.parts or path.name >= "000000010000000000000003"
 
 
 def test_a_directory_that_is_not_empty_is_never_written_over(kept: Kept, tmp_path: Path) -> None:
@@ -145,13 +170,17 @@ def test_another_identity_opens_nothing(kept: Kept, tmp_path: Path) -> None:
 
 
 def test_nothing_in_the_place_can_be_read_without_a_key(kept: Kept) -> None:
-    for path in stored_files(kept.place):
+    for path in (path for path in stored_files(kept.place) if path.suffix != ".json"):
         assert (kept.place / path).read_bytes().startswith(b"age-encryption.org/v1\n")
 
 
 @pytest.mark.parametrize(
     ("moment", "said"),
-    [("2020-01-01", "no backup that ended before"), ("2099-01-01", "reaches only to"), ("0/1", "no backup")],
+    [
+        ("2020-01-01", "no backup of timeline 1 that ended before"),
+        ("2099-01-01", "reaches only to"),
+        ("0/1", "no backup"),
+    ],
 )
 def test_a_moment_that_the_copies_do_not_reach_is_refused(kept: Kept, moment: str, said: str) -> None:
     told = finance(kept.environ, "backup", "restore", "--to", moment, "--target", str(directory(kept)), code=3)

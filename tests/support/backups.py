@@ -16,7 +16,11 @@ from typing import Any
 import psutil
 import psycopg
 
+from finance.backup.catalogue import read_stream_state, systems
+from finance.backup.wal import parse_lsn
+from finance.backup.wiring import copies_of
 from finance.devstack import Stack
+from finance.settings import Settings
 from tests.conftest import STATE_ROOT
 
 ROOT = Path(__file__).parents[2]
@@ -85,11 +89,6 @@ def lsn(url: str) -> str:
         return str(row[0])
 
 
-def lsn_bytes(text: str) -> int:
-    high, _, low = text.partition("/")
-    return (int(high, 16) << 32) + int(low, 16)
-
-
 def switch(url: str) -> None:
     """End the WAL segment."""
     with psycopg.connect(url, autocommit=True) as connection:
@@ -98,11 +97,12 @@ def switch(url: str) -> None:
 
 def until_stored(environ: Mapping[str, str], position: str, seconds_max: float = 60) -> None:
     """Wait until the place holds all WAL before a position."""
+    copies = copies_of(Settings.from_env(environ, ROOT), ())
 
     def reached() -> bool:
-        told = finance(environ, "backup", "list", code=None)
-        reach = told.get("wal", {}).get("reaches_lsn")
-        return reach is not None and lsn_bytes(reach) >= lsn_bytes(position)
+        sizes = copies.sizes("")
+        states = (read_stream_state(copies, system, sizes) for system in systems(copies))
+        return any(state is not None and state.lsn >= parse_lsn(position) for state in states)
 
     until(reached, seconds_max)
 

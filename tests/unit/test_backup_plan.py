@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from finance.backup import wal
-from finance.backup.catalogue import Catalogue, StreamState
+from finance.backup.catalogue import Catalogue, Histories, StreamState
 from finance.backup.copies import Copies
 from finance.backup.keys import WalFile, wal_file, wal_key
-from finance.backup.manifest import BackupManifest, BackupPayload, Part, assemble_backup_manifest, parse_backup_manifest
-from finance.backup.plan import Target, make_plan
+from finance.backup.manifest import BackupManifest, BackupPayload, Part, parse_backup_manifest
+from finance.backup.plan import Choice, Plan, Target, make_plan
 from finance.backup.retention import prune_plan
+from finance.backup.statement import with_signature
+from finance.backup.wal_list import join
 from ledger_core.errors import Refused
 from ledger_core.times import format_time
+from tests.support.memory_place import MemoryPlace
 
 MEGABYTE = 2**20
 SEGMENT = 16 * MEGABYTE
@@ -44,11 +47,12 @@ def backup(number: int, finished: dt.datetime, timeline: int = 1) -> BackupManif
         size_bytes="1",
         sha256=SHA,
         parts=(Part(key=f"7/base/b{number}/part-00001-{SHA}.age", size_bytes="1", sha256=SHA),),
-        wal=(),
+        wal_files="0",
+        wal_link=None,
         signer_kid="k",
         alg="ed25519",
     )
-    return parse_backup_manifest(assemble_backup_manifest(payload, b"s" * 64))
+    return parse_backup_manifest(with_signature(payload, BackupManifest, b"s" * 64))
 
 
 def catalogue(backups: list[BackupManifest], files: dict[str, dt.datetime], lsn: int | None = None) -> Catalogue:
@@ -57,9 +61,17 @@ def catalogue(backups: list[BackupManifest], files: dict[str, dt.datetime], lsn:
     names = sorted(stored)
     stream = None
     if lsn is not None:
-        stream = StreamState(first=names[0], segment=names[-1], lsn=lsn, at=int(files[names[-1]].timestamp() * 1000))
+        stream = StreamState(
+            first=names[0], segment=names[-1], lsn=lsn, at=int(files[names[-1]].timestamp() * 1000), listed=0
+        )
     sizes = {part.key: 1 for item in backups for part in item.parts} | {file.key: 1 for file in stored.values()}
-    return Catalogue("7", tuple(backups), (), (), stored, {}, {}, stream, sizes)
+    return Catalogue("7", tuple(backups), (), (), stored, {}, {}, join([], ()), (), stream, sizes)
+
+
+def plan_for(
+    found: Catalogue, target: Target, choice: Choice | None = None, histories: Histories | None = None
+) -> Plan:
+    return make_plan(found, target, choice or Choice(), histories=histories or {}, place="there")
 
 
 def names(first: int, last: int, timeline: int = 1) -> list[str]:
@@ -99,19 +111,17 @@ def test_whichever_segment_on_the_way_is_missing_is_named(gone: int) -> None:
         found = catalogue([backup(1, NOON)], {**files, missing: NOON + dt.timedelta(hours=8)}, 9 * SEGMENT)
         del found.segments[missing]  # type: ignore[attr-defined]
     with pytest.raises(Refused, match=f"{missing} is missing"):
-        make_plan(found, Target("latest"), histories={}, backup_id=None, place="there")
+        plan_for(found, Target("latest"))
 
 
 def test_the_newest_backup_before_the_moment_is_taken_and_later_wal_is_spare() -> None:
     backups = [backup(1, NOON), backup(3, NOON + dt.timedelta(hours=2, minutes=30))]
     found = catalogue(backups, hourly(1, 8), 9 * SEGMENT)
-    plan = make_plan(
-        found, Target("time", NOON + dt.timedelta(hours=4, minutes=5)), histories={}, backup_id=None, place="there"
-    )
+    plan = plan_for(found, Target("time", NOON + dt.timedelta(hours=4, minutes=5)))
     assert plan.backup == backups[1]
     assert [file.name for file in plan.needed] == names(3, 5)
     assert [file.name for file in plan.spare] == names(6, 8)
-    earlier = make_plan(found, Target("lsn", lsn=2 * SEGMENT), histories={}, backup_id=None, place="there")
+    earlier = plan_for(found, Target("lsn", lsn=2 * SEGMENT))
     assert (earlier.backup, [file.name for file in earlier.needed]) == (backups[0], names(1, 2))
 
 
@@ -127,28 +137,64 @@ def test_pruning_keeps_every_moment_of_the_policy_restorable(keep_days: int, kee
     after = catalogue(list(pruned.kept), left, 21 * SEGMENT)
     moment = now - dt.timedelta(days=min(age_days, keep_days))
     if moment >= backups[0].finished:
-        plan = make_plan(after, Target("time", moment), histories={}, backup_id=None, place="there")
+        plan = plan_for(after, Target("time", moment))
         assert all(part.key not in pruned.keys for part in plan.backup.parts)
 
 
-class Memory:
-    def __init__(self, name: str, files: dict[str, bytes]) -> None:
-        self.name, self.files = name, files
-
-    def put(self, key: str, data: bytes, *, passing: bool) -> None:
-        self.files[key] = data
-
-    def forms(self, key: str) -> Iterator[bytes]:
-        yield from [self.files[key]] if key in self.files else []
-
-    def sizes(self, prefix: str) -> dict[str, int]:
-        return {key: len(data) for key, data in self.files.items() if key.startswith(prefix)}
-
-    def delete(self, key: str) -> bool:
-        return self.files.pop(key, None) is not None
-
-
 def test_what_no_place_has_whole_is_refused_with_what_each_said() -> None:
-    copies = Copies([Memory("one", {}), Memory("two", {"k": b"x"})])
+    copies = Copies([MemoryPlace("one"), MemoryPlace("two", {"k": b"x"})])
     with pytest.raises(Refused, match="k is missing in one; was altered in two"):
         copies.read("k", SHA)
+
+
+def forked() -> tuple[Catalogue, Histories]:
+    """Life 2 left life 1 in segment 3, while life 1 went on to segment 8, with a backup of its own in 6."""
+    backups = [backup(1, NOON), backup(6, NOON + dt.timedelta(hours=6)), backup(4, NOON + dt.timedelta(hours=10), 2)]
+    second = {name: NOON + dt.timedelta(hours=n + 6) for n, name in enumerate(names(3, 5, 2), 3)}
+    return catalogue(backups, {**hourly(1, 8), **second}), {2: ((1, 3 * SEGMENT + 9),)}
+
+
+def test_the_latest_is_the_end_of_the_newest_life_whatever_an_older_one_left_behind() -> None:
+    found, histories = forked()
+    plan = plan_for(found, Target("latest"), histories=histories)
+    assert (plan.timeline, plan.backup, [f.name for f in plan.needed]) == (2, found.backups[2], names(4, 5, 2))
+    early = plan_for(found, Target("time", NOON + dt.timedelta(hours=9, minutes=30)), histories=histories)
+    assert (early.backup, [f.name for f in early.needed]) == (found.backups[0], names(1, 2) + names(3, 4, 2))
+
+
+def test_an_older_life_comes_back_when_it_is_named() -> None:
+    found, histories = forked()
+    plan = plan_for(found, Target("latest"), Choice(timeline=1), histories)
+    assert (plan.timeline, plan.backup, [f.name for f in plan.needed]) == (1, found.backups[1], names(6, 8))
+    plan = plan_for(found, Target("latest"), Choice(backup_id=found.backups[1].backup_id), histories)
+    assert (plan.timeline, [f.name for f in plan.needed]) == (1, names(6, 8))  # nobody lived on from there
+
+
+def test_a_life_whose_beginning_is_lost_is_not_taken_for_another() -> None:
+    found, _ = forked()
+    found = dataclasses.replace(found, backups=found.backups[:2])
+    with pytest.raises(Refused, match=r"00000002\.history is missing"):
+        plan_for(found, Target("latest"))
+
+
+def test_a_part_of_a_segment_stands_in_for_the_newest_one_only() -> None:
+    files = hourly(1, 4)
+    found = catalogue([backup(1, NOON)], files, 5 * SEGMENT)
+    for number in (2, 4):
+        name = names(number, number)[0]
+        whole = dict(found.segments)
+        part = dataclasses.replace(whole.pop(name), name=f"{name}.partial")
+        torn = dataclasses.replace(found, segments=whole, partials={name: part})
+        if number == 4:
+            assert plan_for(torn, Target("latest")).needed[-1] == part
+        else:
+            with pytest.raises(Refused, match=f"{name} is missing"):
+                plan_for(torn, Target("latest"))
+
+
+def test_what_a_later_life_began_from_is_not_pruned_for_what_it_left_behind() -> None:
+    found, histories = forked()
+    pruned = prune_plan(found, now=NOON + dt.timedelta(days=1, hours=8), keep_days=1, keep_last=1)
+    assert found.backups[0] in pruned.kept
+    after = dataclasses.replace(found, backups=pruned.kept)
+    assert plan_for(after, Target("time", NOON + dt.timedelta(hours=9)), histories=histories).backup == found.backups[0]
