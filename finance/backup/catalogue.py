@@ -7,7 +7,7 @@ Does not: decrypt anything: `verify` needs no private identity.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Protocol, TypeVar
@@ -126,7 +126,7 @@ def read_catalogue(
             for key in sorted(sizes)
             if "/base/" in key and key not in known and key.rpartition("/")[0] not in manifests
         ),
-        _files(files, listed, lambda name: _is_needed(name, backups)),
+        _files(files, listed, _needed_segments(backups)),
         {file.name.removesuffix(wal.PARTIAL): file for file in files if file.name.endswith(wal.PARTIAL)},
         _files(files, listed, lambda name: wal.HISTORY_NAME.fullmatch(name) is not None),
         listed,
@@ -234,9 +234,14 @@ def _files(files: Iterable[WalFile], listed: Listed, wanted: Callable[[str], boo
     return found | {file.name: file for file in signed}
 
 
-def _is_needed(name: str, backups: Iterable[BackupManifest]) -> bool:
-    """Whether it is a segment that a backup needs: what is older was pruned, or is about to be."""
-    if not wal.SEGMENT_NAME.fullmatch(name):
-        return False
-    first = min(((backup.first_segment, int(backup.segment_bytes)) for backup in backups), default=None)
-    return first is None or wal.parse_segment(name, first[1]).number >= first[0]
+def _needed_segments(backups: Sequence[BackupManifest]) -> Callable[[str], bool]:
+    """Whether a name is that of a segment which a backup needs: what is older was pruned, or is about to be."""
+    segment_bytes = int(backups[0].segment_bytes) if backups else 1
+    first = min((backup.first_segment for backup in backups), default=0)
+
+    def is_needed(name: str) -> bool:
+        if not wal.SEGMENT_NAME.fullmatch(name):
+            return False
+        return not backups or wal.parse_segment(name, segment_bytes).number >= first
+
+    return is_needed

@@ -97,7 +97,7 @@ def _restore(terms: RestoreTerms, plan: Plan, directory: Path) -> Restored:
             f"{directory} is not empty", remedy="restore into a new directory; nothing is ever written over a database"
         )
     newest = _hold_newest(terms, plan)
-    faults = terms.copies.check(plan.files()[: -1 if newest else None], terms.advance, everywhere=False)
+    faults = terms.copies.check(plan.files()[: None if newest is None else -1], terms.advance, everywhere=False)
     if faults:
         raise Refused(
             "; ".join(faults), remedy="name a second place with --also, or restore from another backup (--backup)"

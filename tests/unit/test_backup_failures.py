@@ -1,0 +1,42 @@
+"""A backup that failed is counted where the stream tells it: the command itself is over before anybody could ask it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from finance.backup.failures import FILE, counting_failures, failures
+from finance.health import Health
+from finance.telemetry import PrometheusMetrics
+from ledger_core.errors import Unavailable
+
+
+def told(metrics: PrometheusMetrics, what: str) -> float | None:
+    return metrics.registry.get_sample_value("finance_backup_failures_total", {"what": what})
+
+
+def test_what_fails_is_counted_and_told_once(tmp_path: Path) -> None:
+    metrics = PrometheusMetrics(process="backup", version="1", health=Health(process="backup", stall_seconds=1))
+    assert told(metrics, "create") == 0
+    for _ in range(2):
+        with pytest.raises(Unavailable), counting_failures(tmp_path / "spool", "create"):
+            raise Unavailable("postgres", "away")
+        metrics.backup_failures(failures(tmp_path / "spool"))
+        metrics.backup_failures(failures(tmp_path / "spool"))
+    with counting_failures(tmp_path / "spool", "create"):
+        pass
+    metrics.backup_failures(failures(tmp_path / "spool"))
+    metrics.backup_failed("sign")
+    assert (told(metrics, "create"), told(metrics, "sign"), told(metrics, "prune")) == (2, 1, 0)
+
+
+def test_a_count_that_is_lost_or_torn_hides_no_failure(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text('{"create":')
+    assert failures(tmp_path) == {}
+    with pytest.raises(Unavailable), counting_failures(tmp_path, "verify"):
+        raise Unavailable("backup_place", "away")
+    assert failures(tmp_path) == {"verify": 1}
+    (tmp_path / "file").write_text("where a folder should be")
+    with pytest.raises(Unavailable), counting_failures(tmp_path / "file", "verify"):
+        raise Unavailable("backup_place", "away")
