@@ -13,7 +13,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import structlog
@@ -27,7 +27,8 @@ from consumers.source import OpenSource
 from consumers.stored_batch import manifest_under, range_as_stored
 from ledger_core.archived_object import ArchivedObject, ProvedRange, exported_intent, retain_until_of
 from ledger_core.audit_batch import manifest_key
-from ledger_core.errors import Corrupt, Refused
+from ledger_core.errors import Corrupt
+from ledger_core.pinned_object import pin_object
 from ledger_core.ports import ArchiveStore, AuditIntent, Record
 from ledger_core.range_batch import RangeBatch
 from ledger_core.times import parse_time
@@ -244,21 +245,10 @@ class Archiver:
             pinned_until = self._published_lock(batch, proved.range_no) if left is not None else None
         # A crash before the PUT leaves nothing; after it, an equal object that the next try takes for its own.
         stored = self._archive.put(batch.key, sealed.data, retain_until=pinned_until or until, metadata=metadata)
-        if stored.mode is None or stored.retain_until is None:
-            raise Refused("the archive store locks nothing", remedy="archive to S3 with Object Lock")
-        archived = ArchivedObject(
-            shard=shard.number,
-            range_no=proved.range_no,
-            object_key=stored.key,
-            version_id=stored.version_id,
-            sha256=sealed.sha256,
-            size_bytes=sealed.size_bytes,
-            stored_sha256=stored.sha256,
-            stored_size_bytes=stored.size_bytes,
-            mode=stored.mode,
-            retain_until=pinned_until or stored.retain_until,
-            journal_offset=proved.journal_offset,
-        )
+        pinned = pin_object(sealed, stored)
+        if pinned_until is not None:
+            pinned = replace(pinned, retain_until=pinned_until)
+        archived = ArchivedObject(shard.number, proved.range_no, proved.journal_offset, pinned)
         # The commit point: from here on the range is archived.
         intent = exported_intent(archived, batch.proof, self._settings.actor_id)
         if not self._store.record_object(archived, intent):
@@ -272,9 +262,9 @@ class Archiver:
             "batch.archived",
             shard=shard.number,
             range_no=archived.range_no,
-            object_key=archived.object_key,
-            version_id=archived.version_id,
-            sha256=archived.sha256,
+            object_key=pinned.object_key,
+            version_id=pinned.version_id,
+            sha256=pinned.sha256,
             trace_id=batch.proof.trace_id,
         )
         return True

@@ -23,7 +23,6 @@ from ledger_core.audit_chain import AuditEvent
 from ledger_core.audit_export import (
     AuditExport,
     ExportRange,
-    audit_export_of,
     audit_exported_intent,
     export_key,
     export_metadata,
@@ -32,6 +31,7 @@ from ledger_core.audit_export import (
 )
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.findings import Collector
+from ledger_core.pinned_object import pin_object
 from ledger_core.ports import ArchiveStore, AuditIntent
 from ledger_core.signers import SignerRegistry
 from ledger_core.verify_audit import REGISTRY_CODES, AuditCheck
@@ -111,10 +111,7 @@ class AuditExporter:
         until = export_retain_until(events[-1], settings.retention_days)
         metadata = export_metadata(settings.env, events, sealed.sha256)
         stored = self._archive.put(key, sealed.data, retain_until=until, metadata=metadata)
-        try:
-            export = audit_export_of(found, events[-1].hash, sealed, stored)
-        except ValueError as error:
-            raise Refused(str(error), remedy="archive to S3 with Object Lock") from None
+        export = AuditExport(found.export_no, events[-1].hash, pin_object(sealed, stored))
         intent = audit_exported_intent(found, export, settings.actor_id, self._new_trace_id())
         if self._store.record(export, intent):  # the commit point
             self._metrics.exported()

@@ -99,7 +99,7 @@ class ManifestLister:
             data = assemble_manifest(payload.to_bytes(), signature)
         manifest = parse_manifest(data)
         texts = {"manifest-no": manifest.manifest_no, "hash": manifest.hash, "signer-kid": manifest.signer_kid}
-        stored = self._archive.put(key, data, retain_until=archived.retain_until, metadata=texts)
+        stored = self._archive.put(key, data, retain_until=archived.pinned.retain_until, metadata=texts)
         digest = bytes.fromhex(manifest.hash)
         # The commit point. A crash before it stores the same manifest again; after it, the object is listed.
         if self._store.record_manifest(archived, manifest.to_bytes(), digest, data, key, stored.version_id):

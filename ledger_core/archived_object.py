@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import Literal
 
 from ledger_core.manifest import MANIFEST_VERSION, ManifestObject, ManifestPayload, ObjectRange
+from ledger_core.pinned_object import PinnedObject, lock_end
 from ledger_core.ports import Algorithm, AuditIntent
 from ledger_core.range_proof import SERVICE, RangeProof
 from ledger_core.times import format_time, parse_time
@@ -29,19 +29,12 @@ class ProvedRange:
 
 @dataclass(frozen=True, slots=True)
 class ArchivedObject:
-    """One row of `archive_objects`. Sizes in bytes; `sha256` of the uncompressed lines, `stored_sha256` of the gzip."""
+    """One row of `archive_objects`: a range, its object, and where the journal goes on after it."""
 
     shard: int
     range_no: int
-    object_key: str
-    version_id: str
-    sha256: str
-    size_bytes: int
-    stored_sha256: str
-    stored_size_bytes: int
-    mode: Literal["COMPLIANCE", "GOVERNANCE"]
-    retain_until: dt.datetime
     journal_offset: int
+    pinned: PinnedObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +52,8 @@ class ListingTerms:
 
 
 def retain_until_of(proof: RangeProof, retention_days: int) -> dt.datetime:
-    """The end of the lock: whole seconds (S3 keeps no more), counted from the proof, so that every retry agrees."""
-    moment = parse_time(proof.ts) + dt.timedelta(days=retention_days)
-    return moment.replace(microsecond=0) + dt.timedelta(seconds=1 if moment.microsecond else 0)
+    """The end of the lock of a range's objects, counted from its proof."""
+    return lock_end(parse_time(proof.ts), retention_days)
 
 
 def exported_intent(archived: ArchivedObject, proof: RangeProof, actor_id: str) -> AuditIntent:
@@ -74,13 +66,7 @@ def exported_intent(archived: ArchivedObject, proof: RangeProof, actor_id: str) 
             "range_no": str(archived.range_no),
             "proof_id": proof.proof_id,
             "proof_hash": proof.hash,
-            "object_key": archived.object_key,
-            "version_id": archived.version_id,
-            "sha256": archived.sha256,
-            "size_bytes": str(archived.size_bytes),
-            "stored_sha256": archived.stored_sha256,
-            "mode": archived.mode,
-            "retain_until": format_time(archived.retain_until),
+            **archived.pinned.told(),
         },
         proof.trace_id,
     )
@@ -88,7 +74,7 @@ def exported_intent(archived: ArchivedObject, proof: RangeProof, actor_id: str) 
 
 def manifest_payload(terms: ListingTerms, proof: RangeProof, signer_kid: str, alg: Algorithm) -> ManifestPayload:
     """The manifest that lists one object, to be signed."""
-    archived = terms.archived
+    archived, pinned = terms.archived, terms.archived.pinned
     (part,) = proof.shards
     return ManifestPayload(
         version=MANIFEST_VERSION,
@@ -97,14 +83,14 @@ def manifest_payload(terms: ListingTerms, proof: RangeProof, signer_kid: str, al
         shard=archived.shard,
         manifest_no=str(archived.range_no),
         object=ManifestObject(
-            key=archived.object_key,
-            version_id=archived.version_id,
-            size_bytes=str(archived.size_bytes),
-            sha256=archived.sha256,
-            stored_size_bytes=str(archived.stored_size_bytes),
-            stored_sha256=archived.stored_sha256,
-            mode=archived.mode,
-            retain_until=format_time(archived.retain_until),
+            key=pinned.object_key,
+            version_id=pinned.version_id,
+            size_bytes=str(pinned.size_bytes),
+            sha256=pinned.sha256,
+            stored_size_bytes=str(pinned.stored_size_bytes),
+            stored_sha256=pinned.stored_sha256,
+            mode=pinned.mode,
+            retain_until=format_time(pinned.retain_until),
             range=ObjectRange(
                 first_seq=part.first_seq,
                 last_seq=part.last_seq,

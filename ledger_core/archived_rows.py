@@ -15,6 +15,7 @@ from ledger_core import checkpoint
 from ledger_core.archive_walk import VerifiedRange
 from ledger_core.audit_batch import manifest_key
 from ledger_core.errors import Corrupt
+from ledger_core.pinned_object import PINNED_COLUMNS
 from ledger_core.times import parse_time
 
 RANGE_COLUMNS: Final = (
@@ -34,14 +35,7 @@ RANGE_COLUMNS: Final = (
 ARCHIVE_COLUMNS: Final = (
     "shard",
     "range_no",
-    "object_key",
-    "version_id",
-    "sha256",
-    "size_bytes",
-    "stored_sha256",
-    "stored_size_bytes",
-    "mode",
-    "retain_until",
+    *PINNED_COLUMNS,
     "journal_offset",
 )
 

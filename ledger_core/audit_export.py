@@ -12,12 +12,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from ledger_core.audit_batch import LinesWriter, SealedBatch
 from ledger_core.audit_chain import AuditEvent
-from ledger_core.ports import AuditIntent, StoredObject
-from ledger_core.times import format_time
+from ledger_core.pinned_object import PinnedObject, lock_end
+from ledger_core.ports import AuditIntent
 
 EXPORTED_CHAIN: Final = "audit"  # in the payload of `audit_export.completed`: this export is of the chain itself
 
@@ -33,18 +33,11 @@ class ExportRange:
 
 @dataclass(frozen=True, slots=True)
 class AuditExport:
-    """One row of `audit_exports`. Sizes in bytes; `sha256` of the uncompressed lines, `stored_sha256` of the gzip."""
+    """One row of `audit_exports`: a range, the hash of its newest event, and its object."""
 
     export_no: int
     head_hash: str
-    object_key: str
-    version_id: str
-    sha256: str
-    size_bytes: int
-    stored_sha256: str
-    stored_size_bytes: int
-    mode: Literal["COMPLIANCE", "GOVERNANCE"]
-    retain_until: dt.datetime
+    pinned: PinnedObject
 
 
 def export_folder(env: str) -> str:
@@ -81,29 +74,8 @@ def export_metadata(env: str, events: Sequence[AuditEvent], sha256: str) -> dict
 
 
 def export_retain_until(newest: AuditEvent, retention_days: int) -> dt.datetime:
-    """The end of the lock: whole seconds, counted from the newest event, so that every retry agrees."""
-    moment = newest.created_at.astimezone(dt.UTC) + dt.timedelta(days=retention_days)
-    return moment.replace(microsecond=0) + dt.timedelta(seconds=1 if moment.microsecond else 0)
-
-
-def audit_export_of(
-    export_range: ExportRange, head_hash: str, sealed: SealedBatch, stored: StoredObject
-) -> AuditExport:
-    """The row that pins the stored object. Raises ValueError when the store locks nothing."""
-    if stored.mode is None or stored.retain_until is None:
-        raise ValueError("the archive store locks nothing")
-    return AuditExport(
-        export_no=export_range.export_no,
-        head_hash=head_hash,
-        object_key=stored.key,
-        version_id=stored.version_id,
-        sha256=sealed.sha256,
-        size_bytes=sealed.size_bytes,
-        stored_sha256=stored.sha256,
-        stored_size_bytes=stored.size_bytes,
-        mode=stored.mode,
-        retain_until=stored.retain_until,
-    )
+    """The end of the lock of an export, counted from its newest event."""
+    return lock_end(newest.created_at, retention_days)
 
 
 def audit_exported_intent(export_range: ExportRange, export: AuditExport, actor_id: str, trace_id: str) -> AuditIntent:
@@ -118,13 +90,7 @@ def audit_exported_intent(export_range: ExportRange, export: AuditExport, actor_
             "first_seq": str(export_range.first_seq),
             "last_seq": str(export_range.last_seq),
             "head_hash": export.head_hash,
-            "object_key": export.object_key,
-            "version_id": export.version_id,
-            "sha256": export.sha256,
-            "size_bytes": str(export.size_bytes),
-            "stored_sha256": export.stored_sha256,
-            "mode": export.mode,
-            "retain_until": format_time(export.retain_until),
+            **export.pinned.told(),
         },
         trace_id,
     )

@@ -7,20 +7,19 @@ Does not: compute or judge anything. Needs the grants of finance_archiver.
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from typing import Any, Final
 
 import psycopg
 
 from ledger_core.archived_object import ArchivedObject, ListingTerms, ProvedRange
+from ledger_core.pinned_object import PINNED_COLUMNS, PinnedObject
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit_outbox import append_intent
 from ledger_core.postgres.prover_store import VERDICT_LINES
 from ledger_core.postgres.session import translated
 
-OBJECT_COLUMNS: Final = (
-    "shard, range_no, object_key, version_id, sha256, size_bytes, stored_sha256, stored_size_bytes, mode, "
-    "retain_until, journal_offset"
-)
+OBJECT_COLUMNS: Final = ", ".join(("shard", "range_no", "journal_offset", *PINNED_COLUMNS))
 CURSOR: Final = """
 SELECT range_no, journal_offset FROM archive_objects WHERE shard = %s ORDER BY range_no DESC LIMIT 1"""
 
@@ -79,7 +78,7 @@ class PostgresArchiveStore:
     @translated()
     def record_object(self, archived: ArchivedObject, intent: AuditIntent) -> bool:
         """Write an object's row and its intent down; the COMMIT archives the range. False: it is there already."""
-        values = tuple(getattr(archived, name) for name in OBJECT_COLUMNS.split(", "))
+        values = (archived.shard, archived.range_no, archived.journal_offset, *astuple(archived.pinned))
         with self._connection.transaction(), self._connection.cursor() as cursor:
             cursor.execute(INSERT_OBJECT, values)
             if cursor.rowcount == 0:
@@ -93,8 +92,9 @@ class PostgresArchiveStore:
         row = self._connection.execute(UNLISTED, {"shard": shard}, binary=True).fetchone()
         if row is None:
             return None
-        *columns, stored_at, proof, checkpoint, prev_manifest_hash = row
-        return ListingTerms(ArchivedObject(*columns), stored_at, proof, checkpoint, prev_manifest_hash)
+        shard, range_no, journal_offset, *pinned, stored_at, proof, checkpoint, prev_manifest_hash = row
+        archived = ArchivedObject(shard, range_no, journal_offset, PinnedObject(*pinned))
+        return ListingTerms(archived, stored_at, proof, checkpoint, prev_manifest_hash)
 
     @translated()
     def record_manifest(

@@ -7,21 +7,20 @@ finance_archiver. Does not: read or store the objects.
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from typing import Any, Final
 
 import psycopg
 
 from ledger_core.audit_chain import AuditEvent
 from ledger_core.audit_export import EXPORTED_CHAIN, AuditExport, ExportRange
+from ledger_core.pinned_object import PINNED_COLUMNS
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit_outbox import append_intent
 from ledger_core.postgres.audit_store import EVENT_COLUMNS, event_from_row
 from ledger_core.postgres.session import translated
 
-COLUMNS: Final = (
-    "export_no, head_hash, object_key, version_id, sha256, size_bytes, stored_sha256, stored_size_bytes, mode, "
-    "retain_until"
-)
+COLUMNS: Final = ", ".join(("export_no", "head_hash", *PINNED_COLUMNS))
 OPEN: Final = """
 SELECT r.export_no, r.first_seq, r.last_seq FROM audit_export_ranges r
  WHERE NOT EXISTS (SELECT 1 FROM audit_exports e WHERE e.export_no = r.export_no) ORDER BY r.export_no LIMIT 1"""
@@ -79,7 +78,7 @@ class PostgresAuditExportStore:
     @translated()
     def record(self, export: AuditExport, intent: AuditIntent) -> bool:
         """Write an object's row and its intent down; the COMMIT exports the range. False: it is there already."""
-        values = tuple(getattr(export, name) for name in COLUMNS.split(", "))
+        values = (export.export_no, export.head_hash, *astuple(export.pinned))
         with self._connection.transaction(), self._connection.cursor() as cursor:
             cursor.execute(INSERT, values)
             if cursor.rowcount == 0:

@@ -67,7 +67,7 @@ class ArchiveBench:
             check_archive(shard, manifests, lambda key, _: self.bucket.held[key], self.registry, complete=complete)
         assert len(self.bucket.held) == len(self.rows.objects) + len(self.rows.manifests)
         exported = [intent.payload["object_key"] for intent in self.rows.intents]
-        assert sorted(exported) == sorted(archived.object_key for archived in self.rows.objects.values())
+        assert sorted(exported) == sorted(archived.pinned.object_key for archived in self.rows.objects.values())
 
 
 def proved_bench(*shards, limits) -> Bench:

@@ -123,8 +123,8 @@ def test_an_object_of_other_gzip_bytes_left_by_a_crash_is_taken_for_ours():
     bench.bucket._put(key, other_zlib, stored.retain_until, stored.metadata)
     bench.run()
     bench.check()
-    assert bench.rows.objects[0, 1].stored_sha256 != calm.rows.objects[0, 1].stored_sha256
-    assert bench.rows.objects[0, 1].sha256 == calm.rows.objects[0, 1].sha256
+    assert bench.rows.objects[0, 1].pinned.stored_sha256 != calm.rows.objects[0, 1].pinned.stored_sha256
+    assert bench.rows.objects[0, 1].pinned.sha256 == calm.rows.objects[0, 1].pinned.sha256
 
 
 def test_a_manifest_left_by_a_crash_before_a_key_rotation_is_taken_for_ours():

@@ -57,7 +57,7 @@ def test_a_sound_chain_is_stored_once() -> None:
     made = exporter(rows, bucket, KEY.registry)
     assert made.step()
     assert not made.step()
-    assert [stored.object_key for stored in rows.recorded] == list(bucket.held)
+    assert [export.pinned.object_key for export in rows.recorded] == list(bucket.held)
 
 
 @pytest.mark.parametrize("registry", REGISTRIES.values(), ids=REGISTRIES)
