@@ -69,15 +69,8 @@ class Watermarks:
 
     def timestamp_ms(self, topic: str, partition: int, offset: int) -> int | None:
         """The time of the first record at or after `offset`; None when there is none (yet)."""
-        try:
-            self._consumer.assign([TopicPartition(topic, partition, offset)])
-            message = self._consumer.poll(TIMEOUT_SECONDS)
-            self._consumer.unassign()
-        except KafkaException as error:
-            raise self._failure(topic, error) from error
-        if message is None or message.error() is not None:
-            return None
-        return int(message.timestamp()[1])
+        message = self._first_from(topic, partition, offset)
+        return None if message is None else int(message.timestamp()[1])
 
     def newest(self, topic: str, partition: int) -> bytes | None:
         """The value of the newest record; None when the partition is empty."""
@@ -86,13 +79,8 @@ class Watermarks:
 
     def message_at(self, topic: str, partition: int, offset: int) -> Message:
         """The first record at or after an offset that the partition holds."""
-        try:
-            self._consumer.assign([TopicPartition(topic, partition, offset)])
-            message = self._consumer.poll(TIMEOUT_SECONDS)
-            self._consumer.unassign()
-        except KafkaException as error:
-            raise self._failure(topic, error) from error
-        if message is None or message.error() is not None:
+        message = self._first_from(topic, partition, offset)
+        if message is None:
             raise Unavailable("kafka", f"{topic} [{partition}]: the record at offset {offset} cannot be read")
         return message
 
@@ -116,6 +104,15 @@ class Watermarks:
 
     def close(self) -> None:
         self._consumer.close()
+
+    def _first_from(self, topic: str, partition: int, offset: int) -> Message | None:
+        try:
+            self._consumer.assign([TopicPartition(topic, partition, offset)])
+            message = self._consumer.poll(TIMEOUT_SECONDS)
+            self._consumer.unassign()
+        except KafkaException as error:
+            raise self._failure(topic, error) from error
+        return None if message is None or message.error() is not None else message
 
     def _on_error(self, error: KafkaError) -> None:
         self._last_error = f"; last: {error.str()}"

@@ -27,7 +27,6 @@ from ledger_core.errors import Refused
 from ledger_core.sale import CAPTURED, Sale, SellerShare, event_id_of, settlement_of
 from ledger_core.settlement import SettlementEvent, SettlementLine, SettlementProvider
 
-BASKETS: Final = 155_848
 FIRST_MONTH: Final = "2017-01"
 LAST_MONTH: Final = "2018-01"  # its first hours
 FEE_BASIS_POINTS: Final = 1_000

@@ -25,7 +25,6 @@ GZIP_HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 GZIP_LEVEL: Final = 6
 LINE_BYTES_MAX: Final = 8 * 1024 * 1024  # twice over what a message of the journal topic can hold
 CHUNK_BYTES: Final = 1024 * 1024
-CONTENT_TYPE: Final = "application/gzip"
 
 
 class BatchMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

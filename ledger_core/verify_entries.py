@@ -18,7 +18,7 @@ import orjson
 from ledger_core import canonical
 from ledger_core.entry_pattern import read_ordinary
 from ledger_core.findings import Collector
-from ledger_core.journal import AMOUNT_MINOR_MAX, EntryFields, Line, decode_entry
+from ledger_core.journal import AMOUNT_MINOR_MAX, EntryFields, decode_entry
 from ledger_core.normal_form import is_nfc
 
 _decoder = msgspec.json.Decoder(EntryFields)
@@ -187,8 +187,3 @@ def _read_loosely(line: bytes) -> EntryFields | None:
 def is_decimal(text: str) -> bool:
     """A canonical decimal of at most 19 digits: no sign, blank or leading zero."""
     return text.isascii() and text.isdigit() and len(text) < 20 and (text == "0" or text[0] != "0")
-
-
-def line_texts(legs: Sequence[Line]) -> list[tuple[str, int, int, str]]:
-    """(account, side as 1 or -1, amount in minor units, currency) of each leg, as the ledger's rows have it."""
-    return [(leg.account, 1 if leg.side == "debit" else -1, int(leg.amount_minor), leg.currency) for leg in legs]

@@ -18,9 +18,7 @@ TYPES = click.Choice([kind.value for kind in AccountType])
 
 @click.command()
 @click.option("--account", "prefix", default="", metavar="PREFIX", help="Only accounts that begin so.")
-@click.option(
-    "--type", "type_", type=click.Choice([kind.value for kind in AccountType]), help="Only accounts of this type."
-)
+@click.option("--type", "type_", type=TYPES, help="Only accounts of this type.")
 @click.option("--currency", default="", metavar="CODE", help="Only this currency (ISO 4217).")
 @click.option(
     "--limit", type=click.IntRange(1, LIMIT_MAX), default=100, show_default=True, help="At most so many rows."
