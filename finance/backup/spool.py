@@ -22,13 +22,12 @@ import structlog
 from pyrage import x25519
 
 from finance.backup import wal
-from finance.backup.catalogue import StreamState, read_stream_state
+from finance.backup.catalogue import Catalogue, StreamState
 from finance.backup.copies import Copies
 from finance.backup.keys import stream_key, wal_file, wal_key
 from finance.backup.manifest import digest_of
 from finance.backup.seal import pack
 from finance.backup.unsigned import Unsigned
-from finance.backup.wal_list import Listed
 from ledger_core.errors import Refused, Unavailable
 
 LOCK = ".lock"
@@ -38,15 +37,15 @@ log = structlog.get_logger("backup")
 
 
 class Spool:
-    """The spool of one cluster below `folder`; one process works on it. `listed`: what is signed for. `on_stored` is
-    told stored bytes."""
+    """The spool of one cluster below `folder`; one process works on it. `look` reads the place, once the spool is ours:
+    before, another process may have signed. `on_stored` is told stored bytes."""
 
     def __init__(
         self,
         folder: Path,
         system_identifier: str,
         copies: Copies,
-        listed: Listed,
+        look: Callable[[], Catalogue],
         recipients: Sequence[x25519.Recipient],
         clock: Callable[[], dt.datetime],
         on_stored: Callable[[int], None] = lambda _bytes: None,
@@ -71,20 +70,16 @@ class Spool:
         self._reach: tuple[str, int] = ("", 0)  # segment and position of what was noted last
         self._partials: dict[str, list[str]] = defaultdict(list)  # keys by segment name
         try:
-            self._look(listed)
+            self.place = look()
+            self._recall()
         except BaseException:
             self.close()
             raise
 
-    def _look(self, listed: Listed) -> None:
+    def _recall(self) -> None:
         """What the place holds already, of that which was signed for or this host made."""
-        sizes = self._copies.sizes(f"{self._system}/")
-        try:
-            state = read_stream_state(self._copies, self._system, sizes)
-        except Refused as error:  # it is written anew with the next segment: nothing to stop for
-            log.warning("backup.note_lost", error=error.message)
-            state = None
-        self._first = state.first if state else ""
+        sizes, listed, state = self.place.sizes, self.place.listed, self.place.stream
+        self._first = state.first if state else ""  # a note that is lost is written anew with the next segment
         self._listed = listed.count
         with failures(self.path):
             self.unsigned = Unsigned(self.path / UNSIGNED, sizes, signed=listed.keys.values())
@@ -111,7 +106,8 @@ class Spool:
             key = self._stored.get(path.name)
             file = wal_file(key) if key is not None else None
             if file is not None and self._copies.check([(file.key, file.sha256)], lambda _c: None, everywhere=True):
-                log.warning("backup.wal_damaged", key=key, remedy="run `finance backup verify`")
+                log.warning("backup.wal_damaged", key=key, remedy="it is stored anew from the spool")
+                del self._stored[path.name]
         self.store_complete()
         self.store_partial(0)
         for path in self._files():

@@ -86,21 +86,20 @@ class WalStream:
             server = identify(connection)
             ensure_slot(connection, terms.slot)
         self._system = server.system_identifier
-        place = read_catalogue(terms.copies, self._system, terms.registry)
-        _check(server, place)
         self._spool = Spool(
             terms.spool,
             self._system,
             terms.copies,
-            place.listed,
+            lambda: read_catalogue(terms.copies, self._system, terms.registry),
             terms.recipients,
             terms.clock,
             terms.metrics.wal_stored,
         )
-        self._signing = WalSigning(terms.signing, self._system, terms.copies, place.listed)
+        self._signing = WalSigning(terms.signing, self._system, terms.copies, self._spool.place.listed)
         self._partial_at = self._looked_at = self._backups_at = float("-inf")
         self._behind_since: float | None = None
         try:
+            _check(server, self._spool.place)
             end_left(self._spool.path)
             self._spool.drain()
             self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # it lives as long as the receiver
@@ -126,8 +125,8 @@ class WalStream:
         now = self._terms.monotonic()
         if now - self._partial_at >= self._terms.partial_seconds:
             self._partial_at = now
-            self._sign()
             worked = self._spool.store_partial(self._received()) or worked
+            self._sign()  # last: a signer that is slow to say no keeps nothing waiting
         self._tell(now)
         return worked
 

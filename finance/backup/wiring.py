@@ -119,9 +119,10 @@ def drain_spool(settings: Settings, copies: Copies, system: str) -> bool:
     if not (chosen.spool / system).is_dir() or not settings.values.get("BACKUP_RECIPIENTS"):
         return False
     recipients = read_recipients(settings.needed("BACKUP_RECIPIENTS"))
-    listed = read_catalogue(copies, system, read_registry(settings.signers_path)).listed
     try:
-        spool = Spool(chosen.spool, system, copies, listed, recipients, bootstrap.utc_now)
+        spool = Spool(
+            chosen.spool, system, copies, lambda: catalogue_of(settings, copies, system), recipients, bootstrap.utc_now
+        )
     except Refused:
         return False
     try:
