@@ -229,9 +229,9 @@ class Notary:
                     remedy="put that key back into signers.json: retired keys stay there, or history stops verifying",
                 )
             verify_digest(registered.public_key, event.digest, decode_signature(event.signature))
-            reach = None if registered.validity is None else registered.validity.audit
-            if reach is not None and event.seq not in reach:
-                raise ValueError(f"signer {registered.kid} counts {reach} of the audit chain")
+            fault = registered.audit_fault(event.seq, event.hash)
+            if fault is not None:
+                raise ValueError(f"signer {registered.kid} {fault}")
         except ValueError as error:
             raise Corrupt(f"audit event seq {event.seq} ({event.id}) does not verify: {error}") from error
 

@@ -145,9 +145,9 @@ def _closed_range(record: Record, shard: int, registry: SignerRegistry) -> Publi
         if signer is None:
             return PublishedRange(range_no, proof_hash, place, unknown_kid=event.signer_kid)
         verify_digest(signer.public_key, event.digest, decode_signature(event.signature))
-        reach = None if signer.validity is None else signer.validity.audit
-        if reach is not None and event.seq not in reach:
-            raise ValueError(f"signer {signer.kid} counts {reach} of the audit chain")
+        fault = signer.audit_fault(event.seq, event.hash)
+        if fault is not None:
+            raise ValueError(f"signer {signer.kid} {fault}")
     except (ValueError, KeyError, BadSignature) as error:
         log.warning("published.foreign", place=place, detail=str(error))
         return None
@@ -161,9 +161,11 @@ def _closed_range(record: Record, shard: int, registry: SignerRegistry) -> Publi
 def _manifest(key: str, data: bytes, registry: SignerRegistry) -> Manifest:
     try:
         manifest = parse_manifest(data)
-        verify_digest(
-            registry.get(manifest.signer_kid).public_key, manifest.digest(), decode_signature(manifest.signature)
-        )
+        signer = registry.get(manifest.signer_kid)
+        verify_digest(signer.public_key, manifest.digest(), decode_signature(manifest.signature))
+        fault = signer.shard_fault(*manifest.place)
+        if fault is not None:
+            raise ValueError(f"signer {signer.kid} {fault}")
     except (ValueError, KeyError, BadSignature) as error:
         raise Refused(
             f"the archive ({key}) holds what was not published by us ({error})",

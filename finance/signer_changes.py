@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from finance.signer_choice import ask_key
 from finance.signer_desk import Desk
-from finance.signer_reach import cut, reach
+from finance.signer_reach import cut, pinned, range_ends, reach
 from ledger_core.errors import Refused
 from ledger_core.rotation import EMERGENCY, REGISTERED, RETIRED, REVOKED
 from ledger_core.signer_validity import Validity
@@ -67,7 +67,9 @@ def revoke(
     must sign still) it proves nothing, whatever time its statements give; everything before stands."""
     look, signer = desk.look(), desk.registered(kid)
     look.check_signs_no_more(kid, idle=idle)
-    validity = cut(final_validity(desk, signer), to_seq, audit_to_seq)
+    cut(reach(desk.uses(kid)), to_seq, audit_to_seq)  # what is asked for, before it is moved to where a range ends
+    with desk.heads() as held:
+        validity = pinned(cut(final_validity(desk, signer), range_ends(to_seq, held), audit_to_seq), held)
     revoked = dataclasses.replace(end(signer, validity, desk.now), revoked_at=signer.revoked_at or desk.now)
     changes = desk.write(revoked)
     missing = bool(changes) or not look.told(REVOKED, kid)
@@ -106,7 +108,10 @@ def emergency(desk: Desk, variables: Mapping[str, str], *, lasts: dt.timedelta, 
 
 def final_validity(desk: Desk, signer: RegisteredSigner) -> Validity:
     """For what a key counts once it is over: what it signed. It never grows again, whatever was signed since."""
-    return signer.validity or reach(desk.uses(signer.kid))
+    if signer.validity is not None:
+        return signer.validity
+    with desk.heads() as held:
+        return pinned(reach(desk.uses(signer.kid)), held)
 
 
 def end(signer: RegisteredSigner, validity: Validity, now: dt.datetime) -> RegisteredSigner:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from finance.settings import Settings
 from finance.signer_choice import check_clock
+from finance.signer_reach import Heads
 from finance.signers_file import change_registry, read_registry
 from ledger_core.errors import Refused
 from ledger_core.ports import AuditIntent
@@ -72,6 +73,12 @@ class Desk:
         """All that a key (None: each key) signed, or has to sign still."""
         with open_signer_uses(self.dsn) as held:
             return held.uses(kid)
+
+    @contextmanager
+    def heads(self) -> Iterator[Heads]:
+        """The ledger's and the audit chain's hashes, in one snapshot."""
+        with open_signer_uses(self.dsn) as held:
+            yield held
 
     def write(self, *signers: RegisteredSigner) -> str:
         """Put these signers into the registry; the diff."""

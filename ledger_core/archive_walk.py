@@ -17,6 +17,7 @@ from typing import TypeVar
 from ledger_core.archive_listing import first_offset_of
 from ledger_core.audit_batch import manifest_key
 from ledger_core.findings import Collector
+from ledger_core.pinned_heads import PinnedHeads
 from ledger_core.ports import StoredObject
 from ledger_core.range_proof import RangeProof
 from ledger_core.tree import CompactRange
@@ -66,6 +67,10 @@ class ShardWalk:
     hashes: dict[int, str] = field(default_factory=dict)
     healed: list[str] = field(default_factory=list)
     _listed: set[str] = field(default_factory=set)
+    _pinned: PinnedHeads = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._pinned = PinnedHeads(self.scene.registry, self.shard, self.position.seq)
 
     def ranges(self, *, stop: bool = False) -> Iterator[VerifiedRange]:
         """The sound ranges in order; with `stop`, up to the first finding."""
@@ -84,6 +89,8 @@ class ShardWalk:
                 return
             self.number = number
         yield from self._unlisted(whole=began == 0)
+        found.place = None
+        self._pinned.finish(self.position.seq, found)
 
     def _report_gap(self, number: int) -> None:
         first = self.number + 1
@@ -155,8 +162,12 @@ class ShardWalk:
         return self._verified(self.number + 1, facts, None)
 
     def _verified(self, number: int, facts: BatchFacts | None, listed: ReadManifest | None) -> VerifiedRange | None:
+        if listed is not None:
+            self._pinned.signed(listed.manifest.signer_kid)
         if facts is None or facts.proof is None:
             return None
+        self._pinned.signed(facts.proof.signer_kid, *(it.signer_kid for it in facts.proof.cosignatures or ()))
+        self._pinned.passed(self.position.seq, facts.proof.shards[0].head_hash)
         return VerifiedRange(
             self.shard,
             number,

@@ -24,7 +24,6 @@ from ledger_core.journal import JournalEntry, decode_entry
 from ledger_core.range_proof import ProofPayload, ShardRange, SourceRange, parse_payload, parse_proof
 from ledger_core.signatures import BadSignature, decode_signature, verify_digest
 from ledger_core.signed_fields import statement_hash
-from ledger_core.signer_validity import Interval
 from ledger_core.signers import SignerRegistry
 from ledger_core.tree import CompactRange, leaf_hash
 from ledger_core.verdict import decode_verdict, verdicts_hash
@@ -268,9 +267,10 @@ def _check_signed(proof: bytes | None, digest: bytes, registry: SignerRegistry, 
         parsed = parse_proof(proof or b"")
         signer = registry.get(parsed.signer_kid)
         verify_digest(signer.public_key, digest, decode_signature(parsed.signature))
-        reach = Interval() if signer.validity is None else signer.validity.shard(shard)
-        if any(int(part.last_seq) not in reach for part in parsed.shards):
-            raise ValueError(f"signer {signer.kid} counts {reach} of this shard")
+        for part in parsed.shards:
+            fault = signer.shard_fault(shard, int(part.last_seq), part.head_hash)
+            if fault is not None:
+                raise ValueError(f"signer {signer.kid} {fault}")
     except (BadSignature, KeyError, ValueError) as error:
         raise Corrupt(f"shard {shard}, range {range_no}: its proof does not verify: {error}") from error
 

@@ -4,6 +4,9 @@ A time is what a statement says of itself, and whoever stole a key writes any ti
 its chain is fixed by what stands before and after it. So a key that is revoked at sequence N of a shard (and event M of
 the audit chain) proves nothing after them, and everything before.
 
+An interval may pin its end: `head_hash` is the hash of the entry (of the audit event) at `to_seq`. So a thief's other
+history below the end is found too, since it does not lead there.
+
 Guarantees: a key without intervals counts everywhere; with them, only inside, and not at all in a shard that is not
 listed. Bounds are inclusive; `to_seq` one below `from_seq` is an interval with nothing in it.
 Does not: know what was signed (`ledger_core.verify_proof` asks), or read a registry (`ledger_core.signers` does).
@@ -15,19 +18,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from ledger_core.canonical import is_hash
+
 FIELD: Final = "validity"  # of a signer in signers.json; Kernel's tools pass it over
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Sequences `from_seq`..`to_seq`, inclusive; `to_seq` None: open."""
+    """Sequences `from_seq`..`to_seq`, inclusive; `to_seq` None: open. `head_hash` (hex) is that of `to_seq`."""
 
     from_seq: int = 1
     to_seq: int | None = None
+    head_hash: str | None = None
 
     def __post_init__(self) -> None:
         if self.from_seq < 0 or (self.to_seq is not None and self.to_seq < self.from_seq - 1):
             raise ValueError(f"sequences {self.from_seq}..{self.to_seq} are no interval")
+        if self.head_hash is not None and (self.to_seq is None or not is_hash(self.head_hash)):
+            raise ValueError(f"head_hash {self.head_hash!r} is no hash of a to_seq")
+
+    def fault(self, seq: int, head_hash: str | None = None, *, chained: bool = True) -> str | None:
+        """Why a statement of `seq`, whose head is `head_hash` if that is known, does not count; None when it does. One
+        that is not `chained` may speak of what is older than its key."""
+        if (self.to_seq is not None and seq > self.to_seq) or (chained and seq not in self):
+            return f"counts {self}"
+        if seq == self.to_seq and None not in (head_hash, self.head_hash) and head_hash != self.head_hash:
+            return f"counts for head {self.head_hash} at seq {seq}, not for {head_hash},"
+        return None
 
     def __contains__(self, seq: int) -> bool:
         return self.from_seq <= seq and (self.to_seq is None or seq <= self.to_seq)
@@ -80,10 +97,12 @@ def parse_validity(value: object) -> Validity:
 
 
 def _read(value: object) -> Interval:
-    if not isinstance(value, dict) or not value.keys() <= {"from_seq", "to_seq"}:
-        raise ValueError("validity: an interval has from_seq and to_seq")
-    bounds = {name: _seq(text) for name, text in value.items()}
-    return Interval(bounds.get("from_seq", 1), bounds.get("to_seq"))
+    if not isinstance(value, dict) or not value.keys() <= {"from_seq", "to_seq", "head_hash"}:
+        raise ValueError("validity: an interval has from_seq, to_seq and head_hash")
+    bounds = {name: _seq(text) for name, text in value.items() if name != "head_hash"}
+    if "head_hash" in value and not is_hash(value["head_hash"]):
+        raise ValueError(f"validity: head_hash {value['head_hash']!r} is no hash")
+    return Interval(bounds.get("from_seq", 1), bounds.get("to_seq"), value.get("head_hash"))
 
 
 def _seq(text: object) -> int:
@@ -94,4 +113,8 @@ def _seq(text: object) -> int:
 
 def _write(interval: Interval) -> dict[str, str]:
     told = {"from_seq": str(interval.from_seq)}
-    return told if interval.to_seq is None else {**told, "to_seq": str(interval.to_seq)}
+    if interval.to_seq is not None:
+        told["to_seq"] = str(interval.to_seq)
+    if interval.head_hash is not None:
+        told["head_hash"] = interval.head_hash
+    return told

@@ -49,6 +49,19 @@ class RegisteredSigner:
         if self.revoked_at is not None and self.retired_at is None:
             raise ValueError(f"signer {self.kid} is revoked, and not retired: it could sign still")
 
+    def shard_fault(self, shard: int, seq: int, head_hash: str | None = None, *, chained: bool = True) -> str | None:
+        """Why a statement about a shard up to `seq` does not count, in words that follow the kid; None when it does."""
+        if self.validity is None:
+            return None
+        why = self.validity.shard(shard).fault(seq, head_hash, chained=chained)
+        return why and f"{why} of shard {shard}"
+
+    def audit_fault(self, seq: int, event_hash: str) -> str | None:
+        """Why an event of the audit chain does not count, in words that follow the kid; None when it does."""
+        reach = None if self.validity is None else self.validity.audit
+        why = None if reach is None else reach.fault(seq, event_hash)
+        return why and f"{why} of the audit chain"
+
 
 def check_kid(kid: str) -> None:
     """Raise ValueError on a name that no signer can have. It is the key name of a signed note too (C2SP): no blanks, no

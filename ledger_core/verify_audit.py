@@ -44,6 +44,7 @@ class AuditCheck:
     created_at: dt.datetime | None = None
     ids: set[str] = field(default_factory=set)
     kids: set[str] = field(default_factory=set)  # that signed something so far
+    _pins: dict[int, list[tuple[str, str]]] | None = None
 
     def stand_behind(self, event: AuditEvent) -> None:
         """Begin after this event, which was checked before."""
@@ -60,6 +61,7 @@ class AuditCheck:
         self.stand_behind(event)
         self.ids.add(event.id)
         self.kids.add(event.signer_kid)
+        self._check_pins(event)
         self.found.count("events")
 
     def _check_place(self, event: AuditEvent) -> None:
@@ -113,10 +115,26 @@ class AuditCheck:
             self._add("audit.signature", f"{what} (signer {signer.kid})", event, "signature")
         if signer.retired_at is not None and event.created_at > signer.retired_at:
             self._add("audit.retired", f"made after signer {signer.kid} was retired", event, "created_at")
-        reach = None if signer.validity is None else signer.validity.audit
-        if reach is not None and event.seq not in reach:
-            message = f"signer {signer.kid} counts {reach} of the audit chain, and this is seq {event.seq}"
-            self._add("audit.validity", message, event, "signer_kid")
+        fault = signer.audit_fault(event.seq, event.hash)
+        if fault is not None:
+            self._add("audit.validity", f"signer {signer.kid} {fault} and this is seq {event.seq}", event, "signer_kid")
+
+    def _check_pins(self, event: AuditEvent) -> None:
+        """Where the chain stands when a key is over, whoever signed there: what that key signed must lead to it."""
+        for kid, wanted in self.pins().get(event.seq, ()):
+            if kid in self.kids and kid != event.signer_kid and event.hash != wanted:
+                message = f"signer {kid} counts for what leads to the event of hash {wanted}"
+                self._add("audit.validity", message, event, "hash")
+
+    def pins(self) -> dict[int, list[tuple[str, str]]]:
+        """seq -> (kid, hash) of the events at which keys that are over were pinned."""
+        if self._pins is None:
+            self._pins = {}
+            for signer in self.registry.signers:
+                end = None if signer.validity is None else signer.validity.audit
+                if end is not None and end.to_seq is not None and end.head_hash is not None:
+                    self._pins.setdefault(end.to_seq, []).append((signer.kid, end.head_hash))
+        return self._pins
 
     def _check_announcement(self, event: AuditEvent) -> None:
         """A key is announced by its predecessor, before it signs, as the key that it is."""
@@ -155,6 +173,12 @@ def check_audit(
             message = f"hash must be {wanted[event.seq]}: the chain was made anew"
             found.add("audit.head", message, seq=event.seq, field="hash")
     found.place = None
+    for seq, pins in check.pins().items():
+        for kid, _ in pins:
+            revoked = registry.get(kid).revoked_at is not None
+            if seq > check.seq and revoked and kid in check.kids:
+                message = f"the chain ends at seq {check.seq}; what signer {kid} signed must lead to seq {seq}"
+                found.add("audit.truncated", message, seq=check.seq, field="seq")
     if not check.seq:
         found.add("audit.empty", "the chain is empty: nothing is recorded, or everything was removed")
     for head in expected:

@@ -114,7 +114,7 @@ class _ShardCheck:
             found.place = f"checkpoint {size}"
             self.ranges.check_checkpoint(size, note)
         found.place = None
-        self.ranges.finish()
+        self.ranges.finish(self.row.seq)
         self._check_head_row()
         self.seen["accounts"] += self.fold.compare_accounts(self.reader.accounts(row.shard))
         self.seen["balances"] += self.fold.compare_balances(self.reader.balances(row.shard))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from ledger_core.findings import Collector
 from ledger_core.ledger_rows import RangeRow
+from ledger_core.pinned_heads import PinnedHeads
 from ledger_core.range_proof import ProofPayload, ShardRange, parse_payload
 from ledger_core.signers import SignerRegistry
 from ledger_core.tree import CompactRange
@@ -31,6 +32,10 @@ class RangeChecks:
     roots: dict[int, str] = field(default_factory=dict)  # tree size -> root, at the end of each range
     texts: dict[int, bytes] = field(default_factory=dict)  # tree size -> note text of a proved range
     noted: set[int] = field(default_factory=set)
+    pinned: PinnedHeads = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pinned = PinnedHeads(self.registry, self.shard)
 
     def check(self, row: RangeRow, tally: RangeTally, *, whole: bool) -> None:
         """Check one range whose entries and verdicts `tally` has seen (`whole`: none was missing)."""
@@ -54,6 +59,7 @@ class RangeChecks:
         self._compare_texts(row, position, part)
         self._check_proof(row)
         position.follow(payload.digest().hex(), part)
+        self.pinned.passed(row.last_seq, part.head_hash)
         self._recover_tree(row, position, part)
 
     def check_checkpoint(self, size: int, note: bytes) -> None:
@@ -75,8 +81,10 @@ class RangeChecks:
             message = "the signed text differs from the one written down when the range was closed"
             found.add("checkpoint.text", message, seq=kept.size, field="note")
 
-    def finish(self) -> None:
-        """Every size that a proved range reached has its checkpoint."""
+    def finish(self, seq: int) -> None:
+        """Every size that a proved range reached has its checkpoint, and the history leads to the pinned heads. It ends
+        at `seq`."""
+        self.pinned.finish(seq, self.found)
         for size in sorted(self.texts.keys() - self.noted):
             self.found.add("checkpoint.missing", "a proved range has no checkpoint", seq=size, field="tree_size")
 
@@ -120,6 +128,8 @@ class RangeChecks:
             found.add("ledger.proof_missing", message, seq=row.last_seq, field="proof")
             self.unsigned = None
         proof = check_proof(row.proof, self.registry, found, seq=row.last_seq)
+        if proof is not None:
+            self.pinned.signed(proof.signer_kid, *(it.signer_kid for it in proof.cosignatures or ()))
         if proof is not None and proof.to_bytes() != row.payload:
             message = "the proof is not of the payload that was written down when the range was closed"
             found.add("ledger.proof", message, seq=row.last_seq, field="payload")

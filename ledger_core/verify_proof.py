@@ -23,6 +23,9 @@ from ledger_core.times import parse_time
 OPTIONAL_FIELDS = frozenset({"cosignatures"})
 PROOF_FIELDS = frozenset(RangeProof.__struct_fields__) - OPTIONAL_FIELDS
 
+Place = tuple[int, int, str | None]
+"""Shard, last sequence, and the head there where the statement tells it."""
+
 
 class SignedStatement(Protocol):
     """What a range proof and a manifest have in common. `ts` is RFC 3339; `hash` hex; `signature` base64."""
@@ -49,8 +52,7 @@ def check_proof(
         found.add("proof.form", f"not a range proof: {error}", seq=seq, field=_field_at_fault(data))
         _diagnose(data, registry, found, seq)
         return None
-    places = [(part.shard, int(part.last_seq)) for part in proof.shards]
-    check_signature(proof, registry, found, "proof", places, seq=seq, chained=_of_a_chain(proof))
+    check_signature(proof, registry, found, "proof", _places(proof), seq=seq, chained=_of_a_chain(proof))
     for cosignature in proof.cosignatures or ():
         _check_cosignature(proof, cosignature, registry, found, seq)
     return proof
@@ -61,14 +63,14 @@ def check_signature(
     registry: SignerRegistry,
     found: Collector,
     kind: str,
-    places: Sequence[tuple[int, int]],
+    places: Sequence[Place],
     *,
     seq: int | None = None,
     chained: bool = True,
 ) -> None:
     """Check the signer, algorithm and signature of a parsed statement; codes are `<kind>.signer` and the like.
 
-    `places` are the (shard, last sequence) that it speaks of; one that is not `chained` to others may be signed later,
+    `places` are those that it speaks of; one that is not `chained` to others may be signed later,
     by a key that was not there yet.
     """
     signer = registry.find(statement.signer_kid)
@@ -92,16 +94,13 @@ def check_signature(
 
 
 def check_places(
-    signer: RegisteredSigner, places: Sequence[tuple[int, int]], found: Collector, kind: str, *, chained: bool = True
+    signer: RegisteredSigner, places: Sequence[Place], found: Collector, kind: str, *, chained: bool = True
 ) -> None:
     """A signature counts where the key's validity reaches: `<kind>.validity` names shard, sequence and kid."""
-    if signer.validity is None:
-        return
-    for shard, seq in places:
-        interval = signer.validity.shard(shard)
-        late = interval.to_seq is not None and seq > interval.to_seq
-        if late or (chained and seq not in interval):
-            message = f"signer {signer.kid} counts {interval} of shard {shard}, and this is of seq {seq}"
+    for shard, seq, head_hash in places:
+        fault = signer.shard_fault(shard, seq, head_hash, chained=chained)
+        if fault is not None:
+            message = f"signer {signer.kid} {fault} and this is of seq {seq}"
             found.add(f"{kind}.validity", message, shard=shard, seq=seq, field="signer_kid")
 
 
@@ -120,8 +119,12 @@ def check_note(
     for line in kept.signatures:
         signer = registry.find(line.key_name)
         if signer is not None and shard.isascii() and shard.isdigit():
-            check_places(signer, [(int(shard), kept.size)], found, "checkpoint")
+            check_places(signer, [(int(shard), kept.size, None)], found, "checkpoint")
     return kept
+
+
+def _places(proof: RangeProof) -> list[Place]:
+    return [(part.shard, int(part.last_seq), part.head_hash) for part in proof.shards]
 
 
 def _of_a_chain(proof: RangeProof) -> bool:
@@ -151,8 +154,7 @@ def _check_cosignature(
     if signer.retired_at is not None and parse_time(proof.ts) > signer.retired_at:
         message = f"cosigned at {proof.ts} by {kid}, which was retired before"
         found.add("proof.retired", message, seq=seq, field="cosignatures")
-    places = [(part.shard, int(part.last_seq)) for part in proof.shards]
-    check_places(signer, places, found, "proof", chained=_of_a_chain(proof))
+    check_places(signer, _places(proof), found, "proof", chained=_of_a_chain(proof))
 
 
 def _field_at_fault(data: bytes) -> str | None:

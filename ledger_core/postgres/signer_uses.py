@@ -82,6 +82,10 @@ CHAINED: Final = """
 SELECT event_type, actor_id, payload, created_at, seq, signer_kid FROM audit_events
  WHERE event_type = ANY(%s) ORDER BY seq"""
 
+RANGE_END: Final = """
+SELECT last_seq, encode(head_hash, 'hex') FROM ranges
+ WHERE shard = %s AND last_seq <= %s ORDER BY range_no DESC LIMIT 1"""
+
 SIGNED_RANGES: Final = f"""
 SELECT r.shard, r.first_seq, r.last_seq FROM ranges r JOIN proofs p USING (shard, range_no)
  WHERE {_PROOF}->>'signer_kid' = %s AND r.last_seq >= r.first_seq ORDER BY r.shard, r.range_no"""
@@ -148,6 +152,16 @@ class SignerUses:
     def operator_proofs(self, other_than: Sequence[str]) -> set[tuple[int, int, int]]:
         """(shard, first_seq, last_seq) that operators' proofs of other keys speak of."""
         return {(row[0], row[1], row[2]) for row in self._connection.execute(OPERATOR_PROOFS, [list(other_than)])}
+
+    def range_end(self, shard: int, seq: int) -> tuple[int, str | None] | None:
+        """(last_seq, head_hash) of the newest closed range that ends at or before `seq`."""
+        row = self._connection.execute(RANGE_END, [shard, seq]).fetchone()
+        return None if row is None else (int(row[0]), row[1])
+
+    def event_hash(self, seq: int) -> str | None:
+        """The hash of an event of the audit chain."""
+        row = self._connection.execute("SELECT hash FROM audit_events WHERE seq = %s", [seq]).fetchone()
+        return None if row is None else str(row[0])
 
     def clock(self) -> dt.datetime:
         """The database's time."""

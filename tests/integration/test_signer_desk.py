@@ -13,6 +13,7 @@ from finance.signer_desk import Look
 from ledger_core.errors import Refused
 from ledger_core.postgres.signer_uses import SignerUse, only_changer, open_signer_uses
 from ledger_core.rotation import EVENT_TYPE, rotations, step_payload
+from ledger_core.signer_validity import Interval
 from tests.support.archive_factory import Key
 from tests.support.audit_factory import audit_events
 from tests.support.databases import role_url
@@ -74,6 +75,19 @@ def test_all_that_a_key_signed_is_counted_and_of_one_key_nothing_else(api_url: s
         everything = held.uses()
     assert {it.kid for it in everything} == {OLD.kid, NEW.kid}
     assert SignerUse("audit event", NEW.kid, None, 1, 3, 3) in everything
+
+
+def test_a_revocation_ends_where_a_range_ends_and_pins_the_head_there(api_url: str, office: Office):
+    made = TinyShard(shard=1).post(4)
+    with pytest.raises(Refused, match="up to seq 4 of shard 1, not to 5"):
+        signer_changes.revoke(office.desk(), OLD.kid, "lost", {1: 5}, None, idle=True)
+    for _ in range(2):  # the second time after a crash
+        signer_changes.revoke(office.desk(), OLD.kid, "lost", {1: 3}, None, idle=True)
+        validity = office.registered(OLD.kid).validity
+        assert validity is not None
+        assert validity.shards == {1: Interval(2, 2, made.entries[1].entry_hash.hex())}
+    with pytest.raises(Refused, match="up to seq 2"):
+        signer_changes.revoke(office.desk(), OLD.kid, "or not", {1: 4}, None, idle=True)
 
 
 def test_two_operators_change_signers_one_after_the_other(api_url: str):
