@@ -1,8 +1,10 @@
 """The canary of G7: a store that lets a locked version be deleted, or its retention be shortened, is refused.
 
 Guarantees: what is asked is the store's behaviour, not its settings alone: a canary object is put under the same mode
-as the archive, locked for a day, and attacked. It is used again while its lock lasts, so that a day costs one version.
-Does not: prove that an administrator below the S3 API cannot delete.
+as the archive, locked for a day, and attacked with all that our own credentials may do (a lock of GOVERNANCE that they
+can bypass is none). It is used again while its lock lasts, so that a day costs one version.
+Does not: prove that an administrator below the S3 API cannot delete. A writer whose policy forbids deletion is refused
+by that; the retention, which it may extend, is what only the lock keeps it from shortening.
 """
 
 from __future__ import annotations
@@ -33,12 +35,21 @@ def check_lock(client: S3Client, bucket: str, mode: LockMode, now: dt.datetime) 
     if not has_lock(client, bucket):
         raise Refused(f"bucket {bucket} has no Object Lock", remedy=REMEDY)
     version_id, retain_until = _canary(client, bucket, mode, now)
-    if not _refused(lambda: client.delete_object(Bucket=bucket, Key=CANARY_KEY, VersionId=version_id)):
+    bypass = mode == "GOVERNANCE"
+    if not _refused(
+        lambda: client.delete_object(
+            Bucket=bucket, Key=CANARY_KEY, VersionId=version_id, BypassGovernanceRetention=bypass
+        )
+    ):
         raise Refused(f"bucket {bucket} let a version locked by {mode} be deleted", remedy=REMEDY)
     earlier = retain_until - dt.timedelta(seconds=CANARY_REUSE_SECONDS_MIN // 2)
     if not _refused(
         lambda: client.put_object_retention(
-            Bucket=bucket, Key=CANARY_KEY, VersionId=version_id, Retention={"Mode": mode, "RetainUntilDate": earlier}
+            Bucket=bucket,
+            Key=CANARY_KEY,
+            VersionId=version_id,
+            Retention={"Mode": mode, "RetainUntilDate": earlier},
+            BypassGovernanceRetention=bypass,
         )
     ):
         raise Refused(f"bucket {bucket} let a retention of {mode} be shortened", remedy=REMEDY)

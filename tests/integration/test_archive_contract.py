@@ -140,6 +140,18 @@ def test_s3_store_that_lets_a_locked_version_go_is_refused(stack, bucket, attack
         store.check_lock()
 
 
+def test_s3_bucket_that_claims_to_lock_and_lets_us_delete_is_refused(stack, bucket):
+    """The real store, with Object Lock: a lock of GOVERNANCE is none for credentials that may bypass it."""
+    administrator = plain_client(stack.env)
+    assert administrator.get_object_lock_configuration(Bucket=bucket)["ObjectLockConfiguration"] == {
+        "ObjectLockEnabled": "Enabled"
+    }
+    with pytest.raises(Refused, match=r"locked by GOVERNANCE be deleted.*nothing was archived"):
+        S3ArchiveStore(administrator, bucket, clock=utc_now, mode="GOVERNANCE").check_lock()
+    S3ArchiveStore(client_of(stack.env), bucket, clock=utc_now, mode="GOVERNANCE").check_lock()
+    S3ArchiveStore(administrator, bucket, clock=utc_now, mode="COMPLIANCE").check_lock()
+
+
 def test_s3_wrong_credentials_are_refused(stack, bucket):
     store = S3ArchiveStore(client_of(stack.env | {"S3_AUDIT_SECRET": "wrong"}), bucket, clock=utc_now)
     with pytest.raises(Refused, match="credentials"):
