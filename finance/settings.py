@@ -169,10 +169,10 @@ class Settings:
 
     def endpoint_tls(self, endpoint: str, own_ca: str, name: str) -> EndpointTls:
         """For AWS itself the system's authorities and no certificate of ours; plain http is for dev alone."""
-        address = _text(self.values, endpoint)
-        if address.startswith("http:") and self.env != "dev":
+        scheme = (address := _text(self.values, endpoint)).partition(":")[0].strip().lower()  # HTTP:// is as plain
+        if scheme == "http" and self.env != "dev":
             raise Refused(f"{endpoint} is plain http", remedy="use an https endpoint, or none for AWS itself")
-        files = self.tls(name) if address.startswith("https:") else None
+        files = self.tls(name) if scheme == "https" else None
         ca = _text(self.values, own_ca) or (_text(self.values, "FINANCE_CA_FILE") if address else "")
         return EndpointTls(ca or (str(files.ca) if files else None), files.client_pair if files else None)
 

@@ -11,6 +11,9 @@ from typing import Final, Literal
 ROLES: Final = ("poster", "prover", "archiver", "notary", "api", "auditor")
 PROCESSES: Final = ("poster", "prover", "archiver", "notary")
 
+SIGNING_PROXY: Final = "signing-proxy"
+PROXY_SCOPES: Final = ("sign", "verify", "metrics")  # what the roles of its door.yaml may name
+
 SIGNING = "prover, archiver, notary, prove"
 ARCHIVE = "archiver, verify archive"
 OUTGOING: Final = "OUTGOING_"

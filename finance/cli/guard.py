@@ -46,7 +46,7 @@ def branch(branch: str, as_json: bool) -> None:
         truths_are_spelled,
     )
 
-    if PROTECTED.fullmatch(branch) is None:
+    if PROTECTED.fullmatch(branch.strip().removeprefix("refs/heads/").removeprefix("origin/")) is None:
         emit(
             as_json, {"ok": True, "branch": branch, "protected": False}, lambda c: c.print(f"{branch} is not protected")
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -14,6 +15,7 @@ from rich.console import Console
 
 from finance.cli.common import emit, json_option, load_settings, load_topology_of, progress_on_terminal
 from finance.signing_proxy.request_log import NO_RECORD, LogHead
+from finance.variables import SIGNING_PROXY
 from ledger_core.canonical import is_hash
 from ledger_core.errors import Refused
 
@@ -30,6 +32,7 @@ def command(context: click.Context, witness: bool, as_json: bool) -> None:
 
     Its keys are those that the processes would sign with (AUDIT_SIGNING_*); who may ask is in DOOR_CONFIG, its
     certificate in DOOR_TLS_DIR, its log at SIGNING_PROXY_LOG. SIGTERM or an interrupt finishes what is in hand, exit 0.
+    What is not as it must be is told at once, and nothing starts (exit 3).
 
     \b
     Examples:
@@ -39,16 +42,18 @@ def command(context: click.Context, witness: bool, as_json: bool) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from finance.signing_proxy.setup import NAME, run_signing_proxy, stop_on_signals
+    from finance.guards.startup import check_proxy_start
+    from finance.signing_proxy.setup import run_signing_proxy, stop_on_signals
     from finance.telemetry import configure_logging
 
+    check_proxy_start(os.environ, Path.cwd())
     settings = load_settings()
-    configure_logging(process=NAME, log_format=settings.log_format, level=settings.log_level)
+    configure_logging(process=SIGNING_PROXY, log_format=settings.log_format, level=settings.log_level)
     stop = threading.Event()
     stop_on_signals(stop)
     run_signing_proxy(settings, load_topology_of(settings), witness=witness, stop=stop)
     if as_json:
-        emit(True, {"ok": True, "process": NAME, "exit_code": 0}, lambda _console: None)
+        emit(True, {"ok": True, "process": SIGNING_PROXY, "exit_code": 0}, lambda _console: None)
 
 
 @command.group(name="log")
@@ -99,10 +104,9 @@ def _verified(parts: Sequence[Path], after: LogHead, known: LogHead | None, mac_
     """Raises OSError, Refused, Unavailable."""
     from finance.bootstrap_signers import open_mac
     from finance.signing_proxy.log_verify import verify_log
-    from finance.signing_proxy.setup import NAME
 
     with ExitStack() as undo:
-        mac = open_mac(load_settings(), mac_key, name=NAME) if mac_key else None
+        mac = open_mac(load_settings(), mac_key, name=SIGNING_PROXY) if mac_key else None
         if mac is not None:
             undo.callback(mac.close)
         files = [undo.enter_context(part.open("rb")) for part in parts]

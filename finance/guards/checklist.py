@@ -22,6 +22,7 @@ from finance.guards.probes import (
     probe_signer,
     probe_topics,
 )
+from finance.guards.proxy_guards import proxy_faults
 from finance.guards.settings_guards import settings_faults, signing_path_is_required
 from finance.variables import PROCESSES
 from ledger_core.errors import Refused, Unavailable
@@ -78,6 +79,8 @@ def checks(given: Given) -> list[Check]:
         Check("settings of every process", lambda: _settings(given)),
         Check("signing path required", lambda: _required(given)),
     ]
+    if given.text("SIGNING_PROXY_LOG"):
+        made.append(Check("settings of the signing proxy", lambda: _proxy(given)))
     settings = given.settings
     if settings is None:
         return made
@@ -121,6 +124,10 @@ def _required(given: Given) -> Probed:
         f"{' and '.join(names) or 'neither REQUIRE_KMS nor REQUIRE_SIGNING_PROXY'} true",
         tuple(signing_path_is_required(given)),
     )
+
+
+def _proxy(given: Given) -> Probed:
+    return Probed(f"log {given.text('SIGNING_PROXY_LOG')}", tuple(proxy_faults(given)))
 
 
 def _migrated(given: Given) -> Probed:

@@ -122,4 +122,4 @@ class StartRefused(Refused):
 
 def one_line(text: str) -> str:
     """Without line breaks, and without the password of an address."""
-    return re.sub(r"(://[^:/@\s]+):[^@\s]+@", r"\1:***@", " ".join(text.split()))
+    return re.sub(r"(://[^:/@\s]*):[^/\s]*@", r"\1:***@", " ".join(text.split()))

@@ -18,6 +18,7 @@ from finance.kafka_clients import check_topics
 from finance.settings import Settings
 from finance.signers_file import read_registry
 from finance.signing_settings import cosigner_of, outgoing_of, signing_of
+from finance.variables import SIGNING_PROXY
 from ledger_core.errors import Refused
 from ledger_core.postgres.authority import granted
 from ledger_core.postgres.deployment import read_deployment
@@ -34,7 +35,8 @@ POWERS: Final = """
 SELECT current_user::text, rolsuper, rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls,
        has_schema_privilege(current_user, 'public', 'CREATE') OR has_database_privilege(current_database(), 'CREATE'),
        (SELECT count(*) FROM pg_class WHERE relowner = r.oid AND relkind IN ('r', 'p')),
-       (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid())
+       (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()),
+       (SELECT string_agg(m.roleid::regrole::text, ', ') FROM pg_auth_members m WHERE m.member = r.oid)
   FROM pg_roles r WHERE rolname = current_user"""
 
 HELD: Final = """
@@ -85,7 +87,7 @@ def _powers(connection: Session, process: str, *, production: bool) -> tuple[str
     row = connection.execute(POWERS.encode()).fetchone()
     if row is None:
         raise Refused("the database does not know this role", remedy="run `finance migrate`")
-    user, superuser, powers, may_create, owns, encrypted = row
+    user, superuser, powers, may_create, owns, encrypted, member_of = row
     remedy = f"log in as finance_{process}, with the grants of migrations and nothing else"
     if superuser:
         return user, [Fault(f"the database role {user} is a superuser", remedy)]
@@ -96,6 +98,8 @@ def _powers(connection: Session, process: str, *, production: bool) -> tuple[str
         )
     if may_create:
         faults.append(Fault(f"the database role {user} may create tables (DDL)", remedy))
+    if member_of:  # also without INHERIT: SET ROLE is enough
+        faults.append(Fault(f"the database role {user} is a member of {member_of}", remedy))
     if owns:
         faults.append(Fault(f"the database role {user} owns {owns} tables, and could drop them", remedy))
     decided = {(table, privilege) for table, role, privilege in granted() if role == f"finance_{process}"}
@@ -201,4 +205,5 @@ PROBES: Final[dict[str, tuple[tuple[str, Probe], ...]]] = {
     "prover": (("database", probe_database), ("signer", probe_signer)),
     "archiver": (("database", probe_database), ("signer", probe_signer), ("archive", probe_archive)),
     "notary": (("database", probe_database), ("signer", probe_signer)),
+    SIGNING_PROXY: (("signer", probe_signer),),
 }

@@ -19,7 +19,7 @@ from finance.guards.model import EVERYBODY, FALSE, PRODUCTION, TRUE, Fault, Give
 from finance.signers_file import read_registry
 from finance.signing_settings import cosigner_of, outgoing_of, signing_of
 from finance.tls_database import unsafe_address
-from finance.variables import KEY_VARIABLES, PROCESSES, ROLES, VARIABLES
+from finance.variables import COSIGNER, KEY_VARIABLES, OUTGOING, PROCESSES, ROLES, VARIABLES
 from ledger_core.errors import Refused
 
 SIGNING_PROCESSES: Final = ("prover", "archiver", "notary")
@@ -67,10 +67,13 @@ def signing_path_is_required(given: Given) -> Iterator[Fault]:
         yield from missing(given, (KEY_VARIABLES["proxy"],), "REQUIRE_SIGNING_PROXY is true")
         if not any(given.text(name) for name in ("SIGNING_PROXY_API_KEY", "FINANCE_TLS_DIR")):
             yield from missing(given, ("SIGNING_PROXY_API_KEY",), "no client certificate is given either")
-    if given.guarded and given.text(KEY_VARIABLES["local"]):
-        yield Fault(
-            f"{KEY_VARIABLES['local']} names a key in a file", "unset it; sign with KMS, an HSM or a signing proxy"
-        )
+
+
+def no_key_in_a_file(given: Given) -> Iterator[Fault]:
+    """Outside dev no private key is in a process, in no slot: not the outgoing one, and no cosigner."""
+    for name in (slot + KEY_VARIABLES["local"] for slot in ("", OUTGOING, COSIGNER)):
+        if given.guarded and given.text(name):
+            yield Fault(f"{name} names a key in a file", "unset it; sign with KMS, an HSM or a signing proxy")
 
 
 def key_is_one_that_is_required(given: Given) -> Iterator[Fault]:
@@ -162,7 +165,7 @@ def archive_is_named(given: Given) -> Iterator[Fault]:
     if given.guarded and given.does("archiver"):
         names = ("S3_AUDIT_BUCKET", "S3_AUDIT_REGION", "S3_AUDIT_ACCESS_KEY", "S3_AUDIT_SECRET")
         yield from missing(given, names, "the archiver stores audit batches")
-        if given.text("S3_AUDIT_ENDPOINT").startswith("http://"):
+        if given.text("S3_AUDIT_ENDPOINT").lower().startswith("http:"):
             yield Fault(
                 "S3_AUDIT_ENDPOINT is not https", "use its https address, with its authority in S3_AUDIT_CA_FILE"
             )
@@ -190,10 +193,18 @@ def watchers_have_addresses(given: Given) -> Iterator[Fault]:
     """Where errors, traces and figures go: nothing is sent to an address that is none."""
     for name in ("SENTRY_DSN", "OTEL_COLLECTOR_URL", "PROM_ENDPOINT", "KERNEL_API_URL"):
         address = given.text(name)
-        if address and not (address.startswith(("http://", "https://")) and urlsplit(address).hostname):
+        if address and not is_web_address(address):
             yield Fault(f"{name} is no http(s) address", "correct it, or leave it empty")
     if given.production and given.text("SENTRY_DSN").startswith("http://"):
         yield Fault("SENTRY_DSN is not https", "errors tell about money: use its https address")
+
+
+def is_web_address(address: str) -> bool:
+    """Whether it begins with http:// or https:// and names a host."""
+    try:
+        return address.startswith(("http://", "https://")) and bool(urlsplit(address).hostname)
+    except ValueError:  # of a bracket that does not close
+        return False
 
 
 def doors_are_shut(given: Given) -> Iterator[Fault]:
@@ -254,8 +265,8 @@ def _secrets_in(values: Mapping[str, str], text: str) -> Iterator[str]:
 
 SETTINGS_GUARDS: Final[tuple[Guard, ...]] = (
     settings_can_be_read, environments_agree, truths_are_spelled, domain_is_ours, signing_path_is_required,
-    key_is_one_that_is_required, mtls_is_on, kernel_is_reached_safely, database_is_reached_safely, owner_stays_at_home,
-    archive_is_named, brokers_are_named, registry_can_be_read, watchers_have_addresses,
+    no_key_in_a_file, key_is_one_that_is_required, mtls_is_on, kernel_is_reached_safely, database_is_reached_safely,
+    owner_stays_at_home, archive_is_named, brokers_are_named, registry_can_be_read, watchers_have_addresses,
     doors_are_shut, admin_token_is_strong, port_is_a_port, topology_holds_no_secret,
 )  # fmt: skip
 

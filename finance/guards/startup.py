@@ -16,6 +16,7 @@ import structlog
 
 from finance.guards.model import Fault, Given, StartRefused
 from finance.guards.settings_guards import settings_faults
+from finance.variables import SIGNING_PROXY
 from ledger_core.errors import Refused, Unavailable
 from schemas.topology import load_topology
 
@@ -29,6 +30,16 @@ def check_start(process: str, environ: Mapping[str, str], cwd: Path) -> None:
     faults = probe_faults(given)
     if faults:
         raise StartRefused(process, faults)
+
+
+def check_proxy_start(environ: Mapping[str, str], cwd: Path) -> None:
+    """The same for the signing proxy. In dev its key may be away: /health says so."""
+    from finance.guards.proxy_guards import proxy_faults
+
+    given = Given.of(SIGNING_PROXY, environ, cwd)
+    faults = proxy_faults(given) or probe_faults(given)
+    if faults:
+        raise StartRefused(SIGNING_PROXY, faults)
 
 
 def probe_faults(given: Given) -> list[Fault]:

@@ -31,17 +31,17 @@ from finance.signing_proxy.service import ProxySigner, SigningProxy
 from finance.signing_proxy.witness import Head, WitnessState
 from finance.signing_settings import cosigner_of, outgoing_of, signing_of
 from finance.telemetry import PrometheusMetrics
+from finance.variables import SIGNING_PROXY
 from ledger_core.canonical import is_hash
 from ledger_core.errors import Refused
 from ledger_core.pinned_signer import PinnedSigner
 from schemas.topology_model import Topology
 
-NAME = "signing-proxy"
 BEAT_SECONDS = 1.0
 LOG_BYTES_MIN = 1_000_000
 WITNESSED_RECORDS_MAX = 10_000  # that a state must not be behind
 
-log = structlog.get_logger(NAME)
+log = structlog.get_logger(SIGNING_PROXY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +86,9 @@ def run_signing_proxy(settings: Settings, topology: Topology, *, witness: bool, 
     """Serve until `stop` is set. Raises Refused, Unavailable("signer")."""
     with ExitStack() as undo:
         signers = open_proxy_signers(settings, topology, undo)
-        health = Health(process=NAME, stall_seconds=settings.health_stall_seconds)
-        metrics = PrometheusMetrics(process=NAME, version=metadata.version("finance-ledger"), health=health)
-        outgoing = signers[-1].kid if outgoing_of(settings, name=NAME) else None
+        health = Health(process=SIGNING_PROXY, stall_seconds=settings.health_stall_seconds)
+        metrics = PrometheusMetrics(process=SIGNING_PROXY, version=metadata.version("finance-ledger"), health=health)
+        outgoing = signers[-1].kid if outgoing_of(settings, name=SIGNING_PROXY) else None
         proxy = open_proxy(settings, signers, outgoing, witness=witness, metrics=metrics, health=health, undo=undo)
         door = proxy.door
         log.info(
@@ -105,11 +105,11 @@ def run_signing_proxy(settings: Settings, topology: Topology, *, witness: bool, 
 def open_proxy_signers(settings: Settings, topology: Topology, undo: ExitStack) -> list[PinnedSigner]:
     """The key for what is new, and the cosigner and the outgoing key where they are named. Raises Refused."""
     registry = read_registry(settings.signers_path)
-    outgoing = outgoing_of(settings, name=NAME)
+    outgoing = outgoing_of(settings, name=SIGNING_PROXY)
     signers = []
-    for signing in filter(None, (signing_of(settings, name=NAME), cosigner_of(settings, name=NAME), outgoing)):
-        if signing.kind == "proxy":
-            raise Refused("a signing proxy behind a signing proxy", remedy="name a key in KMS, HSM or transit engine")
+    for signing in filter(
+        None, (signing_of(settings, name=SIGNING_PROXY), cosigner_of(settings, name=SIGNING_PROXY), outgoing)
+    ):
         signer = open_signer(settings, topology, registry, signing, retired_too=signing is outgoing)
         undo.callback(signer.close)
         signers.append(signer)
@@ -132,7 +132,7 @@ def open_proxy(
     undo.callback(request_log.close)
     sealer = None
     if own.log_mac_key:
-        sealer = Sealer(request_log, open_mac(settings, own.log_mac_key, name=NAME))
+        sealer = Sealer(request_log, open_mac(settings, own.log_mac_key, name=SIGNING_PROXY))
         undo.callback(sealer.close)
     state = _witness(own, signers, request_log) if witness else None
     version = metadata.version("finance-ledger")

@@ -74,6 +74,16 @@ def test_a_role_with_too_much_or_a_schema_with_too_little_is_refused(
     assert any(said in fault and "Remedy: " in fault for fault in told), told
 
 
+def test_a_role_that_may_become_another_is_refused(staging: Environ, tmp_path: Path) -> None:
+    as_superuser(staging, "GRANT finance_migrator TO finance_poster WITH INHERIT FALSE")  # of the whole cluster
+    try:
+        told = faults("poster", staging, tmp_path)
+    finally:
+        as_superuser(staging, "REVOKE finance_migrator FROM finance_poster")
+    assert any("finance_poster is a member of finance_migrator" in fault for fault in told), told
+    assert faults("poster", staging, tmp_path) == []
+
+
 def test_a_superuser_is_refused_by_name_and_by_power(staging: Environ, tmp_path: Path) -> None:
     told = faults("poster", {**staging, "DATABASE_URL_POSTER": staging["DATABASE_URL"]}, tmp_path)
     assert any("logs in as postgres" in fault for fault in told)
@@ -161,7 +171,7 @@ def test_a_protected_branch_needs_a_signing_path_that_answers(environ: Environ) 
         "branch": "feature/x",
         "protected": False,
     }
-    for branch in ("main", "release/1.4"):
+    for branch in ("main", "release/1.4", "refs/heads/main", "origin/release/1.4", " main\n"):
         told = finance.json("guard", "branch", "--branch", branch, code=3)
         assert "REQUIRE_KMS" in told["error"]["message"]
         assert "verified it" in finance.json("guard", "branch", "--branch", branch, REQUIRE_KMS="Yes")["evidence"]

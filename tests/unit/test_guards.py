@@ -51,6 +51,7 @@ CASES: Final[tuple[tuple[str, dict[str, str | None], str], ...]] = (
     ("prover", {"SIGNING_PROXY_URL": "https://p"}, "more than one signing key is named"),
     ("prover", {"AUDIT_SIGNING_KMS_KEY_ID": None, "AUDIT_SIGNING_KEY_FILE": "k"}, "names a key in a file"),
     ("prover", {"AUDIT_SIGNING_KMS_KEY_ID": None, "AUDIT_SIGNING_KEY_FILE": "k"}, "and a key of kind local signs"),
+    ("poster", {"OUTGOING_AUDIT_SIGNING_KEY_FILE": "k"}, "OUTGOING_AUDIT_SIGNING_KEY_FILE names a key in a file"),
     ("prover", {"COSIGNER_AUDIT_SIGNING_KEY_FILE": "k"}, "REQUIRE_KMS is true, and a key of kind local signs"),
     ("prover", {"AUDIT_SIGNING_KIND": "hsm"}, "AUDIT_SIGNING_KIND is 'hsm'"),
     ("prover", {"AUDIT_SIGNING_ALG": "hmac-sha256"}, "AUDIT_SIGNING_ALG is 'hmac-sha256', which no stranger"),
@@ -80,6 +81,9 @@ CASES: Final[tuple[tuple[str, dict[str, str | None], str], ...]] = (
     ("archiver", {"S3_AUDIT_ACCESS_KEY": None}, "S3_AUDIT_ACCESS_KEY is not set"),
     ("archiver", {"S3_AUDIT_SECRET": None}, "S3_AUDIT_SECRET is not set"),
     ("archiver", {"S3_AUDIT_ENDPOINT": "http://s3:9000"}, "S3_AUDIT_ENDPOINT is not https"),
+    ("archiver", {"S3_AUDIT_ENDPOINT": "HTTP://s3:9000"}, "S3_AUDIT_ENDPOINT is not https"),
+    ("prover", {"KMS_ENDPOINT": "Http://kms:4566"}, "KMS_ENDPOINT is plain http"),
+    ("poster", {"PROM_ENDPOINT": "http://[::1"}, "PROM_ENDPOINT is no http(s) address"),
     ("notary", {"KERNEL_CLIENT_CERT": "c.pem"}, "KERNEL_CLIENT_CERT and KERNEL_CLIENT_KEY go together"),
     ("notary", {"KERNEL_API_URL": "http://kernel"}, "KERNEL_API_URL is not https"),
     ("notary", {"KERNEL_API_URL": "https://kernel", "KERNEL_SERVICE_TOKEN": RANDOM}, "REQUIRE_MTLS rules out a token"),
@@ -204,6 +208,7 @@ def test_a_secret_in_the_topology_is_refused(tmp_path: Path, line: str, said: st
 
 def test_no_fault_shows_a_password() -> None:
     assert one_line(f"x postgresql://u:{RANDOM}@db/y\nz") == "x postgresql://u:***@db/y z"
+    assert one_line("redis://:p@ss@cache/0") == "redis://:***@cache/0"
 
 
 def test_the_doctor_tells_what_it_could_not_ask_apart_from_what_it_found() -> None:
