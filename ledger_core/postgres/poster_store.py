@@ -145,9 +145,13 @@ class PosterStore:
         rows: list[Unrelayed] = []
         shard, first = head.shard, head.relayed_offset
         with self._connection.transaction(), self._connection.cursor() as cursor:
-            # Every offset is an entry or a verdict (G3): that keeps the entries on their primary key.
-            cursor.execute("SELECT count(*) FROM verdicts WHERE shard = %s AND source_offset < %s", (shard, first))
-            before = first - head.first_offset - (cursor.fetchone() or (0,))[0]
+            # Every offset is an entry or a verdict (G3): that keeps the entries on their primary key. Counted back from
+            # the head, over what waits: from the beginning on, every verdict there ever was would make it slower.
+            cursor.execute(
+                "SELECT count(*) FROM verdicts WHERE shard = %s AND source_offset >= %s AND source_offset < %s",
+                (shard, first, head.next_offset),
+            )
+            before = head.seq - (head.next_offset - first - (cursor.fetchone() or (0,))[0])
             cursor.execute(
                 "SELECT seq, source_offset, event_id::text, entry_hash, body FROM entries "
                 "WHERE shard = %s AND seq > %s AND seq <= %s AND source_offset < %s ORDER BY seq",

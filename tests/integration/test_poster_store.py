@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
+import msgspec
 import psycopg
 import pytest
 from psycopg import errors, sql
@@ -222,6 +223,19 @@ def _set_default(database_url: str, name: str, value: str) -> None:
         connection.execute(
             sql.SQL("ALTER DATABASE {} SET {} = {}").format(database, sql.Identifier(name), sql.Literal(value))
         )
+
+
+def test_what_waits_to_be_relayed_is_exactly_what_lies_between_two_offsets(poster_url: str) -> None:
+    store = PosterStore(poster_url)
+    some = [record(n, settlement(n // 2)) if n % 3 else record(n, value=b"bad") for n in range(12)]
+    head = _commit(store, store.open_shard(0, TOPIC), some)
+    assert 0 < head.posted < 12 - head.rejected < 12, "entries, duplicates and rejections"
+    for first in range(13):
+        relayed = msgspec.structs.replace(head, relayed_offset=first)
+        for upto in range(first, 13):
+            found = store.unrelayed(relayed, upto)
+            assert [item.offset for item in found] == list(range(first, upto))
+            assert all((item.entry is None) != (item.verdict is None) for item in found)
 
 
 def test_shard_of_another_topic_is_corrupt(poster_url: str) -> None:
