@@ -21,22 +21,23 @@ from ledger_core.postgres.audit_store import EVENT_COLUMNS, event_from_row
 from ledger_core.postgres.session import translated
 
 COLUMNS: Final = ", ".join(("export_no", "head_hash", *PINNED_COLUMNS))
+# Ranges are exported in order, the oldest first, so those without an object are all beyond the newest with one.
 OPEN: Final = """
-SELECT r.export_no, r.first_seq, r.last_seq FROM audit_export_ranges r
- WHERE NOT EXISTS (SELECT 1 FROM audit_exports e WHERE e.export_no = r.export_no) ORDER BY r.export_no LIMIT 1"""
+SELECT export_no, first_seq, last_seq FROM audit_export_ranges
+ WHERE export_no > (SELECT coalesce(max(export_no), 0) FROM audit_exports) ORDER BY export_no LIMIT 1"""
 
 # A range closes when it is full, or when nothing was published for a while. The events of such exports themselves close
 # none: each would make the next.
 CLOSE: Final = f"""
-WITH newest AS (
-    SELECT coalesce(max(export_no), 0) AS export_no, coalesce(max(last_seq), 0) AS last_seq FROM audit_export_ranges
-), waiting AS (
-    SELECT published_seq, published_seq - last_seq AS events, export_no, last_seq FROM notary_cursor, newest
+WITH waiting AS (
+    SELECT c.published_seq, coalesce(r.export_no, 0) AS export_no, coalesce(r.last_seq, 0) AS last_seq
+      FROM notary_cursor c
+      LEFT JOIN (SELECT export_no, last_seq FROM audit_export_ranges ORDER BY export_no DESC LIMIT 1) r ON true
 )
 INSERT INTO audit_export_ranges (export_no, first_seq, last_seq)
 SELECT export_no + 1, last_seq + 1, least(published_seq, last_seq + %(events_max)s) FROM waiting
- WHERE events >= %(events_max)s
-    OR (events > 0
+ WHERE published_seq - last_seq >= %(events_max)s
+    OR (published_seq > last_seq
         AND (SELECT created_at FROM audit_events WHERE seq = published_seq)
             <= clock_timestamp() - make_interval(secs => %(idle_seconds)s)
         AND EXISTS (SELECT 1 FROM audit_events WHERE seq > last_seq AND seq <= published_seq
