@@ -1,8 +1,8 @@
 """`finance run all`: each process as a child of its own, on one machine, for development, demos and small deployments.
 
 Guarantees: a child that ends unasked is named with its exit code and started again after a growing wait.
-Not started again: a child whose record contradicts itself (1), and one that a guard refuses before it was up for
-`SETTLED_SECONDS` (3): then everything stops, with that code. Children end with this process, even when it is killed.
+Not started again: a child whose record contradicts itself (1), and one that a guard refuses (3) and that was never up
+for `SETTLED_SECONDS`: then everything stops, with that code. Children end with this process, even when it is killed.
 Does not: know what the children do. In larger deployments an orchestrator does this job, one process a container.
 """
 
@@ -40,6 +40,7 @@ class Child:
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     failures: int = 0
+    was_up: bool = False  # once for so long that its settings were right
     start_again_at: float = field(default=0.0)
 
 
@@ -95,7 +96,8 @@ class Supervisor:
             if code is None:
                 continue
             early = now - child.started < self._settled_seconds
-            if code == EXIT_FINDINGS or (code == EXIT_REFUSED and early):
+            child.was_up = child.was_up or not early
+            if code == EXIT_FINDINGS or (code == EXIT_REFUSED and not child.was_up):
                 log.critical("supervisor.child_ended", child=child.name, exit_code=code, then="everything stops")
                 child.process = None
                 return code

@@ -64,10 +64,20 @@ def test_what_ends_unasked_is_named_and_started_again(tmp_path: Path) -> None:
     assert [line["failures"] for line in ended] == list(range(1, len(ended) + 1))
 
 
-def test_a_refusal_of_a_child_that_had_been_up_does_not_stop_the_others() -> None:
+def test_a_refusal_of_a_child_that_had_been_up_does_not_stop_the_others(tmp_path: Path) -> None:
+    """Its key was retired, say: started again it is refused at once, and again; posting goes on (G6)."""
+    mark = tmp_path / "was_up"
+    code = (
+        f"import pathlib, time; mark = pathlib.Path({str(mark)!r})\n"
+        "if not mark.exists(): mark.touch(); time.sleep(1.5)\n"
+        "raise SystemExit(3)"
+    )
+    other = child(WAIT_FOR_TERM, "poster")
     with capture_logs() as logs:
-        assert supervise(child("raise SystemExit(3)"), seconds=1, settled_seconds=0) == 0
-    assert sum(line["event"] == "supervisor.child_started" for line in logs) >= 2
+        assert supervise(child(code, "prover"), other, seconds=6, settled_seconds=1) == 0
+    started = [line["child"] for line in logs if line["event"] == "supervisor.child_started"]
+    assert started.count("prover") >= 3
+    assert started.count("poster") == 1
 
 
 def test_told_to_stop_it_stops_every_child_and_is_sound() -> None:
