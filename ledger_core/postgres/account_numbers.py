@@ -15,7 +15,7 @@ from psycopg import Cursor
 from ledger_core.postgres.copy_binary import Balances, unknown_accounts
 from ledger_core.posting import Posted
 
-CACHED_ACCOUNTS_MAX: Final = 300_000
+CACHED_ACCOUNTS_MAX: Final = 600_000  # of a process: some 100 MB
 
 
 def array_literal(items: Iterable[int | str]) -> str:

@@ -18,7 +18,7 @@ from psycopg.rows import TupleRow
 from ledger_core.errors import Corrupt
 from ledger_core.journal import decode_entry
 from ledger_core.ports import AuditIntent, Record
-from ledger_core.postgres.account_numbers import AccountNumbers
+from ledger_core.postgres.account_numbers import CACHED_ACCOUNTS_MAX, AccountNumbers
 from ledger_core.postgres.audit_outbox import append_intent
 from ledger_core.postgres.connection import connect
 from ledger_core.postgres.plan_writer import FIRST_VERDICT_LOCK, headers_from_json, look_up, read_head, write_plan
@@ -98,6 +98,9 @@ class PosterStore:
         EventIdTaken, BatchFailed (nothing written), Unavailable (ask the head what happened), Corrupt.
         """
         numbers = self._numbers[head.shard]
+        if sum(len(held.by_account) for held in self._numbers.values()) > CACHED_ACCOUNTS_MAX:
+            for held in self._numbers.values():  # of shards that went to another process, too
+                held.by_account.clear()
         try:
             with self._connection.transaction(), self._connection.cursor() as cursor:
                 row = cursor.execute(

@@ -14,6 +14,7 @@ from psycopg import errors, sql
 from consumers.decision import decide
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.ports import Record
+from ledger_core.postgres import poster_store
 from ledger_core.postgres.plan_writer import headers_from_json, headers_to_json
 from ledger_core.postgres.poster_store import PosterStore
 from ledger_core.posting import Decided, Known, Plan, ShardHead
@@ -281,6 +282,23 @@ def test_two_shards_racing_for_the_same_event_ids_give_each_one_first_verdict(
     both = "SELECT event_id FROM entries INTERSECT SELECT event_id FROM verdicts WHERE first_verdict"
     assert rows(database_url, both) == []
     assert rows(database_url, "SELECT sum(next_offset) FROM shards") == [(4 * rounds,)]
+    check_ledger(database_url)
+
+
+def test_accounts_of_all_shards_share_one_bound_and_keep_their_numbers(
+    database_url: str, poster_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poster_store, "CACHED_ACCOUNTS_MAX", 4)
+    store = PosterStore(poster_url)
+    heads = [store.open_shard(shard, TOPIC) for shard in range(3)]
+    for turn in range(3):
+        for shard in range(3):
+            fields = settlement(10 * turn + shard, lines=sale(seller=f"seller-{turn}"))
+            heads[shard] = _commit(store, heads[shard], [record(turn, fields, shard=shard)])
+            assert sum(len(numbers.by_account) for numbers in store._numbers.values()) <= 4 + 3
+    assert rows(database_url, "SELECT shard, count(*), max(account_no) FROM accounts GROUP BY 1 ORDER BY 1") == [
+        (0, 5, 5), (1, 5, 5), (2, 5, 5),
+    ]  # fmt: skip
     check_ledger(database_url)
 
 
