@@ -31,6 +31,9 @@ CONSUMER_DEFAULTS: dict[str, str | int | bool] = {
     "fetch.wait.max.ms": 50,
     "queued.max.messages.kbytes": 16384,
     "fetch.queue.backoff.ms": 50,
+    # What a shard needs before it is read (publishing a lost journal again, looking far back on the audit topic) runs
+    # inside one poll. A member that was put out for it would begin anew, for ever; one that hangs, our watchdog ends.
+    "max.poll.interval.ms": 1_800_000,
     # Its connection failures come as Unavailable, told once a try: librdkafka would print several lines a second.
     "log_level": 2,
     "reconnect.backoff.max.ms": 2000,  # found again soon after an outage
