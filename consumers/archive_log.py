@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from ledger_core.archive_listing import ArchiveReader, list_archive
 from ledger_core.audit_batch import batch_lines, manifest_key, parse_metadata
 from ledger_core.errors import Refused
 from ledger_core.findings import Collector
@@ -22,11 +23,11 @@ from ledger_core.journal import decode_entry
 from ledger_core.manifest import Manifest, parse_manifest
 from ledger_core.posting import Known
 from ledger_core.range_proof import RangeProof
+from ledger_core.rebuild_check import check_empty, check_kids, kids_in
 from ledger_core.signed_parts import SignedPart
 from ledger_core.signers import SignerRegistry
 from ledger_core.times import parse_time
 from ledger_core.verdict import VerdictLine, decode_verdict, verdicts_hash
-from ledger_core.verify_archive import ArchiveReader
 from ledger_core.verify_proof import check_proof, check_signature
 
 ELSEWHERE: Final = -1  # the archive does not say which shard came first
@@ -53,6 +54,12 @@ class ArchiveLog:
         self._registry = registry
         self._manifests: dict[int, list[Manifest]] = {}
         self._held: dict[int, tuple[str, _Object]] = {}  # shard -> key and content of the newest object fetched
+
+    def check_readable(self) -> None:
+        """Raise Refused when nothing of the environment is there, or when the registry lacks a key that signed it."""
+        listings = list_archive(self._reader, self._env, Collector())
+        check_empty(self._reader, self._env, listings)
+        check_kids(kids_in(listings.values()), self._registry)
 
     def covers(self, shard: int) -> int:
         manifests = self._of(shard)

@@ -29,15 +29,14 @@ from ledger_core.rebuild_check import (
     check_empty,
     check_kids,
     check_ranges,
+    kids_in,
     start_position,
     survey,
 )
 from ledger_core.signers import SignerRegistry
-from ledger_core.verify_archived_range import Scene, Source
+from ledger_core.verify_archived_range import Scene, Source, sources_of
 from ledger_core.verify_batch import check_batch
 from ledger_core.verify_range import Position
-
-ENVIRONMENTS = ("dev", "staging", "production")
 
 
 class RebuildRows(Protocol):
@@ -62,11 +61,8 @@ class Archive:
         return sorted({shard for listing in self.listings for shard in listing})
 
     def sources(self, shard: int) -> list[Source]:
-        """The shard in every reader; all but the first are asked for bytes only."""
-        return [
-            Source(reader, listing.get(shard) or ShardListing(), second=number > 0)
-            for number, (reader, listing) in enumerate(zip(self.readers, self.listings, strict=True))
-        ]
+        """The shard in every reader; copies are asked for bytes only."""
+        return sources_of(self.readers, [listing.get(shard) or ShardListing() for listing in self.listings])
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +111,7 @@ def open_archive(readers: Sequence[ArchiveReader], env: str, registry: SignerReg
     listings = [list_archive(readers[0], env, found)]
     listings += [list_archive(reader, env, Collector()) for reader in readers[1:]]
     archive = Archive(Scene(env, registry, keep_lines=True), readers, listings, found.report())
-    check_empty(readers[0], env, archive.shards, ENVIRONMENTS)
+    check_empty(readers[0], env, archive.shards)
     return archive
 
 
@@ -131,7 +127,8 @@ def prepare(
     by_shard = {item.head.shard: item for item in held}
     surveys = {shard: survey(archive.sources(shard), shard, by_shard.get(shard)) for shard in archive.shards}
     listings = [source.listing for shard in archive.shards for source in archive.sources(shard)]
-    check_kids(list(surveys.values()), listings, archive.scene.registry)
+    kids = {kid for found in surveys.values() for kid in found.kids}
+    check_kids(kids | kids_in(listings), archive.scene.registry)
     check_clock(list(surveys.values()), now, locks_may_have_ended=locks_may_have_ended)
     prepared = Preparation(surveys, by_shard)
     for shard, found in surveys.items():

@@ -213,6 +213,10 @@ class BesideShard:
                 name, said, wanted = differing_field(entry.body, row.body)
                 message = f"the first difference: {name} is {said}, the ledger has {wanted}"
                 place = f"offset {entry.record.offset}"
+                silent = next((v for v in plan.verdicts if v.offset == row.source_offset), None)
+                if silent is not None:  # what follows differs because of that one
+                    message = f"the first difference: it is {silent.kind} ({silent.reason}), the ledger posted it"
+                    name, place = "verdict", f"offset {silent.offset}"
                 self._found.add("replay.entry", message, seq=entry.seq, field=name, place=place)
                 return
         self._found.count("entries_compared", len(plan.posted))

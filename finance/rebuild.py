@@ -25,12 +25,13 @@ from finance.settings import Settings
 from ledger_core.checkpoint import origin_of
 from ledger_core.errors import Refused
 from ledger_core.postgres import rebuild_state
+from ledger_core.postgres.deployment import bind_deployment, read_deployment
 from ledger_core.postgres.epochs import begin_epoch, not_the_ledger, read_epoch
 from ledger_core.postgres.fill_store import FillStore
 from ledger_core.postgres.migrate import migrate
 from ledger_core.postgres.session import Session, session
 from ledger_core.published import Published
-from ledger_core.rebuild_check import HeldShard
+from ledger_core.rebuild_check import ENVIRONMENTS, HeldShard
 from ledger_core.signers import SignerRegistry
 from schemas.topology_model import Topology
 
@@ -84,7 +85,7 @@ def rebuild(
     ) as connection:
         prepared = prepare(
             archive,
-            [] if empty else _held(connection),
+            [] if empty else _held(connection, request),
             lambda shard, seq: rebuild_state.entry_hash(connection, shard, seq),
             bootstrap.utc_now(),
             locks_may_have_ended=request.locks_may_have_ended,
@@ -92,6 +93,8 @@ def rebuild(
         tasks = _tasks(request, settings, archive, prepared)
         if empty:
             migrate(request.dsn)
+        if not prepared.held and request.env in ENVIRONMENTS:  # or no process would take it
+            bind_deployment(connection, request.env, _domain(prepared) or settings.domain)
         if empty or any(prepared.surveys[task.job.shard].manifests for task in tasks):
             _begin_epoch(connection, request)
         with counting("rebuilding", sum(max(0, task.job.last_seq - task.job.held_seq) for task in tasks)) as advance:
@@ -107,11 +110,23 @@ def rebuild(
         )
 
 
-def _held(connection: Session) -> list[HeldShard]:
+def _held(connection: Session, request: Request) -> list[HeldShard]:
     epoch = read_epoch(connection)
     if epoch.kind == "what-if":
         raise not_the_ledger(epoch)
+    bound = read_deployment(connection)
+    if bound is not None and bound[0] != request.env:
+        raise Refused(
+            f"this database belongs to environment {bound[0]}, and the archive's is {request.env}",
+            remedy="check --env (FINANCE_ENV) and --into",
+        )
     return rebuild_state.held_shards(connection)
+
+
+def _domain(prepared: Preparation) -> str | None:
+    """The domain that the archive's checkpoints carry."""
+    origins = [found.origin for found in prepared.surveys.values() if found.origin]
+    return origins[0].partition("/")[0] if origins else None
 
 
 def _tasks(request: Request, settings: Settings, archive: Archive, prepared: Preparation) -> list[Task]:

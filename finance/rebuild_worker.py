@@ -22,7 +22,7 @@ from ledger_core.archive_listing import ShardListing
 from ledger_core.errors import Corrupt, FinanceError, Refused, Unavailable
 from ledger_core.postgres.rebuild_store import RebuildStore
 from ledger_core.signers import SignerRegistry
-from ledger_core.verify_archived_range import Scene, Source
+from ledger_core.verify_archived_range import Scene, sources_of
 
 Advance = Callable[[int], None]
 
@@ -50,10 +50,7 @@ def run_tasks(tasks: Sequence[Task], advance: Advance, workers_max: int | None =
 
 def _run(task: Task, advance: Advance) -> ShardResult:
     readers = [open_source(address, task.settings) for address in task.addresses]
-    sources = [
-        Source(reader, listing, second=number > 0)
-        for number, (reader, listing) in enumerate(zip(readers, task.listings, strict=True))
-    ]
+    sources = sources_of(readers, task.listings)
     store = RebuildStore(task.dsn)
     try:
         scene = Scene(task.env, SignerRegistry.from_json(task.signers), keep_lines=True)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from consumers.replay_beside import BesideShard, Place, place_head
 from consumers.rule_sets import RULE_SETS
-from finance import replay_checks
+from finance import bootstrap, replay_checks
 from finance.kafka_clients import open_partition, open_watermarks
 from finance.replay_into import ReplayPlan, ShardRun, Tell
 from finance.replay_sources import APPLICATION
@@ -44,7 +44,8 @@ def replay_beside(plan: ReplayPlan, state_path: Path | None, tell: Tell) -> tupl
     watermarks = open_watermarks(settings, "auditor")
     try:
         with session(settings.database_url("auditor"), application_name=APPLICATION, read_only=True) as live:
-            replay_checks.check_live(live, None, TargetState(None, ()), settings, plan.topic, plan.wanted)
+            nothing = TargetState(None, ())
+            replay_checks.check_live(live, None, nothing, settings, plan.registry, plan.topic, plan.wanted)
             replay_checks.check_identity(watermarks, plan.topic, plan.wanted, lambda shard: newest_source(live, shard))
         state = _State(plan, state_path)
         found = Collector()
@@ -52,12 +53,14 @@ def replay_beside(plan: ReplayPlan, state_path: Path | None, tell: Tell) -> tupl
             rows = [row for row in reader.shards() if row.shard in plan.wanted]
             if not rows:
                 raise Refused("that ledger has no shard to compare", remedy="see `finance status`: is it the one?")
-            compared = []
+            compared, ends = [], {}
             for row in rows:
                 place = state.place(row.shard) or _beginning(plan, reader, row)
                 high = replay_checks.check_reach(watermarks, plan.topic, row.shard, place.head.next_offset)
+                ends[row.shard] = high
                 found.count("offsets_beyond_the_ledger", max(0, high - row.next_offset))
                 compared.append((row, place))
+            replay_checks.check_clock(watermarks, plan.topic, ends, bootstrap.utc_now())
             runs = {
                 row.shard: ShardRun(row.shard, place.head.next_offset, row.next_offset, place.head.next_offset)
                 for row, place in compared

@@ -1,13 +1,16 @@
 """What a replay asks before it writes anything: is this the topic, the target and the ledger that belong together?
 
 Guarantees: raises Refused with the remedy, or Unavailable; changes nothing. The topic must have the partitions and the
-time of the topology, reach from what is needed to what is posted, and hold the newest posted records where they stood;
-the target must be empty or a true prefix of this replay, and no ledger that lives.
+time of the topology, reach from what is needed to what is posted, and hold the newest posted records where they stood,
+none of them from the future; the target must be empty or a true prefix of this replay, and no ledger that lives; all
+must be of one environment, and the registry must hold every key that signed what is compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from consumers.replay import Decide, same_newest_entry
 from consumers.topic_identity import check_same_topic
@@ -16,13 +19,19 @@ from finance.kafka_clients import check_topics, open_partition
 from finance.settings import Settings
 from ledger_core.errors import Refused
 from ledger_core.postgres import replay_target
+from ledger_core.postgres.deployment import read_deployment
 from ledger_core.postgres.replay_target import TargetState
 from ledger_core.postgres.session import Session
+from ledger_core.postgres.signer_uses import proof_signers
 from ledger_core.postgres.verdict_log import newest_source
 from ledger_core.posting import ShardHead
 from ledger_core.range_proof import parse_proof
+from ledger_core.rebuild_check import check_kids
+from ledger_core.signers import SignerRegistry
+from ledger_core.times import format_time
 from schemas.topology_model import Topology
 
+CLOCK_MARGIN: Final = dt.timedelta(seconds=60)  # between the broker's clock and ours
 LOST_REMEDY = "bring the topic back whole (its records at their offsets with their times), or use `finance rebuild`"
 
 NewestSource = Callable[[int], tuple[int, int] | None]
@@ -49,6 +58,28 @@ def check_reach(watermarks: Watermarks, topic: str, shard: int, start: int) -> i
     if high < start:
         raise Refused(f"{topic} [{shard}] ends at offset {high}, and {start} is due", remedy=LOST_REMEDY)
     return high
+
+
+def check_clock(watermarks: Watermarks, topic: str, ends: Mapping[int, int], now: dt.datetime) -> None:
+    """The broker's time of the newest record of each shard is not ahead of ours. `ends`: shard -> offset after it."""
+    for shard, end in ends.items():
+        told_ms = watermarks.timestamp_ms(topic, shard, end - 1) if end else None
+        newest = now if told_ms is None else dt.datetime.fromtimestamp(told_ms / 1000, dt.UTC)
+        if newest > now + CLOCK_MARGIN:
+            raise Refused(
+                f"this clock says {format_time(now)}, and {topic} [{shard}] holds a record of {format_time(newest)}",
+                remedy="set the clock (NTP), then run it again; nothing was written",
+            )
+
+
+def check_deployment(connection: Session, settings: Settings, whose: str) -> None:
+    """The database is of this environment, as far as it is bound to one."""
+    found = read_deployment(connection)
+    if found is not None and found[0] != settings.env:
+        raise Refused(
+            f"{whose} belongs to environment {found[0]}, this is {settings.env}",
+            remedy="check FINANCE_ENV and that database's address",
+        )
 
 
 def check_identity(watermarks: Watermarks, topic: str, shards: Sequence[int], newest: NewestSource) -> None:
@@ -95,9 +126,16 @@ def _check_newest(settings: Settings, target: Session, head: ShardHead, topic: s
 
 
 def check_live(
-    live: Session, target: Session | None, state: TargetState, settings: Settings, topic: str, shards: Sequence[int]
+    live: Session,
+    target: Session | None,
+    state: TargetState,
+    settings: Settings,
+    registry: SignerRegistry,
+    topic: str,
+    shards: Sequence[int],
 ) -> None:
     """The ledger to compare with is another database, of this environment, and the target is a prefix of it."""
+    check_deployment(live, settings, "the ledger to compare with")
     if target is not None and replay_target.is_locked(live):
         raise Refused(
             "--into is the live ledger's own database", remedy="give another, empty database; the poster continues this"
@@ -106,6 +144,7 @@ def check_live(
     env = settings.env if row is None else parse_proof(row[0]).env
     if env != settings.env:
         raise Refused(f"that ledger signs as environment {env}, this is {settings.env}", remedy="check FINANCE_ENV")
+    check_kids(proof_signers(live), registry, signed="that ledger")
     for head in replay_target.read_heads(live):
         if head.shard not in shards:
             continue

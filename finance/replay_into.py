@@ -20,13 +20,14 @@ from multiprocessing.connection import Connection, wait
 from consumers.journal_end import newest_in_journal, surely_relayed_seq
 from consumers.rule_sets import LEDGER_RULES, RULE_SETS
 from consumers.watermarks import Watermarks
-from finance import replay_checks
+from finance import bootstrap, replay_checks
 from finance.kafka_clients import open_watermarks
 from finance.replay_sources import APPLICATION, Source, open_archive_log
 from finance.replay_worker import ShardJob, Told, work
 from finance.settings import Settings
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.postgres import replay_target
+from ledger_core.postgres.deployment import bind_deployment
 from ledger_core.postgres.epochs import EpochKind
 from ledger_core.postgres.session import Session, session
 from ledger_core.postgres.verdict_log import newest_source
@@ -99,6 +100,7 @@ def replay_into(plan: ReplayPlan, dsn: str, actor_id: str, tell: Tell) -> dict[i
         replay_target.claim(
             target, dsn, kind=plan.kind, reason=plan.reason, epoch_id=ids[0], actor_id=actor_id, trace_id=ids[1]
         )
+        bind_deployment(target, plan.settings.env, plan.settings.domain)
         tell(runs)
         _run_workers(jobs, runs, tell)
     return runs
@@ -110,6 +112,8 @@ def _check(plan: ReplayPlan, dsn: str, target: Session, stack: ExitStack) -> tup
     replay_checks.check_settlements(settings, plan.topology)
     state = replay_target.inspect(target, dsn)
     replay_target.check_claimable(state, kind=plan.kind, reason=plan.reason)
+    if state.epoch is not None:
+        replay_checks.check_deployment(target, settings, "the target")
     watermarks = open_watermarks(settings, "auditor")
     stack.callback(watermarks.close)
     runs = {}
@@ -123,6 +127,8 @@ def _check(plan: ReplayPlan, dsn: str, target: Session, stack: ExitStack) -> tup
             )
         end = replay_checks.check_reach(watermarks, topic, shard, start)
         runs[shard] = ShardRun(shard, start, end, start, head.seq if head else 0)
+    ends = {run.shard: run.end_offset for run in runs.values()}
+    replay_checks.check_clock(watermarks, topic, ends, bootstrap.utc_now())
     if state.heads:
         replay_checks.check_identity(watermarks, topic, shards, lambda shard: newest_source(target, shard))
         replay_checks.check_prefix(settings, target, state, topic, shards, RULE_SETS[plan.rules])
@@ -151,14 +157,15 @@ def _check_source(plan: ReplayPlan, target: Session, state: replay_target.Target
     """The ledger, or the archive, that it is compared with speaks of this very topic."""
     if plan.compare == "database":
         with session(plan.settings.database_url("auditor"), application_name=APPLICATION, read_only=True) as live:
-            replay_checks.check_live(live, target, state, plan.settings, plan.topic, plan.wanted)
+            replay_checks.check_live(live, target, state, plan.settings, plan.registry, plan.topic, plan.wanted)
             replay_checks.check_identity(watermarks, plan.topic, plan.wanted, lambda shard: newest_source(live, shard))
     elif plan.compare == "archive":
         log = open_archive_log(plan.settings, plan.registry)
+        log.check_readable()
         if not any(log.covers(shard) for shard in plan.wanted):
             raise Refused(
-                f"the archive holds no manifest of environment {plan.settings.env}",
-                remedy="check FINANCE_ENV and S3_AUDIT_*, or replay with --compare nothing",
+                f"the archive holds no manifest of shard {', '.join(map(str, plan.wanted))}",
+                remedy="name other shards, or replay with --compare nothing",
             )
         replay_checks.check_identity(watermarks, plan.topic, plan.wanted, log.newest_source)
 

@@ -8,8 +8,9 @@ Does not: verify the archive: the walk does, range by range, and stops at what i
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from ledger_core.archive_listing import ArchiveReader, ShardListing
 from ledger_core.archived_plan import not_a_prefix
@@ -23,6 +24,8 @@ from ledger_core.times import format_time, parse_time
 from ledger_core.tree import CompactRange
 from ledger_core.verify_archived_range import Source
 from ledger_core.verify_range import Position
+
+ENVIRONMENTS: Final = ("dev", "staging", "production")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,16 +131,23 @@ def _read(sources: Sequence[Source], number: int) -> Manifest | None:
     return None
 
 
-def check_kids(surveys: Sequence[ShardSurvey], listings: Sequence[ShardListing], registry: SignerRegistry) -> None:
+def kids_in(listings: Iterable[ShardListing]) -> set[str]:
+    """The keys that signed what is listed, as the objects' metadata tell."""
+    return {
+        stored.metadata["signer-kid"]
+        for listing in listings
+        for versions in (*listing.batches.values(), *listing.manifests.values())
+        for stored in versions
+        if "signer-kid" in stored.metadata
+    }
+
+
+def check_kids(kids: Iterable[str], registry: SignerRegistry, *, signed: str = "this archive") -> None:
     """Refuse a registry without a key that signed something: a retired key stays in it, or history stops verifying."""
-    kids = {kid for found in surveys for kid in found.kids}
-    for listing in listings:
-        for versions in listing.batches.values():
-            kids |= {stored.metadata["signer-kid"] for stored in versions if "signer-kid" in stored.metadata}
-    unknown = sorted(kid for kid in kids if registry.find(kid) is None)
+    unknown = sorted({kid for kid in kids if registry.find(kid) is None})
     if unknown:
         raise Refused(
-            f"the registry lacks {', '.join(unknown)}, which signed parts of this archive",
+            f"the registry lacks {', '.join(unknown)}, which signed parts of {signed}",
             remedy="name a signers.json that holds every key that ever signed, retired ones too (--signers)",
         )
 
@@ -158,11 +168,11 @@ def check_clock(surveys: Sequence[ShardSurvey], now: dt.datetime, *, locks_may_h
         )
 
 
-def check_empty(reader: ArchiveReader, env: str, shards: Sequence[int], environments: Sequence[str]) -> None:
+def check_empty(reader: ArchiveReader, env: str, shards: Collection[int]) -> None:
     """Refuse an archive without anything of this environment, naming one that it has."""
     if shards:
         return
-    others = [name for name in environments if name != env and reader.versions(manifest_key(name, 0, 1))]
+    others = [name for name in ENVIRONMENTS if name != env and reader.versions(manifest_key(name, 0, 1))]
     remedy = "check the address, and the name of the environment (--env)"
     if others:
         remedy = f"it holds {', '.join(others)}: name that with --env if it is what you want"

@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ledger_core.archive_listing import ArchiveReader, ShardListing
+from ledger_core.archive_listing import ArchiveReader, BelowPrefix, ShardListing
 from ledger_core.audit_batch import batch_key, object_metadata
 from ledger_core.errors import Corrupt
 from ledger_core.findings import Collector
@@ -30,11 +30,20 @@ from ledger_core.verify_range import Position
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A store, and what it lists of one shard."""
+    """A store, and what it lists of one shard. Of a `second` one only the bytes count: its versions and locks are those
+    of a copy."""
 
     reader: ArchiveReader
     listing: ShardListing
     second: bool = False
+
+
+def sources_of(readers: Sequence[ArchiveReader], listings: Sequence[ShardListing]) -> list[Source]:
+    """The archive and its copies. What stands below a prefix was copied there, whichever is named first."""
+    return [
+        Source(reader, listing, second=number > 0 or isinstance(reader, BelowPrefix))
+        for number, (reader, listing) in enumerate(zip(readers, listings, strict=True))
+    ]
 
 
 @dataclass(frozen=True, slots=True)

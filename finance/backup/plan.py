@@ -19,6 +19,7 @@ from finance.backup.keys import WalFile
 from finance.backup.manifest import BackupManifest
 from finance.backup.signing_faults import list_faults, unsigned_within
 from ledger_core.errors import Refused
+from ledger_core.times import format_time
 
 CLOCK_MARGIN: Final = dt.timedelta(seconds=60)  # between the clocks of server and receiver
 
@@ -64,6 +65,24 @@ class Plan:
         """(key, digest) of everything that must be sound, in the order it is read."""
         parts = [(part.key, part.sha256) for part in self.backup.parts]
         return parts + [(file.key, file.sha256) for file in (*self.histories, *self.needed)]
+
+
+def check_restorable(catalogue: Catalogue, env: str, now: dt.datetime, place: str) -> None:
+    """Refuse backups of another environment, and a clock that is behind what is stored here."""
+    other = next((backup for backup in catalogue.backups if backup.env != env), None)
+    if other is not None:
+        raise Refused(
+            f"backup {other.backup_id} in {place} is of environment {other.env}, this is {env}",
+            remedy="check FINANCE_ENV and BACKUP_PLACE",
+        )
+    files = (*catalogue.segments.values(), *catalogue.partials.values())
+    moments = [*(backup.finished for backup in catalogue.backups), *(file.stored_at for file in files)]
+    newest = max(moments, default=now)
+    if now + CLOCK_MARGIN < newest:
+        raise Refused(
+            f"this clock says {format_time(now)}, and {place} holds what was stored at {format_time(newest)}",
+            remedy="set the clock (NTP), then run it again; nothing was written",
+        )
 
 
 def make_plan(catalogue: Catalogue, target: Target, choice: Choice, *, histories: Histories, place: str) -> Plan:
@@ -126,7 +145,9 @@ def _choose(
     told = "; ".join(dict.fromkeys([*catalogue.broken, *lost]))
     raise Refused(
         f"{place} holds no backup of timeline {life} that ended before {target}" + (f" ({told})" if told else ""),
-        remedy="restore to a later moment (`finance backup list`), or name another place",
+        remedy="name a signers.json that holds every key that ever signed, or a second place with --also"
+        if catalogue.broken
+        else "restore to a later moment (`finance backup list`), or name another place",
     )
 
 

@@ -16,6 +16,7 @@ from finance.backup.catalogue import Catalogue, only_system, read_catalogue
 from finance.backup.cluster import server_owner
 from finance.backup.copies import Copies
 from finance.backup.create import Terms
+from finance.backup.plan import check_restorable
 from finance.backup.restore import RestoreTerms
 from finance.backup.seal import read_identities, read_recipients
 from finance.backup.settings import backup_settings
@@ -44,6 +45,13 @@ def catalogue_of(settings: Settings, copies: Copies, system: str | None, *, ever
     """The one cluster of the place, or the one that is named; see `read_catalogue`. Raises Refused."""
     registry = read_registry(settings.signers_path)
     return read_catalogue(copies, only_system(copies, system), registry, everywhere=everywhere)
+
+
+def restorable(settings: Settings, copies: Copies, system: str | None) -> Catalogue:
+    """The same, to restore from: of this environment, under a clock that can be right. Raises Refused."""
+    catalogue = catalogue_of(settings, copies, system)
+    check_restorable(catalogue, settings.env, bootstrap.utc_now(), copies.name)
+    return catalogue
 
 
 @contextmanager

@@ -27,7 +27,9 @@ REMEDIES = {
 
 
 @click.command()
-@click.option("--from", "address", required=True, help="The archive: s3://bucket[/prefix], or a folder with a copy.")
+@click.option(
+    "--from", "address", required=True, help="The archive: s3://bucket; or a copy: s3://bucket/prefix, a folder."
+)
 @click.option("--also", "seconds", multiple=True, help="A second copy; heals what is missing or altered in the first.")
 @click.option("--into", "dsn", help="The database: empty, or a true prefix. Default: DATABASE_URL.")
 @click.option("--env", "env", help="The environment in the archive. Default: FINANCE_ENV.")

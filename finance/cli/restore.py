@@ -97,13 +97,13 @@ def restore(
     """
     from finance.backup.restore import plan_of
     from finance.backup.restore import restore as make
-    from finance.backup.wiring import catalogue_of, copies_of, drain_spool, restore_terms
+    from finance.backup.wiring import copies_of, drain_spool, restorable, restore_terms
 
     settings, began = load_settings(), time.monotonic()
     copies = copies_of(settings, also)
-    catalogue = catalogue_of(settings, copies, system)
+    catalogue = restorable(settings, copies, system)
     if drain_spool(settings, copies, catalogue.system_identifier):
-        catalogue = catalogue_of(settings, copies, system)
+        catalogue = restorable(settings, copies, system)
     with byte_progress("reading", None) as advance:
         terms = restore_terms(settings, copies, advance)
         plan = plan_of(terms, catalogue, target, Choice(backup_id, timeline, unsigned_wal))

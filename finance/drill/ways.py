@@ -28,7 +28,7 @@ from finance.backup.plan import Choice, Target
 from finance.backup.restore import plan_of
 from finance.backup.restore import restore as restore_files
 from finance.backup.serve import serve
-from finance.backup.wiring import catalogue_of, copies_of, restore_terms
+from finance.backup.wiring import copies_of, restorable, restore_terms
 from finance.drill.judge import judge_audit, judge_ledger, measure, take
 from finance.drill.live import Live
 from finance.drill.report import AuditResult, ShardResult, Step, Sums, Way, WayResult, finding_of, line
@@ -215,7 +215,7 @@ def drill_pitr(scene: Scene) -> WayResult:
             with record.step("read, decrypt, unpack", unit="bytes") as count:
                 copies = copies_of(settings, ())
                 terms = restore_terms(settings, copies, lambda _count: None)
-                plan = plan_of(terms, catalogue_of(settings, copies, None), Target("latest"), Choice())
+                plan = plan_of(terms, restorable(settings, copies, None), Target("latest"), Choice())
                 restored = restore_files(terms, plan, directory)
                 count(restored.stored_bytes)
             record.sources = (place, f"backup {restored.backup.backup_id}", f"{restored.wal_files} file(s) of WAL")

@@ -90,6 +90,8 @@ SIGNED_RANGES: Final = f"""
 SELECT r.shard, r.first_seq, r.last_seq FROM ranges r JOIN proofs p USING (shard, range_no)
  WHERE {_PROOF}->>'signer_kid' = %s AND r.last_seq >= r.first_seq ORDER BY r.shard, r.range_no"""
 
+PROOF_SIGNERS: Final = f"SELECT DISTINCT {_PROOF}->>'signer_kid' FROM proofs p WHERE p.shard IS NOT NULL"
+
 OPERATOR_PROOFS: Final = f"""
 SELECT (part->>'shard')::int, (part->>'first_seq')::bigint, (part->>'last_seq')::bigint
   FROM proofs p, jsonb_array_elements({_PROOF}->'shards') AS part
@@ -118,6 +120,11 @@ class Newest:
 
     def __str__(self) -> str:
         return self.what if self.shard is None else f"{self.what} of shard {self.shard}"
+
+
+def proof_signers(connection: Session) -> set[str]:
+    """The keys that signed the ranges of a ledger. Needs to read `proofs` alone."""
+    return {str(kid) for (kid,) in connection.execute(PROOF_SIGNERS)}
 
 
 class SignerUses:

@@ -56,13 +56,18 @@ class Lost:
         self.made.append(databases.database_at(self.server, name))
         return self.made[-1]
 
-    def arguments(self, dsn: str, *more: str) -> list[str]:
-        source = f"s3://{self.environ['S3_AUDIT_BUCKET']}"
+    def arguments(self, dsn: str, *more: str, source: str | None = None) -> list[str]:
+        source = source or f"s3://{self.environ['S3_AUDIT_BUCKET']}"
         return [sys.executable, "-m", "finance", "rebuild", "--from", source, "--into", dsn, "--json", *more]
 
-    def rebuild(self, dsn: str, *more: str, code: int = 0) -> dict[str, Any]:
+    def rebuild(self, dsn: str, *more: str, code: int = 0, source: str | None = None) -> dict[str, Any]:
         done = subprocess.run(
-            self.arguments(dsn, *more), cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=240
+            self.arguments(dsn, *more, source=source),
+            cwd=ROOT,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=240,
         )
         assert done.returncode == code, done.stdout + done.stderr
         return dict(json.loads(done.stdout))
@@ -129,6 +134,8 @@ def test_a_lost_ledger_comes_back_row_by_row(lost: Lost) -> None:
     told = lost.rebuild(dsn, "--fill-from-topic")
     assert told["migrated"]
     assert rows(dsn) == rows(lost.made[0])
+    with psycopg.connect(dsn) as back:
+        assert back.execute("SELECT env FROM deployment").fetchone() == ("dev",), "or no process would take it"
     with psycopg.connect(lost.made[0]) as live, psycopg.connect(dsn) as back:
         for query in (
             "SELECT * FROM dead_letters ORDER BY 1, 2",
@@ -244,6 +251,24 @@ def test_a_folder_with_a_copy_heals_what_s3_shows_no_more(lost: Lost, tmp_path: 
     finally:
         client.delete_object(Bucket=bucket, Key=key, VersionId=marker)
     check(dsn, registry_of(lost))
+
+
+def test_with_the_whole_bucket_lost_a_copy_below_a_prefix_gives_the_ledger(lost: Lost) -> None:
+    client, bucket, copies = (
+        buckets.s3_client(lost.environ),
+        lost.environ["S3_AUDIT_BUCKET"],
+        buckets.create_bucket(lost.environ),
+    )
+    for key in _keys(client, bucket):
+        client.copy_object(Bucket=copies, Key=f"copies/2026-11/{key}", CopySource={"Bucket": bucket, "Key": key})
+    dsn = lost.database()
+    told = lost.rebuild(dsn, source=f"s3://{copies}/copies/2026-11/")
+    assert [item["healed"] for item in told["shards"]] == [[], []]
+    back, live = rows(dsn), rows(lost.made[0])
+    for made in (back, live):  # a manifest does not tell its own version id, and in the copy it has another one
+        made["manifests"] = [row[:-1] for row in made["manifests"]]
+    assert back == live
+    assert lost.rebuild(lost.database(), source=f"s3://{copies}/elsewhere", code=3)["error"]["remedy"]
 
 
 def _keys(client: Any, bucket: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import json
 import os
 import re
 import shutil
@@ -14,13 +15,14 @@ from pathlib import Path
 import pytest
 from pyrage import x25519
 
+from finance import bootstrap
 from finance.backup.keys import wal_key
 from finance.backup.manifest import digest_of
 from finance.backup.plan import Choice, Target
 from finance.backup.restore import plan_of, restore
 from finance.backup.seal import pack, read_recipients
 from finance.backup.verify import verify_place
-from finance.backup.wiring import catalogue_of, copies_of, restore_terms
+from finance.backup.wiring import catalogue_of, copies_of, restorable, restore_terms
 from finance.devstack import Stack
 from finance.settings import Settings
 from ledger_core.errors import Refused
@@ -71,7 +73,7 @@ def attempt(kept: Kept, tmp_path: Path, *also: str, place: Path | None = None) -
     settings = Settings.from_env(environ, tmp_path)
     copies = copies_of(settings, also)
     terms = restore_terms(settings, copies, lambda _count: None)
-    restore(terms, plan_of(terms, catalogue_of(settings, copies, None), Target("latest"), Choice()), tmp_path / "data")
+    restore(terms, plan_of(terms, restorable(settings, copies, None), Target("latest"), Choice()), tmp_path / "data")
 
 
 def verified(kept: Kept, tmp_path: Path, place: Path, *also: str) -> tuple[tuple[str, ...], list[str]]:
@@ -185,3 +187,22 @@ def test_nothing_in_the_place_can_be_read_without_a_key(kept: Kept) -> None:
 def test_a_moment_that_the_copies_do_not_reach_is_refused(kept: Kept, moment: str, said: str) -> None:
     told = finance(kept.environ, "backup", "restore", "--to", moment, "--target", str(directory(kept)), code=3)
     assert said in told["error"]["message"]
+
+
+def test_what_cannot_be_right_is_refused_before_anything_is_written(
+    kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Backups of another environment, a registry that lacks the key that signed them, a clock before them."""
+    staging = {**kept.environ, "FINANCE_ENV": "staging", "FINANCE_DOMAIN": "example.com"}
+    with pytest.raises(Refused, match="is of environment dev, this is staging"):
+        attempt(dataclasses.replace(kept, environ=staging), tmp_path)
+    registry = json.loads(Path(kept.environ["FINANCE_SIGNERS"]).read_text())
+    registry["signers"] = [signer for signer in registry["signers"] if signer["algorithm"] != "ed25519"]
+    lacking = tmp_path / "signers.json"
+    lacking.write_text(json.dumps(registry))
+    with pytest.raises(Refused, match=r"holds no backup .*Remedy: name a signers.json that holds every key"):
+        attempt(dataclasses.replace(kept, environ={**kept.environ, "FINANCE_SIGNERS": str(lacking)}), tmp_path)
+    monkeypatch.setattr(bootstrap, "utc_now", lambda: dt.datetime(2025, 1, 1, tzinfo=dt.UTC))
+    with pytest.raises(Refused, match=r"this clock says 2025-01-01.*Remedy: set the clock"):
+        attempt(kept, tmp_path)
+    assert not (tmp_path / "data").exists()

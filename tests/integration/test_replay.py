@@ -23,9 +23,11 @@ from ledger_core.posting import Decided, Draft, Rejection
 from ledger_core.signers import SignerRegistry
 from schemas.topology import load_topology
 from tests.support import databases
+from tests.support.lossy_topics import lose_in_the_middle
 from tests.support.mixed_events import mixed
-from tests.support.posting_runs import check_journal, check_ledger, post_all, publish, rows, tables
-from tests.support.replay_runs import empty_database, live_ledger, replay
+from tests.support.posting_runs import check_journal, check_ledger, post_all, publish, rows, tables, topic_of
+from tests.support.replay_runs import FOREIGN_FROM, empty_database, live_ledger, replay
+from tests.support.settlements import record, settlement
 from tests.support.topics import TOPOLOGY
 
 pytestmark = pytest.mark.services
@@ -56,6 +58,7 @@ def test_a_replay_makes_the_same_ledger_byte_for_byte_and_a_poster_carries_on(
     assert tables(target) == tables(environ["DATABASE_URL"])
     check_ledger(target)
     assert rows(target, "SELECT kind FROM epochs ORDER BY epoch_no") == [("genesis",), ("replay",)]
+    assert rows(target, "SELECT env FROM deployment") == [("dev",)], "or no process outside dev would take it"
     again = replay(environ, "--into", target)
     assert (again["offsets"], again["ok"]) == (0, True), "running it again changes nothing"
     # The replayed database becomes the live one: what the journal topic holds comes again at most, nothing is left out.
@@ -103,6 +106,20 @@ def test_a_target_that_differs_is_told_by_its_first_difference(environ: dict[str
                  "max(source_offset) FROM verdicts WHERE shard = 1)")  # fmt: skip
     told = replay(environ, "--into", target, exit_code=1)
     assert {(f["code"], f["shard"]) for f in told["findings"]} == {("replay.balance", 0), ("replay.verdict", 1)}
+
+
+def test_a_record_that_the_topic_lost_in_its_middle_is_named(environ: dict[str, str], target: str) -> None:
+    live_ledger(environ, 200)
+    more = [record(0, settlement(FOREIGN_FROM - 1 - number)) for number in range(3)]
+    topic = topic_of(environ, "settlements")
+    hole = lose_in_the_middle(environ["KAFKA_BROKERS"], topic, lambda: publish(environ, more))
+    post_all(environ)
+    beside = replay(environ, exit_code=1)
+    first = next(found for found in beside["findings"] if found["shard"] == 0)
+    assert (first["place"], first["field"]) == (f"offset {hole}", "verdict")
+    assert "rejected (no_record), the ledger posted it" in first["message"]
+    told = replay(environ, "--into", target, exit_code=1)
+    assert {found["shard"] for found in told["findings"]} >= {0}
 
 
 def test_who_came_first_is_asked_of_the_log_and_never_guessed(environ: dict[str, str], target: str) -> None:

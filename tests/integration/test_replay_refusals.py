@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,10 +20,14 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from consumers.archive_log import ArchiveLog
+from finance import bootstrap
 from finance.devstack import Stack
+from finance.replay_beside import replay_beside
 from finance.replay_into import ReplayPlan, replay_into
 from finance.settings import Settings
 from ledger_core.errors import Refused
+from ledger_core.postgres.deployment import bind_deployment
 from ledger_core.signers import SignerRegistry
 from schemas.topology import load_topology
 from tests.support import databases, topics
@@ -77,7 +82,10 @@ def test_a_database_that_is_not_this_replays_is_refused_and_left_alone(environ: 
         connection.execute("DROP TABLE theirs")
     other = replace(plan, from_offset=7)
     assert "goes on at offset 0, not at 7" in refused(other, target)
-    assert "no manifest of environment dev" in refused(replace(plan, compare="archive"), target)
+    assert "the archive holds nothing of environment dev" in refused(replace(plan, compare="archive"), target)
+    with psycopg.connect(environ["DATABASE_URL"], autocommit=True) as live:
+        bind_deployment(live, "staging", "example.com")
+    assert "the ledger to compare with belongs to environment staging" in refused(plan, target)
     assert rows(target, TABLES) == [(0,)], "nothing was written"
 
 
@@ -105,8 +113,34 @@ def test_a_topic_that_is_not_the_ledgers_whole_topic_is_refused(environ: dict[st
     assert rows(target, TABLES) == [(0,)], "nothing was written"
 
 
+def refuse_what_cannot_be_right(environ: dict[str, str], target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another environment, a registry without a key that signed, a clock before the newest record: by database and by
+    archive, and nothing is written."""
+    registry = SignerRegistry.from_json(Path(environ["FINANCE_SIGNERS"]).read_bytes())
+    plan = replace(plan_of(environ), registry=registry)
+    staging = replace(plan.settings, env="staging")
+    others = [signer for signer in registry.signers if signer.algorithm != "ed25519"]
+    lacking = SignerRegistry(others)
+    assert "that ledger signs as environment dev" in refused(replace(plan, settings=staging), target)
+    with pytest.raises(Refused, match="it holds dev"):
+        ArchiveLog(bootstrap.open_archive(plan.settings), "staging", registry).check_readable()
+    for compare in ("database", "archive"):
+        asked = replace(plan, compare=compare)
+        assert "the registry lacks" in refused(replace(asked, registry=lacking), target)
+        with monkeypatch.context() as patched:
+            patched.setattr(bootstrap, "utc_now", lambda: dt.datetime(2025, 1, 1, tzinfo=dt.UTC))
+            assert "this clock says 2025-01-01" in refused(asked, target)
+            with pytest.raises(Refused, match="this clock says 2025-01-01"):
+                replay_beside(plan, None, lambda _runs: None)
+    with pytest.raises(Refused, match="signs as environment dev"):
+        replay_beside(replace(plan, settings=staging), None, lambda _runs: None)
+    with pytest.raises(Refused, match="the registry lacks"):
+        replay_beside(replace(plan, registry=lacking), None, lambda _runs: None)
+    assert rows(target, TABLES) == [(0,)], "nothing was written"
+
+
 def test_with_the_database_lost_the_archive_is_log_and_judge(
-    environ: dict[str, str], target: str, tmp_path: Path
+    environ: dict[str, str], target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits = {"range_entries_max": 100, "range_idle_seconds": 1}
     ledger = Ledger(environ, tmp_path, limits)
@@ -116,6 +150,7 @@ def test_with_the_database_lost_the_archive_is_log_and_judge(
         ledger.wait_finished(120)
     finally:
         ledger.end()
+    refuse_what_cannot_be_right(environ, target, monkeypatch)
     beside = replay(environ)
     assert beside["counts"]["signed_ranges_compared"] >= 8
     lost = {**environ, "DATABASE_URL_AUDITOR": "postgresql://nobody@127.0.0.1:1/none"}
