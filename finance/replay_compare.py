@@ -31,7 +31,7 @@ def compare_filled(plan: ReplayPlan, dsn: str, advance: Callable[[int], None]) -
     with open_ledger_reader(dsn) as ours:
         heads = _compare_with_source(plan, ours, found)
         report = verify_ledger(watched(ours, advance), plan.registry, expected=heads)
-        _take(found, report)
+        found.take(report)
         if plan.is_ledger:
             _compare_with_journal(plan, ours, found)
     with session(dsn, application_name=APPLICATION, read_only=True, statement_timeout_ms=0) as connection:
@@ -49,7 +49,7 @@ def _compare_with_source(plan: ReplayPlan, ours: LedgerReader, found: Collector)
     heads: list[LedgerHead] = []
     if plan.compare == "database":
         with open_ledger_reader(plan.settings.database_url("auditor")) as live:
-            _take(found, compare_ledgers(ours, live, name="the live ledger", shards=set(plan.wanted)))
+            found.take(compare_ledgers(ours, live, name="the live ledger", shards=set(plan.wanted)))
             for row in rows:
                 found.shard = row.shard
                 parts = parts_of_rows(live.ranges(row.shard), plan.registry, found)
@@ -80,17 +80,3 @@ def _compare_with_journal(plan: ReplayPlan, ours: LedgerReader, found: Collector
                 found.add("replay.journal", message, shard=row.shard, seq=newest.seq, field="entry_hash")
     finally:
         watermarks.close()
-
-
-def _take(found: Collector, report: Report) -> None:
-    for name, number in report.counts.items():
-        found.count(name, number)
-    for finding in report.findings:
-        found.add(
-            finding.code,
-            finding.message,
-            shard=finding.shard,
-            seq=finding.seq,
-            field=finding.field,
-            place=finding.place,
-        )

@@ -110,6 +110,10 @@ class Collector:
         for name, number in other._counts.items():
             self.count(name, number)
 
+    def take(self, report: Report) -> None:
+        """Take over a report, counts and all."""
+        self.absorb(Collector(None, None, list(report.findings), dict(report.counts), report.findings_beyond_max))
+
     def __len__(self) -> int:
         return len(self._findings) + self._beyond_max
 

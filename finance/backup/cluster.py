@@ -27,6 +27,7 @@ from finance.backup.tools import Tools
 from ledger_core.errors import Refused, Unavailable
 
 LOG: Final = "finance_restore.log"
+SOCKETS_PREFIX: Final = "finance-restored-"
 HBA: Final = "local all all trust\nlocal replication all trust\n"
 SOCKET: Final = ".s.PGSQL.5432"
 SOCKET_PATH_BYTES_MAX: Final = 103  # of macOS, the least: sockaddr_un holds no more
@@ -107,7 +108,7 @@ def _sockets(directory: Path, owner: tuple[int, int] | None) -> Path:
     """The data directory, which is its OS user's alone; a folder like it where that path is too long for a socket."""
     if len(os.fsencode(directory / SOCKET)) <= SOCKET_PATH_BYTES_MAX:
         return directory
-    folder = Path(tempfile.mkdtemp(prefix="finance-restored-"))
+    folder = Path(tempfile.mkdtemp(prefix=SOCKETS_PREFIX))
     if owner is not None:
         os.chown(folder, *owner)
     return folder

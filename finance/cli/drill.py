@@ -79,6 +79,7 @@ def command(
         folder,
         actor_id=operator(settings),
         counting=bar,
+        tell=lambda words: click.echo(words, err=True),
         into=into or settings.text("DRILL_DATABASE_URL") or None,
     )
     report = drilled.report

@@ -40,16 +40,16 @@ def judge_ledger(
 ) -> dict[int, LedgerHead]:
     """Everything about the ledger at `restored`; the newest proved head of each shard. Raises Unavailable, Refused."""
     with session(restored, application_name=APPLICATION, read_only=True) as connection:
-        take(found, check_schema(connection))
+        found.take(check_schema(connection))
     newest: dict[int, LedgerHead] = {}
     with open_ledger_reader(restored) as ours, open_ledger_reader(live) as theirs:
-        take(found, compare_ledgers(ours, theirs, name=NAME))
+        found.take(compare_ledgers(ours, theirs, name=NAME))
         heads: list[LedgerHead] = []
         for row in ours.shards():
             for head in _reproduced(ours, row, theirs.ranges(row.shard), registry, found):
                 heads.append(head)
                 newest[row.shard] = head
-        take(found, verify_ledger(watched(ours, advance), registry, expected=heads))
+        found.take(verify_ledger(watched(ours, advance), registry, expected=heads))
     return newest
 
 
@@ -69,7 +69,7 @@ def judge_audit(
 
         report = verify_audit(counted(), registry, expected=[AuditHead(must_reach)], found=own)
     found.count("audit_events", seq)
-    take(found, Report(report.findings, {}, report.findings_beyond_max))
+    found.take(Report(report.findings, {}, report.findings_beyond_max))
     return AuditResult(seq=str(seq), live_seq=str(published))
 
 
@@ -88,23 +88,6 @@ def measure(
                 _add(sums, reader, shard)
     balances = (Sums(currency=name, debits=str(one), credits=str(two)) for name, (one, two) in sorted(sums.items()))
     return tuple(results), tuple(balances)
-
-
-def take(found: Collector, report: Report) -> None:
-    """Take a report over, counts and all."""
-    other = Collector()
-    for finding in report.findings:
-        other.add(
-            finding.code,
-            finding.message,
-            shard=finding.shard,
-            seq=finding.seq,
-            field=finding.field,
-            place=finding.place,
-        )
-    for name, number in report.counts.items():
-        other.count(name, number)
-    found.absorb(other)
 
 
 def _reproduced(
@@ -133,7 +116,7 @@ def _reproduced(
         else:
             position.jump(known.last_seq, known.head_hash.hex() if known.head_hash else None)
         found.count("proof_hashes_reproduced", int(not len(own)))
-        take(found, Report(own.report().findings, {}))
+        found.take(Report(own.report().findings, {}))
 
 
 def _make_again(

