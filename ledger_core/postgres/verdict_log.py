@@ -59,8 +59,11 @@ class PostgresVerdictLog:
     @translated()
     def taken_elsewhere(self, shard: int, first_offset: int, next_offset: int) -> dict[int, tuple[str, Known]]:
         wanted = {"shard": shard, "first": first_offset, "next": next_offset}
-        rows = self._connection.execute(TAKEN_ELSEWHERE, wanted)
-        return {row[0]: (row[1], Known(row[2], row[3], row[4], row[5], row[6])) for row in rows}
+        found: dict[int, tuple[str, Known]] = {}
+        for row in self._connection.execute(TAKEN_ELSEWHERE, wanted):
+            if row[4] is not None or row[0] not in found:  # an entry outranks a rejection, as in `plan_writer.look_up`
+                found[row[0]] = (row[1], Known(row[2], row[3], row[4], row[5], row[6]))
+        return found
 
 
 @translated()

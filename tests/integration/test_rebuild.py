@@ -260,21 +260,6 @@ def test_somebody_elses_database_and_a_what_if_are_refused(folder: Path, empty: 
         run(database_url, KEY.registry, folder)
 
 
-def test_one_event_id_in_two_entries_is_named_and_not_written(empty: str, tmp_path: Path) -> None:
-    store = archive()
-    twin = TinyShard(3)
-    twin.shard = 0  # the same ids as shard 0 gives, in the chain of another shard
-    twin.post(2)
-    ids = [item.entry.event_id for item in twin.entries]
-    made = TinyShard(3)
-    for event_id in ids:
-        made.post(1, event_id=event_id)
-    archive_of(made, [(2, 2)], KEY, store)
-    with pytest.raises(Corrupt, match=ids[0]):
-        run(empty, KEY.registry, write_folder(store, tmp_path / "archive"))
-    assert {row[0] for row in rows(empty)["entries"]} == {0, 2}
-
-
 def test_an_object_under_another_environments_name_is_a_finding(empty: str, tmp_path: Path, folder: Path) -> None:
     shutil.copytree(folder / ENV, folder / "staging")
     rebuilt = run(empty, KEY.registry, folder, env="staging")
