@@ -22,6 +22,7 @@ from consumers.dead_letter_limit import DeadLetterLimit, DeadLetterLimitReached
 from consumers.decision import decide
 from consumers.metrics import Metrics
 from consumers.relay import Relay
+from consumers.relay_backlog import RelayBacklog
 from consumers.source import OpenSource
 from ledger_core.errors import Corrupt
 from ledger_core.ports import AuditIntent, Record
@@ -31,7 +32,6 @@ from ledger_core.sequencing import event_ids, sequence
 
 HALT_POLL_SECONDS = 0.5
 EVENT_ID_RETRIES_MAX = 5
-RELAY_AGAIN_OFFSETS_MAX = 10_000  # in memory at once, and between two notes of how far it came
 
 log = structlog.get_logger("poster")
 
@@ -69,6 +69,8 @@ class Poster:
         self._monotonic = monotonic
         self._heads: dict[int, ShardHead] = {}
         self._published: dict[int, int] = {}  # shard -> all below this offset is published, perhaps not acknowledged
+        self._backlog = RelayBacklog(store, relay)
+        self._held_back: set[int] = set()  # paused with records read, which are read again
         self._fresh_at: dict[int, float] = {}  # shard -> what the topic took before this moment is handled
         self._sound = True  # the step before ended without a failure
         self._dead_letters = DeadLetterLimit(limits.dead_letters_max, limits.dead_letter_window_records)
@@ -77,14 +79,15 @@ class Poster:
         self._source = open_source(self._open_shard, self._close_shard)
 
     def step(self) -> bool:
-        """Read and post one batch of each shard that has something; True when anything was posted or rejected."""
+        """Read and post one batch of each shard that has something; True when anything was done."""
         self._sound = False
         self._look_at_halt_flag()
+        worked = self._relay_backlog()
         groups = self._source.poll(self._limits.batch_records_max, self._limits.linger_ms / 1000)
-        worked = False
         for shard, records in groups:
-            if self._halted:
-                self._source.pause(shard)  # assigned during the halt; resuming seeks back
+            if self._halted or shard in self._backlog:
+                self._source.pause(shard)  # assigned during the halt, or relayed first; resuming seeks back
+                self._held_back.add(shard)
             else:
                 worked = self._take(shard, records) or worked
         if not worked:
@@ -107,31 +110,34 @@ class Poster:
 
     def _open_shard(self, shard: int) -> int:
         head = self._store.open_shard(shard, self._topic)
-        if head.relayed_offset < head.next_offset:
-            head = self._relay_again(head)
-            self._published[shard] = head.next_offset
-        self._heads[shard] = head
+        self._heads[shard] = head = self._relay_again(head)
         self._fresh_at[shard] = self._now()
         log.info("poster.shard_opened", shard=shard, seq=head.seq, next_offset=head.next_offset)
         return head.next_offset
 
     def _relay_again(self, head: ShardHead) -> ShardHead:
-        """Publish from Postgres what may not have been: a batch or two after a crash, all of it after a rebuild."""
-        while True:
-            upto = min(head.next_offset, head.relayed_offset + RELAY_AGAIN_OFFSETS_MAX)
-            items = self._store.unrelayed(head, upto)
-            self._relay.publish_again(head.shard, items)
-            log.info("poster.relayed_again", shard=head.shard, records=len(items), from_offset=head.relayed_offset)
-            if upto == head.next_offset:
-                return head  # what is acknowledged of this piece is noted with the next batch
-            self._relay.barrier()
-            self._store.note_relayed(head.shard, upto)
-            head = msgspec.structs.replace(head, relayed_offset=upto)
-            self._metrics.progress()  # a lost journal takes its time: no reason to take this process for one that hangs
+        """A piece of what the topics may lack. Until there is no more, the shard is held back."""
+        after = self._backlog.relay(head)
+        if head.shard not in self._backlog and after.relayed_offset < after.next_offset:
+            self._published[head.shard] = after.next_offset
+        return after
+
+    def _relay_backlog(self) -> bool:
+        """One more piece of each shard that is behind; True while some are."""
+        for shard in self._backlog.shards:
+            self._heads[shard] = head = self._relay_again(self._heads[shard])
+            if shard not in self._backlog and shard in self._held_back:
+                self._held_back.discard(shard)
+                self._source.seek(shard, head.next_offset)
+                if not self._halted:
+                    self._source.resume(shard)
+        return bool(self._backlog.shards)
 
     def _close_shard(self, shard: int) -> None:
         self._heads.pop(shard, None)
         self._published.pop(shard, None)
+        self._backlog.forget(shard)
+        self._held_back.discard(shard)
         self._metrics.released(shard)
         log.info("poster.shard_closed", shard=shard)
 

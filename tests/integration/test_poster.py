@@ -9,6 +9,7 @@ import msgspec
 import psycopg
 import pytest
 
+from consumers import relay_backlog
 from consumers.poster import PosterLimits
 from finance.devstack import Stack
 from ledger_core.errors import Unavailable
@@ -195,6 +196,27 @@ def test_what_was_committed_but_not_published_is_published_by_the_next_owner(env
     assert (posted.verdict, posted.seq, posted.settlement_id) == ("posted", 1, "st-1")
     assert (repeated.verdict, repeated.seq, repeated.settlement_id) == ("duplicate", 1, "st-1")
     assert (rejected.verdict, rejected.reason) == ("rejected", "malformed")
+    check_journal(environ, dsn)
+
+
+def test_a_shard_whose_journal_was_lost_is_published_again_in_pieces_while_another_posts(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_backlog, "PIECE_OFFSETS_MAX", 10)
+    dsn = environ["DATABASE_URL"]
+    publish(environ, mixed(1000, 5))
+    post_all(environ)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("SET session_replication_role = replica")  # as a rebuild writes it that found no journal
+        connection.execute("UPDATE shards SET relayed_offset = first_offset WHERE shard = 0")
+    publish(environ, mixed(100, 6, first=5000))
+    state = "SELECT relayed_offset < 500, next_offset FROM shards ORDER BY shard"
+    poster = new_poster(environ)
+    step_until(poster, lambda: rows(dsn, state)[1][1] == 550)
+    assert rows(dsn, state)[0] == (True, 500), "shard 0 posts nothing before it caught up, and holds nobody up"
+    step_until(poster, lambda: rows(dsn, state)[0] == (False, 550))
+    poster.close()
+    check_ledger(dsn)
     check_journal(environ, dsn)
 
 

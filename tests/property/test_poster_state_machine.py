@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from consumers import relay_backlog
 from consumers.decision import decide
 from consumers.poster import Poster, PosterLimits
 from consumers.relay import Relay, RelayTopics
@@ -283,6 +284,14 @@ class PosterMachine(RuleBasedStateMachine):
         for shard, head in replayed.heads.items():
             assert bytes_of(self.ledger, shard) == bytes_of(replayed, shard)
             assert head.head_hash == self.ledger.heads[shard].head_hash
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_pieces() -> Iterator[None]:
+    """So that shards are behind for a while, as after a rebuild."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(relay_backlog, "PIECE_OFFSETS_MAX", 2)
+        yield
 
 
 TestPosterMachine = PosterMachine.TestCase
