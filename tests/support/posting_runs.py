@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 from confluent_kafka import Consumer, TopicPartition
 
+from consumers.decision import decide
 from consumers.kafka_source import KafkaSource
 from consumers.metrics import NullMetrics
 from consumers.poster import Poster, PosterLimits
@@ -17,6 +18,8 @@ from consumers.relay import Relay, RelayTopics
 from ledger_core.ports import Publisher, Record
 from ledger_core.postgres.ledger_reader import open_ledger_reader
 from ledger_core.postgres.poster_store import PosterStore
+from ledger_core.posting import Decided, Known, Plan, ShardHead
+from ledger_core.sequencing import event_ids, sequence
 from ledger_core.signers import SignerRegistry
 from ledger_core.verify import verify_ledger
 from producers.publisher_kafka import KafkaPublisher
@@ -170,3 +173,18 @@ def check_journal(environ: Mapping[str, str], dsn: str) -> None:
             else:
                 assert first[item.seq - 1] == (item.seq, item.body, item.entry_hash)
         assert first == entries
+
+
+def commit(
+    store: PosterStore, head: ShardHead, records: list[Record], look: Callable[[], None] = lambda: None
+) -> ShardHead:
+    """Decide and commit one batch on a head; `look` runs inside the transaction, before the plan is made."""
+    batch: list[Decided] = [decide(item) for item in records]
+    ids, reversed_ids = event_ids(batch)
+
+    def make_plan(known: dict[str, Known]) -> Plan:
+        look()
+        return sequence(head, batch, known)
+
+    rejects = bool(reversed_ids) or any(not hasattr(item.outcome, "lines") for item in batch)
+    return store.commit(head, ids + reversed_ids, rejects, make_plan, head.relayed_offset).after
