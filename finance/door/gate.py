@@ -9,6 +9,7 @@ Does not: read requests or know routes; it is asked by `server.py`, and can be a
 from __future__ import annotations
 
 import datetime as dt
+import ipaddress
 import threading
 import time
 from collections.abc import Callable
@@ -51,7 +52,8 @@ class Gate:
     ) -> None:
         self._clock, self._monotonic = clock, monotonic
         self._began = clock()
-        self._buckets, self._used = TokenBuckets(), SeenOnce()
+        self._callers, self._strangers = TokenBuckets(), TokenBuckets()  # apart: no flood of addresses drops a caller's
+        self._used = SeenOnce()
         self._reloaded = None if path is None else _reloaded(path, metrics)
 
     @property
@@ -72,7 +74,7 @@ class Gate:
         try:
             caller = self._caller(rules, certificate, authorization)
         except Problem:
-            self._take(f"address {address}", limits.stranger_requests_per_second_max)
+            _take(self._strangers, house_of(address), limits.stranger_requests_per_second_max, self._monotonic())
             raise
         return self._within_rate(caller, limits)
 
@@ -117,20 +119,32 @@ class Gate:
         return who.both(held, bearer)
 
     def _within_rate(self, caller: Caller, limits: DoorLimits) -> Caller:
-        self._take(f"caller {caller.name}", caller.requests_per_second_max or limits.requests_per_second_max)
+        rate = caller.requests_per_second_max or limits.requests_per_second_max
+        _take(self._callers, caller.name, rate, self._monotonic())
         return caller
 
-    def _take(self, key: str, rate: float) -> None:
-        burst = max(1.0, rate * BURST_SECONDS)
-        wait_seconds = self._buckets.wait_seconds(key, rate=rate, burst=burst, now=self._monotonic())
-        if wait_seconds:
-            raise Problem(
-                429,
-                "TOO_MANY_REQUESTS",
-                f"more than {rate:g} requests a second",
-                remedy="wait as Retry-After says (requests_per_second_max in door.yaml)",
-                headers={"Retry-After": str(int(wait_seconds) + 1)},
-            )
+
+def house_of(address: str) -> str:
+    """What a stranger is counted by: an IPv4 address, or the /64 of an IPv6 one: its holder has all of them."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if found.version == 4:
+        return address
+    return str(found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False))
+
+
+def _take(buckets: TokenBuckets, key: str, rate: float, now: float) -> None:
+    wait_seconds = buckets.wait_seconds(key, rate=rate, burst=max(1.0, rate * BURST_SECONDS), now=now)
+    if wait_seconds:
+        raise Problem(
+            429,
+            "TOO_MANY_REQUESTS",
+            f"more than {rate:g} requests a second",
+            remedy="wait as Retry-After says (requests_per_second_max in door.yaml)",
+            headers={"Retry-After": str(int(wait_seconds) + 1)},
+        )
 
 
 def _bearer(rules: Rules, bearer: str, now: dt.datetime) -> Caller:

@@ -1,7 +1,9 @@
 """The listener of a door: threads, routes, answers.
 
 Guarantees: at most `connections_max` connections, each with a thread of its own, handshake included, so that no slow
-one holds up another; strangers learn nothing but that they are strangers, not even which paths exist; a fault of a
+one holds up another; when all are taken, one that nobody knows yet makes room for the next (the oldest of the address
+that has most), so that who says nothing keeps nobody out, and a known caller's connection is never cut for it;
+strangers learn nothing but that they are strangers, not even which paths exist; a fault of a
 route is a 500 that tells nothing, with its traceback in the log; a revocation counts from the next request on, and a
 connection under older certificates ends after it. `close` lets requests in hand finish.
 Does not: authenticate (`gate.py` does), or make plaintext safe: `setup.py` says where that may be.
@@ -13,6 +15,7 @@ import socket
 import ssl
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import parse_qsl
@@ -30,6 +33,7 @@ from ledger_core.errors import Refused, Unavailable
 
 ACCEPT_SECONDS: Final = 0.5
 CLOSE_SECONDS: Final = 5.0
+ROOM_SECONDS: Final = 0.5  # for a connection that is shut to be gone
 QUERY_FIELDS_MAX: Final = 16
 
 log = structlog.get_logger("door")
@@ -62,6 +66,7 @@ class Door:
         self._lock = threading.Lock()
         self._idle: set[socket.socket] = set()
         self._threads: set[threading.Thread] = set()
+        self._unknown: dict[threading.Thread, tuple[socket.socket, str]] = {}  # that were never admitted, oldest first
         self._acceptor = threading.Thread(target=self._accept, name="door", daemon=True)
         self._acceptor.start()
 
@@ -90,14 +95,28 @@ class Door:
                     log.error("door.accept_failed", detail=str(error))
                     self._closing.wait(0.1)
                 continue
-            if not self._room.acquire(blocking=False):
+            if not self._room.acquire(blocking=False) and not self._make_room():
                 self._turned_away("TOO_MANY_CONNECTIONS", address[0], "connections_max of door.yaml")
                 sock.close()
                 continue
             thread = threading.Thread(target=self._serve, args=(sock, address[0]), name="door-caller", daemon=True)
             with self._lock:
                 self._threads.add(thread)
+                self._unknown[thread] = sock, address[0]
             thread.start()
+
+    def _make_room(self) -> bool:
+        """Let one go that nobody knows yet. False: all are known callers'."""
+        with self._lock:
+            held = Counter(address for _, address in self._unknown.values())
+            crowd = max(held.values(), default=0)
+            oldest = next((thread for thread, (_, address) in self._unknown.items() if held[address] == crowd), None)
+            if oldest is None:
+                return False
+            sock, address = self._unknown.pop(oldest)
+        self._turned_away("TOO_MANY_CONNECTIONS", address, "not known yet, and others wait")
+        _shut(sock)
+        return self._room.acquire(timeout=ROOM_SECONDS)
 
     def _serve(self, raw: socket.socket, address: str) -> None:
         try:
@@ -112,12 +131,20 @@ class Door:
             self._room.release()
             with self._lock:
                 self._threads.discard(threading.current_thread())
+                self._unknown.pop(threading.current_thread(), None)
 
     def _handshake(self, raw: socket.socket, context: ssl.SSLContext, address: str) -> ssl.SSLSocket | None:
         """TLS, in the caller's own thread and time."""
         raw.settimeout(self._gate.limits.handshake_seconds_max)
         try:
-            return context.wrap_socket(raw, server_side=True)
+            sock = context.wrap_socket(raw, server_side=True, do_handshake_on_connect=False)
+            with self._lock:
+                if threading.current_thread() not in self._unknown:
+                    sock.close()  # it was to make room, before there was this socket to shut
+                    return None
+                self._unknown[threading.current_thread()] = sock, address  # `raw` is an empty shell from here on
+            sock.do_handshake()
+            return sock
         except (OSError, ValueError) as error:
             reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
             self._turned_away("HANDSHAKE", address, str(reason))
@@ -163,6 +190,8 @@ class Door:
             if certificate is not None and self._contexts is not None and self._contexts.current().revoked(certificate):
                 raise who.unknown("the client certificate is revoked", code="CERTIFICATE_REVOKED")
             caller = self._gate.admit(certificate, _authorization(head), address)
+            with self._lock:
+                self._unknown.pop(threading.current_thread(), None)
             route = self._route(method, path)
             self._gate.check(caller, route.scope, changes=route.changes)
             fields = dict(parse_qsl(query, max_num_fields=QUERY_FIELDS_MAX))

@@ -92,21 +92,58 @@ def test_slow_handshakes_hold_up_nobody(door: TestDoor) -> None:
         assert said(sock) == b""
 
 
-def test_one_connection_too_many_is_closed_and_room_comes_back(door: TestDoor) -> None:
-    idle = [socket.create_connection(("127.0.0.1", door.door.port)) for _ in range(8)]
-    with pytest.raises(OSError, match=r"."):
-        all(door.ask() for _ in range(3))  # the eight may still be on their way in
-    assert door.metrics.turned_away["TOO_MANY_CONNECTIONS"] >= 1
-    for sock in idle:
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[TestDoor]:
+    """Four connections, and patience with each of them."""
+    limits = "{connections_max: 4, handshake_seconds_max: 60, request_seconds_max: 60, requests_per_second_max: 5000}"
+    opened = open_test_door(tmp_path, door_yaml(limits=limits))
+    yield opened
+    opened.door.close()
+
+
+def known(door: TestDoor) -> ssl.SSLSocket:
+    """A connection of a caller that was admitted, and may ask again."""
+    sock = dial(door)
+    asked_again(sock)
+    return sock
+
+
+def asked_again(sock: ssl.SSLSocket) -> None:
+    sock.sendall(b"GET /look HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b" 200 " in sock.recv(65_536)
+
+
+def test_who_says_nothing_keeps_nobody_out_and_nobody_known_is_cut_off_for_room(small: TestDoor) -> None:
+    caller = known(small)
+    silent = [socket.create_connection(("127.0.0.1", small.door.port)) for _ in range(3)]
+    mute = [dial(small) for _ in range(3)]  # past the handshake, which three silent ones were cut off for
+    assert [said(sock) for sock in silent] == [b"", b"", b""]
+    for _ in range(5):
+        assert small.ask().status == 200
+    asked_again(caller)
+    assert small.metrics.turned_away["TOO_MANY_CONNECTIONS"] >= 4
+    for sock in (caller, *mute):
         sock.close()
+
+
+def test_when_all_connections_are_known_callers_the_next_is_closed_and_room_comes_back(small: TestDoor) -> None:
+    callers = [known(small) for _ in range(4)]
+    with pytest.raises(OSError, match=r"."):
+        small.ask()
+    assert small.metrics.turned_away["TOO_MANY_CONNECTIONS"] == 1
+    for caller in callers:
+        asked_again(caller)
+    callers[0].close()
     deadline = time.monotonic() + 20
     while True:
         try:
-            assert door.ask().status == 200
+            assert small.ask().status == 200
             break
         except OSError:
             assert time.monotonic() < deadline
             time.sleep(0.05)
+    for caller in callers:
+        caller.close()
 
 
 SMUGGLED = {

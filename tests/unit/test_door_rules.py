@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from finance.door import who
 from finance.door.caller import PeerCertificate
 from finance.door.exposure import check_exposure
+from finance.door.gate import house_of
 from finance.door.memory import SeenOnce, TokenBuckets
 from finance.door.problem import Problem
 from finance.door.tokens import TokenKeys
@@ -153,6 +154,13 @@ def test_what_was_seen_stays_seen_until_it_expires_and_nothing_is_forgotten_for_
     assert seen.use("two", "a", expires=20, now=9), "another's room is its own"
     assert seen.use("one", "c", expires=20, now=11)
     assert seen.use("one", "a", expires=20, now=11)
+
+
+def test_a_stranger_is_counted_by_its_house() -> None:
+    assert house_of("192.0.2.7") == house_of("::ffff:192.0.2.7") == "192.0.2.7"
+    assert house_of("2001:db8::1") == house_of("2001:db8::ffff:1") != house_of("2001:db8:0:1::1")
+    assert house_of("fe80::1%eth0") == house_of("fe80::2")
+    assert house_of("no address") == "no address"
 
 
 EXPOSED = [("dev", "0.0.0.0"), ("staging", "10.0.0.1"), ("production", "::"), ("dev", "finance.internal")]
