@@ -24,7 +24,7 @@ SAID_CHARS_MAX = 600
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """`folder` holds the tools; None: they are on PATH. `run_as` is the OS user they run as when we are root."""
+    """`folder` holds the tools; None: they are on PATH."""
 
     folder: Path | None
     environ: Mapping[str, str] = field(repr=False)

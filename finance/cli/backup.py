@@ -230,7 +230,7 @@ def prune(system: str | None, also: tuple[str, ...], dry_run: bool, as_json: boo
         with counting("deleting", "files", len(plan.keys)) as advance:
             locked = [] if dry_run else carry_out(copies, plan, advance)
     gone = set(plan.keys).difference(locked)
-    size_bytes = sum(catalogue.sizes[key] for key in gone)
+    size_bytes = sum(catalogue.sizes.get(key, 0) for key in gone)
     backups = [b.backup_id for b, keys in zip(plan.backups, plan.backup_keys, strict=True) if keys[0] in gone]
     told = {
         "ok": True,

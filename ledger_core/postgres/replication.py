@@ -8,7 +8,6 @@ Does not: copy anything. Postgres's own tools do.
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 
 from ledger_core.errors import Refused
@@ -18,20 +17,19 @@ BACKUP_LOCK = 0x46494E02  # one backup, or one pruning, of a cluster at a time
 
 IDENTITY = """
 SELECT s.system_identifier::text, c.timeline_id, pg_size_bytes(current_setting('wal_segment_size')),
-       current_setting('server_version_num')::int, pg_current_wal_flush_lsn() - '0/0'::pg_lsn, clock_timestamp()
+       current_setting('server_version_num')::int, pg_current_wal_flush_lsn() - '0/0'::pg_lsn
   FROM pg_control_system() s, pg_control_checkpoint() c"""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerIdentity:
-    """One cluster as it stands. `flush_lsn` is a byte position of its WAL, `now` its own clock."""
+    """One cluster as it stands. `flush_lsn` is a byte position of its WAL."""
 
     system_identifier: str
     timeline: int
     segment_bytes: int
     version: int
     flush_lsn: int
-    now: dt.datetime
 
 
 def identify(connection: Session) -> ServerIdentity:
@@ -47,8 +45,8 @@ def identify(connection: Session) -> ServerIdentity:
         raise Refused("the backup role may not read statistics", remedy="GRANT pg_read_all_stats TO finance_backup")
     found = connection.execute(IDENTITY).fetchone()
     assert found is not None  # noqa: S101  # both functions give one row
-    system_identifier, timeline, segment_bytes, version, lsn, now = found
-    return ServerIdentity(system_identifier, timeline, int(segment_bytes), version, int(lsn), now)
+    system_identifier, timeline, segment_bytes, version, lsn = found
+    return ServerIdentity(system_identifier, timeline, int(segment_bytes), version, int(lsn))
 
 
 def ensure_slot(connection: Session, slot: str) -> None:

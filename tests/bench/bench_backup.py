@@ -45,9 +45,11 @@ def timed(environ: dict[str, str], *arguments: str) -> tuple[dict[str, Any], flo
     return json.loads(told), time.perf_counter() - began, used.ru_maxrss // 1024
 
 
-def measure(entries: int, up: Stack) -> dict[str, float | int]:
+def measure(entries: int, up: Stack, *, s3: bool) -> dict[str, float | int]:
     inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
     environ, key = {**inherited, **up.env}, Key("rsa-sha256")
+    if s3:
+        environ["BACKUP_PLACE"] = f"s3://{up.env['S3_AUDIT_BUCKET']}/backups"
     url = environ["DATABASE_URL"]
     with tempfile.TemporaryDirectory(dir=STATE_ROOT) as scratch, streaming(environ):
         store, _ = make_archive(entries, key, 0)
@@ -87,11 +89,17 @@ def measure(entries: int, up: Stack) -> dict[str, float | int]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench_backup", description=__doc__.split("\n\n")[0])
     parser.add_argument("--entries", type=int, default=100_000)
+    parser.add_argument("--s3", action="store_true", help="into a bucket with Object Lock, not a folder")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
-    up = Stack.up(f"bench-backup-{os.getpid()}", STATE_ROOT, services=("postgres", "kms"), say=lambda _line: None)
+    up = Stack.up(
+        f"bench-backup-{os.getpid()}",
+        STATE_ROOT,
+        services=("postgres", "kms", *(["s3"] if options.s3 else [])),
+        say=lambda _line: None,
+    )
     try:
-        figures = measure(options.entries, up)
+        figures = measure(options.entries, up, s3=options.s3)
     finally:
         up.remove()
     show(figures, as_json=options.json)
