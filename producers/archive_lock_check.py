@@ -3,8 +3,8 @@
 Guarantees: what is asked is the store's behaviour, not its settings alone: a canary object is put under the same mode
 as the archive, locked for a day, and attacked with all that our own credentials may do (a lock of GOVERNANCE that they
 can bypass is none). It is used again while its lock lasts, so that a day costs one version.
-Does not: prove that an administrator below the S3 API cannot delete. A writer whose policy forbids deletion is refused
-by that; the retention, which it may extend, is what only the lock keeps it from shortening.
+Does not: prove that an administrator below the S3 API cannot delete. The rendered policy lets the archiver delete the
+canary alone (`schemas.policies`); under one that does not, only the attack on the retention asks the lock.
 """
 
 from __future__ import annotations
