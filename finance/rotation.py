@@ -11,18 +11,17 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from finance.signer_changes import end, final_validity
 from finance.signer_choice import ask_key, current_kid, current_variables, outgoing
 from finance.signer_desk import Desk, Look
-from finance.signers_file import read_registry
+from finance.signers_file import check_copy
 from ledger_core import rotation as log
 from ledger_core.errors import Refused
 from ledger_core.rotation import EMERGENCY, EVENT_TYPE, RETIRED, REVOKED, Rotation, Step, rotations, step_payload
-from ledger_core.signers import RegisteredSigner
 
 NOT_BEGUN = "begin one with `finance rotate begin`"
 
@@ -88,7 +87,8 @@ def _begun(desk: Desk, current: Rotation, variables: Mapping[str, str], descript
 
 
 def deploy(desk: Desk, kernel: Path | None) -> Done:
-    """Say which variables change, once the announcement stands on the chain. Raises Refused."""
+    """Say which variables change, once the announcement stands on the chain, and Kernel (whose copy `kernel` is) has
+    the key. Raises Refused."""
     current = _open(desk.look())
     _announced(current)
     if current.back:
@@ -146,19 +146,6 @@ def rollback(desk: Desk, reason: str) -> Done:
         old = dataclasses.replace(old, retired_at=None, validity=None)
     changes = desk.write(old)
     return _tell(desk, current, "rolling_back", {"reason": reason}, diff=changes, variables=_back(current))
-
-
-def check_copy(path: Path, signers: Sequence[RegisteredSigner]) -> None:
-    """Raise Refused unless a published copy of the registry holds these signers, with these keys."""
-    copy = read_registry(path)
-    for signer in signers:
-        found = copy.find(signer.kid)
-        if found is None or found.public_key != signer.public_key:
-            what = "does not hold" if found is None else "has another key for"
-            raise Refused(
-                f"{path} {what} {signer.kid}",
-                remedy="publish it first: `finance signers publish --repo ...`, and have the branch merged",
-            )
 
 
 def _back(current: Rotation) -> dict[str, str]:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from finance.settings import Settings
 from ledger_core.errors import Refused
 from ledger_core.registry_edit import EMPTY
-from ledger_core.signers import SignerRegistry
+from ledger_core.signers import RegisteredSigner, SignerRegistry
 
 
 def read_registry(path: Path) -> SignerRegistry:
@@ -54,6 +55,31 @@ def change_registry(path: Path, edit: Callable[[bytes], bytes], *, dry_run: bool
         ) from error
     finally:
         os.close(folder)
+
+
+def kernel_path(settings: Settings) -> Path | None:
+    """Where Kernel's own copy of the registry is, as far as that is known."""
+    given = settings.text("KERNEL_SIGNERS_FILE")
+    return Path(given) if given else None
+
+
+def check_copy(path: Path, signers: Iterable[RegisteredSigner]) -> None:
+    """Raise Refused unless a published copy of the registry holds these signers, with these keys."""
+    try:
+        copy = SignerRegistry.from_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise Refused(
+            f"the copy of the signer registry {path} cannot be read ({error})",
+            remedy="name Kernel's own signers.json with --kernel or KERNEL_SIGNERS_FILE",
+        ) from error
+    for signer in signers:
+        found = copy.find(signer.kid)
+        if found is None or found.public_key != signer.public_key:
+            what = "does not hold" if found is None else "has another key for"
+            raise Refused(
+                f"{path} {what} {signer.kid}",
+                remedy="publish it first: `finance signers publish --repo ...`, and have the branch merged",
+            )
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -86,6 +86,11 @@ GUARDED: Final = (
     Variable("REQUIRE_MTLS", "certificates are configured on every hop (in production they always must be)"),
     Variable("DEV_SKIP_MTLS", "for a development machine; refused in production when true"),
     Variable("KERNEL_API_URL", "Kernel's address, https; nothing calls it yet, the guards check it"),
+    Variable(
+        "KERNEL_SIGNERS_FILE",
+        "path of Kernel's own signers.json, as it is deployed there: `rotate deploy`, `rotate prove`, `signers check` "
+        "and the doctor compare with it (`--kernel` is the same for one command); in production the first two want it",
+    ),
     Variable("KERNEL_CLIENT_CERT", "PEM file of our client certificate for Kernel; goes with KERNEL_CLIENT_KEY"),
     Variable("KERNEL_CLIENT_KEY", "PEM file of its private key"),
     Variable("KERNEL_SERVICE_TOKEN", "instead of a certificate, where REQUIRE_MTLS is not true", secret=True),

@@ -15,6 +15,7 @@ from finance.cli.common import load_settings, load_topology_of, operator
 from ledger_core.errors import Refused
 
 if TYPE_CHECKING:
+    from finance.settings import Settings
     from finance.signer_desk import Desk
     from finance.signing_settings import Kind
 
@@ -23,6 +24,26 @@ F = TypeVar("F", bound=Callable[..., Any])
 KINDS: Final = ("kms", "pkcs11", "transit", "proxy", "local")
 idle_option = click.option("--idle", is_flag=True, help="All processes are restarted, and nothing was posted since.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+
+
+kernel_option = click.option(
+    "--kernel",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Kernel's own signers.json. Default: KERNEL_SIGNERS_FILE.",
+)
+
+
+def kernel_copy(given: Path | None, settings: Settings, *, needed: bool) -> Path | None:
+    """Kernel's copy of the registry. Raises Refused where it is needed and not known: Kernel would not verify."""
+    from finance.signers_file import kernel_path
+
+    path = given or kernel_path(settings)
+    if path is None and needed and settings.env == "production":
+        raise Refused(
+            "whether Kernel holds the key is not known",
+            remedy="name its own signers.json: KERNEL_SIGNERS_FILE, or --kernel",
+        )
+    return path
 
 
 def key_options(function: F) -> F:

@@ -16,6 +16,8 @@ from finance.cli.key_options import (
     changing_desk,
     dry_run_option,
     idle_option,
+    kernel_copy,
+    kernel_option,
     key_options,
     named,
     open_desk,
@@ -29,9 +31,6 @@ if TYPE_CHECKING:
     from finance.signing_settings import Kind
     from ledger_core.rotation import Rotation
 
-kernel_option = click.option(
-    "--kernel", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Kernel's copy must hold the key."
-)
 NEXT = {
     "announced": "wait until the notary has signed it, publish signers.json, then: finance rotate deploy",
     "deployed": "restart prover, archiver and notary with these variables, then: finance rotate prove",
@@ -142,7 +141,7 @@ def deploy(kernel: Path | None, dry_run: bool, as_json: bool) -> None:
     from finance import rotation
 
     with changing_desk(dry_run=dry_run) as desk:
-        done = rotation.deploy(desk, kernel)
+        done = rotation.deploy(desk, kernel_copy(kernel, desk.settings, needed=True))
     _say(as_json, done, dry_run=dry_run)
 
 
@@ -160,7 +159,7 @@ def prove(kernel: Path | None, as_json: bool) -> None:
     from finance.signer_proofs import prove_with
 
     with changing_desk() as desk:
-        proof = prove_with(desk, kernel)
+        proof = prove_with(desk, kernel_copy(kernel, desk.settings, needed=True))
         done = rotation.prove(desk, None if proof is None else orjson.loads(proof))
     _say(as_json, done)
 

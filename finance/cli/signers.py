@@ -14,6 +14,8 @@ from finance.cli.key_options import (
     changing_desk,
     dry_run_option,
     idle_option,
+    kernel_copy,
+    kernel_option,
     key_options,
     named,
     open_desk,
@@ -242,7 +244,7 @@ def publish(repo: Path, file: str, branch: str | None, dry_run: bool, as_json: b
 
 
 @command.command()
-@click.option("--kernel", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Kernel's copy.")
+@kernel_option
 @click.option("--archive", is_flag=True, help="Also read every manifest of the archive.")
 @json_option
 def check(kernel: Path | None, archive: bool, as_json: bool) -> None:
@@ -256,7 +258,8 @@ def check(kernel: Path | None, archive: bool, as_json: bool) -> None:
     """
     from finance.signers_check import check_signers
 
-    tell(check_signers(open_desk(), kernel, archive=archive), 0.0, as_json)
+    desk = open_desk()
+    tell(check_signers(desk, kernel_copy(kernel, desk.settings, needed=False), archive=archive), 0.0, as_json)
 
 
 def _sequences(given: tuple[str, ...]) -> dict[int, int]:

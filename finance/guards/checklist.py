@@ -65,7 +65,10 @@ class Check:
 
 # The lines of the runbook that no command of this version can answer, and who does.
 BY_HAND: Final = (
-    ("Kernel's own registry holds the public key", "compare signers.json with Kernel's copy before the signer is used"),
+    (
+        "Kernel's own registry holds the public key",
+        "compare signers.json with it before the signer is used (`finance signers check`)",
+    ),
     ("the tests are green on this commit", "the pipeline's record of `.ci/run` for the commit that is promoted"),
     ("reconciliation is in place", "not yet: this version has no reconciliation"),
     ("alerts and dashboards were seen to fire", "the monitoring system; the alerts are in RUNBOOK section 10"),

@@ -16,7 +16,7 @@ from finance.bootstrap_signers import open_signer
 from finance.guards.model import Fault
 from finance.kafka_clients import check_topics
 from finance.settings import Settings
-from finance.signers_file import read_registry
+from finance.signers_file import check_copy, kernel_path, read_registry
 from finance.signing_settings import cosigner_of, outgoing_of, signing_of
 from finance.variables import SIGNING_PROXY
 from ledger_core.errors import Refused
@@ -26,6 +26,7 @@ from ledger_core.postgres.drills import newest_sound_drill
 from ledger_core.postgres.progress import manifest_heads
 from ledger_core.postgres.schema_guard import check_schema
 from ledger_core.postgres.session import Session, session
+from ledger_core.signers import RegisteredSigner
 from schemas.topology_model import Topology
 
 FINDINGS_TOLD_MAX: Final = 5
@@ -127,6 +128,22 @@ def _belongs(connection: Session, settings: Settings) -> list[Fault]:
 
 def probe_signer(settings: Settings, topology: Topology, process: str) -> Probed:
     """A signature is made with each key that is named, and verified with the registered key."""
+    return _probe_keys(settings, topology, process, lambda _: None)
+
+
+def probe_registry(settings: Settings, topology: Topology, process: str) -> Probed:
+    """The public key of each signer is in signers.json, deployed and not retired (`probe_signer` refuses otherwise),
+    and in Kernel's own copy where KERNEL_SIGNERS_FILE names that."""
+    kernel = kernel_path(settings)
+    probed = _probe_keys(settings, topology, process, lambda it: None if kernel is None else check_copy(kernel, [it]))
+    known = len(read_registry(settings.signers_path).signers)
+    copy = "Kernel's copy is not known (KERNEL_SIGNERS_FILE)" if kernel is None else f"compared with {kernel}"
+    return Probed(f"{known} keys in {settings.signers_path.name}, {copy}: {probed.evidence}", probed.faults)
+
+
+def _probe_keys(
+    settings: Settings, topology: Topology, process: str, check: Callable[[RegisteredSigner], None]
+) -> Probed:
     registry = read_registry(settings.signers_path)
     told, faults = [], []
     for key_of in (signing_of, outgoing_of, cosigner_of):
@@ -140,19 +157,13 @@ def probe_signer(settings: Settings, topology: Topology, process: str) -> Probed
             continue
         try:
             signer.pin()
+            check(signer.registered)
             told.append(f"{signer.kid} ({signer.algorithm}, {signing.kind}) signed, and the registered key verified it")
         except Refused as error:
             faults.append(Fault(error.message, error.remedy))
         finally:
             signer.close()
     return Probed("; ".join(told) or "no signature", tuple(faults))
-
-
-def probe_registry(settings: Settings, topology: Topology, process: str) -> Probed:
-    """The signer's public key is in signers.json, deployed and not retired (`probe_signer` refuses otherwise)."""
-    probed = probe_signer(settings, topology, process)
-    registry = read_registry(settings.signers_path)
-    return Probed(f"{len(registry.signers)} keys in {settings.signers_path.name}: {probed.evidence}", probed.faults)
 
 
 def probe_archive(settings: Settings, topology: Topology, _process: str) -> Probed:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from finance.cli.key_options import key_policy
+from finance.cli.key_options import kernel_copy, key_policy
 from finance.devstack import Stack
+from finance.guards.probes import probe_registry
 from finance.key_creation import Created, create
 from finance.signer_choice import variables_of
 from ledger_core.errors import Refused
+from ledger_core.registry_edit import EMPTY
 from ledger_core.rotation import CREATED
 from producers.key_maker import KeySpec
 from tests.support.archive_factory import Key
@@ -93,3 +96,24 @@ def test_in_production_a_kms_key_has_a_policy_and_one_that_is_filled_in(tmp_path
     filled.write_text("no JSON")
     with pytest.raises(Refused, match="no key policy"):
         key_policy(filled, "kms", "production")
+
+
+def test_in_production_kernel_s_own_copy_is_wanted_and_a_setting_remembers_it(office: Office, tmp_path: Path):
+    settings = dataclasses.replace(office.settings, env="production")
+    with pytest.raises(Refused, match="whether Kernel holds the key") as refused:
+        kernel_copy(None, settings, needed=True)
+    assert "KERNEL_SIGNERS_FILE" in refused.value.remedy
+    assert kernel_copy(None, settings, needed=False) is None
+    assert kernel_copy(None, office.settings, needed=True) is None, "a dev ledger has no Kernel"
+    copy = tmp_path / "kernel.json"
+    known = dataclasses.replace(settings, values={**settings.values, "KERNEL_SIGNERS_FILE": str(copy)})
+    assert kernel_copy(None, known, needed=True) == copy
+    assert kernel_copy(office.signers, known, needed=True) == office.signers
+    topology = office.desk().topology
+    copy.write_bytes(EMPTY)
+    (fault,) = probe_registry(dataclasses.replace(known, env="dev"), topology, "prover").faults
+    assert "kernel.json does not hold old-v1" in fault.message
+    copy.write_bytes(office.signers.read_bytes())
+    probed = probe_registry(dataclasses.replace(known, env="dev"), topology, "prover")
+    assert probed.faults == ()
+    assert "compared with" in probed.evidence
