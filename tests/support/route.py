@@ -234,7 +234,7 @@ class Ledger:
     def settings(self) -> Settings:
         return Settings.from_env(self.environ, ROOT)
 
-    def wait_finished(self, seconds_max: float = 60.0) -> None:
+    def wait_finished(self, seconds_max: float = PATIENCE_SECONDS) -> None:
         """Until everything published is posted, proved, archived and on the audit chain."""
         topology = load_topology(TOPOLOGY, topic_prefix=self.environ["FINANCE_TOPIC_PREFIX"])
         reader = StatusReader(self.settings, topology)
