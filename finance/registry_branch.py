@@ -21,6 +21,8 @@ from ledger_core.registry_edit import EMPTY
 GIT_SECONDS_MAX: Final = 60.0
 _NOBODY: Final = "0" * 40  # update-ref: the branch must not be there yet
 
+_ELSEWHERE: Final = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -74,6 +76,11 @@ def _show(repo: Path, commit: str, file: str) -> bytes | None:
     return _run(repo, ("cat-file", "blob", f"{commit}:{file}"))
 
 
+def _surroundings() -> dict[str, str]:
+    """Our environment, without what would lead git to another repository (as inside of a hook)."""
+    return {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
+
+
 def _git(repo: Path, *arguments: str, data: bytes | None = None, environ: dict[str, str] | None = None) -> str:
     return _run(repo, arguments, data, environ).decode(errors="replace").strip()
 
@@ -85,7 +92,7 @@ def _run(
         done = subprocess.run(  # noqa: S603  no shell, and nothing of the arguments is an option of git's own
             ["git", "-C", str(repo), *arguments],  # noqa: S607  the operator's own git
             input=data,
-            env={**os.environ, **(environ or {})},
+            env={**_surroundings(), **(environ or {})},
             capture_output=True,
             timeout=GIT_SECONDS_MAX,
             check=False,

@@ -185,6 +185,8 @@ def _transit(settings: Settings, slot: Slot, name: str) -> TransitKeySettings:
 def _proxy(settings: Settings, slot: Slot, name: str) -> ProxySettings:
     url = _https(settings, slot + "SIGNING_PROXY_URL")
     api_key = settings.text(slot + "SIGNING_PROXY_API_KEY") or None
+    if api_key is None and url == settings.text("SIGNING_PROXY_URL"):
+        api_key = settings.text("SIGNING_PROXY_API_KEY") or None  # one proxy with two keys knows us by one API key
     tls = settings.endpoint_tls(slot + "SIGNING_PROXY_URL", "SIGNING_PROXY_CA_FILE", name)
     if tls.client_pair is None and api_key is None:
         raise Refused(

@@ -20,6 +20,7 @@ from ledger_core.postgres.audit_outbox import append_intent
 from ledger_core.postgres.session import Session, session
 from ledger_core.rotation import EVENT_TYPES, SignerEvent
 
+STATEMENT_TIMEOUT_MS: Final = 1_800_000
 SIGNERS_LOCK: Final = 0x5349474E455253  # "SIGNERS", in the advisory lock space of this database
 
 _JSON: Final = "convert_from({}, 'UTF8')::jsonb"
@@ -71,9 +72,9 @@ ORDER BY 2 NULLS FIRST, 1"""
 
 # Ranges are signed in order, so those without a proof are the last ones.
 UNSIGNED: Final = f"""
-SELECT {_PAYLOAD}->>'signer_kid', count(*) FROM shards s, ranges r
- WHERE r.shard = s.shard
-   AND r.range_no > coalesce((SELECT max(p.range_no) FROM proofs p WHERE p.shard = s.shard), 0)
+SELECT {_PAYLOAD}->>'signer_kid', count(*) FROM shards s,
+       LATERAL (SELECT coalesce(max(range_no), 0) AS range_no FROM proofs WHERE shard = s.shard) AS proved,
+       LATERAL (SELECT payload FROM ranges WHERE shard = s.shard AND range_no > proved.range_no OFFSET 0) AS r
  GROUP BY 1 ORDER BY 1"""
 
 WAITING: Final = """
@@ -179,8 +180,13 @@ class SignerUses:
 
 @contextmanager
 def open_signer_uses(dsn: str) -> Iterator[SignerUses]:
-    """One read-only snapshot."""
-    with session(dsn, application_name="finance signers", read_only=True) as connection, connection.transaction():
+    """One read-only snapshot. What a key signed is read from the whole record, which may be millions of ranges."""
+    with (
+        session(
+            dsn, application_name="finance signers", read_only=True, statement_timeout_ms=STATEMENT_TIMEOUT_MS
+        ) as connection,
+        connection.transaction(),
+    ):
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         yield SignerUses(connection)
 

@@ -8,7 +8,7 @@ import pytest
 
 from finance.secret_files import SECRET_BYTES_MAX
 from finance.settings import Settings
-from finance.signing_settings import Slot, cosigner_of, outgoing_of, signing_of
+from finance.signing_settings import ProxySettings, Slot, cosigner_of, outgoing_of, signing_of
 from finance.variables import KEY_VARIABLES, VARIABLES
 from ledger_core.errors import Refused
 from tests.unit.test_settings import write_stack
@@ -142,3 +142,13 @@ def test_a_missing_file_is_refused_by_the_variable_that_names_it(tmp_path: Path)
 def test_only_secrets_have_file_variants(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="FINANCE_DOMAIN is not set"):
         settings_of({"FINANCE_ENV": "production", "FINANCE_DOMAIN_FILE": secret_file(tmp_path, b"a.org")})
+
+
+def test_one_proxy_with_two_keys_knows_us_by_one_api_key_and_another_proxy_never_hears_it() -> None:
+    same = PRODUCTION | PROXY | {"OUTGOING_SIGNING_PROXY_URL": PROXY["SIGNING_PROXY_URL"]}
+    outgoing = outgoing_of(settings_of(same))
+    assert outgoing is not None
+    assert isinstance(outgoing.key, ProxySettings)
+    assert outgoing.key.api_key == "k3y"
+    with pytest.raises(Refused, match="OUTGOING_SIGNING_PROXY_API_KEY"):
+        outgoing_of(settings_of(same | {"OUTGOING_SIGNING_PROXY_URL": "https://other:8443"}))
