@@ -20,8 +20,10 @@ from ledger_core.range_proof import assemble_proof, parse_payload
 from ledger_core.signers import RegisteredSigner, SignerRegistry
 from producers.signer_local import LocalKey
 from tests.support.hsm import Token, module
-from tests.support.key_life import Life, Variables
+from tests.support.key_life import Life, Variables, names_a_key
 from tests.support.signing import kms_admin
+from tests.support.signing_proxy import API_KEY, SigningProxy, serving
+from tests.support.throwaway_ca import ThrowawayCa
 from tests.support.transit_server import TransitServer, transit_server
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
@@ -62,13 +64,18 @@ def key(kid: str, kind: str, key_id: str, alg: str) -> tuple[str, ...]:
     return ("--kid", kid, "--kind", kind, "--key", key_id, "--alg", alg)
 
 
-def rotated(life: Life, *chosen: str) -> None:
-    """One whole rotation, from the making of the key, with postings before, between and after."""
-    created = life.rotate("create", *chosen)
-    assert (created["made"], created["told"]) == (True, True)
+def created(life: Life, *chosen: str) -> tuple[str, ...]:
+    """Make the key by command; the options that announce it."""
+    told = life.rotate("create", *chosen)
+    assert (told["made"], told["told"]) == (True, True)
     if "transit" in chosen:
         chosen = (*chosen, "--key-version", "1")
-    assert created["next"] == " ".join(("finance rotate begin", *chosen))
+    assert told["next"] == " ".join(("finance rotate begin", *chosen))
+    return chosen
+
+
+def rotated(life: Life, *chosen: str) -> None:
+    """One whole rotation, with postings before, between and after."""
     begun = life.rotate("begin", *chosen, "--overlap-days", "0")
     assert begun["step"] == "announced"
     early = life.rotate("deploy", code=3)
@@ -81,14 +88,14 @@ def rotated(life: Life, *chosen: str) -> None:
     assert proved["proof"]["signer_kid"] == begun["incoming"]
     finished = life.rotate("finish")
     assert finished["step"] == "retired"
-    life.with_variables({n: v for n, v in life.run.environ.items() if "AUDIT_SIGNING_" in n and "OUTGOING_" not in n})
+    life.with_variables({n: v for n, v in life.run.environ.items() if names_a_key(n) and "OUTGOING_" not in n})
 
 
 def test_three_rotations_over_three_kinds_and_back_leave_everything_verifying(life: Life, tmp_path: Path) -> None:
-    rotated(life, *key("kms-2", "kms", f"alias/finance-{uuid.uuid4().hex[:12]}", "ed25519"))
+    rotated(life, *created(life, *key("kms-2", "kms", f"alias/finance-{uuid.uuid4().hex[:12]}", "ed25519")))
     first = life.proof_kids()[0]
-    rotated(life, *key("transit-3", "transit", "finance", "ed25519"))
-    rotated(life, *key("hsm-4", "pkcs11", "finance", "rsa-sha256"))
+    rotated(life, *created(life, *key("transit-3", "transit", "finance", "ed25519")))
+    rotated(life, *created(life, *key("hsm-4", "pkcs11", "finance", "rsa-sha256")))
     assert list(dict.fromkeys(life.proof_kids())) == [first, "kms-2", "transit-3", "hsm-4"]
     life.assert_sound()
 
@@ -152,6 +159,22 @@ def assert_theft_is_found(life: Life, kid: str, folder: Path) -> None:
         found = life.run.json(*arguments, code=0 if sound else 1)["findings"]
         assert [it["code"] for it in found] == ([] if sound else ["proof.validity"])
         assert all(kid in it["message"] and it["shard"] == 0 and it["seq"] for it in found)
+
+
+def test_a_rotation_onto_a_signing_proxy_and_off_it_again(life: Life, stack: Stack, tmp_path: Path) -> None:
+    ca = ThrowawayCa(tmp_path / "ca")
+    proxy = SigningProxy(LocalKey.generate("ed25519", env="dev"), kid="proxy-2")
+    with serving(proxy, ca.issue("127.0.0.1")):
+        named = {"SIGNING_PROXY_CA_FILE": ca.ca_file, "SIGNING_PROXY_API_KEY": API_KEY}
+        life.run.environ.update(named)
+        elsewhere = life.rotate("create", *key("proxy-2", "proxy", proxy.url, "ed25519"), code=3)
+        assert "made behind it" in elsewhere["error"]["message"]
+        rotated(life, *key("proxy-2", "proxy", proxy.url, "ed25519"))
+        life.run.environ["OUTGOING_SIGNING_PROXY_API_KEY"] = API_KEY
+        rotated(life, *key("kms-3", "kms", new_kms_key(stack), "ed25519"))
+        life.assert_sound()
+    assert [kid for kid, _ in groupby(life.proof_kids())][1:] == ["proxy-2", "kms-3"]
+    assert any(request.get("kind") == "note" for request in proxy.requests)
 
 
 def test_an_emergency_key_signs_for_a_while_and_what_it_signed_gets_a_second_signature(life: Life) -> None:

@@ -16,6 +16,11 @@ from tests.support.settlements import settlement, wire
 Variables = dict[str, str]
 
 
+def names_a_key(variable: str) -> bool:
+    """Of any slot; connections and secrets stay as they are."""
+    return "AUDIT_SIGNING_" in variable or variable.endswith("SIGNING_PROXY_URL")
+
+
 class Life:
     """One ledger; `variables` are those that its processes run with."""
 
@@ -47,7 +52,7 @@ class Life:
         return self.run.json("signers", command, *arguments, code=code)
 
     def with_variables(self, changed: Variables) -> None:
-        kept = {n: v for n, v in self.run.environ.items() if "AUDIT_SIGNING_" not in n}
+        kept = {n: v for n, v in self.run.environ.items() if not names_a_key(n)}
         self.run.environ = {**kept, **changed}
 
     def kids(self, query: str) -> list[str]:
