@@ -9,8 +9,11 @@ Does not: follow redirects, use proxies of the environment, or understand what i
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import socket
 import ssl
+import threading
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
@@ -91,9 +94,29 @@ class HttpsExchange:
         body: bytes | None,
         headers: Mapping[str, str],
     ) -> tuple[int, bytes]:
-        connection.request(method, self._base + path, body, dict(headers))
-        response = connection.getresponse()
-        answer = response.read(ANSWER_BYTES_MAX + 1)
+        late = threading.Event()
+
+        def cut() -> None:
+            late.set()
+            if connection.sock is not None:
+                with contextlib.suppress(OSError):
+                    socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+
+        timer = threading.Timer(self._timeout_seconds, cut)  # the socket's own time-out begins anew with each byte
+        timer.daemon = True
+        timer.start()
+        try:
+            connection.request(method, self._base + path, body, dict(headers))
+            response = connection.getresponse()
+            answer = response.read(ANSWER_BYTES_MAX + 1)
+            if response.length and len(answer) <= ANSWER_BYTES_MAX:
+                raise http.client.IncompleteRead(b"", response.length)
+        except (OSError, http.client.HTTPException) as error:
+            if late.is_set():
+                raise TimeoutError(f"no whole answer within {self._timeout_seconds:g} s") from error
+            raise
+        finally:
+            timer.cancel()
         if len(answer) > ANSWER_BYTES_MAX:
             connection.close()
             raise Refused(
