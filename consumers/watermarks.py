@@ -93,13 +93,16 @@ class Watermarks:
             self._consumer.assign([TopicPartition(topic, partition, start)])
             while start < high:
                 messages = self._consumer.consume(high - start, TIMEOUT_SECONDS)
-                if not messages or any(message.error() is not None for message in messages):
+                error = next((error for message in messages if (error := message.error()) is not None), None)
+                if error is not None:
+                    raise KafkaException(error)
+                if not messages:
                     raise Unavailable("kafka", f"{topic} [{partition}]: the records from offset {start} do not come")
                 found += messages
                 start = cast("int", messages[-1].offset()) + 1
             self._consumer.unassign()
-        except KafkaException as error:
-            raise self._failure(topic, error) from error
+        except KafkaException as failure:
+            raise self._failure(topic, failure) from failure
         return found
 
     def close(self) -> None:
@@ -121,9 +124,9 @@ class Watermarks:
         reason: KafkaError = error.args[0]
         if reason.code() in _MISSING:
             return Refused(f"topic {topic} does not exist", remedy="run `finance topics apply`")
-        if reason.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        if reason.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
             return Refused(
-                f"Kafka does not let this principal read {topic}",
+                f"Kafka does not let this principal read {topic}, or ask as group {GROUP} ({reason.str()})",
                 remedy="let topology.yaml name it as a reader, then: finance topics apply",
             )
         return Unavailable("kafka", f"{reason.str()}{self._last_error}")
