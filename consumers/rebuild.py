@@ -149,9 +149,21 @@ def _head_matches(
     if held is None or held.head.seq <= base or not found.manifests:
         return False
     seq = min(held.head.seq, found.last_seq)
+    archived = archived_hash(archive, found, seq)
+    if archived is None:
+        return False  # unreadable: the walk names it, and compares before it writes
+    if archived != held_hash(found.shard, seq):
+        raise not_a_prefix(f"shard {found.shard} holds another entry at seq {seq} than the archive")
+    return True
+
+
+def archived_hash(archive: Archive, found: ShardSurvey, seq: int) -> bytes | None:
+    """The hash (32 bytes) of an entry in a surveyed batch; None when no copy of the batch can be read."""
     planned = next((item for item in found.manifests if item.last_seq >= seq), None)
-    for source in archive.sources(found.shard) if planned is not None else ():
-        for stored in source.listing.batches.get(planned.key, []) if planned is not None else ():
+    if planned is None:
+        return None
+    for source in archive.sources(found.shard):
+        for stored in source.listing.batches.get(planned.key, []):
             try:
                 data = source.reader.get(stored.key, stored.version_id)
             except KeyError:
@@ -159,12 +171,9 @@ def _head_matches(
             facts = check_batch(data, archive.scene.registry, Collector(), keep_lines=True)
             first = int(facts.proof.shards[0].first_seq) if facts.proof is not None else 0
             hashes = facts.lines.hashes if facts.lines is not None else []
-            if not first or not 0 <= seq - first < len(hashes):
-                continue
-            if hashes[seq - first] != held_hash(found.shard, seq):
-                raise not_a_prefix(f"shard {found.shard} holds another entry at seq {seq} than {stored.key}")
-            return True
-    return False  # unreadable: the walk names it, and compares before it writes
+            if first and 0 <= seq - first < len(hashes):
+                return hashes[seq - first]
+    return None
 
 
 def job_of(prepared: Preparation, shard: int, published: Published, origin: str) -> ShardJob:

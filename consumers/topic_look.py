@@ -1,12 +1,14 @@
 """How far journal, outcomes and dead letters of a shard were published, read off the ends of the topics.
 
 Guarantees: what it answers is never more than was published. The relay publishes in order of offset and every topic
-keeps that order, so the newest record of a topic speaks for all before it.
+keeps that order, so the newest record of a topic speaks for all before it. A journal whose oldest or newest record is
+another entry than the archive's is refused: it is not this ledger's.
 Does not: read the topics through, or publish.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from confluent_kafka import Message
@@ -16,6 +18,7 @@ from ledger_core.errors import Corrupt, Refused
 from ledger_core.published import Published
 from schemas.journal_wire import decode_journal
 from schemas.outcome import decode_outcome
+from schemas.records import JournalRecord
 
 OFFSET_HEADER = "finance.offset"  # of a dead letter (consumers.relay)
 
@@ -28,17 +31,29 @@ class Ends(Protocol):
     def message_at(self, topic: str, partition: int, offset: int) -> Message: ...
 
 
-def look(ends: Ends, topics: RelayTopics, shard: int, archived_seq: int) -> Published:
+def look(
+    ends: Ends, topics: RelayTopics, shard: int, archived_seq: int, archived_hash: Callable[[int], bytes | None]
+) -> Published:
     """What the topics hold of a shard whose archive ends at `archived_seq`.
 
-    A journal that begins after the entry which is needed next (it was made anew, and its beginning never published)
-    counts as empty: everything is published again behind what it holds. Raises Unavailable, Corrupt.
+    `archived_hash`: of an entry up to there, or None where it cannot be told. A journal that begins after the entry
+    which is needed next (it was made anew, and its beginning never published) counts as empty: everything is published
+    again behind what it holds. Raises Refused, Unavailable, Corrupt.
     """
     low, high = _bounds(ends, topics.journal, shard)
     first = newest = 0
     if low < high:
-        first = _journal_seq(ends.message_at(topics.journal, shard, low), shard)
-        newest = _journal_seq(ends.message_at(topics.journal, shard, high - 1), shard)
+        seqs = []
+        for offset in (low, high - 1):
+            record = _journal_record(ends.message_at(topics.journal, shard, offset), shard)
+            archived = archived_hash(record.seq) if record.seq <= archived_seq else None
+            if archived not in (None, record.entry_hash):
+                raise Refused(
+                    f"{topics.journal} [{shard}] holds another entry at seq {record.seq} than the archive",
+                    remedy="check KAFKA_BROKERS and FINANCE_TOPIC_PREFIX: that is the journal of another ledger",
+                )
+            seqs.append(record.seq)
+        first, newest = seqs
     outcome = _outcome_offset(ends, topics.outcomes, shard)
     dead_letter = _dead_letter_offset(ends, topics.dead_letters, shard)
     if not newest or first > archived_seq + 1:
@@ -54,11 +69,11 @@ def _bounds(ends: Ends, topic: str, shard: int) -> tuple[int, int]:
         return 0, 0
 
 
-def _journal_seq(message: Message, shard: int) -> int:
+def _journal_record(message: Message, shard: int) -> JournalRecord:
     record = decode_journal(message.value() or b"")
     if record.shard != shard:
         raise Corrupt(f"partition {shard} of the journal holds an entry of shard {record.shard}")
-    return record.seq
+    return record
 
 
 def _outcome_offset(ends: Ends, topic: str, shard: int) -> int | None:

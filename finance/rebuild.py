@@ -11,8 +11,9 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 
-from consumers.rebuild import Archive, Preparation, ShardResult, job_of, open_archive, prepare
+from consumers.rebuild import Archive, Preparation, ShardResult, archived_hash, job_of, open_archive, prepare
 from consumers.relay import RelayTopics
 from consumers.topic_fill import Filled, fill
 from consumers.topic_look import look
@@ -137,7 +138,7 @@ def _tasks(request: Request, settings: Settings, archive: Archive, prepared: Pre
             f"the archive holds nothing of shard {', '.join(map(str, missing))}",
             remedy=f"name one of {', '.join(map(str, archive.shards))}, or no --shard for all of them",
         )
-    published = _published(request, settings, shards, prepared)
+    published = _published(request, settings, shards, archive, prepared)
     signers = request.registry.to_json()
     tasks = []
     for shard, known in zip(shards, published, strict=True):
@@ -147,7 +148,9 @@ def _tasks(request: Request, settings: Settings, archive: Archive, prepared: Pre
     return tasks
 
 
-def _published(request: Request, settings: Settings, shards: Sequence[int], prepared: Preparation) -> list[Published]:
+def _published(
+    request: Request, settings: Settings, shards: Sequence[int], archive: Archive, prepared: Preparation
+) -> list[Published]:
     """What the topics hold of each shard; without brokers nothing is known, and all of it is published again."""
     if request.topology is None:
         return [Published() for _ in shards]
@@ -155,7 +158,16 @@ def _published(request: Request, settings: Settings, shards: Sequence[int], prep
     topics = RelayTopics(names["journal"], names["outcomes"], names["dead_letters"])
     ends = open_watermarks(settings, "api")
     try:
-        return [look(ends, topics, shard, _archived_seq(prepared, shard)) for shard in shards]
+        return [
+            look(
+                ends,
+                topics,
+                shard,
+                _archived_seq(prepared, shard),
+                partial(archived_hash, archive, prepared.surveys[shard]),
+            )
+            for shard in shards
+        ]
     finally:
         ends.close()
 
