@@ -110,9 +110,7 @@ class Pkcs11Key:
         return cast(bytes, self._private.sign(DIGEST_INFO + message, mechanism=Mechanism.RSA_PKCS))
 
     def _read_public_key(self) -> PublicKey:
-        key = self._open().get_key(
-            object_class=ObjectClass.PUBLIC_KEY, key_type=_KEY_TYPES[self._algorithm], label=self._label
-        )
+        key = self._find(self._open(), ObjectClass.PUBLIC_KEY)
         try:
             if self._algorithm == "ed25519":
                 point = bytes(key[Attribute.EC_POINT])
@@ -134,9 +132,7 @@ class Pkcs11Key:
             return self._session
         session = self._login()
         try:
-            private = session.get_key(
-                object_class=ObjectClass.PRIVATE_KEY, key_type=_KEY_TYPES[self._algorithm], label=self._label
-            )
+            private = self._find(session, ObjectClass.PRIVATE_KEY)
             if not hasattr(private, "sign"):
                 raise Refused(
                     f"{self.name} may not sign", remedy="give it CKA_SIGN, or rotate to another registered key"
@@ -146,6 +142,16 @@ class Pkcs11Key:
             raise
         self._session, self._private = session, private
         return session
+
+    def _find(self, session: pkcs11.Session, kind: ObjectClass) -> Any:
+        """The one key of this label. Read to the end: a search that is left open fails when its session has ended."""
+        wanted = {Attribute.CLASS: kind, Attribute.KEY_TYPE: _KEY_TYPES[self._algorithm], Attribute.LABEL: self._label}
+        found = list(session.get_objects(wanted))
+        if not found:
+            raise p11.NoSuchKey(f"No key matching {wanted}")
+        if len(found) > 1:
+            raise p11.MultipleObjectsReturned(f"More than 1 key matches {wanted}")
+        return found[0]
 
     def _login(self, *, rw: bool = False) -> pkcs11.Session:
         refused = _refused_pins.get((self._module, self._token, self._pin))
