@@ -18,11 +18,12 @@ from typing import Final
 from finance.door.exposure import check_exposure
 from finance.door.gate import Gate
 from finance.door.tls import DoorFiles, TlsContexts
-from finance.guards.model import Fault, Given, Guard, missing
+from finance.guards.model import Fault, Given, Guard
 from finance.guards.settings_guards import (
     domain_is_ours,
     environments_agree,
     no_key_in_a_file,
+    registry_is_there,
     settings_can_be_read,
     topology_holds_no_secret,
     truths_are_spelled,
@@ -66,16 +67,6 @@ def keys_are_in_custody(given: Given) -> Iterator[Fault]:
             continue
         if key is not None and key.kind == "proxy":
             yield Fault("a signing proxy behind a signing proxy", "name a key in KMS, an HSM or a transit engine")
-
-
-def registry_is_there(given: Given) -> Iterator[Fault]:
-    """Nothing is signed by a key that is not registered."""
-    yield from missing(given, ("FINANCE_SIGNERS",), "no key signs that is not registered")
-    if given.settings is not None and given.text("FINANCE_SIGNERS"):
-        try:
-            read_registry(given.settings.signers_path)
-        except Refused as error:
-            yield Fault(error.message, error.remedy)
 
 
 def door_is_shut(given: Given) -> Iterator[Fault]:

@@ -179,8 +179,12 @@ def brokers_are_named(given: Given) -> Iterator[Fault]:
 
 def registry_can_be_read(given: Given) -> Iterator[Fault]:
     """Whom everything signed is checked against."""
-    if not given.does(*SIGNING_PROCESSES) or not given.guarded:
-        return
+    if given.does(*SIGNING_PROCESSES) and given.guarded:
+        yield from registry_is_there(given)
+
+
+def registry_is_there(given: Given) -> Iterator[Fault]:
+    """Nothing is signed by a key that is not registered."""
     yield from missing(given, ("FINANCE_SIGNERS",), "no key signs that is not registered")
     if given.settings is not None and given.text("FINANCE_SIGNERS"):
         try:
