@@ -104,8 +104,10 @@ def test_killed_at_random_moments_the_poster_ends_with_the_ledger_of_an_undistur
 
 def test_frozen_poster_blocks_nobody_and_thawed_writes_nothing_twice(ledger: Ledger, undisturbed: str) -> None:
     """Both own every shard, each in a group of its own: the one that wakes up does not know that it lost."""
+    zombie, other = ledger.start("poster", group="one"), ledger.start("poster", group="two")
+    for process in (zombie, other):  # before the stream: it must not end while they are still starting
+        process.wait_said("poster.shard_opened")
     with _stream(ledger, 8_000, seed=2, seconds=12) as published:
-        zombie, other = ledger.start("poster", group="one"), ledger.start("poster", group="two")
         for process in (zombie, other):
             process.wait_said("poster.batch", "poster.fenced")
         turns = 0

@@ -9,7 +9,7 @@ from ledger_core.postgres.ledger_reader import open_ledger_reader
 from ledger_core.verify import AuditHead, Report, verify_audit, verify_ledger
 from tests.support.archive_factory import Key
 from tests.support.audit_factory import audit_events
-from tests.support.databases import role_url
+from tests.support.databases import create_database, drop_database, role_url
 from tests.support.journal_factory import TinyShard
 from tests.support.ledger_writer import superuser, write_audit, write_ledger
 from tests.support.memory_ledger import MemoryLedger
@@ -140,5 +140,8 @@ def test_audit_chain_of_the_table_is_checked_against_what_was_published(database
 
 
 def test_reader_refuses_a_database_that_is_not_migrated(stack):
-    with open_ledger_reader(stack.env["DATABASE_URL"]) as reader, pytest.raises(Refused, match="finance migrate"):
+    server = stack.env["DATABASE_URL"]
+    empty = create_database(server, "template0")
+    with open_ledger_reader(empty) as reader, pytest.raises(Refused, match="finance migrate"):
         reader.shards()
+    drop_database(server, empty)
