@@ -10,6 +10,7 @@ from consumers.topic_look import look
 from ledger_core.archive_listing import list_archive
 from ledger_core.archive_walk import ShardWalk, VerifiedRange
 from ledger_core.archived_plan import plan_of
+from ledger_core.errors import Refused
 from ledger_core.findings import Collector
 from ledger_core.posting import ShardHead
 from ledger_core.published import Published
@@ -104,8 +105,12 @@ class Topics:
 NAMES = RelayTopics("journal", "outcomes", "dead_letters")
 
 
-def journal(*seqs: int) -> list[Message]:
-    return [Message(encode_journal(0, seq, b"{}", bytes(32))) for seq in seqs]
+def journal(*seqs: int, altered: int = 0) -> list[Message]:
+    return [Message(encode_journal(0, seq, b"{}", archived(seq + (seq == altered)))) for seq in seqs]
+
+
+def archived(seq: int) -> bytes:
+    return bytes([seq]) * 32
 
 
 def test_the_ends_of_the_topics_tell_how_far_each_was_published() -> None:
@@ -118,12 +123,32 @@ def test_the_ends_of_the_topics_tell_how_far_each_was_published() -> None:
         },
         {},
     )
-    assert look(topics, NAMES, 0, 3) == Published(3, 1, 0, 5, 10, 5)
-    assert look(Topics({}, {}), NAMES, 0, 3) == Published(0, 1, 0, 0, 0, 0)
-    assert look(Topics({}, {"outcomes": 7, "dead_letters": 7}), NAMES, 0, 3) == Published(0, 1, 0, 0, None, None)
+    assert look(topics, NAMES, 0, 3, archived) == Published(3, 1, 0, 5, 10, 5)
+    assert look(Topics({}, {}), NAMES, 0, 3, archived) == Published(0, 1, 0, 0, 0, 0)
+    emptied = Topics({}, {"outcomes": 7, "dead_letters": 7})
+    assert look(emptied, NAMES, 0, 3, archived) == Published(0, 1, 0, 0, None, None)
 
 
 def test_a_journal_that_begins_behind_what_is_needed_next_counts_as_empty() -> None:
     topics = Topics({"journal": journal(9, 10)}, {})
-    assert look(topics, NAMES, 0, 8) == Published(10, 9, 0, 2, 0, 0)
-    assert look(topics, NAMES, 0, 7) == Published(0, 1, 2, 2, 0, 0)
+    assert look(topics, NAMES, 0, 8, archived) == Published(10, 9, 0, 2, 0, 0)
+    assert look(topics, NAMES, 0, 7, archived) == Published(0, 1, 2, 2, 0, 0)
+
+
+@pytest.mark.parametrize("seq", [1, 5])
+def test_a_journal_with_another_oldest_or_newest_entry_is_refused(seq: int) -> None:
+    topics = Topics({"journal": journal(1, 2, 3, 4, 5, altered=seq)}, {})
+    with pytest.raises(Refused, match=f"another entry at seq {seq} than the archive") as refused:
+        look(topics, NAMES, 0, 5, archived)
+    assert "FINANCE_TOPIC_PREFIX" in refused.value.remedy
+
+
+def test_an_entry_that_no_copy_of_the_archive_can_tell_is_left_to_the_walk() -> None:
+    topics = Topics({"journal": journal(1, 2, 3, altered=3)}, {})
+    assert look(topics, NAMES, 0, 3, lambda _seq: None).journal_seq == 3
+
+
+def test_an_entry_beyond_the_archive_is_compared_with_nothing() -> None:
+    asked: list[int] = []
+    look(Topics({"journal": journal(4, 9)}, {}), NAMES, 0, 5, lambda seq: asked.append(seq) or archived(seq))
+    assert asked == [4]
