@@ -44,7 +44,7 @@ def look(
     first = newest = 0
     if low < high:
         seqs = []
-        for offset in (low, high - 1):
+        for offset in sorted({low, high - 1}):
             record = _journal_record(ends.message_at(topics.journal, shard, offset), shard)
             archived = archived_hash(record.seq) if record.seq <= archived_seq else None
             if archived not in (None, record.entry_hash):
@@ -53,7 +53,7 @@ def look(
                     remedy="check KAFKA_BROKERS and FINANCE_TOPIC_PREFIX: that is the journal of another ledger",
                 )
             seqs.append(record.seq)
-        first, newest = seqs
+        first, newest = seqs[0], seqs[-1]
     outcome = _outcome_offset(ends, topics.outcomes, shard)
     dead_letter = _dead_letter_offset(ends, topics.dead_letters, shard)
     if not newest or first > archived_seq + 1:

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from consumers.archiver import Archiver, ArchiverSettings
@@ -26,7 +26,7 @@ from consumers.published_ranges import newest_in_archive
 from consumers.relay import Relay, RelayTopics
 from consumers.service import Backoff, Service
 from finance.audit_exports import audit_exporter
-from finance.backup.settings import backup_bucket_settings
+from finance.backup.settings import BucketSettings, backup_bucket_settings
 from finance.bootstrap_signers import open_signers
 from finance.kafka_clients import (
     check_topics,
@@ -37,7 +37,7 @@ from finance.kafka_clients import (
     settlements_opener,
     source_opener,
 )
-from finance.settings import Settings
+from finance.settings import ArchiveSettings, Settings
 from finance.signers_file import read_registry
 from ledger_core.errors import Refused
 from ledger_core.open_range import RangeLimits
@@ -56,6 +56,9 @@ from producers.backup_folder import BackupFolder
 from producers.backup_s3 import BackupBucket
 from producers.s3_client import s3_client
 from schemas.topology_model import Topology
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 Build = Callable[[Settings, Topology, Metrics], Service]
 
@@ -224,15 +227,18 @@ def open_archive(
     Raises Refused.
     """
     archive = settings.archive(name)
-    client = s3_client(
-        region=archive.region,
-        endpoint=archive.endpoint,
-        access_key=archive.access_key,
-        secret=archive.secret,
-        ca_file=archive.tls.ca_file,
-        client_pair=archive.tls.client_pair,
+    return S3ArchiveStore(_client_of(archive), bucket or archive.bucket, clock=utc_now, mode=mode)
+
+
+def _client_of(s3: ArchiveSettings | BucketSettings) -> S3Client:
+    return s3_client(
+        region=s3.region,
+        endpoint=s3.endpoint,
+        access_key=s3.access_key,
+        secret=s3.secret,
+        ca_file=s3.tls.ca_file,
+        client_pair=s3.tls.client_pair,
     )
-    return S3ArchiveStore(client, bucket or archive.bucket, clock=utc_now, mode=mode)
 
 
 @contextmanager
@@ -251,15 +257,7 @@ def open_backup_place(address: str, settings: Settings) -> BackupFolder | Backup
     parts = urlsplit(address)
     if parts.scheme == "s3" and parts.netloc:
         s3 = backup_bucket_settings(settings)
-        client = s3_client(
-            region=s3.region,
-            endpoint=s3.endpoint,
-            access_key=s3.access_key,
-            secret=s3.secret,
-            ca_file=s3.tls.ca_file,
-            client_pair=s3.tls.client_pair,
-        )
-        prefix = parts.path.strip("/")
+        client, prefix = _client_of(s3), parts.path.strip("/")
         return BackupBucket(client, parts.netloc, prefix, clock=utc_now, mode=s3.lock_mode, retain_days=s3.retain_days)
     if "://" in address:
         raise Refused(f"{address} is no place for backups", remedy="name s3://bucket/prefix, or a folder")

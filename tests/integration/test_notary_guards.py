@@ -79,13 +79,19 @@ def test_the_database_refuses_a_second_writer_that_holds_no_lock(
     assert_chain(url, registry, range(6))
 
 
+def _with_chain(environ: dict[str, str], signer: VerifiedSigner, registry: SignerRegistry, count: int) -> str:
+    """So many events, signed and published; the database they are in."""
+    url = environ["DATABASE_URL"]
+    audit.append(url, [audit.intent(number) for number in range(count)])
+    audit.run_until_idle(lambda: audit.build_notary(environ, signer, registry))
+    return url
+
+
 def test_nothing_is_chained_to_an_event_that_does_not_verify(
     environ: dict[str, str], signing: tuple[VerifiedSigner, SignerRegistry]
 ) -> None:
     signer, registry = signing
-    url = environ["DATABASE_URL"]
-    audit.append(url, [audit.intent(0)])
-    audit.run_until_idle(lambda: audit.build_notary(environ, signer, registry))
+    url = _with_chain(environ, signer, registry, 1)
     _as_superuser(url, """UPDATE audit_events SET payload = payload || '{"number": "7"}'""")
     audit.append(url, [audit.intent(1)])
     notary = audit.build_notary(environ, signer, registry)
@@ -116,9 +122,7 @@ def test_repeats_at_the_end_of_the_topic_hide_nothing_of_what_was_published(
     """A notary was killed while it published again, and then the database was put back: the last record is on its
     chain, and what strangers hold beyond it is not. Chaining on would fork."""
     signer, registry = signing
-    url = environ["DATABASE_URL"]
-    audit.append(url, [audit.intent(number) for number in range(10)])
-    audit.run_until_idle(lambda: audit.build_notary(environ, signer, registry))
+    url = _with_chain(environ, signer, registry, 10)
     published = audit.read_topic(environ)
     brokers = environ["KAFKA_BROKERS"]
     killed = KafkaPublisher(brokers, tls(brokers))
@@ -140,9 +144,7 @@ def test_a_key_that_the_registry_lost_stops_the_notary_and_is_no_corruption(
 ) -> None:
     """Corrupt would halt all posting for a line that is missing in signers.json."""
     signer, registry = signing
-    url = environ["DATABASE_URL"]
-    audit.append(url, [audit.intent(0)])
-    audit.run_until_idle(lambda: audit.build_notary(environ, signer, registry))
+    _with_chain(environ, signer, registry, 1)
     other, lacking = local_signer(kid="another-key")
     notary = audit.build_notary(environ, other, lacking)
     with pytest.raises(Refused, match="who signed audit event seq 1, is not in the registry") as caught:
