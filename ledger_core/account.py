@@ -11,7 +11,7 @@ import re
 from typing import Final
 
 from ledger_core.errors import Rejected, RejectReason
-from ledger_core.journal import Side
+from ledger_core.lines import Side
 
 ACCOUNT_CHARS_MAX: Final = 128
 

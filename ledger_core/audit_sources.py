@@ -15,9 +15,17 @@ from ledger_core.audit_batch import batch_lines
 from ledger_core.audit_chain import AuditEvent
 from ledger_core.audit_export import export_folder, export_key
 from ledger_core.findings import Collector
-from ledger_core.verify_audit import events_of_lines
 
 REPEATS_KEPT: Final = 10_000  # a repeat comes right after a crash: at most a batch or two back
+
+
+def events_of_lines(lines: Iterable[bytes], found: Collector) -> Iterator[AuditEvent]:
+    """The events of JSON lines without their LF; what is none is a finding and left out."""
+    for number, line in enumerate(lines, 1):
+        try:
+            yield AuditEvent.from_json(line)
+        except ValueError as error:
+            found.add("audit.form", f"line {number} is not an audit event: {error}", field="line")
 
 
 def once(events: Iterable[AuditEvent], found: Collector) -> Iterator[AuditEvent]:

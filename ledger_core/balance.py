@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from ledger_core.journal import Line
-
-AMOUNT_MINOR_MAX: Final = 10**15  # one leg; ten thousand billion dollars in cents, far inside a bigint
+from ledger_core.lines import AMOUNT_MINOR_MAX, Line
 
 
 def check_balanced(lines: tuple[Line, ...]) -> None:

@@ -1,37 +1,20 @@
-"""Checkpoints: the signed head of a shard's tree, as C2SP tlog-checkpoint in a C2SP signed note.
+"""Checkpoints: the signed head of a shard's tree, as C2SP tlog-checkpoint in a C2SP signed note (`ledger_core.notes`).
 
 Guarantees: `parse_and_verify` returns a checkpoint only when at least one key of the registry signed the text, and
 every key of the registry that stands on the note signed it well; signatures of unknown keys are ignored, as the
-specification says. The key name of a signature line is the signer_kid. Ed25519 key ids follow C2SP signed-note; RSA
-has no assigned type there, so Rekor's convention is used (type 0xFF with the name `PKIX-RSA-PKCS#1v1.5`). It does not
-compare checkpoints with each other: see `tree.verify_consistency`.
+specification says. It does not compare checkpoints with each other: see `tree.verify_consistency`.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
-from ledger_core.signatures import BadSignature, PublicKey, decode_signature, verify_text
+from ledger_core import notes
+from ledger_core.notes import NoteSignature
 from ledger_core.signers import RegisteredSigner, SignerRegistry
-
-NOTE_BYTES_MAX: Final = 65536
-SIGNATURES_MAX: Final = 64
-KEY_ID_BYTES: Final = 4
-_EM_DASH: Final = "— "
-
-
-@dataclass(frozen=True, slots=True)
-class NoteSignature:
-    """One signature line: the name of the key, its 4-byte id, and the signature."""
-
-    key_name: str
-    key_id: bytes
-    signature: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,49 +44,11 @@ def note_text(origin: str, size: int, root: bytes, extensions: Sequence[str] = (
     return ("\n".join(lines) + "\n").encode("utf-8")
 
 
-def key_id(key_name: str, public_key: PublicKey) -> bytes:
-    """The 4 bytes that tell keys of one name apart (C2SP signed-note, section Signatures; RSA as Rekor does)."""
-    name = key_name.encode("utf-8") + b"\n"
-    if public_key.algorithm == "ed25519":
-        return hashlib.sha256(name + b"\x01" + public_key.raw).digest()[:KEY_ID_BYTES]
-    material = b"\xffPKIX-RSA-PKCS#1v1.5" + public_key.spki_der
-    return hashlib.sha256(name + material).digest()[:KEY_ID_BYTES]
-
-
-def assemble(text: bytes, key_name: str, public_key: PublicKey, signature: bytes) -> bytes:
-    """The signed note: text, blank line, one signature line. Raises BadSignature unless the signature is right (G6)."""
-    return text + b"\n" + signature_line(text, key_name, public_key, signature)
-
-
-def signature_line(text: bytes, key_name: str, public_key: PublicKey, signature: bytes) -> bytes:
-    """One line more for a note: a note carries as many as keys signed it. Raises BadSignature unless it is right."""
-    verify_text(public_key, text, signature)
-    blob = base64.b64encode(key_id(key_name, public_key) + signature).decode("ascii")
-    return f"{_EM_DASH}{key_name} {blob}\n".encode()
-
-
 def parse(note: bytes) -> Checkpoint:
     """Read a signed note without verifying it. Raises ValueError when it is no tlog-checkpoint in its one spelling."""
-    if len(note) > NOTE_BYTES_MAX:
-        raise ValueError(f"a checkpoint note is at most {NOTE_BYTES_MAX} bytes")
-    whole = note.decode("utf-8")  # UnicodeDecodeError is a ValueError
-    _check_characters(whole)
-    head, separator, tail = whole.rpartition("\n\n")
-    if not separator or not tail.endswith("\n"):
-        raise ValueError("a signed note is text, blank line, signature lines, each ended by LF")
-    text = (head + "\n").encode("utf-8")
+    text, signatures = notes.split(note)
     origin, size, root, extensions = parse_text(text)
-    signature_lines = tail[:-1].split("\n")
-    if len(signature_lines) > SIGNATURES_MAX:
-        raise ValueError(f"a note carries at most {SIGNATURES_MAX} signatures")
-    return Checkpoint(
-        origin,
-        size,
-        root,
-        extensions,
-        text,
-        tuple(_parse_signature_line(line) for line in signature_lines),
-    )
+    return Checkpoint(origin, size, root, extensions, text, signatures)
 
 
 def same_text(one: bytes, other: bytes) -> bool:
@@ -119,7 +64,7 @@ def same_text(one: bytes, other: bytes) -> bool:
 def parse_text(text: bytes) -> tuple[str, int, bytes, tuple[str, ...]]:
     """Origin, size, root and extension lines of a note's text, LF at the end. Raises ValueError when it is none."""
     whole = text.decode("utf-8")  # UnicodeDecodeError is a ValueError
-    _check_characters(whole)
+    notes.check_characters(whole)
     lines = whole.removesuffix("\n").split("\n")
     if not whole.endswith("\n") or len(lines) < 3 or not all(lines):
         raise ValueError("a checkpoint has origin, size and root lines, and no empty line")
@@ -139,21 +84,7 @@ def parse_and_verify(
     checkpoint = parse(note)
     if origin is not None and checkpoint.origin != origin:
         raise ValueError(f"the checkpoint is of {checkpoint.origin!r}, not of {origin!r}")
-    signed_by: RegisteredSigner | None = None
-    for line in checkpoint.signatures:
-        signer = registry.find(line.key_name)
-        if signer is None or key_id(signer.kid, signer.public_key) != line.key_id:
-            continue
-        verify_text(signer.public_key, checkpoint.text, line.signature)
-        signed_by = signed_by or signer
-    if signed_by is None:
-        raise BadSignature("no key of the registry signed this checkpoint")
-    return checkpoint, signed_by
-
-
-def _check_characters(text: str) -> None:
-    if any(ord(character) < 0x20 and character != "\n" for character in text):
-        raise ValueError("a note contains no control characters but LF")
+    return checkpoint, notes.first_signer(checkpoint.text, checkpoint.signatures, registry)
 
 
 def _decode_root(text: str) -> bytes:
@@ -164,13 +95,3 @@ def _decode_root(text: str) -> bytes:
     if len(root) != 32 or base64.b64encode(root).decode("ascii") != text:
         raise ValueError("the root is not 32 bytes in the one spelling of base64")
     return root
-
-
-def _parse_signature_line(line: str) -> NoteSignature:
-    name, blank, blob = line.removeprefix(_EM_DASH).partition(" ")
-    if not line.startswith(_EM_DASH) or not name or not blank:
-        raise ValueError(f"{line[:60]!r} is not a signature line")
-    data = decode_signature(blob)
-    if len(data) <= KEY_ID_BYTES:
-        raise ValueError("a signature line holds a key id and a signature")
-    return NoteSignature(name, data[:KEY_ID_BYTES], data[KEY_ID_BYTES:])

@@ -13,8 +13,8 @@ from typing import Final
 
 import msgspec
 
-from ledger_core.balance import AMOUNT_MINOR_MAX
 from ledger_core.journal import ENTRY_VERSION
+from ledger_core.lines import AMOUNT_MINOR_MAX
 from ledger_core.ports import Record
 from ledger_core.posting import Draft
 from ledger_core.settlement import LineFields

@@ -11,22 +11,10 @@ from typing import Final, Literal
 
 import msgspec
 
-from ledger_core.balance import AMOUNT_MINOR_MAX as AMOUNT_MINOR_MAX
 from ledger_core.balance import check_balanced
+from ledger_core.lines import Line
 
 ENTRY_VERSION: Final = 1
-
-Side = Literal["credit", "debit"]
-
-
-class Line(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
-    """One leg. `amount_minor` is a positive decimal integer of the currency's minor units, as text."""
-
-    account: str
-    amount_minor: str
-    currency: str
-    memo: str | None = None
-    side: Side
 
 
 class Provider(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, kw_only=True):

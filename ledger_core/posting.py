@@ -9,7 +9,8 @@ from __future__ import annotations
 import msgspec
 
 from ledger_core.errors import RejectReason
-from ledger_core.journal import Line, Provider
+from ledger_core.journal import Provider
+from ledger_core.lines import Line
 from ledger_core.ports import Record
 from ledger_core.settlement import LineFields, ProviderFields
 from ledger_core.verdict import VerdictKind

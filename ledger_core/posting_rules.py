@@ -16,7 +16,8 @@ import msgspec
 
 from ledger_core.account import account_type, is_account
 from ledger_core.errors import Rejected, RejectReason
-from ledger_core.journal import AMOUNT_MINOR_MAX, JournalEntry, Line, Provider
+from ledger_core.journal import JournalEntry, Provider
+from ledger_core.lines import AMOUNT_MINOR_MAX, Line
 from ledger_core.money import CURRENCIES
 from ledger_core.normal_form import is_nfc
 from ledger_core.posting import Content, Draft

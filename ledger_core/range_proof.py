@@ -19,9 +19,11 @@ from ledger_core.ports import Algorithm
 from ledger_core.signatures import decode_signature, encode_signature
 from ledger_core.signed_fields import (
     EMPTY_SHA256,
+    Cosignature,
     Decimal,
     Hash,
     Name,
+    Part,
     ShardNo,
     Timestamp,
     TraceId,
@@ -35,11 +37,7 @@ PROOF_VERSION: Final = 1
 SERVICE: Final = "finance"
 
 
-class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A part of a signed statement. Encoding sorts the keys, so fields may stand in the order of their meaning."""
-
-
-class SourceRange(_Part, frozen=True, kw_only=True):
+class SourceRange(Part, frozen=True, kw_only=True):
     """The settlement offsets `[first_offset, next_offset)` and what became of each of them."""
 
     topic: Name
@@ -61,7 +59,7 @@ class SourceRange(_Part, frozen=True, kw_only=True):
             raise ValueError("verdicts_hash contradicts the counts")
 
 
-class ShardRange(_Part, frozen=True, kw_only=True):
+class ShardRange(Part, frozen=True, kw_only=True):
     """Entries `first_seq..last_seq` (inclusive; none when last_seq = first_seq - 1) and the chain around them."""
 
     shard: ShardNo
@@ -91,7 +89,7 @@ class ShardRange(_Part, frozen=True, kw_only=True):
             raise ValueError("root contradicts tree_size")
 
 
-class RowIds(_Part, frozen=True, kw_only=True):
+class RowIds(Part, frozen=True, kw_only=True):
     """The ledger rows (shard, seq) covered: sequences inclusive at both ends."""
 
     shard: ShardNo
@@ -99,7 +97,7 @@ class RowIds(_Part, frozen=True, kw_only=True):
     last_seq: Decimal
 
 
-class Totals(_Part, frozen=True, kw_only=True):
+class Totals(Part, frozen=True, kw_only=True):
     """Sums of one currency in minor units."""
 
     debits: Decimal
@@ -110,14 +108,14 @@ class Totals(_Part, frozen=True, kw_only=True):
             raise ValueError("total debits differ from total credits")
 
 
-class TimeRange(_Part, frozen=True, kw_only=True):
+class TimeRange(Part, frozen=True, kw_only=True):
     """The least and the greatest recorded_at of the entries covered; null when there are none."""
 
     from_ts: Timestamp | None
     to_ts: Timestamp | None
 
 
-class ProofPayload(_Part, frozen=True, kw_only=True):
+class ProofPayload(Part, frozen=True, kw_only=True):
     """Everything that `hash` covers."""
 
     proof_id: Name
@@ -160,14 +158,6 @@ class ProofPayload(_Part, frozen=True, kw_only=True):
     def digest(self) -> bytes:
         """SHA256(payload || prev_proof_hash), 32 bytes: what is signed."""
         return statement_hash(self.to_bytes(), self.prev_proof_hash)
-
-
-class Cosignature(_Part, frozen=True, kw_only=True):
-    """A second key's signature over the same 32 bytes of `hash`."""
-
-    signer_kid: Name
-    alg: Algorithm
-    signature: str
 
 
 class RangeProof(ProofPayload, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ledger_core.errors import Rejected, RejectReason
-from ledger_core.journal import Side
+from ledger_core.lines import Side
 from ledger_core.settlement import SettlementEvent, SettlementLine, SettlementProvider, microseconds
 
 CAPTURED: Final = "settlement.captured"

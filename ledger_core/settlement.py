@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from ledger_core.journal import AMOUNT_MINOR_MAX, Side
+from ledger_core.lines import AMOUNT_MINOR_MAX, Side
 
 SETTLEMENT_BYTES_MAX: Final = 1_048_576  # of the message value; Kafka's own limit counts compressed bytes
 EVENT_ID_FORM: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")

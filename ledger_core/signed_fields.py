@@ -13,6 +13,7 @@ from typing import Annotated, Final, TypeVar
 import msgspec
 
 from ledger_core import chain
+from ledger_core.ports import Algorithm
 
 EMPTY_SHA256: Final = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 """SHA-256 of nothing: the root of an empty tree (RFC 6962 section 2.1) and the hash of no verdict lines."""
@@ -30,6 +31,18 @@ ShardNo = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
 _encoder = msgspec.json.Encoder(order="sorted")
+
+
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A part of a signed statement. Encoding sorts the keys, so fields may stand in the order of their meaning."""
+
+
+class Cosignature(Part, frozen=True, kw_only=True):
+    """A second key's signature over the same 32 bytes of `hash`."""
+
+    signer_kid: Name
+    alg: Algorithm
+    signature: str
 
 
 def encode_statement(statement: msgspec.Struct) -> bytes:

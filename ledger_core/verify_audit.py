@@ -10,11 +10,12 @@ at its end looks whole.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from ledger_core.audit_chain import AuditEvent, event_hash
+from ledger_core.audit_sources import events_of_lines
 from ledger_core.findings import Collector, Report
 from ledger_core.rotation import EVENT_TYPE
 from ledger_core.signatures import BadSignature, decode_signature, verify_digest
@@ -194,12 +195,3 @@ def check_audit_lines(data: bytes, registry: SignerRegistry, *, expected: Sequen
     if data and not data.endswith(b"\n"):
         found.add("audit.form", "the last line is not ended by LF: the file was cut", field="line")
     return check_audit(events_of_lines(data.splitlines(), found), registry, expected=expected, found=found)
-
-
-def events_of_lines(lines: Iterable[bytes], found: Collector) -> Iterator[AuditEvent]:
-    """The events of JSON lines without their LF; what is none is a finding and left out."""
-    for number, line in enumerate(lines, 1):
-        try:
-            yield AuditEvent.from_json(line)
-        except ValueError as error:
-            found.add("audit.form", f"line {number} is not an audit event: {error}", field="line")

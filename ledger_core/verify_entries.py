@@ -18,7 +18,8 @@ import orjson
 from ledger_core import canonical
 from ledger_core.entry_pattern import read_ordinary
 from ledger_core.findings import Collector
-from ledger_core.journal import AMOUNT_MINOR_MAX, EntryFields, decode_entry
+from ledger_core.journal import EntryFields, decode_entry
+from ledger_core.lines import AMOUNT_MINOR_MAX
 from ledger_core.normal_form import is_nfc
 
 _decoder = msgspec.json.Decoder(EntryFields)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from ledger_core.errors import Rejected, RejectReason
-from ledger_core.journal import Side
+from ledger_core.lines import Side
 from ledger_core.money import CURRENCIES
 from ledger_core.settlement import (
     SETTLEMENT_BYTES_MAX,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from ledger_core.errors import RejectReason
-from ledger_core.journal import AMOUNT_MINOR_MAX
+from ledger_core.lines import AMOUNT_MINOR_MAX
 from ledger_core.ports import Record
 from ledger_core.settlement import LineFields
 from tests.support.posting_runs import (

@@ -103,7 +103,7 @@ def test_history_rewritten_from_an_entry_on_contradicts_what_was_signed(database
     ledger.add(TinyShard().post(8), [(4, 4), (8, 8)], KEY)
     forged = MemoryLedger()
     forged.add(TinyShard().post(2).post(6, currency="EUR"), [(4, 4), (8, 8)], Key("rsa-sha256"))
-    forged.notes, true_ranges = ledger.notes, ledger.range_rows[0]
+    forged.signed_notes, true_ranges = ledger.signed_notes, ledger.range_rows[0]
     write_ledger(database_url, forged)  # consistent in itself, signed by a key of the forger
     findings = check(database_url).findings
     assert {"proof.signature", "checkpoint.root"} <= {found.code for found in findings}

@@ -16,7 +16,7 @@ import pytest
 from finance.demo.cheats_files import edit_entry, edit_sequence, edit_time, flip_bit
 from finance.demo.check_script import script
 from finance.demo.leave import Handed, Left, prepare, write
-from ledger_core import checkpoint
+from ledger_core import checkpoint, notes
 from ledger_core.audit_batch import batch_lines, manifest_key
 from ledger_core.errors import Refused
 from ledger_core.ports import Algorithm
@@ -36,7 +36,7 @@ def hand_out(folder: Path, algorithm: Algorithm, range_no: int) -> Left:
     proof = list(batch_lines(batch))[-1]
     head = parse_proof(proof).shards[0]
     text = checkpoint.note_text(f"example.com/finance/{ENV}/ledger/0", int(head.tree_size), bytes.fromhex(head.root))
-    note = checkpoint.assemble(text, key.kid, key.public, key.sign_text(text))
+    note = notes.assemble(text, key.kid, key.public, key.sign_text(text))
     manifest = store.get(manifest_key(ENV, 0, range_no))
     events = [event.to_json() for event in audit_events(key)]
     prepare(folder)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger_core import canonical, chain, checkpoint
+from ledger_core import canonical, chain, checkpoint, notes
 from ledger_core.audit_chain import event_hash
 from ledger_core.range_proof import assemble_proof, parse_proof
 from ledger_core.signatures import PublicKey, decode_signature, verify_digest
@@ -83,7 +83,7 @@ def test_openssl_verifies_a_proof_a_checkpoint_and_an_audit_event(key, tmp_path)
     assert not openssl(tmp_path, key, digest[::-1], signature, *PREHASHED[key.algorithm])
 
     text = closed.checkpoint_text
-    note = checkpoint.assemble(text, key.kid, key.public, key.sign_text(text))
+    note = notes.assemble(text, key.kid, key.public, key.sign_text(text))
     line = checkpoint.parse(note).signatures[0]
     assert openssl(tmp_path, key, text, line.signature, *AS_TEXT[key.algorithm])
 

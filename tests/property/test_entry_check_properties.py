@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger_core.findings import Collector
-from ledger_core.journal import AMOUNT_MINOR_MAX, decode_entry
+from ledger_core.journal import decode_entry
+from ledger_core.lines import AMOUNT_MINOR_MAX
 from ledger_core.verify_entries import Block, check_block, check_each, check_lines, read_sound
 from tests.support.journal_factory import TOPIC, TinyShard
 

@@ -15,7 +15,8 @@ from consumers.decision import decide
 from ledger_core.canonical import decode as decode_canonical
 from ledger_core.entry_bytes import entry_bytes
 from ledger_core.errors import Rejected, RejectReason
-from ledger_core.journal import AMOUNT_MINOR_MAX, decode_entry
+from ledger_core.journal import decode_entry
+from ledger_core.lines import AMOUNT_MINOR_MAX
 from ledger_core.money import CURRENCIES
 from ledger_core.ports import Record
 from ledger_core.posting import Decided, Draft, Rejection

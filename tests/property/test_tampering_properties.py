@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger_core import checkpoint
+from ledger_core import checkpoint, notes
 from ledger_core.audit_chain import AuditEvent
 from ledger_core.range_proof import assemble_proof
 from ledger_core.signatures import BadSignature
@@ -60,8 +60,7 @@ PROOFS = [
     for closed in [closed_of(cut_of(shard(), None, *CUTS[0]), shard(), key, 1, None)]
 ]
 NOTES = [
-    checkpoint.assemble(CLOSED.checkpoint_text, key.kid, key.public, key.sign_text(CLOSED.checkpoint_text))
-    for key in KEYS
+    notes.assemble(CLOSED.checkpoint_text, key.kid, key.public, key.sign_text(CLOSED.checkpoint_text)) for key in KEYS
 ]
 EVENTS = audit_events(KEYS[0])
 
@@ -172,7 +171,7 @@ TABLES = (
     "balance_rows",
     "verdict_rows",
     "range_rows",
-    "notes",
+    "signed_notes",
 )
 
 
@@ -213,8 +212,8 @@ def test_any_row_taken_out_or_doubled_is_found(table, data):
     rows = tables[data.draw(st.sampled_from([n for n in tables if tables[n]]))]
     at = data.draw(st.integers(0, len(rows) - 1), label="row")
     if table == "range_rows" and at == len(rows) - 1:
-        made.notes = {number: list(notes) for number, notes in made.notes.items()}
-    if data.draw(st.booleans(), label="double") and table != "notes":
+        made.signed_notes = {number: list(notes) for number, notes in made.signed_notes.items()}
+    if data.draw(st.booleans(), label="double") and table != "signed_notes":
         rows.insert(at, rows[at])
     else:
         del rows[at]

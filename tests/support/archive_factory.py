@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-from ledger_core import checkpoint
+from ledger_core import notes
 from ledger_core.audit_batch import BatchWriter, batch_key, manifest_key, metadata_of, object_metadata
 from ledger_core.closed_range import ClosedRange, ClosingTerms, Cut, close_range
 from ledger_core.manifest import ManifestObject, ManifestPayload, ObjectRange, assemble_manifest, parse_manifest
@@ -180,7 +180,7 @@ class ArchiveMaker:
                     proof_hash=proof.hash,
                 ),
             ),
-            checkpoint=checkpoint.assemble(text, self.key.kid, self.key.public, self.key.sign_text(text)).decode(),
+            checkpoint=notes.assemble(text, self.key.kid, self.key.public, self.key.sign_text(text)).decode(),
             prev_manifest_hash=self.prev_manifest_hash,
             signer_kid=self.key.kid,
             alg=self.key.algorithm,

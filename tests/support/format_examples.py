@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import gzip
 
-from ledger_core import audit_chain, checkpoint
+from ledger_core import audit_chain, notes
 from ledger_core.audit_export import export_key, seal_export
 from ledger_core.chain import link
-from ledger_core.journal import JournalEntry, Line, Source, encode_entry
+from ledger_core.journal import JournalEntry, Source, encode_entry
+from ledger_core.lines import Line
 from ledger_core.ports import AuditIntent
 from ledger_core.range_proof import assemble_proof
 from ledger_core.tree import CompactRange, leaf_hash
@@ -93,7 +94,7 @@ def examples() -> dict[str, str]:
                 f"root 2  {tree.root().hex()}",
             ]
         ),
-        "checkpoint": checkpoint.assemble(text, KEY.kid, KEY.public, KEY.sign_text(text)).decode().rstrip("\n"),
+        "checkpoint": notes.assemble(text, KEY.kid, KEY.public, KEY.sign_text(text)).decode().rstrip("\n"),
         "verdict": made.verdicts[1].decode(),
         "range proof": proof.decode(),
         "batch": "\n".join(

@@ -35,7 +35,7 @@ def write_ledger(database_url: str, ledger: MemoryLedger) -> None:
             ("lines", "seq, line_no, account_no, side, amount_minor, currency", ledger.line_rows),
             ("accounts", "account_no, account", ledger.account_rows),
             ("balances", "account_no, currency, debits, credits", ledger.balance_rows),
-            ("checkpoints", "tree_size, note", ledger.notes),
+            ("checkpoints", "tree_size, note", ledger.signed_notes),
         ):
             marks = ", ".join(["%s"] * (columns.count(",") + 2))
             values = [(shard, *row) for shard, table_rows in rows.items() for row in table_rows]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ledger_core import checkpoint, range_proof
+from ledger_core import notes, range_proof
 from ledger_core.ledger_rows import (
     BalanceRow,
     EntryRow,
@@ -31,7 +31,7 @@ class MemoryLedger:
     balance_rows: dict[int, list[BalanceRow]] = field(default_factory=dict)
     verdict_rows: dict[int, list[VerdictRow]] = field(default_factory=dict)
     range_rows: dict[int, list[RangeRow]] = field(default_factory=dict)
-    notes: dict[int, list[tuple[int, bytes]]] = field(default_factory=dict)
+    signed_notes: dict[int, list[tuple[int, bytes]]] = field(default_factory=dict)
     asked_for: list[bytes] = field(default_factory=list)
 
     def shards(self) -> Sequence[ShardRow]:
@@ -69,7 +69,7 @@ class MemoryLedger:
         yield from self.range_rows.get(shard, [])
 
     def checkpoints(self, shard: int) -> Iterator[tuple[int, bytes]]:
-        yield from self.notes.get(shard, [])
+        yield from self.signed_notes.get(shard, [])
 
     def operator_proofs(self) -> Iterator[bytes]:
         yield from self.asked_for
@@ -135,7 +135,7 @@ class MemoryLedger:
 
     def _add_ranges(self, shard: TinyShard, cuts: Sequence[tuple[int, int]], key: Key, signed: bool) -> None:
         ranges = self.range_rows[shard.shard] = []
-        notes = self.notes[shard.shard] = []
+        signed_notes = self.signed_notes[shard.shard] = []
         prev, prev_proof_hash = None, None
         for number, (last_seq, next_offset) in enumerate(cuts, 1):
             prev = cut_of(shard, prev, last_seq, next_offset)
@@ -157,6 +157,6 @@ class MemoryLedger:
                     proof,
                 )
             )
-            if signed and closed.last_seq not in {size for size, _ in notes}:
+            if signed and closed.last_seq not in {size for size, _ in signed_notes}:
                 text = closed.checkpoint_text
-                notes.append((last_seq, checkpoint.assemble(text, key.kid, key.public, key.sign_text(text))))
+                signed_notes.append((last_seq, notes.assemble(text, key.kid, key.public, key.sign_text(text))))

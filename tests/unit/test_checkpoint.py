@@ -7,7 +7,7 @@ import hashlib
 
 import pytest
 
-from ledger_core import checkpoint
+from ledger_core import checkpoint, notes
 from ledger_core.signatures import BadSignature
 from ledger_core.signers import RegisteredSigner, SignerRegistry
 from tests.support.archive_factory import Key
@@ -19,7 +19,7 @@ TEXT = checkpoint.note_text(ORIGIN, 42, ROOT)
 
 
 def note(key: Key, text: bytes = TEXT, name: str | None = None) -> bytes:
-    return checkpoint.assemble(text, name or key.kid, key.public, key.sign_text(text))
+    return notes.assemble(text, name or key.kid, key.public, key.sign_text(text))
 
 
 def both() -> SignerRegistry:
@@ -34,7 +34,7 @@ def test_the_text_is_three_lines():
 def test_key_ids_are_those_of_the_specifications():
     ed = hashlib.sha256(ED.kid.encode() + b"\n\x01" + ED.public.raw).digest()[:4]
     rsa = hashlib.sha256(RSA.kid.encode() + b"\n\xffPKIX-RSA-PKCS#1v1.5" + RSA.public.spki_der).digest()[:4]
-    assert (checkpoint.key_id(ED.kid, ED.public), checkpoint.key_id(RSA.kid, RSA.public)) == (ed, rsa)
+    assert (notes.key_id(ED.kid, ED.public), notes.key_id(RSA.kid, RSA.public)) == (ed, rsa)
     line = note(ED).decode().splitlines()[-1]
     name, blob = line.removeprefix("\u2014 ").split(" ")
     assert (name, base64.b64decode(blob)) == (ED.kid, ed + ED.sign_text(TEXT))
@@ -91,7 +91,7 @@ def test_another_spelling_is_refused(old, new):
 
 def test_nothing_unsigned_is_assembled():
     with pytest.raises(BadSignature):
-        checkpoint.assemble(TEXT, ED.kid, ED.public, ED.sign_text(TEXT + b"x"))
+        notes.assemble(TEXT, ED.kid, ED.public, ED.sign_text(TEXT + b"x"))
     with pytest.raises(ValueError, match="32 bytes"):
         checkpoint.note_text(ORIGIN, 1, b"short")
     with pytest.raises(ValueError, match="printable"):

@@ -9,7 +9,8 @@ import pytest
 
 from consumers.decision import decide
 from ledger_core.errors import Rejected, RejectReason
-from ledger_core.journal import AMOUNT_MINOR_MAX, decode_entry
+from ledger_core.journal import decode_entry
+from ledger_core.lines import AMOUNT_MINOR_MAX
 from ledger_core.posting import Decided, Draft
 from ledger_core.posting_rules import (
     LINES_MAX,

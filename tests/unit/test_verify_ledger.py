@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ledger_core import checkpoint
+from ledger_core import checkpoint, notes
 from ledger_core.range_proof import assemble_proof
 from ledger_core.verify import LedgerHead, Report, head_of_checkpoint, verify_ledger
 from tests.support.archive_factory import Key, closed_of, cut_of
@@ -49,7 +49,7 @@ def test_proofs_of_operators_are_compared_with_the_chain(last_seq, next_offset):
 def test_a_kept_checkpoint_finds_a_ledger_that_was_replaced_or_cut():
     tree = cut_of(shard(), None, 12, 14).tree
     text = checkpoint.note_text("example.com/finance/test/ledger/0", 12, tree.root())
-    note = checkpoint.assemble(text, KEY.kid, KEY.public, KEY.sign_text(text))
+    note = notes.assemble(text, KEY.kid, KEY.public, KEY.sign_text(text))
     kept = head_of_checkpoint(note, KEY.registry, 0)
     assert verify_ledger(ledger(shard()), KEY.registry, expected=[kept]).sound
     replaced = ledger(shard("EUR"))
