@@ -17,9 +17,9 @@ from typing import Final
 
 from ledger_core.archive_listing import ArchiveReader, list_archive
 from ledger_core.audit_batch import batch_lines, manifest_key, parse_metadata
+from ledger_core.books.entries import decode_entry
 from ledger_core.errors import Refused
 from ledger_core.findings import Collector
-from ledger_core.journal import decode_entry
 from ledger_core.manifest import Manifest, parse_manifest
 from ledger_core.posting import Known
 from ledger_core.range_proof import RangeProof

@@ -13,8 +13,8 @@ from typing import Final
 import msgspec
 import structlog
 
+from ledger_core.books.entries import decode_entry
 from ledger_core.errors import Unavailable
-from ledger_core.journal import decode_entry
 from ledger_core.ports import Publisher, Record
 from ledger_core.posting import Plan, Verdict
 from ledger_core.posting_port import Unrelayed

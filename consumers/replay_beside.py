@@ -16,7 +16,7 @@ from itertools import zip_longest
 from typing import Any, Protocol
 
 from consumers.replay import Decide, RecordReader
-from ledger_core.account import account_type
+from ledger_core.books.accounts import account_type
 from ledger_core.compare_ledgers import differing_field
 from ledger_core.findings import Collector
 from ledger_core.ledger_rows import EntryRow, VerdictRow

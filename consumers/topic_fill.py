@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from consumers.decision import decide
+from ledger_core.books.entries import decode_entry
 from ledger_core.errors import Refused
-from ledger_core.journal import decode_entry
 from ledger_core.ports import Record
 from ledger_core.posting import Draft
 from ledger_core.posting_rules import content_hash, content_of

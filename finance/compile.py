@@ -25,7 +25,7 @@ SUFFIX: Final = sysconfig.get_config_var("EXT_SUFFIX") or ".so"
 GROUP: Final = "finance_hot"
 HOT: Final = (
     "consumers/decision.py",
-    "ledger_core/balance.py",
+    "ledger_core/books/balance.py",
     "ledger_core/entry_bytes.py",
     "ledger_core/postgres/copy_binary.py",
     "ledger_core/posting_rules.py",

@@ -23,9 +23,9 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
+from ledger_core.books.sales import CAPTURED, Sale, SellerShare, event_id_of, settlement_of
+from ledger_core.books.settlements import SettlementEvent, SettlementLine, SettlementProvider
 from ledger_core.errors import Refused
-from ledger_core.sale import CAPTURED, Sale, SellerShare, event_id_of, settlement_of
-from ledger_core.settlement import SettlementEvent, SettlementLine, SettlementProvider
 
 FIRST_MONTH: Final = "2017-01"
 LAST_MONTH: Final = "2018-01"  # its first hours

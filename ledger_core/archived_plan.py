@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import Final
 
 from ledger_core.archive_walk import VerifiedRange
+from ledger_core.books.entries import EntryFields
 from ledger_core.errors import Corrupt, Refused, RejectReason
-from ledger_core.journal import EntryFields
 from ledger_core.ports import Record
 from ledger_core.posting import Draft, Known, Plan, Posted, ShardHead, Verdict
 from ledger_core.times import parse_time

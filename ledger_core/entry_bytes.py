@@ -13,11 +13,11 @@ from typing import Final
 
 import msgspec
 
-from ledger_core.journal import ENTRY_VERSION
-from ledger_core.lines import AMOUNT_MINOR_MAX
+from ledger_core.books.entries import ENTRY_VERSION
+from ledger_core.books.lines import AMOUNT_MINOR_MAX
+from ledger_core.books.settlements import LineFields
 from ledger_core.ports import Record
 from ledger_core.posting import Draft
-from ledger_core.settlement import LineFields
 from ledger_core.times import format_time_us
 
 _json = msgspec.json.Encoder(order="deterministic")  # sorts `metadata`

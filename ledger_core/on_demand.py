@@ -18,9 +18,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ledger_core.books.entries import JournalEntry, decode_entry
 from ledger_core.closed_range import ClosedRange
 from ledger_core.errors import Corrupt, Refused
-from ledger_core.journal import JournalEntry, decode_entry
 from ledger_core.range_proof import ProofPayload, ShardRange, SourceRange, parse_payload, parse_proof
 from ledger_core.signatures import BadSignature, decode_signature, verify_digest
 from ledger_core.signed_fields import statement_hash

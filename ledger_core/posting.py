@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import msgspec
 
+from ledger_core.books.entries import Provider
+from ledger_core.books.lines import Line
+from ledger_core.books.settlements import LineFields, ProviderFields
 from ledger_core.errors import RejectReason
-from ledger_core.journal import Provider
-from ledger_core.lines import Line
 from ledger_core.ports import Record
-from ledger_core.settlement import LineFields, ProviderFields
 from ledger_core.verdict import VerdictKind
 
 

@@ -14,14 +14,14 @@ from typing import Final
 
 import msgspec
 
-from ledger_core.account import account_type, is_account
+from ledger_core.books.accounts import account_type, is_account
+from ledger_core.books.entries import JournalEntry, Provider
+from ledger_core.books.lines import AMOUNT_MINOR_MAX, Line
+from ledger_core.books.money import CURRENCIES
+from ledger_core.books.settlements import PII_SALT_BYTES_MIN, LineFields, ProviderFields, SettlementRecord
 from ledger_core.errors import Rejected, RejectReason
-from ledger_core.journal import JournalEntry, Provider
-from ledger_core.lines import AMOUNT_MINOR_MAX, Line
-from ledger_core.money import CURRENCIES
 from ledger_core.normal_form import is_nfc
 from ledger_core.posting import Content, Draft
-from ledger_core.settlement import PII_SALT_BYTES_MIN, LineFields, ProviderFields, SettlementRecord
 
 LINES_MAX: Final = 1_000
 METADATA_PAIRS_MAX: Final = 32

@@ -12,9 +12,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
+from ledger_core.books.entries import decode_entry
 from ledger_core.entry_bytes import entry_bytes
 from ledger_core.errors import Corrupt, RejectReason
-from ledger_core.journal import decode_entry
 from ledger_core.ports import Record
 from ledger_core.posting import Decided, Draft, Known, Plan, Posted, ShardHead, Verdict
 from ledger_core.posting_rules import content_hash, content_of, differing_fields

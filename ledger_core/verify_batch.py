@@ -17,9 +17,9 @@ from typing import Final, cast
 from isal import igzip_lib, isal_zlib
 
 from ledger_core.audit_batch import LINE_BYTES_MAX, BatchMetadata, metadata_of, parse_metadata
+from ledger_core.books.entries import EntryFields
 from ledger_core.event_ids import pack_ids
 from ledger_core.findings import Collector
-from ledger_core.journal import EntryFields
 from ledger_core.range_proof import RangeProof
 from ledger_core.signers import SignerRegistry
 from ledger_core.tree import CompactRange

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from ledger_core.books.entries import EntryFields
 from ledger_core.chain import link
 from ledger_core.findings import Collector
-from ledger_core.journal import EntryFields
 from ledger_core.ledger_rows import BalanceRow, EntryRow, LineRow, VerdictRow
 from ledger_core.times import format_time
 from ledger_core.verdict import VerdictLine

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from ledger_core.errors import Rejected, RejectReason
-from ledger_core.lines import Side
-from ledger_core.money import CURRENCIES
-from ledger_core.settlement import (
+from ledger_core.books.lines import Side
+from ledger_core.books.money import CURRENCIES
+from ledger_core.books.settlements import (
     SETTLEMENT_BYTES_MAX,
     LineFields,
     ProviderFields,
@@ -21,6 +20,7 @@ from ledger_core.settlement import (
     SettlementRecord,
     microseconds,
 )
+from ledger_core.errors import Rejected, RejectReason
 from schemas.registry import SCHEMA_IDS, SCHEMA_KEYS
 from schemas.wire import (
     FRAME_BYTES,

@@ -13,9 +13,9 @@ from typing import Final
 
 import msgspec
 
+from ledger_core.books.sales import event_id_of
+from ledger_core.books.settlements import SETTLEMENT_BYTES_MAX, SettlementEvent, UnbalancedLines
 from ledger_core.errors import Rejected, RejectReason
-from ledger_core.sale import event_id_of
-from ledger_core.settlement import SETTLEMENT_BYTES_MAX, SettlementEvent, UnbalancedLines
 
 LINE_BYTES_MAX: Final = 4 * SETTLEMENT_BYTES_MAX  # JSON escapes can be several times as long as what they say
 

@@ -6,8 +6,8 @@ import click
 from rich.console import Console
 
 from finance.cli.common import emit, json_option, load_settings, table
-from ledger_core.account import AccountType
-from ledger_core.money import CURRENCIES, Money, format_major
+from ledger_core.books.accounts import AccountType
+from ledger_core.books.money import CURRENCIES, Money, format_major
 from ledger_core.postgres import queries
 from ledger_core.postgres.queries import Balance, TrialLine
 from ledger_core.postgres.session import session

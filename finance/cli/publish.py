@@ -11,8 +11,8 @@ from rich.console import Console
 
 from finance.cli.common import counting, emit, json_option, load_settings, load_topology_of
 from finance.sample_data import FIRST_MONTH, SampleCounts, sample, synthetic
+from ledger_core.books.settlements import SettlementEvent
 from ledger_core.errors import Refused, Rejected
-from ledger_core.settlement import SettlementEvent
 from producers.settlement_publisher import SettlementPublisher
 from schemas.settlement_json import read_settlement_lines
 

@@ -8,7 +8,7 @@ import msgspec
 
 from finance.demo.ledger import Answer, DemoLedger, FindingTold
 from finance.demo.model import Cheat, Check
-from ledger_core.journal import JournalEntry, encode_entry
+from ledger_core.books.entries import JournalEntry, encode_entry
 
 EXIT_FINDINGS = 1
 

@@ -17,7 +17,7 @@ from finance.demo.cheat import by_verification, dearer
 from finance.demo.cheats_rewind import cut_newest_entry
 from finance.demo.ledger import DemoLedger, FindingTold
 from finance.demo.model import Cheat
-from ledger_core.journal import decode_entry
+from ledger_core.books.entries import decode_entry
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

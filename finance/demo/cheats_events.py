@@ -11,8 +11,8 @@ import msgspec
 from finance.demo.ledger import DemoLedger
 from finance.demo.model import Cheat
 from finance.demo.route import Route
+from ledger_core.books.settlements import SettlementEvent
 from ledger_core.postgres.session import session
-from ledger_core.settlement import SettlementEvent
 
 VERDICTS = """
 SELECT shard, source_offset, verdict, reason, detail FROM verdicts WHERE event_id = %s::uuid ORDER BY source_offset"""

@@ -10,7 +10,7 @@ from finance.demo.cheat import by_verification, dearer
 from finance.demo.leave import BATCH, PROOF, SIGNERS, Left
 from finance.demo.ledger import DemoLedger, FindingTold
 from finance.demo.model import Cheat
-from ledger_core.journal import decode_entry
+from ledger_core.books.entries import decode_entry
 
 
 def cheat_files(ledger: DemoLedger, left: Left) -> Iterator[Cheat]:

@@ -19,8 +19,8 @@ from typing import IO, Final, Self
 from finance.demo.ledger import DemoLedger
 from finance.demo.model import Stage
 from finance.status import Status, StatusReader
+from ledger_core.books.settlements import SettlementEvent
 from ledger_core.errors import Unavailable
-from ledger_core.settlement import SettlementEvent
 from producers.settlement_publisher import SettlementPublisher
 
 LOOK_SECONDS: Final = 0.2

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from finance.demo.model import Cheat, Check, Stage, Summary
 from finance.demo.route import STAGES, OnLook
-from ledger_core.money import Money, format_major
+from ledger_core.books.money import Money, format_major
 
 CURRENCY: Final = "USD"
 PIPE_WIDTH: Final = 200

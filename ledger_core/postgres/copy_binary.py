@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeAlias
 
-from ledger_core.money import CURRENCIES
+from ledger_core.books.money import CURRENCIES
 from ledger_core.posting import Posted
 from ledger_core.posting_rules import LINES_MAX
 

@@ -15,8 +15,8 @@ import psycopg
 from psycopg import Cursor, errors
 from psycopg.rows import TupleRow
 
+from ledger_core.books.entries import decode_entry
 from ledger_core.errors import Corrupt
-from ledger_core.journal import decode_entry
 from ledger_core.ports import AuditIntent, Record
 from ledger_core.postgres.account_numbers import CACHED_ACCOUNTS_MAX, AccountNumbers
 from ledger_core.postgres.audit_outbox import append_intent

@@ -8,7 +8,7 @@ import msgspec
 import psycopg
 import pytest
 
-from ledger_core.lines import AMOUNT_MINOR_MAX
+from ledger_core.books.lines import AMOUNT_MINOR_MAX
 from ledger_core.ports import Record
 from ledger_core.postgres.copy_binary import packed_rows
 from ledger_core.posting import Posted

@@ -12,8 +12,8 @@ import pytest
 from consumers import relay_backlog
 from consumers.poster import PosterLimits
 from finance.devstack import Stack
+from ledger_core.books.entries import decode_entry
 from ledger_core.errors import Unavailable
-from ledger_core.journal import decode_entry
 from ledger_core.ports import Record
 from ledger_core.postgres import control
 from schemas.journal_wire import decode_journal

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from ledger_core.books.lines import AMOUNT_MINOR_MAX
+from ledger_core.books.settlements import LineFields
 from ledger_core.errors import RejectReason
-from ledger_core.lines import AMOUNT_MINOR_MAX
 from ledger_core.ports import Record
-from ledger_core.settlement import LineFields
 from tests.support.posting_runs import (
     check_journal,
     check_ledger,

@@ -13,8 +13,8 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from finance.sample_data import synthetic
+from ledger_core.books.settlements import SettlementEvent, event_from_record
 from ledger_core.errors import Rejected, RejectReason, Unavailable
-from ledger_core.settlement import SettlementEvent, event_from_record
 from producers.settlement_publisher import SettlementPublisher
 from schemas.settlement import decode_settlement
 from tests.support.kafka import client, tls

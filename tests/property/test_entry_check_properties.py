@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledger_core.books.entries import decode_entry
+from ledger_core.books.entry_checks import Block, check_block, check_each, check_lines, read_sound
+from ledger_core.books.lines import AMOUNT_MINOR_MAX
 from ledger_core.findings import Collector
-from ledger_core.journal import decode_entry
-from ledger_core.lines import AMOUNT_MINOR_MAX
-from ledger_core.verify_entries import Block, check_block, check_each, check_lines, read_sound
 from tests.support.journal_factory import TOPIC, TinyShard
 
 BODIES = [item.body for item in TinyShard().post(3).post(3, currency="EUR").entries]

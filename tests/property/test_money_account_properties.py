@@ -6,9 +6,9 @@ from fractions import Fraction
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ledger_core.account import account_type, is_account
+from ledger_core.books.accounts import account_type, is_account
+from ledger_core.books.money import CURRENCIES, EXPONENTS, Money, format_major, parse_major, to_decimal
 from ledger_core.errors import Rejected
-from ledger_core.money import CURRENCIES, EXPONENTS, Money, format_major, parse_major, to_decimal
 
 moneys = st.builds(Money, st.integers(-(10**30), 10**30), st.sampled_from(sorted(CURRENCIES)))
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger_core.books.sales import Royalty, Sale, SellerShare, Tax, refund_of, settlement_of
+from ledger_core.books.settlements import SettlementEvent, record_from_event
 from ledger_core.posting_rules import draft
-from ledger_core.sale import Royalty, Sale, SellerShare, Tax, refund_of, settlement_of
-from ledger_core.settlement import SettlementEvent, record_from_event
 
 cents = st.integers(0, 10**9)
 names = st.sampled_from(["a", "b", "c", "seller-42"])

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger_core.errors import Corrupt, Rejected
-from ledger_core.settlement import (
+from ledger_core.books.settlements import (
     SettlementEvent,
     SettlementLine,
     SettlementProvider,
     SettlementRecord,
     record_from_event,
 )
+from ledger_core.errors import Corrupt, Rejected
 from schemas.journal_wire import JOURNAL_SCHEMA_ID, decode_journal, encode_journal
 from schemas.outcome import OUTCOME_SCHEMA_ID, Outcome, decode_outcome, encode_outcome
 from schemas.settlement import SETTLEMENT_SCHEMA_ID, decode_settlement, encode_settlement

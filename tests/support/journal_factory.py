@@ -10,9 +10,9 @@ import datetime as dt
 import uuid
 from dataclasses import dataclass, field
 
+from ledger_core.books.entries import JournalEntry, Source, encode_entry
+from ledger_core.books.lines import Line
 from ledger_core.chain import link
-from ledger_core.journal import JournalEntry, Source, encode_entry
-from ledger_core.lines import Line
 from ledger_core.open_range import ShardPosition
 from ledger_core.ports import Record
 from ledger_core.times import format_time

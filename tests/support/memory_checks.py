@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from consumers.metrics import NullMetrics
 from consumers.relay import RelayTopics
+from ledger_core.books.entries import decode_entry
 from ledger_core.chain import link
-from ledger_core.journal import decode_entry
 from schemas.journal_wire import decode_journal
 from schemas.outcome import decode_outcome
 from tests.support.memory_posting import MemoryBroker, MemoryLedger

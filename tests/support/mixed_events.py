@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
+from ledger_core.books.settlements import LineFields
 from ledger_core.ports import Record
-from ledger_core.settlement import LineFields
 from tests.support.settlements import TOPIC, event_id, record, sale, settlement
 
 

@@ -10,8 +10,8 @@ from typing import Final
 
 import msgspec
 
+from ledger_core.books.settlements import LineFields, ProviderFields, SettlementRecord
 from ledger_core.ports import Record
-from ledger_core.settlement import LineFields, ProviderFields, SettlementRecord
 from schemas.settlement import SETTLEMENT_SCHEMA_ID
 from schemas.wire import frame, put_bytes, put_long, put_text, put_text_map
 

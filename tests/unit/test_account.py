@@ -2,7 +2,7 @@
 
 import pytest
 
-from ledger_core.account import AccountType, account_type, is_account, normal_side
+from ledger_core.books.accounts import AccountType, account_type, is_account, normal_side
 from ledger_core.errors import Rejected, RejectReason
 
 

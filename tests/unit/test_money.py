@@ -4,8 +4,8 @@ from decimal import Decimal, localcontext
 
 import pytest
 
+from ledger_core.books.money import CURRENCIES, EXPONENTS, Money, exponent_of, format_major, parse_major, to_decimal
 from ledger_core.errors import Rejected, RejectReason
-from ledger_core.money import CURRENCIES, EXPONENTS, Money, exponent_of, format_major, parse_major, to_decimal
 
 
 @pytest.mark.parametrize(

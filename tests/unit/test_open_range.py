@@ -7,10 +7,10 @@ import datetime as dt
 import msgspec
 import pytest
 
+from ledger_core.books.entries import encode_entry
 from ledger_core.chain import link
 from ledger_core.closed_range import ClosingTerms, Cut, close_range
 from ledger_core.errors import Corrupt
-from ledger_core.journal import encode_entry
 from ledger_core.open_range import OpenRange, RangeLimits
 from ledger_core.range_proof import parse_payload
 from ledger_core.tree import leaf_hash, root_of

@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from consumers.decision import decide
+from ledger_core.books.entries import decode_entry
+from ledger_core.books.lines import AMOUNT_MINOR_MAX
+from ledger_core.books.settlements import PII_SALT_BYTES_MIN, LineFields, SettlementRecord
 from ledger_core.errors import Rejected, RejectReason
-from ledger_core.journal import decode_entry
-from ledger_core.lines import AMOUNT_MINOR_MAX
 from ledger_core.posting import Decided, Draft
 from ledger_core.posting_rules import (
     LINES_MAX,
@@ -23,7 +24,6 @@ from ledger_core.posting_rules import (
     draft,
 )
 from ledger_core.sequencing import sequence
-from ledger_core.settlement import PII_SALT_BYTES_MIN, LineFields, SettlementRecord
 from schemas.topology import load_topology
 from tests.support.memory_posting import genesis
 from tests.support.settlements import TOPIC, event_id, record, sale, settlement

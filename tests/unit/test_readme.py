@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from finance.demo.check_script import steps
+from ledger_core.books.sales import settlement_of
+from ledger_core.books.settlements import record_from_event
 from ledger_core.posting_rules import draft
-from ledger_core.sale import settlement_of
-from ledger_core.settlement import record_from_event
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")

@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
+from ledger_core.books.sales import Royalty, Sale, SellerShare, Tax, event_id_of, refund_of, settlement_of
+from ledger_core.books.settlements import SettlementEvent
 from ledger_core.errors import Rejected, RejectReason
-from ledger_core.sale import Royalty, Sale, SellerShare, Tax, event_id_of, refund_of, settlement_of
-from ledger_core.settlement import SettlementEvent
 
 AT = dt.datetime(2025, 11, 1, 12, 0, 0, 123_456, tzinfo=dt.UTC)
 SALE = Sale(

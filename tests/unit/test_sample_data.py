@@ -7,9 +7,9 @@ from itertools import islice
 import pytest
 
 from finance.sample_data import SampleCounts, sample, synthetic
+from ledger_core.books.settlements import SettlementEvent, record_from_event
 from ledger_core.errors import Refused
 from ledger_core.posting_rules import draft
-from ledger_core.settlement import SettlementEvent, record_from_event
 
 
 def totals(events: list[SettlementEvent]) -> dict[str, int]:

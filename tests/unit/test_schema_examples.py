@@ -12,12 +12,12 @@ from jsonschema import Draft202012Validator
 
 from ledger_core.audit_batch import parse_metadata
 from ledger_core.audit_chain import AuditEvent, event_hash
+from ledger_core.books.entries import decode_entry
+from ledger_core.books.settlements import event_from_record, record_from_event
 from ledger_core.errors import Corrupt, Rejected
-from ledger_core.journal import decode_entry
 from ledger_core.manifest import parse_manifest
 from ledger_core.posting_rules import draft
 from ledger_core.range_proof import parse_proof
-from ledger_core.settlement import event_from_record, record_from_event
 from ledger_core.verdict import decode_verdict
 from schemas.journal_wire import decode_journal, encode_journal
 from schemas.outcome import decode_outcome, encode_outcome

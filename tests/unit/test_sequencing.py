@@ -9,14 +9,14 @@ import msgspec
 import pytest
 
 from consumers.decision import decide
+from ledger_core.books.entries import decode_entry
+from ledger_core.books.settlements import SettlementRecord
 from ledger_core.chain import link
 from ledger_core.errors import Corrupt
-from ledger_core.journal import decode_entry
 from ledger_core.ports import Record
 from ledger_core.posting import Known, Plan
 from ledger_core.posting_rules import content_hash, content_of, draft
 from ledger_core.sequencing import OFFSET_GAP_MAX, event_ids, sequence
-from ledger_core.settlement import SettlementRecord
 from ledger_core.verdict import VerdictLine, decode_verdict, encode_verdict, verdicts_hash
 from tests.support.memory_posting import genesis
 from tests.support.settlements import APPENDED_AT_MS, TOPIC, event_id, record, sale, settlement

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger_core.books.sales import event_id_of
+from ledger_core.books.settlements import SettlementEvent, SettlementLine, SettlementProvider, microseconds
 from ledger_core.errors import Rejected, RejectReason
-from ledger_core.sale import event_id_of
-from ledger_core.settlement import SettlementEvent, SettlementLine, SettlementProvider, microseconds
 from schemas.settlement_json import decode_settlement_json, read_settlement_lines
 
 LINES = (SettlementLine("asset:psp:stripe", "debit", 500, "USD"), SettlementLine("revenue:fees", "credit", 500, "USD"))

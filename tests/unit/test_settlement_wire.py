@@ -8,8 +8,8 @@ from contextlib import suppress
 
 import pytest
 
+from ledger_core.books.settlements import SETTLEMENT_BYTES_MAX
 from ledger_core.errors import Rejected, RejectReason
-from ledger_core.settlement import SETTLEMENT_BYTES_MAX
 from schemas.journal_wire import encode_journal
 from schemas.outcome import encode_outcome
 from schemas.settlement import SETTLEMENT_SCHEMA_ID, decode_settlement

@@ -1,4 +1,4 @@
-"""One leg of a journal entry: account, side, amount. Whether the legs balance: `ledger_core.balance`. Pure."""
+"""One leg of a journal entry: account, side, amount. Whether the legs balance: `ledger_core.books.balance`. Pure."""
 
 from __future__ import annotations
 

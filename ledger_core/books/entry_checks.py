@@ -16,10 +16,10 @@ import msgspec
 import orjson
 
 from ledger_core import canonical
-from ledger_core.entry_pattern import read_ordinary
+from ledger_core.books.entries import EntryFields, decode_entry
+from ledger_core.books.entry_pattern import read_ordinary
+from ledger_core.books.lines import AMOUNT_MINOR_MAX
 from ledger_core.findings import Collector
-from ledger_core.journal import EntryFields, decode_entry
-from ledger_core.lines import AMOUNT_MINOR_MAX
 from ledger_core.normal_form import is_nfc
 
 _decoder = msgspec.json.Decoder(EntryFields)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ledger_core.lines import AMOUNT_MINOR_MAX, Line
+from ledger_core.books.lines import AMOUNT_MINOR_MAX, Line
 
 
 def check_balanced(lines: tuple[Line, ...]) -> None:

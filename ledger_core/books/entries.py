@@ -11,8 +11,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from ledger_core.balance import check_balanced
-from ledger_core.lines import Line
+from ledger_core.books.balance import check_balanced
+from ledger_core.books.lines import Line
 
 ENTRY_VERSION: Final = 1
 
@@ -37,7 +37,7 @@ class Source(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, 
 class EntryFields(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
     """The fields of an entry, in canonical order, before anybody asked whether the lines balance.
 
-    Only `ledger_core.verify_entries` decodes into it: it checks the balance of thousands of entries at once.
+    Only `ledger_core.books.entry_checks` decodes into it: it checks the balance of thousands of entries at once.
     """
 
     event_id: str

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import msgspec
 import orjson
 
-from ledger_core.lines import AMOUNT_MINOR_MAX
+from ledger_core.books.lines import AMOUNT_MINOR_MAX
 
 LEGS_MAX: Final = 8
 _TEXT: Final = rb'"[ !#-\[\]-~]*+"'  # printable ASCII that needs no escape

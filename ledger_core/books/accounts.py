@@ -10,8 +10,8 @@ import enum
 import re
 from typing import Final
 
+from ledger_core.books.lines import Side
 from ledger_core.errors import Rejected, RejectReason
-from ledger_core.lines import Side
 
 ACCOUNT_CHARS_MAX: Final = 128
 

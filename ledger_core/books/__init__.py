@@ -1,0 +1,10 @@
+"""What is booked, before any rule of posting is applied.
+
+money            integers of minor units with a currency
+accounts         the chart: an account's first word says what it is
+lines, balance   one leg; debits equal credits (G1)
+entries          the journal entry: the bytes that are chained
+settlements      the settlement event: what a publisher asks for
+sales            from a shop's sale to its settlement event
+entry_checks     entries checked by the thousand (entry_pattern: the ordinary one as a regular expression)
+"""

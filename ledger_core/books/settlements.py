@@ -1,0 +1,170 @@
+"""The settlement event: what a publisher asks Finance to post, before any rule of posting was applied.
+
+Two shapes of the same thing. `SettlementEvent` is the publisher's: it cannot be constructed unbalanced, without a
+UUID, or with a time that is not UTC. `SettlementRecord` is the poster's: the fields exactly as they stood in the bytes,
+nothing checked, because what is wrong with them is a verdict (`ledger_core.posting_rules`), not an exception here.
+Balanced here does not mean posted: account names, currencies and limits are judged by the posting rules.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from ledger_core.books.lines import AMOUNT_MINOR_MAX, Side
+
+SETTLEMENT_BYTES_MAX: Final = 1_048_576  # of the message value; Kafka's own limit counts compressed bytes
+EVENT_ID_FORM: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+PII_SALT_BYTES_MIN: Final = 16
+
+LineFields: TypeAlias = tuple[str, Side, int, str, str | None]
+"""account, side, amount_minor, currency, memo: a line as it stood in the bytes, unchecked but for the side."""
+
+ProviderFields: TypeAlias = tuple[str, str, int, str]
+"""name, reference, amount_minor, currency: as it stood in the bytes, unchecked."""
+
+
+class UnbalancedLines(ValueError):
+    """Debits differ from credits in some currency."""
+
+
+class SettlementRecord(msgspec.Struct, frozen=True, gc=False):
+    """One decoded settlement event, unchecked. `occurred_at_us` is microseconds since 1970-01-01 UTC."""
+
+    event_id: str
+    event_type: str
+    settlement_id: str
+    order_id: str
+    occurred_at_us: int
+    lines: list[LineFields]
+    provider: ProviderFields | None
+    reverses: str | None
+    pii: dict[str, str] | None
+    pii_salt: bytes | None
+    metadata: dict[str, str]
+
+
+class SettlementLine(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
+    """One leg as the publisher writes it; `amount_minor` is a positive integer of minor units."""
+
+    account: str
+    side: Literal["debit", "credit"]
+    amount_minor: int
+    currency: str
+    memo: str | None = None
+
+
+class SettlementProvider(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """What the payment provider was asked for: reconciliation matches on it."""
+
+    name: str
+    reference: str
+    amount_minor: int
+    currency: str
+
+
+class SettlementEvent(
+    msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """A settlement event that balances. Raises ValueError on construction, naming the field and what it wants."""
+
+    event_id: str
+    event_type: str
+    settlement_id: str
+    order_id: str
+    occurred_at: dt.datetime
+    lines: tuple[SettlementLine, ...]
+    provider: SettlementProvider | None = None
+    reverses: str | None = None
+    pii: dict[str, str] | None = None
+    pii_salt: bytes | None = None
+    metadata: dict[str, str] = {}  # msgspec gives every struct its own
+
+    def __post_init__(self) -> None:
+        _check_identity(self)
+        check_lines(self.lines)
+        if self.provider is not None:
+            _check_amount(self.provider.amount_minor, "provider.amount_minor")
+        if (self.pii is None) != (self.pii_salt is None):
+            raise ValueError("pii and pii_salt come together: without a salt the digest of a name can be guessed")
+        if self.pii_salt is not None and len(self.pii_salt) < PII_SALT_BYTES_MIN:
+            raise ValueError(f"pii_salt: wants at least {PII_SALT_BYTES_MIN} random bytes, has {len(self.pii_salt)}")
+
+
+def _check_identity(event: SettlementEvent) -> None:
+    for name in ("event_id", "reverses"):
+        text = getattr(event, name)
+        if text is not None and not EVENT_ID_FORM.fullmatch(text):
+            raise ValueError(f"{name}: wants a UUID in lower-case text form, not {text!r}")
+    for name in ("event_type", "settlement_id", "order_id"):
+        if not getattr(event, name):
+            raise ValueError(f"{name}: must not be empty")
+    if event.occurred_at.utcoffset() != dt.timedelta(0):
+        raise ValueError(f"occurred_at: wants a time in UTC, not {event.occurred_at.isoformat()}")
+
+
+def check_lines(lines: tuple[SettlementLine, ...]) -> None:
+    """Raise ValueError unless there are lines with amounts in range; UnbalancedLines unless each currency balances."""
+    if not lines:
+        raise ValueError("lines: an event needs lines")
+    totals: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        _check_amount(line.amount_minor, f"lines[{number}].amount_minor")
+        signed = line.amount_minor if line.side == "debit" else -line.amount_minor
+        totals[line.currency] = totals.get(line.currency, 0) + signed
+    off = {currency: total for currency, total in sorted(totals.items()) if total}
+    if off:
+        words = ", ".join(f"{currency} by {total} minor units" for currency, total in off.items())
+        raise UnbalancedLines(f"lines: unbalanced, debits - credits is off in {words}")
+
+
+def _check_amount(amount_minor: int, name: str) -> None:
+    if not 0 < amount_minor <= AMOUNT_MINOR_MAX:
+        raise ValueError(f"{name}: wants an integer from 1 to {AMOUNT_MINOR_MAX}, not {amount_minor}")
+
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND: Final = dt.timedelta(microseconds=1)
+
+
+def microseconds(time: dt.datetime) -> int:
+    """Microseconds since 1970-01-01 UTC, exactly (never through a float)."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def event_from_record(record: SettlementRecord) -> SettlementEvent:
+    """The publisher's shape of a record that was read, for tools that show or send it again. Raises ValueError."""
+    return SettlementEvent(
+        event_id=record.event_id,
+        event_type=record.event_type,
+        settlement_id=record.settlement_id,
+        order_id=record.order_id,
+        occurred_at=_EPOCH + record.occurred_at_us * _MICROSECOND,
+        lines=tuple(SettlementLine(*line) for line in record.lines),
+        provider=None if record.provider is None else SettlementProvider(*record.provider),
+        reverses=record.reverses,
+        pii=record.pii,
+        pii_salt=record.pii_salt,
+        metadata=record.metadata,
+    )
+
+
+def record_from_event(event: SettlementEvent) -> SettlementRecord:
+    """What the poster will read of an event: lets a publisher ask the posting rules before it publishes."""
+    provider = event.provider
+    return SettlementRecord(
+        event.event_id,
+        event.event_type,
+        event.settlement_id,
+        event.order_id,
+        microseconds(event.occurred_at),
+        [(line.account, line.side, line.amount_minor, line.currency, line.memo) for line in event.lines],
+        None if provider is None else (provider.name, provider.reference, provider.amount_minor, provider.currency),
+        event.reverses,
+        event.pii,
+        event.pii_salt,
+        event.metadata,
+    )
