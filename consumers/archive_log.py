@@ -25,7 +25,7 @@ from ledger_core.posting import Known
 from ledger_core.range_proof import RangeProof
 from ledger_core.rebuild_check import check_empty, check_kids, kids_in
 from ledger_core.signed_parts import SignedPart
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 from ledger_core.times import parse_time
 from ledger_core.verdict import VerdictLine, decode_verdict, verdicts_hash
 from ledger_core.verify_proof import check_proof, check_signature

@@ -33,7 +33,7 @@ from ledger_core.errors import Corrupt, Refused
 from ledger_core.findings import Collector
 from ledger_core.pinned_object import pin_object
 from ledger_core.ports import ArchiveStore, AuditIntent
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify_audit import REGISTRY_CODES, AuditCheck
 
 REGISTRY_REMEDY: Final = (

@@ -21,7 +21,7 @@ from ledger_core.audit_chain import AuditEvent
 from ledger_core.errors import Refused
 from ledger_core.findings import Collector
 from ledger_core.ports import AuditIntent
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify_audit import AuditCheck
 
 BATCH_EVENTS: Final = 500

@@ -14,7 +14,6 @@ from typing import Protocol
 
 from ledger_core.errors import Refused
 from ledger_core.on_demand import OnDemandReader, Selection, Statement, state
-from ledger_core.pinned_signer import PinnedSigner
 from ledger_core.ports import AuditIntent
 from ledger_core.proof_intents import proof_intent
 from ledger_core.range_proof import (
@@ -26,7 +25,8 @@ from ledger_core.range_proof import (
     assemble_proof,
     row_ids,
 )
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.pinned_signer import PinnedSigner
+from ledger_core.signing.registry import SignerRegistry
 from ledger_core.times import format_time
 
 

@@ -29,9 +29,9 @@ from consumers.signer_set import SignerSet
 from ledger_core.audit_chain import AuditEvent, UnsignedAuditEvent, event_hash, next_event
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.ports import PendingIntent, Publisher
-from ledger_core.rotation import must_be_signed_by
-from ledger_core.signatures import decode_signature, verify_digest
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
+from ledger_core.signing.rotation import must_be_signed_by
+from ledger_core.signing.signatures import decode_signature, verify_digest
 from ledger_core.times import format_time
 
 PARTITION: Final = 0  # one chain, one partition

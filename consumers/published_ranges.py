@@ -22,8 +22,8 @@ from ledger_core.audit_chain import AuditEvent, event_hash
 from ledger_core.errors import Refused
 from ledger_core.manifest import Manifest, parse_manifest
 from ledger_core.ports import ArchiveStore, Record, StoredObject
-from ledger_core.signatures import BadSignature, decode_signature, verify_digest
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
+from ledger_core.signing.signatures import BadSignature, decode_signature, verify_digest
 
 PARTITION: Final = 0  # one chain, one partition
 STEP_RECORDS: Final = 5_000  # a reader of its own for each: fewer would spend most of the time on connecting

@@ -33,7 +33,7 @@ from ledger_core.rebuild_check import (
     start_position,
     survey,
 )
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify_archived_range import Scene, Source, sources_of
 from ledger_core.verify_batch import check_batch
 from ledger_core.verify_range import Position

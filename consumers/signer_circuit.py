@@ -20,7 +20,7 @@ import structlog
 
 from consumers.metrics import Metrics
 from ledger_core.errors import Refused, SignerFailure, SignerRefused, Unavailable
-from ledger_core.pinned_signer import PinnedSigner
+from ledger_core.signing.pinned_signer import PinnedSigner
 
 FAILURES_TO_OPEN: Final = 3
 RETRY_SECONDS_MIN: Final = 0.5

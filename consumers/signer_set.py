@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from consumers.metrics import Metrics
 from consumers.signer_circuit import SignerCircuit
 from ledger_core.errors import SignerFailure, SignerRefused
-from ledger_core.pinned_signer import PinnedSigner
 from ledger_core.ports import Algorithm
-from ledger_core.signatures import BadSignature, verify_digest
-from ledger_core.signers import RegisteredSigner, SignerRegistry
+from ledger_core.signing.pinned_signer import PinnedSigner
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
+from ledger_core.signing.signatures import BadSignature, verify_digest
 from ledger_core.times import parse_time
 
 

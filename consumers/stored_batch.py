@@ -17,8 +17,8 @@ from ledger_core.findings import Collector
 from ledger_core.manifest import Manifest, parse_manifest
 from ledger_core.ports import ArchiveStore
 from ledger_core.range_proof import RangeProof
-from ledger_core.signatures import decode_signature
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
+from ledger_core.signing.signatures import decode_signature
 from ledger_core.verify_batch import check_batch
 
 

@@ -16,7 +16,7 @@ from consumers.metrics import Metrics
 from finance.settings import Settings
 from ledger_core.ports import ArchiveStore
 from ledger_core.postgres.audit_export_store import PostgresAuditExportStore
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 from schemas.topology_model import Topology
 
 

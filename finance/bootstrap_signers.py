@@ -34,9 +34,9 @@ from finance.signing_settings import (
     signing_of,
 )
 from ledger_core.errors import Refused
-from ledger_core.pinned_signer import PinnedSigner
 from ledger_core.ports import Algorithm, Mac
-from ledger_core.signers import RegisteredSigner, SignerRegistry
+from ledger_core.signing.pinned_signer import PinnedSigner
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from producers.https_exchange import HttpsExchange
 from producers.key_maker import KeyMaker
 from producers.key_maker_kms import KmsKeyMaker

@@ -21,7 +21,7 @@ from finance.settings import Settings
 from ledger_core.audit_chain import AuditEvent
 from ledger_core.errors import Refused
 from ledger_core.ports import Record
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 from producers import topics_kafka
 from producers.publisher_kafka import KafkaPublisher
 from schemas.topology_model import Topology

@@ -19,8 +19,8 @@ from finance.signer_choice import with_key
 from finance.signer_desk import Desk
 from finance.signing_settings import signing_of
 from ledger_core.errors import Refused
-from ledger_core.rotation import CREATED
-from ledger_core.signers import RegisteredSigner, check_kid
+from ledger_core.signing.registry import RegisteredSigner, check_kid
+from ledger_core.signing.rotation import CREATED
 from producers.key_maker import KeySpec, MadeKey, check_public_key
 
 MADE_ELSEWHERE: Final = {

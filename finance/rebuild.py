@@ -33,7 +33,7 @@ from ledger_core.postgres.migrate import migrate
 from ledger_core.postgres.session import Session, session
 from ledger_core.published import Published
 from ledger_core.rebuild_check import ENVIRONMENTS, HeldShard
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 from schemas.topology_model import Topology
 
 STATEMENT_TIMEOUT_MS = 0  # counting what is not held reads every row

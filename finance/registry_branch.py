@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from ledger_core.errors import Refused
-from ledger_core.registry_edit import EMPTY
+from ledger_core.signing.registry_edit import EMPTY
 
 GIT_SECONDS_MAX: Final = 60.0
 _NOBODY: Final = "0" * 40  # update-ref: the branch must not be there yet

@@ -27,7 +27,7 @@ from ledger_core.postgres.verdict_log import newest_source
 from ledger_core.posting import ShardHead
 from ledger_core.range_proof import parse_proof
 from ledger_core.rebuild_check import check_kids
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 from ledger_core.times import format_time
 from schemas.topology_model import Topology
 

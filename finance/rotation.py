@@ -19,9 +19,18 @@ from finance.signer_changes import end, final_validity
 from finance.signer_choice import ask_key, current_kid, current_variables, outgoing
 from finance.signer_desk import Desk, Look
 from finance.signers_file import check_copy
-from ledger_core import rotation as log
 from ledger_core.errors import Refused
-from ledger_core.rotation import EMERGENCY, EVENT_TYPE, RETIRED, REVOKED, Rotation, Step, rotations, step_payload
+from ledger_core.signing import rotation as log
+from ledger_core.signing.rotation import (
+    EMERGENCY,
+    EVENT_TYPE,
+    RETIRED,
+    REVOKED,
+    Rotation,
+    Step,
+    rotations,
+    step_payload,
+)
 
 NOT_BEGUN = "begin one with `finance rotate begin`"
 

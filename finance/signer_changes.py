@@ -19,9 +19,9 @@ from finance.signer_choice import ask_key
 from finance.signer_desk import Desk
 from finance.signer_reach import cut, pinned, range_ends, reach
 from ledger_core.errors import Refused
-from ledger_core.rotation import EMERGENCY, REGISTERED, RETIRED, REVOKED
-from ledger_core.signer_validity import Validity
-from ledger_core.signers import RegisteredSigner
+from ledger_core.signing.registry import RegisteredSigner
+from ledger_core.signing.rotation import EMERGENCY, REGISTERED, RETIRED, REVOKED
+from ledger_core.signing.validity import Validity
 
 
 @dataclass(frozen=True, slots=True)

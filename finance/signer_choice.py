@@ -17,7 +17,7 @@ from finance.settings import Settings
 from finance.signing_settings import DEFAULT_ALGORITHM, Kind, signing_of
 from finance.variables import KEY_VARIABLES, OUTGOING
 from ledger_core.errors import Refused
-from ledger_core.signers import RegisteredSigner, SignerRegistry
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from producers.verified_signer import VerifiedSigner
 from schemas.topology_model import Topology
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from ledger_core.errors import Refused
 from ledger_core.postgres.signer_uses import SignerUse
-from ledger_core.signer_validity import NOTHING, Interval, Validity
+from ledger_core.signing.validity import NOTHING, Interval, Validity
 
 ANY_HISTORY = "operator proof"  # may speak of sequences older than its key
 

@@ -19,8 +19,8 @@ from ledger_core.errors import Refused, Unavailable
 from ledger_core.findings import Collector, Report
 from ledger_core.manifest import parse_manifest
 from ledger_core.postgres.signer_uses import SignerUse
-from ledger_core.rotation import rotations
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
+from ledger_core.signing.rotation import rotations
 
 MANIFESTS_PART = "/manifests/"
 

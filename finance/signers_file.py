@@ -2,7 +2,7 @@
 
 Guarantees: whoever reads the file sees the old registry or the new one, also after a crash or a loss of power; two
 changes at once follow each other. A file that is not sound is refused, never mended.
-Does not: decide what changes (`ledger_core.registry_edit` does), or hold a private key.
+Does not: decide what changes (`ledger_core.signing.registry_edit` does), or hold a private key.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 
 from finance.settings import Settings
 from ledger_core.errors import Refused
-from ledger_core.registry_edit import EMPTY
-from ledger_core.signers import RegisteredSigner, SignerRegistry
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
+from ledger_core.signing.registry_edit import EMPTY
 
 
 def read_registry(path: Path) -> SignerRegistry:

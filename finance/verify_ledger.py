@@ -16,7 +16,7 @@ from ledger_core.postgres.ledger_reader import open_ledger_reader
 from ledger_core.postgres.progress import manifest_heads
 from ledger_core.postgres.schema_guard import check_schema
 from ledger_core.postgres.session import session
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify import ArchiveHead, AuditHead, verify_audit, verify_ledger
 from schemas.topology_model import Topology
 

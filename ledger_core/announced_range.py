@@ -14,7 +14,7 @@ import msgspec
 from ledger_core.closed_range import ClosedRange, ClosingTerms
 from ledger_core.ports import Algorithm
 from ledger_core.range_proof import ProofPayload
-from ledger_core.signed_fields import Decimal, Hash, Name, ShardNo, Timestamp, TraceId
+from ledger_core.signing.statements import Decimal, Hash, Name, ShardNo, Timestamp, TraceId
 from ledger_core.times import parse_time
 
 

@@ -18,7 +18,7 @@ from typing import Final, Literal
 import msgspec
 
 from ledger_core.range_proof import RangeProof, ShardRange
-from ledger_core.signed_fields import Decimal, Hash, Name, ShardNo, Timestamp, decode_statement, encode_statement
+from ledger_core.signing.statements import Decimal, Hash, Name, ShardNo, Timestamp, decode_statement, encode_statement
 
 # RFC 1952 section 2.3: ID1 ID2 CM=8 FLG=0 MTIME=0 XFL=0 OS=255 (unknown).
 GZIP_HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"

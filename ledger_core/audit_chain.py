@@ -15,8 +15,8 @@ from typing import Final
 
 from ledger_core import canonical, chain
 from ledger_core.ports import AuditIntent
-from ledger_core.signatures import encode_signature, verify_digest
-from ledger_core.signers import RegisteredSigner
+from ledger_core.signing.registry import RegisteredSigner
+from ledger_core.signing.signatures import encode_signature, verify_digest
 from ledger_core.times import format_time, parse_time
 
 RESERVED_FIELDS: Final = frozenset({"actor_id", "created_at", "event_type", "id", "seq", "trace_id"})

@@ -1,4 +1,5 @@
-"""Checkpoints: the signed head of a shard's tree, as C2SP tlog-checkpoint in a C2SP signed note (`ledger_core.notes`).
+"""Checkpoints: the signed head of a shard's tree, as C2SP tlog-checkpoint in a C2SP signed note
+(`ledger_core.signing.notes`).
 
 Guarantees: `parse_and_verify` returns a checkpoint only when at least one key of the registry signed the text, and
 every key of the registry that stands on the note signed it well; signatures of unknown keys are ignored, as the
@@ -12,9 +13,9 @@ import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ledger_core import notes
-from ledger_core.notes import NoteSignature
-from ledger_core.signers import RegisteredSigner, SignerRegistry
+from ledger_core.signing import notes
+from ledger_core.signing.notes import NoteSignature
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ import msgspec
 
 from ledger_core.checkpoint import same_text
 from ledger_core.ports import Algorithm
-from ledger_core.signatures import decode_signature, encode_signature
-from ledger_core.signed_fields import (
+from ledger_core.signing.signatures import decode_signature, encode_signature
+from ledger_core.signing.statements import (
     Decimal,
     Hash,
     Name,

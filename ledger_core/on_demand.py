@@ -22,9 +22,9 @@ from ledger_core.books.entries import JournalEntry, decode_entry
 from ledger_core.closed_range import ClosedRange
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.range_proof import ProofPayload, ShardRange, SourceRange, parse_payload, parse_proof
-from ledger_core.signatures import BadSignature, decode_signature, verify_digest
-from ledger_core.signed_fields import statement_hash
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
+from ledger_core.signing.signatures import BadSignature, decode_signature, verify_digest
+from ledger_core.signing.statements import statement_hash
 from ledger_core.tree import CompactRange, leaf_hash
 from ledger_core.verdict import decode_verdict, verdicts_hash
 

@@ -16,8 +16,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from ledger_core.ports import Algorithm
-from ledger_core.signatures import decode_signature, encode_signature
-from ledger_core.signed_fields import (
+from ledger_core.signing.signatures import decode_signature, encode_signature
+from ledger_core.signing.statements import (
     EMPTY_SHA256,
     Cosignature,
     Decimal,

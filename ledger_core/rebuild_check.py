@@ -19,7 +19,7 @@ from ledger_core.errors import Corrupt, Refused
 from ledger_core.manifest import Manifest, parse_manifest
 from ledger_core.posting import ShardHead
 from ledger_core.range_proof import parse_proof
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 from ledger_core.times import format_time, parse_time
 from ledger_core.tree import CompactRange
 from ledger_core.verify_archived_range import Source

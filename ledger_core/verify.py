@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ledger_core.findings import Collector, Finding, Report
 from ledger_core.ledger_rows import LedgerReader
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify_archive import ArchiveHead, ArchiveReader, check_archive
 from ledger_core.verify_audit import AuditHead, check_audit, check_audit_lines
 from ledger_core.verify_batch import check_batch

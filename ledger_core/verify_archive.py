@@ -19,7 +19,7 @@ from ledger_core.archive_listing import ShardListing, list_archive
 from ledger_core.archive_walk import ShardWalk
 from ledger_core.event_ids import EVENT_IDS_MAX, EventIds
 from ledger_core.findings import Collector, Report
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify_archived_range import Scene, Source
 from ledger_core.verify_range import Position
 

@@ -17,9 +17,9 @@ from typing import Final
 from ledger_core.audit_chain import AuditEvent, event_hash
 from ledger_core.audit_sources import events_of_lines
 from ledger_core.findings import Collector, Report
-from ledger_core.rotation import EVENT_TYPE
-from ledger_core.signatures import BadSignature, decode_signature, verify_digest
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
+from ledger_core.signing.rotation import EVENT_TYPE
+from ledger_core.signing.signatures import BadSignature, decode_signature, verify_digest
 from ledger_core.times import format_time
 
 # Findings for which the registry may be to blame, not the record: a key it lost, or ended before its last signature.

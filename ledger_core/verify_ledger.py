@@ -16,7 +16,7 @@ from itertools import pairwise
 from ledger_core import checkpoint
 from ledger_core.findings import Collector, Report
 from ledger_core.ledger_rows import EntryRow, LedgerReader, RangeRow, ShardRow
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify_ledger_ranges import RangeChecks
 from ledger_core.verify_proof import check_proof
 from ledger_core.verify_range import Position, RangeTally

@@ -16,9 +16,9 @@ from ledger_core import canonical, chain, checkpoint
 from ledger_core.findings import Collector
 from ledger_core.ports import Algorithm
 from ledger_core.range_proof import RangeProof, parse_proof, proof_id
-from ledger_core.signatures import BadSignature, decode_signature, verify_digest
-from ledger_core.signed_fields import Cosignature
-from ledger_core.signers import RegisteredSigner, SignerRegistry
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
+from ledger_core.signing.signatures import BadSignature, decode_signature, verify_digest
+from ledger_core.signing.statements import Cosignature
 from ledger_core.times import parse_time
 
 OPTIONAL_FIELDS = frozenset({"cosignatures"})

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from ledger_core.errors import Refused
 from ledger_core.ports import Algorithm
-from ledger_core.signatures import PublicKey
+from ledger_core.signing.signatures import PublicKey
 
 RSA_BITS: Final = (2048, 3072, 4096)
 

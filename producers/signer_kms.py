@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.ports import Algorithm
-from ledger_core.signatures import PublicKey
+from ledger_core.signing.signatures import PublicKey
 from producers.kms_client import KmsPlace, kms_failure
 
 if TYPE_CHECKING:

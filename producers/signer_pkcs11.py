@@ -24,7 +24,7 @@ from pkcs11 import exceptions as p11
 
 from ledger_core.errors import FinanceError, Refused, SignerFailure, SignerRefused, Unavailable
 from ledger_core.ports import Algorithm
-from ledger_core.signatures import PublicKey
+from ledger_core.signing.signatures import PublicKey
 
 TIMEOUT_SECONDS: Final = 5.0
 DIGEST_INFO: Final = bytes.fromhex("3031300d060960864801650304020105000420")  # RFC 8017 section 9.2: SHA-256

@@ -22,8 +22,8 @@ import msgspec
 
 from ledger_core.errors import Refused, SignerFailure, SignerRefused, Unavailable
 from ledger_core.ports import Algorithm, TreeHistory
-from ledger_core.signatures import PublicKey
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
+from ledger_core.signing.signatures import PublicKey
 from producers.https_exchange import HttpsExchange
 
 

@@ -17,8 +17,8 @@ from typing import Final, Protocol, runtime_checkable
 
 from ledger_core.errors import Refused, SignerFailure, SignerRefused
 from ledger_core.ports import Algorithm, TreeHistory
-from ledger_core.signatures import DIGEST_BYTES, BadSignature, PublicKey, verify_digest, verify_text
-from ledger_core.signers import RegisteredSigner, SignerRegistry
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
+from ledger_core.signing.signatures import DIGEST_BYTES, BadSignature, PublicKey, verify_digest, verify_text
 
 TEXT_BYTES_MAX: Final = 4096  # of a note text: the largest message AWS KMS signs with Ed25519
 

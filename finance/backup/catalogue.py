@@ -30,7 +30,7 @@ from finance.backup.manifest import BackupManifest, parse_backup_manifest
 from finance.backup.statement import Signed, statement_fault
 from finance.backup.wal_list import Listed, WalList, join, parse_wal_list
 from ledger_core.errors import Refused
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 
 Histories = Mapping[int, tuple[tuple[int, int], ...]]
 """timeline -> (parent, position in bytes at which it was left), oldest first."""

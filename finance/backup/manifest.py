@@ -16,7 +16,7 @@ import msgspec
 from finance.backup.statement import check_signed, payload_digest
 from finance.backup.wal_list import Key
 from ledger_core.ports import Algorithm
-from ledger_core.signed_fields import Decimal, Hash, Name, Timestamp, decode_statement
+from ledger_core.signing.statements import Decimal, Hash, Name, Timestamp, decode_statement
 from ledger_core.times import parse_time
 
 BackupId = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z")]

@@ -7,9 +7,9 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from ledger_core.signatures import BadSignature, decode_signature, encode_signature, verify_digest
-from ledger_core.signed_fields import encode_statement, statement_hash
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
+from ledger_core.signing.signatures import BadSignature, decode_signature, encode_signature, verify_digest
+from ledger_core.signing.statements import encode_statement, statement_hash
 
 S = TypeVar("S", bound=msgspec.Struct)
 

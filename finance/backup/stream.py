@@ -35,7 +35,7 @@ from finance.backup.wal_signing import SigningTerms, WalSigning
 from ledger_core.errors import FinanceError, Refused, Unavailable
 from ledger_core.postgres.replication import ServerIdentity, ensure_slot, identify, received_lsn
 from ledger_core.postgres.session import session
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 
 SEGMENT_BYTES_MAX = 64 * 2**20  # a segment is sealed in memory
 LOOK_SECONDS = 0.5

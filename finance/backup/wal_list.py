@@ -20,7 +20,7 @@ import msgspec
 from finance.backup.keys import wal_file
 from finance.backup.statement import check_signed, payload_digest
 from ledger_core.ports import Algorithm
-from ledger_core.signed_fields import Decimal, Hash, Name, Timestamp, decode_statement, statement_hash
+from ledger_core.signing.statements import Decimal, Hash, Name, Timestamp, decode_statement, statement_hash
 from ledger_core.times import parse_time
 
 FILES_MAX: Final = 256

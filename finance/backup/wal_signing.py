@@ -22,7 +22,7 @@ from finance.backup.statement import with_signature
 from finance.backup.unsigned import Unsigned
 from finance.backup.wal_list import FILES_MAX, Listed, WalList, WalListPayload, join, parse_wal_list
 from ledger_core.errors import FinanceError, Refused
-from ledger_core.pinned_signer import PinnedSigner
+from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.times import format_time
 
 RETRY_SECONDS = 60.0

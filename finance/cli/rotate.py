@@ -29,7 +29,7 @@ from finance.cli.rotate_create import create
 if TYPE_CHECKING:
     from finance.rotation import Done
     from finance.signing_settings import Kind
-    from ledger_core.rotation import Rotation
+    from ledger_core.signing.rotation import Rotation
 
 NEXT = {
     "announced": "wait until the notary has signed it, publish signers.json, then: finance rotate deploy",
@@ -70,7 +70,7 @@ def status(as_json: bool) -> None:
     Example:
       finance rotate status
     """
-    from ledger_core.rotation import rotations
+    from ledger_core.signing.rotation import rotations
 
     look = open_desk().look()
     known = rotations(look.events)

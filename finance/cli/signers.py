@@ -59,7 +59,7 @@ def list_(as_json: bool) -> None:
       finance signers list --json
     """
     from finance.signers_file import read_registry
-    from ledger_core.signers import write_signer
+    from ledger_core.signing.registry import write_signer
 
     registry = read_registry(load_settings().signers_path)
 
@@ -223,7 +223,7 @@ def publish(repo: Path, file: str, branch: str | None, dry_run: bool, as_json: b
     """
     from finance.registry_branch import prepare_commit
     from finance.signers_file import read_registry
-    from ledger_core.registry_edit import diff, with_signers
+    from ledger_core.signing.registry_edit import diff, with_signers
 
     ours = read_registry(load_settings().signers_path).signers
     if not ours:

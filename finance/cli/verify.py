@@ -15,7 +15,7 @@ from finance.settings import Settings
 from finance.signers_file import read_registry
 from ledger_core.findings import Finding, Report
 from ledger_core.ports import StoredObject
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify import (
     ArchiveHead,
     ArchiveReader,

@@ -17,7 +17,7 @@ from finance.demo.ledger import DemoLedger
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.postgres.session import session
 from ledger_core.range_proof import parse_proof
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 
 PROOF, BATCH, MANIFEST = "proof.json", "batch.jsonl.gz", "manifest.json"
 CHECKPOINT, SIGNERS, AUDIT, KEYS = "checkpoint.txt", "signers.json", "audit_events.jsonl", "keys"

@@ -24,8 +24,8 @@ from finance.signing_settings import SigningSettings, cosigner_of, outgoing_of
 from finance.verify_ledger import check_audit_of, check_ledger_of
 from ledger_core.audit_sources import exported_events
 from ledger_core.findings import Collector, Report
-from ledger_core.pinned_signer import PinnedSigner
-from ledger_core.signers import RegisteredSigner, SignerRegistry
+from ledger_core.signing.pinned_signer import PinnedSigner
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.times import format_time
 from ledger_core.verify import verify_archive, verify_audit
 

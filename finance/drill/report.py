@@ -14,8 +14,9 @@ import msgspec
 
 from ledger_core.findings import Collector, Finding, Report
 from ledger_core.ports import Algorithm
-from ledger_core.signatures import decode_signature, encode_signature
-from ledger_core.signed_fields import (
+from ledger_core.signing.registry import SignerRegistry
+from ledger_core.signing.signatures import decode_signature, encode_signature
+from ledger_core.signing.statements import (
     Decimal,
     Hash,
     Name,
@@ -25,7 +26,6 @@ from ledger_core.signed_fields import (
     encode_statement,
     statement_hash,
 )
-from ledger_core.signers import SignerRegistry
 from ledger_core.times import parse_time
 from ledger_core.verify_proof import check_signature
 

@@ -44,7 +44,7 @@ from ledger_core.findings import Collector
 from ledger_core.postgres.audit_restore_store import PostgresAuditRestoreStore
 from ledger_core.postgres.session import session
 from ledger_core.postgres.verdict_log import unfounded
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 from schemas.topology_model import Topology
 
 Advance = Callable[[int], None]

@@ -26,7 +26,7 @@ from ledger_core.postgres.drills import newest_sound_drill
 from ledger_core.postgres.progress import manifest_heads
 from ledger_core.postgres.schema_guard import check_schema
 from ledger_core.postgres.session import Session, session
-from ledger_core.signers import RegisteredSigner
+from ledger_core.signing.registry import RegisteredSigner
 from schemas.topology_model import Topology
 
 FINDINGS_TOLD_MAX: Final = 5

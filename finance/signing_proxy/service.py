@@ -26,8 +26,8 @@ from finance.signing_proxy.requests import Message, SignRequest, parse_sign, par
 from finance.signing_proxy.witness import Head, WitnessState, judge
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.ports import Algorithm
-from ledger_core.signatures import BadSignature, encode_signature, verify_digest, verify_text
-from ledger_core.signers import RegisteredSigner
+from ledger_core.signing.registry import RegisteredSigner
+from ledger_core.signing.signatures import BadSignature, encode_signature, verify_digest, verify_text
 from ledger_core.times import format_time, parse_time
 
 NONCE_SECONDS: Final = 86_400.0  # a nonce is remembered this long, also over a restart

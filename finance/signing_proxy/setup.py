@@ -34,7 +34,7 @@ from finance.telemetry import PrometheusMetrics
 from finance.variables import SIGNING_PROXY
 from ledger_core.canonical import is_hash
 from ledger_core.errors import Refused
-from ledger_core.pinned_signer import PinnedSigner
+from ledger_core.signing.pinned_signer import PinnedSigner
 from schemas.topology_model import Topology
 
 BEAT_SECONDS = 1.0

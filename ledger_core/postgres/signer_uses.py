@@ -18,7 +18,7 @@ from ledger_core.errors import Refused
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit_outbox import append_intent
 from ledger_core.postgres.session import Session, session
-from ledger_core.rotation import EVENT_TYPES, SignerEvent
+from ledger_core.signing.rotation import EVENT_TYPES, SignerEvent
 
 STATEMENT_TIMEOUT_MS: Final = 1_800_000
 SIGNERS_LOCK: Final = 0x5349474E455253  # "SIGNERS", in the advisory lock space of this database

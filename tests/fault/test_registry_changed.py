@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ledger_core.registry_edit import with_signers
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
+from ledger_core.signing.registry_edit import with_signers
 from tests.support.route import Ledger
 
 pytestmark = pytest.mark.services

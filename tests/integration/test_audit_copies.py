@@ -15,7 +15,7 @@ import pytest
 
 from finance.devstack import Stack
 from ledger_core.errors import Refused
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 from producers.verified_signer import VerifiedSigner
 from tests.support import audit, buckets, databases
 from tests.support.audit_checks import assert_chain

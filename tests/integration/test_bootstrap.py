@@ -13,7 +13,7 @@ from consumers.metrics import NullMetrics
 from finance import bootstrap, process
 from finance.settings import Settings
 from ledger_core.errors import Corrupt, Refused, Unavailable
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 from producers.signer_local import LocalKey
 from schemas.topology import load_topology
 from tests.support.buckets import s3_client

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from finance.devstack import Stack
 from finance.drill.leftovers import holding, sweep_server
-from ledger_core.signatures import PublicKey
+from ledger_core.signing.signatures import PublicKey
 from tests.conftest import STATE_ROOT
 from tests.support import buckets, topics
 from tests.support.backups import finance, lsn, own_server, streaming, until, until_stored

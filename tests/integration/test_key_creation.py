@@ -15,8 +15,8 @@ from finance.guards.probes import probe_registry
 from finance.key_creation import Created, create
 from finance.signer_choice import variables_of
 from ledger_core.errors import Refused
-from ledger_core.registry_edit import EMPTY
-from ledger_core.rotation import CREATED
+from ledger_core.signing.registry_edit import EMPTY
+from ledger_core.signing.rotation import CREATED
 from producers.key_maker import KeySpec
 from tests.support.archive_factory import Key
 from tests.support.signer_office import Office

@@ -17,8 +17,8 @@ from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit_outbox import append_intent
 from ledger_core.postgres.audit_store import EVENT_COLUMNS, event_from_row
 from ledger_core.postgres.signer_uses import tell
-from ledger_core.rotation import announcement
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
+from ledger_core.signing.rotation import announcement
 from ledger_core.verify_audit import check_audit
 from producers.verified_signer import VerifiedSigner
 from tests.support import audit

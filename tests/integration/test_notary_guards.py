@@ -9,7 +9,7 @@ import pytest
 
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.postgres.audit_store import PostgresAuditStore
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 from producers.publisher_kafka import KafkaPublisher
 from producers.verified_signer import VerifiedSigner
 from tests.support import audit

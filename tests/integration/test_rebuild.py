@@ -17,7 +17,7 @@ from ledger_core.errors import Corrupt, Refused
 from ledger_core.postgres.epochs import begin_epoch, read_epoch
 from ledger_core.postgres.migrate import migrate, shipped
 from ledger_core.postgres.session import session
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 from tests.support import databases
 from tests.support.archive_factory import ENV, Key, MemoryStore, archive_of
 from tests.support.journal_factory import TinyShard

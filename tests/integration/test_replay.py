@@ -20,7 +20,7 @@ from finance.settings import Settings
 from ledger_core.errors import Refused, RejectReason
 from ledger_core.ports import Record
 from ledger_core.posting import Decided, Draft, Rejection
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 from schemas.topology import load_topology
 from tests.support import databases
 from tests.support.lossy_topics import lose_in_the_middle

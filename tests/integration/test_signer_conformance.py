@@ -12,8 +12,8 @@ import pytest
 from ledger_core.checkpoint import note_text
 from ledger_core.errors import Refused, SignerFailure, SignerRefused
 from ledger_core.ports import Algorithm
-from ledger_core.signatures import BadSignature, verify_digest
-from ledger_core.signers import RegisteredSigner, SignerRegistry
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
+from ledger_core.signing.signatures import BadSignature, verify_digest
 from producers.https_exchange import HttpsExchange
 from producers.signer_local import LocalKey
 from producers.signer_proxy import ProxyKey

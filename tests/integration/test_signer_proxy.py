@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ledger_core.errors import Refused, SignerFailure, SignerRefused, Unavailable
 from ledger_core.ports import Algorithm
-from ledger_core.signers import RegisteredSigner, SignerRegistry
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from producers.https_exchange import ANSWER_BYTES_MAX, HttpsExchange
 from producers.signer_local import LocalKey
 from producers.signer_proxy import ProxyKey

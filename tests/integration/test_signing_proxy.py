@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger_core.signatures import decode_signature, verify_digest, verify_text
+from ledger_core.signing.signatures import decode_signature, verify_digest, verify_text
 from tests.support.doors import Reply
 from tests.support.proxies import DIGEST, KIDS, TestProxy, b64, proxy_yaml, running_proxy
 from tests.support.signing import openssl_accepts_digest, openssl_accepts_text

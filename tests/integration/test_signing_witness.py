@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ledger_core.checkpoint import note_text
-from ledger_core.signatures import decode_signature, verify_text
+from ledger_core.signing.signatures import decode_signature, verify_text
 from ledger_core.tree import consistency_proof, leaf_hash, root_of
 from tests.support.doors import Reply
 from tests.support.proxies import DIGEST, KIDS, TestProxy, b64, running_proxy

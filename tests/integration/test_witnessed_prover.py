@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from ledger_core.checkpoint import note_text, origin_of
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 from ledger_core.tree import consistency_proof, leaf_hash, root_of
 from producers.https_exchange import HttpsExchange
 from producers.signer_proxy import ProxyKey

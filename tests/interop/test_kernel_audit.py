@@ -18,8 +18,8 @@ import pytest
 from finance.devstack import Stack
 from ledger_core.audit_chain import AuditEvent, event_hash
 from ledger_core.ports import Algorithm
-from ledger_core.signatures import PublicKey, decode_signature, encode_signature, verify_digest
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
+from ledger_core.signing.signatures import PublicKey, decode_signature, encode_signature, verify_digest
 from tests.support import audit
 from tests.support.signing import kms_signer, local_signer
 

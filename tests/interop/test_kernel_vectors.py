@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ledger_core import canonical, chain, checkpoint, notes
+from ledger_core import canonical, chain, checkpoint
 from ledger_core.audit_chain import event_hash
 from ledger_core.range_proof import assemble_proof, parse_proof
-from ledger_core.signatures import PublicKey, decode_signature, verify_digest
+from ledger_core.signing import notes
+from ledger_core.signing.signatures import PublicKey, decode_signature, verify_digest
 from tests.support.archive_factory import Key, closed_of, cut_of
 from tests.support.audit_factory import audit_events
 from tests.support.journal_factory import TinyShard

@@ -21,7 +21,7 @@ from ledger_core.errors import Unavailable
 from ledger_core.ports import AuditIntent, Publisher, Signer
 from ledger_core.postgres.audit_outbox import append_intent
 from ledger_core.postgres.audit_store import PostgresAuditStore
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 from producers.publisher_kafka import KafkaPublisher
 from tests.support.databases import role_url
 from tests.support.kafka import client, tls

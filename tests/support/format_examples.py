@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import gzip
 
-from ledger_core import audit_chain, notes
+from ledger_core import audit_chain
 from ledger_core.audit_export import export_key, seal_export
 from ledger_core.books.entries import JournalEntry, Source, encode_entry
 from ledger_core.books.lines import Line
 from ledger_core.chain import link
 from ledger_core.ports import AuditIntent
 from ledger_core.range_proof import assemble_proof
+from ledger_core.signing import notes
 from ledger_core.tree import CompactRange, leaf_hash
 from ledger_core.verdict import VerdictLine, encode_verdict
 from tests.support.archive_factory import ENV, NOW, Key, MemoryStore, archive_of, closed_of, cut_of

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from confluent_kafka import Producer
 
-from ledger_core.signers import RegisteredSigner, SignerRegistry
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from tests.support.command_line import Finance, quick_topology
 from tests.support.kafka import client
 from tests.support.settlements import settlement, wire

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ledger_core import notes, range_proof
+from ledger_core import range_proof
 from ledger_core.ledger_rows import (
     BalanceRow,
     EntryRow,
@@ -14,6 +14,7 @@ from ledger_core.ledger_rows import (
     ShardRow,
     VerdictRow,
 )
+from ledger_core.signing import notes
 from ledger_core.times import parse_time
 from ledger_core.verdict import decode_verdict
 from tests.support.archive_factory import Key, closed_of, cut_of

@@ -15,8 +15,8 @@ from ledger_core.closed_range import ClosedRange
 from ledger_core.errors import Corrupt
 from ledger_core.open_range import ShardPosition
 from ledger_core.ports import Algorithm, AuditIntent, Record, TreeHistory
-from ledger_core.signatures import PublicKey
-from ledger_core.signers import RegisteredSigner, SignerRegistry
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
+from ledger_core.signing.signatures import PublicKey
 from tests.support.faults import Faults
 from tests.support.journal_factory import TinyShard
 

@@ -19,7 +19,7 @@ from ledger_core.ports import Signer
 from ledger_core.postgres.archive_store import PostgresArchiveStore
 from ledger_core.postgres.connection import connect
 from ledger_core.postgres.prover_store import PostgresProverStore
-from ledger_core.signers import RegisteredSigner, SignerRegistry
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from producers.archive_s3 import S3ArchiveStore
 from producers.s3_client import s3_client
 from producers.signer_local import LocalKey

@@ -20,7 +20,7 @@ from ledger_core.postgres.ledger_reader import open_ledger_reader
 from ledger_core.postgres.poster_store import PosterStore
 from ledger_core.posting import Decided, Known, Plan, ShardHead
 from ledger_core.sequencing import event_ids, sequence
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify import verify_ledger
 from producers.publisher_kafka import KafkaPublisher
 from schemas.journal_wire import decode_journal

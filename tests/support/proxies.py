@@ -20,8 +20,8 @@ from finance.signing_proxy.service import SigningProxy
 from finance.signing_proxy.witness import WitnessState
 from ledger_core.errors import FinanceError
 from ledger_core.ports import Algorithm
-from ledger_core.signatures import PublicKey
-from ledger_core.signers import RegisteredSigner
+from ledger_core.signing.registry import RegisteredSigner
+from ledger_core.signing.signatures import PublicKey
 from producers.signer_local import LocalKey
 from producers.verified_signer import KeyService, VerifiedSigner, pin
 from tests.support.doors import Reply, TestDoor, door_yaml, open_test_door

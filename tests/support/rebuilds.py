@@ -14,7 +14,7 @@ from finance.rebuild import Rebuilt, Request, rebuild
 from finance.settings import Settings
 from ledger_core.findings import Report
 from ledger_core.postgres.ledger_reader import open_ledger_reader
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify import verify_ledger
 from producers.archive_file import FileArchiveStore
 from tests.support.archive_factory import ENV, MemoryStore

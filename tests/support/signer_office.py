@@ -13,7 +13,7 @@ from finance.settings import Settings
 from finance.signer_choice import variables_of
 from finance.signer_desk import Desk
 from finance.signers_file import read_registry
-from ledger_core.signers import RegisteredSigner, SignerRegistry
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from schemas.topology import load_topology
 from tests.support.archive_factory import Key
 from tests.support.databases import role_url

@@ -14,10 +14,10 @@ import boto3
 
 from consumers.metrics import Metrics, NullMetrics
 from consumers.signer_set import SignerSet
-from ledger_core.pinned_signer import PinnedSigner
 from ledger_core.ports import Algorithm, Signer
-from ledger_core.signatures import PublicKey
-from ledger_core.signers import RegisteredSigner, SignerRegistry
+from ledger_core.signing.pinned_signer import PinnedSigner
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
+from ledger_core.signing.signatures import PublicKey
 from producers.kms_client import KmsPlace
 from producers.signer_kms import KmsKey
 from producers.signer_local import LocalKey

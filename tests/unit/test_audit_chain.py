@@ -11,7 +11,7 @@ import pytest
 from ledger_core import audit_chain
 from ledger_core.audit_chain import AuditEvent
 from ledger_core.ports import AuditIntent
-from ledger_core.signatures import BadSignature
+from ledger_core.signing.signatures import BadSignature
 from tests.support.archive_factory import Key
 from tests.support.audit_factory import CREATED_AT, audit_events
 

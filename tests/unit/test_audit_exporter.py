@@ -14,8 +14,8 @@ from ledger_core.audit_chain import AuditEvent
 from ledger_core.audit_export import AuditExport, ExportRange
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.ports import AuditIntent
-from ledger_core.signer_validity import Interval, Validity
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
+from ledger_core.signing.validity import Interval, Validity
 from tests.support.archive_factory import Key
 from tests.support.audit_factory import CREATED_AT, audit_events
 from tests.support.memory_archive import MemoryBucket

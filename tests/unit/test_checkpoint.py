@@ -7,9 +7,10 @@ import hashlib
 
 import pytest
 
-from ledger_core import checkpoint, notes
-from ledger_core.signatures import BadSignature
-from ledger_core.signers import RegisteredSigner, SignerRegistry
+from ledger_core import checkpoint
+from ledger_core.signing import notes
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
+from ledger_core.signing.signatures import BadSignature
 from tests.support.archive_factory import Key
 
 ED, RSA = Key("ed25519", "finance-ed25519-v1"), Key("rsa-sha256", "finance-rsa-v1")

@@ -8,9 +8,9 @@ import pytest
 
 from ledger_core import canonical, checkpoint
 from ledger_core.range_proof import assemble_proof, parse_proof
-from ledger_core.signatures import encode_signature
-from ledger_core.signed_fields import Cosignature
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
+from ledger_core.signing.signatures import encode_signature
+from ledger_core.signing.statements import Cosignature
 from ledger_core.verify import verify_proof
 from tests.support.faults import Faults
 from tests.support.journal_factory import TinyShard

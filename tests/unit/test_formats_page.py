@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ledger_core.signatures import decode_signature, verify_digest, verify_text
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
+from ledger_core.signing.signatures import decode_signature, verify_digest, verify_text
 from ledger_core.verify import verify_audit_lines, verify_proof
 from tests.support.format_examples import examples
 

@@ -6,9 +6,9 @@ import pytest
 
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.open_range import RangeLimits
-from ledger_core.pinned_signer import PinnedSigner
 from ledger_core.range_proof import parse_proof
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.pinned_signer import PinnedSigner
+from ledger_core.signing.registry import SignerRegistry
 from tests.support.faults import Faults
 from tests.support.journal_factory import TinyShard
 from tests.support.memory_proofs import MemoryProofs, MemorySigner

@@ -15,8 +15,8 @@ from consumers.published_ranges import newest_in_archive, newest_number, ranges_
 from ledger_core import audit_chain
 from ledger_core.audit_chain import AuditEvent
 from ledger_core.ports import AuditIntent, Record
-from ledger_core.signer_validity import Interval, Validity
-from ledger_core.signers import SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
+from ledger_core.signing.validity import Interval, Validity
 from tests.support.archive_factory import ENV, Key, MemoryStore, archive_of
 from tests.support.journal_factory import TinyShard
 from tests.unit.test_published_guard import announced, proof_hash

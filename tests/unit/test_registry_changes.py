@@ -18,10 +18,10 @@ from ledger_core.audit_chain import AuditEvent, next_event
 from ledger_core.errors import Refused
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.signer_uses import SignerUse
-from ledger_core.registry_edit import EMPTY, diff, with_signers
-from ledger_core.rotation import EVENT_TYPE, SignerEvent, announcement, must_be_signed_by, rotations
-from ledger_core.signer_validity import NOTHING, Interval, Validity
-from ledger_core.signers import RegisteredSigner, SignerRegistry, write_signer
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry, write_signer
+from ledger_core.signing.registry_edit import EMPTY, diff, with_signers
+from ledger_core.signing.rotation import EVENT_TYPE, SignerEvent, announcement, must_be_signed_by, rotations
+from ledger_core.signing.validity import NOTHING, Interval, Validity
 from ledger_core.verify_audit import check_audit
 from tests.support.archive_factory import Key
 

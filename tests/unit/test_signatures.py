@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from ledger_core.signatures import (
+from ledger_core.signing.signatures import (
     BadSignature,
     PublicKey,
     decode_signature,

@@ -11,9 +11,9 @@ from consumers.metrics import NullMetrics
 from consumers.signer_circuit import RETRY_SECONDS_MAX, SignerAway
 from consumers.signer_set import SignerSet
 from ledger_core.errors import Refused, SignerFailure, SignerRefused, Unavailable
-from ledger_core.pinned_signer import PinnedSigner
-from ledger_core.signatures import verify_digest
-from ledger_core.signers import RegisteredSigner, SignerRegistry
+from ledger_core.signing.pinned_signer import PinnedSigner
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
+from ledger_core.signing.signatures import verify_digest
 from producers.signer_local import LocalKey
 from producers.verified_signer import VerifiedSigner
 from tests.support.faults import Faults

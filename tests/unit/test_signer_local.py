@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger_core.errors import Refused
 from ledger_core.ports import Algorithm
-from ledger_core.signatures import verify_digest
+from ledger_core.signing.signatures import verify_digest
 from producers.signer_local import LocalKey
 
 

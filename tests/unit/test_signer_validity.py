@@ -10,10 +10,10 @@ import pytest
 from ledger_core.errors import Corrupt
 from ledger_core.on_demand import _check_signed
 from ledger_core.range_proof import assemble_proof, parse_payload, parse_proof
-from ledger_core.signatures import encode_signature
-from ledger_core.signed_fields import Cosignature
-from ledger_core.signer_validity import NOTHING, Interval, Validity, parse_validity
-from ledger_core.signers import RegisteredSigner, SignerRegistry
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
+from ledger_core.signing.signatures import encode_signature
+from ledger_core.signing.statements import Cosignature
+from ledger_core.signing.validity import NOTHING, Interval, Validity, parse_validity
 from ledger_core.verify import Report, verify_archive, verify_batch, verify_ledger, verify_proof
 from ledger_core.verify_audit import check_audit
 from tests.support.archive_factory import ENV, Key, MemoryStore, archive_of, closed_of, cut_of

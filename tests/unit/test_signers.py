@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from ledger_core.signers import RegisteredSigner, SignerRegistry
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from tests.support.archive_factory import Key
 
 ED, RSA = Key("ed25519", "finance-ed25519-v1"), Key("rsa-sha256", "finance-rsa-v1")

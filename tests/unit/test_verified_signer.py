@@ -10,7 +10,7 @@ import pytest
 
 from ledger_core.errors import Refused, SignerFailure, SignerRefused
 from ledger_core.ports import Algorithm
-from ledger_core.signatures import PublicKey
+from ledger_core.signing.signatures import PublicKey
 from producers.signer_local import LocalKey
 from producers.verified_signer import VerifiedSigner, pin
 from tests.support.signing import NOW, register

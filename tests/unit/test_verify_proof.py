@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ledger_core import canonical
 from ledger_core.range_proof import assemble_proof
-from ledger_core.signatures import PublicKey
-from ledger_core.signers import RegisteredSigner, SignerRegistry
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
+from ledger_core.signing.signatures import PublicKey
 from ledger_core.verify import Report, verify_proof
 from tests.support.archive_factory import Key, closed_of, cut_of
 from tests.support.journal_factory import TinyShard

@@ -21,7 +21,7 @@ from finance.backup.spool import Spool
 from finance.backup.wal_list import FILES_MAX, parse_wal_list
 from finance.backup.wal_signing import RETRY_SECONDS, SigningTerms, WalSigning
 from ledger_core.errors import Unavailable
-from ledger_core.pinned_signer import PinnedSigner
+from ledger_core.signing.pinned_signer import PinnedSigner
 from tests.support.memory_place import MemoryPlace
 from tests.support.signing import local_signer
 

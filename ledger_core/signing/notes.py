@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ledger_core.signatures import BadSignature, PublicKey, decode_signature, verify_text
-from ledger_core.signers import RegisteredSigner, SignerRegistry
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
+from ledger_core.signing.signatures import BadSignature, PublicKey, decode_signature, verify_text
 
 NOTE_BYTES_MAX: Final = 65536
 SIGNATURES_MAX: Final = 64

@@ -3,7 +3,7 @@
 Guarantees: whatever grows (seq, offset, money, counts, sizes) is a decimal text without sign or leading zero; hashes
 are 64 lower-case hex digits; times are RFC 3339 UTC with six decimals and `Z`. A statement that does not encode back to
 the very bytes that were read is refused: duplicate keys, blanks, other orders and spellings.
-Does not: verify signatures (`ledger_core.signatures`) or decide who may sign (`ledger_core.signers`).
+Does not: verify signatures (`ledger_core.signing.signatures`) or decide who may sign (`ledger_core.signing.registry`).
 """
 
 from __future__ import annotations

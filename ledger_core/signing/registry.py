@@ -4,7 +4,7 @@ Guarantees: reads every shape Kernel's verifier reads (an object with `signers`,
 key as PEM, base64 DER or base64 raw Ed25519) and is stricter where Kernel is silent: an algorithm in another
 spelling, a key of another kind than its algorithm, a kid twice and a bare `kid: PEM` are refused, never passed over.
 Retired keys stay in the registry, or the history they signed would stop verifying; `validity` says of which history
-(`ledger_core.signer_validity`). It reads no file.
+(`ledger_core.signing.validity`). It reads no file.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Final
 import orjson
 
 from ledger_core.ports import Algorithm
-from ledger_core.signatures import PublicKey
-from ledger_core.signer_validity import FIELD, Validity, parse_validity
+from ledger_core.signing.signatures import PublicKey
+from ledger_core.signing.validity import FIELD, Validity, parse_validity
 from ledger_core.times import format_time
 
 ALGORITHMS: Final[tuple[Algorithm, ...]] = ("ed25519", "rsa-sha256")

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, cast, get_args
 
 from ledger_core.ports import AuditIntent
-from ledger_core.signers import RegisteredSigner
+from ledger_core.signing.registry import RegisteredSigner
 
 EVENT_TYPE: Final = "signer.rotation"
 EMERGENCY: Final = "signer.emergency"

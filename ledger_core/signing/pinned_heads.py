@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ledger_core.findings import Collector
-from ledger_core.signers import RegisteredSigner, SignerRegistry
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 
 
 @dataclass(slots=True)

@@ -9,11 +9,11 @@ where the signer is made.
 from __future__ import annotations
 
 from ledger_core.errors import Refused, SignerFailure, SignerRefused
-from ledger_core.notes import signature_line
 from ledger_core.ports import Algorithm, Signer, TreeHistory
-from ledger_core.signatures import BadSignature, PublicKey, encode_signature, verify_digest, verify_text
-from ledger_core.signed_fields import Cosignature
-from ledger_core.signers import RegisteredSigner, SignerRegistry
+from ledger_core.signing.notes import signature_line
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
+from ledger_core.signing.signatures import BadSignature, PublicKey, encode_signature, verify_digest, verify_text
+from ledger_core.signing.statements import Cosignature
 
 
 class PinnedSigner:

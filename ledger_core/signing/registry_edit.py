@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import orjson
 
-from ledger_core.signer_validity import FIELD
-from ledger_core.signers import KID_FIELDS, RegisteredSigner, SignerRegistry, write_signer
+from ledger_core.signing.registry import KID_FIELDS, RegisteredSigner, SignerRegistry, write_signer
+from ledger_core.signing.validity import FIELD
 
 EMPTY: Final = b'{"signers": []}\n'
 # What may change of a signer that is there; kid, algorithm, key and deployedAt never do.

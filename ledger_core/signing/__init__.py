@@ -1,0 +1,10 @@
+"""Who signed, and whether it counts.
+
+signatures       public keys and signatures: what is accepted
+statements       the one form of everything that is signed
+notes            C2SP signed notes
+registry         which key stands behind a kid; registry_edit changes its file
+validity         for which stretch of the record a key counts; pinned_heads: where it ended
+rotation         a key rotation, as the audit chain records it
+pinned_signer    a signer whose every signature is verified before it is used
+"""
