@@ -21,13 +21,13 @@ from ledger_core.books.entries import decode_entry
 from ledger_core.errors import Refused
 from ledger_core.findings import Collector
 from ledger_core.manifest import Manifest, parse_manifest
-from ledger_core.posting import Known
+from ledger_core.posting.plans import Known
+from ledger_core.posting.verdicts import VerdictLine, decode_verdict, verdicts_hash
 from ledger_core.range_proof import RangeProof
 from ledger_core.rebuild_check import check_empty, check_kids, kids_in
 from ledger_core.signed_parts import SignedPart
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.times import parse_time
-from ledger_core.verdict import VerdictLine, decode_verdict, verdicts_hash
 from ledger_core.verify_proof import check_proof, check_signature
 
 ELSEWHERE: Final = -1  # the archive does not say which shard came first

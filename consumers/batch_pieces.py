@@ -6,7 +6,7 @@ same records, read again, would end it again, for ever. A record's weight is the
 
 Guarantees: records come in their order, each once; a batch writes at most `ROWS_MAX` rows, or holds one record alone.
 Records are decided as they are taken, so that memory is that of one batch. Where batches are cut changes no verdict
-(`ledger_core.sequencing`).
+(`ledger_core.posting.sequencing`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from ledger_core.posting import Decided, Draft
+from ledger_core.posting.plans import Decided, Draft
 
 ROWS_MAX: Final = 100_000
 

@@ -26,9 +26,9 @@ from consumers.relay_backlog import RelayBacklog
 from consumers.source import OpenSource
 from ledger_core.errors import Corrupt
 from ledger_core.ports import AuditIntent, Record
-from ledger_core.posting import Decided, Known, Plan, Rejection, ShardHead
-from ledger_core.posting_port import BatchFailed, EventIdTaken, Fenced, Halted, PosterStore
-from ledger_core.sequencing import event_ids, sequence
+from ledger_core.posting.plans import Decided, Known, Plan, Rejection, ShardHead
+from ledger_core.posting.sequencing import event_ids, sequence
+from ledger_core.posting.store_port import BatchFailed, EventIdTaken, Fenced, Halted, PosterStore
 
 HALT_POLL_SECONDS = 0.5
 EVENT_ID_RETRIES_MAX = 5

@@ -20,7 +20,7 @@ from ledger_core.archive_walk import ShardWalk, VerifiedRange
 from ledger_core.archived_plan import not_a_prefix
 from ledger_core.archived_rows import ArchivedRows, rows_of
 from ledger_core.findings import Collector, Report
-from ledger_core.posting import ShardHead
+from ledger_core.posting.plans import ShardHead
 from ledger_core.published import Published
 from ledger_core.rebuild_check import (
     HeldShard,

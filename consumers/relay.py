@@ -16,8 +16,8 @@ import structlog
 from ledger_core.books.entries import decode_entry
 from ledger_core.errors import Unavailable
 from ledger_core.ports import Publisher, Record
-from ledger_core.posting import Plan, Verdict
-from ledger_core.posting_port import Unrelayed
+from ledger_core.posting.plans import Plan, Verdict
+from ledger_core.posting.store_port import Unrelayed
 from schemas.journal_wire import encode_journal
 from schemas.outcome import encode_outcome
 

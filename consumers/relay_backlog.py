@@ -14,8 +14,8 @@ import msgspec
 import structlog
 
 from consumers.relay import Relay
-from ledger_core.posting import ShardHead
-from ledger_core.posting_port import PosterStore
+from ledger_core.posting.plans import ShardHead
+from ledger_core.posting.store_port import PosterStore
 
 PIECE_OFFSETS_MAX: Final = 10_000  # in memory at once, and between two notes of how far it came
 

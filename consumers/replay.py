@@ -20,10 +20,10 @@ import msgspec
 
 from ledger_core.errors import Corrupt, Refused, RejectReason
 from ledger_core.ports import Record
-from ledger_core.posting import Decided, Draft, Known, Plan, Rejection, ShardHead, Verdict
-from ledger_core.posting_port import BatchFailed, EventIdTaken, PosterStore
+from ledger_core.posting.plans import Decided, Draft, Known, Plan, Rejection, ShardHead, Verdict
+from ledger_core.posting.sequencing import event_ids, sequence
+from ledger_core.posting.store_port import BatchFailed, EventIdTaken, PosterStore
 from ledger_core.replay_port import StopAt, VerdictLog
-from ledger_core.sequencing import event_ids, sequence
 
 EVENT_ID_RETRIES_MAX: Final = 5
 Decide = Callable[[Record], Decided]

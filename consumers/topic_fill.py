@@ -16,8 +16,8 @@ from consumers.decision import decide
 from ledger_core.books.entries import decode_entry
 from ledger_core.errors import Refused
 from ledger_core.ports import Record
-from ledger_core.posting import Draft
-from ledger_core.posting_rules import content_hash, content_of
+from ledger_core.posting.plans import Draft
+from ledger_core.posting.rules import content_hash, content_of
 
 PAGE: Final = 1_000
 

@@ -26,10 +26,10 @@ GROUP: Final = "finance_hot"
 HOT: Final = (
     "consumers/decision.py",
     "ledger_core/books/balance.py",
-    "ledger_core/entry_bytes.py",
+    "ledger_core/posting/entry_bytes.py",
     "ledger_core/postgres/copy_binary.py",
-    "ledger_core/posting_rules.py",
-    "ledger_core/sequencing.py",
+    "ledger_core/posting/rules.py",
+    "ledger_core/posting/sequencing.py",
     "ledger_core/times.py",
     "schemas/journal_wire.py",
     "schemas/outcome.py",

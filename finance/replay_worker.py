@@ -23,7 +23,7 @@ from finance.replay_sources import Source, open_log
 from finance.settings import Settings
 from ledger_core.errors import FinanceError, Refused, Unavailable
 from ledger_core.postgres.poster_store import PosterStore
-from ledger_core.posting_port import Fenced, Halted
+from ledger_core.posting.store_port import Fenced, Halted
 from ledger_core.replay_port import StopAt
 
 FENCED_RETRIES_MAX: Final = 5

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from ledger_core.checkpoint import note_text
 from ledger_core.errors import Corrupt
 from ledger_core.ports import Algorithm
+from ledger_core.posting.verdicts import decode_verdict, verdicts_hash
 from ledger_core.range_proof import (
     PROOF_VERSION,
     SERVICE,
@@ -28,7 +29,6 @@ from ledger_core.range_proof import (
 )
 from ledger_core.times import format_time
 from ledger_core.tree import CompactRange
-from ledger_core.verdict import decode_verdict, verdicts_hash
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,12 @@ from typing import Protocol
 from ledger_core.books.entries import JournalEntry, decode_entry
 from ledger_core.closed_range import ClosedRange
 from ledger_core.errors import Corrupt, Refused
+from ledger_core.posting.verdicts import decode_verdict, verdicts_hash
 from ledger_core.range_proof import ProofPayload, ShardRange, SourceRange, parse_payload, parse_proof
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.signatures import BadSignature, decode_signature, verify_digest
 from ledger_core.signing.statements import statement_hash
 from ledger_core.tree import CompactRange, leaf_hash
-from ledger_core.verdict import decode_verdict, verdicts_hash
 
 
 class OnDemandReader(Protocol):

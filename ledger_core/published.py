@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ledger_core.archive_walk import VerifiedRange
 from ledger_core.errors import RejectReason
-from ledger_core.posting import ShardHead
+from ledger_core.posting.plans import ShardHead
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from ledger_core.archived_plan import not_a_prefix
 from ledger_core.audit_batch import manifest_key
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.manifest import Manifest, parse_manifest
-from ledger_core.posting import ShardHead
+from ledger_core.posting.plans import ShardHead
 from ledger_core.range_proof import parse_proof
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.times import format_time, parse_time

@@ -11,7 +11,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Protocol
 
-from ledger_core.posting import Known
+from ledger_core.posting.plans import Known
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from typing import Final
 
 from ledger_core.books.settlements import SettlementEvent, record_from_event
 from ledger_core.errors import FinanceError
-from ledger_core.posting_rules import draft
+from ledger_core.posting.rules import draft
 from producers.publisher_kafka import KafkaPublisher
 from schemas.settlement import encode_settlement
 

@@ -2,7 +2,7 @@
 
 `decode_settlement` turns any bytes into either a record or Rejected (malformed, unknown_schema, oversize): never
 another exception, never more memory than a small multiple of the value, never more time than one pass over it. It
-judges bytes only; what the fields must look like is decided by `ledger_core.posting_rules`.
+judges bytes only; what the fields must look like is decided by `ledger_core.posting.rules`.
 """
 
 from __future__ import annotations

@@ -157,7 +157,7 @@ def _tell(rebuilt: Rebuilt, seconds: float, as_json: bool) -> None:
 
 
 def _head(head: object) -> tuple[str, str, str]:
-    from ledger_core.posting import ShardHead
+    from ledger_core.posting.plans import ShardHead
 
     if not isinstance(head, ShardHead):
         return "", "", ""

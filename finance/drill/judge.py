@@ -24,9 +24,9 @@ from ledger_core.ledger_rows import LedgerReader, RangeRow, ShardRow
 from ledger_core.postgres.ledger_reader import PostgresLedgerReader, open_ledger_reader
 from ledger_core.postgres.schema_guard import check_schema
 from ledger_core.postgres.session import session
+from ledger_core.posting.verdicts import verdicts_hash
 from ledger_core.range_proof import ProofPayload, RangeProof, TimeRange, Totals
 from ledger_core.signing.registry import SignerRegistry
-from ledger_core.verdict import verdicts_hash
 from ledger_core.verify import AuditHead, LedgerHead, verify_audit, verify_ledger
 from ledger_core.verify_proof import check_proof
 from ledger_core.verify_range import Position, RangeTally

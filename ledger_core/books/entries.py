@@ -2,7 +2,7 @@
 
 Fields are declared in the order of their names, so that encoding a struct *is* canonical JSON (RFC 8785 on the safe
 subset of `ledger_core.canonical`). An unbalanced entry cannot be constructed, also not by decoding one.
-Whether the texts have the right form is decided in `ledger_core.posting_rules`, before an entry is made.
+Whether the texts have the right form is decided in `ledger_core.posting.rules`, before an entry is made.
 """
 
 from __future__ import annotations

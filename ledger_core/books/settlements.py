@@ -2,7 +2,7 @@
 
 Two shapes of the same thing. `SettlementEvent` is the publisher's: it cannot be constructed unbalanced, without a
 UUID, or with a time that is not UTC. `SettlementRecord` is the poster's: the fields exactly as they stood in the bytes,
-nothing checked, because what is wrong with them is a verdict (`ledger_core.posting_rules`), not an exception here.
+nothing checked, because what is wrong with them is a verdict (`ledger_core.posting.rules`), not an exception here.
 Balanced here does not mean posted: account names, currencies and limits are judged by the posting rules.
 """
 

@@ -20,7 +20,7 @@ from ledger_core.postgres.account_numbers import array_literal
 from ledger_core.postgres.audit_store import event_from_row
 from ledger_core.postgres.not_held import count_not_held
 from ledger_core.postgres.session import translated
-from ledger_core.posting import Known
+from ledger_core.posting.plans import Known
 
 PAGE_ROWS: Final = 2_000
 

@@ -20,8 +20,8 @@ from ledger_core.errors import Corrupt
 from ledger_core.ports import Record
 from ledger_core.postgres.account_numbers import AccountNumbers, array_literal
 from ledger_core.postgres.copy_binary import packed_rows
-from ledger_core.posting import Known, Plan, ShardHead, Verdict
-from ledger_core.posting_port import Fenced
+from ledger_core.posting.plans import Known, Plan, ShardHead, Verdict
+from ledger_core.posting.store_port import Fenced
 
 HEAD_COLUMNS: Final = (
     "shard, topic, first_offset, next_offset, seq, head_hash, accounts, posted, duplicates, rejected, relayed_offset"

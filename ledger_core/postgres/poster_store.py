@@ -23,8 +23,8 @@ from ledger_core.postgres.audit_outbox import append_intent
 from ledger_core.postgres.connection import connect
 from ledger_core.postgres.plan_writer import FIRST_VERDICT_LOCK, headers_from_json, look_up, read_head, write_plan
 from ledger_core.postgres.session import translated
-from ledger_core.posting import Known, Plan, ShardHead, Verdict
-from ledger_core.posting_port import BatchFailed, EventIdTaken, Fenced, Halted, Unrelayed
+from ledger_core.posting.plans import Known, Plan, ShardHead, Verdict
+from ledger_core.posting.store_port import BatchFailed, EventIdTaken, Fenced, Halted, Unrelayed
 
 
 class PosterStore:

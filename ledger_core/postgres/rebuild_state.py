@@ -14,7 +14,7 @@ from ledger_core.postgres.not_held import count_not_held
 from ledger_core.postgres.plan_writer import HEAD_COLUMNS
 from ledger_core.postgres.rebuild_store import held_hash
 from ledger_core.postgres.session import Session, session
-from ledger_core.posting import ShardHead
+from ledger_core.posting.plans import ShardHead
 from ledger_core.rebuild_check import HeldManifest, HeldShard, not_empty
 
 NEWEST_MANIFEST: Final = """

@@ -25,7 +25,7 @@ from ledger_core.postgres.account_numbers import AccountNumbers
 from ledger_core.postgres.connection import connect
 from ledger_core.postgres.plan_writer import FIRST_VERDICT_LOCK, look_up, read_head, write_plan
 from ledger_core.postgres.session import translated
-from ledger_core.posting import ShardHead
+from ledger_core.posting.plans import ShardHead
 from ledger_core.published import Published
 from ledger_core.range_proof import same_proof
 

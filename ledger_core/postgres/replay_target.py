@@ -17,7 +17,7 @@ from ledger_core.postgres.epochs import Epoch, EpochKind, begin_epoch, read_epoc
 from ledger_core.postgres.migrate import migrate, pending
 from ledger_core.postgres.plan_writer import HEAD_COLUMNS
 from ledger_core.postgres.session import Session, translated
-from ledger_core.posting import ShardHead
+from ledger_core.posting.plans import ShardHead
 
 REPLAY_LOCK: Final = 0x5245504C4159  # "REPLAY", in the advisory lock space of the target
 EMPTY_REMEDY: Final = "give an empty database to --into (`createdb`), or drop this one first"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from ledger_core.postgres.session import Session, translated
-from ledger_core.posting import Known
+from ledger_core.posting.plans import Known
 
 COVERS: Final = "SELECT next_offset FROM shards WHERE shard = %s"
 

@@ -13,8 +13,8 @@ from psycopg import sql
 from ledger_core.errors import Unavailable
 from ledger_core.postgres import poster_store
 from ledger_core.postgres.poster_store import PosterStore
-from ledger_core.posting import ShardHead
-from ledger_core.posting_port import Halted
+from ledger_core.posting.plans import ShardHead
+from ledger_core.posting.store_port import Halted
 from tests.support.databases import role_url
 from tests.support.posting_runs import check_ledger, commit, rows
 from tests.support.settlements import TOPIC, record, sale, settlement

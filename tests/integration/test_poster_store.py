@@ -12,7 +12,7 @@ from psycopg import errors
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.postgres.plan_writer import headers_from_json, headers_to_json
 from ledger_core.postgres.poster_store import PosterStore
-from ledger_core.posting_port import BatchFailed, EventIdTaken, Fenced, Halted
+from ledger_core.posting.store_port import BatchFailed, EventIdTaken, Fenced, Halted
 from tests.support.databases import role_url
 from tests.support.posting_runs import check_ledger, commit, rows
 from tests.support.settlements import TOPIC, event_id, record, sale, settlement

@@ -14,10 +14,10 @@ from finance.devstack import Stack
 from ledger_core.errors import Corrupt
 from ledger_core.postgres.plan_writer import look_up
 from ledger_core.postgres.verdict_log import PostgresVerdictLog, unfounded
-from ledger_core.posting import Decided, Draft
-from ledger_core.posting_rules import content_hash, content_of
-from ledger_core.sequencing import sequence
-from ledger_core.verdict import VerdictLine, encode_verdict
+from ledger_core.posting.plans import Decided, Draft
+from ledger_core.posting.rules import content_hash, content_of
+from ledger_core.posting.sequencing import sequence
+from ledger_core.posting.verdicts import VerdictLine, encode_verdict
 from tests.support import databases
 from tests.support.archive_factory import Key, MemoryStore, archive_of
 from tests.support.journal_factory import TinyShard

@@ -19,7 +19,7 @@ from finance.replay_into import ReplayPlan
 from finance.settings import Settings
 from ledger_core.errors import Refused, RejectReason
 from ledger_core.ports import Record
-from ledger_core.posting import Decided, Draft, Rejection
+from ledger_core.posting.plans import Decided, Draft, Rejection
 from ledger_core.signing.registry import SignerRegistry
 from schemas.topology import load_topology
 from tests.support import databases

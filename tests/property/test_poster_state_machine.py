@@ -25,7 +25,7 @@ from consumers.poster import Poster, PosterLimits
 from consumers.relay import Relay, RelayTopics
 from ledger_core.errors import Unavailable
 from ledger_core.ports import Record
-from ledger_core.sequencing import event_ids, sequence
+from ledger_core.posting.sequencing import event_ids, sequence
 from tests.support.memory_checks import StrictMetrics, bytes_of, check_chain_and_counts, check_relayed
 from tests.support.memory_posting import (
     MemoryBroker,

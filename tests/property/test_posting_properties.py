@@ -17,12 +17,12 @@ from ledger_core.books.lines import AMOUNT_MINOR_MAX
 from ledger_core.books.money import CURRENCIES
 from ledger_core.books.settlements import LineFields, SettlementRecord
 from ledger_core.canonical import decode as decode_canonical
-from ledger_core.entry_bytes import entry_bytes
 from ledger_core.errors import Rejected, RejectReason
 from ledger_core.ports import Record
-from ledger_core.posting import Decided, Draft, Rejection
-from ledger_core.posting_rules import content_of, draft
-from ledger_core.sequencing import sequence
+from ledger_core.posting.entry_bytes import entry_bytes
+from ledger_core.posting.plans import Decided, Draft, Rejection
+from ledger_core.posting.rules import content_of, draft
+from ledger_core.posting.sequencing import sequence
 from schemas.settlement import decode_settlement
 from tests.support.memory_posting import MemoryLedger, genesis
 from tests.support.settlements import TOPIC, event_id, record, sale, settlement, wire

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ledger_core.books.sales import Royalty, Sale, SellerShare, Tax, refund_of, settlement_of
 from ledger_core.books.settlements import SettlementEvent, record_from_event
-from ledger_core.posting_rules import draft
+from ledger_core.posting.rules import draft
 
 cents = st.integers(0, 10**9)
 names = st.sampled_from(["a", "b", "c", "seller-42"])

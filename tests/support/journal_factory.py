@@ -15,8 +15,8 @@ from ledger_core.books.lines import Line
 from ledger_core.chain import link
 from ledger_core.open_range import ShardPosition
 from ledger_core.ports import Record
+from ledger_core.posting.verdicts import VerdictLine, encode_verdict
 from ledger_core.times import format_time
-from ledger_core.verdict import VerdictLine, encode_verdict
 from schemas.journal_wire import encode_journal
 
 START = dt.datetime(2025, 11, 1, tzinfo=dt.UTC)

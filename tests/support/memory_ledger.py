@@ -14,9 +14,9 @@ from ledger_core.ledger_rows import (
     ShardRow,
     VerdictRow,
 )
+from ledger_core.posting.verdicts import decode_verdict
 from ledger_core.signing import notes
 from ledger_core.times import parse_time
-from ledger_core.verdict import decode_verdict
 from tests.support.archive_factory import Key, closed_of, cut_of
 from tests.support.journal_factory import TinyShard
 

@@ -13,8 +13,8 @@ import msgspec
 
 from ledger_core.errors import Unavailable
 from ledger_core.ports import AuditIntent, Record
-from ledger_core.posting import Known, Plan, Posted, ShardHead, Verdict
-from ledger_core.posting_port import BatchFailed, EventIdTaken, Fenced, Halted, Unrelayed
+from ledger_core.posting.plans import Known, Plan, Posted, ShardHead, Verdict
+from ledger_core.posting.store_port import BatchFailed, EventIdTaken, Fenced, Halted, Unrelayed
 
 Headers = Sequence[tuple[str, bytes | None]]
 

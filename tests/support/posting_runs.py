@@ -18,8 +18,8 @@ from consumers.relay import Relay, RelayTopics
 from ledger_core.ports import Publisher, Record
 from ledger_core.postgres.ledger_reader import open_ledger_reader
 from ledger_core.postgres.poster_store import PosterStore
-from ledger_core.posting import Decided, Known, Plan, ShardHead
-from ledger_core.sequencing import event_ids, sequence
+from ledger_core.posting.plans import Decided, Known, Plan, ShardHead
+from ledger_core.posting.sequencing import event_ids, sequence
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify import verify_ledger
 from producers.publisher_kafka import KafkaPublisher

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ledger_core.posting.verdicts import VerdictLine, encode_verdict, verdicts_hash
 from ledger_core.range_proof import ProofPayload, ShardRange, SourceRange, TimeRange, Totals, row_ids
 from ledger_core.signing.statements import EMPTY_SHA256
-from ledger_core.verdict import VerdictLine, encode_verdict, verdicts_hash
 
 ROOT = "ab" * 32
 HEAD = "cd" * 32

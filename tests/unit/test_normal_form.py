@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from consumers.decision import decide
 from ledger_core.normal_form import INERT, LATER, as_of_the_rules, is_nfc
-from ledger_core.posting import Draft
+from ledger_core.posting.plans import Draft
 from tests.support.settlements import record, settlement
 
 # Of every code point but those in LATER, surrogates and Hangul (an algorithm): what takes part in normalization.

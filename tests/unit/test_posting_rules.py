@@ -12,8 +12,8 @@ from ledger_core.books.entries import decode_entry
 from ledger_core.books.lines import AMOUNT_MINOR_MAX
 from ledger_core.books.settlements import PII_SALT_BYTES_MIN, LineFields, SettlementRecord
 from ledger_core.errors import Rejected, RejectReason
-from ledger_core.posting import Decided, Draft
-from ledger_core.posting_rules import (
+from ledger_core.posting.plans import Decided, Draft
+from ledger_core.posting.rules import (
     LINES_MAX,
     METADATA_PAIRS_MAX,
     OCCURRED_AT_US_MAX,
@@ -23,7 +23,7 @@ from ledger_core.posting_rules import (
     content_of,
     draft,
 )
-from ledger_core.sequencing import sequence
+from ledger_core.posting.sequencing import sequence
 from schemas.topology import load_topology
 from tests.support.memory_posting import genesis
 from tests.support.settlements import TOPIC, event_id, record, sale, settlement

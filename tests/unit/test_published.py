@@ -12,7 +12,7 @@ from ledger_core.archive_walk import ShardWalk, VerifiedRange
 from ledger_core.archived_plan import plan_of
 from ledger_core.errors import Refused
 from ledger_core.findings import Collector
-from ledger_core.posting import ShardHead
+from ledger_core.posting.plans import ShardHead
 from ledger_core.published import Published
 from ledger_core.verify_archived_range import Scene, Source
 from ledger_core.verify_range import Position

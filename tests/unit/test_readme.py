@@ -11,7 +11,7 @@ import pytest
 from finance.demo.check_script import steps
 from ledger_core.books.sales import settlement_of
 from ledger_core.books.settlements import record_from_event
-from ledger_core.posting_rules import draft
+from ledger_core.posting.rules import draft
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")

@@ -9,7 +9,7 @@ import pytest
 from finance.sample_data import SampleCounts, sample, synthetic
 from ledger_core.books.settlements import SettlementEvent, record_from_event
 from ledger_core.errors import Refused
-from ledger_core.posting_rules import draft
+from ledger_core.posting.rules import draft
 
 
 def totals(events: list[SettlementEvent]) -> dict[str, int]:

@@ -14,10 +14,10 @@ from ledger_core.books.settlements import SettlementRecord
 from ledger_core.chain import link
 from ledger_core.errors import Corrupt
 from ledger_core.ports import Record
-from ledger_core.posting import Known, Plan
-from ledger_core.posting_rules import content_hash, content_of, draft
-from ledger_core.sequencing import OFFSET_GAP_MAX, event_ids, sequence
-from ledger_core.verdict import VerdictLine, decode_verdict, encode_verdict, verdicts_hash
+from ledger_core.posting.plans import Known, Plan
+from ledger_core.posting.rules import content_hash, content_of, draft
+from ledger_core.posting.sequencing import OFFSET_GAP_MAX, event_ids, sequence
+from ledger_core.posting.verdicts import VerdictLine, decode_verdict, encode_verdict, verdicts_hash
 from tests.support.memory_posting import genesis
 from tests.support.settlements import APPENDED_AT_MS, TOPIC, event_id, record, sale, settlement
 

@@ -1,8 +1,9 @@
 """From a settlement event to a draft of its entry, or to the reason why there will be none. Pure.
 
-Guarantees: the verdict depends on the record's bytes alone (what the shard already holds is `ledger_core.sequencing`'s
-part): no clock, no configuration. So every limit below is part of the published rules; changing one changes verdicts
-at replay and needs a new rules version. `occurred_at` and trace headers are not content (DESIGN G2).
+Guarantees: the verdict depends on the record's bytes alone (what the shard already holds is
+`ledger_core.posting.sequencing`'s part): no clock, no configuration. So every limit below is part of the published
+rules; changing one changes verdicts at replay and needs a new rules version. `occurred_at` and trace headers are not
+content (DESIGN G2).
 Does not: look at other events.
 """
 
@@ -21,7 +22,7 @@ from ledger_core.books.money import CURRENCIES
 from ledger_core.books.settlements import PII_SALT_BYTES_MIN, LineFields, ProviderFields, SettlementRecord
 from ledger_core.errors import Rejected, RejectReason
 from ledger_core.normal_form import is_nfc
-from ledger_core.posting import Content, Draft
+from ledger_core.posting.plans import Content, Draft
 
 LINES_MAX: Final = 1_000
 METADATA_PAIRS_MAX: Final = 32

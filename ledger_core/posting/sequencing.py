@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 from ledger_core.books.entries import decode_entry
-from ledger_core.entry_bytes import entry_bytes
 from ledger_core.errors import Corrupt, RejectReason
 from ledger_core.ports import Record
-from ledger_core.posting import Decided, Draft, Known, Plan, Posted, ShardHead, Verdict
-from ledger_core.posting_rules import content_hash, content_of, differing_fields
-from ledger_core.verdict import VerdictLine, encode_verdict
+from ledger_core.posting.entry_bytes import entry_bytes
+from ledger_core.posting.plans import Decided, Draft, Known, Plan, Posted, ShardHead, Verdict
+from ledger_core.posting.rules import content_hash, content_of, differing_fields
+from ledger_core.posting.verdicts import VerdictLine, encode_verdict
 
 OFFSET_GAP_MAX: Final = 100_000  # offsets without a record in a row; more is no transaction marker but a hole
 

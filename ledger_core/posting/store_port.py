@@ -9,7 +9,7 @@ import msgspec
 
 from ledger_core.errors import FinanceError
 from ledger_core.ports import AuditIntent
-from ledger_core.posting import Known, Plan, ShardHead, Verdict
+from ledger_core.posting.plans import Known, Plan, ShardHead, Verdict
 
 
 class Fenced(FinanceError):

@@ -13,7 +13,7 @@ from ledger_core.books.lines import Line
 from ledger_core.books.settlements import LineFields, ProviderFields
 from ledger_core.errors import RejectReason
 from ledger_core.ports import Record
-from ledger_core.verdict import VerdictKind
+from ledger_core.posting.verdicts import VerdictKind
 
 
 class Content(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):

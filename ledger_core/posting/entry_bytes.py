@@ -2,7 +2,7 @@
 
 Guarantees: byte for byte `encode_entry(JournalEntry(...))` of the same fields (a property test holds both equal), and
 like that type it raises ValueError instead of writing an entry that has no lines or does not balance (G1). Compiled.
-Does not: check names, accounts, currencies and texts; `ledger_core.posting_rules` did, before there was a draft. So
+Does not: check names, accounts, currencies and texts; `ledger_core.posting.rules` did, before there was a draft. So
 only memo, metadata and the topic can hold what JSON escapes.
 """
 
@@ -17,7 +17,7 @@ from ledger_core.books.entries import ENTRY_VERSION
 from ledger_core.books.lines import AMOUNT_MINOR_MAX
 from ledger_core.books.settlements import LineFields
 from ledger_core.ports import Record
-from ledger_core.posting import Draft
+from ledger_core.posting.plans import Draft
 from ledger_core.times import format_time_us
 
 _json = msgspec.json.Encoder(order="deterministic")  # sorts `metadata`
