@@ -23,7 +23,7 @@ from ledger_core.findings import Collector
 from ledger_core.manifest import Manifest, parse_manifest
 from ledger_core.posting.plans import Known
 from ledger_core.posting.verdicts import VerdictLine, decode_verdict, verdicts_hash
-from ledger_core.range_proof import RangeProof
+from ledger_core.proving.range_proof import RangeProof
 from ledger_core.rebuild_check import check_empty, check_kids, kids_in
 from ledger_core.signed_parts import SignedPart
 from ledger_core.signing.registry import SignerRegistry

@@ -1,7 +1,7 @@
 """`finance prove`: a signed range proof that an operator asked for, over any proved stretch of any shards.
 
 Guarantees: signed, verified with the registered key, and stored together with its audit intent before it is handed out
-(G6); what it states is covered by signatures that were checked (`ledger_core.on_demand`).
+(G6); what it states is covered by signatures that were checked (`ledger_core.proving.on_demand`).
 Does not: continue the chain of a shard's proofs (prev_proof_hash is null), or close ranges.
 """
 
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ledger_core.errors import Refused
-from ledger_core.on_demand import OnDemandReader, Selection, Statement, state
 from ledger_core.ports import AuditIntent
-from ledger_core.proof_intents import proof_intent
-from ledger_core.range_proof import (
+from ledger_core.proving.intents import proof_intent
+from ledger_core.proving.on_demand import OnDemandReader, Selection, Statement, state
+from ledger_core.proving.range_proof import (
     PROOF_VERSION,
     SERVICE,
     ProofPayload,

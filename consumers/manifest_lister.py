@@ -20,7 +20,7 @@ from ledger_core.archived_object import ArchivedObject, ListingTerms, manifest_p
 from ledger_core.audit_batch import manifest_key
 from ledger_core.manifest import ManifestPayload, assemble_manifest, lists_the_same, parse_manifest
 from ledger_core.ports import ArchiveStore
-from ledger_core.range_proof import parse_proof
+from ledger_core.proving.range_proof import parse_proof
 
 MANIFESTS_MAX = 4  # of one shard in one step
 

@@ -28,12 +28,12 @@ from consumers.signer_circuit import SignerAway
 from consumers.signer_set import SignerSet
 from consumers.source import OpenSource
 from consumers.tree_history import ReadJournal, ShardHistory
-from ledger_core.closed_range import ClosedRange, Cut
 from ledger_core.errors import Corrupt, SignerFailure, SignerRefused, Unavailable
-from ledger_core.open_range import RangeLimits
 from ledger_core.ports import AuditIntent, Record
-from ledger_core.proof_intents import proof_intent
-from ledger_core.range_proof import assemble_proof, parse_payload
+from ledger_core.proving.closed_range import ClosedRange, Cut
+from ledger_core.proving.intents import proof_intent
+from ledger_core.proving.open_range import RangeLimits
+from ledger_core.proving.range_proof import assemble_proof, parse_payload
 from ledger_core.times import parse_time
 
 log = structlog.get_logger("prover")

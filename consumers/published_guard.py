@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, Protocol
 import structlog
 
 from consumers.metrics import Metrics
-from ledger_core.announced_range import AnnouncedRange
+from ledger_core.proving.announced_range import AnnouncedRange
 
 ASK_AGAIN_SECONDS: Final = 10.0
 EPOCH_SECONDS: Final = 1.0  # between two questions for the epoch

@@ -3,7 +3,7 @@
 Guarantees: a range that is announced on the audit topic is closed again with the announced terms, at the announced
 place, and only if its hash comes out as announced; then payload, hash and checkpoint text are the published ones, byte
 by byte. Nothing is closed in another epoch than the one in which the guard looked.
-Does not: decide where a range is cut (`ledger_core.open_range`), or sign it (`consumers.prover`).
+Does not: decide where a range is cut (`ledger_core.proving.open_range`), or sign it (`consumers.prover`).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import structlog
 
 from consumers.published_guard import ClosingGuard
 from consumers.signer_set import SignerSet
-from ledger_core.announced_range import AnnouncedRange
-from ledger_core.checkpoint import origin_of
-from ledger_core.closed_range import ClosedRange, ClosingTerms, Cut, close_range
-from ledger_core.open_range import OpenRange, RangeLimits, ShardPosition
 from ledger_core.ports import AuditIntent
-from ledger_core.proof_intents import adopted_intent, posted_intent
-from ledger_core.range_proof import parse_payload
+from ledger_core.proving.announced_range import AnnouncedRange
+from ledger_core.proving.checkpoint import origin_of
+from ledger_core.proving.closed_range import ClosedRange, ClosingTerms, Cut, close_range
+from ledger_core.proving.intents import adopted_intent, posted_intent
+from ledger_core.proving.open_range import OpenRange, RangeLimits, ShardPosition
+from ledger_core.proving.range_proof import parse_payload
 
 log: Final = structlog.get_logger("prover")
 

@@ -16,7 +16,7 @@ from ledger_core.audit_batch import SealedBatch, batch_lines
 from ledger_core.findings import Collector
 from ledger_core.manifest import Manifest, parse_manifest
 from ledger_core.ports import ArchiveStore
-from ledger_core.range_proof import RangeProof
+from ledger_core.proving.range_proof import RangeProof
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.signatures import decode_signature
 from ledger_core.verify_batch import check_batch

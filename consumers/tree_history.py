@@ -14,9 +14,9 @@ from contextlib import closing
 from itertools import islice
 
 from consumers.journal_records import journal_record
-from ledger_core.closed_range import ClosedRange
 from ledger_core.errors import Corrupt, Refused, SignerFailure, SignerRefused
 from ledger_core.ports import Record
+from ledger_core.proving.closed_range import ClosedRange
 from ledger_core.tree import CompactRange, consistency_onwards, leaf_hash, verify_consistency
 
 ReadJournal = Callable[[int, int], Generator[Record]]

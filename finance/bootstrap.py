@@ -40,7 +40,6 @@ from finance.kafka_clients import (
 from finance.settings import ArchiveSettings, Settings
 from finance.signers_file import read_registry
 from ledger_core.errors import Refused
-from ledger_core.open_range import RangeLimits
 from ledger_core.postgres.archive_store import PostgresArchiveStore
 from ledger_core.postgres.audit_store import PostgresAuditStore
 from ledger_core.postgres.connection import connect
@@ -50,6 +49,7 @@ from ledger_core.postgres.on_demand_store import PostgresOnDemandStore
 from ledger_core.postgres.poster_store import PosterStore
 from ledger_core.postgres.prover_store import PostgresProverStore
 from ledger_core.postgres.session import session
+from ledger_core.proving.open_range import RangeLimits
 from producers.archive_file import FileArchiveStore
 from producers.archive_s3 import S3ArchiveStore
 from producers.backup_folder import BackupFolder

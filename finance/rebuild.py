@@ -23,7 +23,6 @@ from finance.archive_source import open_source
 from finance.kafka_clients import open_partition, open_watermarks
 from finance.rebuild_worker import Advance, Task, run_tasks
 from finance.settings import Settings
-from ledger_core.checkpoint import origin_of
 from ledger_core.errors import Refused
 from ledger_core.postgres import rebuild_state
 from ledger_core.postgres.deployment import bind_deployment, read_deployment
@@ -31,6 +30,7 @@ from ledger_core.postgres.epochs import begin_epoch, not_the_ledger, read_epoch
 from ledger_core.postgres.fill_store import FillStore
 from ledger_core.postgres.migrate import migrate
 from ledger_core.postgres.session import Session, session
+from ledger_core.proving.checkpoint import origin_of
 from ledger_core.published import Published
 from ledger_core.rebuild_check import ENVIRONMENTS, HeldShard
 from ledger_core.signing.registry import SignerRegistry

@@ -25,7 +25,7 @@ from ledger_core.postgres.session import Session
 from ledger_core.postgres.signer_uses import proof_signers
 from ledger_core.postgres.verdict_log import newest_source
 from ledger_core.posting.plans import ShardHead
-from ledger_core.range_proof import parse_proof
+from ledger_core.proving.range_proof import parse_proof
 from ledger_core.rebuild_check import check_kids
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.times import format_time

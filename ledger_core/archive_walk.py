@@ -18,7 +18,7 @@ from ledger_core.archive_listing import first_offset_of
 from ledger_core.audit_batch import manifest_key
 from ledger_core.findings import Collector
 from ledger_core.ports import StoredObject
-from ledger_core.range_proof import RangeProof
+from ledger_core.proving.range_proof import RangeProof
 from ledger_core.signing.pinned_heads import PinnedHeads
 from ledger_core.tree import CompactRange
 from ledger_core.verify_archived_range import (

@@ -17,7 +17,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from ledger_core.range_proof import RangeProof, ShardRange
+from ledger_core.proving.range_proof import RangeProof, ShardRange
 from ledger_core.signing.statements import Decimal, Hash, Name, ShardNo, Timestamp, decode_statement, encode_statement
 
 # RFC 1952 section 2.3: ID1 ID2 CM=8 FLG=0 MTIME=0 XFL=0 OS=255 (unknown).

@@ -13,8 +13,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from ledger_core.checkpoint import same_text
 from ledger_core.ports import Algorithm
+from ledger_core.proving.checkpoint import same_text
 from ledger_core.signing.signatures import decode_signature, encode_signature
 from ledger_core.signing.statements import (
     Decimal,

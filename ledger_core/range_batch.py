@@ -15,7 +15,7 @@ from typing import Final
 from ledger_core.audit_batch import BatchWriter, SealedBatch, batch_key, metadata_of, object_metadata
 from ledger_core.errors import Corrupt
 from ledger_core.posting.verdicts import verdicts_hash
-from ledger_core.range_proof import RangeProof, ShardRange, parse_proof
+from ledger_core.proving.range_proof import RangeProof, ShardRange, parse_proof
 
 LINES_BYTES_MIN: Final = 256 * 1024  # compressed together: a call for each line would cost more than the line
 

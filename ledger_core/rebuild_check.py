@@ -18,7 +18,7 @@ from ledger_core.audit_batch import manifest_key
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.manifest import Manifest, parse_manifest
 from ledger_core.posting.plans import ShardHead
-from ledger_core.range_proof import parse_proof
+from ledger_core.proving.range_proof import parse_proof
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.times import format_time, parse_time
 from ledger_core.tree import CompactRange

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ledger_core.findings import Collector
 from ledger_core.ledger_rows import LedgerReader, RangeRow, ShardRow
 from ledger_core.posting.verdicts import verdicts_hash
-from ledger_core.range_proof import ShardRange
+from ledger_core.proving.range_proof import ShardRange
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify_ledger import LedgerHead
 from ledger_core.verify_proof import check_proof

@@ -20,7 +20,7 @@ from ledger_core.errors import Corrupt
 from ledger_core.findings import Collector
 from ledger_core.manifest import Manifest, ManifestObject, parse_manifest
 from ledger_core.ports import StoredObject
-from ledger_core.range_proof import proof_id
+from ledger_core.proving.range_proof import proof_id
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.times import parse_time
 from ledger_core.verify_batch import BatchFacts, check_batch

@@ -21,7 +21,7 @@ from ledger_core.books.entries import EntryFields
 from ledger_core.event_ids import pack_ids
 from ledger_core.findings import Collector
 from ledger_core.posting.verdicts import VerdictLine
-from ledger_core.range_proof import RangeProof
+from ledger_core.proving.range_proof import RangeProof
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.tree import CompactRange
 from ledger_core.verify_proof import check_proof

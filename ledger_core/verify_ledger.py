@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ledger_core import checkpoint
 from ledger_core.findings import Collector, Report
 from ledger_core.ledger_rows import EntryRow, LedgerReader, RangeRow, ShardRow
+from ledger_core.proving import checkpoint
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify_ledger_ranges import RangeChecks
 from ledger_core.verify_proof import check_proof

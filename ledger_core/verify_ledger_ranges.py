@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ledger_core.findings import Collector
 from ledger_core.ledger_rows import RangeRow
-from ledger_core.range_proof import ProofPayload, ShardRange, parse_payload
+from ledger_core.proving.range_proof import ProofPayload, ShardRange, parse_payload
 from ledger_core.signing.pinned_heads import PinnedHeads
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.tree import CompactRange

@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from ledger_core import canonical, chain, checkpoint
+from ledger_core import canonical, chain
 from ledger_core.findings import Collector
 from ledger_core.ports import Algorithm
-from ledger_core.range_proof import RangeProof, parse_proof, proof_id
+from ledger_core.proving import checkpoint
+from ledger_core.proving.range_proof import RangeProof, parse_proof, proof_id
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import BadSignature, decode_signature, verify_digest
 from ledger_core.signing.statements import Cosignature

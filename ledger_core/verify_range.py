@@ -16,7 +16,7 @@ from typing import Final
 from ledger_core.books.entry_checks import Block, check_block, check_lines, entry_hashes, is_decimal
 from ledger_core.findings import Collector
 from ledger_core.posting.verdicts import VerdictLine, decode_verdict, verdicts_hash
-from ledger_core.range_proof import ProofPayload, ShardRange
+from ledger_core.proving.range_proof import ProofPayload, ShardRange
 from ledger_core.tree import CompactRange, leaf_hashes
 
 PLACES_NAMED_MAX: Final = 5  # offsets, or runs of them, named in one finding

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from finance.cli.common import Moment, counting, emit, json_option, load_settings, load_topology_of, operator
 from finance.settings import Settings
-from ledger_core.on_demand import OnDemandReader, Selection, select_by_time
+from ledger_core.proving.on_demand import OnDemandReader, Selection, select_by_time
 
 
 @click.command()

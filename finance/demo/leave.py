@@ -16,7 +16,7 @@ from finance import bootstrap
 from finance.demo.ledger import DemoLedger
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.postgres.session import session
-from ledger_core.range_proof import parse_proof
+from ledger_core.proving.range_proof import parse_proof
 from ledger_core.signing.registry import SignerRegistry
 
 PROOF, BATCH, MANIFEST = "proof.json", "batch.jsonl.gz", "manifest.json"

@@ -25,7 +25,7 @@ from ledger_core.postgres.ledger_reader import PostgresLedgerReader, open_ledger
 from ledger_core.postgres.schema_guard import check_schema
 from ledger_core.postgres.session import session
 from ledger_core.posting.verdicts import verdicts_hash
-from ledger_core.range_proof import ProofPayload, RangeProof, TimeRange, Totals
+from ledger_core.proving.range_proof import ProofPayload, RangeProof, TimeRange, Totals
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify import AuditHead, LedgerHead, verify_audit, verify_ledger
 from ledger_core.verify_proof import check_proof

@@ -23,8 +23,8 @@ import msgspec
 
 from finance.door.problem import Problem
 from ledger_core.canonical import is_hash
-from ledger_core.checkpoint import parse_text
 from ledger_core.errors import Refused
+from ledger_core.proving.checkpoint import parse_text
 from ledger_core.tree import verify_consistency
 
 VERSION: Final = 1

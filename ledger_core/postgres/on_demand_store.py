@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import psycopg
 
-from ledger_core.closed_range import ClosedRange
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit_outbox import append_intent
 from ledger_core.postgres.prover_store import RANGE_COLUMNS, VERDICT_LINES
 from ledger_core.postgres.session import translated
+from ledger_core.proving.closed_range import ClosedRange
 
 RANGES_PAGE: Final = 2000
 

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import psycopg
 
-from ledger_core.closed_range import ClosedRange
 from ledger_core.errors import Corrupt
-from ledger_core.open_range import ShardPosition
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit_outbox import append_intent
 from ledger_core.postgres.session import translated
+from ledger_core.proving.closed_range import ClosedRange
+from ledger_core.proving.open_range import ShardPosition
 
 POSITION: Final = """
 SELECT shard, topic, first_offset, next_offset, seq, head_hash FROM shards WHERE shard = %s"""

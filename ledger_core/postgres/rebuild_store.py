@@ -19,15 +19,15 @@ from psycopg import Cursor, errors
 from ledger_core.archive_walk import VerifiedRange
 from ledger_core.archived_plan import event_ids_to_look_up, not_a_prefix, plan_of
 from ledger_core.archived_rows import ARCHIVE_COLUMNS, RANGE_COLUMNS, ArchivedRows
-from ledger_core.checkpoint import same_text
 from ledger_core.errors import Corrupt
 from ledger_core.postgres.account_numbers import AccountNumbers
 from ledger_core.postgres.connection import connect
 from ledger_core.postgres.plan_writer import FIRST_VERDICT_LOCK, look_up, read_head, write_plan
 from ledger_core.postgres.session import translated
 from ledger_core.posting.plans import ShardHead
+from ledger_core.proving.checkpoint import same_text
+from ledger_core.proving.range_proof import same_proof
 from ledger_core.published import Published
-from ledger_core.range_proof import same_proof
 
 IDLE_IN_TRANSACTION_TIMEOUT_MS: Final = 120_000  # between two statements: packing a large range
 

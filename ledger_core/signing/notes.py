@@ -3,7 +3,7 @@
 Guarantees: a note is read in its one spelling or not at all; a line is made only of a signature that verifies. The key
 name of a line is the signer_kid. Ed25519 key ids follow C2SP signed-note; RSA has no assigned type there, so
 Rekor's convention is used (type 0xFF with the name `PKIX-RSA-PKCS#1v1.5`).
-Does not: know what the text says (`ledger_core.checkpoint`).
+Does not: know what the text says (`ledger_core.proving.checkpoint`).
 """
 
 from __future__ import annotations

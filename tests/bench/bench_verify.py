@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from ledger_core.books.entries import JournalEntry, Source, encode_entry
 from ledger_core.books.lines import Line
 from ledger_core.chain import link_all
-from ledger_core.closed_range import ClosingTerms, Cut, close_range
+from ledger_core.proving.closed_range import ClosingTerms, Cut, close_range
 from ledger_core.tree import CompactRange, leaf_hashes
 from ledger_core.verify import verify_archive
 from tests.bench.figures import show

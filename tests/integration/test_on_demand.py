@@ -10,11 +10,11 @@ import pytest
 
 from consumers.demand import DemandTerms, prove_on_demand
 from ledger_core.errors import Corrupt, Refused
-from ledger_core.on_demand import Selection, select_by_time, state
 from ledger_core.postgres.connection import connect
 from ledger_core.postgres.on_demand_store import PostgresOnDemandStore
 from ledger_core.posting.verdicts import verdicts_hash
-from ledger_core.range_proof import parse_proof
+from ledger_core.proving.on_demand import Selection, select_by_time, state
+from ledger_core.proving.range_proof import parse_proof
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.signatures import decode_signature, verify_digest
 from ledger_core.tree import leaf_hash, root_of

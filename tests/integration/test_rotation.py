@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from finance.devstack import Stack
-from ledger_core.range_proof import assemble_proof, parse_payload
+from ledger_core.proving.range_proof import assemble_proof, parse_payload
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from producers.signer_local import LocalKey
 from tests.support.hsm import Token, module

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ledger_core.checkpoint import note_text
 from ledger_core.errors import Refused, SignerFailure, SignerRefused
 from ledger_core.ports import Algorithm
+from ledger_core.proving.checkpoint import note_text
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import BadSignature, verify_digest
 from producers.https_exchange import HttpsExchange

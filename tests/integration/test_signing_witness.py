@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger_core.checkpoint import note_text
+from ledger_core.proving.checkpoint import note_text
 from ledger_core.signing.signatures import decode_signature, verify_text
 from ledger_core.tree import consistency_proof, leaf_hash, root_of
 from tests.support.doors import Reply

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ledger_core.checkpoint import note_text, origin_of
+from ledger_core.proving.checkpoint import note_text, origin_of
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.tree import consistency_proof, leaf_hash, root_of
 from producers.https_exchange import HttpsExchange

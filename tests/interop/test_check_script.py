@@ -16,11 +16,11 @@ import pytest
 from finance.demo.cheats_files import edit_entry, edit_sequence, edit_time, flip_bit
 from finance.demo.check_script import script
 from finance.demo.leave import Handed, Left, prepare, write
-from ledger_core import checkpoint
 from ledger_core.audit_batch import batch_lines, manifest_key
 from ledger_core.errors import Refused
 from ledger_core.ports import Algorithm
-from ledger_core.range_proof import parse_proof
+from ledger_core.proving import checkpoint
+from ledger_core.proving.range_proof import parse_proof
 from ledger_core.signing import notes
 from ledger_core.verify import verify_batch, verify_proof
 from tests.support.archive_factory import ENV, Key, MemoryStore, archive_of

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ledger_core import canonical, chain, checkpoint
+from ledger_core import canonical, chain
 from ledger_core.audit_chain import event_hash
-from ledger_core.range_proof import assemble_proof, parse_proof
+from ledger_core.proving import checkpoint
+from ledger_core.proving.range_proof import assemble_proof, parse_proof
 from ledger_core.signing import notes
 from ledger_core.signing.signatures import PublicKey, decode_signature, verify_digest
 from tests.support.archive_factory import Key, closed_of, cut_of

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from consumers.prover import Prover
-from ledger_core.announced_range import AnnouncedRange
 from ledger_core.errors import Corrupt, Unavailable
-from ledger_core.open_range import RangeLimits
-from ledger_core.range_proof import parse_payload
+from ledger_core.proving.announced_range import AnnouncedRange
+from ledger_core.proving.open_range import RangeLimits
+from ledger_core.proving.range_proof import parse_payload
 from tests.property.test_prover_properties import ledger, limits, scripts
 from tests.support import prover_runs
 from tests.support.faults import Faults

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ledger_core.open_range import OpenRange, RangeLimits
+from ledger_core.proving.open_range import OpenRange, RangeLimits
 from tests.support.faults import Faults
 from tests.support.journal_factory import TinyShard
 from tests.support.memory_proofs import MemoryProofs

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from ledger_core.audit_batch import object_metadata, parse_metadata
 from ledger_core.manifest import parse_manifest
 from ledger_core.ports import StoredObject
-from ledger_core.range_proof import parse_proof
+from ledger_core.proving.range_proof import parse_proof
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.signatures import decode_signature, verify_digest
 from tests.support.journal_factory import TinyShard

@@ -14,7 +14,7 @@ from ledger_core.books.lines import Line
 from ledger_core.chain import link
 from ledger_core.ports import AuditIntent
 from ledger_core.posting.verdicts import VerdictLine, encode_verdict
-from ledger_core.range_proof import assemble_proof
+from ledger_core.proving.range_proof import assemble_proof
 from ledger_core.signing import notes
 from ledger_core.tree import CompactRange, leaf_hash
 from tests.support.archive_factory import ENV, NOW, Key, MemoryStore, archive_of, closed_of, cut_of

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from ledger_core.books.entries import JournalEntry, Source, encode_entry
 from ledger_core.books.lines import Line
 from ledger_core.chain import link
-from ledger_core.open_range import ShardPosition
 from ledger_core.ports import Record
 from ledger_core.posting.verdicts import VerdictLine, encode_verdict
+from ledger_core.proving.open_range import ShardPosition
 from ledger_core.times import format_time
 from schemas.journal_wire import encode_journal
 

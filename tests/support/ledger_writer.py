@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from ledger_core.audit_chain import AuditEvent
-from ledger_core.range_proof import parse_proof
+from ledger_core.proving.range_proof import parse_proof
 from tests.support.memory_ledger import MemoryLedger
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ledger_core import range_proof
 from ledger_core.ledger_rows import (
     BalanceRow,
     EntryRow,
@@ -15,6 +14,7 @@ from ledger_core.ledger_rows import (
     VerdictRow,
 )
 from ledger_core.posting.verdicts import decode_verdict
+from ledger_core.proving import range_proof
 from ledger_core.signing import notes
 from ledger_core.times import parse_time
 from tests.support.archive_factory import Key, closed_of, cut_of

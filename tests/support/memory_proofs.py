@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consumers.source import OnRevoked, StartOffset
-from ledger_core.closed_range import ClosedRange
 from ledger_core.errors import Corrupt
-from ledger_core.open_range import ShardPosition
 from ledger_core.ports import Algorithm, AuditIntent, Record, TreeHistory
+from ledger_core.proving.closed_range import ClosedRange
+from ledger_core.proving.open_range import ShardPosition
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import PublicKey
 from tests.support.faults import Faults

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ledger_core.checkpoint import parse_and_verify
-from ledger_core.closed_range import ClosedRange
 from ledger_core.posting.verdicts import verdicts_hash
-from ledger_core.range_proof import parse_payload, parse_proof
+from ledger_core.proving.checkpoint import parse_and_verify
+from ledger_core.proving.closed_range import ClosedRange
+from ledger_core.proving.range_proof import parse_payload, parse_proof
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.signatures import decode_signature, verify_digest
 from ledger_core.tree import leaf_hash, root_of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ledger_core.posting.verdicts import VerdictLine, encode_verdict, verdicts_hash
-from ledger_core.range_proof import ProofPayload, ShardRange, SourceRange, TimeRange, Totals, row_ids
+from ledger_core.proving.range_proof import ProofPayload, ShardRange, SourceRange, TimeRange, Totals, row_ids
 from ledger_core.signing.statements import EMPTY_SHA256
 
 ROOT = "ab" * 32

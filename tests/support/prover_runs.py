@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from consumers.metrics import NullMetrics
 from consumers.prover import Prover, ProverSettings
 from consumers.published_guard import NOTHING_PUBLISHED, PublishedGuard, PublishedRange
-from ledger_core.announced_range import AnnouncedRange
 from ledger_core.errors import Unavailable
-from ledger_core.open_range import RangeLimits
 from ledger_core.ports import Record
+from ledger_core.proving.announced_range import AnnouncedRange
+from ledger_core.proving.open_range import RangeLimits
 from tests.support.faults import Faults
 from tests.support.memory_proofs import MemoryHeld, MemoryProofs, MemoryProverStore, MemorySigner, MemorySource
 from tests.support.signing import signer_set

@@ -9,8 +9,8 @@ import pytest
 from consumers.archiver import ArchiverSettings
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.manifest import parse_manifest
-from ledger_core.open_range import RangeLimits
 from ledger_core.ports import Record
+from ledger_core.proving.open_range import RangeLimits
 from ledger_core.signing.registry import SignerRegistry
 from schemas.journal_wire import decode_journal, encode_journal
 from tests.support.archiver_runs import ArchiveBench, proved_bench

@@ -18,7 +18,7 @@ from ledger_core.audit_batch import (
     object_metadata,
     parse_metadata,
 )
-from ledger_core.range_proof import assemble_proof, parse_proof
+from ledger_core.proving.range_proof import assemble_proof, parse_proof
 from tests.support.proof_examples import VERDICTS, payload, shard_range
 
 PROOF = assemble_proof(payload().to_bytes(), b"s" * 64)

@@ -7,7 +7,7 @@ import hashlib
 
 import pytest
 
-from ledger_core import checkpoint
+from ledger_core.proving import checkpoint
 from ledger_core.signing import notes
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import BadSignature

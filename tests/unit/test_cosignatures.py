@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from ledger_core import canonical, checkpoint
-from ledger_core.range_proof import assemble_proof, parse_proof
+from ledger_core import canonical
+from ledger_core.proving import checkpoint
+from ledger_core.proving.range_proof import assemble_proof, parse_proof
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.signatures import encode_signature
 from ledger_core.signing.statements import Cosignature

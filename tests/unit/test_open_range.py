@@ -9,10 +9,10 @@ import pytest
 
 from ledger_core.books.entries import encode_entry
 from ledger_core.chain import link
-from ledger_core.closed_range import ClosingTerms, Cut, close_range
 from ledger_core.errors import Corrupt
-from ledger_core.open_range import OpenRange, RangeLimits
-from ledger_core.range_proof import parse_payload
+from ledger_core.proving.closed_range import ClosingTerms, Cut, close_range
+from ledger_core.proving.open_range import OpenRange, RangeLimits
+from ledger_core.proving.range_proof import parse_payload
 from ledger_core.tree import leaf_hash, root_of
 from tests.support.journal_factory import TinyShard
 

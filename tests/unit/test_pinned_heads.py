@@ -9,7 +9,7 @@ import pytest
 
 from ledger_core.audit_chain import AuditEvent, next_event
 from ledger_core.ports import AuditIntent
-from ledger_core.range_proof import assemble_proof
+from ledger_core.proving.range_proof import assemble_proof
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.validity import Interval, Validity
 from ledger_core.verify import Report, verify_archive, verify_batch, verify_ledger, verify_proof

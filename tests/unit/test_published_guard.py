@@ -8,7 +8,7 @@ import pytest
 
 from consumers.metrics import NullMetrics
 from consumers.published_guard import ANOTHER, ASK_AGAIN_SECONDS, REBUILD, REGISTER, PublishedGuard, PublishedRange
-from ledger_core.announced_range import AnnouncedRange
+from ledger_core.proving.announced_range import AnnouncedRange
 
 
 def proof_hash(range_no: int, fork: str = "a") -> str:

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from ledger_core import canonical
-from ledger_core.range_proof import ShardRange, assemble_proof, parse_payload, parse_proof, proof_id
+from ledger_core.proving.range_proof import ShardRange, assemble_proof, parse_payload, parse_proof, proof_id
 from tests.support.proof_examples import PREV, payload, shard_range
 
 SIGNED = assemble_proof(payload().to_bytes(), b"s" * 64)

@@ -18,7 +18,7 @@ from ledger_core.errors import Corrupt, Rejected
 from ledger_core.manifest import parse_manifest
 from ledger_core.posting.rules import draft
 from ledger_core.posting.verdicts import decode_verdict
-from ledger_core.range_proof import parse_proof
+from ledger_core.proving.range_proof import parse_proof
 from schemas.journal_wire import decode_journal, encode_journal
 from schemas.outcome import decode_outcome, encode_outcome
 from schemas.registry import published

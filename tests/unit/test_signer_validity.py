@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from ledger_core.errors import Corrupt
-from ledger_core.on_demand import _check_signed
-from ledger_core.range_proof import assemble_proof, parse_payload, parse_proof
+from ledger_core.proving.on_demand import _check_signed
+from ledger_core.proving.range_proof import assemble_proof, parse_payload, parse_proof
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import encode_signature
 from ledger_core.signing.statements import Cosignature

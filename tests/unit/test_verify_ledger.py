@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ledger_core import checkpoint
-from ledger_core.range_proof import assemble_proof
+from ledger_core.proving import checkpoint
+from ledger_core.proving.range_proof import assemble_proof
 from ledger_core.signing import notes
 from ledger_core.verify import LedgerHead, Report, head_of_checkpoint, verify_ledger
 from tests.support.archive_factory import Key, closed_of, cut_of

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ledger_core import canonical
-from ledger_core.range_proof import assemble_proof
+from ledger_core.proving.range_proof import assemble_proof
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import PublicKey
 from ledger_core.verify import Report, verify_proof

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from finance.door.problem import Problem
 from finance.signing_proxy.witness import Head, WitnessState, judge, read_checkpoint
-from ledger_core.checkpoint import note_text
 from ledger_core.errors import Refused
+from ledger_core.proving.checkpoint import note_text
 from ledger_core.tree import consistency_proof, leaf_hash, root_of
 
 LEAVES = [leaf_hash(str(number).encode()) for number in range(64)]

@@ -12,11 +12,11 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ledger_core.checkpoint import note_text
 from ledger_core.errors import Corrupt
 from ledger_core.ports import Algorithm
 from ledger_core.posting.verdicts import decode_verdict, verdicts_hash
-from ledger_core.range_proof import (
+from ledger_core.proving.checkpoint import note_text
+from ledger_core.proving.range_proof import (
     PROOF_VERSION,
     SERVICE,
     ProofPayload,

@@ -7,10 +7,10 @@ Does not: write anything; stores put an intent into the transaction of the chang
 
 from __future__ import annotations
 
-from ledger_core.announced_range import AnnouncedRange
-from ledger_core.closed_range import ClosedRange
 from ledger_core.ports import AuditIntent
-from ledger_core.range_proof import ProofPayload
+from ledger_core.proving.announced_range import AnnouncedRange
+from ledger_core.proving.closed_range import ClosedRange
+from ledger_core.proving.range_proof import ProofPayload
 
 
 def posted_intent(closed: ClosedRange, payload: ProofPayload, actor_id: str) -> AuditIntent:

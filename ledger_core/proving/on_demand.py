@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ledger_core.books.entries import JournalEntry, decode_entry
-from ledger_core.closed_range import ClosedRange
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.posting.verdicts import decode_verdict, verdicts_hash
-from ledger_core.range_proof import ProofPayload, ShardRange, SourceRange, parse_payload, parse_proof
+from ledger_core.proving.closed_range import ClosedRange
+from ledger_core.proving.range_proof import ProofPayload, ShardRange, SourceRange, parse_payload, parse_proof
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.signatures import BadSignature, decode_signature, verify_digest
 from ledger_core.signing.statements import statement_hash

@@ -19,8 +19,8 @@ from typing import Final
 
 from ledger_core.books.entries import JournalEntry, decode_entry
 from ledger_core.books.entry_checks import entry_hashes, read_sound
-from ledger_core.closed_range import ClosedRange, Cut
 from ledger_core.errors import Corrupt
+from ledger_core.proving.closed_range import ClosedRange, Cut
 from ledger_core.times import format_time, parse_time
 from ledger_core.tree import CompactRange, leaf_hashes
 

@@ -11,9 +11,9 @@ from typing import Self
 
 import msgspec
 
-from ledger_core.closed_range import ClosedRange, ClosingTerms
 from ledger_core.ports import Algorithm
-from ledger_core.range_proof import ProofPayload
+from ledger_core.proving.closed_range import ClosedRange, ClosingTerms
+from ledger_core.proving.range_proof import ProofPayload
 from ledger_core.signing.statements import Decimal, Hash, Name, ShardNo, Timestamp, TraceId
 from ledger_core.times import parse_time
 

@@ -1,0 +1,10 @@
+"""From posted entries to signed range proofs and checkpoints.
+
+open_range       the range that grows: entries in, cuts out
+closed_range     a cut with its verdicts: the unsigned bytes of its proof and checkpoint
+announced_range  a closed range as the audit topic announces it: enough to close it again
+range_proof      the signed statement about a range
+checkpoint       the signed head of a shard's tree (C2SP)
+on_demand        a proof of any stretch, from what is proved already
+intents          what the audit chain records about ranges and proofs
+"""
