@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from ledger_core.archive_listing import ArchiveReader, list_archive
-from ledger_core.audit_batch import batch_lines, manifest_key, parse_metadata
+from ledger_core.archive.batch import batch_lines, manifest_key, parse_metadata
+from ledger_core.archive.listing import ArchiveReader, list_archive
+from ledger_core.archive.manifest import Manifest, parse_manifest
 from ledger_core.books.entries import decode_entry
 from ledger_core.errors import Refused
 from ledger_core.findings import Collector
-from ledger_core.manifest import Manifest, parse_manifest
 from ledger_core.posting.plans import Known
 from ledger_core.posting.verdicts import VerdictLine, decode_verdict, verdicts_hash
 from ledger_core.proving.range_proof import RangeProof

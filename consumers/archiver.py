@@ -25,12 +25,12 @@ from consumers.published_guard import NOTHING_PUBLISHED, Guard
 from consumers.signer_set import SignerSet
 from consumers.source import OpenSource
 from consumers.stored_batch import manifest_under, range_as_stored
-from ledger_core.archived_object import ArchivedObject, ProvedRange, exported_intent, retain_until_of
-from ledger_core.audit_batch import manifest_key
+from ledger_core.archive.archived_object import ArchivedObject, ProvedRange, exported_intent, retain_until_of
+from ledger_core.archive.batch import manifest_key
+from ledger_core.archive.pinned_object import pin_object
+from ledger_core.archive.range_batch import RangeBatch
 from ledger_core.errors import Corrupt
-from ledger_core.pinned_object import pin_object
 from ledger_core.ports import ArchiveStore, AuditIntent, Record
-from ledger_core.range_batch import RangeBatch
 from ledger_core.times import parse_time
 
 RECORD_BYTES = 300  # what a waiting record weighs beside its value

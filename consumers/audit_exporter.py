@@ -19,6 +19,7 @@ import structlog
 
 from consumers.metrics import Metrics
 from consumers.stored_batch import as_stored
+from ledger_core.archive.pinned_object import pin_object
 from ledger_core.audit_chain import AuditEvent
 from ledger_core.audit_export import (
     AuditExport,
@@ -31,7 +32,6 @@ from ledger_core.audit_export import (
 )
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.findings import Collector
-from ledger_core.pinned_object import pin_object
 from ledger_core.ports import ArchiveStore, AuditIntent
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify_audit import REGISTRY_CODES, AuditCheck

@@ -16,9 +16,9 @@ from consumers.metrics import Metrics
 from consumers.signer_circuit import SignerAway
 from consumers.signer_set import SignerSet
 from consumers.stored_batch import manifest_under
-from ledger_core.archived_object import ArchivedObject, ListingTerms, manifest_payload
-from ledger_core.audit_batch import manifest_key
-from ledger_core.manifest import ManifestPayload, assemble_manifest, lists_the_same, parse_manifest
+from ledger_core.archive.archived_object import ArchivedObject, ListingTerms, manifest_payload
+from ledger_core.archive.batch import manifest_key
+from ledger_core.archive.manifest import ManifestPayload, assemble_manifest, lists_the_same, parse_manifest
 from ledger_core.ports import ArchiveStore
 from ledger_core.proving.range_proof import parse_proof
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ledger_core.archive_listing import ArchiveReader, ShardListing, list_archive
+from ledger_core.archive.listing import ArchiveReader, ShardListing, list_archive
 from ledger_core.archive_walk import ShardWalk, VerifiedRange
 from ledger_core.archived_plan import not_a_prefix
 from ledger_core.archived_rows import ArchivedRows, rows_of

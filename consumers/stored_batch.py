@@ -12,9 +12,9 @@ import hashlib
 from dataclasses import replace
 
 from consumers.signer_set import SignerSet
-from ledger_core.audit_batch import SealedBatch, batch_lines
+from ledger_core.archive.batch import SealedBatch, batch_lines
+from ledger_core.archive.manifest import Manifest, parse_manifest
 from ledger_core.findings import Collector
-from ledger_core.manifest import Manifest, parse_manifest
 from ledger_core.ports import ArchiveStore
 from ledger_core.proving.range_proof import RangeProof
 from ledger_core.signing.registry import SignerRegistry

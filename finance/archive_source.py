@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from finance import bootstrap
 from finance.settings import Settings
-from ledger_core.archive_listing import ArchiveReader, BelowPrefix
+from ledger_core.archive.listing import ArchiveReader, BelowPrefix
 from ledger_core.errors import Refused
 
 

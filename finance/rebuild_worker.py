@@ -18,7 +18,7 @@ from typing import Any
 from consumers.rebuild import ShardJob, ShardResult, rebuild_shard
 from finance.archive_source import open_source
 from finance.settings import Settings
-from ledger_core.archive_listing import ShardListing
+from ledger_core.archive.listing import ShardListing
 from ledger_core.errors import Corrupt, FinanceError, Refused, Unavailable
 from ledger_core.postgres.rebuild_store import RebuildStore
 from ledger_core.signing.registry import SignerRegistry

@@ -15,9 +15,9 @@ from finance.signer_desk import Desk, Look
 from finance.signer_reach import ANY_HISTORY
 from finance.signers_file import read_registry
 from finance.signing_settings import SigningSettings, cosigner_of, outgoing_of, signing_of
+from ledger_core.archive.manifest import parse_manifest
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.findings import Collector, Report
-from ledger_core.manifest import parse_manifest
 from ledger_core.postgres.signer_uses import SignerUse
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.rotation import rotations

@@ -11,10 +11,10 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Final
 
+from ledger_core.archive.batch import manifest_key
+from ledger_core.archive.pinned_object import PINNED_COLUMNS
 from ledger_core.archive_walk import VerifiedRange
-from ledger_core.audit_batch import manifest_key
 from ledger_core.errors import Corrupt
-from ledger_core.pinned_object import PINNED_COLUMNS
 from ledger_core.proving import checkpoint
 from ledger_core.times import parse_time
 

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ledger_core.audit_batch import LinesWriter, SealedBatch
+from ledger_core.archive.batch import LinesWriter, SealedBatch
+from ledger_core.archive.pinned_object import PinnedObject, lock_end
 from ledger_core.audit_chain import AuditEvent
-from ledger_core.pinned_object import PinnedObject, lock_end
 from ledger_core.ports import AuditIntent
 
 EXPORTED_CHAIN: Final = "audit"  # in the payload of `audit_export.completed`: this export is of the chain itself

@@ -10,8 +10,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from ledger_core.archive_listing import ArchiveReader
-from ledger_core.audit_batch import batch_lines
+from ledger_core.archive.batch import batch_lines
+from ledger_core.archive.listing import ArchiveReader
 from ledger_core.audit_chain import AuditEvent
 from ledger_core.audit_export import export_folder, export_key
 from ledger_core.findings import Collector

@@ -12,11 +12,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from ledger_core.archive_listing import ArchiveReader, ShardListing
+from ledger_core.archive.batch import manifest_key
+from ledger_core.archive.listing import ArchiveReader, ShardListing
+from ledger_core.archive.manifest import Manifest, parse_manifest
 from ledger_core.archived_plan import not_a_prefix
-from ledger_core.audit_batch import manifest_key
 from ledger_core.errors import Corrupt, Refused
-from ledger_core.manifest import Manifest, parse_manifest
 from ledger_core.posting.plans import ShardHead
 from ledger_core.proving.range_proof import parse_proof
 from ledger_core.signing.registry import SignerRegistry

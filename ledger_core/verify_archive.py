@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ledger_core.archive_listing import ArchiveReader as ArchiveReader
-from ledger_core.archive_listing import ShardListing, list_archive
+from ledger_core.archive.listing import ArchiveReader as ArchiveReader
+from ledger_core.archive.listing import ShardListing, list_archive
 from ledger_core.archive_walk import ShardWalk
 from ledger_core.event_ids import EVENT_IDS_MAX, EventIds
 from ledger_core.findings import Collector, Report

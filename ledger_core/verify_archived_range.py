@@ -14,11 +14,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ledger_core.archive_listing import ArchiveReader, BelowPrefix, ShardListing
-from ledger_core.audit_batch import batch_key, object_metadata
+from ledger_core.archive.batch import batch_key, object_metadata
+from ledger_core.archive.listing import ArchiveReader, BelowPrefix, ShardListing
+from ledger_core.archive.manifest import Manifest, ManifestObject, parse_manifest
 from ledger_core.errors import Corrupt
 from ledger_core.findings import Collector
-from ledger_core.manifest import Manifest, ManifestObject, parse_manifest
 from ledger_core.ports import StoredObject
 from ledger_core.proving.range_proof import proof_id
 from ledger_core.signing.registry import SignerRegistry

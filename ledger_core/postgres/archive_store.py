@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import psycopg
 
-from ledger_core.archived_object import ArchivedObject, ListingTerms, ProvedRange
-from ledger_core.pinned_object import PINNED_COLUMNS, PinnedObject
+from ledger_core.archive.archived_object import ArchivedObject, ListingTerms, ProvedRange
+from ledger_core.archive.pinned_object import PINNED_COLUMNS, PinnedObject
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit_outbox import append_intent
 from ledger_core.postgres.prover_store import VERDICT_LINES

@@ -12,7 +12,7 @@ import pytest
 
 from finance import bootstrap
 from finance.devstack import Stack
-from ledger_core.audit_batch import manifest_key
+from ledger_core.archive.batch import manifest_key
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.postgres.epochs import begin_epoch, read_epoch
 from ledger_core.postgres.migrate import migrate, shipped

@@ -16,7 +16,7 @@ import pytest
 from finance.demo.cheats_files import edit_entry, edit_sequence, edit_time, flip_bit
 from finance.demo.check_script import script
 from finance.demo.leave import Handed, Left, prepare, write
-from ledger_core.audit_batch import batch_lines, manifest_key
+from ledger_core.archive.batch import batch_lines, manifest_key
 from ledger_core.errors import Refused
 from ledger_core.ports import Algorithm
 from ledger_core.proving import checkpoint

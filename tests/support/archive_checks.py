@@ -6,8 +6,8 @@ import gzip
 import hashlib
 from collections.abc import Callable
 
-from ledger_core.audit_batch import object_metadata, parse_metadata
-from ledger_core.manifest import parse_manifest
+from ledger_core.archive.batch import object_metadata, parse_metadata
+from ledger_core.archive.manifest import parse_manifest
 from ledger_core.ports import StoredObject
 from ledger_core.proving.range_proof import parse_proof
 from ledger_core.signing.registry import SignerRegistry

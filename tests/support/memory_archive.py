@@ -6,9 +6,9 @@ import datetime as dt
 import hashlib
 from dataclasses import dataclass, field
 
-from ledger_core.archived_object import ArchivedObject, ListingTerms, ProvedRange
+from ledger_core.archive.archived_object import ArchivedObject, ListingTerms, ProvedRange
+from ledger_core.archive.manifest import parse_manifest
 from ledger_core.errors import Corrupt
-from ledger_core.manifest import parse_manifest
 from ledger_core.ports import AuditIntent, StoredObject
 from tests.support.faults import Faults
 from tests.support.memory_proofs import MemoryProofs

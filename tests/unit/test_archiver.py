@@ -7,8 +7,8 @@ import gzip
 import pytest
 
 from consumers.archiver import ArchiverSettings
+from ledger_core.archive.manifest import parse_manifest
 from ledger_core.errors import Corrupt, Refused, Unavailable
-from ledger_core.manifest import parse_manifest
 from ledger_core.ports import Record
 from ledger_core.proving.open_range import RangeLimits
 from ledger_core.signing.registry import SignerRegistry

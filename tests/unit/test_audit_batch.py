@@ -8,7 +8,7 @@ import hashlib
 import pytest
 
 from ledger_core import canonical
-from ledger_core.audit_batch import (
+from ledger_core.archive.batch import (
     GZIP_HEADER,
     BatchWriter,
     batch_key,

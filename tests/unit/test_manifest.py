@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from ledger_core import canonical
-from ledger_core.manifest import (
+from ledger_core.archive.manifest import (
     ManifestObject,
     ManifestPayload,
     ObjectRange,

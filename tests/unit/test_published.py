@@ -7,7 +7,7 @@ import pytest
 
 from consumers.relay import RelayTopics
 from consumers.topic_look import look
-from ledger_core.archive_listing import list_archive
+from ledger_core.archive.listing import list_archive
 from ledger_core.archive_walk import ShardWalk, VerifiedRange
 from ledger_core.archived_plan import plan_of
 from ledger_core.errors import Refused

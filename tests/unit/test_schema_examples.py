@@ -10,12 +10,12 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
-from ledger_core.audit_batch import parse_metadata
+from ledger_core.archive.batch import parse_metadata
+from ledger_core.archive.manifest import parse_manifest
 from ledger_core.audit_chain import AuditEvent, event_hash
 from ledger_core.books.entries import decode_entry
 from ledger_core.books.settlements import event_from_record, record_from_event
 from ledger_core.errors import Corrupt, Rejected
-from ledger_core.manifest import parse_manifest
 from ledger_core.posting.rules import draft
 from ledger_core.posting.verdicts import decode_verdict
 from ledger_core.proving.range_proof import parse_proof

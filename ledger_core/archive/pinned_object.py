@@ -10,7 +10,7 @@ import datetime as dt
 from dataclasses import dataclass, fields
 from typing import Final, Literal
 
-from ledger_core.audit_batch import SealedBatch
+from ledger_core.archive.batch import SealedBatch
 from ledger_core.errors import Refused
 from ledger_core.ports import StoredObject
 from ledger_core.times import format_time

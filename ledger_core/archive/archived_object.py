@@ -10,8 +10,8 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
-from ledger_core.manifest import MANIFEST_VERSION, ManifestObject, ManifestPayload, ObjectRange
-from ledger_core.pinned_object import PinnedObject, lock_end
+from ledger_core.archive.manifest import MANIFEST_VERSION, ManifestObject, ManifestPayload, ObjectRange
+from ledger_core.archive.pinned_object import PinnedObject, lock_end
 from ledger_core.ports import Algorithm, AuditIntent
 from ledger_core.proving.range_proof import SERVICE, RangeProof
 from ledger_core.times import format_time, parse_time

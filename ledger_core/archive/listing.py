@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from ledger_core.audit_batch import manifest_key
+from ledger_core.archive.batch import manifest_key
 from ledger_core.findings import Collector
 from ledger_core.ports import StoredObject
 
