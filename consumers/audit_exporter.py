@@ -20,8 +20,8 @@ import structlog
 from consumers.metrics import Metrics
 from consumers.stored_batch import as_stored
 from ledger_core.archive.pinned_object import pin_object
-from ledger_core.audit_chain import AuditEvent
-from ledger_core.audit_export import (
+from ledger_core.audit.events import AuditEvent
+from ledger_core.audit.export import (
     AuditExport,
     ExportRange,
     audit_exported_intent,

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from ledger_core.audit_chain import AuditEvent
+from ledger_core.audit.events import AuditEvent
 from ledger_core.errors import Refused
 from ledger_core.findings import Collector
 from ledger_core.ports import AuditIntent

@@ -26,7 +26,7 @@ import structlog
 from consumers.metrics import Metrics
 from consumers.signer_circuit import SignerAway
 from consumers.signer_set import SignerSet
-from ledger_core.audit_chain import AuditEvent, UnsignedAuditEvent, event_hash, next_event
+from ledger_core.audit.events import AuditEvent, UnsignedAuditEvent, event_hash, next_event
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.ports import PendingIntent, Publisher
 from ledger_core.signing.registry import SignerRegistry

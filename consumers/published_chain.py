@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from consumers.watermarks import Watermarks
-from ledger_core.audit_chain import AuditEvent
+from ledger_core.audit.events import AuditEvent
 from ledger_core.errors import Refused
 
 PARTITION: Final = 0  # one chain, one partition

@@ -18,7 +18,7 @@ import structlog
 from consumers.published_guard import PublishedRange
 from ledger_core.archive.batch import manifest_key
 from ledger_core.archive.manifest import Manifest, parse_manifest
-from ledger_core.audit_chain import AuditEvent, event_hash
+from ledger_core.audit.events import AuditEvent, event_hash
 from ledger_core.errors import Refused
 from ledger_core.ports import ArchiveStore, Record, StoredObject
 from ledger_core.proving.announced_range import AnnouncedRange

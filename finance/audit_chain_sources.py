@@ -12,8 +12,8 @@ from typing import IO, Literal, cast
 
 from finance.kafka_clients import open_partition, open_watermarks
 from finance.settings import Settings
-from ledger_core.audit_chain import AuditEvent
-from ledger_core.audit_sources import events_of_lines, exported_events, once
+from ledger_core.audit.events import AuditEvent
+from ledger_core.audit.sources import events_of_lines, exported_events, once
 from ledger_core.errors import Refused
 from ledger_core.findings import Collector
 from ledger_core.postgres.ledger_reader import open_ledger_reader

@@ -18,7 +18,7 @@ from consumers.topic_identity import NewestSource, checking
 from consumers.tree_history import ReadJournal
 from consumers.watermarks import Watermarks
 from finance.settings import Settings
-from ledger_core.audit_chain import AuditEvent
+from ledger_core.audit.events import AuditEvent
 from ledger_core.errors import Refused
 from ledger_core.ports import Record
 from ledger_core.signing.registry import SignerRegistry

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from ledger_core.audit_chain import AuditEvent, event_hash
-from ledger_core.audit_sources import events_of_lines
+from ledger_core.audit.events import AuditEvent, event_hash
+from ledger_core.audit.sources import events_of_lines
 from ledger_core.findings import Collector, Report
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.rotation import EVENT_TYPE

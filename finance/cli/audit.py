@@ -15,9 +15,9 @@ from finance.cli.audit_copies import export, file_option, restore, told_events
 from finance.cli.common import Moment, counting, emit, json_option, load_settings, load_topology_of, table
 from finance.cli.verify import registry_of, signers_option, tell
 from finance.settings import Settings
-from ledger_core.audit_chain import AuditEvent
-from ledger_core.audit_sources import along
-from ledger_core.audit_state import AuditState
+from ledger_core.audit.events import AuditEvent
+from ledger_core.audit.sources import along
+from ledger_core.audit.state import AuditState
 from ledger_core.findings import Collector, Report
 from ledger_core.times import format_time
 from ledger_core.verify import AuditHead, verify_audit

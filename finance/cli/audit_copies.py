@@ -13,7 +13,7 @@ from finance.audit_chain_sources import ChainSource, chain_events
 from finance.cli.common import counting, emit, json_option, load_settings, load_topology_of, operator
 from finance.cli.verify import registry_of, signers_option
 from finance.settings import Settings
-from ledger_core.audit_chain import AuditEvent
+from ledger_core.audit.events import AuditEvent
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.findings import Collector
 

@@ -16,8 +16,8 @@ import msgspec
 from finance.drill.live import APPLICATION, Live, recorded_of
 from finance.drill.report import AuditResult, ShardResult, Sums
 from finance.verify_ledger import watched
-from ledger_core.audit_chain import AuditEvent
-from ledger_core.audit_sources import along
+from ledger_core.audit.events import AuditEvent
+from ledger_core.audit.sources import along
 from ledger_core.compare_ledgers import compare_ledgers
 from ledger_core.findings import Collector, Report
 from ledger_core.ledger_rows import LedgerReader, RangeRow, ShardRow

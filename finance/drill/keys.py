@@ -22,7 +22,7 @@ from finance.drill.report import KeyResult, WayResult
 from finance.drill.ways import Record, Scene
 from finance.signing_settings import SigningSettings, cosigner_of, outgoing_of
 from finance.verify_ledger import check_audit_of, check_ledger_of
-from ledger_core.audit_sources import exported_events
+from ledger_core.audit.sources import exported_events
 from ledger_core.findings import Collector, Report
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry

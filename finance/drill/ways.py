@@ -38,7 +38,7 @@ from finance.rebuild import Request, rebuild
 from finance.replay_into import ReplayPlan, replay_into
 from finance.replay_sources import Source, open_archive_log
 from finance.settings import STATE_FOLDER, Settings
-from ledger_core.audit_chain import AuditEvent
+from ledger_core.audit.events import AuditEvent
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.findings import Collector
 from ledger_core.postgres.audit_restore_store import PostgresAuditRestoreStore

@@ -13,8 +13,8 @@ from typing import Any, Final
 import psycopg
 
 from ledger_core.archive.pinned_object import PINNED_COLUMNS
-from ledger_core.audit_chain import AuditEvent
-from ledger_core.audit_export import EXPORTED_CHAIN, AuditExport, ExportRange
+from ledger_core.audit.events import AuditEvent
+from ledger_core.audit.export import EXPORTED_CHAIN, AuditExport, ExportRange
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit_outbox import append_intent
 from ledger_core.postgres.audit_store import EVENT_COLUMNS, event_from_row

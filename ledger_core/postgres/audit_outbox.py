@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import psycopg
 
 from ledger_core import canonical
-from ledger_core.audit_chain import check_intent
+from ledger_core.audit.events import check_intent
 from ledger_core.ports import AuditIntent
 
 EVENT_TYPE_BYTES_MAX = 100

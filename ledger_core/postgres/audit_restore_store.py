@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ledger_core import canonical
-from ledger_core.audit_chain import RESERVED_FIELDS, AuditEvent
+from ledger_core.audit.events import RESERVED_FIELDS, AuditEvent
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit_outbox import append_intent
 from ledger_core.postgres.audit_store import INSERT_EVENT, PostgresAuditStore

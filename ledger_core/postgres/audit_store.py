@@ -14,7 +14,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import errors
 
-from ledger_core.audit_chain import AuditEvent
+from ledger_core.audit.events import AuditEvent
 from ledger_core.errors import Unavailable
 from ledger_core.ports import AuditIntent, PendingIntent
 from ledger_core.postgres.connection import connect

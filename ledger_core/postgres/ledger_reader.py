@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import psycopg
 
-from ledger_core.audit_chain import AuditEvent
+from ledger_core.audit.events import AuditEvent
 from ledger_core.ledger_rows import BalanceRow, EntryRow, LineRow, RangeRow, ShardRow, VerdictRow
 from ledger_core.postgres.account_numbers import array_literal
 from ledger_core.postgres.audit_store import event_from_row

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from finance.devstack import Stack
-from ledger_core.audit_chain import AuditEvent, event_hash
+from ledger_core.audit.events import AuditEvent, event_hash
 from ledger_core.ports import Algorithm
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.signatures import PublicKey, decode_signature, encode_signature, verify_digest

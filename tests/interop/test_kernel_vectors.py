@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ledger_core import canonical, chain
-from ledger_core.audit_chain import event_hash
+from ledger_core.audit.events import event_hash
 from ledger_core.proving import checkpoint
 from ledger_core.proving.range_proof import assemble_proof, parse_proof
 from ledger_core.signing import notes

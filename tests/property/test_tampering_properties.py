@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger_core.audit_chain import AuditEvent
+from ledger_core.audit.events import AuditEvent
 from ledger_core.proving import checkpoint
 from ledger_core.proving.range_proof import assemble_proof
 from ledger_core.signing import notes

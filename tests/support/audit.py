@@ -16,7 +16,7 @@ from consumers.metrics import NullMetrics
 from consumers.notary import AuditStore, Notary
 from consumers.published_chain import newest_published
 from consumers.watermarks import Watermarks
-from ledger_core.audit_chain import AuditEvent
+from ledger_core.audit.events import AuditEvent
 from ledger_core.errors import Unavailable
 from ledger_core.ports import AuditIntent, Publisher, Signer
 from ledger_core.postgres.audit_outbox import append_intent

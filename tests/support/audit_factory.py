@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 
-from ledger_core import audit_chain
-from ledger_core.audit_chain import AuditEvent
+from ledger_core.audit import events as audit_chain
+from ledger_core.audit.events import AuditEvent
 from ledger_core.ports import AuditIntent
 from tests.support.archive_factory import Key
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import gzip
 
-from ledger_core import audit_chain
-from ledger_core.audit_export import export_key, seal_export
+from ledger_core.audit import events
+from ledger_core.audit.export import export_key, seal_export
 from ledger_core.books.entries import JournalEntry, Source, encode_entry
 from ledger_core.books.lines import Line
 from ledger_core.chain import link
@@ -79,7 +79,7 @@ def examples() -> dict[str, str]:
     (batch_name,) = archive_of(made, [(2, 3)], KEY, store)
     batch = gzip.decompress(store.get(batch_name))
     intent = AuditIntent("proof.published", "service:prover", {"proof_id": f"{ENV}-0-1"}, "ab" * 16)
-    unsigned = audit_chain.next_event(None, intent, event_id="0196a3c0-0000-7000-8000-000000000001", created_at=NOW)
+    unsigned = events.next_event(None, intent, event_id="0196a3c0-0000-7000-8000-000000000001", created_at=NOW)
     event = unsigned.signed(KEY.sign_digest(unsigned.digest), KEY.registry.get(KEY.kid))
     tree = CompactRange().extend([leaf_hash(one.body), leaf_hash(two.body)])
     manifest_name = next(name for name in store.objects if "/manifests/" in name)

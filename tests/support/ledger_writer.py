@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from ledger_core.audit_chain import AuditEvent
+from ledger_core.audit.events import AuditEvent
 from ledger_core.proving.range_proof import parse_proof
 from tests.support.memory_ledger import MemoryLedger
 

@@ -8,8 +8,8 @@ import json
 
 import pytest
 
-from ledger_core import audit_chain
-from ledger_core.audit_chain import AuditEvent
+from ledger_core.audit import events as audit_chain
+from ledger_core.audit.events import AuditEvent
 from ledger_core.ports import AuditIntent
 from ledger_core.signing.signatures import BadSignature
 from tests.support.archive_factory import Key

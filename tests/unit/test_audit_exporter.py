@@ -10,8 +10,8 @@ import pytest
 
 from consumers.audit_exporter import AuditExporter, ExportSettings
 from consumers.metrics import NullMetrics
-from ledger_core.audit_chain import AuditEvent
-from ledger_core.audit_export import AuditExport, ExportRange
+from ledger_core.audit.events import AuditEvent
+from ledger_core.audit.export import AuditExport, ExportRange
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.ports import AuditIntent
 from ledger_core.signing.registry import SignerRegistry

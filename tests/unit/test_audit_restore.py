@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from consumers.audit_restore import BATCH_EVENTS, Restored, restore_chain
-from ledger_core.audit_chain import AuditEvent
-from ledger_core.audit_sources import along, once
+from ledger_core.audit.events import AuditEvent
+from ledger_core.audit.sources import along, once
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.findings import Collector
 from ledger_core.ports import AuditIntent

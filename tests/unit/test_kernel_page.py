@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orjson
 
-from ledger_core.audit_chain import EVENT_FIELDS, event_hash
+from ledger_core.audit.events import EVENT_FIELDS, event_hash
 from ledger_core.signing.signatures import PublicKey, decode_signature, verify_digest
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ import datetime as dt
 
 import pytest
 
-from ledger_core.audit_chain import AuditEvent, next_event
+from ledger_core.audit.events import AuditEvent, next_event
 from ledger_core.ports import AuditIntent
 from ledger_core.proving.range_proof import assemble_proof
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from consumers import published_ranges
 from consumers.published_ranges import newest_in_archive, newest_number, ranges_on_topic
-from ledger_core import audit_chain
-from ledger_core.audit_chain import AuditEvent
+from ledger_core.audit import events as audit_chain
+from ledger_core.audit.events import AuditEvent
 from ledger_core.ports import AuditIntent, Record
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.validity import Interval, Validity

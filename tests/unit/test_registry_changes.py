@@ -14,7 +14,7 @@ from finance.signer_changes import end
 from finance.signer_choice import check_clock
 from finance.signer_reach import cut, reach
 from finance.signers_file import change_registry, read_registry
-from ledger_core.audit_chain import AuditEvent, next_event
+from ledger_core.audit.events import AuditEvent, next_event
 from ledger_core.errors import Refused
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.signer_uses import SignerUse

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 from ledger_core.archive.batch import parse_metadata
 from ledger_core.archive.manifest import parse_manifest
-from ledger_core.audit_chain import AuditEvent, event_hash
+from ledger_core.audit.events import AuditEvent, event_hash
 from ledger_core.books.entries import decode_entry
 from ledger_core.books.settlements import event_from_record, record_from_event
 from ledger_core.errors import Corrupt, Rejected

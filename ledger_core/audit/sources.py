@@ -12,8 +12,8 @@ from typing import Final
 
 from ledger_core.archive.batch import batch_lines
 from ledger_core.archive.listing import ArchiveReader
-from ledger_core.audit_chain import AuditEvent
-from ledger_core.audit_export import export_folder, export_key
+from ledger_core.audit.events import AuditEvent
+from ledger_core.audit.export import export_folder, export_key
 from ledger_core.findings import Collector
 
 REPEATS_KEPT: Final = 10_000  # a repeat comes right after a crash: at most a batch or two back

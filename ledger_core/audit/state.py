@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ledger_core.audit_chain import AuditEvent
+from ledger_core.audit.events import AuditEvent
 from ledger_core.times import format_time
 
 

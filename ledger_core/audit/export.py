@@ -16,7 +16,7 @@ from typing import Final
 
 from ledger_core.archive.batch import LinesWriter, SealedBatch
 from ledger_core.archive.pinned_object import PinnedObject, lock_end
-from ledger_core.audit_chain import AuditEvent
+from ledger_core.audit.events import AuditEvent
 from ledger_core.ports import AuditIntent
 
 EXPORTED_CHAIN: Final = "audit"  # in the payload of `audit_export.completed`: this export is of the chain itself
