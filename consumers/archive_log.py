@@ -25,10 +25,10 @@ from ledger_core.posting.plans import Known
 from ledger_core.posting.verdicts import VerdictLine, decode_verdict, verdicts_hash
 from ledger_core.proving.range_proof import RangeProof
 from ledger_core.rebuild_check import check_empty, check_kids, kids_in
-from ledger_core.signed_parts import SignedPart
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.times import parse_time
-from ledger_core.verify_proof import check_proof, check_signature
+from ledger_core.verify.signed_parts import SignedPart
+from ledger_core.verify.statements import check_proof, check_signature
 
 ELSEWHERE: Final = -1  # the archive does not say which shard came first
 REMEDY: Final = "run `finance verify archive`: it names what was altered; replay without --compare archive meanwhile"

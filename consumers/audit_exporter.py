@@ -34,7 +34,7 @@ from ledger_core.errors import Corrupt, Refused
 from ledger_core.findings import Collector
 from ledger_core.ports import ArchiveStore, AuditIntent
 from ledger_core.signing.registry import SignerRegistry
-from ledger_core.verify_audit import REGISTRY_CODES, AuditCheck
+from ledger_core.verify.audit import REGISTRY_CODES, AuditCheck
 
 REGISTRY_REMEDY: Final = (
     "let signers.json hold that key, and end it (retiredAt, validity) behind the last event it signed; if nobody knows "

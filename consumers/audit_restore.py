@@ -22,7 +22,7 @@ from ledger_core.errors import Refused
 from ledger_core.findings import Collector
 from ledger_core.ports import AuditIntent
 from ledger_core.signing.registry import SignerRegistry
-from ledger_core.verify_audit import AuditCheck
+from ledger_core.verify.audit import AuditCheck
 
 BATCH_EVENTS: Final = 500
 LOCK_WAIT_SECONDS: Final = 2.0

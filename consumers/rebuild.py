@@ -4,8 +4,8 @@
 
 Guarantees: a range is written only when everything in it holds, in order; a kill at any moment leaves a prefix, from
 which the next run goes on; a range that does not hold stops its shard behind the last good one and is named.
-Does not: verify anything itself (`ledger_core.archive_walk` does, as for `verify archive`), or publish: the poster does
-that, from `relayed_offset`, when it opens the shard.
+Does not: verify anything itself (`ledger_core.verify.archive_walk` does, as for `verify archive`), or publish: the
+poster does that, from `relayed_offset`, when it opens the shard.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ledger_core.archive.listing import ArchiveReader, ShardListing, list_archive
-from ledger_core.archive_walk import ShardWalk, VerifiedRange
 from ledger_core.archived_plan import not_a_prefix
 from ledger_core.archived_rows import ArchivedRows, rows_of
 from ledger_core.findings import Collector, Report
@@ -34,9 +33,10 @@ from ledger_core.rebuild_check import (
     survey,
 )
 from ledger_core.signing.registry import SignerRegistry
-from ledger_core.verify_archived_range import Scene, Source, sources_of
-from ledger_core.verify_batch import check_batch
-from ledger_core.verify_range import Position
+from ledger_core.verify.archive_walk import ShardWalk, VerifiedRange
+from ledger_core.verify.archived_range import Scene, Source, sources_of
+from ledger_core.verify.batch import check_batch
+from ledger_core.verify.range_tally import Position
 
 
 class RebuildRows(Protocol):

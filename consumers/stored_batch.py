@@ -19,7 +19,7 @@ from ledger_core.ports import ArchiveStore
 from ledger_core.proving.range_proof import RangeProof
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.signatures import decode_signature
-from ledger_core.verify_batch import check_batch
+from ledger_core.verify.batch import check_batch
 
 
 def as_stored(archive: ArchiveStore, key: str, sealed: SealedBatch) -> SealedBatch | None:

@@ -22,7 +22,7 @@ from ledger_core.archive.listing import ShardListing
 from ledger_core.errors import Corrupt, FinanceError, Refused, Unavailable
 from ledger_core.postgres.rebuild_store import RebuildStore
 from ledger_core.signing.registry import SignerRegistry
-from ledger_core.verify_archived_range import Scene, sources_of
+from ledger_core.verify.archived_range import Scene, sources_of
 
 Advance = Callable[[int], None]
 

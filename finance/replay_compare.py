@@ -17,12 +17,12 @@ from finance.replay_sources import APPLICATION, open_archive_log
 from finance.verify_ledger import watched
 from ledger_core.compare_ledgers import compare_ledgers
 from ledger_core.findings import Collector, Report
-from ledger_core.ledger_rows import LedgerReader
 from ledger_core.postgres.ledger_reader import open_ledger_reader
 from ledger_core.postgres.session import session
 from ledger_core.postgres.verdict_log import of_another_shard, unfounded
-from ledger_core.signed_parts import compare_with_signed, parts_of_rows
-from ledger_core.verify import LedgerHead, verify_ledger
+from ledger_core.verify.ledger_rows import LedgerReader
+from ledger_core.verify.oracle import LedgerHead, verify_ledger
+from ledger_core.verify.signed_parts import compare_with_signed, parts_of_rows
 
 
 def compare_filled(plan: ReplayPlan, dsn: str, advance: Callable[[int], None]) -> Report:

@@ -30,7 +30,7 @@ from ledger_core.proving.on_demand import Selection
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.rotation import rotations
-from ledger_core.verify import verify_proof
+from ledger_core.verify.oracle import verify_proof
 
 
 def prove_with(desk: Desk, kernel: Path | None) -> bytes | None:

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
-from ledger_core.archive_walk import VerifiedRange
 from ledger_core.books.entries import EntryFields
 from ledger_core.errors import Corrupt, Refused, RejectReason
 from ledger_core.ports import Record
 from ledger_core.posting.plans import Draft, Known, Plan, Posted, ShardHead, Verdict
 from ledger_core.posting.verdicts import VerdictLine
 from ledger_core.times import parse_time
+from ledger_core.verify.archive_walk import VerifiedRange
 
 NO_RECORD_DETAIL: Final = "no committed record at this offset"  # as `ledger_core.posting.sequencing` says it
 NOT_HELD: Final = ""  # the detail of a rejection: for people, and not in the archive

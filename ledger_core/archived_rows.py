@@ -13,10 +13,10 @@ from typing import Final
 
 from ledger_core.archive.batch import manifest_key
 from ledger_core.archive.pinned_object import PINNED_COLUMNS
-from ledger_core.archive_walk import VerifiedRange
 from ledger_core.errors import Corrupt
 from ledger_core.proving import checkpoint
 from ledger_core.times import parse_time
+from ledger_core.verify.archive_walk import VerifiedRange
 
 RANGE_COLUMNS: Final = (
     "shard",

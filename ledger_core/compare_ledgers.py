@@ -3,7 +3,7 @@
 Guarantees: a chain that differs is searched for its first differing entry in log2(n) looks (every later hash differs
 too), which is then named by the field of its body; verdicts are compared line by line, balances account by account.
 What cannot be compared, because one of the two has come further, is counted as not compared, never passed silently.
-Does not: judge either of them alone (`ledger_core.verify_ledger` does).
+Does not: judge either of them alone (`ledger_core.verify.ledger` does).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import zip_longest
 import msgspec
 
 from ledger_core.findings import Collector, Report
-from ledger_core.ledger_rows import BalanceRow, LedgerReader, ShardRow, VerdictRow
+from ledger_core.verify.ledger_rows import BalanceRow, LedgerReader, ShardRow, VerdictRow
 
 VERDICT_OFFSETS = 50_000  # verdicts are fetched by so many offsets
 

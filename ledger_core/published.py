@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ledger_core.archive_walk import VerifiedRange
 from ledger_core.errors import RejectReason
 from ledger_core.posting.plans import ShardHead
+from ledger_core.verify.archive_walk import VerifiedRange
 
 
 @dataclass(frozen=True, slots=True)

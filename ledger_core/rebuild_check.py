@@ -22,8 +22,8 @@ from ledger_core.proving.range_proof import parse_proof
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.times import format_time, parse_time
 from ledger_core.tree import CompactRange
-from ledger_core.verify_archived_range import Source
-from ledger_core.verify_range import Position
+from ledger_core.verify.archived_range import Source
+from ledger_core.verify.range_tally import Position
 
 ENVIRONMENTS: Final = ("dev", "staging", "production")
 

@@ -20,7 +20,7 @@ from ledger_core.audit.sources import along
 from ledger_core.audit.state import AuditState
 from ledger_core.findings import Collector, Report
 from ledger_core.times import format_time
-from ledger_core.verify import AuditHead, verify_audit
+from ledger_core.verify.oracle import AuditHead, verify_audit
 
 SHOWN_MAX = 100_000
 

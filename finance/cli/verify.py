@@ -16,7 +16,7 @@ from finance.signers_file import read_registry
 from ledger_core.findings import Finding, Report
 from ledger_core.ports import StoredObject
 from ledger_core.signing.registry import SignerRegistry
-from ledger_core.verify import (
+from ledger_core.verify.oracle import (
     ArchiveHead,
     ArchiveReader,
     verify_archive,

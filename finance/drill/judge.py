@@ -20,16 +20,16 @@ from ledger_core.audit.events import AuditEvent
 from ledger_core.audit.sources import along
 from ledger_core.compare_ledgers import compare_ledgers
 from ledger_core.findings import Collector, Report
-from ledger_core.ledger_rows import LedgerReader, RangeRow, ShardRow
 from ledger_core.postgres.ledger_reader import PostgresLedgerReader, open_ledger_reader
 from ledger_core.postgres.schema_guard import check_schema
 from ledger_core.postgres.session import session
 from ledger_core.posting.verdicts import verdicts_hash
 from ledger_core.proving.range_proof import ProofPayload, RangeProof, TimeRange, Totals
 from ledger_core.signing.registry import SignerRegistry
-from ledger_core.verify import AuditHead, LedgerHead, verify_audit, verify_ledger
-from ledger_core.verify_proof import check_proof
-from ledger_core.verify_range import Position, RangeTally
+from ledger_core.verify.ledger_rows import LedgerReader, RangeRow, ShardRow
+from ledger_core.verify.oracle import AuditHead, LedgerHead, verify_audit, verify_ledger
+from ledger_core.verify.range_tally import Position, RangeTally
+from ledger_core.verify.statements import check_proof
 
 BLOCK_ENTRIES = 2_000
 NAME = "the live ledger"

@@ -27,7 +27,7 @@ from ledger_core.findings import Collector, Report
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.times import format_time
-from ledger_core.verify import verify_archive, verify_audit
+from ledger_core.verify.oracle import verify_archive, verify_audit
 
 
 class CountedRegistry(SignerRegistry):

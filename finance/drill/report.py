@@ -27,7 +27,7 @@ from ledger_core.signing.statements import (
     statement_hash,
 )
 from ledger_core.times import parse_time
-from ledger_core.verify_proof import check_signature
+from ledger_core.verify.statements import check_signature
 
 Way = Literal["archive", "topic", "pitr", "keys"]
 WAYS: Final[tuple[Way, ...]] = ("archive", "topic", "pitr", "keys")

@@ -1,7 +1,7 @@
 """What lies in an archive, by shard: every version of every manifest and batch of one environment.
 
 Guarantees: nothing of them is passed over: a name that is neither a manifest's nor a batch's is a finding.
-Does not: read an object, or say whether one is sound (`ledger_core.verify_archive` does).
+Does not: read an object, or say whether one is sound (`ledger_core.verify.archive` does).
 """
 
 from __future__ import annotations

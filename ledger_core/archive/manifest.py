@@ -4,7 +4,7 @@ Guarantees: a manifest pins one version of one object by version id, sizes and d
 under and the range and proof it holds, and chains to the manifest before it, so that a missing, exchanged or added
 object is found by whoever holds the newest manifest. It carries the signed checkpoint at the end of its range, so that
 the archive alone gives back all that was signed. `hash` is recomputed when a manifest is parsed.
-Does not: verify signatures or look into the store: `ledger_core.verify` does.
+Does not: verify signatures or look into the store: `ledger_core.verify.oracle` does.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Guarantees: `hash = SHA256(canonical(payload) || previous hash as 32 raw bytes)`
 repeats id, seq, event_type, actor_id and created_at, because Kernel's verifier hashes nothing but the payload;
 created_at strictly increases by at least a microsecond, because it reads the chain in that order. A signature is
 checked before an event is made of it (G6). It does not sign, store or publish, and does not judge a chain it did not
-make: see `ledger_core.verify_audit`.
+make: see `ledger_core.verify.audit`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Guarantees: every call of one reader sees the same moment (a read-only REPEATABLE READ transaction), so a ledger that
 is being posted to can be checked while it grows; memory stays that of one block or page. Needs the grants of
-finance_auditor. It trusts no column to agree with another: what it fetches is what `ledger_core.verify_ledger`
+finance_auditor. It trusts no column to agree with another: what it fetches is what `ledger_core.verify.ledger`
 compares.
 """
 
@@ -15,12 +15,12 @@ from typing import Any, Final
 import psycopg
 
 from ledger_core.audit.events import AuditEvent
-from ledger_core.ledger_rows import BalanceRow, EntryRow, LineRow, RangeRow, ShardRow, VerdictRow
 from ledger_core.postgres.account_numbers import array_literal
 from ledger_core.postgres.audit_store import event_from_row
 from ledger_core.postgres.not_held import count_not_held
 from ledger_core.postgres.session import translated
 from ledger_core.posting.plans import Known
+from ledger_core.verify.ledger_rows import BalanceRow, EntryRow, LineRow, RangeRow, ShardRow, VerdictRow
 
 PAGE_ROWS: Final = 2_000
 
@@ -75,7 +75,7 @@ PUBLISHED_SEQ: Final = "SELECT published_seq FROM notary_cursor"
 
 
 class PostgresLedgerReader:
-    """`ledger_core.ledger_rows.LedgerReader`, and the audit chain. Make it with `open_ledger_reader`.
+    """`ledger_core.verify.ledger_rows.LedgerReader`, and the audit chain. Make it with `open_ledger_reader`.
 
     Every method may raise Unavailable("postgres") and Refused (missing grants, a schema that is not migrated).
     """

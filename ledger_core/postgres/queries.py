@@ -2,7 +2,7 @@
 
 Guarantees: one consistent snapshot a call; every result is bounded by a limit the caller names. Read-only; needs the
 role finance_api (auditors: everything but dead letters).
-Does not: verify (`ledger_core.verify` does): what is shown here is what the database says.
+Does not: verify (`ledger_core.verify.oracle` does): what is shown here is what the database says.
 """
 
 from __future__ import annotations

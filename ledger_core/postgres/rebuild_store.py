@@ -3,8 +3,8 @@
 Guarantees: one range is one transaction; COMMIT is the commit point. What is there already is compared, never written
 over; a head that is no prefix of the range is Refused and nothing of it stays. Two rebuilds at once are the same as
 one: each locks the shard and plans from the head it finds.
-Does not: verify the range (`ledger_core.archive_walk` did) or read the archive. Needs the owner: no role of the service
-may write into the tables of all others.
+Does not: verify the range (`ledger_core.verify.archive_walk` did) or read the archive. Needs the owner: no role of the
+service may write into the tables of all others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from psycopg import Cursor, errors
 
-from ledger_core.archive_walk import VerifiedRange
 from ledger_core.archived_plan import event_ids_to_look_up, not_a_prefix, plan_of
 from ledger_core.archived_rows import ARCHIVE_COLUMNS, RANGE_COLUMNS, ArchivedRows
 from ledger_core.errors import Corrupt
@@ -28,6 +27,7 @@ from ledger_core.posting.plans import ShardHead
 from ledger_core.proving.checkpoint import same_text
 from ledger_core.proving.range_proof import same_proof
 from ledger_core.published import Published
+from ledger_core.verify.archive_walk import VerifiedRange
 
 IDLE_IN_TRANSACTION_TIMEOUT_MS: Final = 120_000  # between two statements: packing a large range
 

@@ -6,7 +6,7 @@ Guarantees: a proof that contradicts itself cannot be constructed, also not by p
 covered (G3), debits equal credits (G1), hashes of empty things are those of empty things, the row ids are those of the
 shards. `hash` is recomputed when a proof is parsed.
 Does not: look at entries, verify signatures, or check that `root` and `head_hash` are those of any chain:
-`ledger_core.verify` does.
+`ledger_core.verify.oracle` does.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ history below the end is found too, since it does not lead there.
 
 Guarantees: a key without intervals counts everywhere; with them, only inside, and not at all in a shard that is not
 listed. Bounds are inclusive; `to_seq` one below `from_seq` is an interval with nothing in it.
-Does not: know what was signed (`ledger_core.verify_proof` asks), or read a registry (`ledger_core.signing.registry`
-does).
+Does not: know what was signed (`ledger_core.verify.statements` asks), or read a registry
+(`ledger_core.signing.registry` does).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from ledger_core.books.lines import Line
 from ledger_core.chain import link_all
 from ledger_core.proving.closed_range import ClosingTerms, Cut, close_range
 from ledger_core.tree import CompactRange, leaf_hashes
-from ledger_core.verify import verify_archive
+from ledger_core.verify.oracle import verify_archive
 from tests.bench.figures import show
 from tests.support.archive_factory import ENV, NOW, TRACE_ID, ArchiveMaker, Key, MemoryStore
 

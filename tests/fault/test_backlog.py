@@ -10,7 +10,7 @@ import pytest
 
 from finance.bootstrap import open_archive
 from finance.signers_file import read_registry
-from ledger_core.verify import verify_archive
+from ledger_core.verify.oracle import verify_archive
 from tests.support.route import PROCESSES, Ledger, Running
 
 pytestmark = pytest.mark.services

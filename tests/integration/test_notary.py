@@ -19,7 +19,7 @@ from ledger_core.postgres.audit_store import EVENT_COLUMNS, event_from_row
 from ledger_core.postgres.signer_uses import tell
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.rotation import announcement
-from ledger_core.verify_audit import check_audit
+from ledger_core.verify.audit import check_audit
 from producers.verified_signer import VerifiedSigner
 from tests.support import audit
 from tests.support.audit_checks import assert_chain, assert_published

@@ -18,7 +18,7 @@ from ledger_core.proving.range_proof import parse_proof
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.signatures import decode_signature, verify_digest
 from ledger_core.tree import leaf_hash, root_of
-from ledger_core.verify import verify_proof
+from ledger_core.verify.oracle import verify_proof
 from tests.support.journal_factory import START, TinyShard
 from tests.support.journal_writer import publish, write
 from tests.support.pipeline import Pipeline, step_until, utc_now

@@ -22,7 +22,7 @@ from ledger_core.ports import Algorithm
 from ledger_core.proving import checkpoint
 from ledger_core.proving.range_proof import parse_proof
 from ledger_core.signing import notes
-from ledger_core.verify import verify_batch, verify_proof
+from ledger_core.verify.oracle import verify_batch, verify_proof
 from tests.support.archive_factory import ENV, Key, MemoryStore, archive_of
 from tests.support.audit_factory import audit_events
 from tests.support.journal_factory import TinyShard

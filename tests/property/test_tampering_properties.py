@@ -17,7 +17,7 @@ from ledger_core.proving import checkpoint
 from ledger_core.proving.range_proof import assemble_proof
 from ledger_core.signing import notes
 from ledger_core.signing.signatures import BadSignature
-from ledger_core.verify import (
+from ledger_core.verify.oracle import (
     AuditHead,
     verify_archive,
     verify_audit,

@@ -5,25 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ledger_core.ledger_rows import (
-    BalanceRow,
-    EntryRow,
-    LineRow,
-    RangeRow,
-    ShardRow,
-    VerdictRow,
-)
 from ledger_core.posting.verdicts import decode_verdict
 from ledger_core.proving import range_proof
 from ledger_core.signing import notes
 from ledger_core.times import parse_time
+from ledger_core.verify.ledger_rows import BalanceRow, EntryRow, LineRow, RangeRow, ShardRow, VerdictRow
 from tests.support.archive_factory import Key, closed_of, cut_of
 from tests.support.journal_factory import TinyShard
 
 
 @dataclass
 class MemoryLedger:
-    """`ledger_core.ledger_rows.LedgerReader`; each list is one table, in its order."""
+    """`ledger_core.verify.ledger_rows.LedgerReader`; each list is one table, in its order."""
 
     shard_rows: list[ShardRow] = field(default_factory=list)
     entry_rows: dict[int, list[EntryRow]] = field(default_factory=dict)

@@ -21,7 +21,7 @@ from ledger_core.postgres.poster_store import PosterStore
 from ledger_core.posting.plans import Decided, Known, Plan, ShardHead
 from ledger_core.posting.sequencing import event_ids, sequence
 from ledger_core.signing.registry import SignerRegistry
-from ledger_core.verify import verify_ledger
+from ledger_core.verify.oracle import verify_ledger
 from producers.publisher_kafka import KafkaPublisher
 from schemas.journal_wire import decode_journal
 from tests.support.kafka import client, tls

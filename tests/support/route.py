@@ -28,7 +28,7 @@ from finance.settings import Settings
 from finance.signers_file import read_registry
 from finance.status import StatusReader
 from ledger_core.findings import Report
-from ledger_core.verify import verify_archive
+from ledger_core.verify.oracle import verify_archive
 from producers.publisher_kafka import KafkaPublisher
 from schemas.settlement import encode_settlement
 from schemas.topology import load_topology

@@ -12,7 +12,7 @@ from ledger_core.proving.range_proof import assemble_proof, parse_proof
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.signatures import encode_signature
 from ledger_core.signing.statements import Cosignature
-from ledger_core.verify import verify_proof
+from ledger_core.verify.oracle import verify_proof
 from tests.support.faults import Faults
 from tests.support.journal_factory import TinyShard
 from tests.support.memory_proofs import MemoryProofs, MemorySigner

@@ -12,7 +12,7 @@ import pytest
 
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.signatures import decode_signature, verify_digest, verify_text
-from ledger_core.verify import verify_audit_lines, verify_proof
+from ledger_core.verify.oracle import verify_audit_lines, verify_proof
 from tests.support.format_examples import examples
 
 PAGE = (Path(__file__).parents[2] / "docs" / "FORMATS.md").read_text()

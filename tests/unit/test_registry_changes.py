@@ -22,7 +22,7 @@ from ledger_core.signing.registry import RegisteredSigner, SignerRegistry, write
 from ledger_core.signing.registry_edit import EMPTY, diff, with_signers
 from ledger_core.signing.rotation import EVENT_TYPE, SignerEvent, announcement, must_be_signed_by, rotations
 from ledger_core.signing.validity import NOTHING, Interval, Validity
-from ledger_core.verify_audit import check_audit
+from ledger_core.verify.audit import check_audit
 from tests.support.archive_factory import Key
 
 OLD, NEW = Key("ed25519", "old-v1"), Key("ed25519", "new-v1")

@@ -14,8 +14,8 @@ from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import encode_signature
 from ledger_core.signing.statements import Cosignature
 from ledger_core.signing.validity import NOTHING, Interval, Validity, parse_validity
-from ledger_core.verify import Report, verify_archive, verify_batch, verify_ledger, verify_proof
-from ledger_core.verify_audit import check_audit
+from ledger_core.verify.audit import check_audit
+from ledger_core.verify.oracle import Report, verify_archive, verify_batch, verify_ledger, verify_proof
 from tests.support.archive_factory import ENV, Key, MemoryStore, archive_of, closed_of, cut_of
 from tests.support.audit_factory import audit_events
 from tests.support.journal_factory import TinyShard

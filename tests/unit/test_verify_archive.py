@@ -13,10 +13,10 @@ from ledger_core.archive.batch import manifest_key
 from ledger_core.archive.manifest import parse_manifest
 from ledger_core.books.entries import JournalEntry, encode_entry
 from ledger_core.chain import link
-from ledger_core.event_ids import EventIds, pack_ids
 from ledger_core.findings import Collector
 from ledger_core.proving.checkpoint import note_text
-from ledger_core.verify import ArchiveHead, Position, verify_archive, verify_batch
+from ledger_core.verify.event_ids import EventIds, pack_ids
+from ledger_core.verify.oracle import ArchiveHead, Position, verify_archive, verify_batch
 from tests.support.archive_factory import ENV, ArchiveMaker, Key, MemoryStore, archive_of, closed_of, cut_of
 from tests.support.journal_factory import TinyEntry, TinyShard
 

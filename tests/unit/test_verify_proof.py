@@ -13,7 +13,7 @@ from ledger_core import canonical
 from ledger_core.proving.range_proof import assemble_proof
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import PublicKey
-from ledger_core.verify import Report, verify_proof
+from ledger_core.verify.oracle import Report, verify_proof
 from tests.support.archive_factory import Key, closed_of, cut_of
 from tests.support.journal_factory import TinyShard
 

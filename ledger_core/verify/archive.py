@@ -3,8 +3,8 @@
 Guarantees: per shard, manifests form one gapless signed chain from 1; each pins one version of one batch whose
 digests, sizes, lock and range are what it says, and carries the signed checkpoint of the batch's root; batches follow
 each other without a gap in sequences, offsets and proofs, and their entries are recomputed from genesis on; no event
-id stands in two entries, up to a limit (`ledger_core.event_ids`). A key with several versions or a delete marker is a
-finding (shadowed), and so is an object that no manifest lists, unless it lies behind the newest manifest (the
+id stands in two entries, up to a limit (`ledger_core.verify.event_ids`). A key with several versions or a delete marker
+is a finding (shadowed), and so is an object that no manifest lists, unless it lies behind the newest manifest (the
 archiver's next step). It cannot know of manifests cut off at the end, unless the caller says where the chain must end
 (`expected`).
 """
@@ -16,12 +16,12 @@ from dataclasses import dataclass
 
 from ledger_core.archive.listing import ArchiveReader as ArchiveReader
 from ledger_core.archive.listing import ShardListing, list_archive
-from ledger_core.archive_walk import ShardWalk
-from ledger_core.event_ids import EVENT_IDS_MAX, EventIds
 from ledger_core.findings import Collector, Report
 from ledger_core.signing.registry import SignerRegistry
-from ledger_core.verify_archived_range import Scene, Source
-from ledger_core.verify_range import Position
+from ledger_core.verify.archive_walk import ShardWalk
+from ledger_core.verify.archived_range import Scene, Source
+from ledger_core.verify.event_ids import EVENT_IDS_MAX, EventIds
+from ledger_core.verify.range_tally import Position
 
 
 @dataclass(frozen=True, slots=True)

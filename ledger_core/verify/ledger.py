@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ledger_core.findings import Collector, Report
-from ledger_core.ledger_rows import EntryRow, LedgerReader, RangeRow, ShardRow
 from ledger_core.proving import checkpoint
 from ledger_core.signing.registry import SignerRegistry
-from ledger_core.verify_ledger_ranges import RangeChecks
-from ledger_core.verify_proof import check_proof
-from ledger_core.verify_range import Position, RangeTally
-from ledger_core.verify_rows import RowFold, compare_verdicts, locate_break
+from ledger_core.verify.ledger_fold import RowFold, compare_verdicts, locate_break
+from ledger_core.verify.ledger_ranges import RangeChecks
+from ledger_core.verify.ledger_rows import EntryRow, LedgerReader, RangeRow, ShardRow
+from ledger_core.verify.range_tally import Position, RangeTally
+from ledger_core.verify.statements import check_proof
 
 BLOCK_ENTRIES = 2_000  # rows fetched at once: a few megabytes with their lines
 TAIL_ENTRIES = 10_000  # entries after the newest closed range are accounted for in pieces of this size

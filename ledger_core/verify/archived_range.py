@@ -4,7 +4,8 @@ Guarantees: a manifest passes only in its place of the signed chain, under a loc
 batch's root; a batch only when version, lock, sizes and digests are what its manifest says, and its lines what the
 history before them demands. A second store (`Source.second`) is asked for bytes only: which versions it has and how it
 locks them is its own matter, for the digests are pinned.
-Does not: know what else lies in the store, or where the chain must end (`ledger_core.archive_walk`, `verify_archive`).
+Does not: know what else lies in the store, or where the chain must end (`ledger_core.verify.archive_walk`,
+`verify_archive`).
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from ledger_core.ports import StoredObject
 from ledger_core.proving.range_proof import proof_id
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.times import parse_time
-from ledger_core.verify_batch import BatchFacts, check_batch
-from ledger_core.verify_proof import check_note, check_signature
-from ledger_core.verify_range import Position
+from ledger_core.verify.batch import BatchFacts, check_batch
+from ledger_core.verify.range_tally import Position
+from ledger_core.verify.statements import check_note, check_signature
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,14 @@ or clock of its own.
 from __future__ import annotations
 
 from ledger_core.findings import Collector, Finding, Report
-from ledger_core.ledger_rows import LedgerReader
 from ledger_core.signing.registry import SignerRegistry
-from ledger_core.verify_archive import ArchiveHead, ArchiveReader, check_archive
-from ledger_core.verify_audit import AuditHead, check_audit, check_audit_lines
-from ledger_core.verify_batch import check_batch
-from ledger_core.verify_ledger import LedgerHead, check_ledger, head_of_checkpoint
-from ledger_core.verify_proof import check_proof
-from ledger_core.verify_range import Position
+from ledger_core.verify.archive import ArchiveHead, ArchiveReader, check_archive
+from ledger_core.verify.audit import AuditHead, check_audit, check_audit_lines
+from ledger_core.verify.batch import check_batch
+from ledger_core.verify.ledger import LedgerHead, check_ledger, head_of_checkpoint
+from ledger_core.verify.ledger_rows import LedgerReader
+from ledger_core.verify.range_tally import Position
+from ledger_core.verify.statements import check_proof
 
 __all__ = [
     "ArchiveHead",

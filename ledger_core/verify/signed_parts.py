@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ledger_core.findings import Collector
-from ledger_core.ledger_rows import LedgerReader, RangeRow, ShardRow
 from ledger_core.posting.verdicts import verdicts_hash
 from ledger_core.proving.range_proof import ShardRange
 from ledger_core.signing.registry import SignerRegistry
-from ledger_core.verify_ledger import LedgerHead
-from ledger_core.verify_proof import check_proof
+from ledger_core.verify.ledger import LedgerHead
+from ledger_core.verify.ledger_rows import LedgerReader, RangeRow, ShardRow
+from ledger_core.verify.statements import check_proof
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ import base64
 from dataclasses import dataclass, field
 
 from ledger_core.findings import Collector
-from ledger_core.ledger_rows import RangeRow
 from ledger_core.proving.range_proof import ProofPayload, ShardRange, parse_payload
 from ledger_core.signing.pinned_heads import PinnedHeads
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.tree import CompactRange
-from ledger_core.verify_proof import check_note, check_proof
-from ledger_core.verify_range import Position, RangeTally
+from ledger_core.verify.ledger_rows import RangeRow
+from ledger_core.verify.range_tally import Position, RangeTally
+from ledger_core.verify.statements import check_note, check_proof
 
 
 @dataclass(slots=True)

@@ -18,14 +18,14 @@ from isal import igzip_lib, isal_zlib
 
 from ledger_core.archive.batch import LINE_BYTES_MAX, BatchMetadata, metadata_of, parse_metadata
 from ledger_core.books.entries import EntryFields
-from ledger_core.event_ids import pack_ids
 from ledger_core.findings import Collector
 from ledger_core.posting.verdicts import VerdictLine
 from ledger_core.proving.range_proof import RangeProof
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.tree import CompactRange
-from ledger_core.verify_proof import check_proof
-from ledger_core.verify_range import Position, RangeTally
+from ledger_core.verify.event_ids import pack_ids
+from ledger_core.verify.range_tally import Position, RangeTally
+from ledger_core.verify.statements import check_proof
 
 BLOCK_BYTES: Final = 192 * 1024  # small enough that a block, decoded, stays in the processor's second-level cache
 GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -48,7 +48,7 @@ class BatchLines:
 class BatchFacts:
     """What a batch turned out to be. `sha256` and `size_bytes` are of the uncompressed lines: its identity.
 
-    `event_ids` are packed (`ledger_core.event_ids`); `lines` are kept when they were asked for.
+    `event_ids` are packed (`ledger_core.verify.event_ids`); `lines` are kept when they were asked for.
     """
 
     sha256: str

@@ -21,7 +21,7 @@ from ledger_core.ports import StoredObject
 from ledger_core.proving.range_proof import RangeProof
 from ledger_core.signing.pinned_heads import PinnedHeads
 from ledger_core.tree import CompactRange
-from ledger_core.verify_archived_range import (
+from ledger_core.verify.archived_range import (
     ReadManifest,
     Scene,
     Source,
@@ -30,8 +30,8 @@ from ledger_core.verify_archived_range import (
     check_unlisted,
     read_manifest,
 )
-from ledger_core.verify_batch import BatchFacts, BatchLines
-from ledger_core.verify_range import Position
+from ledger_core.verify.batch import BatchFacts, BatchLines
+from ledger_core.verify.range_tally import Position
 
 T = TypeVar("T")
 

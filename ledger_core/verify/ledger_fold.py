@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from ledger_core.books.entries import EntryFields
 from ledger_core.chain import link
 from ledger_core.findings import Collector
-from ledger_core.ledger_rows import BalanceRow, EntryRow, LineRow, VerdictRow
 from ledger_core.posting.verdicts import VerdictLine
 from ledger_core.times import format_time
+from ledger_core.verify.ledger_rows import BalanceRow, EntryRow, LineRow, VerdictRow
 
 
 @dataclass(slots=True)

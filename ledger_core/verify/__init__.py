@@ -1,0 +1,10 @@
+"""The oracle. `oracle` is what everybody asks; the rest is how it answers.
+
+oracle          proof, batch, archive, ledger, audit chain -> Report
+statements      signed statements on their own
+range_tally     a range against the proof that speaks of it
+batch           one audit batch
+archive         a whole archive: archive_walk, archived_range
+ledger          the database: ledger_rows, ledger_fold, ledger_ranges, signed_parts, event_ids
+audit           the audit chain
+"""
