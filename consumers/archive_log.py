@@ -24,7 +24,7 @@ from ledger_core.findings import Collector
 from ledger_core.posting.plans import Known
 from ledger_core.posting.verdicts import VerdictLine, decode_verdict, verdicts_hash
 from ledger_core.proving.range_proof import RangeProof
-from ledger_core.rebuild_check import check_empty, check_kids, kids_in
+from ledger_core.recovery.rebuild_checks import check_empty, check_kids, kids_in
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.times import parse_time
 from ledger_core.verify.signed_parts import SignedPart
@@ -44,7 +44,7 @@ class _Object:
 
 
 class ArchiveLog:
-    """`ledger_core.replay_port.VerdictLog` over the manifests of one environment; objects are fetched when needed."""
+    """`recovery.replay_port.VerdictLog` over the manifests of one environment; objects are fetched when needed."""
 
     knows_first = False
 

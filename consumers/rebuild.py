@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ledger_core.archive.listing import ArchiveReader, ShardListing, list_archive
-from ledger_core.archived_plan import not_a_prefix
-from ledger_core.archived_rows import ArchivedRows, rows_of
 from ledger_core.findings import Collector, Report
 from ledger_core.posting.plans import ShardHead
-from ledger_core.published import Published
-from ledger_core.rebuild_check import (
+from ledger_core.recovery.archived_plan import not_a_prefix
+from ledger_core.recovery.archived_rows import ArchivedRows, rows_of
+from ledger_core.recovery.published import Published
+from ledger_core.recovery.rebuild_checks import (
     HeldShard,
     ShardSurvey,
     check_clock,

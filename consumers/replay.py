@@ -23,7 +23,7 @@ from ledger_core.ports import Record
 from ledger_core.posting.plans import Decided, Draft, Known, Plan, Rejection, ShardHead, Verdict
 from ledger_core.posting.sequencing import event_ids, sequence
 from ledger_core.posting.store_port import BatchFailed, EventIdTaken, PosterStore
-from ledger_core.replay_port import StopAt, VerdictLog
+from ledger_core.recovery.replay_port import StopAt, VerdictLog
 
 EVENT_ID_RETRIES_MAX: Final = 5
 Decide = Callable[[Record], Decided]

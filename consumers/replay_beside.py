@@ -17,12 +17,12 @@ from typing import Any, Protocol
 
 from consumers.replay import Decide, RecordReader
 from ledger_core.books.accounts import account_type
-from ledger_core.compare_ledgers import differing_field
 from ledger_core.findings import Collector
 from ledger_core.ports import Record
 from ledger_core.posting.plans import Known, Plan, ShardHead
 from ledger_core.posting.sequencing import event_ids, sequence
-from ledger_core.replay_port import StopAt
+from ledger_core.recovery.compare_ledgers import differing_field
+from ledger_core.recovery.replay_port import StopAt
 from ledger_core.tree import CompactRange, leaf_hashes
 from ledger_core.verify.ledger_rows import EntryRow, VerdictRow
 from ledger_core.verify.signed_parts import SignedPart

@@ -15,7 +15,7 @@ from confluent_kafka import Message
 
 from consumers.relay import RelayTopics
 from ledger_core.errors import Corrupt, Refused
-from ledger_core.published import Published
+from ledger_core.recovery.published import Published
 from schemas.journal_wire import decode_journal
 from schemas.outcome import decode_outcome
 from schemas.records import JournalRecord

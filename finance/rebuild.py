@@ -2,7 +2,7 @@
 
 Guarantees: nothing is written before the archive was listed and surveyed, the database found empty or a true prefix,
 and the topics (where there are brokers) asked what they hold; then an empty database is migrated, and the epoch begins.
-Does not: hold any of the steps: `consumers.rebuild` and `ledger_core.rebuild_check` do.
+Does not: hold any of the steps: `consumers.rebuild` and `ledger_core.recovery.rebuild_checks` do.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from ledger_core.postgres.fill_store import FillStore
 from ledger_core.postgres.migrate import migrate
 from ledger_core.postgres.session import Session, session
 from ledger_core.proving.checkpoint import origin_of
-from ledger_core.published import Published
-from ledger_core.rebuild_check import ENVIRONMENTS, HeldShard
+from ledger_core.recovery.published import Published
+from ledger_core.recovery.rebuild_checks import ENVIRONMENTS, HeldShard
 from ledger_core.signing.registry import SignerRegistry
 from schemas.topology_model import Topology
 

@@ -26,7 +26,7 @@ from ledger_core.postgres.signer_uses import proof_signers
 from ledger_core.postgres.verdict_log import newest_source
 from ledger_core.posting.plans import ShardHead
 from ledger_core.proving.range_proof import parse_proof
-from ledger_core.rebuild_check import check_kids
+from ledger_core.recovery.rebuild_checks import check_kids
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.times import format_time
 from schemas.topology_model import Topology

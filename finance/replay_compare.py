@@ -1,9 +1,9 @@
 """What a replay came to, against everything that speaks of the same ledger.
 
 Guarantees: the filled database is judged by the oracle, with every signed head and root of the source of proofs as
-an expectation; compared with the live ledger entry by entry (`ledger_core.compare_ledgers`) and with the signed counts
-and verdicts; its newest entries stand on the journal topic as they were relayed. The first difference of each kind is
-named. What could not be compared is counted.
+an expectation; compared with the live ledger entry by entry (`ledger_core.recovery.compare_ledgers`) and with the
+signed counts and verdicts; its newest entries stand on the journal topic as they were relayed. The first difference of
+each kind is named. What could not be compared is counted.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from finance.kafka_clients import open_watermarks
 from finance.replay_into import ReplayPlan
 from finance.replay_sources import APPLICATION, open_archive_log
 from finance.verify_ledger import watched
-from ledger_core.compare_ledgers import compare_ledgers
 from ledger_core.findings import Collector, Report
 from ledger_core.postgres.ledger_reader import open_ledger_reader
 from ledger_core.postgres.session import session
 from ledger_core.postgres.verdict_log import of_another_shard, unfounded
+from ledger_core.recovery.compare_ledgers import compare_ledgers
 from ledger_core.verify.ledger_rows import LedgerReader
 from ledger_core.verify.oracle import LedgerHead, verify_ledger
 from ledger_core.verify.signed_parts import compare_with_signed, parts_of_rows

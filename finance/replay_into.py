@@ -31,7 +31,7 @@ from ledger_core.postgres.deployment import bind_deployment
 from ledger_core.postgres.epochs import EpochKind
 from ledger_core.postgres.session import Session, session
 from ledger_core.postgres.verdict_log import newest_source
-from ledger_core.replay_port import StopAt
+from ledger_core.recovery.replay_port import StopAt
 from ledger_core.signing.registry import SignerRegistry
 from schemas.topology_model import Topology
 

@@ -17,7 +17,7 @@ from ledger_core.errors import Refused, Unavailable
 from ledger_core.postgres.replay_target import is_locked, read_heads
 from ledger_core.postgres.session import session
 from ledger_core.postgres.verdict_log import PostgresVerdictLog
-from ledger_core.replay_port import VerdictLog
+from ledger_core.recovery.replay_port import VerdictLog
 from ledger_core.signing.registry import SignerRegistry
 
 Source = Literal["database", "archive", "nothing"]

@@ -24,7 +24,7 @@ from finance.settings import Settings
 from ledger_core.errors import FinanceError, Refused, Unavailable
 from ledger_core.postgres.poster_store import PosterStore
 from ledger_core.posting.store_port import Fenced, Halted
-from ledger_core.replay_port import StopAt
+from ledger_core.recovery.replay_port import StopAt
 
 FENCED_RETRIES_MAX: Final = 5
 FENCED_WAIT_SECONDS: Final = 0.5

@@ -20,7 +20,7 @@ from finance.replay_compare import compare_filled
 from finance.replay_into import ReplayPlan, ShardRun, Tell, replay_into
 from finance.replay_sources import Source, choose_source
 from ledger_core.findings import Report
-from ledger_core.replay_port import StopAt
+from ledger_core.recovery.replay_port import StopAt
 
 NOT_THE_LEDGER = "NOT THE LEDGER"
 

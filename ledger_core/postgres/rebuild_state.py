@@ -1,6 +1,6 @@
 """What a database holds of a ledger before it is rebuilt: heads, newest manifests, and ranges beyond them.
 
-Guarantees: read-only, one snapshot for each call. Does not: judge it (`ledger_core.rebuild_check` does).
+Guarantees: read-only, one snapshot for each call. Does not: judge it (`ledger_core.recovery.rebuild_checks` does).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ledger_core.postgres.plan_writer import HEAD_COLUMNS
 from ledger_core.postgres.rebuild_store import held_hash
 from ledger_core.postgres.session import Session, session
 from ledger_core.posting.plans import ShardHead
-from ledger_core.rebuild_check import HeldManifest, HeldShard, not_empty
+from ledger_core.recovery.rebuild_checks import HeldManifest, HeldShard, not_empty
 
 NEWEST_MANIFEST: Final = """
 SELECT m.manifest_no, encode(m.hash, 'hex'), r.last_seq, r.next_offset, r.tree, p.proof

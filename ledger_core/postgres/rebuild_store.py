@@ -16,8 +16,6 @@ from typing import Any, Final
 
 from psycopg import Cursor, errors
 
-from ledger_core.archived_plan import event_ids_to_look_up, not_a_prefix, plan_of
-from ledger_core.archived_rows import ARCHIVE_COLUMNS, RANGE_COLUMNS, ArchivedRows
 from ledger_core.errors import Corrupt
 from ledger_core.postgres.account_numbers import AccountNumbers
 from ledger_core.postgres.connection import connect
@@ -26,7 +24,9 @@ from ledger_core.postgres.session import translated
 from ledger_core.posting.plans import ShardHead
 from ledger_core.proving.checkpoint import same_text
 from ledger_core.proving.range_proof import same_proof
-from ledger_core.published import Published
+from ledger_core.recovery.archived_plan import event_ids_to_look_up, not_a_prefix, plan_of
+from ledger_core.recovery.archived_rows import ARCHIVE_COLUMNS, RANGE_COLUMNS, ArchivedRows
+from ledger_core.recovery.published import Published
 from ledger_core.verify.archive_walk import VerifiedRange
 
 IDLE_IN_TRANSACTION_TIMEOUT_MS: Final = 120_000  # between two statements: packing a large range

@@ -41,7 +41,7 @@ SELECT source_offset, (extract(epoch FROM recorded_at) * 1000)::bigint FROM entr
 
 
 class PostgresVerdictLog:
-    """`ledger_core.replay_port.VerdictLog` on a session in autocommit mode."""
+    """`ledger_core.recovery.replay_port.VerdictLog` on a session in autocommit mode."""
 
     knows_first = True
 

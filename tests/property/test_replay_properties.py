@@ -15,7 +15,7 @@ from ledger_core.errors import Refused
 from ledger_core.ports import Record
 from ledger_core.posting.plans import Known
 from ledger_core.posting.sequencing import event_ids, sequence
-from ledger_core.replay_port import StopAt
+from ledger_core.recovery.replay_port import StopAt
 from tests.support.memory_posting import MemoryLedger, MemoryPosterStore, Trouble
 from tests.support.settlements import TOPIC, event_id, record, sale, settlement
 

@@ -8,11 +8,11 @@ import pytest
 from consumers.relay import RelayTopics
 from consumers.topic_look import look
 from ledger_core.archive.listing import list_archive
-from ledger_core.archived_plan import plan_of
 from ledger_core.errors import Refused
 from ledger_core.findings import Collector
 from ledger_core.posting.plans import ShardHead
-from ledger_core.published import Published
+from ledger_core.recovery.archived_plan import plan_of
+from ledger_core.recovery.published import Published
 from ledger_core.verify.archive_walk import ShardWalk, VerifiedRange
 from ledger_core.verify.archived_range import Scene, Source
 from ledger_core.verify.range_tally import Position

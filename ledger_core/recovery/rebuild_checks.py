@@ -15,10 +15,10 @@ from typing import Final
 from ledger_core.archive.batch import manifest_key
 from ledger_core.archive.listing import ArchiveReader, ShardListing
 from ledger_core.archive.manifest import Manifest, parse_manifest
-from ledger_core.archived_plan import not_a_prefix
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.posting.plans import ShardHead
 from ledger_core.proving.range_proof import parse_proof
+from ledger_core.recovery.archived_plan import not_a_prefix
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.times import format_time, parse_time
 from ledger_core.tree import CompactRange
