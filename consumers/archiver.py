@@ -45,7 +45,7 @@ class Exporter(Protocol):
 
 
 class ArchiverStore(ListerStore, Protocol):
-    """See `ledger_core.postgres.archive_store`. Every method may raise Unavailable("postgres")."""
+    """See `ledger_core.postgres.archive.archiver_store`. Every method may raise Unavailable("postgres")."""
 
     def cursor(self, shard: int) -> tuple[int, int]: ...
 

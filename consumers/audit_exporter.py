@@ -45,7 +45,7 @@ log = structlog.get_logger("archiver")
 
 
 class ExportStore(Protocol):
-    """See `ledger_core.postgres.audit_export_store`. Every method may raise Unavailable("postgres")."""
+    """See `ledger_core.postgres.audit.export_store`. Every method may raise Unavailable("postgres")."""
 
     def next_range(self, events_max: int, idle_seconds: float) -> ExportRange | None: ...
 

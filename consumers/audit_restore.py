@@ -29,7 +29,7 @@ LOCK_WAIT_SECONDS: Final = 2.0
 
 
 class RestoreStore(Protocol):
-    """See `ledger_core.postgres.audit_restore_store`. Every method may raise Unavailable("postgres")."""
+    """See `ledger_core.postgres.audit.restore_store`. Every method may raise Unavailable("postgres")."""
 
     def acquire(self, wait_seconds: float) -> bool: ...
 

@@ -31,7 +31,7 @@ from ledger_core.times import format_time
 
 
 class OnDemandStore(OnDemandReader, Protocol):
-    """See `ledger_core.postgres.on_demand_store`. Every method may raise Unavailable("postgres")."""
+    """See `ledger_core.postgres.proving.on_demand_store`. Every method may raise Unavailable("postgres")."""
 
     def publish(self, proof_id: str, proof: bytes, intent: AuditIntent) -> None: ...
 

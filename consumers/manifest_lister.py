@@ -28,7 +28,7 @@ log = structlog.get_logger("archiver")
 
 
 class ListerStore(Protocol):
-    """See `ledger_core.postgres.archive_store`. Every method may raise Unavailable("postgres")."""
+    """See `ledger_core.postgres.archive.archiver_store`. Every method may raise Unavailable("postgres")."""
 
     def unlisted(self, shard: int) -> ListingTerms | None: ...
 

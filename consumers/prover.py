@@ -40,7 +40,7 @@ log = structlog.get_logger("prover")
 
 
 class ProverStore(ClosingStore, Protocol):
-    """See `ledger_core.postgres.prover_store`. Every method may raise Unavailable("postgres")."""
+    """See `ledger_core.postgres.proving.prover_store`. Every method may raise Unavailable("postgres")."""
 
     def unsigned(self, shard: int, limit: int) -> list[ClosedRange]: ...
 

@@ -52,7 +52,7 @@ class PublishedRange:
 
 
 class HeldRanges(Protocol):
-    """See `ledger_core.postgres.held_ranges`. Every method may raise Unavailable("postgres")."""
+    """See `ledger_core.postgres.proving.held_ranges`. Every method may raise Unavailable("postgres")."""
 
     def newest(self, shard: int) -> int: ...
 

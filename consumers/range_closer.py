@@ -30,7 +30,7 @@ log: Final = structlog.get_logger("prover")
 
 
 class ClosingStore(Protocol):
-    """See `ledger_core.postgres.prover_store`. Every method may raise Unavailable("postgres")."""
+    """See `ledger_core.postgres.proving.prover_store`. Every method may raise Unavailable("postgres")."""
 
     def position(self, shard: int) -> ShardPosition | None: ...
 

@@ -40,7 +40,7 @@ from ledger_core.verify.range_tally import Position
 
 
 class RebuildRows(Protocol):
-    """See `ledger_core.postgres.rebuild_store`."""
+    """See `ledger_core.postgres.recovery.rebuild_store`."""
 
     def write(self, verified: VerifiedRange, rows: ArchivedRows, published: Published) -> ShardHead: ...
 

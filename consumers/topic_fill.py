@@ -39,7 +39,7 @@ class MissingPii(Protocol):
 
 
 class FillRows(Protocol):
-    """See `ledger_core.postgres.fill_store`."""
+    """See `ledger_core.postgres.recovery.fill_store`."""
 
     def shards(self) -> list[tuple[int, str]]: ...
 

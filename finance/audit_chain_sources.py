@@ -16,7 +16,7 @@ from ledger_core.audit.events import AuditEvent
 from ledger_core.audit.sources import events_of_lines, exported_events, once
 from ledger_core.errors import Refused
 from ledger_core.findings import Collector
-from ledger_core.postgres.ledger_reader import open_ledger_reader
+from ledger_core.postgres.verify.ledger_reader import open_ledger_reader
 from schemas.topology_model import Topology
 
 ChainSource = Literal["db", "topic", "s3", "file"]

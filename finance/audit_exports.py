@@ -15,7 +15,7 @@ from consumers.audit_exporter import AuditExporter, ExportSettings
 from consumers.metrics import Metrics
 from finance.settings import Settings
 from ledger_core.ports import ArchiveStore
-from ledger_core.postgres.audit_export_store import PostgresAuditExportStore
+from ledger_core.postgres.audit.export_store import PostgresAuditExportStore
 from ledger_core.signing.registry import SignerRegistry
 from schemas.topology_model import Topology
 

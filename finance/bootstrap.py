@@ -40,14 +40,14 @@ from finance.kafka_clients import (
 from finance.settings import ArchiveSettings, Settings
 from finance.signers_file import read_registry
 from ledger_core.errors import Refused
-from ledger_core.postgres.archive_store import PostgresArchiveStore
-from ledger_core.postgres.audit_store import PostgresAuditStore
+from ledger_core.postgres.archive.archiver_store import PostgresArchiveStore
+from ledger_core.postgres.audit.notary_store import PostgresAuditStore
 from ledger_core.postgres.connection import connect
-from ledger_core.postgres.epochs import not_the_ledger, read_epoch
-from ledger_core.postgres.held_ranges import PostgresHeldRanges
-from ledger_core.postgres.on_demand_store import PostgresOnDemandStore
-from ledger_core.postgres.poster_store import PosterStore
-from ledger_core.postgres.prover_store import PostgresProverStore
+from ledger_core.postgres.posting.poster_store import PosterStore
+from ledger_core.postgres.proving.held_ranges import PostgresHeldRanges
+from ledger_core.postgres.proving.on_demand_store import PostgresOnDemandStore
+from ledger_core.postgres.proving.prover_store import PostgresProverStore
+from ledger_core.postgres.recovery.epochs import not_the_ledger, read_epoch
 from ledger_core.postgres.session import session
 from ledger_core.proving.open_range import RangeLimits
 from producers.archive_file import FileArchiveStore

@@ -27,7 +27,7 @@ HOT: Final = (
     "consumers/decision.py",
     "ledger_core/books/balance.py",
     "ledger_core/posting/entry_bytes.py",
-    "ledger_core/postgres/copy_binary.py",
+    "ledger_core/postgres/posting/copy_binary.py",
     "ledger_core/posting/rules.py",
     "ledger_core/posting/sequencing.py",
     "ledger_core/times.py",

@@ -28,7 +28,7 @@ from finance.telemetry import PrometheusMetrics, configure_logging
 from finance.tls_watch import TlsWatch
 from finance.watchdog import Watchdog
 from ledger_core.errors import Corrupt, FinanceError, Refused
-from ledger_core.postgres import control
+from ledger_core.postgres.posting import control
 from schemas.topology_model import Topology
 
 REASON_CHARS_MAX = 900

@@ -24,11 +24,11 @@ from finance.kafka_clients import open_partition, open_watermarks
 from finance.rebuild_worker import Advance, Task, run_tasks
 from finance.settings import Settings
 from ledger_core.errors import Refused
-from ledger_core.postgres import rebuild_state
-from ledger_core.postgres.deployment import bind_deployment, read_deployment
-from ledger_core.postgres.epochs import begin_epoch, not_the_ledger, read_epoch
-from ledger_core.postgres.fill_store import FillStore
-from ledger_core.postgres.migrate import migrate
+from ledger_core.postgres.recovery import rebuild_state
+from ledger_core.postgres.recovery.epochs import begin_epoch, not_the_ledger, read_epoch
+from ledger_core.postgres.recovery.fill_store import FillStore
+from ledger_core.postgres.schema.deployment import bind_deployment, read_deployment
+from ledger_core.postgres.schema.migrate import migrate
 from ledger_core.postgres.session import Session, session
 from ledger_core.proving.checkpoint import origin_of
 from ledger_core.recovery.published import Published

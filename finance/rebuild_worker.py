@@ -20,7 +20,7 @@ from finance.archive_source import open_source
 from finance.settings import Settings
 from ledger_core.archive.listing import ShardListing
 from ledger_core.errors import Corrupt, FinanceError, Refused, Unavailable
-from ledger_core.postgres.rebuild_store import RebuildStore
+from ledger_core.postgres.recovery.rebuild_store import RebuildStore
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify.archived_range import Scene, sources_of
 

@@ -21,10 +21,10 @@ from finance.replay_into import ReplayPlan, ShardRun, Tell
 from finance.replay_sources import APPLICATION
 from ledger_core.errors import Refused
 from ledger_core.findings import Collector, Report
-from ledger_core.postgres.ledger_reader import PostgresLedgerReader, open_ledger_reader
-from ledger_core.postgres.replay_target import TargetState
+from ledger_core.postgres.recovery.replay_target import TargetState
+from ledger_core.postgres.recovery.verdict_log import newest_source
 from ledger_core.postgres.session import session
-from ledger_core.postgres.verdict_log import newest_source
+from ledger_core.postgres.verify.ledger_reader import PostgresLedgerReader, open_ledger_reader
 from ledger_core.tree import CompactRange
 from ledger_core.verify.ledger_rows import RangeRow, ShardRow
 from ledger_core.verify.signed_parts import SignedPart, parts_of_rows

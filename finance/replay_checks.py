@@ -18,12 +18,12 @@ from consumers.watermarks import Watermarks
 from finance.kafka_clients import check_topics, open_partition
 from finance.settings import Settings
 from ledger_core.errors import Refused
-from ledger_core.postgres import replay_target
-from ledger_core.postgres.deployment import read_deployment
-from ledger_core.postgres.replay_target import TargetState
+from ledger_core.postgres.recovery import replay_target
+from ledger_core.postgres.recovery.replay_target import TargetState
+from ledger_core.postgres.recovery.verdict_log import newest_source
+from ledger_core.postgres.schema.deployment import read_deployment
 from ledger_core.postgres.session import Session
-from ledger_core.postgres.signer_uses import proof_signers
-from ledger_core.postgres.verdict_log import newest_source
+from ledger_core.postgres.signing.signer_uses import proof_signers
 from ledger_core.posting.plans import ShardHead
 from ledger_core.proving.range_proof import parse_proof
 from ledger_core.recovery.rebuild_checks import check_kids

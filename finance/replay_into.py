@@ -26,11 +26,11 @@ from finance.replay_sources import APPLICATION, Source, open_archive_log
 from finance.replay_worker import ShardJob, Told, work
 from finance.settings import Settings
 from ledger_core.errors import Corrupt, Refused, Unavailable
-from ledger_core.postgres import replay_target
-from ledger_core.postgres.deployment import bind_deployment
-from ledger_core.postgres.epochs import EpochKind
+from ledger_core.postgres.recovery import replay_target
+from ledger_core.postgres.recovery.epochs import EpochKind
+from ledger_core.postgres.recovery.verdict_log import newest_source
+from ledger_core.postgres.schema.deployment import bind_deployment
 from ledger_core.postgres.session import Session, session
-from ledger_core.postgres.verdict_log import newest_source
 from ledger_core.recovery.replay_port import StopAt
 from ledger_core.signing.registry import SignerRegistry
 from schemas.topology_model import Topology

@@ -14,9 +14,9 @@ from finance.bootstrap import open_archive
 from finance.settings import Settings
 from finance.signers_file import read_registry
 from ledger_core.errors import Refused, Unavailable
-from ledger_core.postgres.replay_target import is_locked, read_heads
+from ledger_core.postgres.recovery.replay_target import is_locked, read_heads
+from ledger_core.postgres.recovery.verdict_log import PostgresVerdictLog
 from ledger_core.postgres.session import session
-from ledger_core.postgres.verdict_log import PostgresVerdictLog
 from ledger_core.recovery.replay_port import VerdictLog
 from ledger_core.signing.registry import SignerRegistry
 

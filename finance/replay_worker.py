@@ -22,7 +22,7 @@ from finance.process import spare_the_collector
 from finance.replay_sources import Source, open_log
 from finance.settings import Settings
 from ledger_core.errors import FinanceError, Refused, Unavailable
-from ledger_core.postgres.poster_store import PosterStore
+from ledger_core.postgres.posting.poster_store import PosterStore
 from ledger_core.posting.store_port import Fenced, Halted
 from ledger_core.recovery.replay_port import StopAt
 

@@ -19,7 +19,7 @@ from finance.signer_reach import Heads
 from finance.signers_file import change_registry, read_registry
 from ledger_core.errors import Refused
 from ledger_core.ports import AuditIntent
-from ledger_core.postgres.signer_uses import Newest, SignerUse, only_changer, open_signer_uses, tell
+from ledger_core.postgres.signing.signer_uses import Newest, SignerUse, only_changer, open_signer_uses, tell
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.registry_edit import diff, with_signers
 from ledger_core.signing.rotation import SignerEvent

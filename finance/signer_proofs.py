@@ -24,8 +24,8 @@ from finance.signer_choice import with_key
 from finance.signer_desk import Desk
 from finance.signers_file import read_registry
 from ledger_core.errors import Refused
-from ledger_core.postgres.on_demand_store import PostgresOnDemandStore
-from ledger_core.postgres.signer_uses import open_signer_uses
+from ledger_core.postgres.proving.on_demand_store import PostgresOnDemandStore
+from ledger_core.postgres.signing.signer_uses import open_signer_uses
 from ledger_core.proving.on_demand import Selection
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.registry import SignerRegistry

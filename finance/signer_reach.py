@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from ledger_core.errors import Refused
-from ledger_core.postgres.signer_uses import SignerUse
+from ledger_core.postgres.signing.signer_uses import SignerUse
 from ledger_core.signing.validity import NOTHING, Interval, Validity
 
 ANY_HISTORY = "operator proof"  # may speak of sequences older than its key
 
 
 class Heads(Protocol):
-    """See ledger_core.postgres.signer_uses."""
+    """See ledger_core.postgres.signing.signer_uses."""
 
     def range_end(self, shard: int, seq: int) -> tuple[int, str | None] | None: ...
 

@@ -18,7 +18,7 @@ from finance.signing_settings import SigningSettings, cosigner_of, outgoing_of, 
 from ledger_core.archive.manifest import parse_manifest
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.findings import Collector, Report
-from ledger_core.postgres.signer_uses import SignerUse
+from ledger_core.postgres.signing.signer_uses import SignerUse
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.rotation import rotations
 

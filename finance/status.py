@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from finance.kafka_clients import open_watermarks
 from finance.settings import Settings
 from ledger_core.errors import Unavailable
-from ledger_core.postgres.control import Control, read_control
-from ledger_core.postgres.epochs import Epoch, read_epoch
-from ledger_core.postgres.progress import AuditProgress, ShardProgress, audit_progress, shard_progress
+from ledger_core.postgres.posting.control import Control, read_control
+from ledger_core.postgres.reading.progress import AuditProgress, ShardProgress, audit_progress, shard_progress
+from ledger_core.postgres.recovery.epochs import Epoch, read_epoch
 from ledger_core.postgres.session import session
 from schemas.topology_model import Topology
 

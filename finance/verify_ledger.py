@@ -11,10 +11,10 @@ from typing import TypeVar
 from finance.kafka_clients import newest_audit_event
 from finance.settings import Settings
 from ledger_core.findings import Report
-from ledger_core.postgres.ledger_reader import open_ledger_reader
-from ledger_core.postgres.progress import manifest_heads
-from ledger_core.postgres.schema_guard import check_schema
+from ledger_core.postgres.reading.progress import manifest_heads
+from ledger_core.postgres.schema.guard import check_schema
 from ledger_core.postgres.session import session
+from ledger_core.postgres.verify.ledger_reader import open_ledger_reader
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify.ledger_rows import EntryRow, LedgerReader
 from ledger_core.verify.oracle import ArchiveHead, AuditHead, verify_audit, verify_ledger

@@ -37,7 +37,7 @@ from finance.backup.seal import COMPRESSION_LEVEL, seal
 from finance.backup.statement import with_signature
 from finance.backup.tools import Tools, failed
 from finance.backup.wal_list import join
-from ledger_core.postgres.replication import ServerIdentity, hold_backup_lock, identify
+from ledger_core.postgres.recovery.replication import ServerIdentity, hold_backup_lock, identify
 from ledger_core.postgres.session import session
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.registry import SignerRegistry

@@ -16,7 +16,7 @@ from finance.backup.restore import Restored
 from finance.backup.wiring import tools_of
 from finance.settings import Settings
 from ledger_core.errors import Refused
-from ledger_core.postgres.epochs import Epoch, begin_epoch
+from ledger_core.postgres.recovery.epochs import Epoch, begin_epoch
 from ledger_core.postgres.session import session
 
 WAIT_SECONDS_MAX: Final = 3600.0

@@ -33,7 +33,7 @@ from finance.backup.spool import Spool
 from finance.backup.tools import Tools, failed
 from finance.backup.wal_signing import SigningTerms, WalSigning
 from ledger_core.errors import FinanceError, Refused, Unavailable
-from ledger_core.postgres.replication import ServerIdentity, ensure_slot, identify, received_lsn
+from ledger_core.postgres.recovery.replication import ServerIdentity, ensure_slot, identify, received_lsn
 from ledger_core.postgres.session import session
 from ledger_core.signing.registry import SignerRegistry
 

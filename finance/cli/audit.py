@@ -105,7 +105,7 @@ def _with_reach(
     """How far archive and topic must reach, as the database says: what was exported, and what was published."""
     if "db" not in others or source not in ("s3", "topic"):
         return report
-    from ledger_core.postgres.progress import audit_reach
+    from ledger_core.postgres.reading.progress import audit_reach
     from ledger_core.postgres.session import session
 
     with session(settings.database_url("auditor"), application_name="finance audit", read_only=True) as connection:

@@ -99,7 +99,7 @@ def restore(source: ChainSource, file: Path | None, into: str | None, signers: P
     """
     from consumers.audit_restore import restore_chain
     from finance.kafka_clients import newest_audit_event
-    from ledger_core.postgres.audit_restore_store import PostgresAuditRestoreStore
+    from ledger_core.postgres.audit.restore_store import PostgresAuditRestoreStore
 
     settings = load_settings()
     published = 0

@@ -209,7 +209,7 @@ def prune(system: str | None, also: tuple[str, ...], dry_run: bool, as_json: boo
     from finance.backup.retention import prune_plan
     from finance.backup.settings import backup_settings
     from finance.backup.wiring import catalogue_of, copies_of
-    from ledger_core.postgres.replication import hold_backup_lock
+    from ledger_core.postgres.recovery.replication import hold_backup_lock
     from ledger_core.postgres.session import session
 
     settings = load_settings()

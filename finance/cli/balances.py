@@ -8,8 +8,8 @@ from rich.console import Console
 from finance.cli.common import emit, json_option, load_settings, table
 from ledger_core.books.accounts import AccountType
 from ledger_core.books.money import CURRENCIES, Money, format_major
-from ledger_core.postgres import queries
-from ledger_core.postgres.queries import Balance, TrialLine
+from ledger_core.postgres.reading import queries
+from ledger_core.postgres.reading.queries import Balance, TrialLine
 from ledger_core.postgres.session import session
 
 LIMIT_MAX = 1_000_000

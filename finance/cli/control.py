@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 
 from finance.cli.common import emit, json_option, load_settings, operator
-from ledger_core.postgres import control
+from ledger_core.postgres.posting import control
 
 
 @click.command()

@@ -14,9 +14,9 @@ from finance.cli.common import emit, json_option, load_settings, load_topology_o
 from finance.settings import Settings
 from ledger_core.errors import RejectReason
 from ledger_core.ports import AuditIntent
-from ledger_core.postgres import queries
-from ledger_core.postgres.audit_outbox import append_intents
-from ledger_core.postgres.queries import DeadLetter
+from ledger_core.postgres.audit.outbox import append_intents
+from ledger_core.postgres.reading import queries
+from ledger_core.postgres.reading.queries import DeadLetter
 from ledger_core.postgres.session import session
 
 FLUSH_TIMEOUT_SECONDS = 20.0

@@ -12,8 +12,8 @@ from rich.console import Console
 from finance.cli.common import Moment, emit, json_option, load_settings, utc
 from ledger_core.chain import link
 from ledger_core.errors import Refused, Unavailable
-from ledger_core.postgres import queries
-from ledger_core.postgres.queries import Rejection, StoredEntry
+from ledger_core.postgres.reading import queries
+from ledger_core.postgres.reading.queries import Rejection, StoredEntry
 from ledger_core.postgres.session import Session, session
 
 ENTRIES_MAX = 100

@@ -6,8 +6,8 @@ import click
 from rich.console import Console
 
 from finance.cli.common import emit, json_option, load_settings
-from ledger_core.postgres.deployment import bind_deployment
-from ledger_core.postgres.migrate import migrate, pending
+from ledger_core.postgres.schema.deployment import bind_deployment
+from ledger_core.postgres.schema.migrate import migrate, pending
 from ledger_core.postgres.session import session
 
 

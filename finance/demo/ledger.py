@@ -21,7 +21,7 @@ from finance.devstack import Stack
 from finance.settings import Settings
 from finance.variables import VARIABLES
 from ledger_core.errors import Unavailable
-from ledger_core.postgres.migrate import migrate
+from ledger_core.postgres.schema.migrate import migrate
 from producers import topics_kafka
 from schemas.topology import load_topology
 from schemas.topology_model import Topology

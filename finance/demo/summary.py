@@ -7,8 +7,8 @@ import datetime as dt
 from finance.demo.expectation import Expectation
 from finance.demo.ledger import DemoLedger
 from finance.demo.model import Comparison, ShardSummary, Stage, Summary, TypeTotal
-from ledger_core.postgres.progress import ShardProgress, shard_progress
-from ledger_core.postgres.queries import TrialLine, trial_balance
+from ledger_core.postgres.reading.progress import ShardProgress, shard_progress
+from ledger_core.postgres.reading.queries import TrialLine, trial_balance
 from ledger_core.postgres.session import session
 
 COUNTS = """

@@ -19,9 +19,9 @@ from finance.verify_ledger import watched
 from ledger_core.audit.events import AuditEvent
 from ledger_core.audit.sources import along
 from ledger_core.findings import Collector, Report
-from ledger_core.postgres.ledger_reader import PostgresLedgerReader, open_ledger_reader
-from ledger_core.postgres.schema_guard import check_schema
+from ledger_core.postgres.schema.guard import check_schema
 from ledger_core.postgres.session import session
+from ledger_core.postgres.verify.ledger_reader import PostgresLedgerReader, open_ledger_reader
 from ledger_core.posting.verdicts import verdicts_hash
 from ledger_core.proving.range_proof import ProofPayload, RangeProof, TimeRange, Totals
 from ledger_core.recovery.compare_ledgers import compare_ledgers

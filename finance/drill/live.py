@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from finance.settings import Settings
 from ledger_core.errors import Refused
-from ledger_core.postgres.ledger_reader import open_ledger_reader
-from ledger_core.postgres.progress import audit_reach
+from ledger_core.postgres.reading.progress import audit_reach
 from ledger_core.postgres.session import session
+from ledger_core.postgres.verify.ledger_reader import open_ledger_reader
 from ledger_core.verify.ledger_rows import LedgerReader, ShardRow
 
 APPLICATION = "finance drill"

@@ -34,7 +34,7 @@ from finance.drill.ways import Counting, Scene, drill_archive, drill_pitr, drill
 from finance.settings import STATE_FOLDER, Settings
 from finance.tls_database import database_tls_files
 from ledger_core.errors import Refused
-from ledger_core.postgres.drills import complete_drill
+from ledger_core.postgres.recovery.drills import complete_drill
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.times import format_time

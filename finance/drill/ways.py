@@ -41,9 +41,9 @@ from finance.settings import STATE_FOLDER, Settings
 from ledger_core.audit.events import AuditEvent
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.findings import Collector
-from ledger_core.postgres.audit_restore_store import PostgresAuditRestoreStore
+from ledger_core.postgres.audit.restore_store import PostgresAuditRestoreStore
+from ledger_core.postgres.recovery.verdict_log import unfounded
 from ledger_core.postgres.session import session
-from ledger_core.postgres.verdict_log import unfounded
 from ledger_core.signing.registry import SignerRegistry
 from schemas.topology_model import Topology
 

@@ -26,7 +26,7 @@ from finance.guards.proxy_guards import proxy_faults
 from finance.guards.settings_guards import settings_faults, signing_path_is_required
 from finance.variables import PROCESSES
 from ledger_core.errors import Refused, Unavailable
-from ledger_core.postgres.migrate import pending
+from ledger_core.postgres.schema.migrate import pending
 from schemas.topology import load_topology
 from schemas.topology_model import Topology
 

@@ -20,11 +20,11 @@ from finance.signers_file import check_copy, kernel_path, read_registry
 from finance.signing_settings import cosigner_of, outgoing_of, signing_of
 from finance.variables import SIGNING_PROXY
 from ledger_core.errors import Refused
-from ledger_core.postgres.authority import granted
-from ledger_core.postgres.deployment import read_deployment
-from ledger_core.postgres.drills import newest_sound_drill
-from ledger_core.postgres.progress import manifest_heads
-from ledger_core.postgres.schema_guard import check_schema
+from ledger_core.postgres.reading.progress import manifest_heads
+from ledger_core.postgres.recovery.drills import newest_sound_drill
+from ledger_core.postgres.schema.authority import granted
+from ledger_core.postgres.schema.deployment import read_deployment
+from ledger_core.postgres.schema.guard import check_schema
 from ledger_core.postgres.session import Session, session
 from ledger_core.signing.registry import RegisteredSigner
 from schemas.topology_model import Topology

@@ -1,7 +1,7 @@
 """The ledger's rows as verification reads them: plain values, and the protocol of whoever fetches them.
 
 A reader promises one consistent snapshot for all its calls, rows in the order named, and nothing about their content.
-`ledger_core.postgres.ledger_reader` is the one for Postgres.
+`ledger_core.postgres.verify.ledger_reader` is the one for Postgres.
 """
 
 from __future__ import annotations

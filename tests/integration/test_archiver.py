@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from consumers.archiver import ArchiverSettings
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.ports import StoredObject
-from ledger_core.postgres.archive_store import PostgresArchiveStore
+from ledger_core.postgres.archive.archiver_store import PostgresArchiveStore
 from ledger_core.verify.oracle import verify_archive
 from tests.support import databases, rebuilds
 from tests.support.archive_checks import check_archive

@@ -26,7 +26,7 @@ from finance.backup.wiring import catalogue_of, copies_of, restorable, restore_t
 from finance.devstack import Stack
 from finance.settings import Settings
 from ledger_core.errors import Refused
-from ledger_core.postgres.epochs import read_epoch
+from ledger_core.postgres.recovery.epochs import read_epoch
 from ledger_core.postgres.session import session
 from tests.support.backups import finance, lsn, notes, own_server, restored, streaming, switch, until_stored, write
 from tests.support.buckets import create_bucket

@@ -6,8 +6,8 @@ import psycopg
 import pytest
 
 from ledger_core.errors import Refused
-from ledger_core.postgres import control
-from ledger_core.postgres.control import read_control
+from ledger_core.postgres.posting import control
+from ledger_core.postgres.posting.control import read_control
 from ledger_core.postgres.session import session
 from tests.support.databases import role_url
 

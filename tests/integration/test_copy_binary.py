@@ -10,7 +10,7 @@ import pytest
 
 from ledger_core.books.lines import AMOUNT_MINOR_MAX
 from ledger_core.ports import Record
-from ledger_core.postgres.copy_binary import packed_rows
+from ledger_core.postgres.posting.copy_binary import packed_rows
 from ledger_core.posting.plans import Posted
 from ledger_core.posting.rules import draft
 from tests.support.settlements import TOPIC, event_id, settlement

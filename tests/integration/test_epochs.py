@@ -13,7 +13,7 @@ from consumers.metrics import NullMetrics
 from finance import bootstrap
 from finance.settings import Settings
 from ledger_core.errors import Refused
-from ledger_core.postgres.epochs import Epoch, EpochHead, EpochKind, begin_epoch, read_epoch
+from ledger_core.postgres.recovery.epochs import Epoch, EpochHead, EpochKind, begin_epoch, read_epoch
 from ledger_core.postgres.session import session
 from schemas.topology import load_topology
 from tests.support.databases import role_url

@@ -15,7 +15,7 @@ from finance.guards.probes import probe_archive
 from finance.guards.startup import check_start
 from finance.settings import Settings
 from ledger_core.errors import Unavailable
-from ledger_core.postgres.deployment import bind_deployment
+from ledger_core.postgres.schema.deployment import bind_deployment
 from ledger_core.postgres.session import session
 from schemas.topology import load_topology
 from tests.support.buckets import s3_client

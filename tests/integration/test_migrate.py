@@ -10,7 +10,7 @@ import pytest
 
 from finance.devstack import Stack
 from ledger_core.errors import Refused, Unavailable
-from ledger_core.postgres.migrate import Migration, migrate, pending, shipped
+from ledger_core.postgres.schema.migrate import Migration, migrate, pending, shipped
 from tests.support import databases
 
 ONE = Migration("0001_one.sql", "CREATE TABLE one (x integer);\nINSERT INTO one VALUES (1);")

@@ -14,9 +14,9 @@ from consumers.notary import Notary
 from finance.devstack import Stack
 from ledger_core.errors import Unavailable
 from ledger_core.ports import AuditIntent
-from ledger_core.postgres.audit_outbox import append_intent
-from ledger_core.postgres.audit_store import EVENT_COLUMNS, event_from_row
-from ledger_core.postgres.signer_uses import tell
+from ledger_core.postgres.audit.notary_store import EVENT_COLUMNS, event_from_row
+from ledger_core.postgres.audit.outbox import append_intent
+from ledger_core.postgres.signing.signer_uses import tell
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.rotation import announcement
 from ledger_core.verify.audit import check_audit

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from ledger_core.errors import Corrupt, Refused, Unavailable
-from ledger_core.postgres.audit_store import PostgresAuditStore
+from ledger_core.postgres.audit.notary_store import PostgresAuditStore
 from ledger_core.signing.registry import SignerRegistry
 from producers.publisher_kafka import KafkaPublisher
 from producers.verified_signer import VerifiedSigner

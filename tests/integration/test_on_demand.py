@@ -11,7 +11,7 @@ import pytest
 from consumers.demand import DemandTerms, prove_on_demand
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.postgres.connection import connect
-from ledger_core.postgres.on_demand_store import PostgresOnDemandStore
+from ledger_core.postgres.proving.on_demand_store import PostgresOnDemandStore
 from ledger_core.posting.verdicts import verdicts_hash
 from ledger_core.proving.on_demand import Selection, select_by_time, state
 from ledger_core.proving.range_proof import parse_proof

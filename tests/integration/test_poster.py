@@ -15,7 +15,7 @@ from finance.devstack import Stack
 from ledger_core.books.entries import decode_entry
 from ledger_core.errors import Unavailable
 from ledger_core.ports import Record
-from ledger_core.postgres import control
+from ledger_core.postgres.posting import control
 from schemas.journal_wire import decode_journal
 from schemas.outcome import decode_outcome
 from schemas.records import Outcome

@@ -11,8 +11,8 @@ import pytest
 from psycopg import sql
 
 from ledger_core.errors import Unavailable
-from ledger_core.postgres import poster_store
-from ledger_core.postgres.poster_store import PosterStore
+from ledger_core.postgres.posting import poster_store
+from ledger_core.postgres.posting.poster_store import PosterStore
 from ledger_core.posting.plans import ShardHead
 from ledger_core.posting.store_port import Halted
 from tests.support.databases import role_url

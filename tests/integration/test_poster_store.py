@@ -10,8 +10,8 @@ import pytest
 from psycopg import errors
 
 from ledger_core.errors import Corrupt, Refused, Unavailable
-from ledger_core.postgres.plan_writer import headers_from_json, headers_to_json
-from ledger_core.postgres.poster_store import PosterStore
+from ledger_core.postgres.posting.plan_writer import headers_from_json, headers_to_json
+from ledger_core.postgres.posting.poster_store import PosterStore
 from ledger_core.posting.store_port import BatchFailed, EventIdTaken, Fenced, Halted
 from tests.support.databases import role_url
 from tests.support.posting_runs import check_ledger, commit, rows

@@ -12,7 +12,7 @@ from psycopg import errors
 from finance.bootstrap_signers import open_signer
 from finance.settings import Settings
 from ledger_core.errors import Corrupt, Unavailable
-from ledger_core.postgres.prover_store import RANGE_COLUMNS
+from ledger_core.postgres.proving.prover_store import RANGE_COLUMNS
 from ledger_core.proving.closed_range import ClosedRange
 from ledger_core.proving.range_proof import parse_proof
 from ledger_core.signing.registry import SignerRegistry

@@ -14,8 +14,8 @@ from finance import bootstrap
 from finance.devstack import Stack
 from ledger_core.archive.batch import manifest_key
 from ledger_core.errors import Corrupt, Refused
-from ledger_core.postgres.epochs import begin_epoch, read_epoch
-from ledger_core.postgres.migrate import migrate, shipped
+from ledger_core.postgres.recovery.epochs import begin_epoch, read_epoch
+from ledger_core.postgres.schema.migrate import migrate, shipped
 from ledger_core.postgres.session import session
 from ledger_core.signing.registry import SignerRegistry
 from tests.support import databases

@@ -12,8 +12,8 @@ import pytest
 from consumers.decision import decide
 from finance.devstack import Stack
 from ledger_core.errors import Corrupt
-from ledger_core.postgres.plan_writer import look_up
-from ledger_core.postgres.verdict_log import PostgresVerdictLog, unfounded
+from ledger_core.postgres.posting.plan_writer import look_up
+from ledger_core.postgres.recovery.verdict_log import PostgresVerdictLog, unfounded
 from ledger_core.posting.plans import Decided, Draft
 from ledger_core.posting.rules import content_hash, content_of
 from ledger_core.posting.sequencing import sequence

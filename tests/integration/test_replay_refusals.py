@@ -27,7 +27,7 @@ from finance.replay_beside import replay_beside
 from finance.replay_into import ReplayPlan, replay_into
 from finance.settings import Settings
 from ledger_core.errors import Refused
-from ledger_core.postgres.deployment import bind_deployment
+from ledger_core.postgres.schema.deployment import bind_deployment
 from ledger_core.signing.registry import SignerRegistry
 from schemas.topology import load_topology
 from tests.support import databases, topics

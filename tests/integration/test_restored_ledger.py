@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from finance.devstack import Stack
-from ledger_core.postgres.epochs import begin_epoch
+from ledger_core.postgres.recovery.epochs import begin_epoch
 from ledger_core.postgres.session import session
 from tests.support import databases
 from tests.support.backups import finance, lsn, own_server, restored, streaming, until, until_stored

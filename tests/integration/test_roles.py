@@ -11,9 +11,9 @@ import pytest
 from psycopg import sql
 
 from ledger_core.errors import Refused
-from ledger_core.postgres.authority import BACKUP, MATRIX, OWNER, ROLES, granted
-from ledger_core.postgres.deployment import bind_deployment, read_deployment
-from ledger_core.postgres.schema_guard import actual_grants, check_schema
+from ledger_core.postgres.schema.authority import BACKUP, MATRIX, OWNER, ROLES, granted
+from ledger_core.postgres.schema.deployment import bind_deployment, read_deployment
+from ledger_core.postgres.schema.guard import actual_grants, check_schema
 from ledger_core.postgres.session import session
 from tests.support.databases import role_url
 from tests.support.forbidden_acts import ATTACKS, MISTAKES, NOBODY, OUTBOX, TAMPERING
@@ -122,7 +122,7 @@ def test_every_table_role_and_grant_of_the_database_was_decided(database_url: st
             row[0] for row in connection.execute("SELECT rolname FROM pg_roles WHERE starts_with(rolname, 'finance_')")
         }
         grants = actual_grants(connection)
-    assert tables == set(MATRIX), "decide in ledger_core/postgres/authority.py who may do what"
+    assert tables == set(MATRIX), "decide in ledger_core/postgres/schema/authority.py who may do what"
     assert roles - {BACKUP} == {OWNER, *(f"finance_{role}" for role in ROLES)}
     assert BACKUP not in {role for _, role, _ in grants}
     assert grants - granted() == set(), "granted, and not in the matrix"
@@ -132,7 +132,7 @@ def test_every_table_role_and_grant_of_the_database_was_decided(database_url: st
 def test_the_schema_file_is_what_migrations_make(database_url: str) -> None:
     remedy = "look at the difference, then `python -m tests.support.schema_file --stack NAME`"
     assert PATH.read_text("utf-8") == text_of(database_url), remedy
-    assert Path("ledger_core/postgres/schema.txt") == PATH.relative_to(PATH.parents[2])
+    assert Path("ledger_core/postgres/schema/schema.txt") == PATH.relative_to(PATH.parents[2])
 
 
 def findings_after(url: str, *statements: str) -> list[str]:
@@ -166,7 +166,7 @@ def test_a_sound_database_has_no_finding(database_url: str) -> None:
 
 
 def test_later_migrations_belong_to_the_owner_whoever_runs_them(database_url: str) -> None:
-    from ledger_core.postgres.migrate import Migration, migrate, shipped
+    from ledger_core.postgres.schema.migrate import Migration, migrate, shipped
 
     more = [
         Migration("9998_a.sql", "CREATE TABLE made (x integer);"),
@@ -181,7 +181,7 @@ def test_later_migrations_belong_to_the_owner_whoever_runs_them(database_url: st
 
 def test_a_new_database_is_migrated_by_an_owner_who_may_create_roles_and_is_no_superuser(database_url: str) -> None:
     """As managed Postgres gives it: an administrator with CREATEROLE who owns the database."""
-    from ledger_core.postgres.migrate import migrate, pending
+    from ledger_core.postgres.schema.migrate import migrate, pending
     from tests.support.databases import database_at, drop_database
 
     name, database = "finance_owner", "test_owned_" + urlsplit(database_url).path.rpartition("_")[2]

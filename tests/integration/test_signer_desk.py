@@ -11,7 +11,7 @@ from finance import rotation, signer_changes
 from finance.devstack import Stack
 from finance.signer_desk import Look
 from ledger_core.errors import Refused
-from ledger_core.postgres.signer_uses import SignerUse, only_changer, open_signer_uses
+from ledger_core.postgres.signing.signer_uses import SignerUse, only_changer, open_signer_uses
 from ledger_core.signing.rotation import EVENT_TYPE, rotations, step_payload
 from ledger_core.signing.validity import Interval
 from tests.support.archive_factory import Key

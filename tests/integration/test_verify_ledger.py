@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ledger_core.errors import Refused
-from ledger_core.postgres.ledger_reader import open_ledger_reader
+from ledger_core.postgres.verify.ledger_reader import open_ledger_reader
 from ledger_core.verify.oracle import AuditHead, Report, verify_audit, verify_ledger
 from tests.support.archive_factory import Key
 from tests.support.audit_factory import audit_events

@@ -19,8 +19,8 @@ from consumers.watermarks import Watermarks
 from ledger_core.audit.events import AuditEvent
 from ledger_core.errors import Unavailable
 from ledger_core.ports import AuditIntent, Publisher, Signer
-from ledger_core.postgres.audit_outbox import append_intent
-from ledger_core.postgres.audit_store import PostgresAuditStore
+from ledger_core.postgres.audit.notary_store import PostgresAuditStore
+from ledger_core.postgres.audit.outbox import append_intent
 from ledger_core.signing.registry import SignerRegistry
 from producers.publisher_kafka import KafkaPublisher
 from tests.support.databases import role_url

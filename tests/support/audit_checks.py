@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ledger_core.postgres.ledger_reader import open_ledger_reader
+from ledger_core.postgres.verify.ledger_reader import open_ledger_reader
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify.audit import check_audit
 from tests.support import audit

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 from psycopg import sql
 
-from ledger_core.postgres.migrate import migrate, shipped
+from ledger_core.postgres.schema.migrate import migrate, shipped
 
 
 def role_url(database_url: str, role: str) -> str:

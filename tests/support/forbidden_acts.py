@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ledger_core.postgres.authority import MATRIX
+from ledger_core.postgres.schema.authority import MATRIX
 
 # What no role of a process may do, whatever it is.
 NOBODY: Final = (

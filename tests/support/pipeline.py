@@ -15,9 +15,9 @@ from consumers.prover import Prover, ProverSettings
 from finance.kafka_clients import journal_reader
 from finance.settings import Settings
 from ledger_core.ports import Signer
-from ledger_core.postgres.archive_store import PostgresArchiveStore
+from ledger_core.postgres.archive.archiver_store import PostgresArchiveStore
 from ledger_core.postgres.connection import connect
-from ledger_core.postgres.prover_store import PostgresProverStore
+from ledger_core.postgres.proving.prover_store import PostgresProverStore
 from ledger_core.proving.open_range import RangeLimits
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from producers.archive_s3 import S3ArchiveStore

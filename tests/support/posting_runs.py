@@ -16,8 +16,8 @@ from consumers.metrics import NullMetrics
 from consumers.poster import Poster, PosterLimits
 from consumers.relay import Relay, RelayTopics
 from ledger_core.ports import Publisher, Record
-from ledger_core.postgres.ledger_reader import open_ledger_reader
-from ledger_core.postgres.poster_store import PosterStore
+from ledger_core.postgres.posting.poster_store import PosterStore
+from ledger_core.postgres.verify.ledger_reader import open_ledger_reader
 from ledger_core.posting.plans import Decided, Known, Plan, ShardHead
 from ledger_core.posting.sequencing import event_ids, sequence
 from ledger_core.signing.registry import SignerRegistry

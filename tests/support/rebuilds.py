@@ -13,7 +13,7 @@ import psycopg
 from finance.rebuild import Rebuilt, Request, rebuild
 from finance.settings import Settings
 from ledger_core.findings import Report
-from ledger_core.postgres.ledger_reader import open_ledger_reader
+from ledger_core.postgres.verify.ledger_reader import open_ledger_reader
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify.oracle import verify_ledger
 from producers.archive_file import FileArchiveStore

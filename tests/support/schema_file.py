@@ -1,7 +1,7 @@
 """`python -m tests.support.schema_file --stack NAME`: write schema.txt anew, from a freshly migrated database.
 
 For whoever adds a migration: look at the difference before committing it, it is what `finance verify ledger` will hold
-every database against. Grants are decided by hand, in ledger_core/postgres/authority.py.
+every database against. Grants are decided by hand, in ledger_core/postgres/schema/authority.py.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Final
 import psycopg
 
 from finance.devstack import Stack
-from ledger_core.postgres import schema_guard
+from ledger_core.postgres.schema import guard
 from tests.support import databases
 
 ROOT: Final = Path(__file__).parents[2]
-PATH: Final = ROOT / "ledger_core/postgres/schema.txt"
+PATH: Final = ROOT / "ledger_core/postgres/schema/schema.txt"
 HEAD: Final = """\
-# What a freshly migrated database says of its guards, one line each; see schema_guard.py.
+# What a freshly migrated database says of its guards, one line each; see guard.py.
 # Written by `python -m tests.support.schema_file --stack NAME`; a test compares.
 """
 
@@ -27,7 +27,7 @@ HEAD: Final = """\
 def text_of(url: str) -> str:
     """The file's content, from a migrated database."""
     with psycopg.connect(url) as connection:
-        return HEAD + "".join(f"{line}\n" for line in schema_guard.describe(connection))
+        return HEAD + "".join(f"{line}\n" for line in guard.describe(connection))
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from finance.signers_file import change_registry, read_registry
 from ledger_core.audit.events import AuditEvent, next_event
 from ledger_core.errors import Refused
 from ledger_core.ports import AuditIntent
-from ledger_core.postgres.signer_uses import SignerUse
+from ledger_core.postgres.signing.signer_uses import SignerUse
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry, write_signer
 from ledger_core.signing.registry_edit import EMPTY, diff, with_signers
 from ledger_core.signing.rotation import EVENT_TYPE, SignerEvent, announcement, must_be_signed_by, rotations

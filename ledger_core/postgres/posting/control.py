@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ledger_core.errors import Refused
 from ledger_core.ports import AuditIntent
-from ledger_core.postgres.audit_outbox import append_intent
+from ledger_core.postgres.audit.outbox import append_intent
 from ledger_core.postgres.session import Session, session
 
 REASON_CHARS_MAX = 1000

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from psycopg import Cursor
 
-from ledger_core.postgres.copy_binary import Balances, unknown_accounts
+from ledger_core.postgres.posting.copy_binary import Balances, unknown_accounts
 from ledger_core.posting.plans import Posted
 
 CACHED_ACCOUNTS_MAX: Final = 600_000  # of a process: some 100 MB

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 
 from ledger_core.ports import AuditIntent
-from ledger_core.postgres.audit_outbox import append_intent
+from ledger_core.postgres.audit.outbox import append_intent
 from ledger_core.postgres.session import Session, session
 
 EVENT_TYPE = "drill.completed"

@@ -44,7 +44,7 @@ class Migration:
 
 def shipped() -> list[Migration]:
     """The migrations of this version, in order of application (that of their names)."""
-    folder = resources.files("ledger_core.postgres") / "migrations"
+    folder = resources.files("ledger_core.postgres.schema") / "migrations"
     files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
     return [Migration(f.name, f.read_text(encoding="utf-8")) for f in files]
 

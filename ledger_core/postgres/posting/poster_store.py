@@ -18,10 +18,16 @@ from psycopg.rows import TupleRow
 from ledger_core.books.entries import decode_entry
 from ledger_core.errors import Corrupt
 from ledger_core.ports import AuditIntent, Record
-from ledger_core.postgres.account_numbers import CACHED_ACCOUNTS_MAX, AccountNumbers
-from ledger_core.postgres.audit_outbox import append_intent
+from ledger_core.postgres.audit.outbox import append_intent
 from ledger_core.postgres.connection import connect
-from ledger_core.postgres.plan_writer import FIRST_VERDICT_LOCK, headers_from_json, look_up, read_head, write_plan
+from ledger_core.postgres.posting.account_numbers import CACHED_ACCOUNTS_MAX, AccountNumbers
+from ledger_core.postgres.posting.plan_writer import (
+    FIRST_VERDICT_LOCK,
+    headers_from_json,
+    look_up,
+    read_head,
+    write_plan,
+)
 from ledger_core.postgres.session import translated
 from ledger_core.posting.plans import Known, Plan, ShardHead, Verdict
 from ledger_core.posting.store_port import BatchFailed, EventIdTaken, Fenced, Halted, Unrelayed

@@ -15,8 +15,8 @@ import psycopg
 from ledger_core.archive.archived_object import ArchivedObject, ListingTerms, ProvedRange
 from ledger_core.archive.pinned_object import PINNED_COLUMNS, PinnedObject
 from ledger_core.ports import AuditIntent
-from ledger_core.postgres.audit_outbox import append_intent
-from ledger_core.postgres.prover_store import VERDICT_LINES
+from ledger_core.postgres.audit.outbox import append_intent
+from ledger_core.postgres.proving.prover_store import VERDICT_LINES
 from ledger_core.postgres.session import translated
 
 OBJECT_COLUMNS: Final = ", ".join(("shard", "range_no", "journal_offset", *PINNED_COLUMNS))

@@ -16,7 +16,7 @@ from typing import Final
 
 from ledger_core.errors import Refused
 from ledger_core.ports import AuditIntent
-from ledger_core.postgres.audit_outbox import append_intent
+from ledger_core.postgres.audit.outbox import append_intent
 from ledger_core.postgres.session import Session, session
 from ledger_core.signing.rotation import EVENT_TYPES, SignerEvent
 

@@ -12,8 +12,8 @@ from typing import Final
 from ledger_core import canonical
 from ledger_core.audit.events import RESERVED_FIELDS, AuditEvent
 from ledger_core.ports import AuditIntent
-from ledger_core.postgres.audit_outbox import append_intent
-from ledger_core.postgres.audit_store import INSERT_EVENT, PostgresAuditStore
+from ledger_core.postgres.audit.notary_store import INSERT_EVENT, PostgresAuditStore
+from ledger_core.postgres.audit.outbox import append_intent
 from ledger_core.postgres.session import translated
 
 # The event of an intent has its time, or one a little later (it must increase).

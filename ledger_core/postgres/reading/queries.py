@@ -15,7 +15,7 @@ from ledger_core import canonical
 from ledger_core.books.accounts import AccountType, normal_side
 from ledger_core.books.entries import decode_entry
 from ledger_core.ports import Record
-from ledger_core.postgres.plan_writer import headers_from_json
+from ledger_core.postgres.posting.plan_writer import headers_from_json
 from ledger_core.postgres.session import Session
 
 BALANCES = """

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from ledger_core.errors import Refused
-from ledger_core.postgres.epochs import Epoch, EpochKind, begin_epoch, read_epoch
-from ledger_core.postgres.migrate import migrate, pending
-from ledger_core.postgres.plan_writer import HEAD_COLUMNS
+from ledger_core.postgres.posting.plan_writer import HEAD_COLUMNS
+from ledger_core.postgres.recovery.epochs import Epoch, EpochKind, begin_epoch, read_epoch
+from ledger_core.postgres.schema.migrate import migrate, pending
 from ledger_core.postgres.session import Session, translated
 from ledger_core.posting.plans import ShardHead
 

@@ -18,8 +18,8 @@ from psycopg.rows import TupleRow
 
 from ledger_core.errors import Corrupt
 from ledger_core.ports import Record
-from ledger_core.postgres.account_numbers import AccountNumbers, array_literal
-from ledger_core.postgres.copy_binary import packed_rows
+from ledger_core.postgres.posting.account_numbers import AccountNumbers, array_literal
+from ledger_core.postgres.posting.copy_binary import packed_rows
 from ledger_core.posting.plans import Known, Plan, ShardHead, Verdict
 from ledger_core.posting.store_port import Fenced
 

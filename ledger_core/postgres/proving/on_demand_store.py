@@ -14,8 +14,8 @@ from typing import Any, Final
 import psycopg
 
 from ledger_core.ports import AuditIntent
-from ledger_core.postgres.audit_outbox import append_intent
-from ledger_core.postgres.prover_store import RANGE_COLUMNS, VERDICT_LINES
+from ledger_core.postgres.audit.outbox import append_intent
+from ledger_core.postgres.proving.prover_store import RANGE_COLUMNS, VERDICT_LINES
 from ledger_core.postgres.session import translated
 from ledger_core.proving.closed_range import ClosedRange
 

@@ -13,7 +13,7 @@ import psycopg
 
 from ledger_core.errors import Corrupt
 from ledger_core.ports import AuditIntent
-from ledger_core.postgres.audit_outbox import append_intent
+from ledger_core.postgres.audit.outbox import append_intent
 from ledger_core.postgres.session import translated
 from ledger_core.proving.closed_range import ClosedRange
 from ledger_core.proving.open_range import ShardPosition

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import psycopg
 
 from ledger_core.ports import Record
-from ledger_core.postgres.plan_writer import headers_to_json
+from ledger_core.postgres.posting.plan_writer import headers_to_json
 from ledger_core.postgres.session import translated
 
 MISSING_ORIGINALS: Final = """

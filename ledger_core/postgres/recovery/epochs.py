@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ledger_core.errors import Refused
 from ledger_core.ports import AuditIntent
-from ledger_core.postgres.audit_outbox import append_intent
+from ledger_core.postgres.audit.outbox import append_intent
 from ledger_core.postgres.session import Session
 
 EpochKind = Literal["genesis", "replay", "rebuild", "restore", "what-if"]

@@ -17,9 +17,9 @@ from typing import Any, Final
 from psycopg import Cursor, errors
 
 from ledger_core.errors import Corrupt
-from ledger_core.postgres.account_numbers import AccountNumbers
 from ledger_core.postgres.connection import connect
-from ledger_core.postgres.plan_writer import FIRST_VERDICT_LOCK, look_up, read_head, write_plan
+from ledger_core.postgres.posting.account_numbers import AccountNumbers
+from ledger_core.postgres.posting.plan_writer import FIRST_VERDICT_LOCK, look_up, read_head, write_plan
 from ledger_core.postgres.session import translated
 from ledger_core.posting.plans import ShardHead
 from ledger_core.proving.checkpoint import same_text

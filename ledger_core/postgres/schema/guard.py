@@ -14,7 +14,7 @@ from importlib import resources
 from typing import Final
 
 from ledger_core.findings import Collector, Report
-from ledger_core.postgres.authority import OWNER, ROLES, granted
+from ledger_core.postgres.schema.authority import OWNER, ROLES, granted
 from ledger_core.postgres.session import Session
 
 TABLES: Final = """
@@ -101,7 +101,7 @@ def describe(connection: Session) -> list[str]:
 
 def expected() -> list[str]:
     """What a database of this version says (schema.txt)."""
-    text = (resources.files("ledger_core.postgres") / "schema.txt").read_text("utf-8")
+    text = (resources.files("ledger_core.postgres.schema") / "schema.txt").read_text("utf-8")
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 

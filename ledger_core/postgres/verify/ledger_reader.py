@@ -15,10 +15,10 @@ from typing import Any, Final
 import psycopg
 
 from ledger_core.audit.events import AuditEvent
-from ledger_core.postgres.account_numbers import array_literal
-from ledger_core.postgres.audit_store import event_from_row
-from ledger_core.postgres.not_held import count_not_held
+from ledger_core.postgres.audit.notary_store import event_from_row
+from ledger_core.postgres.posting.account_numbers import array_literal
 from ledger_core.postgres.session import translated
+from ledger_core.postgres.verify.not_held import count_not_held
 from ledger_core.posting.plans import Known
 from ledger_core.verify.ledger_rows import BalanceRow, EntryRow, LineRow, RangeRow, ShardRow, VerdictRow
 

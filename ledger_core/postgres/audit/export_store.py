@@ -16,8 +16,8 @@ from ledger_core.archive.pinned_object import PINNED_COLUMNS
 from ledger_core.audit.events import AuditEvent
 from ledger_core.audit.export import EXPORTED_CHAIN, AuditExport, ExportRange
 from ledger_core.ports import AuditIntent
-from ledger_core.postgres.audit_outbox import append_intent
-from ledger_core.postgres.audit_store import EVENT_COLUMNS, event_from_row
+from ledger_core.postgres.audit.notary_store import EVENT_COLUMNS, event_from_row
+from ledger_core.postgres.audit.outbox import append_intent
 from ledger_core.postgres.session import translated
 
 COLUMNS: Final = ", ".join(("export_no", "head_hash", *PINNED_COLUMNS))

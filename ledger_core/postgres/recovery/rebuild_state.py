@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from psycopg import Cursor
 
-from ledger_core.postgres.migrate import pending
-from ledger_core.postgres.not_held import count_not_held
-from ledger_core.postgres.plan_writer import HEAD_COLUMNS
-from ledger_core.postgres.rebuild_store import held_hash
+from ledger_core.postgres.posting.plan_writer import HEAD_COLUMNS
+from ledger_core.postgres.recovery.rebuild_store import held_hash
+from ledger_core.postgres.schema.migrate import pending
 from ledger_core.postgres.session import Session, session
+from ledger_core.postgres.verify.not_held import count_not_held
 from ledger_core.posting.plans import ShardHead
 from ledger_core.recovery.rebuild_checks import HeldManifest, HeldShard, not_empty
 

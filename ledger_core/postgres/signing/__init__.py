@@ -1,0 +1,1 @@
+"""What each key signed, as the database knows it: signer_uses."""
