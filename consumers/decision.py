@@ -9,7 +9,7 @@ from ledger_core.errors import Rejected, RejectReason
 from ledger_core.ports import Record
 from ledger_core.posting.plans import Decided, Rejection
 from ledger_core.posting.rules import OCCURRED_AT_US_MAX, claimed_event_id, draft
-from schemas.settlement import decode_settlement
+from schemas.wire.settlements import decode_settlement
 
 # A broker's own clock never comes near; a topic that is not LogAppendTime takes any number from a publisher.
 TIMESTAMP_MS_MAX: Final = OCCURRED_AT_US_MAX // 1000

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from consumers.watermarks import Watermarks
 from ledger_core.errors import Refused
-from schemas.journal_wire import decode_journal
-from schemas.records import JournalRecord
+from schemas.wire.journal import decode_journal
+from schemas.wire.records import JournalRecord
 
 
 def newest_in_journal(watermarks: Watermarks, topic: str, shard: int) -> JournalRecord | None:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from ledger_core.errors import Corrupt
 from ledger_core.ports import Record
-from schemas.journal_wire import decode_journal
-from schemas.records import JournalRecord
+from schemas.wire.journal import decode_journal
+from schemas.wire.records import JournalRecord
 
 
 def journal_items(records: Sequence[Record]) -> list[tuple[Record, JournalRecord]]:

@@ -18,8 +18,8 @@ from ledger_core.errors import Unavailable
 from ledger_core.ports import Publisher, Record
 from ledger_core.posting.plans import Plan, Verdict
 from ledger_core.posting.store_port import Unrelayed
-from schemas.journal_wire import encode_journal
-from schemas.outcome import encode_outcome
+from schemas.wire.journal import encode_journal
+from schemas.wire.outcomes import encode_outcome
 
 BARRIER_TIMEOUT_SECONDS: Final = 20.0  # a slow broker is waited for: publishing again would only add to its load
 BARRIER_NOTICE_SECONDS: Final = 3.0  # but not in silence

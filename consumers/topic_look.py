@@ -16,9 +16,9 @@ from confluent_kafka import Message
 from consumers.relay import RelayTopics
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.recovery.published import Published
-from schemas.journal_wire import decode_journal
-from schemas.outcome import decode_outcome
-from schemas.records import JournalRecord
+from schemas.wire.journal import decode_journal
+from schemas.wire.outcomes import decode_outcome
+from schemas.wire.records import JournalRecord
 
 OFFSET_HEADER = "finance.offset"  # of a dead letter (consumers.relay)
 

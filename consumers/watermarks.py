@@ -12,7 +12,7 @@ from typing import Final, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ledger_core.errors import Refused, Unavailable
-from schemas.kafka_acls import ASKING_GROUP
+from schemas.authority.kafka_acls import ASKING_GROUP
 
 TIMEOUT_SECONDS = 5.0
 ASK_AGAIN_SECONDS: Final = 0.05

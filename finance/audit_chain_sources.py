@@ -17,7 +17,7 @@ from ledger_core.audit.sources import events_of_lines, exported_events, once
 from ledger_core.errors import Refused
 from ledger_core.findings import Collector
 from ledger_core.postgres.verify.ledger_reader import open_ledger_reader
-from schemas.topology_model import Topology
+from schemas.topology.model import Topology
 
 ChainSource = Literal["db", "topic", "s3", "file"]
 PARTITION = 0

@@ -17,7 +17,7 @@ from finance.settings import Settings
 from ledger_core.ports import ArchiveStore
 from ledger_core.postgres.audit.export_store import PostgresAuditExportStore
 from ledger_core.signing.registry import SignerRegistry
-from schemas.topology_model import Topology
+from schemas.topology.model import Topology
 
 
 def audit_exporter(

@@ -55,7 +55,7 @@ from producers.archive_s3 import S3ArchiveStore
 from producers.backup_folder import BackupFolder
 from producers.backup_s3 import BackupBucket
 from producers.s3_client import s3_client
-from schemas.topology_model import Topology
+from schemas.topology.model import Topology
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

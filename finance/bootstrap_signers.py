@@ -50,7 +50,7 @@ from producers.signer_pkcs11 import Pkcs11Key
 from producers.signer_proxy import ProxyKey
 from producers.signer_transit import TransitKey
 from producers.verified_signer import KeyService, VerifiedSigner, pin
-from schemas.topology_model import Topology
+from schemas.topology.model import Topology
 
 TransitT = TypeVar("TransitT", bound=TransitKey)
 

@@ -31,10 +31,10 @@ HOT: Final = (
     "ledger_core/posting/rules.py",
     "ledger_core/posting/sequencing.py",
     "ledger_core/times.py",
-    "schemas/journal_wire.py",
-    "schemas/outcome.py",
-    "schemas/settlement.py",
-    "schemas/wire.py",
+    "schemas/wire/journal.py",
+    "schemas/wire/outcomes.py",
+    "schemas/wire/settlements.py",
+    "schemas/wire/avro.py",
 )
 
 

@@ -24,7 +24,7 @@ from ledger_core.ports import Record
 from ledger_core.signing.registry import SignerRegistry
 from producers import topics_kafka
 from producers.publisher_kafka import KafkaPublisher
-from schemas.topology_model import Topology
+from schemas.topology.model import Topology
 
 OpenSource = Callable[[Callable[[int], int], Callable[[int], None]], KafkaSource]
 """What opens a source once its callbacks are known: where a shard starts, and what to do when it goes."""

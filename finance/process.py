@@ -29,7 +29,7 @@ from finance.tls_watch import TlsWatch
 from finance.watchdog import Watchdog
 from ledger_core.errors import Corrupt, FinanceError, Refused
 from ledger_core.postgres.posting import control
-from schemas.topology_model import Topology
+from schemas.topology.model import Topology
 
 REASON_CHARS_MAX = 900
 STDIN = 0

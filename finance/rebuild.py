@@ -34,7 +34,7 @@ from ledger_core.proving.checkpoint import origin_of
 from ledger_core.recovery.published import Published
 from ledger_core.recovery.rebuild_checks import ENVIRONMENTS, HeldShard
 from ledger_core.signing.registry import SignerRegistry
-from schemas.topology_model import Topology
+from schemas.topology.model import Topology
 
 STATEMENT_TIMEOUT_MS = 0  # counting what is not held reads every row
 

@@ -11,9 +11,17 @@ import json
 import shlex
 from typing import Final
 
-from schemas.kafka_acls import Acl, acls_of
-from schemas.policies import Policy, archive_reader, archive_writer, backup_keeper, key_admin, key_policy, signing_user
-from schemas.topology_model import Topology
+from schemas.authority.kafka_acls import Acl, acls_of
+from schemas.authority.policies import (
+    Policy,
+    archive_reader,
+    archive_writer,
+    backup_keeper,
+    key_admin,
+    key_policy,
+    signing_user,
+)
+from schemas.topology.model import Topology
 
 BUCKET: Final = "${S3_AUDIT_BUCKET}"
 BACKUP_BUCKET: Final = "${BACKUP_BUCKET}"

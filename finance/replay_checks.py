@@ -29,7 +29,7 @@ from ledger_core.proving.range_proof import parse_proof
 from ledger_core.recovery.rebuild_checks import check_kids
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.times import format_time
-from schemas.topology_model import Topology
+from schemas.topology.model import Topology
 
 CLOCK_MARGIN: Final = dt.timedelta(seconds=60)  # between the broker's clock and ours
 LOST_REMEDY = "bring the topic back whole (its records at their offsets with their times), or use `finance rebuild`"

@@ -33,7 +33,7 @@ from ledger_core.postgres.schema.deployment import bind_deployment
 from ledger_core.postgres.session import Session, session
 from ledger_core.recovery.replay_port import StopAt
 from ledger_core.signing.registry import SignerRegistry
-from schemas.topology_model import Topology
+from schemas.topology.model import Topology
 
 
 @dataclass(frozen=True, slots=True)

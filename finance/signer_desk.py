@@ -23,7 +23,7 @@ from ledger_core.postgres.signing.signer_uses import Newest, SignerUse, only_cha
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.registry_edit import diff, with_signers
 from ledger_core.signing.rotation import SignerEvent
-from schemas.topology_model import Topology
+from schemas.topology.model import Topology
 
 
 @dataclass(frozen=True, slots=True)

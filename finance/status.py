@@ -16,7 +16,7 @@ from ledger_core.postgres.posting.control import Control, read_control
 from ledger_core.postgres.reading.progress import AuditProgress, ShardProgress, audit_progress, shard_progress
 from ledger_core.postgres.recovery.epochs import Epoch, read_epoch
 from ledger_core.postgres.session import session
-from schemas.topology_model import Topology
+from schemas.topology.model import Topology
 
 
 @dataclass(frozen=True, slots=True)

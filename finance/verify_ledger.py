@@ -18,7 +18,7 @@ from ledger_core.postgres.verify.ledger_reader import open_ledger_reader
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify.ledger_rows import EntryRow, LedgerReader
 from ledger_core.verify.oracle import ArchiveHead, AuditHead, verify_audit, verify_ledger
-from schemas.topology_model import Topology
+from schemas.topology.model import Topology
 
 EVENTS_TOLD_AT_ONCE = 1000
 PARTITION = 0  # one chain, one partition

@@ -4,7 +4,7 @@ Guarantees: what is asked is the store's behaviour, not its settings alone: a ca
 as the archive, locked for a day, and attacked with all that our own credentials may do (a lock of GOVERNANCE that they
 can bypass is none). It is used again while its lock lasts, so that a day costs one version.
 Does not: prove that an administrator below the S3 API cannot delete. The rendered policy lets the archiver delete the
-canary alone (`schemas.policies`); under one that does not, only the attack on the retention asks the lock.
+canary alone (`schemas.authority.policies`); under one that does not, only the attack on the retention asks the lock.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from ledger_core.errors import Refused
 from producers.s3_client import LockMode, has_lock
-from schemas.policies import CANARY_KEY
+from schemas.authority.policies import CANARY_KEY
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

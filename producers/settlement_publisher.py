@@ -22,7 +22,7 @@ from ledger_core.books.settlements import SettlementEvent, record_from_event
 from ledger_core.errors import FinanceError
 from ledger_core.posting.rules import draft
 from producers.publisher_kafka import KafkaPublisher
-from schemas.settlement import encode_settlement
+from schemas.wire.settlements import encode_settlement
 
 DEFAULT_TOPIC: Final = "finance.settlements"
 FLUSH_SECONDS_MAX: Final = 30.0

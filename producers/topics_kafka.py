@@ -18,7 +18,7 @@ from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 
 from ledger_core.errors import FinanceError, Refused, Unavailable
 from producers.kafka_admin import Admin
-from schemas.topology_model import Topic, Topology
+from schemas.topology.model import Topic, Topology
 
 REQUEST_SECONDS_MAX: Final = 15.0
 REPLICATION_MAX: Final = 3

@@ -28,7 +28,7 @@ from finance.bootstrap_signers import open_signer
 from finance.settings import Settings
 from finance.signers_file import read_registry
 from ledger_core.errors import FinanceError, Refused
-from schemas.topology_model import Topology
+from schemas.topology.model import Topology
 
 
 def tools_of(settings: Settings) -> Tools:

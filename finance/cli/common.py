@@ -34,7 +34,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from schemas.topology import Topology
+    from schemas.topology.load import Topology
 
 from finance.settings import Settings
 
@@ -54,7 +54,7 @@ def load_settings() -> Settings:
 
 def load_topology_of(settings: Settings) -> Topology:
     """The topology of this deployment, topic prefix applied. Raises Refused."""
-    from schemas.topology import load_topology  # here, so that commands without topics start sooner
+    from schemas.topology.load import load_topology  # here, so that commands without topics start sooner
 
     return load_topology(settings.topology_path, topic_prefix=settings.topic_prefix)
 

@@ -14,7 +14,7 @@ from finance.sample_data import FIRST_MONTH, SampleCounts, sample, synthetic
 from ledger_core.books.settlements import SettlementEvent
 from ledger_core.errors import Refused, Rejected
 from producers.settlement_publisher import SettlementPublisher
-from schemas.settlement_json import read_settlement_lines
+from schemas.wire.settlement_json import read_settlement_lines
 
 DEFAULT_MONTH = "2017-03"
 

@@ -14,7 +14,7 @@ import structlog
 from finance.cli.common import emit, json_option, load_settings, load_topology_of
 from finance.settings import Settings
 from ledger_core.errors import Refused, Unavailable
-from schemas.topology_model import Topology
+from schemas.topology.model import Topology
 
 IDLE_LOOKS = 2  # one look may fall between two steps of the route
 

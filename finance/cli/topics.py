@@ -13,8 +13,8 @@ from ledger_core.errors import Refused
 from producers import acls_kafka, topics_kafka
 from producers.acls_kafka import AclPlan
 from producers.topics_kafka import Action
-from schemas.kafka_acls import Acl, acl_of, acls_of
-from schemas.registry import import_requests, published
+from schemas.authority.kafka_acls import Acl, acl_of, acls_of
+from schemas.wire.registry import import_requests, published
 
 
 @click.group()

@@ -23,8 +23,8 @@ from finance.variables import VARIABLES
 from ledger_core.errors import Unavailable
 from ledger_core.postgres.schema.migrate import migrate
 from producers import topics_kafka
-from schemas.topology import load_topology
-from schemas.topology_model import Topology
+from schemas.topology.load import load_topology
+from schemas.topology.model import Topology
 
 RANGE_IDLE_SECONDS: Final = 1
 COMMAND_SECONDS_MAX: Final = 300

@@ -24,7 +24,7 @@ from finance.devstack.processes import Launch, accepts_connections
 from finance.devstack.server import Site
 from finance.devstack.state import State, write_private
 from ledger_core.errors import Refused
-from schemas.policies import archive_reader, archive_writer, backup_keeper
+from schemas.authority.policies import archive_reader, archive_writer, backup_keeper
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -18,7 +18,7 @@ from typing import Final
 import h11
 
 from finance.door.problem import Answer, Problem
-from schemas.door_config import DoorLimits
+from schemas.authority.door import DoorLimits
 
 READ_BYTES: Final = 65_536
 LINGER_SECONDS: Final = 1.0

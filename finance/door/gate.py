@@ -24,7 +24,7 @@ from finance.door.memory import SeenOnce, TokenBuckets
 from finance.door.problem import DoorMetrics, Problem
 from finance.door.tokens import TokenKeys
 from ledger_core.errors import Refused
-from schemas.door_config import DoorConfig, DoorLimits, parse_door_config
+from schemas.authority.door import DoorConfig, DoorLimits, parse_door_config
 
 CONFIG_BYTES_MAX: Final = 1_000_000
 BURST_SECONDS: Final = 2.0  # a caller may be this far ahead of its rate

@@ -19,7 +19,7 @@ import msgspec
 from finance.door.caller import Token
 from finance.door.problem import Problem
 from ledger_core.errors import Refused
-from schemas.door_config import TokenRules
+from schemas.authority.door import TokenRules
 
 KEYS_MAX: Final = 64
 TOKEN_BYTES_MAX: Final = 8192

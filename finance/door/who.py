@@ -16,7 +16,7 @@ from typing import Final, Literal
 from finance.door.caller import Caller, PeerCertificate, Token
 from finance.door.problem import Problem
 from finance.door.tokens import Claims
-from schemas.door_config import DoorConfig
+from schemas.authority.door import DoorConfig
 
 API_KEY_CHARS_MIN: Final = 32
 _BEARER: Final = re.compile(r"[Bb]earer +([A-Za-z0-9._~+/=-]{1,8192})")

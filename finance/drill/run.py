@@ -38,7 +38,7 @@ from ledger_core.postgres.recovery.drills import complete_drill
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.times import format_time
-from schemas.topology_model import Topology
+from schemas.topology.model import Topology
 
 RESTORED_FROM_COPIES: Final = ("archive", "topic")
 RESTORE_VARIABLES: Final = ("BACKUP_PLACE", "BACKUP_IDENTITY_FILE")

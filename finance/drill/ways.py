@@ -45,7 +45,7 @@ from ledger_core.postgres.audit.restore_store import PostgresAuditRestoreStore
 from ledger_core.postgres.recovery.verdict_log import unfounded
 from ledger_core.postgres.session import session
 from ledger_core.signing.registry import SignerRegistry
-from schemas.topology_model import Topology
+from schemas.topology.model import Topology
 
 Advance = Callable[[int], None]
 Counting = Callable[[str, str, int | None], AbstractContextManager[Advance]]

@@ -27,8 +27,8 @@ from finance.guards.settings_guards import settings_faults, signing_path_is_requ
 from finance.variables import PROCESSES
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.postgres.schema.migrate import pending
-from schemas.topology import load_topology
-from schemas.topology_model import Topology
+from schemas.topology.load import load_topology
+from schemas.topology.model import Topology
 
 State = Literal["sound", "refused", "found", "unavailable", "not checkable"]
 

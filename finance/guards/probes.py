@@ -27,7 +27,7 @@ from ledger_core.postgres.schema.deployment import read_deployment
 from ledger_core.postgres.schema.guard import check_schema
 from ledger_core.postgres.session import Session, session
 from ledger_core.signing.registry import RegisteredSigner
-from schemas.topology_model import Topology
+from schemas.topology.model import Topology
 
 FINDINGS_TOLD_MAX: Final = 5
 DRILL_DAYS_MAX: Final = 35  # monthly, and some days to mend what stopped it

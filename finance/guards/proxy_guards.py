@@ -35,7 +35,7 @@ from finance.signing_proxy.setup import ProxySettings
 from finance.signing_settings import cosigner_of, outgoing_of, signing_of
 from finance.variables import PROXY_SCOPES, SIGNING_PROXY
 from ledger_core.errors import Refused
-from schemas.door_config import DoorConfig
+from schemas.authority.door import DoorConfig
 
 
 class _Untold:

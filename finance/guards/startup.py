@@ -18,7 +18,7 @@ from finance.guards.model import Fault, Given, StartRefused
 from finance.guards.settings_guards import settings_faults
 from finance.variables import SIGNING_PROXY
 from ledger_core.errors import Refused, Unavailable
-from schemas.topology import load_topology
+from schemas.topology.load import load_topology
 
 
 def check_start(process: str, environ: Mapping[str, str], cwd: Path) -> None:

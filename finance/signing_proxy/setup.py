@@ -35,7 +35,7 @@ from finance.variables import SIGNING_PROXY
 from ledger_core.canonical import is_hash
 from ledger_core.errors import Refused
 from ledger_core.signing.pinned_signer import PinnedSigner
-from schemas.topology_model import Topology
+from schemas.topology.model import Topology
 
 BEAT_SECONDS = 1.0
 LOG_BYTES_MIN = 1_000_000

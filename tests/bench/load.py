@@ -19,7 +19,7 @@ import psycopg
 from finance.devstack import Stack
 from finance.sample_data import synthetic
 from producers.publisher_kafka import KafkaPublisher
-from schemas.settlement import encode_settlement
+from schemas.wire.settlements import encode_settlement
 from tests.support import buckets, databases, topics
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ from finance.settings import Settings
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.signing.registry import SignerRegistry
 from producers.signer_local import LocalKey
-from schemas.topology import load_topology
+from schemas.topology.load import load_topology
 from tests.support.buckets import s3_client
 from tests.support.kafka import client
 from tests.support.signing import register

@@ -15,7 +15,7 @@ from finance.settings import Settings
 from ledger_core.errors import Refused
 from ledger_core.postgres.recovery.epochs import Epoch, EpochHead, EpochKind, begin_epoch, read_epoch
 from ledger_core.postgres.session import session
-from schemas.topology import load_topology
+from schemas.topology.load import load_topology
 from tests.support.databases import role_url
 
 ACTOR = "operator:alice"

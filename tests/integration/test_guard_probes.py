@@ -17,7 +17,7 @@ from finance.settings import Settings
 from ledger_core.errors import Unavailable
 from ledger_core.postgres.schema.deployment import bind_deployment
 from ledger_core.postgres.session import session
-from schemas.topology import load_topology
+from schemas.topology.load import load_topology
 from tests.support.buckets import s3_client
 from tests.support.command_line import Finance as CommandLine
 from tests.support.databases import role_url

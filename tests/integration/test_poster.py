@@ -16,9 +16,9 @@ from ledger_core.books.entries import decode_entry
 from ledger_core.errors import Unavailable
 from ledger_core.ports import Record
 from ledger_core.postgres.posting import control
-from schemas.journal_wire import decode_journal
-from schemas.outcome import decode_outcome
-from schemas.records import Outcome
+from schemas.wire.journal import decode_journal
+from schemas.wire.outcomes import decode_outcome
+from schemas.wire.records import Outcome
 from tests.support import databases
 from tests.support.kafka import client, tls
 from tests.support.mixed_events import mixed

@@ -16,7 +16,7 @@ from ledger_core.postgres.proving.prover_store import RANGE_COLUMNS
 from ledger_core.proving.closed_range import ClosedRange
 from ledger_core.proving.range_proof import parse_proof
 from ledger_core.signing.registry import SignerRegistry
-from schemas.topology import load_topology
+from schemas.topology.load import load_topology
 from tests.support.journal_factory import TinyShard
 from tests.support.journal_writer import publish, write
 from tests.support.pipeline import Pipeline, step_until

@@ -16,7 +16,7 @@ from finance.sample_data import synthetic
 from ledger_core.books.settlements import SettlementEvent, event_from_record
 from ledger_core.errors import Rejected, RejectReason, Unavailable
 from producers.settlement_publisher import SettlementPublisher
-from schemas.settlement import decode_settlement
+from schemas.wire.settlements import decode_settlement
 from tests.support.kafka import client, tls
 
 ROOT = Path(__file__).parents[2]

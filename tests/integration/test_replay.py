@@ -21,7 +21,7 @@ from ledger_core.errors import Refused, RejectReason
 from ledger_core.ports import Record
 from ledger_core.posting.plans import Decided, Draft, Rejection
 from ledger_core.signing.registry import SignerRegistry
-from schemas.topology import load_topology
+from schemas.topology.load import load_topology
 from tests.support import databases
 from tests.support.lossy_topics import lose_in_the_middle
 from tests.support.mixed_events import mixed

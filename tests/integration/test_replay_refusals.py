@@ -29,7 +29,7 @@ from finance.settings import Settings
 from ledger_core.errors import Refused
 from ledger_core.postgres.schema.deployment import bind_deployment
 from ledger_core.signing.registry import SignerRegistry
-from schemas.topology import load_topology
+from schemas.topology.load import load_topology
 from tests.support import databases, topics
 from tests.support.kafka import client
 from tests.support.mixed_events import mixed

@@ -22,8 +22,8 @@ from producers.archive_s3 import S3ArchiveStore
 from producers.kms_client import KmsPlace
 from producers.s3_client import s3_client
 from producers.signer_kms import KmsKey
-from schemas.policies import CANARY_KEY
-from schemas.topology import load_topology
+from schemas.authority.policies import CANARY_KEY
+from schemas.topology.load import load_topology
 from tests.support import secure
 from tests.support.buckets import adapter_tls
 from tests.support.command_line import Finance, quick_topology
@@ -158,7 +158,7 @@ def as_operator(stack: Stack, name: str) -> dict[str, str]:
 
 def test_an_acl_too_much_is_named_and_goes_only_by_its_name(stack: Stack, finance: Finance) -> None:
     from producers import acls_kafka
-    from schemas.kafka_acls import Acl
+    from schemas.authority.kafka_acls import Acl
 
     extra = Acl("User:CN=old", "topic", "finance.journal", "READ")
     acls_kafka.apply([extra], stack.env["KAFKA_BROKERS"], tls_of(str(stack.place.tls), "admin"))

@@ -67,7 +67,7 @@ def test_every_code_that_is_answered_is_on_the_page() -> None:
 
 
 def test_every_default_limit_on_the_page_is_the_default() -> None:
-    from schemas.door_config import DoorLimits
+    from schemas.authority.door import DoorLimits
 
     limits = DoorLimits()
     named = re.findall(r"`(\w+_max)` ([0-9]+)", PAGE)

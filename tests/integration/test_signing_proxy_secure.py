@@ -16,7 +16,7 @@ from finance.guards.probes import probe_signer
 from finance.settings import Settings
 from ledger_core.errors import Refused, Unavailable
 from producers.https_exchange import HttpsExchange
-from schemas.topology import load_topology
+from schemas.topology.load import load_topology
 from tests.support import buckets, databases
 from tests.support.command_line import Finance, quick_topology
 from tests.support.proxy_process import proxy_process

@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, Ne
 
 from ledger_core.errors import Unavailable
 from producers.topics_kafka import apply, check, plan, replication, topic_settings
-from schemas.topology import Topology, load_topology
+from schemas.topology.load import Topology, load_topology
 from tests.support import topics
 from tests.support.kafka import client, tls
 

@@ -18,10 +18,10 @@ from ledger_core.books.settlements import (
     record_from_event,
 )
 from ledger_core.errors import Corrupt, Rejected
-from schemas.journal_wire import JOURNAL_SCHEMA_ID, decode_journal, encode_journal
-from schemas.outcome import OUTCOME_SCHEMA_ID, Outcome, decode_outcome, encode_outcome
-from schemas.settlement import SETTLEMENT_SCHEMA_ID, decode_settlement, encode_settlement
-from schemas.wire import frame, put_long, read_long
+from schemas.wire.avro import frame, put_long, read_long
+from schemas.wire.journal import JOURNAL_SCHEMA_ID, decode_journal, encode_journal
+from schemas.wire.outcomes import OUTCOME_SCHEMA_ID, Outcome, decode_outcome, encode_outcome
+from schemas.wire.settlements import SETTLEMENT_SCHEMA_ID, decode_settlement, encode_settlement
 from tests.support.avro import SCHEMAS, ReadError, read, write
 
 int64 = st.integers(-(2**63), 2**63 - 1)

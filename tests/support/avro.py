@@ -11,7 +11,7 @@ import fastavro
 from fastavro.schema import SchemaParseException
 from fastavro.types import Schema
 
-from schemas.registry import published
+from schemas.wire.registry import published
 
 ReadError = (EOFError, IndexError, KeyError, TypeError, ValueError, OverflowError, fastavro.read.SchemaResolutionError)
 

@@ -17,7 +17,7 @@ from ledger_core.ports import Record
 from ledger_core.posting.verdicts import VerdictLine, encode_verdict
 from ledger_core.proving.open_range import ShardPosition
 from ledger_core.times import format_time
-from schemas.journal_wire import encode_journal
+from schemas.wire.journal import encode_journal
 
 START = dt.datetime(2025, 11, 1, tzinfo=dt.UTC)
 TOPIC = "finance.settlements"

@@ -6,7 +6,7 @@ import psycopg
 
 from ledger_core.times import parse_time
 from producers.publisher_kafka import KafkaPublisher
-from schemas.journal_wire import encode_journal
+from schemas.wire.journal import encode_journal
 from tests.support.journal_factory import TinyShard
 from tests.support.kafka import tls
 

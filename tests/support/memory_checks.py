@@ -6,8 +6,8 @@ from consumers.metrics import NullMetrics
 from consumers.relay import RelayTopics
 from ledger_core.books.entries import decode_entry
 from ledger_core.chain import link
-from schemas.journal_wire import decode_journal
-from schemas.outcome import decode_outcome
+from schemas.wire.journal import decode_journal
+from schemas.wire.outcomes import decode_outcome
 from tests.support.memory_posting import MemoryBroker, MemoryLedger
 
 

@@ -24,7 +24,7 @@ from producers.archive_s3 import S3ArchiveStore
 from producers.s3_client import s3_client
 from producers.signer_local import LocalKey
 from producers.verified_signer import pin
-from schemas.topology import load_topology
+from schemas.topology.load import load_topology
 from tests.support.buckets import adapter_tls
 from tests.support.kafka import tls
 from tests.support.prover_runs import CountingMetrics

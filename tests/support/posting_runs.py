@@ -23,7 +23,7 @@ from ledger_core.posting.sequencing import event_ids, sequence
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify.oracle import verify_ledger
 from producers.publisher_kafka import KafkaPublisher
-from schemas.journal_wire import decode_journal
+from schemas.wire.journal import decode_journal
 from tests.support.kafka import client, tls
 from tests.support.memory_posting import MemoryBroker, MemoryPublisher, Trouble
 

@@ -30,8 +30,8 @@ from finance.status import StatusReader
 from ledger_core.findings import Report
 from ledger_core.verify.oracle import verify_archive
 from producers.publisher_kafka import KafkaPublisher
-from schemas.settlement import encode_settlement
-from schemas.topology import load_topology
+from schemas.topology.load import load_topology
+from schemas.wire.settlements import encode_settlement
 from tests.support.kafka import tls
 from tests.support.scrape import scrape
 from tests.support.topics import TOPOLOGY, let_in

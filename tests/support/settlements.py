@@ -12,8 +12,8 @@ import msgspec
 
 from ledger_core.books.settlements import LineFields, ProviderFields, SettlementRecord
 from ledger_core.ports import Record
-from schemas.settlement import SETTLEMENT_SCHEMA_ID
-from schemas.wire import frame, put_bytes, put_long, put_text, put_text_map
+from schemas.wire.avro import frame, put_bytes, put_long, put_text, put_text_map
+from schemas.wire.settlements import SETTLEMENT_SCHEMA_ID
 
 TOPIC: Final = "finance.settlements"
 APPENDED_AT_MS: Final = 1_762_000_000_000

@@ -14,7 +14,7 @@ from finance.signer_choice import variables_of
 from finance.signer_desk import Desk
 from finance.signers_file import read_registry
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
-from schemas.topology import load_topology
+from schemas.topology.load import load_topology
 from tests.support.archive_factory import Key
 from tests.support.databases import role_url
 from tests.support.topics import TOPOLOGY

@@ -7,8 +7,8 @@ from pathlib import Path
 from confluent_kafka.admin import AdminClient
 
 from producers import acls_kafka, topics_kafka
-from schemas.kafka_acls import ASKING_GROUP, acls_of
-from schemas.topology import load_topology
+from schemas.authority.kafka_acls import ASKING_GROUP, acls_of
+from schemas.topology.load import load_topology
 from tests.support.kafka import client, tls
 
 TOPOLOGY = Path(__file__).parents[2] / "topology.yaml"

@@ -12,7 +12,7 @@ from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.ports import Record
 from ledger_core.proving.open_range import RangeLimits
 from ledger_core.signing.registry import SignerRegistry
-from schemas.journal_wire import decode_journal, encode_journal
+from schemas.wire.journal import decode_journal, encode_journal
 from tests.support.archiver_runs import ArchiveBench, proved_bench
 from tests.support.faults import Faults
 from tests.support.journal_factory import TinyShard

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.registry import SCHEMA_IDS, PublishedSchema, published
-from schemas.wire import FRAME_BYTES
+from schemas.wire.avro import FRAME_BYTES
+from schemas.wire.registry import SCHEMA_IDS, PublishedSchema, published
 from tests.support.avro import incompatibilities
 
 EXAMPLES = Path(__file__).parents[2] / "schemas" / "examples"

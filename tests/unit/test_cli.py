@@ -57,7 +57,7 @@ def test_every_command_of_the_table_tells_what_its_module_tells() -> None:
 
 
 def test_run_names_every_process_of_the_topology() -> None:
-    from schemas.topology import load_topology
+    from schemas.topology.load import load_topology
 
     topology = load_topology(Path(__file__).parents[2] / "topology.yaml")
     assert set(run_command.commands) == {*topology.processes, "all"}

@@ -17,7 +17,7 @@ from finance.door.memory import SeenOnce, TokenBuckets
 from finance.door.problem import Problem
 from finance.door.tokens import TokenKeys
 from ledger_core.errors import Refused
-from schemas.door_config import DoorConfig, parse_door_config
+from schemas.authority.door import DoorConfig, parse_door_config
 from tests.support.doors import URI, door_yaml
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -194,7 +194,7 @@ def test_one_of_certificates_and_callers_is_not_enough(tmp_path: Path) -> None:
 
 
 def test_the_example_in_the_docstring_is_a_door() -> None:
-    import schemas.door_config as module
+    import schemas.authority.door as module
 
     text = (module.__doc__ or "").partition("    version:")[2]
     found = parse_door_config("    version:" + text, "example")

@@ -19,7 +19,7 @@ from ledger_core.books.settlements import LineFields
 from ledger_core.errors import Corrupt, Unavailable
 from ledger_core.ports import Record
 from ledger_core.posting.rules import LINES_MAX
-from schemas.outcome import decode_outcome
+from schemas.wire.outcomes import decode_outcome
 from tests.support.memory_checks import check_chain_and_counts, check_relayed
 from tests.support.memory_posting import (
     MemoryBroker,

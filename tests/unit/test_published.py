@@ -16,8 +16,8 @@ from ledger_core.recovery.published import Published
 from ledger_core.verify.archive_walk import ShardWalk, VerifiedRange
 from ledger_core.verify.archived_range import Scene, Source
 from ledger_core.verify.range_tally import Position
-from schemas.journal_wire import encode_journal
-from schemas.outcome import encode_outcome
+from schemas.wire.journal import encode_journal
+from schemas.wire.outcomes import encode_outcome
 from tests.support.archive_factory import ENV, Key, MemoryStore, archive_of
 from tests.support.journal_factory import TOPIC, TinyShard
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from schemas.registry import SCHEMA_IDS, canonical_form, import_requests, published, schema_id
+from schemas.wire.registry import SCHEMA_IDS, canonical_form, import_requests, published, schema_id
 
 # Written out by hand from the Avro specification, "Transforming into Parsing Canonical Form".
 JOURNAL_CANONICAL_FORM = (

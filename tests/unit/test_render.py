@@ -12,9 +12,9 @@ from click.testing import CliRunner
 
 from finance.cli.render import command
 from finance.render import KINDS, render
-from schemas.kafka_acls import acl_of, acls_of
-from schemas.policies import CANARY_KEY
-from schemas.topology import load_topology
+from schemas.authority.kafka_acls import acl_of, acls_of
+from schemas.authority.policies import CANARY_KEY
+from schemas.topology.load import load_topology
 
 ROOT = Path(__file__).parents[2]
 TOPOLOGY = load_topology(ROOT / "topology.yaml")

@@ -19,11 +19,11 @@ from ledger_core.errors import Corrupt, Rejected
 from ledger_core.posting.rules import draft
 from ledger_core.posting.verdicts import decode_verdict
 from ledger_core.proving.range_proof import parse_proof
-from schemas.journal_wire import decode_journal, encode_journal
-from schemas.outcome import decode_outcome, encode_outcome
-from schemas.registry import published
-from schemas.settlement import decode_settlement, encode_settlement
-from schemas.settlement_json import decode_settlement_json, encode_settlement_json
+from schemas.wire.journal import decode_journal, encode_journal
+from schemas.wire.outcomes import decode_outcome, encode_outcome
+from schemas.wire.registry import published
+from schemas.wire.settlement_json import decode_settlement_json, encode_settlement_json
+from schemas.wire.settlements import decode_settlement, encode_settlement
 from tests.support.avro import SCHEMAS, read
 
 FOLDER = Path(__file__).parents[2] / "schemas"

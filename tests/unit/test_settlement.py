@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ledger_core.books.sales import event_id_of
 from ledger_core.books.settlements import SettlementEvent, SettlementLine, SettlementProvider, microseconds
 from ledger_core.errors import Rejected, RejectReason
-from schemas.settlement_json import decode_settlement_json, read_settlement_lines
+from schemas.wire.settlement_json import decode_settlement_json, read_settlement_lines
 
 LINES = (SettlementLine("asset:psp:stripe", "debit", 500, "USD"), SettlementLine("revenue:fees", "credit", 500, "USD"))
 FIELDS = {

@@ -10,10 +10,10 @@ import pytest
 
 from ledger_core.books.settlements import SETTLEMENT_BYTES_MAX
 from ledger_core.errors import Rejected, RejectReason
-from schemas.journal_wire import encode_journal
-from schemas.outcome import encode_outcome
-from schemas.settlement import SETTLEMENT_SCHEMA_ID, decode_settlement
-from schemas.wire import frame, put_long
+from schemas.wire.avro import frame, put_long
+from schemas.wire.journal import encode_journal
+from schemas.wire.outcomes import encode_outcome
+from schemas.wire.settlements import SETTLEMENT_SCHEMA_ID, decode_settlement
 
 HEAD = frame(SETTLEMENT_SCHEMA_ID)
 TEXTS = b"\x00" * 4 + b"\x00"  # four empty texts and occurred_at 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ledger_core.errors import Refused
-from schemas.topology import load_topology
+from schemas.topology.load import load_topology
 
 PATH = Path(__file__).parents[2] / "topology.yaml"
 TEXT = PATH.read_text()

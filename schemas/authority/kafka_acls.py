@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from schemas.topology_model import Topology
+from schemas.topology.model import Topology
 
 Resource = Literal["topic", "group", "cluster"]
 CLUSTER: Final = "kafka-cluster"

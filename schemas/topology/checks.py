@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from schemas.topology_model import Process, Topic, Topology
+from schemas.topology.model import Process, Topic, Topology
 
 REQUIRED_TOPICS: Final = ("settlements", "dead_letters", "outcomes", "journal", "audit")
 REQUIRED_PROCESSES: Final = ("poster", "prover", "archiver", "notary")

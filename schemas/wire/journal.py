@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Final
 
 from ledger_core.errors import Corrupt
-from schemas.records import JournalRecord
-from schemas.registry import SCHEMA_IDS
-from schemas.wire import FRAME_BYTES, frame, put_long, read_bytes, read_long
+from schemas.wire.avro import FRAME_BYTES, frame, put_long, read_bytes, read_long
+from schemas.wire.records import JournalRecord
+from schemas.wire.registry import SCHEMA_IDS
 
 JOURNAL_SCHEMA_ID: Final = SCHEMA_IDS["journal.v1"]
 ENTRY_HASH_BYTES: Final = 32

@@ -1,6 +1,6 @@
 """topology.yaml as a typed, closed-world object: topics, processes, limits, stores and signers of the service.
 
-`load_topology` gives a topology in which every name resolves and every cross-check of `schemas.topology_checks` holds,
+`load_topology` gives a topology in which every name resolves and every cross-check of `schemas.topology.checks` holds,
 or raises Refused listing every fault at once, each with its path in the file. Unknown and repeated keys are faults. The
 file names environment variables; a value that looks like a secret is a fault. Nothing here reads the environment.
 """
@@ -14,8 +14,8 @@ import msgspec
 
 from ledger_core.errors import Refused
 from schemas.strict_yaml import YAMLError, load_yaml
-from schemas.topology_checks import cross_faults, secret_faults
-from schemas.topology_model import Access, ArchiveStoreSpec, Limits, Process, SignerSpec, Topic, Topology
+from schemas.topology.checks import cross_faults, secret_faults
+from schemas.topology.model import Access, ArchiveStoreSpec, Limits, Process, SignerSpec, Topic, Topology
 
 __all__ = ["Access", "ArchiveStoreSpec", "Limits", "Process", "SignerSpec", "Topic", "Topology", "load_topology"]
 

@@ -21,8 +21,7 @@ from ledger_core.books.settlements import (
     microseconds,
 )
 from ledger_core.errors import Rejected, RejectReason
-from schemas.registry import SCHEMA_IDS, SCHEMA_KEYS
-from schemas.wire import (
+from schemas.wire.avro import (
     FRAME_BYTES,
     frame,
     put_bytes,
@@ -37,6 +36,7 @@ from schemas.wire import (
     read_text,
     read_text_map,
 )
+from schemas.wire.registry import SCHEMA_IDS, SCHEMA_KEYS
 
 SETTLEMENT_SCHEMA_ID: Final = SCHEMA_IDS["settlement.v1"]
 _FRAME: Final = frame(SETTLEMENT_SCHEMA_ID)

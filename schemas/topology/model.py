@@ -1,4 +1,4 @@
-"""The types of topology.yaml: what each key means and which values it can hold. Loaded by `schemas.topology`."""
+"""The types of topology.yaml: what each key means and which values it can hold. Loaded by `schemas.topology.load`."""
 
 from __future__ import annotations
 

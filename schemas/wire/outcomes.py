@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from ledger_core.errors import Corrupt
-from schemas.records import Outcome, Verdict
-from schemas.registry import SCHEMA_IDS
-from schemas.wire import FRAME_BYTES, frame, put_long, put_text, read_is_present, read_long, read_text
+from schemas.wire.avro import FRAME_BYTES, frame, put_long, put_text, read_is_present, read_long, read_text
+from schemas.wire.records import Outcome, Verdict
+from schemas.wire.registry import SCHEMA_IDS
 
 OUTCOME_SCHEMA_ID: Final = SCHEMA_IDS["outcome.v1"]
 _FRAME: Final = frame(OUTCOME_SCHEMA_ID)
