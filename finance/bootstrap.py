@@ -50,11 +50,11 @@ from ledger_core.postgres.proving.prover_store import PostgresProverStore
 from ledger_core.postgres.recovery.epochs import not_the_ledger, read_epoch
 from ledger_core.postgres.session import session
 from ledger_core.proving.open_range import RangeLimits
-from producers.archive_file import FileArchiveStore
-from producers.archive_s3 import S3ArchiveStore
-from producers.backup_folder import BackupFolder
-from producers.backup_s3 import BackupBucket
-from producers.s3_client import s3_client
+from producers.storage.archive_file import FileArchiveStore
+from producers.storage.archive_s3 import S3ArchiveStore
+from producers.storage.backup_folder import BackupFolder
+from producers.storage.backup_s3 import BackupBucket
+from producers.storage.s3_client import s3_client
 from schemas.topology.model import Topology
 
 if TYPE_CHECKING:

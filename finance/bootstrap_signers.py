@@ -37,19 +37,19 @@ from ledger_core.errors import Refused
 from ledger_core.ports import Algorithm, Mac
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
-from producers.https_exchange import HttpsExchange
-from producers.key_maker import KeyMaker
-from producers.key_maker_kms import KmsKeyMaker
-from producers.key_maker_pkcs11 import MAKING_SECONDS_MAX, Pkcs11KeyMaker
-from producers.key_maker_transit import TransitKeyMaker
-from producers.kms_client import KmsPlace
-from producers.mac_kms import KmsMac
-from producers.signer_kms import KmsKey
-from producers.signer_local import LocalKey
-from producers.signer_pkcs11 import Pkcs11Key
-from producers.signer_proxy import ProxyKey
-from producers.signer_transit import TransitKey
-from producers.verified_signer import KeyService, VerifiedSigner, pin
+from producers.signing.https_exchange import HttpsExchange
+from producers.signing.key_maker import KeyMaker
+from producers.signing.key_maker_kms import KmsKeyMaker
+from producers.signing.key_maker_pkcs11 import MAKING_SECONDS_MAX, Pkcs11KeyMaker
+from producers.signing.key_maker_transit import TransitKeyMaker
+from producers.signing.kms import KmsKey
+from producers.signing.kms_client import KmsPlace
+from producers.signing.kms_mac import KmsMac
+from producers.signing.local import LocalKey
+from producers.signing.pkcs11 import Pkcs11Key
+from producers.signing.proxy import ProxyKey
+from producers.signing.transit import TransitKey
+from producers.signing.verified_signer import KeyService, VerifiedSigner, pin
 from schemas.topology.model import Topology
 
 TransitT = TypeVar("TransitT", bound=TransitKey)

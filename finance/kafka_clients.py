@@ -22,8 +22,8 @@ from ledger_core.audit.events import AuditEvent
 from ledger_core.errors import Refused
 from ledger_core.ports import Record
 from ledger_core.signing.registry import SignerRegistry
-from producers import topics_kafka
-from producers.publisher_kafka import KafkaPublisher
+from producers.kafka import topics as topics_kafka
+from producers.kafka.publisher import KafkaPublisher
 from schemas.topology.model import Topology
 
 OpenSource = Callable[[Callable[[int], int], Callable[[int], None]], KafkaSource]

@@ -21,7 +21,7 @@ from finance.signing_settings import signing_of
 from ledger_core.errors import Refused
 from ledger_core.signing.registry import RegisteredSigner, check_kid
 from ledger_core.signing.rotation import CREATED
-from producers.key_maker import KeySpec, MadeKey, check_public_key
+from producers.signing.key_maker import KeySpec, MadeKey, check_public_key
 
 MADE_ELSEWHERE: Final = {
     "proxy": Refused(

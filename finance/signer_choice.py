@@ -18,7 +18,7 @@ from finance.signing_settings import DEFAULT_ALGORITHM, Kind, signing_of
 from finance.variables import KEY_VARIABLES, OUTGOING
 from ledger_core.errors import Refused
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
-from producers.verified_signer import VerifiedSigner
+from producers.signing.verified_signer import VerifiedSigner
 from schemas.topology.model import Topology
 
 # What names a key and is no secret; connections, and the secrets for them, are shared with the key that signs now.

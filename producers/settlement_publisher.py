@@ -21,7 +21,7 @@ from typing import Final
 from ledger_core.books.settlements import SettlementEvent, record_from_event
 from ledger_core.errors import FinanceError
 from ledger_core.posting.rules import draft
-from producers.publisher_kafka import KafkaPublisher
+from producers.kafka.publisher import KafkaPublisher
 from schemas.wire.settlements import encode_settlement
 
 DEFAULT_TOPIC: Final = "finance.settlements"

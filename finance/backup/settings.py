@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from finance.settings import EndpointTls, Settings
-from producers.s3_client import LockMode
+from producers.storage.s3_client import LockMode
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ def create(
       finance rotate create --kid finance-hsm-v1 --kind pkcs11 --key finance --alg ed25519
     """
     from finance.key_creation import create as create_key
-    from producers.key_maker import KeySpec
+    from producers.signing.key_maker import KeySpec
 
     if key_version is not None:
         raise click.UsageError("--key-version is given, and a new key has one version: give it a new name")

@@ -10,9 +10,10 @@ from rich.console import Console
 from finance.cli.common import emit, json_option, load_settings, load_topology_of, table
 from finance.settings import Settings
 from ledger_core.errors import Refused
-from producers import acls_kafka, topics_kafka
-from producers.acls_kafka import AclPlan
-from producers.topics_kafka import Action
+from producers.kafka import acls as acls_kafka
+from producers.kafka import topics as topics_kafka
+from producers.kafka.acls import AclPlan
+from producers.kafka.topics import Action
 from schemas.authority.kafka_acls import Acl, acl_of, acls_of
 from schemas.wire.registry import import_requests, published
 

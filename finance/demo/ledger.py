@@ -22,7 +22,7 @@ from finance.settings import Settings
 from finance.variables import VARIABLES
 from ledger_core.errors import Unavailable
 from ledger_core.postgres.schema.migrate import migrate
-from producers import topics_kafka
+from producers.kafka import topics as topics_kafka
 from schemas.topology.load import load_topology
 from schemas.topology.model import Topology
 

@@ -20,7 +20,7 @@ from finance.door.problem import Problem
 from finance.signing_proxy.witness import Head, read_checkpoint
 from ledger_core.canonical import is_hash
 from ledger_core.signing.signatures import DIGEST_BYTES, BadSignature, decode_signature
-from producers.verified_signer import TEXT_BYTES_MAX
+from producers.signing.verified_signer import TEXT_BYTES_MAX
 
 CONSISTENCY_HASHES_MAX: Final = 63  # of a tree of 2^63 leaves (C2SP tlog-witness)
 _KID_FIELDS: Final = ("signer_kid", "signer_id", "signerId", "kid", "key_id", "keyId")

@@ -18,7 +18,7 @@ import psycopg
 
 from finance.devstack import Stack
 from finance.sample_data import synthetic
-from producers.publisher_kafka import KafkaPublisher
+from producers.kafka.publisher import KafkaPublisher
 from schemas.wire.settlements import encode_settlement
 from tests.support import buckets, databases, topics
 

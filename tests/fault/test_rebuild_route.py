@@ -23,7 +23,7 @@ import pytest
 
 from finance.devstack import Stack
 from finance.signers_file import read_registry
-from producers.archive_file import FileArchiveStore
+from producers.storage.archive_file import FileArchiveStore
 from tests.support import buckets, databases, topics
 from tests.support.mixed_events import mixed
 from tests.support.posting_runs import publish

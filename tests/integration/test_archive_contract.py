@@ -10,9 +10,9 @@ import pytest
 
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.ports import ArchiveStore, StoredObject
-from producers.archive_file import FileArchiveStore
-from producers.archive_s3 import S3ArchiveStore
-from producers.s3_client import s3_client
+from producers.storage.archive_file import FileArchiveStore
+from producers.storage.archive_s3 import S3ArchiveStore
+from producers.storage.s3_client import s3_client
 from tests.support.buckets import adapter_tls
 from tests.support.buckets import s3_client as plain_client
 

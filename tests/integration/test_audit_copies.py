@@ -16,7 +16,7 @@ import pytest
 from finance.devstack import Stack
 from ledger_core.errors import Refused
 from ledger_core.signing.registry import SignerRegistry
-from producers.verified_signer import VerifiedSigner
+from producers.signing.verified_signer import VerifiedSigner
 from tests.support import audit, buckets, databases
 from tests.support.audit_checks import assert_chain
 from tests.support.signing import kms_signer

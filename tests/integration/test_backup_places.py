@@ -15,9 +15,9 @@ from finance.bootstrap import open_backup_place
 from finance.devstack import Stack
 from finance.settings import Settings
 from ledger_core.errors import Refused, Unavailable
-from producers.backup_folder import BackupFolder
-from producers.backup_s3 import BackupBucket
-from producers.s3_client import s3_client as client_with
+from producers.storage.backup_folder import BackupFolder
+from producers.storage.backup_s3 import BackupBucket
+from producers.storage.s3_client import s3_client as client_with
 from tests.support.buckets import adapter_tls, create_bucket, s3_client
 
 KINDS = ("folder", "bucket", "locked bucket")

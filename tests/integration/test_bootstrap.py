@@ -14,7 +14,7 @@ from finance import bootstrap, process
 from finance.settings import Settings
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.signing.registry import SignerRegistry
-from producers.signer_local import LocalKey
+from producers.signing.local import LocalKey
 from schemas.topology.load import load_topology
 from tests.support.buckets import s3_client
 from tests.support.kafka import client

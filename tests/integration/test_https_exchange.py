@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from ledger_core.errors import Unavailable
-from producers.https_exchange import HttpsExchange
+from producers.signing.https_exchange import HttpsExchange
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
 

@@ -9,7 +9,7 @@ import pytest
 
 from consumers.kafka_source import KafkaSource
 from finance.devstack import Stack
-from producers.publisher_kafka import KafkaPublisher
+from producers.kafka.publisher import KafkaPublisher
 from tests.support.kafka import tls
 
 PROTOCOLS = ("consumer", "classic")

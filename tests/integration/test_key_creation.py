@@ -17,7 +17,7 @@ from finance.signer_choice import variables_of
 from ledger_core.errors import Refused
 from ledger_core.signing.registry_edit import EMPTY
 from ledger_core.signing.rotation import CREATED
-from producers.key_maker import KeySpec
+from producers.signing.key_maker import KeySpec
 from tests.support.archive_factory import Key
 from tests.support.signer_office import Office
 

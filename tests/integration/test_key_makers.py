@@ -14,13 +14,13 @@ from pkcs11 import Attribute, ObjectClass
 
 from finance.devstack import Stack
 from ledger_core.errors import Refused, Unavailable
-from producers.https_exchange import HttpsExchange
-from producers.key_maker import KeyMaker, KeySpec, MadeKey, check_public_key
-from producers.key_maker_kms import KmsKeyMaker
-from producers.key_maker_pkcs11 import Pkcs11KeyMaker
-from producers.key_maker_transit import TransitKeyMaker
-from producers.signer_transit import TransitKey
-from producers.verified_signer import KeyService, VerifiedSigner
+from producers.signing.https_exchange import HttpsExchange
+from producers.signing.key_maker import KeyMaker, KeySpec, MadeKey, check_public_key
+from producers.signing.key_maker_kms import KmsKeyMaker
+from producers.signing.key_maker_pkcs11 import Pkcs11KeyMaker
+from producers.signing.key_maker_transit import TransitKeyMaker
+from producers.signing.transit import TransitKey
+from producers.signing.verified_signer import KeyService, VerifiedSigner
 from tests.support.hsm import Token, module
 from tests.support.signing import NOW, kms_admin, kms_key, kms_place, register
 from tests.support.transit_server import TransitServer, transit_server

@@ -14,7 +14,7 @@ from finance.signing_proxy.request_log import parse_line
 from ledger_core.canonical import encode
 from ledger_core.chain import link
 from ledger_core.errors import Refused, Unavailable
-from producers.mac_kms import KmsMac
+from producers.signing.kms_mac import KmsMac
 from tests.support.command_line import Finance
 from tests.support.proxy_process import proxy_process
 from tests.support.signing import kms_admin, kms_place

@@ -20,7 +20,7 @@ from ledger_core.postgres.signing.signer_uses import tell
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.rotation import announcement
 from ledger_core.verify.audit import check_audit
-from producers.verified_signer import VerifiedSigner
+from producers.signing.verified_signer import VerifiedSigner
 from tests.support import audit
 from tests.support.audit_checks import assert_chain, assert_published
 from tests.support.databases import role_url

@@ -10,8 +10,8 @@ import pytest
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.postgres.audit.notary_store import PostgresAuditStore
 from ledger_core.signing.registry import SignerRegistry
-from producers.publisher_kafka import KafkaPublisher
-from producers.verified_signer import VerifiedSigner
+from producers.kafka.publisher import KafkaPublisher
+from producers.signing.verified_signer import VerifiedSigner
 from tests.support import audit
 from tests.support.audit_checks import assert_chain
 from tests.support.databases import role_url

@@ -138,7 +138,7 @@ def test_dead_letters_carry_the_original_and_why(environ: dict[str, str]) -> Non
 
 def test_original_too_large_for_the_dead_letter_topic_stays_whole_in_postgres(environ: dict[str, str]) -> None:
     """The settlements topic limits compressed bytes: three megabytes of zeros get in."""
-    from producers.publisher_kafka import KafkaPublisher
+    from producers.kafka.publisher import KafkaPublisher
 
     publisher = KafkaPublisher(
         environ["KAFKA_BROKERS"], {**tls(environ["KAFKA_BROKERS"]), "message.max.bytes": 10_000_000}

@@ -12,8 +12,8 @@ from confluent_kafka import Consumer, TopicPartition
 
 from finance.devstack import Stack
 from ledger_core.errors import Refused, Unavailable
-from producers import publisher_kafka
-from producers.publisher_kafka import KafkaPublisher
+from producers.kafka import publisher as publisher_kafka
+from producers.kafka.publisher import KafkaPublisher
 from tests.support.kafka import client, tls
 
 pytestmark = pytest.mark.services

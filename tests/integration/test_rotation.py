@@ -18,7 +18,7 @@ import pytest
 from finance.devstack import Stack
 from ledger_core.proving.range_proof import assemble_proof, parse_payload
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
-from producers.signer_local import LocalKey
+from producers.signing.local import LocalKey
 from tests.support.hsm import Token, module
 from tests.support.key_life import Life, Variables, names_a_key
 from tests.support.signing import kms_admin

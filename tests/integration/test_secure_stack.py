@@ -16,12 +16,12 @@ from finance.devstack import Stack
 from finance.settings import Settings
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.postgres.session import session
-from producers import topics_kafka
-from producers.archive_lock_check import check_lock
-from producers.archive_s3 import S3ArchiveStore
-from producers.kms_client import KmsPlace
-from producers.s3_client import s3_client
-from producers.signer_kms import KmsKey
+from producers.kafka import topics as topics_kafka
+from producers.signing.kms import KmsKey
+from producers.signing.kms_client import KmsPlace
+from producers.storage.archive_s3 import S3ArchiveStore
+from producers.storage.lock_canary import check_lock
+from producers.storage.s3_client import s3_client
 from schemas.authority.policies import CANARY_KEY
 from schemas.topology.load import load_topology
 from tests.support import secure
@@ -157,7 +157,7 @@ def as_operator(stack: Stack, name: str) -> dict[str, str]:
 
 
 def test_an_acl_too_much_is_named_and_goes_only_by_its_name(stack: Stack, finance: Finance) -> None:
-    from producers import acls_kafka
+    from producers.kafka import acls as acls_kafka
     from schemas.authority.kafka_acls import Acl
 
     extra = Acl("User:CN=old", "topic", "finance.journal", "READ")

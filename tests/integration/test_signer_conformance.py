@@ -14,11 +14,11 @@ from ledger_core.ports import Algorithm
 from ledger_core.proving.checkpoint import note_text
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import BadSignature, verify_digest
-from producers.https_exchange import HttpsExchange
-from producers.signer_local import LocalKey
-from producers.signer_proxy import ProxyKey
-from producers.signer_transit import TransitKey
-from producers.verified_signer import TEXT_BYTES_MAX, KeyService, VerifiedSigner, pin
+from producers.signing.https_exchange import HttpsExchange
+from producers.signing.local import LocalKey
+from producers.signing.proxy import ProxyKey
+from producers.signing.transit import TransitKey
+from producers.signing.verified_signer import TEXT_BYTES_MAX, KeyService, VerifiedSigner, pin
 from tests.support.hsm import Token
 from tests.support.proxies import running_proxy
 from tests.support.signing import NOW, kms_admin, kms_key, openssl_accepts_digest, openssl_accepts_text, register

@@ -11,9 +11,9 @@ import pytest
 
 from finance.devstack import Stack
 from ledger_core.errors import Refused, Unavailable
-from producers.kms_client import KmsPlace
-from producers.signer_kms import KmsKey
-from producers.verified_signer import pin
+from producers.signing.kms import KmsKey
+from producers.signing.kms_client import KmsPlace
+from producers.signing.verified_signer import pin
 from tests.support.signing import NOW, kms_admin, kms_key, kms_signer, register
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ledger_core.errors import Refused, SignerFailure, SignerRefused, Unavailable
-from producers.signer_pkcs11 import Pkcs11Key
-from producers.verified_signer import VerifiedSigner, pin
+from producers.signing.pkcs11 import Pkcs11Key
+from producers.signing.verified_signer import VerifiedSigner, pin
 from tests.support.hsm import Token, module
 from tests.support.signing import NOW, openssl_accepts_digest, register
 

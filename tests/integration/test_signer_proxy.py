@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from ledger_core.errors import Refused, SignerFailure, SignerRefused, Unavailable
 from ledger_core.ports import Algorithm
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
-from producers.https_exchange import ANSWER_BYTES_MAX, HttpsExchange
-from producers.signer_local import LocalKey
-from producers.signer_proxy import ProxyKey
-from producers.verified_signer import VerifiedSigner
+from producers.signing.https_exchange import ANSWER_BYTES_MAX, HttpsExchange
+from producers.signing.local import LocalKey
+from producers.signing.proxy import ProxyKey
+from producers.signing.verified_signer import VerifiedSigner
 from tests.support.signing import NOW
 from tests.support.signing_proxy import API_KEY, SigningProxy, serving
 from tests.support.throwaway_ca import ThrowawayCa

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from ledger_core.errors import Refused, Unavailable
-from producers.https_exchange import HttpsExchange
-from producers.signer_transit import TransitKey
-from producers.verified_signer import pin
+from producers.signing.https_exchange import HttpsExchange
+from producers.signing.transit import TransitKey
+from producers.signing.verified_signer import pin
 from tests.support.signing import NOW, openssl_accepts_digest, register
 from tests.support.throwaway_ca import ThrowawayCa
 from tests.support.transit_server import TransitServer, transit_server

@@ -15,7 +15,7 @@ from finance.devstack.authority import Authority, Pair
 from finance.guards.probes import probe_signer
 from finance.settings import Settings
 from ledger_core.errors import Refused, Unavailable
-from producers.https_exchange import HttpsExchange
+from producers.signing.https_exchange import HttpsExchange
 from schemas.topology.load import load_topology
 from tests.support import buckets, databases
 from tests.support.command_line import Finance, quick_topology

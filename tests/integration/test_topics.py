@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, ResourceType
 
 from ledger_core.errors import Unavailable
-from producers.topics_kafka import apply, check, plan, replication, topic_settings
+from producers.kafka.topics import apply, check, plan, replication, topic_settings
 from schemas.topology.load import Topology, load_topology
 from tests.support import topics
 from tests.support.kafka import client, tls
@@ -118,7 +118,7 @@ def test_the_command_applies_checks_and_tells_by_its_exit_code(stack, brokers, t
 
 
 def test_brokers_that_are_away_are_unavailable(topology_without_brokers, monkeypatch):
-    monkeypatch.setattr("producers.topics_kafka.REQUEST_SECONDS_MAX", 1.0)
+    monkeypatch.setattr("producers.kafka.topics.REQUEST_SECONDS_MAX", 1.0)
     with pytest.raises(Unavailable, match="kafka"):
         check(topology_without_brokers, "127.0.0.1:1")
 

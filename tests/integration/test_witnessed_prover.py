@@ -12,9 +12,9 @@ import pytest
 from ledger_core.proving.checkpoint import note_text, origin_of
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.tree import consistency_proof, leaf_hash, root_of
-from producers.https_exchange import HttpsExchange
-from producers.signer_proxy import ProxyKey
-from producers.verified_signer import pin
+from producers.signing.https_exchange import HttpsExchange
+from producers.signing.proxy import ProxyKey
+from producers.signing.verified_signer import pin
 from tests.support.journal_factory import TinyShard
 from tests.support.journal_writer import publish, write
 from tests.support.pipeline import Pipeline, step_until, utc_now

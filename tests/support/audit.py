@@ -22,7 +22,7 @@ from ledger_core.ports import AuditIntent, Publisher, Signer
 from ledger_core.postgres.audit.notary_store import PostgresAuditStore
 from ledger_core.postgres.audit.outbox import append_intent
 from ledger_core.signing.registry import SignerRegistry
-from producers.publisher_kafka import KafkaPublisher
+from producers.kafka.publisher import KafkaPublisher
 from tests.support.databases import role_url
 from tests.support.kafka import client, tls
 from tests.support.signing import signer_set

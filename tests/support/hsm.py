@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from pkcs11 import Attribute, KeyType, MechanismFlag, ObjectClass
 
 from ledger_core.ports import Algorithm
-from producers.signer_pkcs11 import Pkcs11Key
+from producers.signing.pkcs11 import Pkcs11Key
 
 ED25519_PARAMS = b"\x13\x0cedwards25519"  # CKA_EC_PARAMS: the curve's name as PrintableString
 INSTALL = Path(__file__).with_name("install-softhsm")

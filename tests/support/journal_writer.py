@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 
 from ledger_core.times import parse_time
-from producers.publisher_kafka import KafkaPublisher
+from producers.kafka.publisher import KafkaPublisher
 from schemas.wire.journal import encode_journal
 from tests.support.journal_factory import TinyShard
 from tests.support.kafka import tls

@@ -20,10 +20,10 @@ from ledger_core.postgres.connection import connect
 from ledger_core.postgres.proving.prover_store import PostgresProverStore
 from ledger_core.proving.open_range import RangeLimits
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
-from producers.archive_s3 import S3ArchiveStore
-from producers.s3_client import s3_client
-from producers.signer_local import LocalKey
-from producers.verified_signer import pin
+from producers.signing.local import LocalKey
+from producers.signing.verified_signer import pin
+from producers.storage.archive_s3 import S3ArchiveStore
+from producers.storage.s3_client import s3_client
 from schemas.topology.load import load_topology
 from tests.support.buckets import adapter_tls
 from tests.support.kafka import tls

@@ -22,7 +22,7 @@ from ledger_core.posting.plans import Decided, Known, Plan, ShardHead
 from ledger_core.posting.sequencing import event_ids, sequence
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify.oracle import verify_ledger
-from producers.publisher_kafka import KafkaPublisher
+from producers.kafka.publisher import KafkaPublisher
 from schemas.wire.journal import decode_journal
 from tests.support.kafka import client, tls
 from tests.support.memory_posting import MemoryBroker, MemoryPublisher, Trouble

@@ -22,8 +22,8 @@ from ledger_core.errors import FinanceError
 from ledger_core.ports import Algorithm
 from ledger_core.signing.registry import RegisteredSigner
 from ledger_core.signing.signatures import PublicKey
-from producers.signer_local import LocalKey
-from producers.verified_signer import KeyService, VerifiedSigner, pin
+from producers.signing.local import LocalKey
+from producers.signing.verified_signer import KeyService, VerifiedSigner, pin
 from tests.support.doors import Reply, TestDoor, door_yaml, open_test_door
 from tests.support.signing import NOW, register
 

@@ -16,7 +16,7 @@ from ledger_core.findings import Report
 from ledger_core.postgres.verify.ledger_reader import open_ledger_reader
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify.oracle import verify_ledger
-from producers.archive_file import FileArchiveStore
+from producers.storage.archive_file import FileArchiveStore
 from tests.support.archive_factory import ENV, MemoryStore
 from tests.support.posting_runs import TABLES
 

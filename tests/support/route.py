@@ -29,7 +29,7 @@ from finance.signers_file import read_registry
 from finance.status import StatusReader
 from ledger_core.findings import Report
 from ledger_core.verify.oracle import verify_archive
-from producers.publisher_kafka import KafkaPublisher
+from producers.kafka.publisher import KafkaPublisher
 from schemas.topology.load import load_topology
 from schemas.wire.settlements import encode_settlement
 from tests.support.kafka import tls

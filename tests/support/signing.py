@@ -18,10 +18,10 @@ from ledger_core.ports import Algorithm, Signer
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import PublicKey
-from producers.kms_client import KmsPlace
-from producers.signer_kms import KmsKey
-from producers.signer_local import LocalKey
-from producers.verified_signer import KeyService, VerifiedSigner, pin
+from producers.signing.kms import KmsKey
+from producers.signing.kms_client import KmsPlace
+from producers.signing.local import LocalKey
+from producers.signing.verified_signer import KeyService, VerifiedSigner, pin
 from tests.support.buckets import adapter_tls, boto_tls
 
 if TYPE_CHECKING:

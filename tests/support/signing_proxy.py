@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from producers.signer_local import LocalKey
+from producers.signing.local import LocalKey
 from tests.support.throwaway_ca import Files
 
 API_KEY = "the-api-key-of-a-test"

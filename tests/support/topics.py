@@ -6,7 +6,8 @@ from pathlib import Path
 
 from confluent_kafka.admin import AdminClient
 
-from producers import acls_kafka, topics_kafka
+from producers.kafka import acls as acls_kafka
+from producers.kafka import topics as topics_kafka
 from schemas.authority.kafka_acls import ASKING_GROUP, acls_of
 from schemas.topology.load import load_topology
 from tests.support.kafka import client, tls

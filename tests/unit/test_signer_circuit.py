@@ -14,8 +14,8 @@ from ledger_core.errors import Refused, SignerFailure, SignerRefused, Unavailabl
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import verify_digest
-from producers.signer_local import LocalKey
-from producers.verified_signer import VerifiedSigner
+from producers.signing.local import LocalKey
+from producers.signing.verified_signer import VerifiedSigner
 from tests.support.faults import Faults
 from tests.support.memory_proofs import MemorySigner
 from tests.support.signing import NOW, signer_set

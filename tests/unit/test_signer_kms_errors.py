@@ -7,8 +7,8 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, NoCredentialsE
 from botocore.stub import Stubber
 
 from ledger_core.errors import FinanceError, Refused, Unavailable
-from producers.kms_client import KmsPlace
-from producers.signer_kms import KmsKey
+from producers.signing.kms import KmsKey
+from producers.signing.kms_client import KmsPlace
 
 PLACE = KmsPlace("us-east-1", access_key="x", secret="x")
 

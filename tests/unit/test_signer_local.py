@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ledger_core.errors import Refused
 from ledger_core.ports import Algorithm
 from ledger_core.signing.signatures import verify_digest
-from producers.signer_local import LocalKey
+from producers.signing.local import LocalKey
 
 
 def _write(path: Path, key: Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, mode: int) -> Path:

@@ -11,8 +11,8 @@ import pytest
 from ledger_core.errors import Refused, SignerFailure, SignerRefused
 from ledger_core.ports import Algorithm
 from ledger_core.signing.signatures import PublicKey
-from producers.signer_local import LocalKey
-from producers.verified_signer import VerifiedSigner, pin
+from producers.signing.local import LocalKey
+from producers.signing.verified_signer import VerifiedSigner, pin
 from tests.support.signing import NOW, register
 
 DIGEST = hashlib.sha256(b"x").digest()

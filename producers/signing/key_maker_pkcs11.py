@@ -12,8 +12,8 @@ import pkcs11
 from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
 
 from ledger_core.errors import Refused
-from producers.key_maker import KeySpec, MadeKey, check_made
-from producers.signer_pkcs11 import Pkcs11Key
+from producers.signing.key_maker import KeySpec, MadeKey, check_made
+from producers.signing.pkcs11 import Pkcs11Key
 
 MAKING_SECONDS_MAX: Final = 120.0  # an RSA key of 4096 bits takes a small HSM a while
 CURVE: Final = b"\x13\x0cedwards25519"  # CKA_EC_PARAMS: the curve's name as PrintableString

@@ -25,7 +25,7 @@ from confluent_kafka.admin import (
 )
 
 from ledger_core.errors import Unavailable
-from producers.kafka_admin import Admin
+from producers.kafka.admin import Admin
 from schemas.authority.kafka_acls import CLUSTER, Acl, Resource
 
 REQUEST_SECONDS_MAX: Final = 15.0

@@ -24,7 +24,7 @@ from ledger_core.errors import Refused, SignerFailure, SignerRefused, Unavailabl
 from ledger_core.ports import Algorithm, TreeHistory
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.signatures import PublicKey
-from producers.https_exchange import HttpsExchange
+from producers.signing.https_exchange import HttpsExchange
 
 
 class _Named(msgspec.Struct):

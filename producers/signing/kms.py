@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.ports import Algorithm
 from ledger_core.signing.signatures import PublicKey
-from producers.kms_client import KmsPlace, kms_failure
+from producers.signing.kms_client import KmsPlace, kms_failure
 
 if TYPE_CHECKING:
     from mypy_boto3_kms.literals import MessageTypeType, SigningAlgorithmSpecType

@@ -21,7 +21,7 @@ import msgspec
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.ports import Algorithm
 from ledger_core.signing.signatures import PublicKey
-from producers.https_exchange import HttpsExchange
+from producers.signing.https_exchange import HttpsExchange
 
 _KEY_TYPES: Final = {"ed25519": "ed25519", "rsa-2048": "rsa-sha256", "rsa-3072": "rsa-sha256", "rsa-4096": "rsa-sha256"}
 _SIGNATURE: Final = re.compile(r"vault:v([0-9]+):([A-Za-z0-9+/]+=*)")

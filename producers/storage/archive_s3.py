@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final
 
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.ports import StoredObject
-from producers.archive_lock_check import check_lock
-from producers.s3_client import LockMode, translated
+from producers.storage.lock_canary import check_lock
+from producers.storage.s3_client import LockMode, translated
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -43,7 +43,7 @@ class S3ArchiveStore:
         self._clock = clock
 
     def check_lock(self) -> None:
-        """Refuse a bucket that has no Object Lock or lets a locked version go (`producers.archive_lock_check`)."""
+        """Refuse a bucket that has no Object Lock or lets a locked version go (`producers.storage.lock_canary`)."""
         with _translated(self._bucket):
             check_lock(self._client, self._bucket, self._mode, self._clock())
 

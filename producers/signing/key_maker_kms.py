@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, ClassVar, Final, cast
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ledger_core.errors import Refused
-from producers.key_maker import KeySpec, MadeKey, check_made
-from producers.signer_kms import REMEDIES, KmsKey
+from producers.signing.key_maker import KeySpec, MadeKey, check_made
+from producers.signing.kms import REMEDIES, KmsKey
 
 if TYPE_CHECKING:
     from mypy_boto3_kms.literals import KeySpecType

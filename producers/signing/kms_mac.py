@@ -12,7 +12,7 @@ from typing import Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from producers.kms_client import KmsPlace, kms_failure
+from producers.signing.kms_client import KmsPlace, kms_failure
 
 _ALGORITHM: Final = "HMAC_SHA_256"
 _WRONG_KEY: Final = "use a key of KeySpec HMAC_256 and KeyUsage GENERATE_VERIFY_MAC"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import ClientError
 
-from producers.s3_client import LockMode, has_lock, translated
+from producers.storage.s3_client import LockMode, has_lock, translated
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -11,8 +11,8 @@ from urllib.parse import quote
 import msgspec
 
 from ledger_core.errors import Refused
-from producers.key_maker import KeySpec, MadeKey, check_made
-from producers.signer_transit import TransitKey
+from producers.signing.key_maker import KeySpec, MadeKey, check_made
+from producers.signing.transit import TransitKey
 
 VERSION = 1
 

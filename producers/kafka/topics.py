@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 
 from ledger_core.errors import FinanceError, Refused, Unavailable
-from producers.kafka_admin import Admin
+from producers.kafka.admin import Admin
 from schemas.topology.model import Topic, Topology
 
 REQUEST_SECONDS_MAX: Final = 15.0

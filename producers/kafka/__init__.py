@@ -1,0 +1,1 @@
+"""Kafka: publisher (records leave), topics and acls (made as the topology wants them), admin (their client)."""
