@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from consumers.audit_exporter import AuditExporter, ExportSettings
+from consumers.audit.exporter import AuditExporter, ExportSettings
 from consumers.metrics import Metrics
 from finance.settings import Settings
 from ledger_core.ports import ArchiveStore

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from consumers.archiver import Archiver, ArchiverSettings
+from consumers.archive.archiver import Archiver, ArchiverSettings
+from consumers.audit.notary import Notary
 from consumers.metrics import Metrics
-from consumers.notary import Notary
-from consumers.poster import Poster, PosterLimits
-from consumers.prover import Prover, ProverSettings
-from consumers.published_guard import PublishedGuard
-from consumers.published_ranges import newest_in_archive
-from consumers.relay import Relay, RelayTopics
+from consumers.posting.poster import Poster, PosterLimits
+from consumers.posting.relay import Relay, RelayTopics
+from consumers.proving.prover import Prover, ProverSettings
+from consumers.proving.published_guard import PublishedGuard
+from consumers.proving.published_ranges import newest_in_archive
 from consumers.service import Backoff, Service
 from finance.audit_exports import audit_exporter
 from finance.backup.settings import BucketSettings, backup_bucket_settings

@@ -24,7 +24,7 @@ SUFFIX: Final = sysconfig.get_config_var("EXT_SUFFIX") or ".so"
 
 GROUP: Final = "finance_hot"
 HOT: Final = (
-    "consumers/decision.py",
+    "consumers/posting/decision.py",
     "ledger_core/books/balance.py",
     "ledger_core/posting/entry_bytes.py",
     "ledger_core/postgres/posting/copy_binary.py",

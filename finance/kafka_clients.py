@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 
-from consumers.kafka_source import KafkaSource
-from consumers.partition_reader import PartitionReader
-from consumers.published_chain import newest_published
-from consumers.published_guard import PublishedRange
-from consumers.published_ranges import PARTITION, ranges_on_topic
-from consumers.topic_identity import NewestSource, checking
-from consumers.tree_history import ReadJournal
-from consumers.watermarks import Watermarks
+from consumers.audit.published_chain import newest_published
+from consumers.kafka.group_source import KafkaSource
+from consumers.kafka.partition_reader import PartitionReader
+from consumers.kafka.topic_identity import NewestSource, checking
+from consumers.kafka.watermarks import Watermarks
+from consumers.proving.published_guard import PublishedRange
+from consumers.proving.published_ranges import PARTITION, ranges_on_topic
+from consumers.proving.tree_history import ReadJournal
 from finance.settings import Settings
 from ledger_core.audit.events import AuditEvent
 from ledger_core.errors import Refused

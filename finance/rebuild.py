@@ -2,7 +2,7 @@
 
 Guarantees: nothing is written before the archive was listed and surveyed, the database found empty or a true prefix,
 and the topics (where there are brokers) asked what they hold; then an empty database is migrated, and the epoch begins.
-Does not: hold any of the steps: `consumers.rebuild` and `ledger_core.recovery.rebuild_checks` do.
+Does not: hold any of the steps: `consumers.recovery.rebuild` and `ledger_core.recovery.rebuild_checks` do.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
-from consumers.rebuild import Archive, Preparation, ShardResult, archived_hash, job_of, open_archive, prepare
-from consumers.relay import RelayTopics
-from consumers.topic_fill import Filled, fill
-from consumers.topic_look import look
-from consumers.topic_reader import TopicReader
+from consumers.kafka.topic_reader import TopicReader
+from consumers.posting.relay import RelayTopics
+from consumers.recovery.rebuild import Archive, Preparation, ShardResult, archived_hash, job_of, open_archive, prepare
+from consumers.recovery.topic_ends import look
+from consumers.recovery.topic_fill import Filled, fill
 from finance import bootstrap
 from finance.archive_source import open_source
 from finance.kafka_clients import open_partition, open_watermarks

@@ -2,7 +2,7 @@
 
 Guarantees: what a worker meets comes back as it was (a result, or the failure with its remedy); a worker whose parent
 is gone ends at its next range, and what it committed is a prefix like any other.
-Does not: decide anything: see `consumers.rebuild`.
+Does not: decide anything: see `consumers.recovery.rebuild`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from consumers.rebuild import ShardJob, ShardResult, rebuild_shard
+from consumers.recovery.rebuild import ShardJob, ShardResult, rebuild_shard
 from finance.archive_source import open_source
 from finance.settings import Settings
 from ledger_core.archive.listing import ShardListing

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from consumers.replay_beside import BesideShard, Place, place_head
-from consumers.rule_sets import RULE_SETS
+from consumers.recovery.replay_beside import BesideShard, Place, place_head
+from consumers.recovery.rule_sets import RULE_SETS
 from finance import bootstrap, replay_checks
 from finance.kafka_clients import open_partition, open_watermarks
 from finance.replay_into import ReplayPlan, ShardRun, Tell

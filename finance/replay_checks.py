@@ -12,9 +12,9 @@ import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from consumers.replay import Decide, same_newest_entry
-from consumers.topic_identity import check_same_topic
-from consumers.watermarks import Watermarks
+from consumers.kafka.topic_identity import check_same_topic
+from consumers.kafka.watermarks import Watermarks
+from consumers.recovery.replay import Decide, same_newest_entry
 from finance.kafka_clients import check_topics, open_partition
 from finance.settings import Settings
 from ledger_core.errors import Refused

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from consumers.journal_end import newest_in_journal
+from consumers.kafka.journal_end import newest_in_journal
 from finance.kafka_clients import open_watermarks
 from finance.replay_into import ReplayPlan
 from finance.replay_sources import APPLICATION, open_archive_log

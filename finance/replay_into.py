@@ -2,7 +2,7 @@
 
     check topic, target and ledger   nothing is written; a guard that says no is Refused
     claim the target                 COMMIT of its schema and its epoch
-    workers, a shard each            COMMIT of each batch (`consumers.replay`)
+    workers, a shard each            COMMIT of each batch (`consumers.recovery.replay`)
     compare                          nothing is written
 
 Guarantees: the same at every run; killed anywhere and run again it goes on. Nothing is published.
@@ -17,9 +17,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 
-from consumers.journal_end import newest_in_journal, surely_relayed_seq
-from consumers.rule_sets import LEDGER_RULES, RULE_SETS
-from consumers.watermarks import Watermarks
+from consumers.kafka.journal_end import newest_in_journal, surely_relayed_seq
+from consumers.kafka.watermarks import Watermarks
+from consumers.recovery.rule_sets import LEDGER_RULES, RULE_SETS
 from finance import bootstrap, replay_checks
 from finance.kafka_clients import open_watermarks
 from finance.replay_sources import APPLICATION, Source, open_archive_log

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from consumers.archive_log import ArchiveLog
+from consumers.recovery.archive_log import ArchiveLog
 from finance.bootstrap import open_archive
 from finance.settings import Settings
 from finance.signers_file import read_registry

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Final
 
-from consumers.replay import ShardReplay
-from consumers.rule_sets import RULE_SETS
+from consumers.recovery.replay import ShardReplay
+from consumers.recovery.rule_sets import RULE_SETS
 from finance.kafka_clients import open_partition
 from finance.process import spare_the_collector
 from finance.replay_sources import Source, open_log

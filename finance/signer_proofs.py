@@ -16,7 +16,7 @@ from pathlib import Path
 
 import orjson
 
-from consumers.demand import DemandTerms, prove_on_demand
+from consumers.proving.on_demand import DemandTerms, prove_on_demand
 from finance import bootstrap
 from finance.bootstrap_signers import open_signer
 from finance.settings import Settings

@@ -97,7 +97,7 @@ def restore(source: ChainSource, file: Path | None, into: str | None, signers: P
       finance audit restore --from topic
       finance audit restore --from s3 --into postgresql://owner@db/ledger_new
     """
-    from consumers.audit_restore import restore_chain
+    from consumers.audit.restore import restore_chain
     from finance.kafka_clients import newest_audit_event
     from ledger_core.postgres.audit.restore_store import PostgresAuditRestoreStore
 

@@ -106,7 +106,7 @@ def _reissue(kid: str, as_json: bool) -> None:
 
 
 def _prove(settings: Settings, select: Callable[[OnDemandReader], list[Selection]], *, cosign: bool) -> bytes:
-    from consumers.demand import DemandTerms, prove_on_demand
+    from consumers.proving.on_demand import DemandTerms, prove_on_demand
     from finance import bootstrap
     from finance.bootstrap_signers import open_signer
     from finance.signers_file import read_registry

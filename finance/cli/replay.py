@@ -74,7 +74,7 @@ def command(
       finance replay --from topic --into postgresql://owner@db/ledger_new --compare archive --json
       finance replay --from topic --shard 0 --to-seq 100000 --into postgresql://owner@db/what_if
     """
-    from consumers.rule_sets import RULE_SETS
+    from consumers.recovery.rule_sets import RULE_SETS
 
     del from_  # one choice today; named, so that a second one breaks no script
     if (to_seq is not None or to_offset is not None or from_offset is not None) and len(shards) != 1:

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from consumers.kafka_source import KafkaSource
+from consumers.kafka.group_source import KafkaSource
 from finance import bootstrap
 from finance.demo.ledger import DemoLedger
 from ledger_core.errors import Refused, Unavailable

@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from consumers.audit_restore import restore_chain
+from consumers.audit.restore import restore_chain
 from finance.audit_chain_sources import ChainSource, chain_events
 from finance.backup import cluster
 from finance.backup.plan import Choice, Target

@@ -7,7 +7,7 @@ of entries and one small statement for each range between.
 
 Guarantees: nothing enters the statement that a verified signature does not cover; a contradiction is Corrupt and names
 shard and sequence; what is not proved yet is refused, never stated. Selections that meet leave no offset between them.
-Does not: read, sign or store: `OnDemandReader` reads, `consumers.demand` signs and stores.
+Does not: read, sign or store: `OnDemandReader` reads, `consumers.proving.on_demand` signs and stores.
 """
 
 from __future__ import annotations

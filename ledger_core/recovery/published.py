@@ -2,7 +2,7 @@
 
 Guarantees: at least once. An offset counts as relayed only when its journal entry, its outcome and its dead letter are
 known to be published; a cursor over the journal never lies behind the first record that is still needed.
-Does not: ask the topics (`consumers.topic_look` does).
+Does not: ask the topics (`consumers.recovery.topic_ends` does).
 """
 
 from __future__ import annotations

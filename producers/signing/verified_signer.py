@@ -4,7 +4,7 @@ Guarantees: the key service's own public key is one that the signer registry hol
 it; a signer made for a registered key can be there before the service is, and is pinned once it answers); every
 signature returned verifies with that registered key over exactly the bytes asked for. A service that hashes twice,
 signs with another key or another scheme, or answers with rubbish is refused.
-Does not: retry, count or log (`consumers.signer_circuit` does), nor sign: the key services in the files beside it do.
+Does not: retry, count or log (`consumers.signing.circuit` does), nor sign: the key services in the files beside it do.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from schemas.topology.model import Topology
 
 Resource = Literal["topic", "group", "cluster"]
 CLUSTER: Final = "kafka-cluster"
-# Questions about a topic are asked by a client that names a group and never joins it (consumers.watermarks).
+# Questions about a topic are asked by a client that names a group and never joins it (consumers.kafka.watermarks).
 ASKING_GROUP: Final = "finance-status"
 READ: Final = ("DESCRIBE", "READ")
 WRITE: Final = ("DESCRIBE", "WRITE")

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
-from consumers.kafka_source import KafkaSource
+from consumers.kafka.group_source import KafkaSource
 from tests.bench.load import fresh_ledger
 
 ROUNDS = 3

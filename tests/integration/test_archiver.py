@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from botocore.exceptions import ClientError
 
-from consumers.archiver import ArchiverSettings
+from consumers.archive.archiver import ArchiverSettings
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.ports import StoredObject
 from ledger_core.postgres.archive.archiver_store import PostgresArchiveStore

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from consumers.notary import Notary
+from consumers.audit.notary import Notary
 from finance.devstack import Stack
 from ledger_core.errors import Unavailable
 from ledger_core.ports import AuditIntent

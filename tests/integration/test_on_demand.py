@@ -8,7 +8,7 @@ import datetime as dt
 import psycopg
 import pytest
 
-from consumers.demand import DemandTerms, prove_on_demand
+from consumers.proving.on_demand import DemandTerms, prove_on_demand
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.postgres.connection import connect
 from ledger_core.postgres.proving.on_demand_store import PostgresOnDemandStore

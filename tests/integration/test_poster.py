@@ -9,8 +9,8 @@ import msgspec
 import psycopg
 import pytest
 
-from consumers import relay_backlog
-from consumers.poster import PosterLimits
+from consumers.posting import relay_backlog
+from consumers.posting.poster import PosterLimits
 from finance.devstack import Stack
 from ledger_core.books.entries import decode_entry
 from ledger_core.errors import Unavailable

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from consumers.decision import decide
+from consumers.posting.decision import decide
 from finance.devstack import Stack
 from ledger_core.errors import Corrupt
 from ledger_core.postgres.posting.plan_writer import look_up

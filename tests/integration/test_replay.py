@@ -9,9 +9,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from consumers import rule_sets
-from consumers.decision import decide
 from consumers.metrics import NullMetrics
+from consumers.posting.decision import decide
+from consumers.recovery import rule_sets
 from finance import replay_beside
 from finance.bootstrap import build_service
 from finance.devstack import Stack

@@ -20,7 +20,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from consumers.archive_log import ArchiveLog
+from consumers.recovery.archive_log import ArchiveLog
 from finance import bootstrap
 from finance.devstack import Stack
 from finance.replay_beside import replay_beside

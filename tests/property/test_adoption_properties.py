@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from consumers.prover import Prover
+from consumers.proving.prover import Prover
 from ledger_core.errors import Corrupt, Unavailable
 from ledger_core.proving.announced_range import AnnouncedRange
 from ledger_core.proving.open_range import RangeLimits

@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from consumers import relay_backlog
-from consumers.decision import decide
-from consumers.poster import Poster, PosterLimits
-from consumers.relay import Relay, RelayTopics
+from consumers.posting import relay_backlog
+from consumers.posting.decision import decide
+from consumers.posting.poster import Poster, PosterLimits
+from consumers.posting.relay import Relay, RelayTopics
 from ledger_core.errors import Unavailable
 from ledger_core.ports import Record
 from ledger_core.posting.sequencing import event_ids, sequence

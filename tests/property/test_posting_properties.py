@@ -11,7 +11,7 @@ import rfc8785
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from consumers.decision import decide
+from consumers.posting.decision import decide
 from ledger_core.books.entries import decode_entry
 from ledger_core.books.lines import AMOUNT_MINOR_MAX
 from ledger_core.books.money import CURRENCIES

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.decision import decide
-from consumers.replay import ShardReplay
+from consumers.posting.decision import decide
+from consumers.recovery.replay import ShardReplay
 from ledger_core.errors import Refused
 from ledger_core.ports import Record
 from ledger_core.posting.plans import Known

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from consumers.archiver import Archiver, ArchiverSettings
+from consumers.archive.archiver import Archiver, ArchiverSettings
 from ledger_core.errors import Unavailable
 from tests.support.archive_checks import check_archive
 from tests.support.faults import Faults

@@ -12,10 +12,10 @@ from typing import Any, cast
 import psycopg
 from confluent_kafka import Consumer, TopicPartition
 
+from consumers.audit.notary import AuditStore, Notary
+from consumers.audit.published_chain import newest_published
+from consumers.kafka.watermarks import Watermarks
 from consumers.metrics import NullMetrics
-from consumers.notary import AuditStore, Notary
-from consumers.published_chain import newest_published
-from consumers.watermarks import Watermarks
 from ledger_core.audit.events import AuditEvent
 from ledger_core.errors import Unavailable
 from ledger_core.ports import AuditIntent, Publisher, Signer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consumers.metrics import NullMetrics
-from consumers.relay import RelayTopics
+from consumers.posting.relay import RelayTopics
 from ledger_core.books.entries import decode_entry
 from ledger_core.chain import link
 from schemas.wire.journal import decode_journal

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from consumers.source import OnRevoked, StartOffset
+from consumers.kafka.source import OnRevoked, StartOffset
 from ledger_core.errors import Corrupt
 from ledger_core.ports import Algorithm, AuditIntent, Record, TreeHistory
 from ledger_core.proving.closed_range import ClosedRange
@@ -101,7 +101,7 @@ class MemoryProverStore:
 
 
 class MemoryHeld:
-    """`consumers.published_guard.HeldRanges`."""
+    """`consumers.proving.published_guard.HeldRanges`."""
 
     def __init__(self, world: MemoryProofs) -> None:
         self._world = world

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from consumers.archiver import Archiver, ArchiverSettings
-from consumers.kafka_source import KafkaSource
-from consumers.prover import Prover, ProverSettings
+from consumers.archive.archiver import Archiver, ArchiverSettings
+from consumers.kafka.group_source import KafkaSource
+from consumers.proving.prover import Prover, ProverSettings
 from finance.kafka_clients import journal_reader
 from finance.settings import Settings
 from ledger_core.ports import Signer

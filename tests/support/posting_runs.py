@@ -10,11 +10,11 @@ from typing import Any
 import psycopg
 from confluent_kafka import Consumer, TopicPartition
 
-from consumers.decision import decide
-from consumers.kafka_source import KafkaSource
+from consumers.kafka.group_source import KafkaSource
 from consumers.metrics import NullMetrics
-from consumers.poster import Poster, PosterLimits
-from consumers.relay import Relay, RelayTopics
+from consumers.posting.decision import decide
+from consumers.posting.poster import Poster, PosterLimits
+from consumers.posting.relay import Relay, RelayTopics
 from ledger_core.ports import Publisher, Record
 from ledger_core.postgres.posting.poster_store import PosterStore
 from ledger_core.postgres.verify.ledger_reader import open_ledger_reader

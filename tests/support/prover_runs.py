@@ -6,8 +6,8 @@ import datetime as dt
 from dataclasses import dataclass, field
 
 from consumers.metrics import NullMetrics
-from consumers.prover import Prover, ProverSettings
-from consumers.published_guard import NOTHING_PUBLISHED, PublishedGuard, PublishedRange
+from consumers.proving.prover import Prover, ProverSettings
+from consumers.proving.published_guard import NOTHING_PUBLISHED, PublishedGuard, PublishedRange
 from ledger_core.errors import Unavailable
 from ledger_core.ports import Record
 from ledger_core.proving.announced_range import AnnouncedRange

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import boto3
 
 from consumers.metrics import Metrics, NullMetrics
-from consumers.signer_set import SignerSet
+from consumers.signing.signer_set import SignerSet
 from ledger_core.ports import Algorithm, Signer
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry

@@ -6,7 +6,7 @@ import gzip
 
 import pytest
 
-from consumers.archiver import ArchiverSettings
+from consumers.archive.archiver import ArchiverSettings
 from ledger_core.archive.manifest import parse_manifest
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.ports import Record

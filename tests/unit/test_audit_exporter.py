@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from consumers.audit_exporter import AuditExporter, ExportSettings
+from consumers.audit.exporter import AuditExporter, ExportSettings
 from consumers.metrics import NullMetrics
 from ledger_core.audit.events import AuditEvent
 from ledger_core.audit.export import AuditExport, ExportRange

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from consumers.audit_restore import BATCH_EVENTS, Restored, restore_chain
+from consumers.audit.restore import BATCH_EVENTS, Restored, restore_chain
 from ledger_core.audit.events import AuditEvent
 from ledger_core.audit.sources import along, once
 from ledger_core.errors import Refused, Unavailable

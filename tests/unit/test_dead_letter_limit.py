@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from consumers.dead_letter_limit import DeadLetterLimit, DeadLetterLimitReached
+from consumers.posting.dead_letter_limit import DeadLetterLimit, DeadLetterLimitReached
 from tests.support.settlements import record
 
 

@@ -9,7 +9,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.decision import decide
+from consumers.posting.decision import decide
 from ledger_core.normal_form import INERT, LATER, as_of_the_rules, is_nfc
 from ledger_core.posting.plans import Draft
 from tests.support.settlements import record, settlement

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 import msgspec
 import pytest
 
-from consumers import relay_backlog
-from consumers.batch_pieces import ROWS_MAX
-from consumers.kafka_source import HEADERS_UNREADABLE, headers_of
+from consumers.kafka.group_source import HEADERS_UNREADABLE, headers_of
 from consumers.metrics import NullMetrics
-from consumers.poster import Poster, PosterLimits
-from consumers.relay import DEAD_LETTER_BYTES_MAX, Relay, RelayTopics
+from consumers.posting import relay_backlog
+from consumers.posting.batch_pieces import ROWS_MAX
+from consumers.posting.poster import Poster, PosterLimits
+from consumers.posting.relay import DEAD_LETTER_BYTES_MAX, Relay, RelayTopics
 from ledger_core.books.settlements import LineFields
 from ledger_core.errors import Corrupt, Unavailable
 from ledger_core.ports import Record

@@ -7,7 +7,7 @@ import hashlib
 import msgspec
 import pytest
 
-from consumers.decision import decide
+from consumers.posting.decision import decide
 from ledger_core.books.entries import decode_entry
 from ledger_core.books.lines import AMOUNT_MINOR_MAX
 from ledger_core.books.settlements import PII_SALT_BYTES_MIN, LineFields, SettlementRecord

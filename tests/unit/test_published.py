@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from consumers.relay import RelayTopics
-from consumers.topic_look import look
+from consumers.posting.relay import RelayTopics
+from consumers.recovery.topic_ends import look
 from ledger_core.archive.listing import list_archive
 from ledger_core.errors import Refused
 from ledger_core.findings import Collector

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 import pytest
 
 from consumers.metrics import NullMetrics
-from consumers.published_guard import ANOTHER, ASK_AGAIN_SECONDS, REBUILD, REGISTER, PublishedGuard, PublishedRange
+from consumers.proving.published_guard import (
+    ANOTHER,
+    ASK_AGAIN_SECONDS,
+    REBUILD,
+    REGISTER,
+    PublishedGuard,
+    PublishedRange,
+)
 from ledger_core.proving.announced_range import AnnouncedRange
 
 

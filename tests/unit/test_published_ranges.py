@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers import published_ranges
-from consumers.published_ranges import newest_in_archive, newest_number, ranges_on_topic
+from consumers.proving import published_ranges
+from consumers.proving.published_ranges import newest_in_archive, newest_number, ranges_on_topic
 from ledger_core.audit import events as audit_chain
 from ledger_core.audit.events import AuditEvent
 from ledger_core.ports import AuditIntent, Record

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 import pytest
 
-from consumers.decision import decide
+from consumers.posting.decision import decide
 from ledger_core.books.entries import decode_entry
 from ledger_core.books.settlements import SettlementRecord
 from ledger_core.chain import link

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from consumers.metrics import NullMetrics
-from consumers.signer_circuit import RETRY_SECONDS_MAX, SignerAway
-from consumers.signer_set import SignerSet
+from consumers.signing.circuit import RETRY_SECONDS_MAX, SignerAway
+from consumers.signing.signer_set import SignerSet
 from ledger_core.errors import Refused, SignerFailure, SignerRefused, Unavailable
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry

@@ -7,8 +7,8 @@ from typing import cast
 import pytest
 from confluent_kafka import Message
 
-from consumers.topic_identity import check_same_topic
-from consumers.watermarks import Watermarks
+from consumers.kafka.topic_identity import check_same_topic
+from consumers.kafka.watermarks import Watermarks
 from ledger_core.errors import Refused, Unavailable
 
 

@@ -2,7 +2,7 @@
 
 Guarantees: the session that holds the advisory lock is the only one that extends the chain, and the database says so a
 second time (unique seq, hash and created_at; every outbox row taken exactly once in the transaction that chains it).
-`extend` is the commit point. Does not: build, sign or check events; `consumers.notary` does, before and after.
+`extend` is the commit point. Does not: build, sign or check events; `consumers.audit.notary` does, before and after.
 Everything runs on the one connection that holds the lock: when it goes, so does the right to write.
 """
 
@@ -47,7 +47,7 @@ SELECT (SELECT count(*) FROM (SELECT 1 FROM audit_outbox LIMIT %s) AS waiting)
 
 
 class PostgresAuditStore:
-    """`consumers.notary.AuditStore` on one connection. Every method may raise Unavailable("postgres") and Refused."""
+    """`audit.notary.AuditStore` on one connection. Every method may raise Unavailable("postgres") and Refused."""
 
     def __init__(self, dsn: str) -> None:
         self._connection: psycopg.Connection[Any] = connect(

@@ -2,7 +2,7 @@
 
 Guarantees: an intent is on record exactly when the state change it speaks of is (one COMMIT for both). What could never
 be chained, because it has no canonical form, is refused before it is written: it would block every later intent.
-Does not: chain, sign or publish anything; `consumers.notary` alone does, and orders intents as it finds them.
+Does not: chain, sign or publish anything; `consumers.audit.notary` alone does, and orders intents as it finds them.
 """
 
 from __future__ import annotations

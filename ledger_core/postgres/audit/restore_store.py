@@ -1,7 +1,7 @@
 """Writing audit events that were signed before back into `audit_events`.
 
 Guarantees: the notary's lock is held, so no chain grows meanwhile; events and the intents they make superfluous go in
-one transaction. Needs the owner. Does not: check events (`consumers.audit_restore` does).
+one transaction. Needs the owner. Does not: check events (`consumers.audit.restore` does).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DELETE FROM audit_outbox WHERE outbox_id = (
 
 
 class PostgresAuditRestoreStore(PostgresAuditStore):
-    """`consumers.audit_restore.RestoreStore`, on the connection that holds the lock."""
+    """`consumers.audit.restore.RestoreStore`, on the connection that holds the lock."""
 
     @translated()
     def restore(self, events: Sequence[AuditEvent]) -> int:

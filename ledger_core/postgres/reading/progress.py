@@ -1,7 +1,7 @@
 """How far each shard has come on its route: read, posted, relayed, proved, archived, and on the audit chain.
 
 Guarantees: each call reads one consistent snapshot. Read-only; needs the role finance_api or finance_auditor.
-Does not: know how much waits in Kafka (`consumers.watermarks` does).
+Does not: know how much waits in Kafka (`consumers.kafka.watermarks` does).
 """
 
 from __future__ import annotations

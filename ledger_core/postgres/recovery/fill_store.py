@@ -1,7 +1,7 @@
 """What a rebuilt ledger lacks because the archive leaves it out, and putting it back once it was found elsewhere.
 
 Guarantees: only inserts, and only what is missing: twice is the same as once. Needs the owner.
-Does not: judge what is put in: `consumers.topic_fill` compares it with what was proved.
+Does not: judge what is put in: `consumers.recovery.topic_fill` compares it with what was proved.
 """
 
 from __future__ import annotations

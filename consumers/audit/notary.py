@@ -24,8 +24,8 @@ from typing import Final, Protocol
 import structlog
 
 from consumers.metrics import Metrics
-from consumers.signer_circuit import SignerAway
-from consumers.signer_set import SignerSet
+from consumers.signing.circuit import SignerAway
+from consumers.signing.signer_set import SignerSet
 from ledger_core.audit.events import AuditEvent, UnsignedAuditEvent, event_hash, next_event
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.ports import PendingIntent, Publisher

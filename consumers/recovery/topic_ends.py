@@ -13,18 +13,18 @@ from typing import Protocol
 
 from confluent_kafka import Message
 
-from consumers.relay import RelayTopics
+from consumers.posting.relay import RelayTopics
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.recovery.published import Published
 from schemas.wire.journal import decode_journal
 from schemas.wire.outcomes import decode_outcome
 from schemas.wire.records import JournalRecord
 
-OFFSET_HEADER = "finance.offset"  # of a dead letter (consumers.relay)
+OFFSET_HEADER = "finance.offset"  # of a dead letter (consumers.posting.relay)
 
 
 class Ends(Protocol):
-    """The part of `consumers.watermarks.Watermarks` that is asked."""
+    """The part of `consumers.kafka.watermarks.Watermarks` that is asked."""
 
     def bounds(self, topic: str, partition: int) -> tuple[int, int]: ...
 

@@ -27,11 +27,11 @@ from ledger_core.recovery.replay_port import StopAt, VerdictLog
 
 EVENT_ID_RETRIES_MAX: Final = 5
 Decide = Callable[[Record], Decided]
-"""The posting rules of one version, as far as they need the record alone (`consumers.rule_sets`)."""
+"""The posting rules of one version, as far as they need the record alone (`consumers.recovery.rule_sets`)."""
 
 
 class RecordReader(Protocol):
-    """`consumers.partition_reader.PartitionReader`."""
+    """`consumers.kafka.partition_reader.PartitionReader`."""
 
     @property
     def done(self) -> bool: ...

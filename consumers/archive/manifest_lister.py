@@ -3,7 +3,7 @@
 Guarantees: manifests are made in order and say only what is on record, so that a retry makes the same bytes or finds
 them stored; one that a crash left in the store is taken for ours when it says the same under a registered key, also
 after a rotation.
-Does not: archive objects (`consumers.archiver` does, and drives this).
+Does not: archive objects (`consumers.archive.archiver` does, and drives this).
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Protocol
 
 import structlog
 
+from consumers.archive.stored_batch import manifest_under
 from consumers.metrics import Metrics
-from consumers.signer_circuit import SignerAway
-from consumers.signer_set import SignerSet
-from consumers.stored_batch import manifest_under
+from consumers.signing.circuit import SignerAway
+from consumers.signing.signer_set import SignerSet
 from ledger_core.archive.archived_object import ArchivedObject, ListingTerms, manifest_payload
 from ledger_core.archive.batch import manifest_key
 from ledger_core.archive.manifest import ManifestPayload, assemble_manifest, lists_the_same, parse_manifest

@@ -1,4 +1,4 @@
-"""What a service asks of a reader of Kafka; `consumers.kafka_source` is one.
+"""What a service asks of a reader of Kafka; `consumers.kafka.group_source` is one.
 
 Guarantees: declares only. A source delivers every record of an owned partition in offset order, from the offset that
 its owner answered on assignment, at least once.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any, Protocol
 
-from consumers.replay import Decide, RecordReader
+from consumers.recovery.replay import Decide, RecordReader
 from ledger_core.books.accounts import account_type
 from ledger_core.findings import Collector
 from ledger_core.ports import Record

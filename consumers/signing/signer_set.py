@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from consumers.metrics import Metrics
-from consumers.signer_circuit import SignerCircuit
+from consumers.signing.circuit import SignerCircuit
 from ledger_core.errors import SignerFailure, SignerRefused
 from ledger_core.ports import Algorithm
 from ledger_core.signing.pinned_signer import PinnedSigner

@@ -18,13 +18,13 @@ from typing import Protocol
 
 import structlog
 
-from consumers.journal_records import journal_record
-from consumers.manifest_lister import ListerStore, ManifestLister
+from consumers.archive.manifest_lister import ListerStore, ManifestLister
+from consumers.archive.stored_batch import manifest_under, range_as_stored
+from consumers.kafka.journal_records import journal_record
+from consumers.kafka.source import OpenSource
 from consumers.metrics import Metrics
-from consumers.published_guard import NOTHING_PUBLISHED, Guard
-from consumers.signer_set import SignerSet
-from consumers.source import OpenSource
-from consumers.stored_batch import manifest_under, range_as_stored
+from consumers.proving.published_guard import NOTHING_PUBLISHED, Guard
+from consumers.signing.signer_set import SignerSet
 from ledger_core.archive.archived_object import ArchivedObject, ProvedRange, exported_intent, retain_until_of
 from ledger_core.archive.batch import manifest_key
 from ledger_core.archive.pinned_object import pin_object
@@ -39,7 +39,7 @@ log = structlog.get_logger("archiver")
 
 
 class Exporter(Protocol):
-    """`consumers.audit_exporter.AuditExporter`."""
+    """`consumers.audit.exporter.AuditExporter`."""
 
     def step(self) -> bool: ...
 

@@ -2,7 +2,7 @@
 
 Guarantees: what comes was asked for, in order of offset; an offset that the topic no longer holds (or that never held a
 record) is passed over, and the caller sees that it did not come. Offsets near each other are read in one run.
-Does not: read by itself: `consumers.partition_reader` does.
+Does not: read by itself: `consumers.kafka.partition_reader` does.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from consumers.partition_reader import PartitionReader
+from consumers.kafka.partition_reader import PartitionReader
 from ledger_core.ports import Record
 
 GAP_OFFSETS_MAX: Final = 5_000  # nearer offsets are read over: another run throws away what was fetched ahead

@@ -7,7 +7,7 @@ newest journal entry. Does not: compare what stands there with the ledger (the c
 
 from __future__ import annotations
 
-from consumers.watermarks import Watermarks
+from consumers.kafka.watermarks import Watermarks
 from ledger_core.errors import Refused
 from schemas.wire.journal import decode_journal
 from schemas.wire.records import JournalRecord

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from consumers.signer_set import SignerSet
+from consumers.signing.signer_set import SignerSet
 from ledger_core.archive.batch import SealedBatch, batch_lines
 from ledger_core.archive.manifest import Manifest, parse_manifest
 from ledger_core.findings import Collector

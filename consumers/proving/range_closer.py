@@ -3,7 +3,7 @@
 Guarantees: a range that is announced on the audit topic is closed again with the announced terms, at the announced
 place, and only if its hash comes out as announced; then payload, hash and checkpoint text are the published ones, byte
 by byte. Nothing is closed in another epoch than the one in which the guard looked.
-Does not: decide where a range is cut (`ledger_core.proving.open_range`), or sign it (`consumers.prover`).
+Does not: decide where a range is cut (`ledger_core.proving.open_range`), or sign it (`consumers.proving.prover`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Final, Protocol
 
 import structlog
 
-from consumers.published_guard import ClosingGuard
-from consumers.signer_set import SignerSet
+from consumers.proving.published_guard import ClosingGuard
+from consumers.signing.signer_set import SignerSet
 from ledger_core.ports import AuditIntent
 from ledger_core.proving.announced_range import AnnouncedRange
 from ledger_core.proving.checkpoint import origin_of

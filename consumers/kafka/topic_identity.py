@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from consumers.watermarks import Watermarks
+from consumers.kafka.watermarks import Watermarks
 from ledger_core.errors import Refused
 
 REMEDY: Final = (

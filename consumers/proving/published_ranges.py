@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from consumers.published_guard import PublishedRange
+from consumers.proving.published_guard import PublishedRange
 from ledger_core.archive.batch import manifest_key
 from ledger_core.archive.manifest import Manifest, parse_manifest
 from ledger_core.audit.events import AuditEvent, event_hash
@@ -35,7 +35,7 @@ log = structlog.get_logger("published")
 
 
 class Reader(Protocol):
-    """See `consumers.partition_reader.PartitionReader`."""
+    """See `consumers.kafka.partition_reader.PartitionReader`."""
 
     @property
     def done(self) -> bool: ...

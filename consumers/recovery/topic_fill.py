@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from consumers.decision import decide
+from consumers.posting.decision import decide
 from ledger_core.books.entries import decode_entry
 from ledger_core.errors import Refused
 from ledger_core.ports import Record
@@ -53,7 +53,7 @@ class FillRows(Protocol):
 
 
 class Records(Protocol):
-    """See `consumers.topic_reader.TopicReader`."""
+    """See `consumers.kafka.topic_reader.TopicReader`."""
 
     def records(self, topic: str, partition: int, offsets: Sequence[int]) -> Iterator[Record]: ...
 

@@ -1,7 +1,7 @@
 """The prover: journal entries become closed ranges, closed ranges become signed proofs and checkpoints.
 
     poll -> take (chain, sequence, balance) -> cut -> INSERT ranges [commit point: the range is fixed]
-         (cut and closed as it was announced, if the database lost it: consumers.range_closer)
+         (cut and closed as it was announced, if the database lost it: consumers.proving.range_closer)
          -> sign what has no proof, in order -> verify -> INSERT proofs, checkpoints [commit point: published]
 
 Guarantees: a range is written down before it is signed, so that every retry signs the same bytes; a signer that is away
@@ -20,14 +20,14 @@ from typing import Protocol
 
 import structlog
 
-from consumers.journal_records import journal_items
+from consumers.kafka.journal_records import journal_items
+from consumers.kafka.source import OpenSource
 from consumers.metrics import Metrics
-from consumers.published_guard import NOTHING_PUBLISHED, ClosingGuard
-from consumers.range_closer import ClosingStore, ProvedShard, RangeCloser
-from consumers.signer_circuit import SignerAway
-from consumers.signer_set import SignerSet
-from consumers.source import OpenSource
-from consumers.tree_history import ReadJournal, ShardHistory
+from consumers.proving.published_guard import NOTHING_PUBLISHED, ClosingGuard
+from consumers.proving.range_closer import ClosingStore, ProvedShard, RangeCloser
+from consumers.proving.tree_history import ReadJournal, ShardHistory
+from consumers.signing.circuit import SignerAway
+from consumers.signing.signer_set import SignerSet
 from ledger_core.errors import Corrupt, SignerFailure, SignerRefused, Unavailable
 from ledger_core.ports import AuditIntent, Record
 from ledger_core.proving.closed_range import ClosedRange, Cut

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from consumers.relay import Relay
+from consumers.posting.relay import Relay
 from ledger_core.posting.plans import ShardHead
 from ledger_core.posting.store_port import PosterStore
 

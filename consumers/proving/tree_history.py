@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from itertools import islice
 
-from consumers.journal_records import journal_record
+from consumers.kafka.journal_records import journal_record
 from ledger_core.errors import Corrupt, Refused, SignerFailure, SignerRefused
 from ledger_core.ports import Record
 from ledger_core.proving.closed_range import ClosedRange

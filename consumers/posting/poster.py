@@ -17,13 +17,13 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 import structlog
 
-from consumers.batch_pieces import pieces
-from consumers.dead_letter_limit import DeadLetterLimit, DeadLetterLimitReached
-from consumers.decision import decide
+from consumers.kafka.source import OpenSource
 from consumers.metrics import Metrics
-from consumers.relay import Relay
-from consumers.relay_backlog import RelayBacklog
-from consumers.source import OpenSource
+from consumers.posting.batch_pieces import pieces
+from consumers.posting.dead_letter_limit import DeadLetterLimit, DeadLetterLimitReached
+from consumers.posting.decision import decide
+from consumers.posting.relay import Relay
+from consumers.posting.relay_backlog import RelayBacklog
 from ledger_core.errors import Corrupt
 from ledger_core.ports import AuditIntent, Record
 from ledger_core.posting.plans import Decided, Known, Plan, Rejection, ShardHead

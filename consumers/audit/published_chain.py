@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from consumers.watermarks import Watermarks
+from consumers.kafka.watermarks import Watermarks
 from ledger_core.audit.events import AuditEvent
 from ledger_core.errors import Refused
 

@@ -15,7 +15,7 @@ from typing import Final, cast
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, KafkaException, TopicPartition
 
-from consumers.kafka_source import CONSUMER_DEFAULTS, headers_of, source_failure
+from consumers.kafka.group_source import CONSUMER_DEFAULTS, headers_of, source_failure
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.ports import Record
 

@@ -17,8 +17,8 @@ from typing import Final, Protocol
 
 import structlog
 
+from consumers.archive.stored_batch import as_stored
 from consumers.metrics import Metrics
-from consumers.stored_batch import as_stored
 from ledger_core.archive.pinned_object import pin_object
 from ledger_core.audit.events import AuditEvent
 from ledger_core.audit.export import (

@@ -1,0 +1,1 @@
+"""The archiver: archiver (locked objects), manifest_lister (their signed list), stored_batch (what a crash left)."""

@@ -1,0 +1,8 @@
+"""The way back.
+
+replay           the topic again, into another database; replay_beside: compared with the live ledger
+rebuild          the archive, range by verified range
+topic_fill       what the archive leaves out; topic_ends: how far was published
+archive_log      verdicts and proofs, asked of the archive
+rule_sets        the versions of the posting rules
+"""
