@@ -46,7 +46,7 @@ log = structlog.get_logger("notary")
 
 
 class AuditStore(Protocol):
-    """See ledger_core.postgres.audit.notary_store, which says what each method guarantees. All may raise Unavailable."""
+    """See postgres.audit.notary_store, which says what each method guarantees. All may raise Unavailable."""
 
     def acquire(self, wait_seconds: float) -> bool: ...
 

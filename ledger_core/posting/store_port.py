@@ -37,7 +37,7 @@ class Unrelayed(msgspec.Struct, frozen=True, gc=False):
 
 
 class PosterStore(Protocol):
-    """See ledger_core.postgres.posting.poster_store, which says what each method guarantees. All may raise Unavailable."""
+    """See postgres.posting.poster_store, which says what each method guarantees. All may raise Unavailable."""
 
     def open_shard(self, shard: int, topic: str) -> ShardHead: ...
 

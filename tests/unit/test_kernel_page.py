@@ -12,7 +12,7 @@ from ledger_core.signing.signatures import PublicKey, decode_signature, verify_d
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "KERNEL.md").read_text()
-MIGRATION = (ROOT / "ledger_core" / "postgres" / "migrations" / "0004_audit.sql").read_text()
+MIGRATION = (ROOT / "ledger_core" / "postgres" / "schema" / "migrations" / "0004_audit.sql").read_text()
 
 
 def test_the_columns_are_those_of_the_migration_and_of_the_topic() -> None:

@@ -1,4 +1,4 @@
--- Least authority, second part (G9). The matrix of who may do what is ledger_core/postgres/schema/authority.py; a test holds the
+-- Least authority, second part (G9). The matrix of who may do what is ledger_core/postgres/authority.py; a test holds the
 -- database against it, and `finance verify ledger` reports a database that differs.
 
 -- The owner of the schema is a role of its own, without superuser: from here on `finance migrate` may log in as it.
