@@ -1,4 +1,5 @@
-"""What a consumer tells about its work, in a few words; `finance.telemetry` turns them into Prometheus metrics.
+"""What a consumer tells about its work, in a few words; `finance.telemetry.prometheus` turns them into Prometheus
+metrics.
 
 Guarantees: no method raises, blocks or does I/O, so that telling never changes what is done. Durations are seconds.
 Does not: keep history or decide health; `progress` and `lag` are the two facts that `/healthz` is decided from.

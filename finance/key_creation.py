@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from finance.bootstrap_signers import check_listed, key_maker
+from finance.settings.signing import signing_of
 from finance.signer_choice import with_key
 from finance.signer_desk import Desk
-from finance.signing_settings import signing_of
+from finance.wiring.signers import check_listed, key_maker
 from ledger_core.errors import Refused
 from ledger_core.signing.registry import RegisteredSigner, check_kid
 from ledger_core.signing.rotation import CREATED

@@ -18,11 +18,11 @@ from consumers.posting.relay import RelayTopics
 from consumers.recovery.rebuild import Archive, Preparation, ShardResult, archived_hash, job_of, open_archive, prepare
 from consumers.recovery.topic_ends import look
 from consumers.recovery.topic_fill import Filled, fill
-from finance import bootstrap
-from finance.archive_source import open_source
-from finance.kafka_clients import open_partition, open_watermarks
 from finance.rebuild_worker import Advance, Task, run_tasks
-from finance.settings import Settings
+from finance.settings.deployment import Settings
+from finance.wiring import services
+from finance.wiring.archive_source import open_source
+from finance.wiring.kafka import open_partition, open_watermarks
 from ledger_core.errors import Refused
 from ledger_core.postgres.recovery import rebuild_state
 from ledger_core.postgres.recovery.epochs import begin_epoch, not_the_ledger, read_epoch
@@ -88,7 +88,7 @@ def rebuild(
             archive,
             [] if empty else _held(connection, request),
             lambda shard, seq: rebuild_state.entry_hash(connection, shard, seq),
-            bootstrap.utc_now(),
+            services.utc_now(),
             locks_may_have_ended=request.locks_may_have_ended,
         )
         tasks = _tasks(request, settings, archive, prepared)
@@ -207,5 +207,5 @@ def _begin_epoch(connection: Session, request: Request) -> None:
         epoch_id=str(uuid.uuid4()),
         actor_id=request.actor_id,
         reason=reason,
-        trace_id=bootstrap.new_trace_id(),
+        trace_id=services.new_trace_id(),
     )

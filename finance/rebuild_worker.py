@@ -16,8 +16,8 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from consumers.recovery.rebuild import ShardJob, ShardResult, rebuild_shard
-from finance.archive_source import open_source
-from finance.settings import Settings
+from finance.settings.deployment import Settings
+from finance.wiring.archive_source import open_source
 from ledger_core.archive.listing import ShardListing
 from ledger_core.errors import Corrupt, FinanceError, Refused, Unavailable
 from ledger_core.postgres.recovery.rebuild_store import RebuildStore

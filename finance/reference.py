@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from finance.metric_list import METRICS
-from finance.variables import VARIABLES
+from finance.settings.variables import VARIABLES
+from finance.telemetry.metric_list import METRICS
 
 GENERATED: Final = "Written by `python -m finance.reference` from {}; do not edit.\n"
 
@@ -19,7 +19,7 @@ def metrics_page() -> str:
     lines = [
         "# Metrics",
         "",
-        GENERATED.format("`finance/metric_list.py`"),
+        GENERATED.format("`finance/telemetry/metric_list.py`"),
         "Each process serves `/metrics` (Prometheus text) and `/healthz` on `METRICS_HOST` and its own port",
         "(`POSTER_METRICS_PORT`, …; 0 takes a free one and logs it as `telemetry.listening`): in plaintext on",
         "loopback, or with TLS to callers whose role has the scope `metrics` (`DOOR_TLS_DIR`, `DOOR_CONFIG`). The",
@@ -48,7 +48,7 @@ def configuration_page() -> str:
     lines = [
         "# Configuration",
         "",
-        GENERATED.format("`finance/variables.py`"),
+        GENERATED.format("`finance/settings/variables.py`"),
         "Everything that differs between deployments comes from environment variables; what does not is in",
         "`topology.yaml`. With `FINANCE_ENV=dev`, what is not set is read from the running dev stack",
         "(`finance dev up`). Outside dev every process needs the database address of its own role. Paths are relative",

@@ -15,10 +15,11 @@ from typing import Any, Final
 
 from consumers.recovery.replay_beside import BesideShard, Place, place_head
 from consumers.recovery.rule_sets import RULE_SETS
-from finance import bootstrap, replay_checks
-from finance.kafka_clients import open_partition, open_watermarks
+from finance import replay_checks
 from finance.replay_into import ReplayPlan, ShardRun, Tell
 from finance.replay_sources import APPLICATION
+from finance.wiring import services
+from finance.wiring.kafka import open_partition, open_watermarks
 from ledger_core.errors import Refused
 from ledger_core.findings import Collector, Report
 from ledger_core.postgres.recovery.replay_target import TargetState
@@ -60,7 +61,7 @@ def replay_beside(plan: ReplayPlan, state_path: Path | None, tell: Tell) -> tupl
                 ends[row.shard] = high
                 found.count("offsets_beyond_the_ledger", max(0, high - row.next_offset))
                 compared.append((row, place))
-            replay_checks.check_clock(watermarks, plan.topic, ends, bootstrap.utc_now())
+            replay_checks.check_clock(watermarks, plan.topic, ends, services.utc_now())
             runs = {
                 row.shard: ShardRun(row.shard, place.head.next_offset, row.next_offset, place.head.next_offset)
                 for row, place in compared

@@ -15,8 +15,8 @@ from typing import Final
 from consumers.kafka.topic_identity import check_same_topic
 from consumers.kafka.watermarks import Watermarks
 from consumers.recovery.replay import Decide, same_newest_entry
-from finance.kafka_clients import check_topics, open_partition
-from finance.settings import Settings
+from finance.settings.deployment import Settings
+from finance.wiring.kafka import check_topics, open_partition
 from ledger_core.errors import Refused
 from ledger_core.postgres.recovery import replay_target
 from ledger_core.postgres.recovery.replay_target import TargetState

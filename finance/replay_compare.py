@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from consumers.kafka.journal_end import newest_in_journal
-from finance.kafka_clients import open_watermarks
 from finance.replay_into import ReplayPlan
 from finance.replay_sources import APPLICATION, open_archive_log
-from finance.verify_ledger import watched
+from finance.wiring.kafka import open_watermarks
+from finance.wiring.oracle import watched
 from ledger_core.findings import Collector, Report
 from ledger_core.postgres.recovery.verdict_log import of_another_shard, unfounded
 from ledger_core.postgres.session import session

@@ -20,11 +20,12 @@ from multiprocessing.connection import Connection, wait
 from consumers.kafka.journal_end import newest_in_journal, surely_relayed_seq
 from consumers.kafka.watermarks import Watermarks
 from consumers.recovery.rule_sets import LEDGER_RULES, RULE_SETS
-from finance import bootstrap, replay_checks
-from finance.kafka_clients import open_watermarks
+from finance import replay_checks
 from finance.replay_sources import APPLICATION, Source, open_archive_log
 from finance.replay_worker import ShardJob, Told, work
-from finance.settings import Settings
+from finance.settings.deployment import Settings
+from finance.wiring import services
+from finance.wiring.kafka import open_watermarks
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.postgres.recovery import replay_target
 from ledger_core.postgres.recovery.epochs import EpochKind
@@ -128,7 +129,7 @@ def _check(plan: ReplayPlan, dsn: str, target: Session, stack: ExitStack) -> tup
         end = replay_checks.check_reach(watermarks, topic, shard, start)
         runs[shard] = ShardRun(shard, start, end, start, head.seq if head else 0)
     ends = {run.shard: run.end_offset for run in runs.values()}
-    replay_checks.check_clock(watermarks, topic, ends, bootstrap.utc_now())
+    replay_checks.check_clock(watermarks, topic, ends, services.utc_now())
     if state.heads:
         replay_checks.check_identity(watermarks, topic, shards, lambda shard: newest_source(target, shard))
         replay_checks.check_prefix(settings, target, state, topic, shards, RULE_SETS[plan.rules])

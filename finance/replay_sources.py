@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from typing import Literal
 
 from consumers.recovery.archive_log import ArchiveLog
-from finance.bootstrap import open_archive
-from finance.settings import Settings
-from finance.signers_file import read_registry
+from finance.settings.deployment import Settings
+from finance.wiring.registry_file import read_registry
+from finance.wiring.services import open_archive
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.postgres.recovery.replay_target import is_locked, read_heads
 from ledger_core.postgres.recovery.verdict_log import PostgresVerdictLog

@@ -17,10 +17,10 @@ from typing import Final
 
 from consumers.recovery.replay import ShardReplay
 from consumers.recovery.rule_sets import RULE_SETS
-from finance.kafka_clients import open_partition
-from finance.process import spare_the_collector
 from finance.replay_sources import Source, open_log
-from finance.settings import Settings
+from finance.runtime.process import spare_the_collector
+from finance.settings.deployment import Settings
+from finance.wiring.kafka import open_partition
 from ledger_core.errors import FinanceError, Refused, Unavailable
 from ledger_core.postgres.posting.poster_store import PosterStore
 from ledger_core.posting.store_port import Fenced, Halted

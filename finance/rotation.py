@@ -18,7 +18,7 @@ from pathlib import Path
 from finance.signer_changes import end, final_validity
 from finance.signer_choice import ask_key, current_kid, current_variables, outgoing
 from finance.signer_desk import Desk, Look
-from finance.signers_file import check_copy
+from finance.wiring.registry_file import check_copy
 from ledger_core.errors import Refused
 from ledger_core.signing import rotation as log
 from ledger_core.signing.rotation import (

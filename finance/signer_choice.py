@@ -12,10 +12,10 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Final
 
-from finance.bootstrap_signers import check_listed, key_service, open_signer
-from finance.settings import Settings
-from finance.signing_settings import DEFAULT_ALGORITHM, Kind, signing_of
-from finance.variables import KEY_VARIABLES, OUTGOING
+from finance.settings.deployment import Settings
+from finance.settings.signing import DEFAULT_ALGORITHM, Kind, signing_of
+from finance.settings.variables import KEY_VARIABLES, OUTGOING
+from finance.wiring.signers import check_listed, key_service, open_signer
 from ledger_core.errors import Refused
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from producers.signing.verified_signer import VerifiedSigner

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from finance.settings import Settings
+from finance.settings.deployment import Settings
 from finance.signer_choice import check_clock
 from finance.signer_reach import Heads
-from finance.signers_file import change_registry, read_registry
+from finance.wiring.registry_file import change_registry, read_registry
 from ledger_core.errors import Refused
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.signing.signer_uses import Newest, SignerUse, only_changer, open_signer_uses, tell

@@ -17,12 +17,12 @@ from pathlib import Path
 import orjson
 
 from consumers.proving.on_demand import DemandTerms, prove_on_demand
-from finance import bootstrap
-from finance.bootstrap_signers import open_signer
-from finance.settings import Settings
+from finance.settings.deployment import Settings
 from finance.signer_choice import with_key
 from finance.signer_desk import Desk
-from finance.signers_file import read_registry
+from finance.wiring import services
+from finance.wiring.registry_file import read_registry
+from finance.wiring.signers import open_signer
 from ledger_core.errors import Refused
 from ledger_core.postgres.proving.on_demand_store import PostgresOnDemandStore
 from ledger_core.postgres.signing.signer_uses import open_signer_uses
@@ -46,7 +46,7 @@ def prove_with(desk: Desk, kernel: Path | None) -> bytes | None:
     signer = open_signer(settings, desk.topology, registry)
     try:
         signer.pin()
-        with bootstrap.open_on_demand_store(settings) as store:
+        with services.open_on_demand_store(settings) as store:
             newest = [(shard, store.newest_proved(shard)) for shard in store.shards()]
             chosen = [Selection(s, it.first_seq, it.last_seq) for s, it in newest if it and it.last_seq >= it.first_seq]
             if not chosen:
@@ -70,7 +70,7 @@ def reissue(desk: Desk, kid: str) -> Iterator[bytes]:
         if signer.kid == kid:
             raise Refused(f"these settings sign with {kid} itself", remedy="restore the regular key's variables first")
         signer.pin()
-        with bootstrap.open_on_demand_store(desk.settings) as store:
+        with services.open_on_demand_store(desk.settings) as store:
             for shard, first_seq, last_seq in stretches:
                 proof = _prove(desk, store, signer, registry, [Selection(shard, first_seq, last_seq)])
                 _check(proof, registry, "signers.json")
@@ -102,8 +102,8 @@ def _prove(
     terms = DemandTerms(
         env=settings.env,
         proof_id=f"{settings.env}-demand-{uuid.uuid4()}",
-        trace_id=bootstrap.new_trace_id(),
-        ts=bootstrap.utc_now(),
+        trace_id=services.new_trace_id(),
+        ts=services.utc_now(),
         actor_id=desk.actor_id,
     )
     return prove_on_demand(store, signer, registry, selections, terms)

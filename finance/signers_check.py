@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from finance import bootstrap
-from finance.bootstrap_signers import open_signer
+from finance.settings.signing import SigningSettings, cosigner_of, outgoing_of, signing_of
 from finance.signer_desk import Desk, Look
 from finance.signer_reach import ANY_HISTORY
-from finance.signers_file import read_registry
-from finance.signing_settings import SigningSettings, cosigner_of, outgoing_of, signing_of
+from finance.wiring import services as bootstrap
+from finance.wiring.registry_file import read_registry
+from finance.wiring.signers import open_signer
 from ledger_core.archive.manifest import parse_manifest
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.findings import Collector, Report

@@ -1,7 +1,7 @@
 """What the core asks of the world: small protocols, and the plain values that cross them.
 
-Adapters live in `ledger_core.postgres` and `producers`; only `finance.bootstrap` names them. Every method may raise
-Unavailable (the dependency does not answer) and says which other errors it raises.
+Adapters live in `ledger_core.postgres` and `producers`; only `finance.wiring.services` names them. Every method may
+raise Unavailable (the dependency does not answer) and says which other errors it raises.
 """
 
 from __future__ import annotations

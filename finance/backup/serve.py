@@ -14,7 +14,7 @@ from typing import Final
 from finance.backup import cluster
 from finance.backup.restore import Restored
 from finance.backup.wiring import tools_of
-from finance.settings import Settings
+from finance.settings.deployment import Settings
 from ledger_core.errors import Refused
 from ledger_core.postgres.recovery.epochs import Epoch, begin_epoch
 from ledger_core.postgres.session import session

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from finance import bootstrap
 from finance.backup.catalogue import Catalogue, only_system, read_catalogue
 from finance.backup.cluster import server_owner
 from finance.backup.copies import Copies
@@ -19,14 +18,15 @@ from finance.backup.create import Terms
 from finance.backup.plan import check_restorable
 from finance.backup.restore import RestoreTerms
 from finance.backup.seal import read_identities, read_recipients
-from finance.backup.settings import backup_settings
 from finance.backup.spool import Spool
 from finance.backup.stream import StreamMetrics, StreamTerms, WalStream
 from finance.backup.tools import Tools, own_environment
 from finance.backup.wal_signing import SigningTerms
-from finance.bootstrap_signers import open_signer
-from finance.settings import Settings
-from finance.signers_file import read_registry
+from finance.settings.backup import backup_settings
+from finance.settings.deployment import Settings
+from finance.wiring import services
+from finance.wiring.registry_file import read_registry
+from finance.wiring.signers import open_signer
 from ledger_core.errors import FinanceError, Refused
 from schemas.topology.model import Topology
 
@@ -38,7 +38,7 @@ def tools_of(settings: Settings) -> Tools:
 def copies_of(settings: Settings, also: Sequence[str]) -> Copies:
     """The place, and further copies of it by their addresses. Raises Refused."""
     addresses = (backup_settings(settings).place, *also)
-    return Copies([bootstrap.open_backup_place(address, settings) for address in addresses])
+    return Copies([services.open_backup_place(address, settings) for address in addresses])
 
 
 def catalogue_of(settings: Settings, copies: Copies, system: str | None, *, everywhere: bool = False) -> Catalogue:
@@ -50,7 +50,7 @@ def catalogue_of(settings: Settings, copies: Copies, system: str | None, *, ever
 def restorable(settings: Settings, copies: Copies, system: str | None) -> Catalogue:
     """The same, to restore from: of this environment, under a clock that can be right. Raises Refused."""
     catalogue = catalogue_of(settings, copies, system)
-    check_restorable(catalogue, settings.env, bootstrap.utc_now(), copies.name)
+    check_restorable(catalogue, settings.env, services.utc_now(), copies.name)
     return catalogue
 
 
@@ -68,7 +68,7 @@ def create_terms(settings: Settings, topology: Topology, also: Sequence[str]) ->
             recipients=read_recipients(settings.needed("BACKUP_RECIPIENTS")),
             signer=signer,
             registry=registry,
-            clock=bootstrap.utc_now,
+            clock=services.utc_now,
             new_id=lambda: secrets.token_hex(4),
         )
     finally:
@@ -97,13 +97,13 @@ def _stream(settings: Settings, topology: Topology, also: Sequence[str], metrics
             registry=registry,
             spool=chosen.spool,
             partial_seconds=chosen.partial_seconds,
-            clock=bootstrap.utc_now,
+            clock=services.utc_now,
             monotonic=time.monotonic,
             metrics=metrics,
             signing=SigningTerms(
                 env=settings.env,
                 open_signer=lambda: open_signer(settings, topology, registry),
-                clock=bootstrap.utc_now,
+                clock=services.utc_now,
                 monotonic=time.monotonic,
                 on_failure=lambda: metrics.backup_failed("sign"),
             ),
@@ -129,7 +129,7 @@ def drain_spool(settings: Settings, copies: Copies, system: str) -> bool:
     recipients = read_recipients(settings.needed("BACKUP_RECIPIENTS"))
     try:
         spool = Spool(
-            chosen.spool, system, copies, lambda: catalogue_of(settings, copies, system), recipients, bootstrap.utc_now
+            chosen.spool, system, copies, lambda: catalogue_of(settings, copies, system), recipients, services.utc_now
         )
     except Refused:
         return False

@@ -10,11 +10,11 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from finance.audit_chain_sources import ChainSource, chain_events
 from finance.cli.audit_copies import export, file_option, restore, told_events
 from finance.cli.common import Moment, counting, emit, json_option, load_settings, load_topology_of, table
 from finance.cli.verify import registry_of, signers_option, tell
-from finance.settings import Settings
+from finance.settings.deployment import Settings
+from finance.wiring.audit_chain import ChainSource, chain_events
 from ledger_core.audit.events import AuditEvent
 from ledger_core.audit.sources import along
 from ledger_core.audit.state import AuditState

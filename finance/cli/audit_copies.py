@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from finance.audit_chain_sources import ChainSource, chain_events
 from finance.cli.common import counting, emit, json_option, load_settings, load_topology_of, operator
 from finance.cli.verify import registry_of, signers_option
-from finance.settings import Settings
+from finance.settings.deployment import Settings
+from finance.wiring.audit_chain import ChainSource, chain_events
 from ledger_core.audit.events import AuditEvent
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.findings import Collector
@@ -55,9 +55,9 @@ def export(signers: Path | None, as_json: bool) -> None:
       finance audit export
     """
     from consumers.metrics import NullMetrics
-    from finance.audit_exports import audit_exporter
-    from finance.bootstrap import open_archive
-    from finance.telemetry import configure_logging
+    from finance.telemetry.prometheus import configure_logging
+    from finance.wiring.audit_exports import audit_exporter
+    from finance.wiring.services import open_archive
     from ledger_core.postgres.session import session
 
     settings = load_settings()
@@ -98,7 +98,7 @@ def restore(source: ChainSource, file: Path | None, into: str | None, signers: P
       finance audit restore --from s3 --into postgresql://owner@db/ledger_new
     """
     from consumers.audit.restore import restore_chain
-    from finance.kafka_clients import newest_audit_event
+    from finance.wiring.kafka import newest_audit_event
     from ledger_core.postgres.audit.restore_store import PostgresAuditRestoreStore
 
     settings = load_settings()

@@ -58,8 +58,8 @@ def create(also: tuple[str, ...], as_json: bool) -> None:
     """
     from finance.backup.create import create as take
     from finance.backup.failures import counting_failures
-    from finance.backup.settings import backup_settings
     from finance.backup.wiring import create_terms
+    from finance.settings.backup import backup_settings
 
     began = time.monotonic()
     settings = load_settings()
@@ -104,7 +104,7 @@ def stream(also: tuple[str, ...], stop_on_eof: bool, as_json: bool) -> None:
       finance backup stream
     """
     from finance.backup.wiring import open_stream
-    from finance.process import run_process
+    from finance.runtime.process import run_process
 
     settings = load_settings()
     topology = load_topology_of(settings)
@@ -154,9 +154,9 @@ def verify(system: str | None, also: tuple[str, ...], as_json: bool) -> None:
       finance backup verify --also s3://second-bucket/finance
     """
     from finance.backup.failures import count_failure, counting_failures
-    from finance.backup.settings import backup_settings
     from finance.backup.verify import verify_place
     from finance.backup.wiring import catalogue_of, copies_of
+    from finance.settings.backup import backup_settings
 
     settings = load_settings()
     spool = backup_settings(settings).spool
@@ -207,8 +207,8 @@ def prune(system: str | None, also: tuple[str, ...], dry_run: bool, as_json: boo
     from finance.backup.failures import counting_failures
     from finance.backup.retention import prune as carry_out
     from finance.backup.retention import prune_plan
-    from finance.backup.settings import backup_settings
     from finance.backup.wiring import catalogue_of, copies_of
+    from finance.settings.backup import backup_settings
     from ledger_core.postgres.recovery.replication import hold_backup_lock
     from ledger_core.postgres.session import session
 

@@ -36,7 +36,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from schemas.topology.load import Topology
 
-from finance.settings import Settings
+from finance.settings.deployment import Settings
 
 PIPE_WIDTH: Final = 240
 

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from finance.cli.common import emit, json_option, load_settings, load_topology_of, operator, table, utc
-from finance.settings import Settings
+from finance.settings.deployment import Settings
 from ledger_core.errors import RejectReason
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit.outbox import append_intents
@@ -152,7 +152,7 @@ def _intent(letter: DeadLetter, actor_id: str, trace_id: str) -> AuditIntent:
 
 def _publish(settings: Settings, letters: list[DeadLetter]) -> None:
     """Same partition: that is where the key belongs, and where its shard is. Oldest first, as they came."""
-    from finance.kafka_clients import open_publisher
+    from finance.wiring.kafka import open_publisher
 
     publisher = open_publisher(settings)
     topic = load_topology_of(settings).topics["settlements"].name

@@ -15,9 +15,9 @@ from finance.cli.common import load_settings, load_topology_of, operator
 from ledger_core.errors import Refused
 
 if TYPE_CHECKING:
-    from finance.settings import Settings
+    from finance.settings.deployment import Settings
+    from finance.settings.signing import Kind
     from finance.signer_desk import Desk
-    from finance.signing_settings import Kind
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,7 +35,7 @@ kernel_option = click.option(
 
 def kernel_copy(given: Path | None, settings: Settings, *, needed: bool) -> Path | None:
     """Kernel's copy of the registry. Raises Refused where it is needed and not known: Kernel would not verify."""
-    from finance.signers_file import kernel_path
+    from finance.wiring.registry_file import kernel_path
 
     path = given or kernel_path(settings)
     if path is None and needed and settings.env == "production":
@@ -102,11 +102,11 @@ def changing_desk(*, dry_run: bool = False) -> Iterator[Desk]:
 
 def open_desk(*, dry_run: bool = False) -> Desk:
     """Who asks about the registry of these settings, now. Raises Refused."""
-    from finance import bootstrap
     from finance.signer_desk import Desk
+    from finance.wiring import services
 
     settings = load_settings()
-    return Desk(settings, load_topology_of(settings), operator(settings), bootstrap.utc_now(), dry_run)
+    return Desk(settings, load_topology_of(settings), operator(settings), services.utc_now(), dry_run)
 
 
 def show_diff(console: Console, diff: str) -> None:

@@ -12,7 +12,7 @@ import orjson
 from rich.console import Console
 
 from finance.cli.common import Moment, counting, emit, json_option, load_settings, load_topology_of, operator
-from finance.settings import Settings
+from finance.settings.deployment import Settings
 from ledger_core.proving.on_demand import OnDemandReader, Selection, select_by_time
 
 
@@ -107,11 +107,11 @@ def _reissue(kid: str, as_json: bool) -> None:
 
 def _prove(settings: Settings, select: Callable[[OnDemandReader], list[Selection]], *, cosign: bool) -> bytes:
     from consumers.proving.on_demand import DemandTerms, prove_on_demand
-    from finance import bootstrap
-    from finance.bootstrap_signers import open_signer
-    from finance.signers_file import read_registry
-    from finance.signing_settings import signing_of
-    from finance.variables import COSIGNER
+    from finance.settings.signing import signing_of
+    from finance.settings.variables import COSIGNER
+    from finance.wiring import services
+    from finance.wiring.registry_file import read_registry
+    from finance.wiring.signers import open_signer
 
     topology = load_topology_of(settings)
     registry = read_registry(settings.signers_path)
@@ -122,9 +122,9 @@ def _prove(settings: Settings, select: Callable[[OnDemandReader], list[Selection
     terms = DemandTerms(
         env=settings.env,
         proof_id=f"{settings.env}-demand-{uuid.uuid4()}",
-        trace_id=bootstrap.new_trace_id(),
-        ts=bootstrap.utc_now(),
+        trace_id=services.new_trace_id(),
+        ts=services.utc_now(),
         actor_id=operator(settings),
     )
-    with bootstrap.open_on_demand_store(settings) as store:
+    with services.open_on_demand_store(settings) as store:
         return prove_on_demand(store, signer, registry, select(store), terms, cosigners)

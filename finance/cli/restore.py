@@ -13,7 +13,7 @@ from finance.backup.copies import Copies
 from finance.backup.plan import Choice, Target
 from finance.backup.restore import Restored
 from finance.cli.common import byte_progress, emit, json_option, load_settings, moment_of, operator
-from finance.settings import STATE_FOLDER, Settings
+from finance.settings.deployment import STATE_FOLDER, Settings
 
 
 class TargetType(click.ParamType[Target]):

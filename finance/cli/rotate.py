@@ -28,7 +28,7 @@ from finance.cli.rotate_create import create
 
 if TYPE_CHECKING:
     from finance.rotation import Done
-    from finance.signing_settings import Kind
+    from finance.settings.signing import Kind
     from ledger_core.signing.rotation import Rotation
 
 NEXT = {

@@ -12,7 +12,7 @@ from finance.cli.common import emit, json_option
 from finance.cli.key_options import changing_desk, key_options, key_policy, named
 
 if TYPE_CHECKING:
-    from finance.signing_settings import Kind
+    from finance.settings.signing import Kind
     from ledger_core.ports import Algorithm
 
 RSA_BITS_DEFAULT: Final = 3072

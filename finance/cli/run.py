@@ -12,7 +12,7 @@ import click
 import structlog
 
 from finance.cli.common import emit, json_option, load_settings, load_topology_of
-from finance.settings import Settings
+from finance.settings.deployment import Settings
 from ledger_core.errors import Refused, Unavailable
 from schemas.topology.model import Topology
 
@@ -47,7 +47,7 @@ def _process_command(name: str, meaning: str) -> click.Command:
     @json_option
     def run(stop_on_eof: bool, as_json: bool) -> None:
         from finance.guards.startup import check_start
-        from finance.process import run_process
+        from finance.runtime.process import run_process
 
         check_start(name, os.environ, Path.cwd())
         settings = load_settings()
@@ -80,9 +80,9 @@ def all_(posters: int, until_idle: bool, stop_on_eof: bool, as_json: bool) -> No
       finance run all
       finance run all --until-idle --posters 2
     """
-    from finance.process import stop_with_parent
-    from finance.supervisor import Supervisor, children
-    from finance.telemetry import configure_logging
+    from finance.runtime.process import stop_with_parent
+    from finance.runtime.supervisor import Supervisor, children
+    from finance.telemetry.prometheus import configure_logging
 
     settings = load_settings()
     topology = load_topology_of(settings)
@@ -108,7 +108,7 @@ class _Idle:
     """Whether the whole route is done: lag zero, everything proved, archived, on the audit chain and published."""
 
     def __init__(self, settings: Settings, topology: Topology) -> None:
-        from finance.status import StatusReader
+        from finance.wiring.status import StatusReader
 
         self._reader = StatusReader(settings, topology)
         self._looks = 0

@@ -26,8 +26,8 @@ from finance.cli.verify import tell
 from ledger_core.errors import Refused
 
 if TYPE_CHECKING:
+    from finance.settings.signing import Kind
     from finance.signer_changes import Changed
-    from finance.signing_settings import Kind
 
 EMERGENCY_HOURS_MAX = 72
 KERNEL_FILE = "kernel/tools/signers.json"
@@ -58,7 +58,7 @@ def list_(as_json: bool) -> None:
     Example:
       finance signers list --json
     """
-    from finance.signers_file import read_registry
+    from finance.wiring.registry_file import read_registry
     from ledger_core.signing.registry import write_signer
 
     registry = read_registry(load_settings().signers_path)
@@ -222,7 +222,7 @@ def publish(repo: Path, file: str, branch: str | None, dry_run: bool, as_json: b
       finance signers publish --repo ../kernel --file kernel/tools/signers.json
     """
     from finance.registry_branch import prepare_commit
-    from finance.signers_file import read_registry
+    from finance.wiring.registry_file import read_registry
     from ledger_core.signing.registry_edit import diff, with_signers
 
     ours = read_registry(load_settings().signers_path).signers

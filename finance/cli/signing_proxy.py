@@ -14,8 +14,8 @@ import click
 from rich.console import Console
 
 from finance.cli.common import emit, json_option, load_settings, load_topology_of, progress_on_terminal
+from finance.settings.variables import SIGNING_PROXY
 from finance.signing_proxy.request_log import NO_RECORD, LogHead
-from finance.variables import SIGNING_PROXY
 from ledger_core.canonical import is_hash
 from ledger_core.errors import Refused
 
@@ -44,7 +44,7 @@ def command(context: click.Context, witness: bool, as_json: bool) -> None:
         return
     from finance.guards.startup import check_proxy_start
     from finance.signing_proxy.setup import run_signing_proxy, stop_on_signals
-    from finance.telemetry import configure_logging
+    from finance.telemetry.prometheus import configure_logging
 
     check_proxy_start(os.environ, Path.cwd())
     settings = load_settings()
@@ -102,8 +102,8 @@ def verify(path: Path | None, after: str | None, head: str | None, mac_key: str 
 
 def _verified(parts: Sequence[Path], after: LogHead, known: LogHead | None, mac_key: str) -> LogReport:
     """Raises OSError, Refused, Unavailable."""
-    from finance.bootstrap_signers import open_mac
     from finance.signing_proxy.log_verify import verify_log
+    from finance.wiring.signers import open_mac
 
     with ExitStack() as undo:
         mac = open_mac(load_settings(), mac_key, name=SIGNING_PROXY) if mac_key else None

@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 
 from finance.cli.common import PIPE_WIDTH, emit, json_option, load_settings, load_topology_of, table, utc
-from finance.status import ShardStatus, Status, StatusReader
+from finance.wiring.status import ShardStatus, Status, StatusReader
 
 EXIT_UNAVAILABLE = 4
 

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 
 from finance.cli.common import emit, json_option, load_settings, load_topology_of, table
-from finance.settings import Settings
+from finance.settings.deployment import Settings
 from ledger_core.errors import Refused
 from producers.kafka import acls as acls_kafka
 from producers.kafka import topics as topics_kafka

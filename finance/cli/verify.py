@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from finance.cli.common import counting, emit, json_option, load_settings, load_topology_of, table
-from finance.settings import Settings
-from finance.signers_file import read_registry
+from finance.settings.deployment import Settings
+from finance.wiring.registry_file import read_registry
 from ledger_core.findings import Finding, Report
 from ledger_core.ports import StoredObject
 from ledger_core.signing.registry import SignerRegistry
@@ -154,7 +154,7 @@ def ledger(signers: Path | None, as_json: bool) -> None:
       finance verify ledger
       finance verify ledger --json
     """
-    from finance.verify_ledger import check_ledger_of
+    from finance.wiring.oracle import check_ledger_of
 
     settings = load_settings()
     registry = registry_of(signers, settings)
@@ -182,7 +182,7 @@ def audit(signers: Path | None, file: Path | None, without_topic: bool, as_json:
         registry = registry_of(signers)
         _timed(as_json, lambda: verify_audit_lines(file.read_bytes(), registry))
         return
-    from finance.verify_ledger import check_audit_of
+    from finance.wiring.oracle import check_audit_of
 
     settings = load_settings()
     registry = registry_of(signers, settings)
@@ -207,13 +207,13 @@ class _Watched:
 
 
 def _archive_reader(folder: Path | None, settings: Settings) -> ArchiveReader:
-    from finance import bootstrap
+    from finance.wiring import services
 
-    return bootstrap.open_archive_folder(folder) if folder else bootstrap.open_archive(settings)
+    return services.open_archive_folder(folder) if folder else services.open_archive(settings)
 
 
 def _archive_heads(settings: Settings, shards: tuple[int, ...]) -> list[ArchiveHead]:
-    from finance.verify_ledger import archive_heads
+    from finance.wiring.oracle import archive_heads
 
     return [head for head in archive_heads(settings) if not shards or head.shard in shards]
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from consumers.kafka.group_source import KafkaSource
-from finance import bootstrap
 from finance.demo.ledger import DemoLedger
+from finance.wiring import services
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.postgres.session import session
 from ledger_core.proving.range_proof import parse_proof
@@ -83,7 +83,7 @@ def leave(ledger: DemoLedger, folder: Path) -> Left:
     if row is None:
         raise Refused("no range was proved and archived", remedy="look into the log of the run")
     proof, manifest, note, key, version_id = row
-    batch = bootstrap.open_archive(ledger.settings).get(key, version_id)
+    batch = services.open_archive(ledger.settings).get(key, version_id)
     handed = Handed(bytes(proof), bytes(manifest), bytes(note), batch, _audit_topic(ledger))
     return write(folder, handed, SignerRegistry.from_json(ledger.settings.signers_path.read_bytes()))
 

@@ -18,8 +18,8 @@ import msgspec
 import yaml
 
 from finance.devstack import Stack
-from finance.settings import Settings
-from finance.variables import VARIABLES
+from finance.settings.deployment import Settings
+from finance.settings.variables import VARIABLES
 from ledger_core.errors import Unavailable
 from ledger_core.postgres.schema.migrate import migrate
 from producers.kafka import topics as topics_kafka

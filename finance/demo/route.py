@@ -18,7 +18,7 @@ from typing import IO, Final, Self
 
 from finance.demo.ledger import DemoLedger
 from finance.demo.model import Stage
-from finance.status import Status, StatusReader
+from finance.wiring.status import Status, StatusReader
 from ledger_core.books.settlements import SettlementEvent
 from ledger_core.errors import Unavailable
 from producers.settlement_publisher import SettlementPublisher

@@ -1,6 +1,6 @@
 """Every setting Finance needs to work on a stack, as environment variables: what `env.json` holds.
 
-Only what the stack's services give is set; everything else keeps the defaults of finance/settings.py.
+Only what the stack's services give is set; everything else keeps the defaults of finance/settings/deployment.py.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from finance.door.gate import Gate
 from finance.door.problem import DoorMetrics, Route
 from finance.door.server import Door
 from finance.door.tls import DoorFiles, TlsContexts
-from finance.settings import Settings
+from finance.settings.deployment import Settings
 
 
 def open_door(

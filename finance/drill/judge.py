@@ -15,7 +15,7 @@ import msgspec
 
 from finance.drill.live import APPLICATION, Live, recorded_of
 from finance.drill.report import AuditResult, ShardResult, Sums
-from finance.verify_ledger import watched
+from finance.wiring.oracle import watched
 from ledger_core.audit.events import AuditEvent
 from ledger_core.audit.sources import along
 from ledger_core.findings import Collector, Report

@@ -16,12 +16,12 @@ from functools import partial
 
 import msgspec
 
-from finance import bootstrap
-from finance.bootstrap_signers import open_signer
 from finance.drill.report import KeyResult, WayResult
 from finance.drill.ways import Record, Scene
-from finance.signing_settings import SigningSettings, cosigner_of, outgoing_of
-from finance.verify_ledger import check_audit_of, check_ledger_of
+from finance.settings.signing import SigningSettings, cosigner_of, outgoing_of
+from finance.wiring import services
+from finance.wiring.oracle import check_audit_of, check_ledger_of
+from finance.wiring.signers import open_signer
 from ledger_core.audit.sources import exported_events
 from ledger_core.findings import Collector, Report
 from ledger_core.signing.pinned_signer import PinnedSigner
@@ -52,7 +52,7 @@ def drill_keys(scene: Scene, signer: PinnedSigner) -> WayResult:
     record = Record("keys", (str(settings.signers_path), "database", f"s3://{bucket}", "audit chain, and its exports"))
     checks: dict[str, Callable[[SignerRegistry, Callable[[int], None]], Report]] = {
         "database": lambda registry, advance: check_ledger_of(settings, registry, advance),
-        "archive": lambda registry, _: verify_archive(bootstrap.open_archive(settings), settings.env, registry),
+        "archive": lambda registry, _: verify_archive(services.open_archive(settings), settings.env, registry),
         "audit_chain": lambda registry, advance: check_audit_of(settings, scene.topology, registry, advance),
     }
     if scene.live.exported_seq:
@@ -104,7 +104,7 @@ def _opened(scene: Scene, signing: SigningSettings, *, retired_too: bool) -> Ite
 
 def _exports(scene: Scene, registry: SignerRegistry) -> Report:
     found = Collector()
-    events = exported_events(bootstrap.open_archive(scene.settings), scene.settings.env, found)
+    events = exported_events(services.open_archive(scene.settings), scene.settings.env, found)
     return verify_audit(events, registry, found=found)
 
 

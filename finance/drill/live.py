@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
-from finance.settings import Settings
+from finance.settings.deployment import Settings
 from ledger_core.errors import Refused
 from ledger_core.postgres.reading.progress import audit_reach
 from ledger_core.postgres.session import session

@@ -21,9 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from finance import bootstrap
 from finance.backup.wiring import tools_of
-from finance.bootstrap_signers import open_signer
 from finance.drill.keys import drill_keys
 from finance.drill.leftovers import living, sweep_here
 from finance.drill.live import read_live
@@ -31,8 +29,10 @@ from finance.drill.page import page_of
 from finance.drill.report import DrillPayload, DrillReport, Way, WayResult, assemble_report, parse_report, verify_report
 from finance.drill.scratch import scratch_server
 from finance.drill.ways import Counting, Scene, drill_archive, drill_pitr, drill_topic
-from finance.settings import STATE_FOLDER, Settings
-from finance.tls_database import database_tls_files
+from finance.settings.deployment import STATE_FOLDER, Settings
+from finance.settings.tls_database import database_tls_files
+from finance.wiring import services
+from finance.wiring.signers import open_signer
 from ledger_core.errors import Refused
 from ledger_core.postgres.recovery.drills import complete_drill
 from ledger_core.signing.pinned_signer import PinnedSigner
@@ -68,7 +68,7 @@ def run_drill(
 ) -> Drilled:
     """Try every way of `ways`; `tell` hears of what is done beside that. Raises Refused and Unavailable before the
     first of them, or for the live ledger."""
-    started = bootstrap.utc_now()
+    started = services.utc_now()
     drill_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     _check_settings(settings, ways)
     _check_folder(folder)
@@ -89,9 +89,7 @@ def run_drill(
         results = tuple(runs[way]() for way in ways)
         data = _signed(scene, signer, results, started)
     drilled = _write(data, folder)
-    complete_drill(
-        settings.database_url("api"), _payload(drilled), actor_id=actor_id, trace_id=bootstrap.new_trace_id()
-    )
+    complete_drill(settings.database_url("api"), _payload(drilled), actor_id=actor_id, trace_id=services.new_trace_id())
     return drilled
 
 
@@ -141,7 +139,7 @@ def _signed(scene: Scene, signer: PinnedSigner, results: tuple[WayResult, ...], 
         drill_id=scene.drill_id,
         actor_id=scene.actor_id,
         started_at=format_time(started),
-        ts=format_time(bootstrap.utc_now()),
+        ts=format_time(services.utc_now()),
         ways=results,
         sound=all(result.sound for result in results),
         signer_kid=signer.kid,

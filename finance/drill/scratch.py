@@ -19,7 +19,7 @@ from psycopg import sql
 from finance.devstack.stack import Stack
 from finance.drill.leftovers import drop, holding, server_stack, sweep_server
 from finance.drill.live import APPLICATION
-from finance.settings import STATE_FOLDER
+from finance.settings.deployment import STATE_FOLDER
 from ledger_core.errors import Refused
 from ledger_core.postgres.session import session
 

@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from consumers.audit.restore import restore_chain
-from finance.audit_chain_sources import ChainSource, chain_events
 from finance.backup import cluster
 from finance.backup.plan import Choice, Target
 from finance.backup.restore import RESTORING, plan_of
@@ -37,7 +36,8 @@ from finance.drill.scratch import scratch_database
 from finance.rebuild import Request, rebuild
 from finance.replay_into import ReplayPlan, replay_into
 from finance.replay_sources import Source, open_archive_log
-from finance.settings import STATE_FOLDER, Settings
+from finance.settings.deployment import STATE_FOLDER, Settings
+from finance.wiring.audit_chain import ChainSource, chain_events
 from ledger_core.audit.events import AuditEvent
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.findings import Collector

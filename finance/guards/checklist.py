@@ -24,7 +24,7 @@ from finance.guards.probes import (
 )
 from finance.guards.proxy_guards import proxy_faults
 from finance.guards.settings_guards import settings_faults, signing_path_is_required
-from finance.variables import PROCESSES
+from finance.settings.variables import PROCESSES
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.postgres.schema.migrate import pending
 from schemas.topology.load import load_topology

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from finance.secret_files import secrets_from_files
-from finance.settings import Settings
-from finance.variables import VARIABLES
+from finance.settings.deployment import Settings
+from finance.settings.secret_files import secrets_from_files
+from finance.settings.variables import VARIABLES
 from ledger_core.errors import Refused
 
 TRUE: Final = ("true", "1", "yes", "y")

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from finance import bootstrap
-from finance.bootstrap_signers import open_signer
 from finance.guards.model import Fault
-from finance.kafka_clients import check_topics
-from finance.settings import Settings
-from finance.signers_file import check_copy, kernel_path, read_registry
-from finance.signing_settings import cosigner_of, outgoing_of, signing_of
-from finance.variables import SIGNING_PROXY
+from finance.settings.deployment import Settings
+from finance.settings.signing import cosigner_of, outgoing_of, signing_of
+from finance.settings.variables import SIGNING_PROXY
+from finance.wiring import services
+from finance.wiring.kafka import check_topics
+from finance.wiring.registry_file import check_copy, kernel_path, read_registry
+from finance.wiring.signers import open_signer
 from ledger_core.errors import Refused
 from ledger_core.postgres.reading.progress import manifest_heads
 from ledger_core.postgres.recovery.drills import newest_sound_drill
@@ -168,7 +168,7 @@ def _probe_keys(
 
 def probe_archive(settings: Settings, topology: Topology, _process: str) -> Probed:
     """The bucket has Object Lock, and refuses a real delete of a locked version."""
-    store = bootstrap.open_archive(settings, topology.stores["archive"].retention_mode, name="archiver")
+    store = services.open_archive(settings, topology.stores["archive"].retention_mode, name="archiver")
     try:
         store.check_lock()
     except Refused as error:
@@ -204,7 +204,7 @@ def probe_drill(settings: Settings, _topology: Topology, _process: str) -> Probe
     remedy = "run `finance drill all`, and see that deploy/kubernetes/drill-cronjob.yaml does so monthly"
     if newest is None:
         return Probed("no drill", (Fault("no recovery drill succeeded yet", remedy),))
-    days = (bootstrap.utc_now() - newest).days
+    days = (services.utc_now() - newest).days
     if days > DRILL_DAYS_MAX:
         return Probed(f"{days} days ago", (Fault(f"the last drill that succeeded was {days} days ago", remedy),))
     return Probed(f"the newest that succeeded was chained at {newest:%Y-%m-%dT%H:%M:%SZ}")

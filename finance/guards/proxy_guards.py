@@ -28,12 +28,12 @@ from finance.guards.settings_guards import (
     topology_holds_no_secret,
     truths_are_spelled,
 )
-from finance.settings import Settings
-from finance.signers_file import read_registry
+from finance.settings.deployment import Settings
+from finance.settings.signing import cosigner_of, outgoing_of, signing_of
+from finance.settings.variables import PROXY_SCOPES, SIGNING_PROXY
 from finance.signing_proxy.log_file import parts_of
 from finance.signing_proxy.setup import ProxySettings
-from finance.signing_settings import cosigner_of, outgoing_of, signing_of
-from finance.variables import PROXY_SCOPES, SIGNING_PROXY
+from finance.wiring.registry_file import read_registry
 from ledger_core.errors import Refused
 from schemas.authority.door import DoorConfig
 

@@ -16,10 +16,10 @@ from psycopg.conninfo import conninfo_to_dict
 from finance.door.exposure import check_exposure
 from finance.guardrails.secret_rules import find_secrets, is_random
 from finance.guards.model import EVERYBODY, FALSE, PRODUCTION, TRUE, Fault, Given, Guard, missing
-from finance.signers_file import read_registry
-from finance.signing_settings import cosigner_of, outgoing_of, signing_of
-from finance.tls_database import unsafe_address
-from finance.variables import COSIGNER, KEY_VARIABLES, OUTGOING, PROCESSES, ROLES, VARIABLES
+from finance.settings.signing import cosigner_of, outgoing_of, signing_of
+from finance.settings.tls_database import unsafe_address
+from finance.settings.variables import COSIGNER, KEY_VARIABLES, OUTGOING, PROCESSES, ROLES, VARIABLES
+from finance.wiring.registry_file import read_registry
 from ledger_core.errors import Refused
 
 SIGNING_PROCESSES: Final = ("prover", "archiver", "notary")

@@ -16,7 +16,7 @@ import structlog
 
 from finance.guards.model import Fault, Given, StartRefused
 from finance.guards.settings_guards import settings_faults
-from finance.variables import SIGNING_PROXY
+from finance.settings.variables import SIGNING_PROXY
 from ledger_core.errors import Refused, Unavailable
 from schemas.topology.load import load_topology
 

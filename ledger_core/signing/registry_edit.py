@@ -3,7 +3,7 @@
 Guarantees: of every other signer, and of fields we do not know, nothing changes, whichever of the three shapes the file
 has; a kid is never given to another key and never removed, a revocation is never undone; what comes out is a registry
 that can be read, and the same change made twice changes nothing the second time.
-Does not: read or write files (`finance.signers_file`), or decide when a key is retired.
+Does not: read or write files (`finance.wiring.registry_file`), or decide when a key is retired.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from finance.bootstrap import open_archive
-from finance.signers_file import read_registry
+from finance.wiring.registry_file import read_registry
+from finance.wiring.services import open_archive
 from ledger_core.verify.oracle import verify_archive
 from tests.support.route import PROCESSES, Ledger, Running
 

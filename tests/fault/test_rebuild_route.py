@@ -22,7 +22,7 @@ import psycopg
 import pytest
 
 from finance.devstack import Stack
-from finance.signers_file import read_registry
+from finance.wiring.registry_file import read_registry
 from producers.storage.archive_file import FileArchiveStore
 from tests.support import buckets, databases, topics
 from tests.support.mixed_events import mixed
@@ -231,8 +231,8 @@ def carry_on(environ: Mapping[str, str], folder: Path) -> None:
 def test_a_folder_with_a_copy_heals_what_s3_shows_no_more(lost: Lost, tmp_path: Path) -> None:
     """A plain DELETE by an administrator puts a marker on a locked object: named, and healed from a copy."""
     client, bucket = buckets.s3_client(lost.environ), lost.environ["S3_AUDIT_BUCKET"]
-    from finance.bootstrap import open_archive
-    from finance.settings import Settings
+    from finance.settings.deployment import Settings
+    from finance.wiring.services import open_archive
 
     store = open_archive(Settings.from_env(lost.environ, ROOT))
     copy = FileArchiveStore(tmp_path / "copy")

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 from pyrage import x25519
 
-from finance import bootstrap
 from finance.backup.keys import wal_key
 from finance.backup.manifest import digest_of
 from finance.backup.plan import Choice, Target
@@ -24,7 +23,7 @@ from finance.backup.seal import pack, read_recipients
 from finance.backup.verify import verify_place
 from finance.backup.wiring import catalogue_of, copies_of, restorable, restore_terms
 from finance.devstack import Stack
-from finance.settings import Settings
+from finance.settings.deployment import Settings
 from ledger_core.errors import Refused
 from ledger_core.postgres.recovery.epochs import read_epoch
 from ledger_core.postgres.session import session

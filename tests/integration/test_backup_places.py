@@ -11,9 +11,9 @@ import pytest
 
 from finance.backup.copies import Copies, Place, digest_fault
 from finance.backup.manifest import digest_of
-from finance.bootstrap import open_backup_place
 from finance.devstack import Stack
-from finance.settings import Settings
+from finance.settings.deployment import Settings
+from finance.wiring.services import open_backup_place
 from ledger_core.errors import Refused, Unavailable
 from producers.storage.backup_folder import BackupFolder
 from producers.storage.backup_s3 import BackupBucket

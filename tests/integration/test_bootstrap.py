@@ -10,8 +10,9 @@ import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from consumers.metrics import NullMetrics
-from finance import bootstrap, process
-from finance.settings import Settings
+from finance.runtime import process
+from finance.settings.deployment import Settings
+from finance.wiring import services
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.signing.registry import SignerRegistry
 from producers.signing.local import LocalKey
@@ -24,7 +25,7 @@ from tests.support.signing import register
 def build(name: str, environ: dict[str, str]) -> None:
     settings = Settings.from_env(environ, Path.cwd())
     topology = load_topology(settings.topology_path, topic_prefix=settings.topic_prefix)
-    bootstrap.build_service(name, settings, topology, NullMetrics()).close()
+    services.build_service(name, settings, topology, NullMetrics()).close()
 
 
 @pytest.mark.parametrize("name", ["poster", "prover", "archiver", "notary"])

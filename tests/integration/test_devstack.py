@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa, utils
 
 from finance.devstack import Stack
-from finance.settings import Settings
+from finance.settings.deployment import Settings
 from tests.support.buckets import boto_tls, s3_client
 from tests.support.databases import role_url
 from tests.support.kafka import client

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from consumers.metrics import NullMetrics
-from finance import bootstrap
-from finance.settings import Settings
+from finance.settings.deployment import Settings
+from finance.wiring import services
 from ledger_core.errors import Refused
 from ledger_core.postgres.recovery.epochs import Epoch, EpochHead, EpochKind, begin_epoch, read_epoch
 from ledger_core.postgres.session import session
@@ -93,4 +93,4 @@ def test_no_process_works_on_a_what_if_database(environ: dict[str, str], name: s
     settings = Settings.from_env(environ, Path.cwd())
     topology = load_topology(settings.topology_path, topic_prefix=settings.topic_prefix)
     with pytest.raises(Refused, match=r"not the ledger: epoch 2 is a what-if \(fees of next year\)"):
-        bootstrap.build_service(name, settings, topology, NullMetrics())
+        services.build_service(name, settings, topology, NullMetrics())

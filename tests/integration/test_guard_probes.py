@@ -13,7 +13,7 @@ from finance.devstack import Stack
 from finance.guards.model import StartRefused
 from finance.guards.probes import probe_archive
 from finance.guards.startup import check_start
-from finance.settings import Settings
+from finance.settings.deployment import Settings
 from ledger_core.errors import Unavailable
 from ledger_core.postgres.schema.deployment import bind_deployment
 from ledger_core.postgres.session import session

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from finance.bootstrap_signers import open_signer
-from finance.settings import Settings
+from finance.settings.deployment import Settings
+from finance.wiring.signers import open_signer
 from ledger_core.errors import Corrupt, Unavailable
 from ledger_core.postgres.proving.prover_store import RANGE_COLUMNS
 from ledger_core.proving.closed_range import ClosedRange

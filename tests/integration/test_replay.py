@@ -13,10 +13,10 @@ from consumers.metrics import NullMetrics
 from consumers.posting.decision import decide
 from consumers.recovery import rule_sets
 from finance import replay_beside
-from finance.bootstrap import build_service
 from finance.devstack import Stack
 from finance.replay_into import ReplayPlan
-from finance.settings import Settings
+from finance.settings.deployment import Settings
+from finance.wiring.services import build_service
 from ledger_core.errors import Refused, RejectReason
 from ledger_core.ports import Record
 from ledger_core.posting.plans import Decided, Draft, Rejection

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from finance.devstack import Stack
-from finance.settings import Settings
+from finance.settings.deployment import Settings
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.postgres.session import session
 from producers.kafka import topics as topics_kafka

@@ -13,7 +13,7 @@ import pytest
 from finance.devstack import Stack
 from finance.devstack.authority import Authority, Pair
 from finance.guards.probes import probe_signer
-from finance.settings import Settings
+from finance.settings.deployment import Settings
 from ledger_core.errors import Refused, Unavailable
 from producers.signing.https_exchange import HttpsExchange
 from schemas.topology.load import load_topology

@@ -20,7 +20,7 @@ from finance.backup.catalogue import read_stream_state, systems
 from finance.backup.wal import parse_lsn
 from finance.backup.wiring import copies_of
 from finance.devstack import Stack
-from finance.settings import Settings
+from finance.settings.deployment import Settings
 from tests.conftest import STATE_ROOT
 
 ROOT = Path(__file__).parents[2]

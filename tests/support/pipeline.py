@@ -12,8 +12,8 @@ from pathlib import Path
 from consumers.archive.archiver import Archiver, ArchiverSettings
 from consumers.kafka.group_source import KafkaSource
 from consumers.proving.prover import Prover, ProverSettings
-from finance.kafka_clients import journal_reader
-from finance.settings import Settings
+from finance.settings.deployment import Settings
+from finance.wiring.kafka import journal_reader
 from ledger_core.ports import Signer
 from ledger_core.postgres.archive.archiver_store import PostgresArchiveStore
 from ledger_core.postgres.connection import connect

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from finance.backup.failures import FILE, counting_failures, failures
-from finance.health import Health
-from finance.telemetry import PrometheusMetrics
+from finance.telemetry.health import Health
+from finance.telemetry.prometheus import PrometheusMetrics
 from ledger_core.errors import Unavailable
 
 

@@ -11,8 +11,8 @@ import click
 import pytest
 
 from finance.cli.main import cli
-from finance.metric_list import METRICS
-from finance.variables import VARIABLES
+from finance.settings.variables import VARIABLES
+from finance.telemetry.metric_list import METRICS
 from ledger_core.errors import RejectReason
 
 ROOT = Path(__file__).parents[2]

@@ -184,7 +184,7 @@ def test_in_production_nothing_that_changes_anything_is_in_plaintext() -> None:
 
 def test_one_of_certificates_and_callers_is_not_enough(tmp_path: Path) -> None:
     from finance.door.setup import open_door
-    from finance.settings import Settings
+    from finance.settings.deployment import Settings
     from tests.support.doors import CountedMetrics
 
     for name in ("DOOR_TLS_DIR", "DOOR_CONFIG"):

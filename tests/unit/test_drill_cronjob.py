@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from finance.cli.main import cli
-from finance.secret_files import SUFFIX
-from finance.variables import VARIABLES
+from finance.settings.secret_files import SUFFIX
+from finance.settings.variables import VARIABLES
 
 ROOT = Path(__file__).parents[2]
 

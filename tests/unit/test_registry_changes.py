@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from finance import signers_file
 from finance.signer_changes import end
 from finance.signer_choice import check_clock
 from finance.signer_reach import cut, reach
-from finance.signers_file import change_registry, read_registry
+from finance.wiring import registry_file
+from finance.wiring.registry_file import change_registry, read_registry
 from ledger_core.audit.events import AuditEvent, next_event
 from ledger_core.errors import Refused
 from ledger_core.ports import AuditIntent
@@ -89,7 +89,7 @@ def test_a_damaged_file_is_refused_and_left_as_it_is(tmp_path: Path):
     assert path.read_bytes() == b'{"signers": ['
     with pytest.raises(Refused, match="cannot be read"):
         change_registry(tmp_path / "nowhere" / "signers.json", lambda data: data)
-    assert signers_file.unreadable(path, ValueError("x")).remedy
+    assert registry_file.unreadable(path, ValueError("x")).remedy
 
 
 def payload(outgoing: Key = OLD, incoming: Key = NEW) -> dict[str, object]:

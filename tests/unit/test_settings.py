@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from finance.reference import PAGES
-from finance.settings import Settings
-from finance.signing_settings import signing_of
-from finance.variables import ROLES, VARIABLES
+from finance.settings.deployment import Settings
+from finance.settings.signing import signing_of
+from finance.settings.variables import ROLES, VARIABLES
 from ledger_core.errors import Refused
 
 ROOT = Path(__file__).parents[2]

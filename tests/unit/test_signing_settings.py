@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from finance.secret_files import SECRET_BYTES_MAX
-from finance.settings import Settings
-from finance.signing_settings import ProxySettings, Slot, cosigner_of, outgoing_of, signing_of
-from finance.variables import KEY_VARIABLES, VARIABLES
+from finance.settings.deployment import Settings
+from finance.settings.secret_files import SECRET_BYTES_MAX
+from finance.settings.signing import ProxySettings, Slot, cosigner_of, outgoing_of, signing_of
+from finance.settings.variables import KEY_VARIABLES, VARIABLES
 from ledger_core.errors import Refused
 from tests.unit.test_settings import write_stack
 

@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from consumers.service import Backoff
-from finance.supervisor import Child, Supervisor, children
+from finance.runtime.supervisor import Child, Supervisor, children
 
 QUICK = Backoff(delay_ms_min=10, delay_ms_max=20)
 WAIT_FOR_TERM = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); signal.pause()"

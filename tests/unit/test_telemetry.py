@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from finance.door.gate import Gate
 from finance.door.server import Door
-from finance.health import Health, telemetry_routes
-from finance.metric_list import METRICS
-from finance.telemetry import PrometheusMetrics
+from finance.telemetry.health import Health, telemetry_routes
+from finance.telemetry.metric_list import METRICS
+from finance.telemetry.prometheus import PrometheusMetrics
 
 STALL_SECONDS = 30
 

@@ -6,13 +6,13 @@ import subprocess
 import sys
 import threading
 
-from finance.watchdog import TICK_SECONDS, Watchdog, stacks
+from finance.runtime.watchdog import TICK_SECONDS, Watchdog, stacks
 
 HUNG = """
 import threading
-from finance.process import _end_hung
-from finance.watchdog import Watchdog
-from finance.telemetry import configure_logging
+from finance.runtime.process import _end_hung
+from finance.runtime.watchdog import Watchdog
+from finance.telemetry.prometheus import configure_logging
 
 configure_logging(process="poster", log_format="json", level="info")
 Watchdog(2, _end_hung).start()

@@ -17,7 +17,7 @@ from consumers.kafka.watermarks import Watermarks
 from consumers.proving.published_guard import PublishedRange
 from consumers.proving.published_ranges import PARTITION, ranges_on_topic
 from consumers.proving.tree_history import ReadJournal
-from finance.settings import Settings
+from finance.settings.deployment import Settings
 from ledger_core.audit.events import AuditEvent
 from ledger_core.errors import Refused
 from ledger_core.ports import Record

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Literal, cast
 
-from finance.kafka_clients import open_partition, open_watermarks
-from finance.settings import Settings
+from finance.settings.deployment import Settings
+from finance.wiring.kafka import open_partition, open_watermarks
 from ledger_core.audit.events import AuditEvent
 from ledger_core.audit.sources import events_of_lines, exported_events, once
 from ledger_core.errors import Refused
@@ -34,7 +34,7 @@ def chain_events(
             raise Refused("no file is named", remedy="name one with --file")
         return _of_file(path, found)
     if source == "s3":
-        from finance.bootstrap import open_archive
+        from finance.wiring.services import open_archive
 
         return exported_events(open_archive(settings), settings.env, found)
     if source == "topic":

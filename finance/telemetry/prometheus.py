@@ -1,4 +1,4 @@
-"""What a process tells about itself: log lines, and the metrics of `finance.metric_list`.
+"""What a process tells about itself: log lines, and the metrics of `finance.telemetry.metric_list`.
 
 Guarantees: log lines go to stderr, as JSON one a line (or in colour on a terminal), each with time, level, process and
 whatever is bound to the context (trace_id, shard, seq range). Telling never raises and never waits.
@@ -21,10 +21,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from finance import metric_list as names
-from finance.health import Health
-from finance.metric_list import Metric
-from finance.settings import LogFormat
+from finance.settings.deployment import LogFormat
+from finance.telemetry.health import Health
+from finance.telemetry.metric_list import Metric
+from finance.telemetry.prometheus import metric_list as names
 from ledger_core.errors import RejectReason, SignerFailure
 
 CIRCUIT_STATES: Final = ("closed", "half_open", "open")  # the gauge's 0, 1, 2

@@ -17,16 +17,16 @@ from importlib import metadata
 import structlog
 
 from consumers.service import EXIT_UNAVAILABLE, Service, run_service
-from finance import bootstrap
 from finance.compile import HOT, compiled
 from finance.door.server import Door
 from finance.door.setup import open_door
-from finance.health import Health, telemetry_routes
-from finance.registry_watch import RegistryWatch
-from finance.settings import Settings
-from finance.telemetry import PrometheusMetrics, configure_logging
-from finance.tls_watch import TlsWatch
-from finance.watchdog import Watchdog
+from finance.runtime.registry_watch import RegistryWatch
+from finance.runtime.tls_watch import TlsWatch
+from finance.runtime.watchdog import Watchdog
+from finance.settings.deployment import Settings
+from finance.telemetry.health import Health, telemetry_routes
+from finance.telemetry.prometheus import PrometheusMetrics, configure_logging
+from finance.wiring import services
 from ledger_core.errors import Corrupt, FinanceError, Refused
 from ledger_core.postgres.posting import control
 from schemas.topology.model import Topology
@@ -64,7 +64,7 @@ def run_process(
         watch.begin(settings.tls_sets(name))
         if registry is not None:
             registry.begin()
-        return build(metrics) if build else bootstrap.build_service(name, settings, topology, metrics)
+        return build(metrics) if build else services.build_service(name, settings, topology, metrics)
 
     log.info(
         "telemetry.listening",
@@ -78,7 +78,7 @@ def run_process(
             build_anew,
             stop=stop,
             metrics=metrics,
-            backoff=bootstrap.backoff(topology),
+            backoff=services.backoff(topology),
             on_corrupt=lambda error: _halt(name, settings, error),
             renewed=lambda: watch.renewed() or (registry is not None and registry.changed()),
             beat=watchdog.beat,
@@ -150,7 +150,7 @@ def _halt(name: str, settings: Settings, error: Corrupt) -> None:
             settings.database_url(name),
             reason=reason[:REASON_CHARS_MAX],
             actor_id=f"service:{name}",
-            trace_id=bootstrap.new_trace_id(),
+            trace_id=services.new_trace_id(),
         )
     except FinanceError as failure:
         log.critical("process.halt_failed", detail=str(failure), remedy="run `finance halt` yourself, now")

@@ -2,7 +2,7 @@
 
 Guarantees: a value that cannot be right (an unknown environment, a port that is no port) is Refused with the remedy
 when it is read; what is missing is Refused when it is needed, by name. No secret appears in a repr.
-Does not: read `os.environ` (it is an argument) or connect to anything. The table is `finance.variables`.
+Does not: read `os.environ` (it is an argument) or connect to anything. The table is `finance.settings.variables`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, cast
 
-from finance.secret_files import secrets_from_files
-from finance.tls_database import database_tls_files, unsafe_address
-from finance.tls_files import TlsFiles, checked, in_folder
-from finance.variables import KEY_VARIABLES, VARIABLES
+from finance.settings.secret_files import secrets_from_files
+from finance.settings.tls_database import database_tls_files, unsafe_address
+from finance.settings.tls_files import TlsFiles, checked, in_folder
+from finance.settings.variables import KEY_VARIABLES, VARIABLES
 from ledger_core.errors import Refused
 
 Environment = Literal["dev", "staging", "production"]

@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from finance.signers_file import read_registry
+from finance.wiring.registry_file import read_registry
 from ledger_core.errors import Refused
 
 LOOK_SECONDS: Final = 5.0

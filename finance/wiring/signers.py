@@ -4,7 +4,7 @@ Guarantees: a key service is used only when topology.yaml lists a signer of its 
 tells (AUDIT_SIGNING_KID, or the one key of its algorithm that is registered and not retired) is there at once, and is
 pinned when its service answers: so a process starts, and ranges close, while the service is away. Any other key must
 be asked for first.
-Does not: sign, wait or retry (`consumers.signing.circuit`), or read secrets (`finance.signing_settings`).
+Does not: sign, wait or retry (`consumers.signing.circuit`), or read secrets (`finance.settings.signing`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import TypeVar
 
 from consumers.metrics import Metrics
 from consumers.signing.signer_set import SignerSet
-from finance.settings import Settings
-from finance.signing_settings import (
+from finance.settings.deployment import Settings
+from finance.settings.signing import (
     DEFAULT_ALGORITHM,
     Kind,
     KmsKeySettings,

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from finance.settings import Settings
+from finance.settings.deployment import Settings
 from ledger_core.errors import Refused
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.registry_edit import EMPTY

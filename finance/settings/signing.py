@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, cast
 from urllib.parse import urlsplit
 
-from finance.settings import EndpointTls, Settings
-from finance.variables import COSIGNER, KEY_VARIABLES, OUTGOING
+from finance.settings.deployment import EndpointTls, Settings
+from finance.settings.variables import COSIGNER, KEY_VARIABLES, OUTGOING
 from ledger_core.errors import Refused
 from ledger_core.ports import Algorithm
 

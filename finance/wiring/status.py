@@ -9,8 +9,8 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
-from finance.kafka_clients import open_watermarks
-from finance.settings import Settings
+from finance.settings.deployment import Settings
+from finance.wiring.kafka import open_watermarks
 from ledger_core.errors import Unavailable
 from ledger_core.postgres.posting.control import Control, read_control
 from ledger_core.postgres.reading.progress import AuditProgress, ShardProgress, audit_progress, shard_progress

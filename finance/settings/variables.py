@@ -1,6 +1,7 @@
 """Every environment variable this service reads, once, with its meaning.
 
-Guarantees: closed world: `finance.settings` reads no other name, and docs/CONFIGURATION.md is this table (tested).
+Guarantees: closed world: `finance.settings.deployment` reads no other name, and docs/CONFIGURATION.md is this table
+(tested).
 """
 
 from __future__ import annotations

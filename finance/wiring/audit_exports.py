@@ -13,7 +13,7 @@ import psycopg
 
 from consumers.audit.exporter import AuditExporter, ExportSettings
 from consumers.metrics import Metrics
-from finance.settings import Settings
+from finance.settings.deployment import Settings
 from ledger_core.ports import ArchiveStore
 from ledger_core.postgres.audit.export_store import PostgresAuditExportStore
 from ledger_core.signing.registry import SignerRegistry

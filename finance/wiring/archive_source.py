@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from finance import bootstrap
-from finance.settings import Settings
+from finance.settings.deployment import Settings
+from finance.wiring import services
 from ledger_core.archive.listing import ArchiveReader, BelowPrefix
 from ledger_core.errors import Refused
 
@@ -19,10 +19,10 @@ def open_source(address: str, settings: Settings) -> ArchiveReader:
     """The reader of an archive's address. Raises Refused."""
     parts = urlsplit(address)
     if parts.scheme == "s3" and parts.netloc:
-        bucket = bootstrap.open_archive(settings, bucket=parts.netloc)
+        bucket = services.open_archive(settings, bucket=parts.netloc)
         prefix = parts.path.strip("/")
         return BelowPrefix(bucket, prefix) if prefix else bucket
     folder = Path(address)
     if "://" in address or not folder.is_dir():
         raise Refused(f"{address} is no archive", remedy="name s3://bucket, s3://bucket/prefix, or a folder")
-    return bootstrap.open_archive_folder(folder)
+    return services.open_archive_folder(folder)

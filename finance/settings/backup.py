@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from finance.settings import EndpointTls, Settings
+from finance.settings.deployment import EndpointTls, Settings
 from producers.storage.s3_client import LockMode
 
 

@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from finance.tls_files import TlsFiles, is_pair, lifetime
+from finance.settings.tls_files import TlsFiles, is_pair, lifetime
 from ledger_core.errors import Refused
 
 LOOK_SECONDS: Final = 5.0

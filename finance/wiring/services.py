@@ -25,10 +25,10 @@ from consumers.proving.prover import Prover, ProverSettings
 from consumers.proving.published_guard import PublishedGuard
 from consumers.proving.published_ranges import newest_in_archive
 from consumers.service import Backoff, Service
-from finance.audit_exports import audit_exporter
-from finance.backup.settings import BucketSettings, backup_bucket_settings
-from finance.bootstrap_signers import open_signers
-from finance.kafka_clients import (
+from finance.settings.backup import BucketSettings, backup_bucket_settings
+from finance.settings.deployment import ArchiveSettings, Settings
+from finance.wiring.audit_exports import audit_exporter
+from finance.wiring.kafka import (
     check_topics,
     journal_reader,
     newest_audit_event,
@@ -37,8 +37,8 @@ from finance.kafka_clients import (
     settlements_opener,
     source_opener,
 )
-from finance.settings import ArchiveSettings, Settings
-from finance.signers_file import read_registry
+from finance.wiring.registry_file import read_registry
+from finance.wiring.signers import open_signers
 from ledger_core.errors import Refused
 from ledger_core.postgres.archive.archiver_store import PostgresArchiveStore
 from ledger_core.postgres.audit.notary_store import PostgresAuditStore

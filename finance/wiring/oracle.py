@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from finance.kafka_clients import newest_audit_event
-from finance.settings import Settings
+from finance.settings.deployment import Settings
+from finance.wiring.kafka import newest_audit_event
 from ledger_core.findings import Report
 from ledger_core.postgres.reading.progress import manifest_heads
 from ledger_core.postgres.schema.guard import check_schema

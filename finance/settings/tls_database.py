@@ -1,7 +1,7 @@
 """Whether an address of Postgres is met by TLS that checks the server by name, and with which files.
 
 Guarantees: what is missing is named, with its remedy, in the words of libpq's own settings.
-Does not: connect, or read the files (`finance.tls_files` judges those).
+Does not: connect, or read the files (`finance.settings.tls_files` judges those).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
-from finance.tls_files import TlsFiles
+from finance.settings.tls_files import TlsFiles
 from ledger_core.errors import Refused
 
 

@@ -1,0 +1,1 @@
+"""One process and its life: process, supervisor (`run all`), watchdog, registry_watch, tls_watch (changing files)."""

@@ -1,0 +1,7 @@
+"""What this deployment is set to.
+
+variables      every environment variable, once
+deployment     Settings: read, checked, typed; secret_files: secrets from files
+signing, backup   which key signs; where backups go
+tls_files, tls_database   certificates, and whether the database is reached by TLS
+"""

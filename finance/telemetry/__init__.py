@@ -1,0 +1,1 @@
+"""What a process says about itself: metric_list (every metric), prometheus (and log lines), health (HTTP)."""
