@@ -56,9 +56,9 @@ def create(also: tuple[str, ...], as_json: bool) -> None:
     Example:
       finance backup create
     """
-    from finance.backup.create import create as take
-    from finance.backup.failures import counting_failures
-    from finance.backup.wiring import create_terms
+    from finance.recovery.backup.assembly import create_terms
+    from finance.recovery.backup.create import create as take
+    from finance.recovery.backup.failures import counting_failures
     from finance.settings.backup import backup_settings
 
     began = time.monotonic()
@@ -103,7 +103,7 @@ def stream(also: tuple[str, ...], stop_on_eof: bool, as_json: bool) -> None:
     Example:
       finance backup stream
     """
-    from finance.backup.wiring import open_stream
+    from finance.recovery.backup.assembly import open_stream
     from finance.runtime.process import run_process
 
     settings = load_settings()
@@ -131,8 +131,8 @@ def list_(system: str | None, also: tuple[str, ...], as_json: bool) -> None:
     Example:
       finance backup list --json
     """
-    from finance.backup.report import listing, listing_words
-    from finance.backup.wiring import catalogue_of, copies_of
+    from finance.recovery.backup.assembly import catalogue_of, copies_of
+    from finance.recovery.backup.report import listing, listing_words
 
     settings = load_settings()
     catalogue = catalogue_of(settings, copies_of(settings, also), system)
@@ -153,9 +153,9 @@ def verify(system: str | None, also: tuple[str, ...], as_json: bool) -> None:
       finance backup verify
       finance backup verify --also s3://second-bucket/finance
     """
-    from finance.backup.failures import count_failure, counting_failures
-    from finance.backup.verify import verify_place
-    from finance.backup.wiring import catalogue_of, copies_of
+    from finance.recovery.backup.assembly import catalogue_of, copies_of
+    from finance.recovery.backup.failures import count_failure, counting_failures
+    from finance.recovery.backup.verify import verify_place
     from finance.settings.backup import backup_settings
 
     settings = load_settings()
@@ -204,10 +204,10 @@ def prune(system: str | None, also: tuple[str, ...], dry_run: bool, as_json: boo
       finance backup prune --dry-run
       finance backup prune
     """
-    from finance.backup.failures import counting_failures
-    from finance.backup.retention import prune as carry_out
-    from finance.backup.retention import prune_plan
-    from finance.backup.wiring import catalogue_of, copies_of
+    from finance.recovery.backup.assembly import catalogue_of, copies_of
+    from finance.recovery.backup.failures import counting_failures
+    from finance.recovery.backup.retention import prune as carry_out
+    from finance.recovery.backup.retention import prune_plan
     from finance.settings.backup import backup_settings
     from ledger_core.postgres.recovery.replication import hold_backup_lock
     from ledger_core.postgres.session import session

@@ -18,8 +18,8 @@ from finance.settings.deployment import STATE_FOLDER
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from finance.drill.report import WayResult
-    from finance.drill.run import Drilled
+    from finance.recovery.drill.report import WayResult
+    from finance.recovery.drill.run import Drilled
 
 FINDINGS_SHOWN_MAX = 20
 
@@ -61,8 +61,8 @@ def command(
       finance drill all --report drills/ --json
       finance drill topic --into postgresql://owner@scratch/postgres
     """
-    from finance.drill.report import WAYS
-    from finance.drill.run import run_drill
+    from finance.recovery.drill.report import WAYS
+    from finance.recovery.drill.run import run_drill
 
     settings = load_settings()
 

@@ -17,7 +17,7 @@ from ledger_core.errors import Refused
 if TYPE_CHECKING:
     from finance.settings.deployment import Settings
     from finance.settings.signing import Kind
-    from finance.signer_desk import Desk
+    from finance.signing.desk import Desk
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,7 +62,7 @@ def key_options(function: F) -> F:
 
 def named(kid: str, kind: Kind, key: str, key_version: int | None, alg: str) -> dict[str, str]:
     """The variables that the options stand for."""
-    from finance.signer_choice import variables_of
+    from finance.signing.key_choice import variables_of
 
     if key_version is not None and kind != "transit":
         raise click.UsageError("--key-version is of a transit key")
@@ -102,7 +102,7 @@ def changing_desk(*, dry_run: bool = False) -> Iterator[Desk]:
 
 def open_desk(*, dry_run: bool = False) -> Desk:
     """Who asks about the registry of these settings, now. Raises Refused."""
-    from finance.signer_desk import Desk
+    from finance.signing.desk import Desk
     from finance.wiring import services
 
     settings = load_settings()

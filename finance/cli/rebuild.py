@@ -16,8 +16,8 @@ from finance.cli.common import counting, emit, json_option, load_settings, load_
 from finance.cli.verify import registry_of, signers_option
 
 if TYPE_CHECKING:
-    from finance.rebuild import Rebuilt
-    from finance.rebuild_worker import Advance
+    from finance.recovery.rebuild import Rebuilt
+    from finance.recovery.rebuild_worker import Advance
 
 REMEDIES = {
     "dead_letter_originals": "originals of rejected records: --fill-from-topic has them while the topic does",
@@ -65,7 +65,7 @@ def command(
       finance rebuild --from s3://finance-audit --signers signers.json --into postgresql://owner@host/ledger
       finance rebuild --from s3://finance-audit --also copy/ --signers signers.json --json
     """
-    from finance.rebuild import Request, rebuild
+    from finance.recovery.rebuild import Request, rebuild
 
     settings = load_settings()
     asks = not without_topic and bool(settings.values.get("KAFKA_BROKERS"))

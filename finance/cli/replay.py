@@ -15,10 +15,10 @@ from rich.progress import TaskID
 from finance.cli.common import Moment, counting, emit, json_option, load_settings, load_topology_of, operator, table
 from finance.cli.common import progress_on_terminal as progress_bar
 from finance.cli.verify import findings_table, registry_of, signers_option
-from finance.replay_beside import replay_beside
-from finance.replay_compare import compare_filled
-from finance.replay_into import ReplayPlan, ShardRun, Tell, replay_into
-from finance.replay_sources import Source, choose_source
+from finance.recovery.replay_beside import replay_beside
+from finance.recovery.replay_compare import compare_filled
+from finance.recovery.replay_into import ReplayPlan, ShardRun, Tell, replay_into
+from finance.recovery.replay_sources import Source, choose_source
 from ledger_core.findings import Report
 from ledger_core.recovery.replay_port import StopAt
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from finance.backup import wal
-from finance.backup.copies import Copies
-from finance.backup.plan import Choice, Target
-from finance.backup.restore import Restored
 from finance.cli.common import byte_progress, emit, json_option, load_settings, moment_of, operator
+from finance.recovery.backup import wal
+from finance.recovery.backup.copies import Copies
+from finance.recovery.backup.plan import Choice, Target
+from finance.recovery.backup.restore import Restored
 from finance.settings.deployment import STATE_FOLDER, Settings
 
 
@@ -95,9 +95,9 @@ def restore(
       finance backup restore --to latest --target new-data/
       finance backup restore --to 2025-11-01T12:00:00Z --start
     """
-    from finance.backup.restore import plan_of
-    from finance.backup.restore import restore as make
-    from finance.backup.wiring import copies_of, drain_spool, restorable, restore_terms
+    from finance.recovery.backup.assembly import copies_of, drain_spool, restorable, restore_terms
+    from finance.recovery.backup.restore import plan_of
+    from finance.recovery.backup.restore import restore as make
 
     settings, began = load_settings(), time.monotonic()
     copies = copies_of(settings, also)
@@ -140,7 +140,7 @@ def adopt(backup_id: str, reason: str, as_json: bool) -> None:
     Example:
       finance backup adopt --backup 20251101T120000Z-0a1b2c3d --reason "disk lost, incident 42"
     """
-    from finance.backup.serve import adopt as begin
+    from finance.recovery.backup.serve import adopt as begin
 
     settings = load_settings()
     epoch = begin(settings.owner_database_url(), backup_id, actor_id=operator(settings), reason=reason)
@@ -149,7 +149,7 @@ def adopt(backup_id: str, reason: str, as_json: bool) -> None:
 
 
 def _start(settings: Settings, restored: Restored, reason: str) -> dict[str, object]:
-    from finance.backup.serve import serve
+    from finance.recovery.backup.serve import serve
 
     served = serve(settings, restored, settings.owner_database_url(), actor_id=operator(settings), reason=reason)
     pid, epoch = served.server.process.pid, served.epoch

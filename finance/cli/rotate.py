@@ -27,8 +27,8 @@ from finance.cli.key_options import (
 from finance.cli.rotate_create import create
 
 if TYPE_CHECKING:
-    from finance.rotation import Done
     from finance.settings.signing import Kind
+    from finance.signing.rotation import Done
     from ledger_core.signing.rotation import Rotation
 
 NEXT = {
@@ -118,7 +118,7 @@ def begin(
       finance rotate begin --kid finance-rsa-v2 --kind kms --key alias/finance-v2 --alg rsa-sha256 --dry-run
       finance rotate begin --kid finance-hsm-v1 --kind pkcs11 --key finance --alg ed25519 --overlap-days 14
     """
-    from finance import rotation
+    from finance.signing import rotation
 
     variables = named(kid, kind, key, key_version, alg)
     overlap = dt.timedelta(days=overlap_days)
@@ -138,7 +138,7 @@ def deploy(kernel: Path | None, dry_run: bool, as_json: bool) -> None:
     Example:
       finance rotate deploy --kernel kernel/tools/signers.json
     """
-    from finance import rotation
+    from finance.signing import rotation
 
     with changing_desk(dry_run=dry_run) as desk:
         done = rotation.deploy(desk, kernel_copy(kernel, desk.settings, needed=True))
@@ -155,8 +155,8 @@ def prove(kernel: Path | None, as_json: bool) -> None:
     Example:
       finance rotate prove --kernel kernel/tools/signers.json
     """
-    from finance import rotation
-    from finance.signer_proofs import prove_with
+    from finance.signing import rotation
+    from finance.signing.proofs import prove_with
 
     with changing_desk() as desk:
         proof = prove_with(desk, kernel_copy(kernel, desk.settings, needed=True))
@@ -179,7 +179,7 @@ def finish(early: str | None, idle: bool, dry_run: bool, as_json: bool) -> None:
     Example:
       finance rotate finish
     """
-    from finance import rotation
+    from finance.signing import rotation
 
     with changing_desk(dry_run=dry_run) as desk:
         done = rotation.finish(desk, early=early, idle=idle)
@@ -197,7 +197,7 @@ def rollback(reason: str, dry_run: bool, as_json: bool) -> None:
     Example:
       finance rotate rollback --reason "Kernel does not verify the new key, incident 11"
     """
-    from finance import rotation
+    from finance.signing import rotation
 
     with changing_desk(dry_run=dry_run) as desk:
         done = rotation.rollback(desk, reason)

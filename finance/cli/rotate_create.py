@@ -49,7 +49,7 @@ def create(
         --policy key-policy.json
       finance rotate create --kid finance-hsm-v1 --kind pkcs11 --key finance --alg ed25519
     """
-    from finance.key_creation import create as create_key
+    from finance.signing.key_creation import create as create_key
     from producers.signing.key_maker import KeySpec
 
     if key_version is not None:

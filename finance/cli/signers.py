@@ -27,7 +27,7 @@ from ledger_core.errors import Refused
 
 if TYPE_CHECKING:
     from finance.settings.signing import Kind
-    from finance.signer_changes import Changed
+    from finance.signing.changes import Changed
 
 EMERGENCY_HOURS_MAX = 72
 KERNEL_FILE = "kernel/tools/signers.json"
@@ -102,7 +102,7 @@ def add(
       finance signers add --kid finance-rsa-v2 --kind kms --key alias/finance-v2 --alg rsa-sha256 --dry-run
       finance signers add --kid audit-cosigner --kind transit --key cosigner --key-version 1 --alg ed25519
     """
-    from finance import signer_changes
+    from finance.signing import changes as signer_changes
 
     variables = named(kid, kind, key, key_version, alg)
     with changing_desk(dry_run=dry_run) as desk:
@@ -125,7 +125,7 @@ def retire(kid: str, reason: str, idle: bool, dry_run: bool, as_json: bool) -> N
     Example:
       finance signers retire audit-cosigner --reason "no auditor asks for it any more"
     """
-    from finance import signer_changes
+    from finance.signing import changes as signer_changes
 
     with changing_desk(dry_run=dry_run) as desk:
         changed = signer_changes.retire(desk, kid, reason, idle=idle)
@@ -155,7 +155,7 @@ def revoke(
       finance signers revoke finance-rsa-v1 --reason "token lost, incident 7"
       finance signers revoke finance-rsa-v1 --reason "incident 7" --to-seq 0=41000 --audit-to-seq 9000
     """
-    from finance import signer_changes
+    from finance.signing import changes as signer_changes
 
     cuts = _sequences(to_seqs)
     with changing_desk(dry_run=dry_run) as desk:
@@ -192,7 +192,7 @@ def emergency(
       finance signers emergency --kid finance-emergency-1 --kind pkcs11 --key emergency --alg rsa-sha256 --hours 12
         --reason "KMS of the region is down, incident 9" --approved-by carol
     """
-    from finance import signer_changes
+    from finance.signing import changes as signer_changes
 
     variables = named(kid, kind, key, key_version, alg)
     lasts = dt.timedelta(hours=hours)
@@ -221,7 +221,7 @@ def publish(repo: Path, file: str, branch: str | None, dry_run: bool, as_json: b
     Example:
       finance signers publish --repo ../kernel --file kernel/tools/signers.json
     """
-    from finance.registry_branch import prepare_commit
+    from finance.signing.registry_branch import prepare_commit
     from finance.wiring.registry_file import read_registry
     from ledger_core.signing.registry_edit import diff, with_signers
 
@@ -256,7 +256,7 @@ def check(kernel: Path | None, archive: bool, as_json: bool) -> None:
     Example:
       finance signers check --kernel kernel/tools/signers.json --archive
     """
-    from finance.signers_check import check_signers
+    from finance.signing.check import check_signers
 
     desk = open_desk()
     tell(check_signers(desk, kernel_copy(kernel, desk.settings, needed=False), archive=archive), 0.0, as_json)

@@ -76,7 +76,7 @@ def drill(file: Path, signers: Path | None, as_json: bool) -> None:
     Example:
       finance verify drill drill.json --signers signers.json
     """
-    from finance.drill.report import verify_report
+    from finance.recovery.drill.report import verify_report
 
     registry = registry_of(signers)
     _timed(as_json, lambda: verify_report(file.read_bytes(), registry, place=str(file)))

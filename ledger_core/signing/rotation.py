@@ -8,7 +8,7 @@ The announcement carries the incoming public key and is signed by the outgoing o
 trust the new one from the log alone. `proved` and `deployed` may come in either order.
 
 Guarantees: pure. What is not an event of this form is passed over when rotations are read, never guessed at.
-Does not: judge events (`ledger_core.verify.audit` does), or do any of the steps (`finance.rotation` does).
+Does not: judge events (`ledger_core.verify.audit` does), or do any of the steps (`finance.signing.rotation` does).
 """
 
 from __future__ import annotations

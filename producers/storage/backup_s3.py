@@ -29,7 +29,7 @@ UNVERSIONED: Final = (None, "null")
 
 
 class BackupBucket:
-    """The Place protocol of `finance.backup.copies` below `prefix` (empty, or without a slash at its end)."""
+    """The Place protocol of `finance.recovery.backup.copies` below `prefix` (empty, or without a slash at its end)."""
 
     def __init__(
         self,

@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 from pyrage import x25519
 
-from finance.backup.keys import wal_key
-from finance.backup.manifest import digest_of
-from finance.backup.plan import Choice, Target
-from finance.backup.restore import plan_of, restore
-from finance.backup.seal import pack, read_recipients
-from finance.backup.verify import verify_place
-from finance.backup.wiring import catalogue_of, copies_of, restorable, restore_terms
 from finance.devstack import Stack
+from finance.recovery.backup.assembly import catalogue_of, copies_of, restorable, restore_terms
+from finance.recovery.backup.keys import wal_key
+from finance.recovery.backup.manifest import digest_of
+from finance.recovery.backup.plan import Choice, Target
+from finance.recovery.backup.restore import plan_of, restore
+from finance.recovery.backup.seal import pack, read_recipients
+from finance.recovery.backup.verify import verify_place
 from finance.settings.deployment import Settings
 from ledger_core.errors import Refused
 from ledger_core.postgres.recovery.epochs import read_epoch

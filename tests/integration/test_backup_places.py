@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from finance.backup.copies import Copies, Place, digest_fault
-from finance.backup.manifest import digest_of
 from finance.devstack import Stack
+from finance.recovery.backup.copies import Copies, Place, digest_fault
+from finance.recovery.backup.manifest import digest_of
 from finance.settings.deployment import Settings
 from finance.wiring.services import open_backup_place
 from ledger_core.errors import Refused, Unavailable

@@ -23,7 +23,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from finance.devstack import Stack
-from finance.drill.leftovers import holding, sweep_server
+from finance.recovery.drill.leftovers import holding, sweep_server
 from ledger_core.signing.signatures import PublicKey
 from tests.conftest import STATE_ROOT
 from tests.support import buckets, topics

@@ -12,8 +12,8 @@ import pytest
 from finance.cli.key_options import kernel_copy, key_policy
 from finance.devstack import Stack
 from finance.guards.probes import probe_registry
-from finance.key_creation import Created, create
-from finance.signer_choice import variables_of
+from finance.signing.key_choice import variables_of
+from finance.signing.key_creation import Created, create
 from ledger_core.errors import Refused
 from ledger_core.signing.registry_edit import EMPTY
 from ledger_core.signing.rotation import CREATED

@@ -12,9 +12,9 @@ import pytest
 from consumers.metrics import NullMetrics
 from consumers.posting.decision import decide
 from consumers.recovery import rule_sets
-from finance import replay_beside
 from finance.devstack import Stack
-from finance.replay_into import ReplayPlan
+from finance.recovery import replay_beside
+from finance.recovery.replay_into import ReplayPlan
 from finance.settings.deployment import Settings
 from finance.wiring.services import build_service
 from ledger_core.errors import Refused, RejectReason

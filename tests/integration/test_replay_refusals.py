@@ -22,8 +22,8 @@ from confluent_kafka.admin import (
 
 from consumers.recovery.archive_log import ArchiveLog
 from finance.devstack import Stack
-from finance.replay_beside import replay_beside
-from finance.replay_into import ReplayPlan, replay_into
+from finance.recovery.replay_beside import replay_beside
+from finance.recovery.replay_into import ReplayPlan, replay_into
 from finance.settings.deployment import Settings
 from finance.wiring import services as bootstrap
 from ledger_core.errors import Refused

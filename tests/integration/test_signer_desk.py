@@ -7,9 +7,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from finance import rotation, signer_changes
 from finance.devstack import Stack
-from finance.signer_desk import Look
+from finance.signing import changes, rotation
+from finance.signing.desk import Look
 from ledger_core.errors import Refused
 from ledger_core.postgres.signing.signer_uses import SignerUse, only_changer, open_signer_uses
 from ledger_core.signing.rotation import EVENT_TYPE, rotations, step_payload
@@ -80,14 +80,14 @@ def test_all_that_a_key_signed_is_counted_and_of_one_key_nothing_else(api_url: s
 def test_a_revocation_ends_where_a_range_ends_and_pins_the_head_there(api_url: str, office: Office):
     made = TinyShard(shard=1).post(4)
     with pytest.raises(Refused, match="up to seq 4 of shard 1, not to 5"):
-        signer_changes.revoke(office.desk(), OLD.kid, "lost", {1: 5}, None, idle=True)
+        changes.revoke(office.desk(), OLD.kid, "lost", {1: 5}, None, idle=True)
     for _ in range(2):  # the second time after a crash
-        signer_changes.revoke(office.desk(), OLD.kid, "lost", {1: 3}, None, idle=True)
+        changes.revoke(office.desk(), OLD.kid, "lost", {1: 3}, None, idle=True)
         validity = office.registered(OLD.kid).validity
         assert validity is not None
         assert validity.shards == {1: Interval(2, 2, made.entries[1].entry_hash.hex())}
     with pytest.raises(Refused, match="up to seq 2"):
-        signer_changes.revoke(office.desk(), OLD.kid, "or not", {1: 4}, None, idle=True)
+        changes.revoke(office.desk(), OLD.kid, "or not", {1: 4}, None, idle=True)
 
 
 def test_two_operators_change_signers_one_after_the_other(api_url: str):
@@ -147,11 +147,11 @@ def test_a_rollback_never_brings_a_revoked_key_back(office: Office):
     assert current.rotation_id == begun.rotation_id
     for step in ("deployed", "proved", "retired"):
         desk.tell(EVENT_TYPE, step_payload(current, step, {}))
-    signer_changes.revoke(desk, OLD.kid, "token lost", {}, None, idle=False)
+    changes.revoke(desk, OLD.kid, "token lost", {}, None, idle=False)
     revoked = office.registered(OLD.kid)
     assert revoked.revoked_at is not None
     with pytest.raises(Refused, match="old-v1 is over, and not by this rotation"):
         rotation.rollback(office.desk(), "why not")
     assert office.registered(OLD.kid) == revoked
-    again = signer_changes.retire(office.desk(), OLD.kid, "tidy up", idle=False)
+    again = changes.retire(office.desk(), OLD.kid, "tidy up", idle=False)
     assert again.diff == "", "nor does retiring it make it count for more"

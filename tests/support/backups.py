@@ -16,10 +16,10 @@ from typing import Any
 import psutil
 import psycopg
 
-from finance.backup.catalogue import read_stream_state, systems
-from finance.backup.wal import parse_lsn
-from finance.backup.wiring import copies_of
 from finance.devstack import Stack
+from finance.recovery.backup.assembly import copies_of
+from finance.recovery.backup.catalogue import read_stream_state, systems
+from finance.recovery.backup.wal import parse_lsn
 from finance.settings.deployment import Settings
 from tests.conftest import STATE_ROOT
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from finance.rebuild import Rebuilt, Request, rebuild
+from finance.recovery.rebuild import Rebuilt, Request, rebuild
 from finance.settings.deployment import Settings
 from ledger_core.findings import Report
 from ledger_core.postgres.verify.ledger_reader import open_ledger_reader

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from finance import rotation
 from finance.settings.deployment import Settings
-from finance.signer_choice import variables_of
-from finance.signer_desk import Desk
+from finance.signing import rotation
+from finance.signing.desk import Desk
+from finance.signing.key_choice import variables_of
 from finance.wiring.registry_file import read_registry
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from schemas.topology.load import load_topology

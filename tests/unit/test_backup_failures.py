@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from finance.backup.failures import FILE, counting_failures, failures
+from finance.recovery.backup.failures import FILE, counting_failures, failures
 from finance.telemetry.health import Health
 from finance.telemetry.prometheus import PrometheusMetrics
 from ledger_core.errors import Unavailable

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finance.backup import wal
-from finance.backup.catalogue import Catalogue, Histories, StreamState
-from finance.backup.copies import Copies
-from finance.backup.keys import WalFile, wal_file, wal_key
-from finance.backup.manifest import BackupManifest, BackupPayload, Part, parse_backup_manifest
-from finance.backup.plan import Choice, Plan, Target, make_plan
-from finance.backup.retention import prune_plan
-from finance.backup.statement import with_signature
-from finance.backup.wal_list import join
+from finance.recovery.backup import wal
+from finance.recovery.backup.catalogue import Catalogue, Histories, StreamState
+from finance.recovery.backup.copies import Copies
+from finance.recovery.backup.keys import WalFile, wal_file, wal_key
+from finance.recovery.backup.manifest import BackupManifest, BackupPayload, Part, parse_backup_manifest
+from finance.recovery.backup.plan import Choice, Plan, Target, make_plan
+from finance.recovery.backup.retention import prune_plan
+from finance.recovery.backup.statement import with_signature
+from finance.recovery.backup.wal_list import join
 from ledger_core.errors import Refused
 from ledger_core.times import format_time
 from tests.support.memory_place import MemoryPlace

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from finance.drill.page import page_of
-from finance.drill.report import (
+from finance.recovery.drill.page import page_of
+from finance.recovery.drill.report import (
     DrillPayload,
     ShardResult,
     Step,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from finance import registry_branch
-from finance.registry_branch import prepare_commit
+from finance.signing import registry_branch
+from finance.signing.registry_branch import prepare_commit
 from ledger_core.errors import Refused
 
 FILE = "tools/signers.json"

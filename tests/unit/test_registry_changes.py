@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from finance.signer_changes import end
-from finance.signer_choice import check_clock
-from finance.signer_reach import cut, reach
+from finance.signing.changes import end
+from finance.signing.key_choice import check_clock
+from finance.signing.reach import cut, reach
 from finance.wiring import registry_file
 from finance.wiring.registry_file import change_registry, read_registry
 from ledger_core.audit.events import AuditEvent, next_event

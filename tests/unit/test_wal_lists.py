@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyrage import x25519
 
-from finance.backup import wal
-from finance.backup.catalogue import Catalogue, read_catalogue
-from finance.backup.copies import Copies
-from finance.backup.keys import newest_list_key, stream_key, wal_key, wal_list_key
-from finance.backup.manifest import BackupManifest, digest_of
-from finance.backup.signing_faults import list_faults, unsigned_within
-from finance.backup.spool import Spool
-from finance.backup.wal_list import FILES_MAX, parse_wal_list
-from finance.backup.wal_signing import RETRY_SECONDS, SigningTerms, WalSigning
+from finance.recovery.backup import wal
+from finance.recovery.backup.catalogue import Catalogue, read_catalogue
+from finance.recovery.backup.copies import Copies
+from finance.recovery.backup.keys import newest_list_key, stream_key, wal_key, wal_list_key
+from finance.recovery.backup.manifest import BackupManifest, digest_of
+from finance.recovery.backup.signing_faults import list_faults, unsigned_within
+from finance.recovery.backup.spool import Spool
+from finance.recovery.backup.wal_list import FILES_MAX, parse_wal_list
+from finance.recovery.backup.wal_signing import RETRY_SECONDS, SigningTerms, WalSigning
 from ledger_core.errors import Unavailable
 from ledger_core.signing.pinned_signer import PinnedSigner
 from tests.support.memory_place import MemoryPlace

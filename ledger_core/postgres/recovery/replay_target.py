@@ -3,7 +3,7 @@
 Guarantees: `inspect` changes nothing; `claim` migrates a database that holds nothing, begins the epoch that says what
 it is (`replay`, or `what-if`: not the ledger, for ever), and is the same when it is called again. One replay at a time
 works on a database: the lock goes with the session, however it ends.
-Does not: judge whether what stands there is a prefix of the replay (`finance.replay_checks` does).
+Does not: judge whether what stands there is a prefix of the replay (`finance.recovery.replay_checks` does).
 """
 
 from __future__ import annotations

@@ -1,0 +1,85 @@
+"""The names of everything in a place of backups. Pure.
+
+    <system identifier>/base/<backup id>/manifest.json       signed; a backup without it does not exist
+    <system identifier>/base/<backup id>/part-00001-<sha256>.age
+    <system identifier>/wal/<segment or history>-<time>-<sha256>.age
+    <system identifier>/wal/<segment>.partial-<time>-<sha256>.age      the newest segment, not complete yet
+    <system identifier>/wal-list/00000001.json               signed: which files of WAL were stored
+    <system identifier>/wal-list/newest.json                 the one that is not full yet
+    <system identifier>/stream.json                          how far the stream has come
+
+Guarantees: every file but the JSON ones has its own digest in its name, so a listing and the bytes are enough to find
+what was altered; a gap in the numbers of segments is what is missing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from finance.recovery.backup import wal
+
+MANIFEST: Final = "manifest.json"
+STREAM: Final = "stream.json"
+WAL_LISTS: Final = "wal-list/"
+NEWEST: Final = "newest.json"
+WAL_KEY: Final = re.compile(
+    r"(.+?/wal/)([0-9A-F]{24}|[0-9A-F]{24}\.partial|[0-9A-F]{8}\.history)-(\d{13})-([0-9a-f]{64})\.age"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WalFile:
+    """One stored file of WAL. `stored_at` is the receiver's clock when the file was complete."""
+
+    key: str
+    name: str
+    stored_at: dt.datetime
+    sha256: str
+
+
+def base_prefix(system_identifier: str, backup_id: str) -> str:
+    return f"{system_identifier}/base/{backup_id}/"
+
+
+def manifest_key(system_identifier: str, backup_id: str) -> str:
+    return base_prefix(system_identifier, backup_id) + MANIFEST
+
+
+def part_key(system_identifier: str, backup_id: str, number: int, sha256: str) -> str:
+    """Parts are numbered from 1."""
+    return f"{base_prefix(system_identifier, backup_id)}part-{number:05d}-{sha256}.age"
+
+
+def stream_key(system_identifier: str) -> str:
+    return f"{system_identifier}/{STREAM}"
+
+
+def wal_list_key(system_identifier: str, list_no: int) -> str:
+    """Of a list that is full."""
+    return f"{system_identifier}/{WAL_LISTS}{list_no:08d}.json"
+
+
+def newest_list_key(system_identifier: str) -> str:
+    return f"{system_identifier}/{WAL_LISTS}{NEWEST}"
+
+
+def wal_key(system_identifier: str, name: str, stored_at: dt.datetime, sha256: str) -> str:
+    return f"{system_identifier}/wal/{name}-{int(stored_at.timestamp() * 1000):013d}-{sha256}.age"
+
+
+def wal_file(key: str) -> WalFile | None:
+    """What a key below wal/ says; None when it is no file of WAL."""
+    found = WAL_KEY.fullmatch(key)
+    if found is None:
+        return None
+    _, name, stored_ms, sha256 = found.groups()
+    return WalFile(key, name, dt.datetime.fromtimestamp(int(stored_ms) / 1000, dt.UTC), sha256)
+
+
+def is_passing(key: str) -> bool:
+    """Whether it will soon be replaced or deleted: no lock is put on it."""
+    found = wal_file(key)
+    return key.endswith((f"/{STREAM}", f"/{NEWEST}")) or (found is not None and found.name.endswith(wal.PARTIAL))

@@ -1,0 +1,109 @@
+"""Signing for the WAL that was stored: the stream's side of `finance.recovery.backup.wal_list`.
+
+    newest list + what this host stored since -> signed -> place [commit point] -> out of `.unsigned`
+    a list that has become full -> under its number, where it is never replaced; then the newest begins anew
+
+Guarantees: no failure of a signer stops anything: it is told, counted, and tried again a minute later; what waits is
+signed for then. Lists that do not hold together are never gone on with.
+Does not: sign for the unfinished segment, or for a file that this host did not store.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from finance.recovery.backup.copies import Copies
+from finance.recovery.backup.keys import newest_list_key, wal_list_key
+from finance.recovery.backup.statement import with_signature
+from finance.recovery.backup.unsigned import Unsigned
+from finance.recovery.backup.wal_list import FILES_MAX, Listed, WalList, WalListPayload, join, parse_wal_list
+from ledger_core.errors import FinanceError, Refused
+from ledger_core.signing.pinned_signer import PinnedSigner
+from ledger_core.times import format_time
+
+RETRY_SECONDS = 60.0
+
+log = structlog.get_logger("backup")
+
+
+@dataclass(frozen=True, slots=True)
+class SigningTerms:
+    """What it takes from outside. `open_signer` is called when there is something to sign; `on_failure` is told of
+    each try that failed."""
+
+    env: str
+    open_signer: Callable[[], PinnedSigner]
+    clock: Callable[[], dt.datetime]
+    monotonic: Callable[[], float]
+    on_failure: Callable[[], None]
+
+
+class WalSigning:
+    """Goes on from `listed`; `count` files are signed for."""
+
+    def __init__(self, terms: SigningTerms, system_identifier: str, copies: Copies, listed: Listed) -> None:
+        self._terms = terms
+        self._system = system_identifier
+        self._copies = copies
+        self._listed = listed
+        self._signer: PinnedSigner | None = None
+        self._not_before = float("-inf")
+
+    def sign(self, unsigned: Unsigned) -> int | None:
+        """Sign for what waits, one list at most; how many files are signed for then, None when nothing was signed.
+
+        Raises Unavailable when the place does not take it.
+        """
+        if not unsigned.keys or self._terms.monotonic() < self._not_before:
+            return None
+        try:
+            self._signer = self._signer or self._terms.open_signer()
+            payload, taken = self._next(unsigned, self._signer)
+            data = with_signature(payload, WalList, self._signer.sign_digest(payload.digest()))
+        except FinanceError as error:
+            self._not_before = self._terms.monotonic() + RETRY_SECONDS
+            self._terms.on_failure()
+            log.warning("backup.wal_not_signed", waiting=len(unsigned.keys), error=str(error))
+            return None
+        if len(payload.files) == FILES_MAX:
+            self._copies.put(wal_list_key(self._system, int(payload.list_no)), data)
+        else:
+            self._copies.put(newest_list_key(self._system), data)
+        unsigned.drop(taken)
+        self._listed = join([parse_wal_list(data)], ())
+        return self._listed.count
+
+    def close(self) -> None:
+        if self._signer is not None:
+            self._signer.close()
+
+    def _next(self, unsigned: Unsigned, signer: PinnedSigner) -> tuple[WalListPayload, int]:
+        """The list that stands next, and how many of the waiting files it takes. Raises Refused."""
+        if self._listed.faults:
+            raise Refused(
+                f"the lists of WAL do not hold together: {'; '.join(self._listed.faults)}",
+                remedy="`finance backup verify --also` a place that has them; else move wal-list/ aside, so that new "
+                "lists begin, and take a backup",
+            )
+        last = self._listed.last
+        goes_on = last is not None and len(last.files) < FILES_MAX
+        before = last.files if last is not None and goes_on else ()
+        files = (*before, *unsigned.keys[: FILES_MAX - len(before)])
+        return WalListPayload(
+            version=1,
+            service="finance",
+            statement="backup-wal",
+            env=self._terms.env,
+            system_identifier=self._system,
+            list_no=str(int(last.list_no) + (not goes_on)) if last is not None else "1",
+            files_before=last.files_before if last is not None and goes_on else str(self._listed.count),
+            link_before=last.link_before if last is not None and goes_on else self._listed.link,
+            files=files,
+            signed_at=format_time(self._terms.clock()),
+            signer_kid=signer.kid,
+            alg=signer.algorithm,
+        ), len(files) - len(before)

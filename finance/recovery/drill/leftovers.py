@@ -1,0 +1,139 @@
+"""What a drill leaves when it is killed (SIGKILL, a lost machine), and its end: the next drill removes it.
+
+A drill holds two locks as long as it lives: one on `drill-<id>.lock` in the state folder, before anything is made here,
+and one on the scratch server, before a database is made there. The kernel, and the server, let go of them however the
+drill ends.
+
+Guarantees: only what bears the name of a drill whose lock is free is touched: its server, directory and lock file below
+the state folder, and databases of its name that our role owns. What a living drill made, here or on another machine,
+and what is not a drill's is left alone.
+Does not: find what another working directory holds, or drop roles (the next drill uses them again).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import psutil
+from psycopg import sql
+
+from finance.devstack import processes
+from finance.devstack.stack import Stack
+from finance.recovery.backup.cluster import SOCKETS_PREFIX
+from finance.recovery.backup.restore import RESTORING
+from finance.recovery.drill.live import APPLICATION
+from ledger_core.postgres.session import Session, session
+
+DRILL_LOCK: Final = 0x4452494C  # "DRIL": the first key of the advisory lock of a drill on its scratch server
+LOCK_FILE: Final = re.compile(r"drill-([0-9]{8}T[0-9]{6}Z-[0-9a-f]{8})\.lock")
+STOP_SECONDS_MAX: Final = 60
+
+LOCK: Final = "SELECT pg_advisory_lock(%s, ('x' || %s)::bit(32)::int)"
+# Ours, of a drill, and nobody holds its lock in any database of the server.
+LEFT: Final = """
+SELECT datname FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba
+ WHERE datname ~ '^finance_drill_(archive|topic)_[0-9a-f]{8}$' AND r.rolname = current_user
+   AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.classid = %s
+                      AND l.objid::bigint = ('x' || right(d.datname, 8))::bit(32)::bigint)
+ ORDER BY datname"""
+
+
+@contextmanager
+def living(drill_id: str, folder: Path) -> Iterator[None]:
+    """Say that this drill lives, and where to look for what it leaves."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"drill-{drill_id}.lock"
+    making = path.with_suffix(".making")
+    with making.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        making.rename(path)  # never seen unlocked
+        try:
+            yield
+        finally:
+            if not _left(folder, drill_id):  # or the next drill tries again
+                path.unlink()
+
+
+def sweep_here(folder: Path) -> list[str]:
+    """End and remove what killed drills left below the state folder; what was removed."""
+    swept = []
+    for path in sorted(folder.glob("drill-*.lock")):
+        found = LOCK_FILE.fullmatch(path.name)
+        if found is None:
+            continue
+        with suppress(BlockingIOError), path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            swept += _remove(folder, found[1])
+            path.unlink()
+    return swept
+
+
+def restored_directory(folder: Path, drill_id: str) -> Path:
+    """Where a drill restores its cluster to."""
+    return (folder / "restored" / f"drill-{drill_id}").absolute()
+
+
+def server_stack(folder: Path, drill_id: str) -> Stack:
+    """The server that a drill starts when no scratch server is named."""
+    return Stack(f"drill-{drill_id[-8:]}", folder)
+
+
+def _left(folder: Path, drill_id: str) -> list[Path]:
+    """What there is of a drill's places."""
+    directory = restored_directory(folder, drill_id)
+    places = (server_stack(folder, drill_id).place.path, directory, directory.with_name(directory.name + RESTORING))
+    return [path for path in places if path.exists()]
+
+
+def _remove(folder: Path, drill_id: str) -> list[str]:
+    stack = server_stack(folder, drill_id)
+    left = _left(folder, drill_id)
+    for path in left:
+        if path == stack.place.path:
+            stack.remove()
+        else:
+            _stop_server(path)
+            shutil.rmtree(path)
+    return [str(path) for path in left]
+
+
+def _stop_server(directory: Path) -> None:
+    """End the server that runs on the directory, if it is that one: a pid may be another process's by now."""
+    try:
+        told = (directory / "postmaster.pid").read_text().split("\n")  # its pid first, its sockets' folder fifth
+        process = psutil.Process(int(told[0]))
+        if str(directory) in process.cmdline():
+            processes.stop(process, signal.SIGQUIT, STOP_SECONDS_MAX)  # at once: the directory goes too
+            if Path(told[4]).name.startswith(SOCKETS_PREFIX):
+                shutil.rmtree(told[4], ignore_errors=True)
+    except (OSError, ValueError, IndexError, psutil.NoSuchProcess):
+        return
+
+
+@contextmanager
+def holding(server: str, name: str) -> Iterator[None]:
+    """Hold the lock of the scratch database `name` on its server."""
+    with session(server, application_name=APPLICATION) as connection:
+        connection.execute(LOCK, (DRILL_LOCK, name[-8:]))
+        yield
+
+
+def sweep_server(server: str) -> list[str]:
+    """Drop the databases that killed drills left on a scratch server; their names."""
+    with session(server, application_name=APPLICATION) as connection:
+        left = [str(name) for (name,) in connection.execute(LEFT, (DRILL_LOCK,))]
+        for name in left:
+            drop(connection, name)
+    return left
+
+
+def drop(connection: Session, name: str) -> None:
+    """Drop a scratch database, whoever is still connected to it."""
+    connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))

@@ -1,0 +1,125 @@
+"""`finance signers check`: one look at all the places that must agree about keys.
+
+Guarantees: findings, never a repair. Each key that a setting names holds what the registry says; each key that signed
+anything is registered, and for those sequences; Kernel's copy, where it is given, has the same keys and ends.
+Does not: verify signatures (`finance verify` does). A key service that is away is counted, not a finding.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from finance.settings.signing import SigningSettings, cosigner_of, outgoing_of, signing_of
+from finance.signing.desk import Desk, Look
+from finance.signing.reach import ANY_HISTORY
+from finance.wiring import services as bootstrap
+from finance.wiring.registry_file import read_registry
+from finance.wiring.signers import open_signer
+from ledger_core.archive.manifest import parse_manifest
+from ledger_core.errors import Refused, Unavailable
+from ledger_core.findings import Collector, Report
+from ledger_core.postgres.signing.signer_uses import SignerUse
+from ledger_core.signing.registry import SignerRegistry
+from ledger_core.signing.rotation import rotations
+
+MANIFESTS_PART = "/manifests/"
+
+
+def check_signers(desk: Desk, kernel: Path | None, *, archive: bool) -> Report:
+    """Compare everything. Raises Refused for a registry that cannot be read, Unavailable for database and archive."""
+    found, registry = Collector(), desk.registry
+    found.count("signers", len(registry.signers))
+    _check_services(desk, registry, found)
+    look = desk.look()
+    for use in desk.uses():
+        found.count("statements", use.statements)
+        _check_use(use, registry, found)
+    _check_rotations(look, registry, found)
+    if archive:
+        _check_archive(desk, registry, found)
+    if kernel is not None:
+        _check_copy(registry, read_registry(kernel), kernel, found)
+    return found.report()
+
+
+def _check_services(desk: Desk, registry: SignerRegistry, found: Collector) -> None:
+    """The keys that these settings name: registered, not retired (the outgoing one may be), held by their services."""
+    slots: list[tuple[str, SigningSettings | None]] = [
+        ("current", signing_of(desk.settings)),
+        ("outgoing", outgoing_of(desk.settings)),
+        ("cosigner", cosigner_of(desk.settings)),
+    ]
+    for slot, signing in slots:
+        if signing is None:
+            continue
+        try:
+            signer = open_signer(desk.settings, desk.topology, registry, signing, retired_too=slot == "outgoing")
+            try:
+                signer.pin()
+            finally:
+                signer.close()
+            found.count("key_services")
+        except Refused as error:
+            found.add("signers.service", f"the {slot} key: {error.message}", place=slot)
+        except Unavailable:
+            found.count("key_services_away")
+
+
+def _check_use(use: SignerUse, registry: SignerRegistry, found: Collector) -> None:
+    signer = registry.find(use.kid)
+    if signer is None:
+        message = f"{use.statements} of {use.what} are by {use.kid}, which is not registered"
+        found.add("signers.unregistered", message, shard=use.shard, seq=use.last_seq, place=use.what)
+        return
+    if signer.validity is None:
+        return
+    reach = signer.validity.audit if use.shard is None else signer.validity.shard(use.shard)
+    ends = (use.last_seq,) if use.what == ANY_HISTORY else (use.first_seq, use.last_seq)
+    for seq in ends:
+        late_only = use.what == ANY_HISTORY and reach is not None and (reach.to_seq is None or seq <= reach.to_seq)
+        if reach is not None and seq not in reach and not late_only:
+            message = f"{use.kid} counts {reach}, and signed {use.what} at seq {seq}"
+            found.add("signers.validity", message, shard=use.shard, seq=seq, place=use.what)
+
+
+def _check_rotations(look: Look, registry: SignerRegistry, found: Collector) -> None:
+    for rotation in rotations(look.events):
+        found.count("rotations")
+        event = rotation.announced
+        if event.signer_kid not in (None, rotation.outgoing):
+            message = f"{rotation.incoming} was announced by {event.signer_kid}, not by {rotation.outgoing}"
+            found.add("signers.rotation", message, seq=event.seq)
+        known = registry.find(rotation.incoming)
+        if known is None or known.public_key.fingerprint != event.text("incoming_fingerprint"):
+            message = f"{rotation.incoming} is not registered with the key that was announced"
+            found.add("signers.rotation", message, seq=event.seq)
+
+
+def _check_archive(desk: Desk, registry: SignerRegistry, found: Collector) -> None:
+    reader = bootstrap.open_archive(desk.settings)
+    for stored in reader.versions(f"{desk.settings.env}/"):
+        if stored.size_bytes < 0 or MANIFESTS_PART not in stored.key:
+            continue
+        try:
+            manifest = parse_manifest(reader.get(stored.key, stored.version_id))
+        except ValueError as error:
+            found.add("signers.archive", f"no manifest: {error}", place=stored.key)
+            continue
+        found.count("manifests")
+        shard, seq = manifest.place
+        _check_use(SignerUse("manifest", manifest.signer_kid, shard, seq, seq, 1), registry, found)
+
+
+def _check_copy(registry: SignerRegistry, copy: SignerRegistry, path: Path, found: Collector) -> None:
+    """Keys of others in the copy are theirs."""
+    for signer in registry.signers:
+        other = copy.find(signer.kid)
+        if other is None:
+            what = "is missing"
+        elif other.public_key != signer.public_key:
+            what = f"has another key, {other.public_key.fingerprint[:16]}"
+        elif (other.retired_at, other.validity) != (signer.retired_at, signer.validity):
+            what = "has another end or validity"
+        else:
+            continue
+        found.add("signers.copy", f"{signer.kid} {what}: `finance signers publish`", place=str(path))
