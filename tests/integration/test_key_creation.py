@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from finance.cli.key_options import kernel_copy, key_policy
+from finance.cli.signing.key_options import kernel_copy, key_policy
 from finance.devstack import Stack
 from finance.guards.probes import probe_registry
 from finance.signing.key_choice import variables_of

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from finance.cli.render import command
+from finance.cli.operating.render import command
 from finance.render import KINDS, render
 from schemas.authority.kafka_acls import acl_of, acls_of
 from schemas.authority.policies import CANARY_KEY

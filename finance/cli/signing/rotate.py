@@ -12,7 +12,7 @@ import orjson
 from rich.console import Console
 
 from finance.cli.common import emit, json_option, table, utc
-from finance.cli.key_options import (
+from finance.cli.signing.key_options import (
     changing_desk,
     dry_run_option,
     idle_option,
@@ -24,7 +24,7 @@ from finance.cli.key_options import (
     show_diff,
     show_variables,
 )
-from finance.cli.rotate_create import create
+from finance.cli.signing.rotate_create import create
 
 if TYPE_CHECKING:
     from finance.settings.signing import Kind

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from finance.cli.common import counting, emit, json_option, load_settings, load_topology_of, operator
-from finance.cli.verify import registry_of, signers_option
+from finance.cli.proving.verify import registry_of, signers_option
 from finance.settings.deployment import Settings
 from finance.wiring.audit_chain import ChainSource, chain_events
 from ledger_core.audit.events import AuditEvent

@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from finance.cli.audit_copies import export, file_option, restore, told_events
+from finance.cli.audit.copies import export, file_option, restore, told_events
 from finance.cli.common import Moment, counting, emit, json_option, load_settings, load_topology_of, table
-from finance.cli.verify import registry_of, signers_option, tell
+from finance.cli.proving.verify import registry_of, signers_option, tell
 from finance.settings.deployment import Settings
 from finance.wiring.audit_chain import ChainSource, chain_events
 from ledger_core.audit.events import AuditEvent

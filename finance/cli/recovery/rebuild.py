@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 
 from finance.cli.common import counting, emit, json_option, load_settings, load_topology_of, operator, table
-from finance.cli.verify import registry_of, signers_option
+from finance.cli.proving.verify import registry_of, signers_option
 
 if TYPE_CHECKING:
     from finance.recovery.rebuild import Rebuilt

@@ -10,7 +10,8 @@ import click
 from rich.console import Console
 
 from finance.cli.common import emit, json_option, load_settings, table, utc
-from finance.cli.key_options import (
+from finance.cli.proving.verify import tell
+from finance.cli.signing.key_options import (
     changing_desk,
     dry_run_option,
     idle_option,
@@ -22,7 +23,6 @@ from finance.cli.key_options import (
     show_diff,
     show_variables,
 )
-from finance.cli.verify import tell
 from ledger_core.errors import Refused
 
 if TYPE_CHECKING:

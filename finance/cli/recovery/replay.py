@@ -14,7 +14,7 @@ from rich.progress import TaskID
 
 from finance.cli.common import Moment, counting, emit, json_option, load_settings, load_topology_of, operator, table
 from finance.cli.common import progress_on_terminal as progress_bar
-from finance.cli.verify import findings_table, registry_of, signers_option
+from finance.cli.proving.verify import findings_table, registry_of, signers_option
 from finance.recovery.replay_beside import replay_beside
 from finance.recovery.replay_compare import compare_filled
 from finance.recovery.replay_into import ReplayPlan, ShardRun, Tell, replay_into

@@ -87,7 +87,7 @@ def command(
 
 def _reissue(kid: str, as_json: bool) -> None:
     """Tell each proof when it is on record: an interrupted run goes on with the rest."""
-    from finance.cli.key_options import changing_desk
+    from finance.cli.signing.key_options import changing_desk
     from finance.signing.proofs import reissue
 
     with changing_desk() as desk, counting("re-issuing", "proofs", None) as advance:

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from finance.cli.common import emit, json_option
-from finance.cli.key_options import changing_desk, key_options, key_policy, named
+from finance.cli.signing.key_options import changing_desk, key_options, key_policy, named
 
 if TYPE_CHECKING:
     from finance.settings.signing import Kind

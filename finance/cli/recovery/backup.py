@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from finance.cli.common import byte_progress, counting, emit, json_option, load_settings, load_topology_of
-from finance.cli.restore import adopt, healing_words, restore
+from finance.cli.recovery.restore import adopt, healing_words, restore
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -1,0 +1,1 @@
+"""The audit chain: audit (read, verify, replay), copies (export, restore)."""

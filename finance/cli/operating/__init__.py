@@ -1,0 +1,1 @@
+"""Running the service: run, status, control (halt, resume), migrate, topics, doctor, guard, render."""

@@ -1,0 +1,1 @@
+"""The way back: rebuild, replay, backup, restore, drill."""
