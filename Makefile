@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 STAMP := .venv/.installed
 COMPILED := .venv/.compiled
-HOT := $(shell sed -n 's/^    "\(.*\.py\)",$$/\1/p' finance/compile.py)
+HOT := $(shell sed -n 's/^    "\(.*\.py\)",$$/\1/p' finance/workshop/compile.py)
 
 .PHONY: demo test test-secure check scan bench drill compile hsm clean fmt
 
@@ -12,8 +12,8 @@ $(STAMP): requirements.lock pyproject.toml
 	$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(COMPILED): $(STAMP) finance/compile.py $(HOT)
-	$(PY) -m finance.compile
+$(COMPILED): $(STAMP) finance/workshop/compile.py $(HOT)
+	$(PY) -m finance.workshop.compile
 	@touch $@
 
 compile: $(COMPILED)  ## compile the hot modules in place (without a C compiler they run interpreted)
@@ -39,7 +39,7 @@ check: $(STAMP)  ## format, lint, types, import rules, unit and property tests; 
 	$(PY) -m pytest -n 2 tests/unit tests/property
 
 scan: $(STAMP)  ## secrets in the repository, lock file, bill of materials, licences, known vulnerabilities
-	$(PY) -m finance.guardrails $(SCAN_ARGS)
+	$(PY) -m finance.workshop.guardrails $(SCAN_ARGS)
 
 fmt: $(STAMP)
 	$(PY) -m ruff format .
@@ -53,5 +53,5 @@ drill: $(COMPILED)  ## every recovery drill on a ledger of 100,000 events (DRILL
 
 clean: $(STAMP)
 	-$(PY) -m finance dev down --all
-	-$(PY) -m finance.compile --clean && rm -f $(COMPILED)
+	-$(PY) -m finance.workshop.compile --clean && rm -f $(COMPILED)
 	rm -rf .finance demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

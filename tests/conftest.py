@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from finance.compile import stale
-from finance.devstack import Stack, names
+from finance.workshop.compile import stale
+from finance.workshop.devstack import Stack, names
 from tests.support import buckets, databases, kafka, topics
 
 STATE_ROOT = Path(__file__).parents[1] / ".finance"

@@ -23,9 +23,9 @@ EXIT_FINDINGS, EXIT_USAGE, EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_FAULT, EXIT_INTE
 
 # name -> (module, attribute, one line of help): the help of the group costs no imports.
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
-    "dev": ("finance.cli.dev", "command", "Start, stop and show the development stack of real servers."),
+    "dev": ("finance.workshop.commands.dev", "command", "Start, stop and show the development stack of real servers."),
     "demo": (
-        "finance.cli.demo",
+        "finance.workshop.commands.demo",
         "command",
         "Real sales on real servers, then attempts to cheat: the whole job at one look.",
     ),

@@ -14,8 +14,8 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from finance.door.exposure import check_exposure
-from finance.guardrails.secret_rules import find_secrets, is_random
 from finance.guards.model import EVERYBODY, FALSE, PRODUCTION, TRUE, Fault, Given, Guard, missing
+from finance.guards.secret_rules import find_secrets, is_random
 from finance.settings.signing import cosigner_of, outgoing_of, signing_of
 from finance.settings.tls_database import unsafe_address
 from finance.settings.variables import COSIGNER, KEY_VARIABLES, OUTGOING, PROCESSES, ROLES, VARIABLES

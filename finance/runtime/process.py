@@ -17,7 +17,6 @@ from importlib import metadata
 import structlog
 
 from consumers.service import EXIT_UNAVAILABLE, Service, run_service
-from finance.compile import HOT, compiled
 from finance.door.server import Door
 from finance.door.setup import open_door
 from finance.runtime.registry_watch import RegistryWatch
@@ -27,6 +26,7 @@ from finance.settings.deployment import Settings
 from finance.telemetry.health import Health, telemetry_routes
 from finance.telemetry.prometheus import PrometheusMetrics, configure_logging
 from finance.wiring import services
+from finance.workshop.compile import HOT, compiled
 from ledger_core.errors import Corrupt, FinanceError, Refused
 from ledger_core.postgres.posting import control
 from schemas.topology.model import Topology

@@ -1,7 +1,7 @@
 """The values posting works with: what is asked, what is known of it, what is planned. Plain data, no rules.
 
-They stand apart from the functions that use them because those are compiled (finance/compile.py), and a class that
-msgspec builds cannot be.
+They stand apart from the functions that use them because those are compiled (finance/workshop/compile.py), and a class
+that msgspec builds cannot be.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from typing import Any
 
 import psycopg
 
-from finance.devstack import Stack
+from finance.workshop.devstack import Stack
 from tests.bench.bench_rebuild import write
 from tests.bench.bench_verify import make_archive
 from tests.bench.figures import show

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from finance.devstack import Stack
+from finance.workshop.devstack import Stack
 from tests.support.backups import finance, lsn, streaming, until_stored
 from tests.support.mixed_events import mixed
 from tests.support.posting_runs import publish

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psycopg
 
-from finance.devstack import Stack
+from finance.workshop.devstack import Stack
 from producers.storage.archive_file import FileArchiveStore
 from tests.bench.bench_verify import make_archive
 from tests.bench.figures import show

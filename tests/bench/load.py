@@ -16,8 +16,8 @@ from typing import Any
 
 import psycopg
 
-from finance.devstack import Stack
-from finance.sample_data import synthetic
+from finance.workshop.devstack import Stack
+from finance.workshop.sample_data import synthetic
 from producers.kafka.publisher import KafkaPublisher
 from schemas.wire.settlements import encode_settlement
 from tests.support import buckets, databases, topics

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from finance.devstack import Stack
+from finance.workshop.devstack import Stack
 from tests.support import audit, buckets, databases, topics
 from tests.support.audit_checks import assert_chain
 from tests.support.backups import finance

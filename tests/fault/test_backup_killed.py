@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from finance.devstack import Stack
+from finance.workshop.devstack import Stack
 from tests.support.backups import ROOT, finance, lsn, notes, own_server, restored, streaming, until_stored, write
 
 KILLS = int(os.environ.get("FINANCE_KILLS", "2"))

@@ -9,8 +9,8 @@ from pathlib import Path
 import psycopg
 from cryptography import x509
 
-from finance.devstack import Stack
-from finance.devstack.authority import Authority
+from finance.workshop.devstack import Stack
+from finance.workshop.devstack.authority import Authority
 from tests.integration.test_secure_stack import finance, stack
 from tests.support.command_line import Finance
 from tests.support.route import PROCESSES, Ledger, Running, wait_until

@@ -16,8 +16,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from finance.devstack import Stack
-from finance.sample_data import sample
+from finance.workshop.devstack import Stack
+from finance.workshop.sample_data import sample
 from producers.settlement_publisher import SettlementPublisher
 from tests.support import databases
 from tests.support.kafka import tls

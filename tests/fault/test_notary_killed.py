@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from finance.devstack import Stack
+from finance.workshop.devstack import Stack
 from tests.support import audit
 from tests.support.audit_checks import assert_chain, assert_published
 from tests.support.signing import kms_signer

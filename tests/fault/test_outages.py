@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from consumers.kafka.group_source import CLOSE_SECONDS_MAX, KafkaSource
-from finance.devstack import Stack
+from finance.workshop.devstack import Stack
 from ledger_core.errors import Unavailable
 from tests.conftest import another_stack
 from tests.support import audit, buckets, databases, topics

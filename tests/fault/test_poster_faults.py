@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from finance.devstack import Stack
+from finance.workshop.devstack import Stack
 from tests.support import databases
 from tests.support.mixed_events import mixed
 from tests.support.posting_runs import check_journal, check_ledger, is_done, post_undisturbed, publish, rows, tables

@@ -21,8 +21,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from finance.devstack import Stack
 from finance.wiring.registry_file import read_registry
+from finance.workshop.devstack import Stack
 from producers.storage.archive_file import FileArchiveStore
 from tests.support import buckets, databases, topics
 from tests.support.mixed_events import mixed

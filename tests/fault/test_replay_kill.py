@@ -18,7 +18,7 @@ import psutil
 import psycopg
 import pytest
 
-from finance.devstack import Stack
+from finance.workshop.devstack import Stack
 from tests.support import databases
 from tests.support.mixed_events import mixed
 from tests.support.posting_runs import check_journal, check_ledger, post_all, publish, rows, tables

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from finance.devstack import Stack
+from finance.workshop.devstack import Stack
 from tests.support.route import Ledger, wait_until
 from tests.support.signing import kms_admin
 

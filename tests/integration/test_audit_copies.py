@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from finance.devstack import Stack
+from finance.workshop.devstack import Stack
 from ledger_core.errors import Refused
 from ledger_core.signing.registry import SignerRegistry
 from producers.signing.verified_signer import VerifiedSigner

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 from pyrage import x25519
 
-from finance.devstack import Stack
 from finance.recovery.backup.assembly import catalogue_of, copies_of, restorable, restore_terms
 from finance.recovery.backup.keys import wal_key
 from finance.recovery.backup.manifest import digest_of
@@ -24,6 +23,7 @@ from finance.recovery.backup.restore import plan_of, restore
 from finance.recovery.backup.seal import pack, read_recipients
 from finance.recovery.backup.verify import verify_place
 from finance.settings.deployment import Settings
+from finance.workshop.devstack import Stack
 from ledger_core.errors import Refused
 from ledger_core.postgres.recovery.epochs import read_epoch
 from ledger_core.postgres.session import session

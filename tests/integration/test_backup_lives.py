@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from finance.devstack import Stack
+from finance.workshop.devstack import Stack
 from tests.support.backups import (
     finance,
     lsn,

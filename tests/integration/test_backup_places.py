@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from finance.devstack import Stack
 from finance.recovery.backup.copies import Copies, Place, digest_fault
 from finance.recovery.backup.manifest import digest_of
 from finance.settings.deployment import Settings
 from finance.wiring.services import open_backup_place
+from finance.workshop.devstack import Stack
 from ledger_core.errors import Refused, Unavailable
 from producers.storage.backup_folder import BackupFolder
 from producers.storage.backup_s3 import BackupBucket

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from finance.devstack import Stack
+from finance.workshop.devstack import Stack
 from tests.conftest import STATE_ROOT
 
 pytestmark = pytest.mark.services

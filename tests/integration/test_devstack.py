@@ -18,8 +18,8 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa, utils
 
-from finance.devstack import Stack
 from finance.settings.deployment import Settings
+from finance.workshop.devstack import Stack
 from tests.support.buckets import boto_tls, s3_client
 from tests.support.databases import role_url
 from tests.support.kafka import client

@@ -20,8 +20,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from finance.devstack import SERVICES, Stack, processes
-from finance.devstack.state import ProcessRecord
+from finance.workshop.devstack import SERVICES, Stack, processes
+from finance.workshop.devstack.state import ProcessRecord
 from ledger_core.errors import Refused, Unavailable
 from tests.conftest import STATE_ROOT, another_stack
 from tests.support.buckets import boto_tls, s3_client

@@ -22,8 +22,8 @@ import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
-from finance.devstack import Stack
 from finance.recovery.drill.leftovers import holding, sweep_server
+from finance.workshop.devstack import Stack
 from ledger_core.signing.signatures import PublicKey
 from tests.conftest import STATE_ROOT
 from tests.support import buckets, topics

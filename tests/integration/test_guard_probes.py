@@ -9,11 +9,11 @@ from typing import Final
 import psycopg
 import pytest
 
-from finance.devstack import Stack
 from finance.guards.model import StartRefused
 from finance.guards.probes import probe_archive
 from finance.guards.startup import check_start
 from finance.settings.deployment import Settings
+from finance.workshop.devstack import Stack
 from ledger_core.errors import Unavailable
 from ledger_core.postgres.schema.deployment import bind_deployment
 from ledger_core.postgres.session import session

@@ -8,10 +8,10 @@ from typing import Final
 
 import pytest
 
-from finance.devstack import Stack
 from finance.guards.checklist import checks, exit_code
 from finance.guards.model import EVERYBODY, Given, StartRefused
 from finance.guards.startup import check_start
+from finance.workshop.devstack import Stack
 from ledger_core.postgres.schema.deployment import bind_deployment
 from ledger_core.postgres.session import session
 from tests.support import buckets, databases, topics

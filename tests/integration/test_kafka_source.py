@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from consumers.kafka.group_source import KafkaSource
-from finance.devstack import Stack
+from finance.workshop.devstack import Stack
 from producers.kafka.publisher import KafkaPublisher
 from tests.support.kafka import tls
 

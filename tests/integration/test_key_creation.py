@@ -10,10 +10,10 @@ import psycopg
 import pytest
 
 from finance.cli.signing.key_options import kernel_copy, key_policy
-from finance.devstack import Stack
 from finance.guards.probes import probe_registry
 from finance.signing.key_choice import variables_of
 from finance.signing.key_creation import Created, create
+from finance.workshop.devstack import Stack
 from ledger_core.errors import Refused
 from ledger_core.signing.registry_edit import EMPTY
 from ledger_core.signing.rotation import CREATED

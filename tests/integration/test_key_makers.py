@@ -12,7 +12,7 @@ import pkcs11
 import pytest
 from pkcs11 import Attribute, ObjectClass
 
-from finance.devstack import Stack
+from finance.workshop.devstack import Stack
 from ledger_core.errors import Refused, Unavailable
 from producers.signing.https_exchange import HttpsExchange
 from producers.signing.key_maker import KeyMaker, KeySpec, MadeKey, check_public_key

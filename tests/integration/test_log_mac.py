@@ -9,8 +9,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from finance.devstack import Stack
 from finance.signing_proxy.request_log import parse_line
+from finance.workshop.devstack import Stack
 from ledger_core.canonical import encode
 from ledger_core.chain import link
 from ledger_core.errors import Refused, Unavailable

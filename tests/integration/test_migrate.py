@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from finance.devstack import Stack
+from finance.workshop.devstack import Stack
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.postgres.schema.migrate import Migration, migrate, pending, shipped
 from tests.support import databases

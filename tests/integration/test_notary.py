@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from consumers.audit.notary import Notary
-from finance.devstack import Stack
+from finance.workshop.devstack import Stack
 from ledger_core.errors import Unavailable
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit.notary_store import EVENT_COLUMNS, event_from_row

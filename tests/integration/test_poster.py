@@ -11,7 +11,7 @@ import pytest
 
 from consumers.posting import relay_backlog
 from consumers.posting.poster import PosterLimits
-from finance.devstack import Stack
+from finance.workshop.devstack import Stack
 from ledger_core.books.entries import decode_entry
 from ledger_core.errors import Unavailable
 from ledger_core.ports import Record

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from finance.sample_data import synthetic
+from finance.workshop.sample_data import synthetic
 from ledger_core.books.settlements import SettlementEvent, event_from_record
 from ledger_core.errors import Rejected, RejectReason, Unavailable
 from producers.settlement_publisher import SettlementPublisher

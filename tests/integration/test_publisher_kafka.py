@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from finance.devstack import Stack
+from finance.workshop.devstack import Stack
 from ledger_core.errors import Refused, Unavailable
 from producers.kafka import publisher as publisher_kafka
 from producers.kafka.publisher import KafkaPublisher

@@ -10,8 +10,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from finance.devstack import Stack
 from finance.wiring import services as bootstrap
+from finance.workshop.devstack import Stack
 from ledger_core.archive.batch import manifest_key
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.postgres.recovery.epochs import begin_epoch, read_epoch

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from consumers.posting.decision import decide
-from finance.devstack import Stack
+from finance.workshop.devstack import Stack
 from ledger_core.errors import Corrupt
 from ledger_core.postgres.posting.plan_writer import look_up
 from ledger_core.postgres.recovery.verdict_log import PostgresVerdictLog, unfounded

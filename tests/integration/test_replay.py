@@ -12,11 +12,11 @@ import pytest
 from consumers.metrics import NullMetrics
 from consumers.posting.decision import decide
 from consumers.recovery import rule_sets
-from finance.devstack import Stack
 from finance.recovery import replay_beside
 from finance.recovery.replay_into import ReplayPlan
 from finance.settings.deployment import Settings
 from finance.wiring.services import build_service
+from finance.workshop.devstack import Stack
 from ledger_core.errors import Refused, RejectReason
 from ledger_core.ports import Record
 from ledger_core.posting.plans import Decided, Draft, Rejection

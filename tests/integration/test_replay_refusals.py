@@ -21,11 +21,11 @@ from confluent_kafka.admin import (
 )
 
 from consumers.recovery.archive_log import ArchiveLog
-from finance.devstack import Stack
 from finance.recovery.replay_beside import replay_beside
 from finance.recovery.replay_into import ReplayPlan, replay_into
 from finance.settings.deployment import Settings
 from finance.wiring import services as bootstrap
+from finance.workshop.devstack import Stack
 from ledger_core.errors import Refused
 from ledger_core.postgres.schema.deployment import bind_deployment
 from ledger_core.signing.registry import SignerRegistry

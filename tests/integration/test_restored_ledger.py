@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from finance.devstack import Stack
+from finance.workshop.devstack import Stack
 from ledger_core.postgres.recovery.epochs import begin_epoch
 from ledger_core.postgres.session import session
 from tests.support import databases

@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from finance.devstack import Stack
+from finance.workshop.devstack import Stack
 from ledger_core.proving.range_proof import assemble_proof, parse_payload
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from producers.signing.local import LocalKey

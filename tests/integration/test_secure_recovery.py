@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from finance.devstack import Stack
+from finance.workshop.devstack import Stack
 from tests.support import buckets, kafka, topics
 from tests.support.backups import finance, lsn, own_server, streaming, until, until_stored
 from tests.support.command_line import quick_topology

@@ -12,8 +12,8 @@ from botocore.exceptions import ClientError
 from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from finance.devstack import Stack
 from finance.settings.deployment import Settings
+from finance.workshop.devstack import Stack
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.postgres.session import session
 from producers.kafka import topics as topics_kafka

@@ -7,9 +7,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from finance.devstack import Stack
 from finance.signing import changes, rotation
 from finance.signing.desk import Look
+from finance.workshop.devstack import Stack
 from ledger_core.errors import Refused
 from ledger_core.postgres.signing.signer_uses import SignerUse, only_changer, open_signer_uses
 from ledger_core.signing.rotation import EVENT_TYPE, rotations, step_payload

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from finance.devstack import Stack
+from finance.workshop.devstack import Stack
 from ledger_core.errors import Refused, Unavailable
 from producers.signing.kms import KmsKey
 from producers.signing.kms_client import KmsPlace

@@ -14,9 +14,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from finance.devstack import Stack
 from finance.door import gate, tokens, who
 from finance.signing_proxy import requests, service, witness
+from finance.workshop.devstack import Stack
 
 pytestmark = pytest.mark.services
 PAGE = (Path(__file__).parents[2] / "docs" / "SIGNING_PROXY.md").read_text("utf-8")

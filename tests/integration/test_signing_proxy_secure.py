@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from finance.devstack import Stack
-from finance.devstack.authority import Authority, Pair
 from finance.guards.probes import probe_signer
 from finance.settings.deployment import Settings
+from finance.workshop.devstack import Stack
+from finance.workshop.devstack.authority import Authority, Pair
 from ledger_core.errors import Refused, Unavailable
 from producers.signing.https_exchange import HttpsExchange
 from schemas.topology.load import load_topology

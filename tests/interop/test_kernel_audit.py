@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from finance.devstack import Stack
+from finance.workshop.devstack import Stack
 from ledger_core.audit.events import AuditEvent, event_hash
 from ledger_core.ports import Algorithm
 from ledger_core.signing.registry import SignerRegistry

@@ -16,11 +16,11 @@ from typing import Any
 import psutil
 import psycopg
 
-from finance.devstack import Stack
 from finance.recovery.backup.assembly import copies_of
 from finance.recovery.backup.catalogue import read_stream_state, systems
 from finance.recovery.backup.wal import parse_lsn
 from finance.settings.deployment import Settings
+from finance.workshop.devstack import Stack
 from tests.conftest import STATE_ROOT
 
 ROOT = Path(__file__).parents[2]

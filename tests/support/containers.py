@@ -18,8 +18,8 @@ import docker  # type: ignore[import-untyped]
 from docker.errors import DockerException  # type: ignore[import-untyped]
 from testcontainers.core.container import DockerContainer
 
-from finance.devstack import SERVICES, ServiceStatus, Stack, kafka, kms, ports, postgres, s3
-from finance.devstack.server import Say, Server, Site
+from finance.workshop.devstack import SERVICES, ServiceStatus, Stack, kafka, kms, ports, postgres, s3
+from finance.workshop.devstack.server import Say, Server, Site
 from ledger_core.errors import Refused, Unavailable
 
 IMAGES = {

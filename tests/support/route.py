@@ -21,12 +21,12 @@ from typing import Any
 import psutil
 import psycopg
 
-from finance.sample_data import synthetic
 from finance.settings.deployment import Settings
 from finance.wiring import oracle as verify_ledger
 from finance.wiring.registry_file import read_registry
 from finance.wiring.services import open_archive
 from finance.wiring.status import StatusReader
+from finance.workshop.sample_data import synthetic
 from ledger_core.findings import Report
 from ledger_core.verify.oracle import verify_archive
 from producers.kafka.publisher import KafkaPublisher

@@ -12,7 +12,7 @@ from typing import Final
 
 import psycopg
 
-from finance.devstack import Stack
+from finance.workshop.devstack import Stack
 from ledger_core.postgres.schema import guard
 from tests.support import databases
 

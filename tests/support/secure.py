@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psutil
 
-from finance.devstack import Stack
-from finance.devstack.authority import Authority, Pair
+from finance.workshop.devstack import Stack
+from finance.workshop.devstack.authority import Authority, Pair
 
 # A first word of each protocol that listens: HTTP, Postgres' request for TLS and for a session, Kafka's ApiVersions.
 PLAIN = {

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from finance.demo.expectation import expectation
-from finance.demo.model import Cheat, Check, Comparison, Demo, ShardSummary, Stage, Summary, TypeTotal
-from finance.sample_data import SampleCounts, sample
+from finance.workshop.demo.expectation import expectation
+from finance.workshop.demo.model import Cheat, Check, Comparison, Demo, ShardSummary, Stage, Summary, TypeTotal
+from finance.workshop.sample_data import SampleCounts, sample
 
 
 @pytest.mark.parametrize("month", ["2018-01", "2017-02"])

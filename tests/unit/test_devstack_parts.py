@@ -13,9 +13,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from finance.devstack import ports, signers
-from finance.devstack.environment import variables
-from finance.devstack.state import KeyRecord, Place, State
+from finance.workshop.devstack import ports, signers
+from finance.workshop.devstack.environment import variables
+from finance.workshop.devstack.state import KeyRecord, Place, State
 from ledger_core.errors import Refused
 from tests.support import containers
 from tests.support.databases import role_url

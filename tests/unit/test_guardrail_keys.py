@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finance.guardrails.key_scan import ALLOWED, scan_keys
-from finance.guardrails.secret_rules import KINDS, find_secrets
+from finance.guards.secret_rules import KINDS, find_secrets
+from finance.workshop.guardrails.key_scan import ALLOWED, scan_keys
 from ledger_core.errors import Refused
 
 ROOT = Path(__file__).parents[2]

@@ -11,11 +11,20 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from finance.guardrails.__main__ import CHECKS, exit_code
-from finance.guardrails.bill import BILL, Component, Exemption, Policy, accepts, check_bill, check_licences, judge
-from finance.guardrails.lock_file import Installed, Pin, check_lock, compare, pins_of
-from finance.guardrails.outcome import Fault, Outcome
-from finance.guardrails.vulnerabilities import check_vulnerabilities
+from finance.workshop.guardrails.__main__ import CHECKS, exit_code
+from finance.workshop.guardrails.bill import (
+    BILL,
+    Component,
+    Exemption,
+    Policy,
+    accepts,
+    check_bill,
+    check_licences,
+    judge,
+)
+from finance.workshop.guardrails.lock_file import Installed, Pin, check_lock, compare, pins_of
+from finance.workshop.guardrails.outcome import Fault, Outcome
+from finance.workshop.guardrails.vulnerabilities import check_vulnerabilities
 
 ROOT = Path(__file__).parents[2]
 HASH = "--hash=sha256:" + "0" * 64

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from finance.demo.check_script import steps
+from finance.workshop.demo.check_script import steps
 from ledger_core.books.sales import settlement_of
 from ledger_core.books.settlements import record_from_event
 from ledger_core.posting.rules import draft

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from finance.cli.operating.render import command
-from finance.render import KINDS, render
+from finance.wiring.render import KINDS, render
 from schemas.authority.kafka_acls import acl_of, acls_of
 from schemas.authority.policies import CANARY_KEY
 from schemas.topology.load import load_topology

@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 
-from finance.sample_data import SampleCounts, sample, synthetic
+from finance.workshop.sample_data import SampleCounts, sample, synthetic
 from ledger_core.books.settlements import SettlementEvent, record_from_event
 from ledger_core.errors import Refused
 from ledger_core.posting.rules import draft
@@ -43,7 +43,7 @@ def test_the_month_comes_to_the_money_of_the_file(march):
     import pyarrow.compute as pc
     from pyarrow import parquet
 
-    from finance.sample_data import _data_file
+    from finance.workshop.sample_data import _data_file
 
     table = parquet.read_table(_data_file("transactions.parquet"))
     month = table.filter(pc.equal(pc.strftime(table["transaction_timestamp"], format="%Y-%m"), "2017-03"))

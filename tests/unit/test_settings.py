@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from finance.reference import PAGES
 from finance.settings.deployment import Settings
 from finance.settings.signing import signing_of
 from finance.settings.variables import ROLES, VARIABLES
+from finance.workshop.reference import PAGES
 from ledger_core.errors import Refused
 
 ROOT = Path(__file__).parents[2]
@@ -98,7 +98,7 @@ def test_a_broken_stack_file_is_refused_with_the_remedy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", list(PAGES))
 def test_reference_pages_are_what_the_code_says(path: str) -> None:
-    assert (ROOT / path).read_text(encoding="utf-8") == PAGES[path](), "run `python -m finance.reference`"
+    assert (ROOT / path).read_text(encoding="utf-8") == PAGES[path](), "run `python -m finance.workshop.reference`"
 
 
 def test_every_variable_named_in_the_topology_is_in_the_table() -> None:

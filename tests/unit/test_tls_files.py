@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from finance.devstack.authority import Authority, Pair
 from finance.runtime.tls_watch import LOOK_SECONDS, TlsWatch
 from finance.settings.deployment import Settings
 from finance.settings.tls_database import database_tls_files, unsafe_address
 from finance.settings.tls_files import TlsFiles, checked, in_folder, lifetime
+from finance.workshop.devstack.authority import Authority, Pair
 from ledger_core.errors import Refused
 
 NOW = dt.datetime.now(dt.UTC)

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 
 from finance.cli.common import emit, json_option, load_settings, load_topology_of
-from finance.render import KINDS, render
+from finance.wiring.render import KINDS, render
 
 
 @click.command()

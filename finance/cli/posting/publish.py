@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from finance.cli.common import counting, emit, json_option, load_settings, load_topology_of
-from finance.sample_data import FIRST_MONTH, SampleCounts, sample, synthetic
+from finance.workshop.sample_data import FIRST_MONTH, SampleCounts, sample, synthetic
 from ledger_core.books.settlements import SettlementEvent
 from ledger_core.errors import Refused, Rejected
 from producers.settlement_publisher import SettlementPublisher

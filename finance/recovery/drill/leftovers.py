@@ -24,11 +24,11 @@ from typing import Final
 import psutil
 from psycopg import sql
 
-from finance.devstack import processes
-from finance.devstack.stack import Stack
 from finance.recovery.backup.cluster import SOCKETS_PREFIX
 from finance.recovery.backup.restore import RESTORING
 from finance.recovery.drill.live import APPLICATION
+from finance.workshop.devstack import processes
+from finance.workshop.devstack.stack import Stack
 from ledger_core.postgres.session import Session, session
 
 DRILL_LOCK: Final = 0x4452494C  # "DRIL": the first key of the advisory lock of a drill on its scratch server

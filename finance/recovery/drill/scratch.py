@@ -16,10 +16,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 from psycopg import sql
 
-from finance.devstack.stack import Stack
 from finance.recovery.drill.leftovers import drop, holding, server_stack, sweep_server
 from finance.recovery.drill.live import APPLICATION
 from finance.settings.deployment import STATE_FOLDER
+from finance.workshop.devstack.stack import Stack
 from ledger_core.errors import Refused
 from ledger_core.postgres.session import session
 

@@ -1,0 +1,90 @@
+"""No secret among the files git tracks, but for those an allow-list names with a reason.
+
+Guarantees: each tracked file is read whole, text and binary; an allow-list entry that matches nothing any more is a
+fault too, so the list can only shrink by itself. Lines name kind and digest, never the secret.
+Does not: look at history or at files git does not track. What was ever pushed must be rotated, not only removed.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from finance.guards.secret_rules import KINDS, find_secrets
+from finance.workshop.guardrails.outcome import Fault, Outcome
+from ledger_core.errors import Refused
+
+ALLOWED: Final = ".ci/allowed-secrets.toml"
+FILE_BYTES_MAX: Final = 50_000_000
+REMEDY: Final = f"remove it and rotate it; if it is no secret, add kind, path, sha256 and the reason to {ALLOWED}"
+
+
+class Allowed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One finding that is no secret: `sha256` as the scan printed it, and why it may stay."""
+
+    path: str
+    kind: str
+    sha256: str
+    reason: str
+
+
+class _AllowList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    allowed: tuple[Allowed, ...] = ()
+
+
+def scan_keys(root: Path) -> Outcome:
+    """Every file that git tracks below `root`. Raises Refused when the allow-list cannot be read."""
+    files = tracked(root)
+    faults = scan_files(root, files, read_allowed(root / ALLOWED))
+    return Outcome("keys", f"{len(files)} tracked files, {len(set(KINDS))} kinds of secret", tuple(faults))
+
+
+def tracked(root: Path) -> list[str]:
+    """The paths git tracks, in its order."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, check=True).stdout  # noqa: S607
+    return [name for name in listed.decode().split("\0") if name]
+
+
+def read_allowed(path: Path) -> tuple[Allowed, ...]:
+    """The allow-list; none is an empty one. Raises Refused."""
+    try:
+        read = msgspec.convert(tomllib.loads(path.read_text("utf-8")), _AllowList)
+    except FileNotFoundError:
+        return ()
+    except (ValueError, msgspec.ValidationError) as error:
+        raise Refused(f"{path} is no allow-list ({error})", remedy="give path, kind, sha256, reason") from error
+    for entry in read.allowed:
+        if entry.kind not in KINDS or len(entry.reason) < 10:
+            raise Refused(f"{path}: {entry.path} has an unknown kind or no reason", remedy="say why it may stay")
+    return read.allowed
+
+
+def scan_files(root: Path, names: Iterable[str], allowed: tuple[Allowed, ...]) -> list[Fault]:
+    """The secrets in those files that are not allowed, and the allow-list's entries that allow nothing."""
+    faults = []
+    used = set()
+    permitted = {(entry.path, entry.kind, entry.sha256): entry for entry in allowed}
+    for name in names:
+        path = root / name
+        if path.is_symlink() or not path.is_file():  # a link is read where it leads, if git tracks that
+            continue
+        if path.stat().st_size > FILE_BYTES_MAX:
+            faults.append(Fault(name, "is too large to be scanned", "keep such files out of the repository"))
+            continue
+        for secret in find_secrets(path.read_bytes()):
+            key = (name, secret.kind, secret.sha256)
+            if key in permitted:
+                used.add(key)
+            else:
+                faults.append(Fault(f"{name}:{secret.line}", f"{secret.kind}, sha256 {secret.sha256}", REMEDY))
+    faults += [
+        Fault(ALLOWED, f"the entry for {kind} in {path} matches nothing any more", "remove the entry")
+        for path, kind, sha256 in permitted
+        if (path, kind, sha256) not in used
+    ]
+    return faults
