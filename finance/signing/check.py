@@ -12,7 +12,7 @@ from pathlib import Path
 from finance.settings.signing import SigningSettings, cosigner_of, outgoing_of, signing_of
 from finance.signing.desk import Desk, Look
 from finance.signing.reach import ANY_HISTORY
-from finance.wiring import services as bootstrap
+from finance.wiring import services
 from finance.wiring.registry_file import read_registry
 from finance.wiring.signers import open_signer
 from ledger_core.archive.manifest import parse_manifest
@@ -96,7 +96,7 @@ def _check_rotations(look: Look, registry: SignerRegistry, found: Collector) -> 
 
 
 def _check_archive(desk: Desk, registry: SignerRegistry, found: Collector) -> None:
-    reader = bootstrap.open_archive(desk.settings)
+    reader = services.open_archive(desk.settings)
     for stored in reader.versions(f"{desk.settings.env}/"):
         if stored.size_bytes < 0 or MANIFESTS_PART not in stored.key:
             continue

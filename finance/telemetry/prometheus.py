@@ -22,9 +22,9 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from finance.settings.deployment import LogFormat
+from finance.telemetry import metric_list as names
 from finance.telemetry.health import Health
 from finance.telemetry.metric_list import Metric
-from finance.telemetry.prometheus import metric_list as names
 from ledger_core.errors import RejectReason, SignerFailure
 
 CIRCUIT_STATES: Final = ("closed", "half_open", "open")  # the gauge's 0, 1, 2

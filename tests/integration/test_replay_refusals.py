@@ -24,7 +24,7 @@ from consumers.recovery.archive_log import ArchiveLog
 from finance.recovery.replay_beside import replay_beside
 from finance.recovery.replay_into import ReplayPlan, replay_into
 from finance.settings.deployment import Settings
-from finance.wiring import services as bootstrap
+from finance.wiring import services
 from finance.workshop.devstack import Stack
 from ledger_core.errors import Refused
 from ledger_core.postgres.schema.deployment import bind_deployment
@@ -123,12 +123,12 @@ def refuse_what_cannot_be_right(environ: dict[str, str], target: str, monkeypatc
     lacking = SignerRegistry(others)
     assert "that ledger signs as environment dev" in refused(replace(plan, settings=staging), target)
     with pytest.raises(Refused, match="it holds dev"):
-        ArchiveLog(bootstrap.open_archive(plan.settings), "staging", registry).check_readable()
+        ArchiveLog(services.open_archive(plan.settings), "staging", registry).check_readable()
     for compare in ("database", "archive"):
         asked = replace(plan, compare=compare)
         assert "the registry lacks" in refused(replace(asked, registry=lacking), target)
         with monkeypatch.context() as patched:
-            patched.setattr(bootstrap, "utc_now", lambda: dt.datetime(2025, 1, 1, tzinfo=dt.UTC))
+            patched.setattr(services, "utc_now", lambda: dt.datetime(2025, 1, 1, tzinfo=dt.UTC))
             assert "this clock says 2025-01-01" in refused(asked, target)
             with pytest.raises(Refused, match="this clock says 2025-01-01"):
                 replay_beside(plan, None, lambda _runs: None)
