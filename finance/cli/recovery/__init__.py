@@ -1,1 +1,1 @@
-"""The way back: rebuild, replay, backup, restore, drill."""
+"""The way back: rebuild, replay, backup (backup_listing: its words), restore, drill."""

@@ -131,8 +131,8 @@ def list_(system: str | None, also: tuple[str, ...], as_json: bool) -> None:
     Example:
       finance backup list --json
     """
+    from finance.cli.recovery.backup_listing import listing, listing_words
     from finance.recovery.backup.assembly import catalogue_of, copies_of
-    from finance.recovery.backup.report import listing, listing_words
 
     settings = load_settings()
     catalogue = catalogue_of(settings, copies_of(settings, also), system)
