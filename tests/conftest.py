@@ -49,7 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--outage-seconds",
         type=float,
         default=10.0,
-        help="how long tests/fault/test_outages.py takes each server away (60 by hand, before a release)",
+        help="how long tests/fault/runtime/test_outages.py takes each server away (60 by hand, before a release)",
     )
     group.addoption("--secure", action="store_true", help="a stack with mutual TLS on every port, and ACLs")
     group.addoption("--stack", metavar="NAME", help="use the stack of `finance dev up --name NAME`, leave it up")

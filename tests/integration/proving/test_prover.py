@@ -1,0 +1,181 @@
+"""The prover on Postgres and Kafka, as the role finance_prover: ranges, proofs, checkpoints, audit intents."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from finance.settings.deployment import Settings
+from finance.wiring.signers import open_signer
+from ledger_core.errors import Corrupt, Unavailable
+from ledger_core.postgres.proving.prover_store import RANGE_COLUMNS
+from ledger_core.proving.closed_range import ClosedRange
+from ledger_core.proving.range_proof import parse_proof
+from ledger_core.signing.registry import SignerRegistry
+from schemas.topology.load import load_topology
+from tests.support.journal_factory import TinyShard
+from tests.support.journal_writer import publish, write
+from tests.support.pipeline import Pipeline, step_until
+from tests.support.proof_checks import check_checkpoint, check_proof, check_ranges
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def pipeline(environ) -> Pipeline:
+    return Pipeline(environ)
+
+
+def rows(url: str, query: str, *values):
+    with psycopg.connect(url) as connection:
+        return connection.execute(query, values).fetchall()
+
+
+def ranges_of(url: str, shard: int) -> list[ClosedRange]:
+    query = f"SELECT {RANGE_COLUMNS} FROM ranges WHERE shard = %s ORDER BY range_no"
+    return [ClosedRange(*row) for row in rows(url, query, shard)]
+
+
+def proved_offset(url: str, shard: int) -> int:
+    query = "SELECT max(next_offset) FROM ranges JOIN proofs USING (shard, range_no) WHERE shard = %s"
+    return rows(url, query, shard)[0][0] or 0
+
+
+def check_all(url: str, shards, registry) -> None:
+    for shard in shards:
+        ranges = ranges_of(url, shard.shard)
+        check_ranges(shard, ranges)
+        proofs = dict(rows(url, "SELECT range_no, proof FROM proofs WHERE shard = %s", shard.shard))
+        assert len(proofs) == len(ranges)
+        for closed in ranges:
+            check_proof(closed, proofs[closed.range_no], registry)
+        for size, note in rows(url, "SELECT tree_size, note FROM checkpoints WHERE shard = %s", shard.shard):
+            check_checkpoint(shard, size, note, registry)
+        sizes = {row[0] for row in rows(url, "SELECT tree_size FROM checkpoints WHERE shard = %s", shard.shard)}
+        assert sizes == {closed.last_seq for closed in ranges}
+    told = rows(url, "SELECT event_type, payload->>'proof_hash', trace_id FROM audit_outbox ORDER BY outbox_id")
+    hashes = [(closed.hash.hex(), closed.range_no) for shard in shards for closed in ranges_of(url, shard.shard)]
+    assert sorted(kind for kind, _, _ in told) == sorted(["journal.posted", "proof.published"] * len(hashes))
+    assert {text for _, text, _ in told} == {text for text, _ in hashes}
+
+
+def test_two_shards_are_proved_gapless_with_their_verdicts(pipeline, environ, database_url):
+    shards = [TinyShard(shard=0).post(23).silence(4), TinyShard(shard=1, first_offset=5).silence(12).post(3)]
+    for shard in shards:
+        write(database_url, shard)
+        publish(pipeline.brokers, pipeline.topic, shard)
+    with contextlib.closing(pipeline.prover()) as prover:
+        step_until(prover, lambda: all(proved_offset(database_url, it.shard) == it.next_offset for it in shards))
+    check_all(database_url, shards, pipeline.registry)
+
+
+def test_a_restart_goes_on_from_the_last_closed_range(pipeline, database_url):
+    shard = TinyShard().post(15)
+    write(database_url, shard)
+    publish(pipeline.brokers, pipeline.topic, shard)
+    with contextlib.closing(pipeline.prover()) as prover:
+        step_until(prover, lambda: proved_offset(database_url, 0) >= 10)
+    shard.post(10).silence(1)
+    write(database_url, shard)
+    publish(pipeline.brokers, pipeline.topic, shard, first_seq=14)  # the relay repeats after a crash
+    with contextlib.closing(pipeline.prover()) as prover:
+        step_until(prover, lambda: proved_offset(database_url, 0) == shard.next_offset)
+    check_all(database_url, [shard], pipeline.registry)
+
+
+def test_a_range_without_entries_is_proved_at_genesis_and_later(pipeline, database_url):
+    shard = TinyShard(first_offset=3).silence(2)
+    write(database_url, shard)
+    with contextlib.closing(pipeline.prover()) as prover:
+        step_until(prover, lambda: proved_offset(database_url, 0) == 5)
+        shard.post(1)
+        write(database_url, shard)
+        publish(pipeline.brokers, pipeline.topic, shard)
+        step_until(prover, lambda: proved_offset(database_url, 0) == 6)
+        shard.silence(2)
+        write(database_url, shard)
+        step_until(prover, lambda: proved_offset(database_url, 0) == 8)
+    check_all(database_url, [shard], pipeline.registry)
+
+
+def test_a_gap_in_the_journal_stops_loudly(pipeline, database_url):
+    shard = TinyShard().post(9)
+    write(database_url, shard)
+    publish(pipeline.brokers, pipeline.topic, shard, last_seq=4)
+    publish(pipeline.brokers, pipeline.topic, shard, first_seq=6)
+    with (
+        contextlib.closing(pipeline.prover()) as prover,
+        pytest.raises(Corrupt, match="shard 0: the journal goes from seq 4 to 6"),
+    ):
+        step_until(prover, lambda: False, 20)
+
+
+def test_every_signature_of_a_kms_verifies(pipeline, environ, database_url):
+    settings = Settings.from_env(environ, ROOT)
+    pipeline.registry = SignerRegistry.from_json(settings.signers_path.read_bytes())
+    for key, algorithm in (("KMS_KEY_RSA", "rsa-sha256"), ("KMS_KEY_ED25519", "ed25519")):
+        variables = environ | {"AUDIT_SIGNING_KMS_KEY_ID": environ[key], "AUDIT_SIGNING_ALG": algorithm}
+        settings = Settings.from_env(variables, ROOT)
+        pipeline.signer = open_signer(settings, load_topology(settings.topology_path), pipeline.registry)
+        shard = TinyShard(shard=0 if key == "KMS_KEY_RSA" else 1).post(11)
+        write(database_url, shard)
+        publish(pipeline.brokers, pipeline.topic, shard)
+        with contextlib.closing(pipeline.prover()) as prover:
+            step_until(prover, lambda shard=shard: proved_offset(database_url, shard.shard) == 11)
+        ((proof,),) = rows(database_url, "SELECT proof FROM proofs WHERE shard = %s AND range_no = 1", shard.shard)
+        assert parse_proof(proof).alg == algorithm
+        check_proof(ranges_of(database_url, shard.shard)[0], proof, pipeline.registry)
+
+
+def test_two_provers_at_once_close_every_range_once(pipeline, database_url):
+    shard = TinyShard().post(64)
+    write(database_url, shard)
+    publish(pipeline.brokers, pipeline.topic, shard)
+    zombie = pipeline.prover()
+    step_until(zombie, lambda: bool(ranges_of(database_url, 0)))
+    # Another one, which does not know of the group: as a zombie whose partition went to somebody else.
+    pipeline.environ = pipeline.environ | {"FINANCE_TOPIC_PREFIX": pipeline.environ["FINANCE_TOPIC_PREFIX"] + "other"}
+    with contextlib.closing(pipeline.prover()) as prover, contextlib.closing(zombie):
+        shard.post(30)
+        write(database_url, shard)
+        publish(pipeline.brokers, pipeline.topic, shard, first_seq=65)
+        end = 94
+        while proved_offset(database_url, 0) < end:
+            zombie.step()
+            prover.step()
+    check_all(database_url, [shard], pipeline.registry)
+
+
+def test_a_cut_connection_is_unavailable_and_the_next_prover_goes_on(pipeline, database_url):
+    shard = TinyShard().post(25)
+    write(database_url, shard)
+    publish(pipeline.brokers, pipeline.topic, shard)
+    prover = pipeline.prover()
+    step_until(prover, lambda: bool(ranges_of(database_url, 0)))
+    rows(database_url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'test-prover'")
+    shard.post(5)
+    write(database_url, shard)
+    with pytest.raises(Unavailable, match="postgres"):
+        step_until(prover, lambda: False)
+    prover.close()
+    publish(pipeline.brokers, pipeline.topic, shard, first_seq=26)
+    with contextlib.closing(pipeline.prover()) as prover:
+        step_until(prover, lambda: proved_offset(database_url, 0) == 30)
+    check_all(database_url, [shard], pipeline.registry)
+
+
+def test_the_provers_role_can_neither_change_nor_delete_what_it_wrote(environ, pipeline, database_url):
+    shard = TinyShard().post(10)
+    write(database_url, shard)
+    publish(pipeline.brokers, pipeline.topic, shard)
+    with contextlib.closing(pipeline.prover()) as prover:
+        step_until(prover, lambda: proved_offset(database_url, 0) == 10)
+    for attack in ("UPDATE ranges SET hash = ''", "DELETE FROM proofs", "UPDATE checkpoints SET tree_size = 0"):
+        with pytest.raises(errors.InsufficientPrivilege):
+            rows(environ["DATABASE_URL_PROVER"], attack)
+        with pytest.raises(errors.InsufficientPrivilege, match="append-only"):
+            rows(database_url, attack)
