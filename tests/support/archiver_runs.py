@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from consumers.archive.archiver import Archiver, ArchiverSettings
 from ledger_core.errors import Unavailable
+from tests.simulator.archive import MemoryArchiveRows, MemoryBucket
+from tests.simulator.faults import Faults
+from tests.simulator.proving import MemoryProofs, MemorySigner, MemorySource
 from tests.support.archive_checks import check_archive
-from tests.support.faults import Faults
-from tests.support.memory_archive import MemoryArchiveRows, MemoryBucket
-from tests.support.memory_proofs import MemoryProofs, MemorySigner, MemorySource
 from tests.support.prover_runs import NOW, Bench, CountingMetrics
 from tests.support.signing import signer_set
 

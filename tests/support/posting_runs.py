@@ -24,8 +24,8 @@ from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify.oracle import verify_ledger
 from producers.kafka.publisher import KafkaPublisher
 from schemas.wire.journal import decode_journal
+from tests.simulator.posting import MemoryBroker, MemoryPublisher, Trouble
 from tests.support.kafka import client, tls
-from tests.support.memory_posting import MemoryBroker, MemoryPublisher, Trouble
 
 SHARDS = (0, 1)
 TABLES: Mapping[str, str] = {

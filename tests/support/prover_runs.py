@@ -12,8 +12,8 @@ from ledger_core.errors import Unavailable
 from ledger_core.ports import Record
 from ledger_core.proving.announced_range import AnnouncedRange
 from ledger_core.proving.open_range import RangeLimits
-from tests.support.faults import Faults
-from tests.support.memory_proofs import MemoryHeld, MemoryProofs, MemoryProverStore, MemorySigner, MemorySource
+from tests.simulator.faults import Faults
+from tests.simulator.proving import MemoryHeld, MemoryProofs, MemoryProverStore, MemorySigner, MemorySource
 from tests.support.signing import signer_set
 
 NOW = dt.datetime(2025, 11, 2, tzinfo=dt.UTC)

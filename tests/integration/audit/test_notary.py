@@ -21,10 +21,10 @@ from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.rotation import announcement
 from ledger_core.verify.audit import check_audit
 from producers.signing.verified_signer import VerifiedSigner
+from tests.simulator.failing import FailsAt, When
 from tests.support import audit
 from tests.support.audit_checks import assert_chain, assert_published
 from tests.support.databases import role_url
-from tests.support.failing import FailsAt, When
 from tests.support.signing import kms_signer, local_signer
 
 pytestmark = pytest.mark.services

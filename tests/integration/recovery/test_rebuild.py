@@ -18,11 +18,11 @@ from ledger_core.postgres.recovery.epochs import begin_epoch, read_epoch
 from ledger_core.postgres.schema.migrate import migrate, shipped
 from ledger_core.postgres.session import session
 from ledger_core.signing.registry import SignerRegistry
+from tests.simulator.rows import MemoryLedger
 from tests.support import databases
 from tests.support.archive_factory import ENV, Key, MemoryStore, archive_of
 from tests.support.journal_factory import TinyShard
 from tests.support.ledger_writer import write_ledger
-from tests.support.memory_ledger import MemoryLedger
 from tests.support.rebuilds import check, rows, run, utc, write_folder
 
 pytestmark = pytest.mark.services

@@ -14,12 +14,12 @@ from ledger_core.errors import Refused
 from ledger_core.postgres.signing.signer_uses import SignerUse, only_changer, open_signer_uses
 from ledger_core.signing.rotation import EVENT_TYPE, rotations, step_payload
 from ledger_core.signing.validity import Interval
+from tests.simulator.rows import MemoryLedger
 from tests.support.archive_factory import Key
 from tests.support.audit_factory import audit_events
 from tests.support.databases import role_url
 from tests.support.journal_factory import TinyShard
 from tests.support.ledger_writer import write_audit, write_ledger
-from tests.support.memory_ledger import MemoryLedger
 from tests.support.signer_office import Office
 
 pytestmark = pytest.mark.services

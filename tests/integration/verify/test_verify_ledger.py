@@ -7,12 +7,12 @@ import pytest
 from ledger_core.errors import Refused
 from ledger_core.postgres.verify.ledger_reader import open_ledger_reader
 from ledger_core.verify.oracle import AuditHead, Report, verify_audit, verify_ledger
+from tests.simulator.rows import MemoryLedger
 from tests.support.archive_factory import Key
 from tests.support.audit_factory import audit_events
 from tests.support.databases import create_database, drop_database, role_url
 from tests.support.journal_factory import TinyShard
 from tests.support.ledger_writer import superuser, write_audit, write_ledger
-from tests.support.memory_ledger import MemoryLedger
 
 KEY = Key("rsa-sha256")
 CUTS = [(5, 6), (12, 14), (15, 20)]

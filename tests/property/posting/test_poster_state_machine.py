@@ -26,8 +26,8 @@ from consumers.posting.relay import Relay, RelayTopics
 from ledger_core.errors import Unavailable
 from ledger_core.ports import Record
 from ledger_core.posting.sequencing import event_ids, sequence
-from tests.support.memory_checks import StrictMetrics, bytes_of, check_chain_and_counts, check_relayed
-from tests.support.memory_posting import (
+from tests.simulator.checks import StrictMetrics, bytes_of, check_chain_and_counts, check_relayed
+from tests.simulator.posting import (
     MemoryBroker,
     MemoryLedger,
     MemoryPosterStore,

@@ -24,7 +24,7 @@ from ledger_core.posting.plans import Decided, Draft, Rejection
 from ledger_core.posting.rules import content_of, draft
 from ledger_core.posting.sequencing import sequence
 from schemas.wire.settlements import decode_settlement
-from tests.support.memory_posting import MemoryLedger, genesis
+from tests.simulator.posting import MemoryLedger, genesis
 from tests.support.settlements import TOPIC, event_id, record, sale, settlement, wire
 
 RICH = settlement(

@@ -16,10 +16,10 @@ from ledger_core.proving.announced_range import AnnouncedRange
 from ledger_core.proving.open_range import RangeLimits
 from ledger_core.proving.range_proof import parse_payload
 from tests.property.proving.test_prover_properties import ledger, limits, scripts
+from tests.simulator.faults import Faults
+from tests.simulator.proving import MemoryProofs, MemorySigner
 from tests.support import prover_runs
-from tests.support.faults import Faults
 from tests.support.journal_factory import TinyShard
-from tests.support.memory_proofs import MemoryProofs, MemorySigner
 from tests.support.proof_checks import check_ranges
 from tests.support.prover_runs import Bench
 

@@ -6,9 +6,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledger_core.proving.open_range import OpenRange, RangeLimits
-from tests.support.faults import Faults
+from tests.simulator.faults import Faults
+from tests.simulator.proving import MemoryProofs
 from tests.support.journal_factory import TinyShard
-from tests.support.memory_proofs import MemoryProofs
 from tests.support.proof_checks import check_checkpoint, check_proof, check_ranges
 from tests.support.prover_runs import Bench
 

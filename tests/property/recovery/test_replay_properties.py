@@ -16,7 +16,7 @@ from ledger_core.ports import Record
 from ledger_core.posting.plans import Known
 from ledger_core.posting.sequencing import event_ids, sequence
 from ledger_core.recovery.replay_port import StopAt
-from tests.support.memory_posting import MemoryLedger, MemoryPosterStore, Trouble
+from tests.simulator.posting import MemoryLedger, MemoryPosterStore, Trouble
 from tests.support.settlements import TOPIC, event_id, record, sale, settlement
 
 # (shard, number of the event, kind): few numbers, so that shards and batches meet in them.

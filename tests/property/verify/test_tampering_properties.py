@@ -26,10 +26,10 @@ from ledger_core.verify.oracle import (
     verify_ledger,
     verify_proof,
 )
+from tests.simulator.rows import MemoryLedger
 from tests.support.archive_factory import ENV, Key, MemoryStore, archive_of, closed_of, cut_of
 from tests.support.audit_factory import audit_events
 from tests.support.journal_factory import TinyShard
-from tests.support.memory_ledger import MemoryLedger
 
 KEYS = [Key("ed25519"), Key("rsa-sha256")]
 CUTS = [(5, 6), (12, 14), (15, 20)]

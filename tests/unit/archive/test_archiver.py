@@ -13,10 +13,10 @@ from ledger_core.ports import Record
 from ledger_core.proving.open_range import RangeLimits
 from ledger_core.signing.registry import SignerRegistry
 from schemas.wire.journal import decode_journal, encode_journal
+from tests.simulator.faults import Faults
+from tests.simulator.proving import MemorySigner
 from tests.support.archiver_runs import ArchiveBench, proved_bench
-from tests.support.faults import Faults
 from tests.support.journal_factory import TinyShard
-from tests.support.memory_proofs import MemorySigner
 
 LIMITS = RangeLimits(offsets_max=5, window_seconds=60)
 

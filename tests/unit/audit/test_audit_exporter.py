@@ -16,9 +16,9 @@ from ledger_core.errors import Corrupt, Refused
 from ledger_core.ports import AuditIntent
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.validity import Interval, Validity
+from tests.simulator.archive import MemoryBucket
 from tests.support.archive_factory import Key
 from tests.support.audit_factory import CREATED_AT, audit_events
-from tests.support.memory_archive import MemoryBucket
 
 KEY = Key("ed25519")
 (SIGNER,) = KEY.registry.signers

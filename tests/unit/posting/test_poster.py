@@ -20,8 +20,8 @@ from ledger_core.errors import Corrupt, Unavailable
 from ledger_core.ports import Record
 from ledger_core.posting.rules import LINES_MAX
 from schemas.wire.outcomes import decode_outcome
-from tests.support.memory_checks import check_chain_and_counts, check_relayed
-from tests.support.memory_posting import (
+from tests.simulator.checks import check_chain_and_counts, check_relayed
+from tests.simulator.posting import (
     MemoryBroker,
     MemoryLedger,
     MemoryPosterStore,

@@ -9,9 +9,9 @@ from ledger_core.proving.open_range import RangeLimits
 from ledger_core.proving.range_proof import parse_proof
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.registry import SignerRegistry
-from tests.support.faults import Faults
+from tests.simulator.faults import Faults
+from tests.simulator.proving import MemoryProofs, MemorySigner
 from tests.support.journal_factory import TinyShard
-from tests.support.memory_proofs import MemoryProofs, MemorySigner
 from tests.support.proof_checks import check_proof, check_ranges
 from tests.support.prover_runs import Bench
 

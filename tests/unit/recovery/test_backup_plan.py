@@ -20,7 +20,7 @@ from finance.recovery.backup.statement import with_signature
 from finance.recovery.backup.wal_list import join
 from ledger_core.errors import Refused
 from ledger_core.times import format_time
-from tests.support.memory_place import MemoryPlace
+from tests.simulator.place import MemoryPlace
 
 MEGABYTE = 2**20
 SEGMENT = 16 * MEGABYTE

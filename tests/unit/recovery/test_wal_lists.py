@@ -22,7 +22,7 @@ from finance.recovery.backup.wal_list import FILES_MAX, parse_wal_list
 from finance.recovery.backup.wal_signing import RETRY_SECONDS, SigningTerms, WalSigning
 from ledger_core.errors import Unavailable
 from ledger_core.signing.pinned_signer import PinnedSigner
-from tests.support.memory_place import MemoryPlace
+from tests.simulator.place import MemoryPlace
 from tests.support.signing import local_signer
 
 NOON = dt.datetime(2025, 11, 1, 12, tzinfo=dt.UTC)

@@ -13,9 +13,9 @@ from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.signatures import encode_signature
 from ledger_core.signing.statements import Cosignature
 from ledger_core.verify.oracle import verify_proof
-from tests.support.faults import Faults
+from tests.simulator.faults import Faults
+from tests.simulator.proving import MemoryProofs, MemorySigner
 from tests.support.journal_factory import TinyShard
-from tests.support.memory_proofs import MemoryProofs, MemorySigner
 from tests.support.prover_runs import Bench
 from tests.unit.proving.test_prover import LIMITS
 

@@ -14,10 +14,10 @@ from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.validity import Interval, Validity
 from ledger_core.verify.audit import check_audit
 from ledger_core.verify.oracle import Report, verify_archive, verify_batch, verify_ledger, verify_proof
+from tests.simulator.rows import MemoryLedger
 from tests.support.archive_factory import ENV, Key, MemoryStore, archive_of, closed_of, cut_of
 from tests.support.audit_factory import CREATED_AT, audit_events
 from tests.support.journal_factory import TinyShard
-from tests.support.memory_ledger import MemoryLedger
 
 KEY, NEXT = Key("ed25519"), Key("ed25519", "next-v1")
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

@@ -16,8 +16,8 @@ from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import verify_digest
 from producers.signing.local import LocalKey
 from producers.signing.verified_signer import VerifiedSigner
-from tests.support.faults import Faults
-from tests.support.memory_proofs import MemorySigner
+from tests.simulator.faults import Faults
+from tests.simulator.proving import MemorySigner
 from tests.support.signing import NOW, signer_set
 
 DIGEST = bytes(range(32))

@@ -16,10 +16,10 @@ from ledger_core.signing.statements import Cosignature
 from ledger_core.signing.validity import NOTHING, Interval, Validity, parse_validity
 from ledger_core.verify.audit import check_audit
 from ledger_core.verify.oracle import Report, verify_archive, verify_batch, verify_ledger, verify_proof
+from tests.simulator.rows import MemoryLedger
 from tests.support.archive_factory import ENV, Key, MemoryStore, archive_of, closed_of, cut_of
 from tests.support.audit_factory import audit_events
 from tests.support.journal_factory import TinyShard
-from tests.support.memory_ledger import MemoryLedger
 
 KEY = Key("ed25519")
 CUTS = [(5, 5), (12, 12), (15, 15)]

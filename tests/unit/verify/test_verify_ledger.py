@@ -8,9 +8,9 @@ from ledger_core.proving import checkpoint
 from ledger_core.proving.range_proof import assemble_proof
 from ledger_core.signing import notes
 from ledger_core.verify.oracle import LedgerHead, Report, head_of_checkpoint, verify_ledger
+from tests.simulator.rows import MemoryLedger
 from tests.support.archive_factory import Key, closed_of, cut_of
 from tests.support.journal_factory import TinyShard
-from tests.support.memory_ledger import MemoryLedger
 
 KEY = Key("ed25519")
 

@@ -10,8 +10,8 @@ from ledger_core.archive.archived_object import ArchivedObject, ListingTerms, Pr
 from ledger_core.archive.manifest import parse_manifest
 from ledger_core.errors import Corrupt
 from ledger_core.ports import AuditIntent, StoredObject
-from tests.support.faults import Faults
-from tests.support.memory_proofs import MemoryProofs
+from tests.simulator.faults import Faults
+from tests.simulator.proving import MemoryProofs
 
 STORED_AT = dt.datetime(2025, 11, 3, tzinfo=dt.UTC)
 

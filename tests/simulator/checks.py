@@ -8,7 +8,7 @@ from ledger_core.books.entries import decode_entry
 from ledger_core.chain import link
 from schemas.wire.journal import decode_journal
 from schemas.wire.outcomes import decode_outcome
-from tests.support.memory_posting import MemoryBroker, MemoryLedger
+from tests.simulator.posting import MemoryBroker, MemoryLedger
 
 
 def check_chain_and_counts(ledger: MemoryLedger) -> None:

@@ -17,7 +17,7 @@ from ledger_core.proving.closed_range import ClosedRange
 from ledger_core.proving.open_range import ShardPosition
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import PublicKey
-from tests.support.faults import Faults
+from tests.simulator.faults import Faults
 from tests.support.journal_factory import TinyShard
 
 
