@@ -3,6 +3,7 @@
 poster             one batch of one shard, one transaction
 decision           one record -> draft or rejection
 batch_pieces       batches of bounded weight
+batch_transaction  what poster and replay share around that transaction
 relay              publishes what was posted; relay_backlog: what the topics may lack
 dead_letter_limit  a bad deploy upstream must stop posting
 """

@@ -1,11 +1,12 @@
 """The poster: settlement events in, balanced journal entries posted, each event id once and for ever.
 
-The order of side effects is the safety proof:
-  1. read a batch of one shard         nothing changes; a crash reads it again
-  2. decide on the records alone       pure
-  3. wait for the relay's barrier      the batch before is acknowledged downstream: `relayed_offset` may move
-  4. one transaction on the very head  COMMIT is the commit point: entries, balances, verdicts, dead letters, head
-  5. publish what was committed        a crash publishes it again, from Postgres, on the next assignment
+The order of side effects is the safety proof; each step stands as a comment where it happens:
+  1. READ a batch of one shard           nothing changes; a crash reads it again
+  2. DECIDE on the records alone         pure
+  3. WAIT for the relay's barrier        the batch before is acknowledged downstream: `relayed_offset` may move
+  4. PLAN in a transaction on the head   look up, sequence, write; a crash rolls it back
+  5. COMMIT                              the commit point: entries, balances, verdicts, dead letters, head
+  6. RELAY what was committed            a crash publishes it again, from Postgres, on the next assignment
 Kafka's own offsets are told afterwards, for lag tools; nobody reads them.
 """
 
@@ -20,23 +21,25 @@ import structlog
 from consumers.kafka.source import OpenSource
 from consumers.metrics import Metrics
 from consumers.posting.batch_pieces import pieces
+from consumers.posting.batch_transaction import asked_of, post_batch
 from consumers.posting.dead_letter_limit import DeadLetterLimit, DeadLetterLimitReached
 from consumers.posting.decision import decide
 from consumers.posting.relay import Relay
 from consumers.posting.relay_backlog import RelayBacklog
-from ledger_core.errors import Corrupt
 from ledger_core.ports import AuditIntent, Record
-from ledger_core.posting.plans import Decided, Known, Plan, Rejection, ShardHead
-from ledger_core.posting.sequencing import event_ids, sequence
-from ledger_core.posting.store_port import BatchFailed, EventIdTaken, Fenced, Halted, PosterStore
+from ledger_core.posting.plans import Decided, Plan, ShardHead
+from ledger_core.posting.sequencing import sequence
+from ledger_core.posting.store_port import Fenced, Halted, PosterStore
 
 HALT_POLL_SECONDS = 0.5
-EVENT_ID_RETRIES_MAX = 5
 
 log = structlog.get_logger("poster")
 
 
 class PosterLimits(msgspec.Struct, frozen=True):
+    """Set by topology.yaml. At most so many records are read at once, after waiting so long for the first; more than
+    `dead_letters_max` rejections among the newest `dead_letter_window_records` halt posting."""
+
     batch_records_max: int = 4000
     linger_ms: int = 50
     dead_letters_max: int = 1000
@@ -83,6 +86,7 @@ class Poster:
         self._sound = False
         self._look_at_halt_flag()
         worked = self._relay_backlog()
+        # 1. READ. Nothing changes: a crash here, or the next owner, reads the same records again.
         groups = self._source.poll(self._limits.batch_records_max, self._limits.linger_ms / 1000)
         for shard, records in groups:
             if self._halted or shard in self._backlog:
@@ -168,11 +172,12 @@ class Poster:
 
     def _take(self, shard: int, records: Sequence[Record]) -> bool:
         next_offset = self._heads[shard].next_offset
+        # 2. DECIDE. Pure: after a crash the same records are decided in the same way. Below the head all is posted.
         fresh = (decide(record) for record in records if record.offset >= next_offset)
         worked = False
         try:
             for batch in pieces(fresh, next_offset):
-                self._post(self._heads[shard], batch)
+                post_batch(lambda: self._heads[shard], batch, self._commit)
                 worked = True
         except Fenced as error:
             log.warning("poster.fenced", shard=shard, detail=str(error))
@@ -187,49 +192,32 @@ class Poster:
             return False
         return worked
 
-    def _post(self, head: ShardHead, batch: Sequence[Decided]) -> None:
-        """Commit the batch, in halves when the database refuses something in it, down to the one record."""
-        try:
-            self._commit(head, batch)
-            return
-        except BatchFailed as error:
-            if len(batch) == 1:
-                offset = batch[0].record.offset
-                raise Corrupt(f"shard {head.shard}: offset {offset} cannot be posted: {error}") from error
-            log.warning("poster.bisecting", shard=head.shard, records=len(batch), detail=str(error))
-        middle = len(batch) // 2
-        self._post(head, batch[:middle])
-        self._post(self._heads[head.shard], batch[middle:])
-
     def _commit(self, head: ShardHead, batch: Sequence[Decided]) -> None:
+        """One batch, one transaction, then its publication. Raises Fenced, Halted, EventIdTaken, BatchFailed and
+        DeadLetterLimitReached (nothing was written), Unavailable (the head says what happened), Corrupt."""
         started = self._monotonic()
-        ids, reversed_ids = event_ids(batch)
-        rejects_first = bool(reversed_ids) or any(
-            isinstance(item.outcome, Rejection) and item.outcome.event_id is not None for item in batch
-        )
+        asked = asked_of(batch)
+        # 3. WAIT. Everything below the head is acknowledged, so `relayed_offset` may move along with it. A crash here:
+        # nothing happened, and the next owner publishes from the old `relayed_offset` again.
+        self._relay.barrier()
 
-        def make_plan(known: dict[str, Known]) -> Plan:
-            plan = sequence(head, batch, known)
+        # 4. PLAN. The head's row is locked and is the very head planned on: a zombie is Fenced before it writes. A
+        # crash inside rolls back: nothing happened, and the next owner seeks to shards.next_offset.
+        with self._store.batch(head, rejects_first=asked.rejects_first) as tx:
+            plan = sequence(head, batch, tx.look_up(asked.event_ids))
             self._dead_letters.check(len(batch), self._counted(plan))
-            return plan
+            plan = tx.write(plan, relayed_offset=head.next_offset)
+        # 5. COMMIT. The end of the block: from here on the batch is posted. A crash before: nothing happened; after:
+        # posted, not yet relayed. An answer that was lost is Unavailable: shards.next_offset says which of the two.
+        self._heads[head.shard] = plan.after
+        self._dead_letters.add(len(batch), self._counted(plan))
+        if head.next_offset > head.relayed_offset:
+            self._metrics.relayed(head.shard, head.next_offset - head.relayed_offset)
 
-        self._relay.barrier()  # everything below the head is acknowledged: `relayed_offset` moves along with the head
-
-        for _ in range(EVENT_ID_RETRIES_MAX):
-            try:
-                plan = self._store.commit(head, ids + reversed_ids, rejects_first, make_plan, head.next_offset)
-            except EventIdTaken as error:
-                log.warning("poster.event_id_taken", shard=head.shard, detail=str(error))
-                continue
-            self._heads[head.shard] = plan.after
-            self._dead_letters.add(len(batch), self._counted(plan))
-            if head.next_offset > head.relayed_offset:
-                self._metrics.relayed(head.shard, head.next_offset - head.relayed_offset)
-            self._relay.publish(plan)
-            self._published[head.shard] = plan.after.next_offset
-            self._committed(plan, batch[-1].record, self._monotonic() - started)
-            return
-        raise Corrupt(f"shard {head.shard}: event ids from offset {head.next_offset} stay taken without being found")
+        # 6. RELAY. A crash here loses what was queued: the next owner publishes it again from `relayed_offset`.
+        self._relay.publish(plan)
+        self._published[head.shard] = plan.after.next_offset
+        self._committed(plan, batch[-1].record, self._monotonic() - started)
 
     def _counted(self, plan: Plan) -> int:
         """The dead letters that count towards the limit: an offset without a record is none."""

@@ -1,7 +1,9 @@
 """Replay: the settlements topic again, through the same posting code, into another database.
 
-    read a batch of the partition -> decide -> one transaction on the very head (the poster's own commit)
-                                                [commit point: that COMMIT; the target's head is the only cursor]
+  1. READ a batch of the partition       nothing changes
+  2. DECIDE on the records alone         pure: the rules of the version asked for
+  3. PLAN in a transaction on the head   the poster's own transaction (`PosterStore.batch`); a crash rolls it back
+  4. COMMIT                              the commit point: the target's head is the only cursor
 
 Guarantees: what is decided, sequenced and written is decided, sequenced and written by the poster's code, so the same
 records give the same bytes; killed anywhere and run again, it goes on from the target's head. A verdict that hangs on
@@ -14,18 +16,18 @@ here relays the rest, and readers skip what they have seen.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 import msgspec
 
-from ledger_core.errors import Corrupt, Refused, RejectReason
+from consumers.posting.batch_transaction import asked_of, post_batch
+from ledger_core.errors import Refused, RejectReason
 from ledger_core.ports import Record
 from ledger_core.posting.plans import Decided, Draft, Known, Plan, Rejection, ShardHead, Verdict
-from ledger_core.posting.sequencing import event_ids, sequence
-from ledger_core.posting.store_port import BatchFailed, EventIdTaken, PosterStore
+from ledger_core.posting.sequencing import sequence
+from ledger_core.posting.store_port import PosterStore
 from ledger_core.recovery.replay_port import StopAt, VerdictLog
 
-EVENT_ID_RETRIES_MAX: Final = 5
 Decide = Callable[[Record], Decided]
 """The posting rules of one version, as far as they need the record alone (`consumers.recovery.rule_sets`)."""
 
@@ -73,12 +75,14 @@ class ShardReplay:
         """
         if self.stopped or self._reader.done:
             return 0
+        # 1. READ. Nothing changes: a run that was killed reads on from the target's head.
         records = self._reader.read(self._batch_records_max)
+        # 2. DECIDE. Pure: the same records give the same decisions at every run.
         batch = [self._decide(record) for record in self._wanted(records)]
         if not batch:
             return 0
         before = self.head.next_offset
-        self._post(batch)
+        post_batch(lambda: self.head, batch, self._commit)
         return self.head.next_offset - before
 
     def _wanted(self, records: Sequence[Record]) -> Sequence[Record]:
@@ -90,49 +94,25 @@ class ShardReplay:
                 return records[:number]
         return records
 
-    def _post(self, batch: Sequence[Decided]) -> None:
-        """Commit the batch, in halves when the database refuses something in it, down to the one record."""
-        try:
-            self._commit(batch)
-            return
-        except BatchFailed as error:
-            if len(batch) == 1:
-                raise Corrupt(
-                    f"shard {self.head.shard}: offset {batch[0].record.offset} cannot be posted: {error}"
-                ) from error
-        middle = len(batch) // 2
-        self._post(batch[:middle])
-        self._post(batch[middle:])
-
-    def _commit(self, batch: Sequence[Decided]) -> None:
-        head = self.head
-        ids, reversed_ids = event_ids(batch)
-        rejects_first = bool(reversed_ids) or any(
-            isinstance(item.outcome, Rejection) and item.outcome.event_id is not None for item in batch
-        )
+    def _commit(self, head: ShardHead, batch: Sequence[Decided]) -> None:
+        """The poster's transaction, with one difference: who came first may be another shard, as the log says."""
+        asked = asked_of(batch)
         next_offset = batch[-1].record.offset + 1
         taken = self._log.taken_elsewhere(head.shard, head.next_offset, next_offset) if self._log else {}
         covered = self._log is not None and self._log.covers(head.shard) >= next_offset
-        told: list[int] = []
-
-        def make_plan(known: dict[str, Known]) -> Plan:
-            told.clear()
-            first = FirstVerdicts(head.shard, known, taken, knows_first=bool(self._log and self._log.knows_first))
-            plan = first.settled(first.plan(head, self._cut(head, batch, first)), covered=covered)
-            told.extend(first.told(plan))
-            return plan
-
+        knows_first = bool(self._log and self._log.knows_first)
         # Everything below the head was relayed once, if the journal topic holds the entry there.
         relayed = head.next_offset if head.seq and head.seq <= self._journal_seq else head.relayed_offset
-        for _ in range(EVENT_ID_RETRIES_MAX):
-            try:
-                plan = self._store.commit(head, ids + reversed_ids, rejects_first, make_plan, relayed)
-            except EventIdTaken:
-                continue  # another shard of this replay posted it meanwhile: the next look-up sees it
-            self.head = plan.after
-            self.from_log += len(told)
-            return
-        raise Corrupt(f"shard {head.shard}: event ids from offset {head.next_offset} stay taken without being found")
+
+        # 3. PLAN. On the very head of the target; a crash inside rolls back, and the next run plans the same again.
+        with self._store.batch(head, rejects_first=asked.rejects_first) as tx:
+            first = FirstVerdicts(head.shard, tx.look_up(asked.event_ids), taken, knows_first=knows_first)
+            plan = first.settled(first.plan(head, self._cut(head, batch, first)), covered=covered)
+            told = first.told(plan)
+            plan = tx.write(plan, relayed_offset=relayed)
+        # 4. COMMIT. A crash before: nothing happened; after: the target's head says so, and the next run goes on there.
+        self.head = plan.after
+        self.from_log += len(told)
 
     def _cut(self, head: ShardHead, batch: Sequence[Decided], first: FirstVerdicts) -> Sequence[Decided]:
         """The batch up to the entry at which the replay stops."""

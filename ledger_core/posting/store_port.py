@@ -1,8 +1,9 @@
-"""What the poster asks of its store, and the four ways in which a commit can say no without being broken."""
+"""What the poster asks of its store, and the four ways in which a batch can be turned away without a fault."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import msgspec
@@ -29,11 +30,24 @@ class BatchFailed(FinanceError):
 
 
 class Unrelayed(msgspec.Struct, frozen=True, gc=False):
-    """One offset whose results may not have been published: an entry (seq, event id, hash, body), or a verdict."""
+    """One offset whose results may not have been published: an entry, or else a verdict. Set by the store."""
 
-    offset: int
-    entry: tuple[int, str, bytes, bytes] | None
+    offset: int  # of the settlements partition
+    entry: tuple[int, str, bytes, bytes] | None  # seq, event id, entry hash, body
     verdict: Verdict | None
+
+
+class BatchTransaction(Protocol):
+    """One batch's transaction, open on the very head it was asked for."""
+
+    def look_up(self, event_ids: Sequence[str]) -> dict[str, Known]:
+        """The first verdict of each event id that has one, of any shard."""
+        ...
+
+    def write(self, plan: Plan, *, relayed_offset: int) -> Plan:
+        """Write the plan and move the head, once. `relayed_offset`: everything below was acknowledged downstream; it
+        moves along. Returns the plan as written: its `after` has the accounts opened and `relayed_offset`."""
+        ...
 
 
 class PosterStore(Protocol):
@@ -45,14 +59,7 @@ class PosterStore(Protocol):
 
     def halt(self, reason: str, intent: AuditIntent) -> None: ...
 
-    def commit(
-        self,
-        head: ShardHead,
-        event_ids: Sequence[str],
-        rejects_first: bool,
-        make_plan: Callable[[dict[str, Known]], Plan],
-        relayed_offset: int,
-    ) -> Plan: ...
+    def batch(self, head: ShardHead, *, rejects_first: bool) -> AbstractContextManager[BatchTransaction]: ...
 
     def note_relayed(self, shard: int, relayed_offset: int) -> None: ...
 

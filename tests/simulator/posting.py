@@ -6,7 +6,8 @@ once: before the effect ("not applied") or after it ("applied", but the caller n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import msgspec
@@ -55,7 +56,11 @@ class MemoryLedger:
 
     def write(self, plan: Plan, relayed_offset: int) -> Plan:
         """All or nothing: every constraint is looked at before anything changes."""
-        before, shard = plan.before, plan.before.shard
+        plan = self.checked(plan, relayed_offset)
+        self.apply(plan)
+        return plan
+
+    def checked(self, plan: Plan, relayed_offset: int) -> Plan:
         if any(item.record.offset in self.poison for item in plan.posted):
             raise BatchFailed("poison")
         ids = [item.draft.event_id for item in plan.posted]
@@ -65,7 +70,11 @@ class MemoryLedger:
         after = msgspec.structs.replace(plan.after, relayed_offset=relayed_offset)
         assert after.posted == after.seq
         assert after.posted + after.duplicates + after.rejected == after.next_offset - after.first_offset
-        assert after.first_offset <= self.heads[shard].relayed_offset <= relayed_offset <= after.next_offset
+        assert after.first_offset <= self.heads[after.shard].relayed_offset <= relayed_offset <= after.next_offset
+        return Plan(plan.before, after, plan.posted, plan.verdicts)
+
+    def apply(self, plan: Plan) -> None:
+        shard = plan.before.shard
         for item in plan.posted:
             self.first[item.draft.event_id] = Known(shard, item.seq, item.body)
         for verdict in plan.verdicts:
@@ -73,9 +82,28 @@ class MemoryLedger:
                 self.first[verdict.event_id] = Known(shard, 0, None, verdict.content_hash, verdict.reason)
         self.posted.setdefault(shard, []).extend(plan.posted)
         self.verdicts.setdefault(shard, []).extend(plan.verdicts)
-        self.heads[shard] = after
-        self.commits.append((shard, before.next_offset, after.next_offset))
-        return Plan(before, after, plan.posted, plan.verdicts)
+        self.heads[shard] = plan.after
+        self.commits.append((shard, plan.before.next_offset, plan.after.next_offset))
+
+
+@dataclass
+class MemoryTransaction:
+    """One batch's transaction: what it writes takes effect when its block ends."""
+
+    ledger: MemoryLedger
+    shard: int
+    rejects_first: bool
+    stale: bool
+    written: Plan | None = None
+
+    def look_up(self, event_ids: Sequence[str]) -> dict[str, Known]:
+        known = {i: self.ledger.first[i] for i in event_ids if i in self.ledger.first}
+        return {i: first for i, first in known.items() if first.shard == self.shard} if self.stale else known
+
+    def write(self, plan: Plan, *, relayed_offset: int) -> Plan:
+        assert self.rejects_first or not any(v.first_verdict for v in plan.verdicts), "a rejection without the lock"
+        self.written = self.ledger.checked(plan, relayed_offset)
+        return self.written
 
 
 class MemoryPosterStore:
@@ -101,28 +129,19 @@ class MemoryPosterStore:
             self.ledger.halted = True
             self.ledger.intents.append(intent)
 
-    def commit(
-        self,
-        head: ShardHead,
-        event_ids: Sequence[str],
-        rejects_first: bool,
-        make_plan: Callable[[dict[str, Known]], Plan],
-        relayed_offset: int,
-    ) -> Plan:
+    @contextmanager
+    def batch(self, head: ShardHead, *, rejects_first: bool) -> Iterator[MemoryTransaction]:
         self._fail("commit", "not applied")
         stands = self.ledger.heads[head.shard]
         if (stands.next_offset, stands.seq) != (head.next_offset, head.seq):
             raise Fenced("the head moved")
         if self.ledger.halted:
             raise Halted("halted")
-        known = {i: self.ledger.first[i] for i in event_ids if i in self.ledger.first}
-        if self.trouble.hit("stale", "applied"):
-            known = {i: first for i, first in known.items() if first.shard == head.shard}
-        plan = make_plan(known)
-        assert rejects_first or not any(v.first_verdict for v in plan.verdicts), "a first rejection without the lock"
-        plan = self.ledger.write(plan, relayed_offset)
+        tx = MemoryTransaction(self.ledger, head.shard, rejects_first, stale=self.trouble.hit("stale", "applied"))
+        yield tx
+        if tx.written is not None:
+            self.ledger.apply(tx.written)
         self._fail("commit", "applied")
-        return plan
 
     def note_relayed(self, shard: int, relayed_offset: int) -> None:
         self._fail("note", "not applied")

@@ -18,7 +18,7 @@ from consumers.posting.relay import Relay, RelayTopics
 from ledger_core.ports import Publisher, Record
 from ledger_core.postgres.posting.poster_store import PosterStore
 from ledger_core.postgres.verify.ledger_reader import open_ledger_reader
-from ledger_core.posting.plans import Decided, Known, Plan, ShardHead
+from ledger_core.posting.plans import Decided, ShardHead
 from ledger_core.posting.sequencing import event_ids, sequence
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify.oracle import verify_ledger
@@ -181,10 +181,9 @@ def commit(
     """Decide and commit one batch on a head; `look` runs inside the transaction, before the plan is made."""
     batch: list[Decided] = [decide(item) for item in records]
     ids, reversed_ids = event_ids(batch)
-
-    def make_plan(known: dict[str, Known]) -> Plan:
-        look()
-        return sequence(head, batch, known)
-
     rejects = bool(reversed_ids) or any(not hasattr(item.outcome, "lines") for item in batch)
-    return store.commit(head, ids + reversed_ids, rejects, make_plan, head.relayed_offset).after
+    with store.batch(head, rejects_first=rejects) as tx:
+        known = tx.look_up(ids + reversed_ids)
+        look()
+        plan = tx.write(sequence(head, batch, known), relayed_offset=head.relayed_offset)
+    return plan.after

@@ -1,14 +1,15 @@
 """The poster's door to Postgres: reading a shard's head, and committing one batch's plan on top of it.
 
-Guarantees: `commit` writes the whole plan or nothing, and only on the very head it was made from (compare-and-swap), so
-that a zombie or a second process writes nothing (Fenced). A commit whose answer was lost surfaces as Unavailable; the
-caller then reads the head again, which says what happened.
-Does not: decide anything. Verdicts and hashes come in the plan.
+Guarantees: a `batch` block writes the whole plan or nothing, and only on the very head it was opened for
+(compare-and-swap), so that a zombie or a second process writes nothing (Fenced). The end of the block is the COMMIT. A
+COMMIT whose answer was lost is Unavailable; the caller then reads the head again, which says what happened.
+Does not: decide anything. Verdicts and hashes come in the plan, which the caller makes inside the block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -87,58 +88,27 @@ class PosterStore:
             if cursor.rowcount:
                 append_intent(cursor, intent)
 
-    @translated()
-    def commit(
-        self,
-        head: ShardHead,
-        event_ids: Sequence[str],
-        rejects_first: bool,
-        make_plan: Callable[[dict[str, Known]], Plan],
-        relayed_offset: int,
-    ) -> Plan:
-        """Look up, plan, write, commit: the one transaction of a batch.
+    @contextmanager
+    def batch(self, head: ShardHead, *, rejects_first: bool) -> Iterator[_BatchTransaction]:
+        """The one transaction of a batch: opened on the very head, committed at the end of the block, rolled back by
+        whatever the block raises.
 
-        `rejects_first`: the batch holds a rejection with an event id, known before anything is looked up.
-        `relayed_offset`: everything below was acknowledged downstream; it moves along with the head.
-        Returns the plan as written: its `after` has the accounts opened and `relayed_offset`. Raises Halted, Fenced,
-        EventIdTaken, BatchFailed (nothing written), Unavailable (ask the head what happened), Corrupt.
+        `rejects_first`: the batch may give a rejection as an event id's first verdict (ARCHITECTURE, decisions).
+        Raises Halted, Fenced, EventIdTaken, BatchFailed (nothing written), Unavailable (ask the head what happened),
+        Corrupt, Refused.
         """
         numbers = self._numbers[head.shard]
         if sum(len(held.by_account) for held in self._numbers.values()) > CACHED_ACCOUNTS_MAX:
             for held in self._numbers.values():  # of shards that went to another process, too
                 held.by_account.clear()
         try:
-            with self._connection.transaction(), self._connection.cursor() as cursor:
-                row = cursor.execute(
-                    "SELECT next_offset, seq, "
-                    f"pg_advisory_xact_lock{'' if rejects_first else '_shared'}({FIRST_VERDICT_LOCK}) "
-                    "FROM shards WHERE shard = %s FOR UPDATE",
-                    (head.shard,),
-                ).fetchone()
-                if row is None or (row[0], row[1]) != (head.next_offset, head.seq):
-                    raise Fenced(
-                        f"shard {head.shard} moved to {row and row[:2]}, expected {head.next_offset, head.seq}"
-                    )
-                # Asked after the locks were waited for: a snapshot from before could miss a halt of meanwhile (G10).
-                if _is_halted(cursor):
-                    raise Halted("posting is halted")
-                plan = make_plan(look_up(cursor, event_ids))
-                plan = write_plan(cursor, plan, numbers, relayed_offset)
-        except errors.UniqueViolation as error:
-            numbers.forget_uncommitted()
-            if error.diag.constraint_name in ("entries_event_id_key", "verdicts_first_verdict"):
-                raise EventIdTaken(str(error)) from error
-            raise BatchFailed(str(error)) from error
-        except (psycopg.DataError, psycopg.IntegrityError) as error:
-            # Only what the rows themselves cause: a missing privilege, an aborted or timed-out transaction is no
-            # record's fault, and must not end as one.
-            numbers.forget_uncommitted()
-            raise BatchFailed(str(error)) from error
+            with translated(), _refusals(), self._connection.transaction(), self._connection.cursor() as cursor:
+                _stand_on(cursor, head, rejects_first=rejects_first)
+                yield _BatchTransaction(cursor, numbers)
         except BaseException:
             numbers.forget_uncommitted()
             raise
         numbers.committed()
-        return plan
 
     @translated()
     def note_relayed(self, shard: int, relayed_offset: int) -> None:
@@ -180,6 +150,50 @@ class PosterStore:
             )
             rows += [Unrelayed(row[0], None, _verdict_from_row(shard, row)) for row in cursor]
         return sorted(rows, key=lambda item: item.offset)
+
+
+class _BatchTransaction:
+    """A `ledger_core.posting.store_port.BatchTransaction`."""
+
+    def __init__(self, cursor: Cursor[TupleRow], numbers: AccountNumbers) -> None:
+        self._cursor = cursor
+        self._numbers = numbers
+
+    def look_up(self, event_ids: Sequence[str]) -> dict[str, Known]:
+        return look_up(self._cursor, event_ids)
+
+    def write(self, plan: Plan, *, relayed_offset: int) -> Plan:
+        return write_plan(self._cursor, plan, self._numbers, relayed_offset)
+
+
+def _stand_on(cursor: Cursor[TupleRow], head: ShardHead, *, rejects_first: bool) -> None:
+    """Lock the shard's row, and raise Fenced unless it is that head, Halted when posting is halted."""
+    row = cursor.execute(
+        "SELECT next_offset, seq, "
+        f"pg_advisory_xact_lock{'' if rejects_first else '_shared'}({FIRST_VERDICT_LOCK}) "
+        "FROM shards WHERE shard = %s FOR UPDATE",
+        (head.shard,),
+    ).fetchone()
+    if row is None or (row[0], row[1]) != (head.next_offset, head.seq):
+        raise Fenced(f"shard {head.shard} moved to {row and row[:2]}, expected {head.next_offset, head.seq}")
+    # Asked after the locks were waited for: a snapshot from before could miss a halt of meanwhile (G10).
+    if _is_halted(cursor):
+        raise Halted("posting is halted")
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What the database refuses in a batch, in the words of the port."""
+    try:
+        yield
+    except errors.UniqueViolation as error:
+        if error.diag.constraint_name in ("entries_event_id_key", "verdicts_first_verdict"):
+            raise EventIdTaken(str(error)) from error
+        raise BatchFailed(str(error)) from error
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        # Only what the rows themselves cause: a missing privilege, an aborted or timed-out transaction is no record's
+        # fault, and must not end as one.
+        raise BatchFailed(str(error)) from error
 
 
 def _verdict_from_row(shard: int, row: tuple[Any, ...]) -> Verdict:

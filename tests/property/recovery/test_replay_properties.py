@@ -113,7 +113,8 @@ def original(events: list[tuple[int, int, int]], logs: list[list[Record]]) -> Me
         head = heads[shard]
         batch = [decide(logs[shard][head.next_offset])]
         ids, reversed_ids = event_ids(batch)
-        plan = store.commit(head, ids + reversed_ids, True, lambda known, h=head, b=batch: sequence(h, b, known), 0)
+        with store.batch(head, rejects_first=True) as tx:
+            plan = tx.write(sequence(head, batch, tx.look_up(ids + reversed_ids)), relayed_offset=0)
         heads[shard] = plan.after
     return ledger
 
