@@ -1,1 +1,8 @@
-"""Where work comes in: the services around the core. They know ports, never concrete adapters."""
+"""Where work comes in: the services around the core. They know ports, never concrete adapters.
+
+service   the loop that runs each of them      metrics  what they count
+kafka     reading topics
+posting   poster, relay                        proving  prover
+archive   archiver                             audit    notary, export, restore
+signing   keys of a process, circuit           recovery replay, rebuild
+"""

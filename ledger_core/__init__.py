@@ -1,1 +1,11 @@
-"""The rules of the ledger: pure functions from bytes to bytes. No I/O, no clock, no environment (but `postgres/`)."""
+"""The rules of the ledger: the same input gives the same bytes. No I/O, no clock, no environment (but `postgres/`).
+
+books     what is booked: money, accounts, lines, entries, settlement events, sales
+signing   signatures, signed statements, the signer registry, when a key counts, rotations
+posting   from a settlement event to its verdict and its place in the chain
+proving   a range opens, is cut, closes, is proved; checkpoints
+archive   a proved range as an object: batch, manifest, listing        audit     the audit chain
+verify    the oracle: recomputes everything, reports what differs       recovery  rules of rebuild and replay
+postgres  the one door to the database
+At the root stands what every room uses: errors, findings, ports, times, canonical, normal_form, chain, tree.
+"""

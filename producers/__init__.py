@@ -1,1 +1,6 @@
-"""Where results leave: one adapter a file, each behind a port of `ledger_core.ports`."""
+"""Where results leave: one adapter a file, each behind a port of `ledger_core.ports`.
+
+kafka    publisher, topics, ACLs        signing  key services, and makers of keys
+storage  the archive and the backups on S3 or in a folder
+settlement_publisher is the library that shops import (docs/PUBLISHING.md).
+"""

@@ -1,1 +1,7 @@
-"""What the bytes mean: wire formats to domain types and back, and the loaded topology. Pure."""
+"""What the bytes mean. Pure: wire formats to domain types and back; topology and authority as data.
+
+wire       Avro on the topics, JSON lines for people
+topology   topology.yaml as a typed, closed world
+authority  ACLs, IAM and key policies, door.yaml
+avro/ json/ examples/ are the published schemas and their examples; strict_yaml reads YAML as closed-world data.
+"""

@@ -1,1 +1,7 @@
-"""One file a command; `finance.cli.main` knows them all by name."""
+"""`finance`: main knows every command by name, common is what they share; a folder for each kind of work.
+
+operating  run, status, halt, resume, migrate, topics, doctor, guard, render
+posting    publish, dlq           reading  balances, entry        proving  prove, verify
+audit      audit                  signing  signers, rotate, signing-proxy
+recovery   rebuild, replay, backup, restore, drill
+"""

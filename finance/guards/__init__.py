@@ -1,5 +1,9 @@
-"""The guards of a start: one list, each a function from what was given (settings, or an answer) to faults.
+"""The guards of a start: functions from what was given (settings, or an answer) to faults. They refuse, never repair.
 
-`settings_guards` need no network, `probes` do; `startup` runs those of a process before it touches anything, and
-`checklist` all of them at any time (`finance doctor`). Guards refuse, they do not repair.
+model            what guards are given and what they return
+settings_guards  the guards that need no network (secret_rules, der_keys: what a secret looks like)
+probes           the guards that ask a server
+proxy_guards     the guards of the signing proxy
+startup          the guards of one process, before it touches anything
+checklist        all of them at any time: `finance doctor`
 """

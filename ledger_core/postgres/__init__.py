@@ -1,1 +1,7 @@
-"""The one fenced door to the database: SQL beside its code, migrations, roles. Reached through `ledger_core.ports`."""
+"""The one fenced door to the database: SQL beside its code, a folder a noun.
+
+session, connection   how commands and how services connect
+schema                migrations, roles, the guard
+posting, proving, archive, audit   what each process reads and writes
+verify, recovery, signing, reading what the oracle, recovery, key changes and commands ask
+"""

@@ -1,4 +1,9 @@
 """`finance demo`: the main job on real data and real servers, then every way to cheat, then a stranger's check.
 
-The story is in `finance.workshop.demo.story`; each other file is one part of it.
+story                      the demo from beginning to end
+ledger, route              a fresh stack; the processes at work
+expectation, summary       what the sales data say; what the ledger says
+cheat, cheats_*            each attempt, and who catches it
+leave, check_script        what a stranger is given, and CHECK.sh
+model, words               what the demo reports, as values and on the terminal
 """

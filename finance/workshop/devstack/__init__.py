@@ -1,7 +1,11 @@
 """The development stack: real servers as child processes, from ordinary packages, on loopback only.
 
-`Stack.up("dev")` gives Postgres, Kafka, an S3 with Object Lock and the AWS KMS API, with every setting Finance needs in
-`stack.env`. It is for development, tests and the demo; nothing here is a way to run production servers.
+`Stack.up("dev")` gives every setting that Finance needs in `stack.env`. Not for production.
+stack                    start, restart, stop; state: what it remembers on disk
+server, processes, ports what every server has in common
+postgres (postgres_tls), kafka (kafka_jars), s3, kms     one server a file
+authority                certificates of a secure stack
+environment, signers     what a stack gives to Finance: variables, signers.json
 """
 
 from finance.workshop.devstack.stack import SERVICES, ServiceStatus, Stack, names

@@ -1,4 +1,7 @@
-"""What guards the repository itself: secrets, lock file, vulnerabilities, software bill of materials, licences.
+"""What guards the repository itself: `python -m finance.workshop.guardrails`, or `make scan`.
 
-`python -m finance.workshop.guardrails` (or `make scan`) runs all of it. Nothing here is needed to run the service.
+key_scan         no secret among the files git tracks
+lock_file        requirements.lock in step; vulnerabilities: known ones of what is pinned
+bill             software bill of materials, licences
+outcome          what a guardrail returns
 """
