@@ -1,7 +1,12 @@
 """The archiver: every proved range becomes one object under Object Lock, and every object gets its signed manifest.
 
-    proved range -> its entries from the journal -> batch -> PUT under lock, read back -> INSERT archive_objects
-                 [commit point: archived] -> sign -> PUT the manifest -> INSERT manifests [commit point: listed]
+The order of side effects is the safety proof; each step stands as a comment where it happens:
+  1. READ journal records of a shard     nothing changes; a crash reads again from the newest archived range
+  2. GATHER the entries of a proved range, its next one, in memory
+  3. SEAL the batch                      bytes, name and lock are functions of the range
+  4. PUT under lock, read back           a crash leaves an object that the next try finds equal
+  5. RECORD it, INSERT archive_objects   the commit point: the range is archived
+Then its manifest: consumers.archive.manifest_lister.
 
 Guarantees: names, lock and lines are functions of the range, so that a retry stores the same object or finds it there;
 a signer that is away stops manifests and nothing else; a restart goes on from the rows in Postgres.
@@ -127,6 +132,7 @@ class Archiver:
             self._attack_canary()
         for partition in self._guard.due():
             self._read_anew(self._shards[partition])
+        # 1. READ. Nothing changes: a crash, or the next owner, reads again from behind the newest archived range.
         for partition, records in self._source.poll(self._settings.poll_records_max, self._settings.poll_seconds):
             if not self._guard.allows(partition):
                 continue  # read again once it may
@@ -202,6 +208,7 @@ class Archiver:
             shard.current = current = shard.current or self._next_proved(shard)
             if current is None:
                 return done > 0
+            # 2. GATHER. In memory alone, and only for a range that is proved; a crash forgets it.
             proved, batch = current
             while not batch.complete and shard.waiting:
                 record = shard.waiting.popleft()
@@ -234,6 +241,7 @@ class Archiver:
         silent = source.duplicates != "0" or source.rejected != "0"
         first_offset, next_offset = int(source.first_offset), int(source.next_offset)
         lines = self._store.verdict_lines(shard.number, first_offset, next_offset) if silent else []
+        # 3. SEAL. A function of the range: every try makes the same bytes, under the same name and lock.
         sealed, metadata = batch.seal(lines)
         until = retain_until_of(batch.proof, self._settings.retention_days)
         pinned_until = None
@@ -243,13 +251,13 @@ class Archiver:
                 log.warning("batch.adopted", shard=shard.number, range_no=proved.range_no, object_key=batch.key)
             shard.fresh, sealed = left is not None, left or sealed
             pinned_until = self._published_lock(batch, proved.range_no) if left is not None else None
-        # A crash before the PUT leaves nothing; after it, an equal object that the next try takes for its own.
+        # 4. PUT. A crash before leaves nothing; after it, an equal object that the next try takes for its own.
         stored = self._archive.put(batch.key, sealed.data, retain_until=pinned_until or until, metadata=metadata)
         pinned = pin_object(sealed, stored)
         if pinned_until is not None:
             pinned = replace(pinned, retain_until=pinned_until)
         archived = ArchivedObject(shard.number, proved.range_no, proved.journal_offset, pinned)
-        # The commit point: from here on the range is archived.
+        # 5. RECORD. A crash before the COMMIT stores the object again and finds it; after it, the range is archived.
         intent = exported_intent(archived, batch.proof, self._settings.actor_id)
         if not self._store.record_object(archived, intent):
             log.warning("range.archived_elsewhere", shard=shard.number, range_no=archived.range_no)

@@ -1,5 +1,10 @@
 """Listing what is archived: each object's manifest is signed, stored under the object's own lock, and recorded.
 
+The order of side effects is the safety proof; each step stands as a comment where it happens:
+  1. FIND an archived object without one nothing changes
+  2. SIGN its manifest                   a crash forgets it
+  3. PUT it under the object's lock      a crash leaves one that the next try takes for ours
+  4. RECORD it, INSERT manifests         the commit point: the object is listed
 Guarantees: manifests are made in order and say only what is on record, so that a retry makes the same bytes or finds
 them stored; one that a crash left in the store is taken for ours when it says the same under a registered key, also
 after a rotation.
@@ -74,6 +79,7 @@ class ManifestLister:
             return worked
         for shard in sorted(self._expected):
             for _ in range(MANIFESTS_MAX):
+                # 1. FIND. The oldest that has none, so manifests come in order; a crash finds the same one.
                 terms = self._store.unlisted(shard)
                 if terms is None:
                     self._expected.discard(shard)
@@ -91,6 +97,7 @@ class ManifestLister:
         data = self._left_by_a_crash(key, payload) if archived.shard in self._fresh else None
         if data is None:
             self._fresh.discard(archived.shard)
+            # 2. SIGN. Of the payload that stands on record; a crash forgets the signature and makes another.
             try:
                 with self._signers.attempt() as signer:
                     signature = signer.sign_digest(payload.digest())
@@ -99,9 +106,10 @@ class ManifestLister:
             data = assemble_manifest(payload.to_bytes(), signature)
         manifest = parse_manifest(data)
         texts = {"manifest-no": manifest.manifest_no, "hash": manifest.hash, "signer-kid": manifest.signer_kid}
+        # 3. PUT. A crash before leaves nothing; after it, a manifest that says the same and is taken for ours.
         stored = self._archive.put(key, data, retain_until=archived.pinned.retain_until, metadata=texts)
         digest = bytes.fromhex(manifest.hash)
-        # The commit point. A crash before it stores the same manifest again; after it, the object is listed.
+        # 4. RECORD. A crash before the COMMIT stores the same manifest again; after it, the object is listed.
         if self._store.record_manifest(archived, manifest.to_bytes(), digest, data, key, stored.version_id):
             self._metrics.exported()
             log.info("manifest.stored", shard=archived.shard, manifest_no=archived.range_no, trace_id=proof.trace_id)

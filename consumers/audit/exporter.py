@@ -1,8 +1,10 @@
 """Exporting the audit chain to the archive: ranges of published events become locked objects.
 
-    close a range               INSERT audit_export_ranges   [commit point: the bytes are fixed]
-    check, seal, PUT under lock, read back                   a crash finds the equal object there
-    record it, with its intent  INSERT audit_exports         [commit point: exported]
+The order of side effects is the safety proof; each step stands as a comment where it happens:
+  1. CLOSE, INSERT audit_export_ranges   a commit point: the range is fixed, not stored
+  2. CHECK its events by the oracle      nothing changes
+  3. PUT under lock, read back           a crash leaves an object that the next try finds equal
+  4. RECORD it, INSERT audit_exports     the commit point: exported
 
 Guarantees: what leaves is what was published, checked by the oracle from the range before on; names and bytes are
 functions of the events, so that two exporters at once, or one after a crash, store one object.
@@ -95,6 +97,8 @@ class AuditExporter:
         if now < self._look_at:
             return False
         settings = self._settings
+        # 1. CLOSE. Or the one that was closed and not yet exported. A crash before the COMMIT: nothing happened; after:
+        # the range is fixed, and every later try exports that very one.
         found = self._store.next_range(settings.events_max, settings.idle_seconds)
         if found is None:
             self._look_at = now + settings.look_seconds
@@ -104,16 +108,19 @@ class AuditExporter:
 
     def _export(self, found: ExportRange) -> None:
         settings = self._settings
+        # 2. CHECK. What does not verify never leaves; nothing changes.
         events = self._checked(found)
         key = export_key(settings.env, found.first_seq, found.last_seq)
         sealed = seal_export(events)
         sealed = as_stored(self._archive, key, sealed) or sealed
         until = export_retain_until(events[-1], settings.retention_days)
         metadata = export_metadata(settings.env, events, sealed.sha256)
+        # 3. PUT. A crash before leaves nothing; after it, an equal object that the next try takes for its own.
         stored = self._archive.put(key, sealed.data, retain_until=until, metadata=metadata)
         export = AuditExport(found.export_no, events[-1].hash, pin_object(sealed, stored))
         intent = audit_exported_intent(found, export, settings.actor_id, self._new_trace_id())
-        if self._store.record(export, intent):  # the commit point
+        # 4. RECORD. A crash before the COMMIT stores the object again and finds it; after it, the range is exported.
+        if self._store.record(export, intent):
             self._metrics.exported()
             log.info("audit.exported", first_seq=found.first_seq, last_seq=found.last_seq, object_key=key)
 

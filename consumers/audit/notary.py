@@ -1,12 +1,12 @@
 """The notary: intents of the audit outbox become signed events on the one audit chain, which is then published.
 
-The order of side effects is the safety proof:
-  1. become the only writer (a second notary waits here)   nothing changes
-     ask the topic: what was published must stand here     else Refused: a fork of it could be signed
-  2. read intents, place them after the head, sign them    bytes are fixed, nothing changes; a crash forgets them
-  3. one transaction: insert events, delete their intents  COMMIT is the commit point
-  4. publish events beyond `published_seq`, flush          a crash publishes them again, with the same id and seq
-  5. move `published_seq`                                  done
+The order of side effects is the safety proof; each step stands as a comment where it happens:
+  1. LEAD: become the only writer (a second one waits here)  nothing changes
+     ask the topic: what was published must stand here       else Refused: a fork of it could be signed
+  2. SIGN: read intents, place them after the head           bytes are fixed, nothing changes; a crash forgets them
+  3. COMMIT: insert events, delete their intents             the commit point, one transaction
+  4. PUBLISH events beyond `published_seq`, flush            a crash publishes them again, with the same id and seq
+  5. MOVE `published_seq`                                    done
 An outage of the signer stops 2, one of Kafka stops 4, each alone: intents wait in the outbox, events in the table (a
 notary that starts while Kafka is away waits, though: it cannot know what was published). Nothing unsigned is ever
 written or published (G6). An operator's event that announces a new key is signed by the key it names as outgoing, or
@@ -131,6 +131,7 @@ class Notary:
             self._store.close()
 
     def _lead(self) -> bool:
+        # 1. LEAD. The lock ends with the session, so a crash lets the next notary in; nothing has changed.
         if not self._store.acquire(STANDBY_WAIT_SECONDS):
             return False
         head = self._store.head()
@@ -163,10 +164,12 @@ class Notary:
         events = self._store.unpublished(self._batch_events_max)
         if not events:
             return 0
+        # 4. PUBLISH. A crash here publishes the same events again, with the same id and seq: readers skip them.
         for event in events:
             self._check(event)
             self._publisher.publish(self._topic, PARTITION, key=KEY, value=event.to_json())
         self._publisher.flush(FLUSH_TIMEOUT_SECONDS)
+        # 5. MOVE. A crash before: published again; after: done.
         self._store.set_published(events[-1].seq)
         log.info("notary.published", first_seq=events[0].seq, last_seq=events[-1].seq)
         return len(events)
@@ -185,6 +188,7 @@ class Notary:
         pending = self._store.pending(self._batch_events_max) if self._signers.ready else []
         if not pending:
             return 0
+        # 2. SIGN. In memory alone: a crash forgets the events, and their intents still wait in the outbox.
         events: list[AuditEvent] = []
         head = self._head
         started = self._monotonic()
@@ -201,6 +205,7 @@ class Notary:
                 break
         if not events:
             return 0
+        # 3. COMMIT. A crash before: the intents are still in the outbox; after: the events are on the chain.
         self._store.extend(events, [item.outbox_id for item in pending[: len(events)]])
         self._head = events[-1]
         self._metrics.audited(len(events))

@@ -1,5 +1,9 @@
 """Publishing what was posted: journal entries, outcomes and dead letters, in order, at least once.
 
+The order of side effects is the safety proof; each step stands as a comment where it happens:
+  1. QUEUE what a COMMIT wrote           in order; a crash forgets it, and it is published again
+  2. WAIT until the brokers have it      acknowledged; a crash publishes it again: readers skip a lower (shard, seq)
+The next batch's transaction, or an idle one, moves `relayed_offset` behind it: that is the commit point (poster, 5).
 Guarantees: everything of an offset is acknowledged by the brokers before `relayed_offset` passes it (`barrier`), and
 after a crash the same functions publish it again from Postgres. Partition = shard on all three topics.
 Does not: publish before the commit. Readers skip a (shard, seq) they have seen.
@@ -54,6 +58,8 @@ class Relay:
 
         Raises Unavailable; the next owner then starts from `relayed_offset`.
         """
+        # 1. QUEUE. The batch is posted, and the topics may lack it: a crash here, or anywhere before `relayed_offset`
+        # moved, and the next owner publishes it again from Postgres.
         shard = plan.before.shard
         send = self._publisher.publish
         journal, outcomes = self._topics.journal, self._topics.outcomes
@@ -99,6 +105,7 @@ class Relay:
 
     def barrier(self) -> None:
         """Return when everything published so far is acknowledged; raise Unavailable otherwise."""
+        # 2. WAIT. Only behind this may `relayed_offset` move. A crash before it moved: published again; after: done.
         try:
             self._publisher.flush(BARRIER_NOTICE_SECONDS)
         except Unavailable as error:

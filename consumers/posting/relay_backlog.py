@@ -43,6 +43,7 @@ class RelayBacklog:
     def relay(self, head: ShardHead) -> ShardHead:
         """Publish the next piece of what lies below the head, and note it; the head afterwards. The last piece is
         noted by the owner, with its next batch. Raises Unavailable."""
+        # The relay's two steps, from Postgres; then the cursor moves. A crash anywhere publishes this piece again.
         shard, upto = head.shard, min(head.next_offset, head.relayed_offset + PIECE_OFFSETS_MAX)
         if head.relayed_offset < upto:
             items = self._store.unrelayed(head, upto)

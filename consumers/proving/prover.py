@@ -1,8 +1,11 @@
 """The prover: journal entries become closed ranges, closed ranges become signed proofs and checkpoints.
 
-    poll -> take (chain, sequence, balance) -> cut -> INSERT ranges [commit point: the range is fixed]
-         (cut and closed as it was announced, if the database lost it: consumers.proving.range_closer)
-         -> sign what has no proof, in order -> verify -> INSERT proofs, checkpoints [commit point: published]
+The order of side effects is the safety proof; each step stands as a comment where it happens:
+  1. READ journal records of a shard     nothing changes; a crash reads again from the last closed range
+  2. TAKE them (chain, sequence, balance) and cut: in memory; a crash forgets it
+  3. CLOSE the range, INSERT ranges      a commit point: the bytes to sign are fixed (told by range_closer)
+  4. SIGN what has no proof, in order    a crash signs the same bytes again
+  5. PUBLISH, INSERT proofs, checkpoints a commit point: the proof is published
 
 Guarantees: a range is written down before it is signed, so that every retry signs the same bytes; a signer that is away
 stops proofs and nothing else; a restart goes on from the last closed range in Postgres, whatever it had read beyond.
@@ -116,6 +119,7 @@ class Prover:
         worked = False
         for partition in self._guard.due():
             self._read_anew(self._shards[partition])
+        # 1. READ. Nothing changes: a crash, or the next owner, reads again from the last closed range in Postgres.
         polled = self._source.poll(self._settings.poll_records_max, self._settings.poll_seconds)
         for partition, records in polled:
             self._take(partition, records)
@@ -156,6 +160,7 @@ class Prover:
             raise Corrupt(f"the journal holds entries of shard {partition}, and Postgres knows no such shard")
         items = [(record.offset, item.seq, item.body, item.entry_hash) for record, item in journal_items(records)]
         self._await_poster(shard, max(seq for _, seq, _, _ in items))
+        # 2. TAKE. In memory alone. A gap, a broken link, an unbalanced entry is Corrupt before anything is closed.
         if not self._close_all(shard, growing.take_block(items)):
             return
         shard.quiet_since = self._monotonic()
@@ -201,6 +206,8 @@ class Prover:
     def _close_all(self, shard: ProvedShard, cuts: Iterable[Cut]) -> bool:
         """Write the cuts down, one transaction each. False: the shard was read anew from Postgres, or waits."""
         for cut in cuts:
+            # 3. CLOSE. One transaction a cut. A crash before its COMMIT: the entries are read again; after: the range
+            # is fixed and unsigned, and whoever owns the shard next signs those very bytes.
             if not self._closer.close(shard, cut):
                 if self._guard.allows(shard.number):
                     self._read_anew(shard)
@@ -236,6 +243,7 @@ class Prover:
         text = closed.checkpoint_text
         history = ShardHistory(closed, self._store.range_below, self._read_journal)
         grew = closed.last_seq >= closed.first_seq or closed.range_no == 1  # otherwise the tree is the one before
+        # 4. SIGN. The bytes were written down before: a crash, or a signer that was away, signs the same ones again.
         try:
             with self._signers.attempt_written(payload.signer_kid, payload.ts) as signer:
                 signature = signer.sign_digest(closed.hash)
@@ -252,7 +260,7 @@ class Prover:
             return False
         proof = assemble_proof(closed.payload, signature, cosignatures)
         note = b"\n".join([text, b"".join(lines)]) if lines else None
-        # The commit point. A crash before it signs the same bytes again; after it, the proof is published.
+        # 5. PUBLISH. A crash before the COMMIT signs the same bytes again; after it, the proof is published.
         intent = proof_intent(payload, self._settings.actor_id)
         published = self._store.publish_proof(closed, payload.proof_id, proof, note, intent)
         if published:
