@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from finance.workshop.compile import stale
+from finance.runtime.compiled import stale
 from finance.workshop.devstack import Stack, names
 from tests.support import buckets, databases, kafka, topics
 

@@ -1,1 +1,6 @@
-"""One process and its life: process, supervisor (`run all`), watchdog, registry_watch, tls_watch (changing files)."""
+"""One process and its life.
+
+process        one of them                   supervisor    all of them (`run all`)
+watchdog       ends one that hangs           registry_watch, tls_watch   files that change
+compiled       which modules run as C        workshop_door   the one way to the workshop
+"""

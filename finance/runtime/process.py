@@ -19,6 +19,7 @@ import structlog
 from consumers.service import EXIT_UNAVAILABLE, Service, run_service
 from finance.door.server import Door
 from finance.door.setup import open_door
+from finance.runtime.compiled import HOT, compiled
 from finance.runtime.registry_watch import RegistryWatch
 from finance.runtime.tls_watch import TlsWatch
 from finance.runtime.watchdog import Watchdog
@@ -26,7 +27,6 @@ from finance.settings.deployment import Settings
 from finance.telemetry.health import Health, telemetry_routes
 from finance.telemetry.prometheus import PrometheusMetrics, configure_logging
 from finance.wiring import services
-from finance.workshop.compile import HOT, compiled
 from ledger_core.errors import Corrupt, FinanceError, Refused
 from ledger_core.postgres.posting import control
 from schemas.topology.model import Topology

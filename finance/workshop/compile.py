@@ -1,8 +1,8 @@
 """Compiling the hot modules to C, in place: `python -m finance.workshop.compile`.
 
-The modules of `HOT` are plain typed Python and run as they are; mypyc compiles the very same files, which makes
-decoding an event four times faster (docs/PERFORMANCE.md). Nothing depends on it but speed: without a C compiler
-everything runs interpreted, and says so once here.
+The modules of `HOT` (finance/runtime/compiled.py) are plain typed Python and run as they are; mypyc compiles the very
+same files, which makes decoding an event four times faster (docs/PERFORMANCE.md). Nothing depends on it but speed:
+without a C compiler everything runs interpreted, and says so once here.
 
 Guarantees: a compiled module older than its source never goes unnoticed, although Python would prefer it: `--clean`
 takes all of them away, compiling anew does so first, and the tests refuse to start on a stale one (`stale`).
@@ -19,23 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).resolve().parents[2]
-SUFFIX: Final = sysconfig.get_config_var("EXT_SUFFIX") or ".so"
+from finance.runtime.compiled import HOT, ROOT, SUFFIX, compiled
 
 GROUP: Final = "finance_hot"
-HOT: Final = (
-    "consumers/posting/decision.py",
-    "ledger_core/books/balance.py",
-    "ledger_core/posting/entry_bytes.py",
-    "ledger_core/postgres/posting/copy_binary.py",
-    "ledger_core/posting/rules.py",
-    "ledger_core/posting/sequencing.py",
-    "ledger_core/times.py",
-    "schemas/wire/journal.py",
-    "schemas/wire/outcomes.py",
-    "schemas/wire/settlements.py",
-    "schemas/wire/avro.py",
-)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -65,21 +51,6 @@ def build() -> None:
             ext_modules=list(extensions),  # type: ignore[arg-type]  # two names of one class
             script_args=["-q", "build_ext", "--inplace", "--build-temp", scratch, "--build-lib", scratch],
         )
-
-
-def compiled(source: str) -> Path:
-    """Where the compiled twin of a module lies."""
-    return (ROOT / source).with_suffix(SUFFIX)
-
-
-def stale() -> list[str]:
-    """Modules whose compiled twin is older than their source."""
-    twins = {source: compiled(source) for source in HOT}
-    return [
-        source
-        for source, twin in twins.items()
-        if twin.exists() and twin.stat().st_mtime < (ROOT / source).stat().st_mtime
-    ]
 
 
 def clean() -> None:

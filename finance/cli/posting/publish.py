@@ -10,12 +10,13 @@ import click
 from rich.console import Console
 
 from finance.cli.common import counting, emit, json_option, load_settings, load_topology_of
-from finance.workshop.sample_data import FIRST_MONTH, SampleCounts, sample, synthetic
+from finance.runtime.workshop_door import Counts, open_workshop
 from ledger_core.books.settlements import SettlementEvent
 from ledger_core.errors import Refused, Rejected
 from producers.settlement_publisher import SettlementPublisher
 from schemas.wire.settlement_json import read_settlement_lines
 
+FIRST_MONTH = "2017-01"  # of the sample data
 DEFAULT_MONTH = "2017-03"
 
 
@@ -69,20 +70,21 @@ def command(
         raise click.UsageError("--month and --all go with --sample")
     if month is not None and is_all:
         raise click.UsageError("give --month or --all, not both")
-    counts = SampleCounts()
+    counts: Counts | None = None
     events: Iterable[SettlementEvent]
     total: int | None = None
     if path is not None:
         events = _file_events(path)
     elif synthetic_count is not None:
-        events, total = synthetic(synthetic_count, seed=seed), synthetic_count
+        events, total = open_workshop().synthetic(synthetic_count, seed), synthetic_count
     else:
-        events = sample(None if is_all else month or DEFAULT_MONTH, counts)
+        sample = open_workshop().sample(None if is_all else month or DEFAULT_MONTH)
+        events, counts = sample.events(), sample.counts
     _publish(events, total, rate, counts, as_json)
 
 
 def _publish(
-    events: Iterable[SettlementEvent], total: int | None, rate: float | None, counts: SampleCounts, as_json: bool
+    events: Iterable[SettlementEvent], total: int | None, rate: float | None, counts: Counts | None, as_json: bool
 ) -> None:
     settings = load_settings()
     topic = load_topology_of(settings).topics["settlements"].name
@@ -101,11 +103,12 @@ def _publish(
         publisher.flush()
         published = publisher.published
     seconds = time.monotonic() - started
+    skipped = counts.skipped if counts is not None else 0
     result = {
         "ok": fault is None,
         "topic": topic,
         "published": published,
-        "skipped": counts.skipped,
+        "skipped": skipped,
         "seconds": round(seconds, 3),
         "events_per_second": round(published / seconds) if seconds else 0,
         "fault": None if fault is None else {"reason": fault.reason.value, "detail": fault.detail},
@@ -113,8 +116,8 @@ def _publish(
 
     def words(console: Console) -> None:
         console.print(f"published {published:,} events to {topic} in {seconds:.1f} s ({published / seconds:,.0f}/s)")
-        if counts.skipped:
-            console.print(f"left out  {counts.skipped:,} baskets for which nothing was paid")
+        if skipped:
+            console.print(f"left out  {skipped:,} baskets for which nothing was paid")
         if fault is not None:
             console.print(f"stopped   {fault}")
 

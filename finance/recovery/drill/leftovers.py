@@ -16,6 +16,7 @@ import fcntl
 import re
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,8 +28,7 @@ from psycopg import sql
 from finance.recovery.backup.cluster import SOCKETS_PREFIX
 from finance.recovery.backup.restore import RESTORING
 from finance.recovery.drill.live import APPLICATION
-from finance.workshop.devstack import processes
-from finance.workshop.devstack.stack import Stack
+from finance.runtime.workshop_door import open_workshop
 from ledger_core.postgres.session import Session, session
 
 DRILL_LOCK: Final = 0x4452494C  # "DRIL": the first key of the advisory lock of a drill on its scratch server
@@ -80,24 +80,23 @@ def restored_directory(folder: Path, drill_id: str) -> Path:
     return (folder / "restored" / f"drill-{drill_id}").absolute()
 
 
-def server_stack(folder: Path, drill_id: str) -> Stack:
-    """The server that a drill starts when no scratch server is named."""
-    return Stack(f"drill-{drill_id[-8:]}", folder)
+def server_name(drill_id: str) -> str:
+    """Of the server that a drill starts when no scratch server is named; also its directory below the state folder."""
+    return f"drill-{drill_id[-8:]}"
 
 
 def _left(folder: Path, drill_id: str) -> list[Path]:
     """What there is of a drill's places."""
     directory = restored_directory(folder, drill_id)
-    places = (server_stack(folder, drill_id).place.path, directory, directory.with_name(directory.name + RESTORING))
+    places = (folder / server_name(drill_id), directory, directory.with_name(directory.name + RESTORING))
     return [path for path in places if path.exists()]
 
 
 def _remove(folder: Path, drill_id: str) -> list[str]:
-    stack = server_stack(folder, drill_id)
     left = _left(folder, drill_id)
     for path in left:
-        if path == stack.place.path:
-            stack.remove()
+        if path == folder / server_name(drill_id):
+            open_workshop().scratch_postgres(path.name, folder).remove()
         else:
             _stop_server(path)
             shutil.rmtree(path)
@@ -110,11 +109,23 @@ def _stop_server(directory: Path) -> None:
         told = (directory / "postmaster.pid").read_text().split("\n")  # its pid first, its sockets' folder fifth
         process = psutil.Process(int(told[0]))
         if str(directory) in process.cmdline():
-            processes.stop(process, signal.SIGQUIT, STOP_SECONDS_MAX)  # at once: the directory goes too
+            _end(process)  # at once: the directory goes too
             if Path(told[4]).name.startswith(SOCKETS_PREFIX):
                 shutil.rmtree(told[4], ignore_errors=True)
-    except (OSError, ValueError, IndexError, psutil.NoSuchProcess):
+    except (OSError, ValueError, IndexError, psutil.Error):
         return
+
+
+def _end(process: psutil.Process) -> None:
+    """SIGQUIT, and SIGKILL when that is not enough. A zombie has ended: in a container nobody may ever reap it."""
+    process.send_signal(signal.SIGQUIT)
+    deadline = time.monotonic() + STOP_SECONDS_MAX
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > deadline:
+            process.kill()
+            process.wait(STOP_SECONDS_MAX)
+            return
+        time.sleep(0.02)
 
 
 @contextmanager

