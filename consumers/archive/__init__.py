@@ -1,1 +1,6 @@
-"""The archiver: archiver (locked objects), manifest_lister (their signed list), stored_batch (what a crash left)."""
+"""The archiver.
+
+archiver         proved range -> locked object
+manifest_lister  locked object -> signed manifest
+leftover         beside both: what a crash or an older database left; stored_batch: how it is recognised
+"""

@@ -23,20 +23,18 @@ from typing import Protocol
 
 import structlog
 
+from consumers.archive.leftover import Leftovers
 from consumers.archive.manifest_lister import ListerStore, ManifestLister
-from consumers.archive.stored_batch import manifest_under, range_as_stored
 from consumers.kafka.journal_records import journal_record
 from consumers.kafka.source import OpenSource
 from consumers.metrics import Metrics
 from consumers.proving.published_guard import NOTHING_PUBLISHED, Guard
 from consumers.signing.signer_set import SignerSet
 from ledger_core.archive.archived_object import ArchivedObject, ProvedRange, exported_intent, retain_until_of
-from ledger_core.archive.batch import manifest_key
 from ledger_core.archive.pinned_object import pin_object
 from ledger_core.archive.range_batch import RangeBatch
 from ledger_core.errors import Corrupt
 from ledger_core.ports import ArchiveStore, AuditIntent, Record
-from ledger_core.times import parse_time
 
 RECORD_BYTES = 300  # what a waiting record weighs beside its value
 
@@ -89,7 +87,6 @@ class _Shard:
     waiting_bytes: int = 0
     paused: bool = False
     look_at: float = 0.0
-    fresh: bool = True  # since the assignment, every object was there already: so may be the next
 
 
 class Archiver:
@@ -122,7 +119,8 @@ class Archiver:
         self._metrics = metrics
         self._shards: dict[int, _Shard] = {}
         self._attack_canary()  # G7: before anything is stored there, and again and again
-        self._lister = ManifestLister(store, archive, signers, metrics)
+        self._leftovers = Leftovers(archive, signers)
+        self._lister = ManifestLister(store, archive, signers, metrics, self._leftovers)
         self._source = open_source(self._start_offset, self._forget)
 
     def step(self) -> bool:
@@ -166,6 +164,7 @@ class Archiver:
         self._guard.look(partition)
         range_no, journal_offset = self._store.cursor(partition)
         self._shards[partition] = _Shard(partition, range_no)
+        self._leftovers.watch_batches(partition)
         (self._lister.watch if self._guard.allows(partition) else self._lister.forget)(partition)
         return journal_offset
 
@@ -181,6 +180,7 @@ class Archiver:
         self._shards.pop(partition, None)
         self._guard.forget(partition)
         self._metrics.released(partition)
+        self._leftovers.forget_batches(partition)
         self._lister.forget(partition)
 
     def _hold_back(self, shard: _Shard) -> None:
@@ -244,18 +244,12 @@ class Archiver:
         # 3. SEAL. A function of the range: every try makes the same bytes, under the same name and lock.
         sealed, metadata = batch.seal(lines)
         until = retain_until_of(batch.proof, self._settings.retention_days)
-        pinned_until = None
-        if shard.fresh:
-            left = range_as_stored(self._archive, batch.key, sealed, batch.proof, self._signers.registry)
-            if left is not None and left.sha256 != sealed.sha256:
-                log.warning("batch.adopted", shard=shard.number, range_no=proved.range_no, object_key=batch.key)
-            shard.fresh, sealed = left is not None, left or sealed
-            pinned_until = self._published_lock(batch, proved.range_no) if left is not None else None
+        sealed, listed_until = self._leftovers.batch(shard.number, proved.range_no, batch, sealed)
         # 4. PUT. A crash before leaves nothing; after it, an equal object that the next try takes for its own.
-        stored = self._archive.put(batch.key, sealed.data, retain_until=pinned_until or until, metadata=metadata)
+        stored = self._archive.put(batch.key, sealed.data, retain_until=listed_until or until, metadata=metadata)
         pinned = pin_object(sealed, stored)
-        if pinned_until is not None:
-            pinned = replace(pinned, retain_until=pinned_until)
+        if listed_until is not None:
+            pinned = replace(pinned, retain_until=listed_until)
         archived = ArchivedObject(shard.number, proved.range_no, proved.journal_offset, pinned)
         # 5. RECORD. A crash before the COMMIT stores the object again and finds it; after it, the range is archived.
         intent = exported_intent(archived, batch.proof, self._settings.actor_id)
@@ -276,12 +270,3 @@ class Archiver:
             trace_id=batch.proof.trace_id,
         )
         return True
-
-    def _published_lock(self, batch: RangeBatch, range_no: int) -> dt.datetime | None:
-        """The end of the lock that was published with the object, if a manifest lists it already: the retention of
-        today counts for what is stored from now on."""
-        key = manifest_key(batch.proof.env, batch.part.shard, range_no)
-        listed = manifest_under(self._archive, key, self._signers)
-        if listed is None or (listed[1].object.key, listed[1].object.range.proof_hash) != (batch.key, batch.proof.hash):
-            return None
-        return parse_time(listed[1].object.retain_until)

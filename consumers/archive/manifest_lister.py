@@ -17,13 +17,13 @@ from typing import Protocol
 
 import structlog
 
-from consumers.archive.stored_batch import manifest_under
+from consumers.archive.leftover import Leftovers
 from consumers.metrics import Metrics
 from consumers.signing.circuit import SignerAway
 from consumers.signing.signer_set import SignerSet
 from ledger_core.archive.archived_object import ArchivedObject, ListingTerms, manifest_payload
 from ledger_core.archive.batch import manifest_key
-from ledger_core.archive.manifest import ManifestPayload, assemble_manifest, lists_the_same, parse_manifest
+from ledger_core.archive.manifest import assemble_manifest, parse_manifest
 from ledger_core.ports import ArchiveStore
 from ledger_core.proving.range_proof import parse_proof
 
@@ -51,18 +51,19 @@ class ManifestLister:
         archive: ArchiveStore,
         signers: SignerSet,
         metrics: Metrics,
+        leftovers: Leftovers,
     ) -> None:
         self._store = store
         self._archive = archive
         self._signers = signers
         self._metrics = metrics
         self._expected: set[int] = set()  # shards of which some object may have no manifest
-        self._fresh: set[int] = set()  # since `watch`, every manifest was there already: so may be the next
+        self._leftovers = leftovers
 
     def watch(self, shard: int) -> None:
         """A shard became ours, in whatever state its last owner left it."""
         self._expected.add(shard)
-        self._fresh.add(shard)
+        self._leftovers.watch_manifests(shard)
 
     def expect(self, shard: int) -> None:
         """An object of the shard was archived."""
@@ -70,7 +71,7 @@ class ManifestLister:
 
     def forget(self, shard: int) -> None:
         self._expected.discard(shard)
-        self._fresh.discard(shard)
+        self._leftovers.forget_manifests(shard)
 
     def step(self) -> bool:
         """Sign and store the manifests of objects that have none, in order, a bounded number."""
@@ -94,9 +95,8 @@ class ManifestLister:
         archived, proof = terms.archived, parse_proof(terms.proof)
         payload = manifest_payload(terms, proof, self._signers.kid, self._signers.algorithm)
         key = manifest_key(payload.env, archived.shard, archived.range_no)
-        data = self._left_by_a_crash(key, payload) if archived.shard in self._fresh else None
+        data = self._leftovers.manifest(archived.shard, key, payload)
         if data is None:
-            self._fresh.discard(archived.shard)
             # 2. SIGN. Of the payload that stands on record; a crash forgets the signature and makes another.
             try:
                 with self._signers.attempt() as signer:
@@ -114,7 +114,3 @@ class ManifestLister:
             self._metrics.exported()
             log.info("manifest.stored", shard=archived.shard, manifest_no=archived.range_no, trace_id=proof.trace_id)
         return True
-
-    def _left_by_a_crash(self, key: str, payload: ManifestPayload) -> bytes | None:
-        left = manifest_under(self._archive, key, self._signers)
-        return left[0] if left is not None and lists_the_same(left[1], payload) else None

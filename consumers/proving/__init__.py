@@ -1,7 +1,8 @@
 """The prover.
 
 prover            journal -> closed ranges -> signed proofs, checkpoints
-range_closer      closes the next range, on new terms or on announced ones
+range_closer      closes the next range
+adoption          beside it: what the database lost is closed again, as it was announced
 published_guard   what was published binds; published_ranges reads it
 tree_history      the tree behind a checkpoint, for a witness
 on_demand         `finance prove`

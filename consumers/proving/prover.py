@@ -26,12 +26,13 @@ import structlog
 from consumers.kafka.journal_records import journal_items
 from consumers.kafka.source import OpenSource
 from consumers.metrics import Metrics
+from consumers.proving.adoption import AdoptingCloser
 from consumers.proving.published_guard import NOTHING_PUBLISHED, ClosingGuard
-from consumers.proving.range_closer import ClosingStore, ProvedShard, RangeCloser
+from consumers.proving.range_closer import ClosingStore, ProvedShard
 from consumers.proving.tree_history import ReadJournal, ShardHistory
 from consumers.signing.circuit import SignerAway
 from consumers.signing.signer_set import SignerSet
-from ledger_core.errors import Corrupt, SignerFailure, SignerRefused, Unavailable
+from ledger_core.errors import Corrupt, SignerFailure, SignerRefused
 from ledger_core.ports import AuditIntent, Record
 from ledger_core.proving.closed_range import ClosedRange, Cut
 from ledger_core.proving.intents import proof_intent
@@ -93,7 +94,7 @@ class Prover:
         guard: ClosingGuard = NOTHING_PUBLISHED,
     ) -> None:
         self._guard = guard
-        self._closer = RangeCloser(
+        self._closer = AdoptingCloser(
             store,
             signers,
             guard,
@@ -155,28 +156,14 @@ class Prover:
         shard = self._shards[partition]
         growing = shard.growing or self._closer.load(shard)
         if growing is None:
-            if (self._guard.epoch_no or 0) > 1 or self._guard.announced(partition):
-                raise Unavailable("poster", f"shard {partition}: Postgres does not hold it again yet")
-            raise Corrupt(f"the journal holds entries of shard {partition}, and Postgres knows no such shard")
+            raise self._closer.unknown_shard(partition)
         items = [(record.offset, item.seq, item.body, item.entry_hash) for record, item in journal_items(records)]
-        self._await_poster(shard, max(seq for _, seq, _, _ in items))
+        self._closer.await_poster(shard, max(seq for _, seq, _, _ in items))
         # 2. TAKE. In memory alone. A gap, a broken link, an unbalanced entry is Corrupt before anything is closed.
         if not self._close_all(shard, growing.take_block(items)):
             return
         shard.quiet_since = self._monotonic()
         self._tell_lag(partition, records[-1])
-
-    def _await_poster(self, shard: ProvedShard, newest: int) -> None:
-        """A database that was put back is behind its journal until the poster has posted the same again: the verdicts
-        between the entries are not there yet, so nothing may be closed. Raises Unavailable."""
-        if newest <= shard.posted_seq:
-            return
-        position = self._store.position(shard.number)
-        shard.posted_seq = 0 if position is None else position.seq
-        if newest > shard.posted_seq:
-            raise Unavailable(
-                "poster", f"shard {shard.number}: the journal holds seq {newest}, Postgres {shard.posted_seq} so far"
-            )
 
     def _tell_lag(self, partition: int, newest: Record) -> None:
         high = self._source.high_watermark(partition)

@@ -1,9 +1,8 @@
-"""Closing the next range of a shard: on terms of this moment, or on those it was announced with before it was lost.
+"""Closing the next range of a shard, in one transaction: from then on the bytes to sign are fixed.
 
-Guarantees: a range that is announced on the audit topic is closed again with the announced terms, at the announced
-place, and only if its hash comes out as announced; then payload, hash and checkpoint text are the published ones, byte
-by byte. Nothing is closed in another epoch than the one in which the guard looked.
-Does not: decide where a range is cut (`ledger_core.proving.open_range`), or sign it (`consumers.proving.prover`).
+Guarantees: nothing is closed in another epoch than the one in which the guard looked.
+Does not: decide where a range is cut (`ledger_core.proving.open_range`), sign it (`consumers.proving.prover`), or close
+again what the database lost (`consumers.proving.adoption`).
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from ledger_core.ports import AuditIntent
 from ledger_core.proving.announced_range import AnnouncedRange
 from ledger_core.proving.checkpoint import origin_of
 from ledger_core.proving.closed_range import ClosedRange, ClosingTerms, Cut, close_range
-from ledger_core.proving.intents import adopted_intent, posted_intent
+from ledger_core.proving.intents import posted_intent
 from ledger_core.proving.open_range import OpenRange, RangeLimits, ShardPosition
 from ledger_core.proving.range_proof import parse_payload
 
@@ -91,57 +90,42 @@ class RangeCloser:
         shard.range_no = 0 if last is None else last.range_no
         shard.prev_hash = None if last is None else last.hash.hex()
         shard.may_wait = last is not None
-        # A rebuild may have put some of them back since the guard looked.
-        announced = [it for it in self._guard.announced(shard.number) if int(it.range_no) > shard.range_no]
         start = position.first_offset if last is None else last.next_offset
-        if announced and int(announced[0].first_offset) != start:
-            self._guard.refuse(
-                shard.number, f"{_said(announced[0])} begins at offset {announced[0].first_offset}, here {start}"
-            )
-            announced = []
-        shard.announced = deque(announced)
-        ends = [int(it.next_offset) for it in announced]
+        ends = self._announced_ends(shard, start)
         shard.growing = OpenRange.resume(position, last, self._limits, ends)
         return shard.growing
 
     def close(self, shard: ProvedShard, cut: Cut) -> bool:
-        """Write the cut down. False: another process did, in which case (and in a new epoch) the shard is to be read
-        anew; or it contradicts what was announced, and the guard no longer allows the shard."""
-        announced = shard.announced[0] if shard.announced else None
-        terms = self._terms(shard) if announced is None else announced.terms(self._env)
+        """Write the cut down, on terms of now. False: another process did (or a new epoch began), and the shard is to
+        be read anew."""
+        closed = self._closed(cut, self._terms(shard))
+        intent = posted_intent(closed, parse_payload(closed.payload), self._actor_id)
+        return self._write(shard, closed, intent, "range.closed")
+
+    def _announced_ends(self, _shard: ProvedShard, _start: int, /) -> list[int]:
+        """Where the next ranges of the shard must be cut: nowhere but by the rules (see `AdoptingCloser`)."""
+        return []
+
+    def _closed(self, cut: Cut, terms: ClosingTerms) -> ClosedRange:
         silent = cut.next_offset - cut.first_offset - (cut.last_seq - cut.first_seq + 1)
-        lines = self._store.verdict_lines(shard.number, cut.first_offset, cut.next_offset) if silent else []
-        closed = close_range(cut, lines, terms)
-        payload = parse_payload(closed.payload)
-        if announced is not None and closed.hash.hex() != announced.proof_hash:
-            self._guard.refuse(
-                shard.number,
-                f"{_said(announced)} has proof {announced.proof_hash}, and the entries and verdicts of this database "
-                f"give {closed.hash.hex()} (entries to seq {closed.last_seq}; announced: {announced.last_seq})",
-            )
-            return False
-        told = (
-            posted_intent(closed, payload, self._actor_id)
-            if announced is None
-            else adopted_intent(announced, self._actor_id)
-        )
+        lines = self._store.verdict_lines(cut.shard, cut.first_offset, cut.next_offset) if silent else []
+        return close_range(cut, lines, terms)
+
+    def _write(self, shard: ProvedShard, closed: ClosedRange, intent: AuditIntent, told: str) -> bool:
         # The commit point. A crash before it reads the entries again; after it, the bytes to sign are fixed.
-        if not self._store.close_range(closed, told, self._guard.epoch_no):
+        if not self._store.close_range(closed, intent, self._guard.epoch_no):
             log.warning("range.closed_elsewhere", shard=shard.number, range_no=closed.range_no)
             return False
         shard.range_no, shard.prev_hash, shard.may_wait = closed.range_no, closed.hash.hex(), True
         log.info(
-            "range.closed" if announced is None else "range.adopted",
+            told,
             shard=shard.number,
             range_no=closed.range_no,
             first_seq=closed.first_seq,
             last_seq=closed.last_seq,
             next_offset=closed.next_offset,
-            trace_id=payload.trace_id,
+            trace_id=parse_payload(closed.payload).trace_id,
         )
-        if announced is not None:
-            shard.announced.popleft()
-            return bool(shard.announced)  # more may have been announced than the guard could tell at once
         return True
 
     def _terms(self, shard: ProvedShard) -> ClosingTerms:
@@ -156,7 +140,3 @@ class RangeCloser:
             trace_id=self._new_trace_id(),
             ts=self._clock(),
         )
-
-
-def _said(announced: AnnouncedRange) -> str:
-    return f"range {announced.range_no} of shard {announced.shard}, as the audit topic announced it,"
