@@ -18,10 +18,10 @@ class Finding:
     """One contradiction. `code` is `<thing>.<what>` and published for ever; `place` is an object key, id or file."""
 
     code: str
-    message: str
-    shard: int | None = None
-    seq: int | None = None
-    field: str | None = None
+    message: str  # for people; may change between releases
+    shard: int | None = None  # None when it concerns no shard
+    seq: int | None = None  # of the entry or event concerned; None without one
+    field: str | None = None  # name of the field that contradicts; None without one
     place: str | None = None
 
     def __str__(self) -> str:
@@ -47,9 +47,9 @@ class Finding:
 class Report:
     """The result of one verification. `counts` say what was looked at: a report of nothing is no comfort."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[Finding, ...]  # in the order of discovery, up to a limit
     counts: Mapping[str, int]
-    findings_beyond_max: int = 0
+    findings_beyond_max: int = 0  # how many more there were
 
     @property
     def sound(self) -> bool:

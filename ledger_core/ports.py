@@ -89,13 +89,13 @@ class Mac(Protocol):
 class StoredObject:
     """What the archive store says of one version of one object. Sizes in bytes."""
 
-    key: str
-    version_id: str
-    size_bytes: int
+    key: str  # name in the bucket
+    version_id: str  # the store's id of this version
+    size_bytes: int  # as stored (compressed)
     sha256: str  # of the stored (compressed) bytes, lower-case hex
-    retain_until: dt.datetime | None
-    mode: Literal["COMPLIANCE", "GOVERNANCE"] | None
-    metadata: dict[str, str] = field(default_factory=dict)
+    retain_until: dt.datetime | None  # UTC; None without a lock
+    mode: Literal["COMPLIANCE", "GOVERNANCE"] | None  # None without a lock
+    metadata: dict[str, str] = field(default_factory=dict)  # set by the writer; for people, proved nowhere
 
 
 class ArchiveStore(Protocol):
@@ -122,13 +122,13 @@ class ArchiveStore(Protocol):
 class Record(msgspec.Struct, frozen=True, gc=False):
     """One Kafka record as read. `timestamp_ms` is the broker's append time; `key`/`value` may be None."""
 
-    topic: str
-    partition: int
-    offset: int
+    topic: str  # Kafka topic, prefix included
+    partition: int  # from 0; of the settlements topic equal to the shard
+    offset: int  # Kafka's offset of this record
     timestamp_ms: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes | None], ...] = ()
+    headers: tuple[tuple[str, bytes | None], ...] = ()  # in the order of the record
 
 
 class Publisher(Protocol):
@@ -166,13 +166,13 @@ class AuditIntent:
     event_type: str  # journal.posted, proof.published, audit_export.completed, ledger.halted, ...
     actor_id: str  # service:poster, operator:<name>, ...
     payload: dict[str, object]
-    trace_id: str
+    trace_id: str  # 32 lower-case hex digits; of the change that caused it
 
 
 @dataclass(frozen=True, slots=True)
 class PendingIntent:
     """An intent as it waits in the outbox. `created_at` is the database's clock in the state change's transaction."""
 
-    outbox_id: int
-    intent: AuditIntent
+    outbox_id: int  # grows with each intent; the notary's order
+    intent: AuditIntent  # what is to be chained
     created_at: dt.datetime

@@ -44,7 +44,7 @@ class CompactRange:
     """
 
     size: int = 0
-    hashes: tuple[bytes, ...] = ()
+    hashes: tuple[bytes, ...] = ()  # 32 bytes each
 
     def __post_init__(self) -> None:
         if self.size < 0 or len(self.hashes) != self.size.bit_count():

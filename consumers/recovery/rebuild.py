@@ -51,9 +51,9 @@ class RebuildRows(Protocol):
 class Archive:
     """An archive with its second sources, listed: the same shard's listing of each reader."""
 
-    scene: Scene
-    readers: Sequence[ArchiveReader]
-    listings: Sequence[Mapping[int, ShardListing]]
+    scene: Scene  # what every check goes by
+    readers: Sequence[ArchiveReader]  # the archive itself first, then second sources
+    listings: Sequence[Mapping[int, ShardListing]]  # one a reader, shard -> listing; in the order of readers
     strays: Report  # names below the environment that are none of ours
 
     @property
@@ -69,14 +69,14 @@ class Archive:
 class ShardJob:
     """One shard to put back: where its walk begins, and how far there is to go."""
 
-    shard: int
-    start: int
-    start_hash: str | None
-    position: Position
-    published: Published
-    origin: str
+    shard: int  # number of the shard: the partition of the settlements topic, from 0
+    start: int  # newest manifest that the database has; 0 without one
+    start_hash: str | None  # hex, of that manifest; None without one
+    position: Position  # tree and offset where the walk begins
+    published: Published  # what the topics hold of the shard already
+    origin: str  # name of the shard's checkpoints
     last_seq: int  # as the manifests promise
-    held: ShardHead | None
+    held: ShardHead | None  # the shard's row; None when the database has none
 
     @property
     def held_seq(self) -> int:
@@ -87,22 +87,22 @@ class ShardJob:
 class ShardResult:
     """What became of one shard. `written` ranges and entries are those of this run."""
 
-    shard: int
-    report: Report
-    ranges_held: int
-    ranges_written: int
-    entries_written: int
-    head: ShardHead | None
-    healed: tuple[str, ...] = ()
+    shard: int  # number of the shard: the partition of the settlements topic, from 0
+    report: Report  # findings of the walk
+    ranges_held: int  # ranges that the database had before
+    ranges_written: int  # ranges of this run
+    entries_written: int  # entries of this run
+    head: ShardHead | None  # the shard's row at the end; None when nothing was written
+    healed: tuple[str, ...] = ()  # places of what a second source supplied
 
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
     """A checked beginning: one survey and, where there is something to do, one job for each shard."""
 
-    surveys: Mapping[int, ShardSurvey]
-    held: Mapping[int, HeldShard]
-    matched: set[int] = field(default_factory=set)
+    surveys: Mapping[int, ShardSurvey]  # shard -> what the archive promises
+    held: Mapping[int, HeldShard]  # shard -> what the database has
+    matched: set[int] = field(default_factory=set)  # shards whose database and archive were found to agree
 
 
 def open_archive(readers: Sequence[ArchiveReader], env: str, registry: SignerRegistry) -> Archive:

@@ -62,8 +62,8 @@ class Records(Protocol):
 class Filled:
     """What was put back."""
 
-    dead_letter_originals: int
-    pii: int
+    dead_letter_originals: int  # rows put back
+    pii: int  # rows put back
 
 
 def fill(rows: FillRows, topic: Records, advance: Callable[[int], None] = lambda _count: None) -> Filled:

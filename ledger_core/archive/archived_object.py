@@ -21,9 +21,9 @@ from ledger_core.times import format_time, parse_time
 class ProvedRange:
     """A signed range without an object. `journal_offset`: the journal's first record after it."""
 
-    shard: int
-    range_no: int
-    proof: bytes
+    shard: int  # number of the shard: the partition of the settlements topic, from 0
+    range_no: int  # the shard's ranges count from 1, without a gap
+    proof: bytes  # canonical bytes of the signed proof
     journal_offset: int
 
 
@@ -31,10 +31,10 @@ class ProvedRange:
 class ArchivedObject:
     """One row of `archive_objects`: a range, its object, and where the journal goes on after it."""
 
-    shard: int
-    range_no: int
-    journal_offset: int
-    pinned: PinnedObject
+    shard: int  # number of the shard: the partition of the settlements topic, from 0
+    range_no: int  # the shard's ranges count from 1, without a gap
+    journal_offset: int  # offset of the journal topic after the range, exclusive
+    pinned: PinnedObject  # the object, as the store confirmed it
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,11 @@ class ListingTerms:
     `checkpoint` is the signed note of the tree at the end of the object's range.
     """
 
-    archived: ArchivedObject
-    stored_at: dt.datetime
-    proof: bytes
+    archived: ArchivedObject  # the row that the manifest lists
+    stored_at: dt.datetime  # when the object was recorded, UTC; the database's clock
+    proof: bytes  # canonical bytes of the signed proof of the range
     checkpoint: bytes
-    prev_manifest_hash: str | None
+    prev_manifest_hash: str | None  # hex; of the shard's manifest before, None for the first
 
 
 def retain_until_of(proof: RangeProof, retention_days: int) -> dt.datetime:

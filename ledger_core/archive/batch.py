@@ -30,19 +30,19 @@ CHUNK_BYTES: Final = 1024 * 1024
 class BatchMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The first line of a batch; the same stands in the object's metadata."""
 
-    service: Literal["finance"]
-    env: Name
-    from_ts: Timestamp | None
-    to_ts: Timestamp | None
-    pii_included: bool
-    pii_policy_version: Name
-    signer_kid: Name
-    shard: ShardNo
-    first_seq: Decimal
-    last_seq: Decimal
-    prev_hash: Hash | None
-    count: Decimal
-    verdicts: Decimal
+    service: Literal["finance"]  # always finance
+    env: Name  # environment, such as prod; part of every proof and object name
+    from_ts: Timestamp | None  # least recorded_at of the entries; None without one
+    to_ts: Timestamp | None  # greatest recorded_at, inclusive; None without one
+    pii_included: bool  # whether personal data stands in the lines
+    pii_policy_version: Name  # the rules by which that was decided; from the topology
+    signer_kid: Name  # key of the range's proof
+    shard: ShardNo  # number of the shard: the partition of the settlements topic, from 0
+    first_seq: Decimal  # decimal text; first entry, inclusive
+    last_seq: Decimal  # decimal text, inclusive; first_seq - 1 when there is no entry
+    prev_hash: Hash | None  # entry hash before first_seq; None at genesis
+    count: Decimal  # entries in the batch, decimal text
+    verdicts: Decimal  # verdict lines in the batch, decimal text
 
     def __post_init__(self) -> None:
         if int(self.count) != int(self.last_seq) - int(self.first_seq) + 1:
@@ -56,10 +56,10 @@ class BatchMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 class SealedBatch:
     """A finished batch. Sizes in bytes, digests in lower-case hex; `sha256` is the identity (uncompressed)."""
 
-    data: bytes
+    data: bytes  # the gzip, as stored
     sha256: str
-    size_bytes: int
-    stored_sha256: str
+    size_bytes: int  # of the uncompressed lines
+    stored_sha256: str  # of `data`
 
 
 class LinesWriter:

@@ -20,14 +20,14 @@ from ledger_core.times import format_time
 class PinnedObject:
     """One version of one object. Sizes in bytes; `sha256` of the uncompressed lines, `stored_sha256` of the gzip."""
 
-    object_key: str
-    version_id: str
+    object_key: str  # name in the bucket
+    version_id: str  # the store's id of this version
     sha256: str
-    size_bytes: int
+    size_bytes: int  # of the uncompressed lines
     stored_sha256: str
-    stored_size_bytes: int
-    mode: Literal["COMPLIANCE", "GOVERNANCE"]
-    retain_until: dt.datetime
+    stored_size_bytes: int  # of the gzip
+    mode: Literal["COMPLIANCE", "GOVERNANCE"]  # Object Lock mode
+    retain_until: dt.datetime  # locked until then; UTC
 
     def told(self) -> dict[str, object]:
         """As an audit event tells of it."""

@@ -41,14 +41,14 @@ Row = tuple[str, int, str, str, str, str | None, str, str, str, dt.datetime]
 class UnsignedAuditEvent:
     """An event with its place on the chain, to be signed. `hash` and `prev_hash` are lower-case hex."""
 
-    id: str
-    seq: int
-    actor_id: str
-    event_type: str
-    payload: dict[str, object]
+    id: str  # UUID
+    seq: int  # the audit chain counts from 1, without a gap
+    actor_id: str  # who acts: service:<name> or operator:<name>
+    event_type: str  # journal.posted, proof.published, ledger.halted, ...
+    payload: dict[str, object]  # canonical-safe JSON, from the intent
     prev_hash: str | None
     hash: str
-    created_at: dt.datetime
+    created_at: dt.datetime  # database's clock when the intent was written, UTC
 
     @property
     def digest(self) -> bytes:
@@ -76,8 +76,8 @@ class UnsignedAuditEvent:
 class AuditEvent(UnsignedAuditEvent):
     """One row of `audit_events`, one value of the audit topic. As read: nothing is promised before it is verified."""
 
-    signature: str
-    signer_kid: str
+    signature: str  # base64, over the event's hash
+    signer_kid: str  # name of the signing key in the registry
 
     def to_row(self) -> Row:
         """In the order of the table: id, seq, actor_id, event_type, payload (JSON text), prev_hash, hash, signature,

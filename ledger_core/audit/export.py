@@ -27,17 +27,17 @@ class ExportRange:
     """Events first_seq..last_seq, written down to be exported as number `export_no`."""
 
     export_no: int
-    first_seq: int
-    last_seq: int
+    first_seq: int  # inclusive
+    last_seq: int  # inclusive
 
 
 @dataclass(frozen=True, slots=True)
 class AuditExport:
     """One row of `audit_exports`: a range, the hash of its newest event, and its object."""
 
-    export_no: int
-    head_hash: str
-    pinned: PinnedObject
+    export_no: int  # exports count from 1, without a gap
+    head_hash: str  # hex; of the newest event in it
+    pinned: PinnedObject  # the object, as the store confirmed it
 
 
 def export_folder(env: str) -> str:

@@ -20,18 +20,18 @@ ENTRY_VERSION: Final = 1
 class Provider(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, kw_only=True):
     """What the payment provider was asked for: reconciliation matches on it."""
 
-    amount_minor: str
-    currency: str
-    name: str
-    reference: str
+    amount_minor: str  # what was asked for, in minor units, decimal text
+    currency: str  # three capital letters, ISO 4217
+    name: str  # the provider, such as stripe
+    reference: str  # the provider's own id of the payment
 
 
 class Source(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, kw_only=True):
     """The Kafka record that asked for the posting. `offset` is a decimal integer, as text."""
 
     offset: str
-    partition: int
-    topic: str
+    partition: int  # of the settlements topic; equal to the shard
+    topic: str  # Kafka topic, prefix included
 
 
 class EntryFields(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
@@ -40,21 +40,21 @@ class EntryFields(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, for
     Only `ledger_core.books.entry_checks` decodes into it: it checks the balance of thousands of entries at once.
     """
 
-    event_id: str
-    event_type: str
-    lines: tuple[Line, ...]
-    metadata: dict[str, str]
-    occurred_at: str
-    order_id: str
-    pii_digest: str | None = None
-    provider: Provider | None = None
-    recorded_at: str
-    reverses: str | None = None
-    seq: str
-    settlement_id: str
-    shard: int
-    source: Source
-    version: Literal[1]
+    event_id: str  # UUID that the publisher gave; one event id, one posting
+    event_type: str  # settlement.captured, settlement.refunded, ...
+    lines: tuple[Line, ...]  # in the publisher's order; debits equal credits in each currency
+    metadata: dict[str, str]  # the publisher's own pairs, kept as they came
+    occurred_at: str  # business time, UTC, microseconds; set by the publisher
+    order_id: str  # the shop's id
+    pii_digest: str | None = None  # SHA-256, hex, of salt and pii; the pii itself stays outside
+    provider: Provider | None = None  # what the payment provider was asked for, if anything
+    recorded_at: str  # broker's append time of the record, UTC; never decreases along a shard
+    reverses: str | None = None  # event id of the entry that this one takes back
+    seq: str  # decimal text; the shard's entries count from 1 without a gap
+    settlement_id: str  # the shop's id; the key of the record
+    shard: int  # number of the shard: the partition of the settlements topic, from 0
+    source: Source  # the record that asked for it
+    version: Literal[1]  # of the entry's format
 
 
 class JournalEntry(EntryFields, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):

@@ -35,10 +35,10 @@ class Block:
 
     entries: Sequence[EntryFields | None]
     offsets: list[int]  # source offsets of the entries that could be read
-    totals: dict[str, int]
-    topics: set[str]
-    from_ts: str | None
-    to_ts: str | None
+    totals: dict[str, int]  # currency -> debits in minor units (= credits)
+    topics: set[str]  # the source topics that the entries name
+    from_ts: str | None  # least recorded_at; None without an entry
+    to_ts: str | None  # greatest recorded_at, inclusive; None without an entry
 
 
 def check_block(

@@ -44,10 +44,10 @@ _pairs_encoder = msgspec.json.Encoder(order="deterministic")
 class Ordinary(NamedTuple):
     """What a block of ordinary entries says; `totals` are debits (= credits) by currency in minor units."""
 
-    offsets: list[int]
+    offsets: list[int]  # source offsets, one an entry
     totals: dict[str, int]
-    from_ts: str
-    to_ts: str
+    from_ts: str  # least recorded_at
+    to_ts: str  # greatest recorded_at, inclusive
 
 
 def read_ordinary(data: bytes, count: int, shard: int, topic: str, first_seq: int) -> Ordinary | None:

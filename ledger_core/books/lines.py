@@ -14,8 +14,8 @@ Side = Literal["credit", "debit"]
 class Line(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
     """One leg. `amount_minor` is a positive decimal integer of the currency's minor units, as text."""
 
-    account: str
+    account: str  # path of the account, such as asset:psp:stripe
     amount_minor: str
-    currency: str
-    memo: str | None = None
-    side: Side
+    currency: str  # three capital letters, ISO 4217
+    memo: str | None = None  # free text of the publisher
+    side: Side  # debit or credit

@@ -27,27 +27,27 @@ REFUNDED: Final = "settlement.refunded"
 class Royalty:
     """What a rights holder gets out of a seller's share, in minor units."""
 
-    holder: str
-    amount_minor: int
+    holder: str  # the holder's id; names the account
+    amount_minor: int  # in minor units, not negative
 
 
 @dataclass(frozen=True, slots=True)
 class Tax:
     """What is collected for a tax authority, on top of the prices, in minor units."""
 
-    jurisdiction: str
-    amount_minor: int
+    jurisdiction: str  # names the account
+    amount_minor: int  # in minor units, not negative
 
 
 @dataclass(frozen=True, slots=True)
 class SellerShare:
     """One seller's part of a sale in minor units: `gross` at list price, `discount` the seller gives, `fee` we keep."""
 
-    seller: str
-    gross_minor: int
-    discount_minor: int = 0
-    fee_minor: int = 0
-    royalties: tuple[Royalty, ...] = ()
+    seller: str  # the seller's id; names the account
+    gross_minor: int  # at list price, in minor units
+    discount_minor: int = 0  # given by the seller, in minor units
+    fee_minor: int = 0  # kept by the house, in minor units
+    royalties: tuple[Royalty, ...] = ()  # paid out of this share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,22 +58,22 @@ class Sale:
     of `currency`, never negative. `part` tells several refunds of one settlement apart ("1", "2").
     """
 
-    settlement_id: str
-    order_id: str
-    occurred_at: dt.datetime
+    settlement_id: str  # the shop's id; the key of the record
+    order_id: str  # the shop's id
+    occurred_at: dt.datetime  # business time; with a time zone
     currency: str
     paid_minor: int
-    shares: tuple[SellerShare, ...]
-    collected_in: str
-    house_discount_minor: int = 0
-    shipping_minor: int = 0
-    taxes: tuple[Tax, ...] = ()
-    provider: SettlementProvider | None = None
+    shares: tuple[SellerShare, ...]  # one a seller
+    collected_in: str  # account that received the money, such as asset:psp:stripe
+    house_discount_minor: int = 0  # given by the house, in minor units
+    shipping_minor: int = 0  # in minor units
+    taxes: tuple[Tax, ...] = ()  # on top of the prices
+    provider: SettlementProvider | None = None  # what the payment provider was asked for
     refunds: str | None = None
     part: str = ""
-    pii: dict[str, str] | None = None
-    pii_salt: bytes | None = None
-    metadata: dict[str, str] = field(default_factory=dict)
+    pii: dict[str, str] | None = None  # personal data; never enters the entry's body
+    pii_salt: bytes | None = None  # at least 16 random bytes, chosen by the shop; set exactly when pii is
+    metadata: dict[str, str] = field(default_factory=dict)  # the publisher's own pairs, kept as they came
 
 
 def settlement_of(sale: Sale) -> SettlementEvent:

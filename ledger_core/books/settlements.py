@@ -34,36 +34,36 @@ class UnbalancedLines(ValueError):
 class SettlementRecord(msgspec.Struct, frozen=True, gc=False):
     """One decoded settlement event, unchecked. `occurred_at_us` is microseconds since 1970-01-01 UTC."""
 
-    event_id: str
-    event_type: str
-    settlement_id: str
-    order_id: str
+    event_id: str  # UUID that the publisher gave; one event id, one posting
+    event_type: str  # settlement.captured, settlement.refunded, ...
+    settlement_id: str  # the shop's id; the key of the record
+    order_id: str  # the shop's id
     occurred_at_us: int
-    lines: list[LineFields]
-    provider: ProviderFields | None
-    reverses: str | None
-    pii: dict[str, str] | None
-    pii_salt: bytes | None
-    metadata: dict[str, str]
+    lines: list[LineFields]  # as decoded, in the publisher's order
+    provider: ProviderFields | None  # what the payment provider was asked for, if anything
+    reverses: str | None  # event id of the entry that this one takes back
+    pii: dict[str, str] | None  # personal data; never enters the entry's body
+    pii_salt: bytes | None  # salt of pii_digest; set by the publisher
+    metadata: dict[str, str]  # the publisher's own pairs, kept as they came
 
 
 class SettlementLine(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
     """One leg as the publisher writes it; `amount_minor` is a positive integer of minor units."""
 
-    account: str
-    side: Literal["debit", "credit"]
+    account: str  # path of the account, such as asset:psp:stripe
+    side: Literal["debit", "credit"]  # debit or credit
     amount_minor: int
-    currency: str
-    memo: str | None = None
+    currency: str  # three capital letters, ISO 4217
+    memo: str | None = None  # free text
 
 
 class SettlementProvider(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """What the payment provider was asked for: reconciliation matches on it."""
 
-    name: str
-    reference: str
-    amount_minor: int
-    currency: str
+    name: str  # the provider, such as stripe
+    reference: str  # the provider's own id of the payment
+    amount_minor: int  # what was asked for, in minor units
+    currency: str  # three capital letters, ISO 4217
 
 
 class SettlementEvent(
@@ -71,16 +71,16 @@ class SettlementEvent(
 ):
     """A settlement event that balances. Raises ValueError on construction, naming the field and what it wants."""
 
-    event_id: str
-    event_type: str
-    settlement_id: str
-    order_id: str
-    occurred_at: dt.datetime
-    lines: tuple[SettlementLine, ...]
-    provider: SettlementProvider | None = None
-    reverses: str | None = None
-    pii: dict[str, str] | None = None
-    pii_salt: bytes | None = None
+    event_id: str  # UUID that the publisher gave; one event id, one posting
+    event_type: str  # settlement.captured, settlement.refunded, ...
+    settlement_id: str  # the shop's id; the key of the record
+    order_id: str  # the shop's id
+    occurred_at: dt.datetime  # business time; with a time zone
+    lines: tuple[SettlementLine, ...]  # at least two; debits equal credits in each currency
+    provider: SettlementProvider | None = None  # what the payment provider was asked for, if anything
+    reverses: str | None = None  # event id of the entry that this one takes back
+    pii: dict[str, str] | None = None  # personal data; never enters the entry's body
+    pii_salt: bytes | None = None  # salt of pii_digest; set exactly when pii is
     metadata: dict[str, str] = {}  # msgspec gives every struct its own
 
     def __post_init__(self) -> None:

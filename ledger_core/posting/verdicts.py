@@ -18,11 +18,11 @@ VerdictKind = Literal["duplicate", "rejected"]
 class VerdictLine(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
     """Fields in key order, so that encoding is canonical."""
 
-    content_hash: str | None = None
-    event_id: str | None = None
-    offset: str
-    reason: str
-    verdict: VerdictKind
+    content_hash: str | None = None  # SHA-256, lower-case hex, of what was asked
+    event_id: str | None = None  # as far as it could be read
+    offset: str  # settlements offset, decimal text
+    reason: str  # code of a rejection, or what a duplicate repeats
+    verdict: VerdictKind  # kind of the verdict
 
 
 _encoder = msgspec.json.Encoder()

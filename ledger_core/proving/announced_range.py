@@ -22,23 +22,23 @@ class AnnouncedRange(msgspec.Struct, frozen=True, kw_only=True):
     """The payload of `journal.posted`. `origin` is that of the shard's checkpoints, `signer_kid` and `alg` name the
     key that the range was closed for."""
 
-    shard: ShardNo
-    range_no: Decimal
-    first_seq: Decimal
-    last_seq: Decimal
-    first_offset: Decimal
-    next_offset: Decimal
-    posted: Decimal
-    duplicates: Decimal
-    rejected: Decimal
-    head_hash: Hash | None
-    proof_hash: Hash
-    prev_proof_hash: Hash | None
+    shard: ShardNo  # number of the shard: the partition of the settlements topic, from 0
+    range_no: Decimal  # decimal text; the shard's ranges count from 1, without a gap
+    first_seq: Decimal  # decimal text; first entry, inclusive
+    last_seq: Decimal  # decimal text, inclusive; first_seq - 1 when there is no entry
+    first_offset: Decimal  # settlements offset, decimal text, inclusive
+    next_offset: Decimal  # settlements offset, decimal text, exclusive
+    posted: Decimal  # offsets that became entries
+    duplicates: Decimal  # offsets that repeated a settled event id
+    rejected: Decimal  # offsets that were refused
+    head_hash: Hash | None  # entry hash at last_seq; None at genesis
+    proof_hash: Hash  # SHA-256, hex, of the unsigned proof payload
+    prev_proof_hash: Hash | None  # of the range before; None for the first
     origin: Name
     signer_kid: Name
     alg: Algorithm
-    ts: Timestamp
-    trace_id: TraceId
+    ts: Timestamp  # when the range was closed, UTC; set by the prover
+    trace_id: TraceId  # of the closing; stands in the proof as well
 
     def __post_init__(self) -> None:
         parse_time(self.ts)

@@ -22,12 +22,12 @@ from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 class Checkpoint:
     """The head of one log. `text` are the signed bytes, LF at the end; `extensions` the lines after the root."""
 
-    origin: str
-    size: int
-    root: bytes
+    origin: str  # name of the log: one a shard
+    size: int  # leaves in the tree: entries 1..size
+    root: bytes  # Merkle root, 32 bytes
     extensions: tuple[str, ...]
     text: bytes
-    signatures: tuple[NoteSignature, ...]
+    signatures: tuple[NoteSignature, ...]  # one a key; none verified here
 
 
 def origin_of(domain: str, env: str, shard: int) -> str:

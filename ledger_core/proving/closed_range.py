@@ -39,18 +39,18 @@ class Cut:
     is where the journal topic goes on.
     """
 
-    shard: int
-    topic: str
-    first_seq: int
-    last_seq: int
-    prev_hash: bytes | None
-    head_hash: bytes | None
-    first_offset: int
-    next_offset: int
+    shard: int  # number of the shard: the partition of the settlements topic, from 0
+    topic: str  # Kafka topic, prefix included
+    first_seq: int  # first entry, inclusive
+    last_seq: int  # last entry, inclusive; first_seq - 1 when there is no entry
+    prev_hash: bytes | None  # entry hash before first_seq, 32 bytes; None at genesis
+    head_hash: bytes | None  # entry hash at last_seq, 32 bytes; None at genesis
+    first_offset: int  # settlements offset, inclusive
+    next_offset: int  # settlements offset, exclusive
     tree: CompactRange
     totals: dict[str, int]
-    from_ts: str | None
-    to_ts: str | None
+    from_ts: str | None  # least recorded_at of the entries; None without one
+    to_ts: str | None  # greatest recorded_at, inclusive; None without one
     journal_offset: int
 
 
@@ -58,32 +58,32 @@ class Cut:
 class ClosedRange:
     """One row of `ranges`: the unsigned bytes of a range's proof and checkpoint, and where the next range begins."""
 
-    shard: int
-    range_no: int
-    first_seq: int
-    last_seq: int
-    first_offset: int
-    next_offset: int
-    payload: bytes
-    hash: bytes
-    checkpoint_text: bytes
-    tree: bytes
-    head_hash: bytes | None
-    journal_offset: int
+    shard: int  # number of the shard: the partition of the settlements topic, from 0
+    range_no: int  # the shard's ranges count from 1, without a gap
+    first_seq: int  # first entry, inclusive
+    last_seq: int  # last entry, inclusive; first_seq - 1 when there is no entry
+    first_offset: int  # settlements offset, inclusive
+    next_offset: int  # settlements offset, exclusive
+    payload: bytes  # canonical JSON that the key signs
+    hash: bytes  # SHA-256 of the payload, 32 bytes
+    checkpoint_text: bytes  # signed note's text, LF at the end
+    tree: bytes  # compact range at last_seq: 32 bytes a hash
+    head_hash: bytes | None  # entry hash at last_seq, 32 bytes; None at genesis
+    journal_offset: int  # offset of the journal topic after the range, exclusive
 
 
 @dataclass(frozen=True, slots=True)
 class ClosingTerms:
     """What a closed range takes from outside the chain, written down so that every retry signs the same bytes."""
 
-    env: str
+    env: str  # environment, such as prod; part of every proof and object name
     origin: str  # of the shard's checkpoints
-    range_no: int
-    prev_proof_hash: str | None
-    signer_kid: str
-    alg: Algorithm
-    trace_id: str
-    ts: dt.datetime
+    range_no: int  # the shard's ranges count from 1, without a gap
+    prev_proof_hash: str | None  # hex; of the range before, None for the first
+    signer_kid: str  # name of the signing key in the registry
+    alg: Algorithm  # algorithm of that key
+    trace_id: str  # 32 lower-case hex digits
+    ts: dt.datetime  # when the range was closed, UTC; the prover's clock, read once
 
 
 def close_range(cut: Cut, verdict_lines: Sequence[bytes], terms: ClosingTerms) -> ClosedRange:

@@ -63,9 +63,9 @@ class OnDemandReader(Protocol):
 class Selection:
     """Entries first_seq..last_seq (inclusive, not empty) of one shard."""
 
-    shard: int
-    first_seq: int
-    last_seq: int
+    shard: int  # number of the shard: the partition of the settlements topic, from 0
+    first_seq: int  # inclusive
+    last_seq: int  # inclusive
 
     def __post_init__(self) -> None:
         if not 1 <= self.first_seq <= self.last_seq:

@@ -49,12 +49,12 @@ class RangeLimits:
 class ShardPosition:
     """One consistent reading of a row of `shards`: what the poster had committed."""
 
-    shard: int
-    topic: str
-    first_offset: int
-    next_offset: int
-    seq: int
-    head_hash: bytes | None
+    shard: int  # number of the shard: the partition of the settlements topic, from 0
+    topic: str  # Kafka topic, prefix included
+    first_offset: int  # settlements offset where the shard began, inclusive
+    next_offset: int  # settlements offset to read next: all below are decided
+    seq: int  # of the newest entry; 0 at genesis
+    head_hash: bytes | None  # of the newest entry, 32 bytes; None at genesis
 
 
 @dataclass(slots=True)

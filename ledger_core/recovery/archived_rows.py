@@ -44,13 +44,13 @@ ARCHIVE_COLUMNS: Final = (
 class ArchivedRows:
     """The values of one row a table, in the order of its columns; None where the range has no such row."""
 
-    range: tuple[object, ...]
-    proof: tuple[object, ...] | None
-    checkpoint: tuple[object, ...] | None
-    archived: tuple[object, ...] | None
-    manifest: tuple[object, ...] | None
-    proved_at: dt.datetime
-    stored_at: dt.datetime
+    range: tuple[object, ...]  # of table ranges
+    proof: tuple[object, ...] | None  # of table proofs
+    checkpoint: tuple[object, ...] | None  # of table checkpoints
+    archived: tuple[object, ...] | None  # of table archive_objects
+    manifest: tuple[object, ...] | None  # of table manifests
+    proved_at: dt.datetime  # UTC; from the proof's ts
+    stored_at: dt.datetime  # UTC; from the manifest's ts
 
 
 def rows_of(verified: VerifiedRange, journal_offset: int, origin: str) -> ArchivedRows:

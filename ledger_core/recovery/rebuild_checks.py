@@ -32,20 +32,20 @@ ENVIRONMENTS: Final = ("dev", "staging", "production")
 class HeldManifest:
     """The newest manifest of a shard in the database, with its range: hash in hex, `tree` at `last_seq`."""
 
-    number: int
-    hash: str
+    number: int  # manifest number = range number, from 1
+    hash: str  # lower-case hex
     last_seq: int
-    next_offset: int
+    next_offset: int  # settlements offset, exclusive
     tree: bytes
-    proof: bytes
+    proof: bytes  # bytes of the signed proof of its range
 
 
 @dataclass(frozen=True, slots=True)
 class HeldShard:
     """What the database holds of a shard. `ranges_beyond`: hash (hex) of each closed range without a manifest."""
 
-    head: ShardHead
-    newest: HeldManifest | None
+    head: ShardHead  # the row of `shards`
+    newest: HeldManifest | None  # None while no manifest is there
     ranges_beyond: Mapping[int, str]
 
 
@@ -53,12 +53,12 @@ class HeldShard:
 class Planned:
     """One manifest of the archive, as far as a rebuild plans by it."""
 
-    number: int
-    hash: str
-    proof_hash: str
-    last_seq: int
-    next_offset: int
-    key: str
+    number: int  # manifest number = range number, from 1
+    hash: str  # lower-case hex, of the manifest
+    proof_hash: str  # lower-case hex, of the proof's payload
+    last_seq: int  # of its range, inclusive
+    next_offset: int  # settlements offset, exclusive
+    key: str  # object key of the batch
 
 
 @dataclass(slots=True)

@@ -27,9 +27,9 @@ _EM_DASH: Final = "— "
 class NoteSignature:
     """One signature line: the name of the key, its 4-byte id, and the signature."""
 
-    key_name: str
-    key_id: bytes
-    signature: bytes
+    key_name: str  # C2SP key name: the kid
+    key_id: bytes  # first 4 bytes of the key's hash (C2SP)
+    signature: bytes  # raw bytes
 
 
 def key_id(key_name: str, public_key: PublicKey) -> bytes:

@@ -33,12 +33,12 @@ class RegisteredSigner:
     """One key with its name. `retired_at` is the moment after which it no longer signs; its history stays valid, as far
     as `validity` (None: everywhere) reaches. `revoked_at`: it may be in other hands since."""
 
-    kid: str
-    algorithm: Algorithm
-    public_key: PublicKey
-    deployed_at: dt.datetime | None = None
+    kid: str  # name of the key, unique in the registry
+    algorithm: Algorithm  # of the key; a signature of another one never counts
+    public_key: PublicKey  # checked; see signatures
+    deployed_at: dt.datetime | None = None  # UTC; when it began to sign, for people
     retired_at: dt.datetime | None = None
-    description: str = ""
+    description: str = ""  # for people
     validity: Validity | None = None
     revoked_at: dt.datetime | None = None
 

@@ -35,10 +35,10 @@ ENDED: Final[tuple[Step, ...]] = ("retired", "rolled_back")
 class SignerEvent:
     """An event about signers, on the chain (`seq`, `signer_kid`) or still waiting in the outbox (None, None)."""
 
-    event_type: str
-    actor_id: str
-    payload: Mapping[str, object]
-    created_at: dt.datetime
+    event_type: str  # signer.registered, signer.retired, ...
+    actor_id: str  # who acts: service:<name> or operator:<name>
+    payload: Mapping[str, object]  # names the keys; what it holds depends on the type
+    created_at: dt.datetime  # database's clock when the intent was written, UTC
     seq: int | None = None
     signer_kid: str | None = None
 

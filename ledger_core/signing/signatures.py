@@ -41,9 +41,9 @@ class BadSignature(ValueError):
 class PublicKey:
     """A key that passed the rules above. Equal keys have equal `spki_der`, however they were written down."""
 
-    algorithm: Algorithm
+    algorithm: Algorithm  # fixed by the type of the key
     spki_der: bytes
-    key: RSAPublicKey | Ed25519PublicKey = field(compare=False, repr=False)
+    key: RSAPublicKey | Ed25519PublicKey = field(compare=False, repr=False)  # the parsed key; not compared
 
     @property
     def fingerprint(self) -> str:

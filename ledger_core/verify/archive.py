@@ -28,9 +28,9 @@ from ledger_core.verify.range_tally import Position
 class ArchiveHead:
     """Where a shard's manifest chain must reach at least: from Postgres, or from an earlier look at the archive."""
 
-    shard: int
-    manifest_no: int
-    hash: str
+    shard: int  # number of the shard: the partition of the settlements topic, from 0
+    manifest_no: int  # number of the newest manifest known; the shard's count from 1
+    hash: str  # lower-case hex, of that manifest
 
 
 def check_archive(

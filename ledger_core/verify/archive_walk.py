@@ -43,13 +43,13 @@ class VerifiedRange:
     `tree` is the shard's tree at the end of the range, None when what came before it was lost.
     """
 
-    shard: int
-    range_no: int
-    proof: RangeProof
-    proof_line: bytes
+    shard: int  # number of the shard: the partition of the settlements topic, from 0
+    range_no: int  # the shard's ranges count from 1, without a gap
+    proof: RangeProof  # parsed and verified
+    proof_line: bytes  # the proof's bytes, as they stand in the batch
     tree: CompactRange | None
-    lines: BatchLines | None
-    event_ids: bytes
+    lines: BatchLines | None  # the batch's lines, when the caller asked to keep them
+    event_ids: bytes  # packed ids of the entries; see event_ids.pack_ids
     listed: ReadManifest | None
 
 

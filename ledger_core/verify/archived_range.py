@@ -34,8 +34,8 @@ class Source:
     """A store, and what it lists of one shard. Of a `second` one only the bytes count: its versions and locks are those
     of a copy."""
 
-    reader: ArchiveReader
-    listing: ShardListing
+    reader: ArchiveReader  # the store to read bytes from
+    listing: ShardListing  # what the store lists of the shard
     second: bool = False
 
 
@@ -51,18 +51,18 @@ def sources_of(readers: Sequence[ArchiveReader], listings: Sequence[ShardListing
 class Scene:
     """What every check of one archive goes by."""
 
-    env: str
-    registry: SignerRegistry
-    keep_lines: bool = False
+    env: str  # environment, such as prod; part of every proof and object name
+    registry: SignerRegistry  # keys that may have signed
+    keep_lines: bool = False  # whether VerifiedRange carries the lines; a rebuild needs them
 
 
 @dataclass(frozen=True, slots=True)
 class ReadManifest:
     """A manifest as it was read, and what its store says of it."""
 
-    manifest: Manifest
-    data: bytes
-    stored: StoredObject
+    manifest: Manifest  # parsed; not yet verified
+    data: bytes  # its bytes as read
+    stored: StoredObject  # version, size and lock, by the store
 
 
 def read_manifest(source: Source, scene: Scene, number: int, found: Collector) -> ReadManifest | None:

@@ -31,11 +31,11 @@ TAIL_OFFSETS = 50_000
 class LedgerHead:
     """What the ledger must say at `seq` of a shard: from a proof or checkpoint somebody kept, outside the database."""
 
-    shard: int
+    shard: int  # number of the shard: the partition of the settlements topic, from 0
     seq: int
-    head_hash: bytes | None = None
-    root: bytes | None = None
-    place: str = "an expected head"
+    head_hash: bytes | None = None  # entry hash at seq, 32 bytes; None: not compared
+    root: bytes | None = None  # Merkle root of entries 1..seq, 32 bytes; None: not compared
+    place: str = "an expected head"  # where it was kept; stands in the finding
 
 
 def check_ledger(reader: LedgerReader, registry: SignerRegistry, *, expected: Sequence[LedgerHead] = ()) -> Report:

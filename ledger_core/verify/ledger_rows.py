@@ -12,68 +12,68 @@ from typing import NamedTuple, Protocol
 
 
 class ShardRow(NamedTuple):
-    shard: int
-    topic: str
-    first_offset: int
-    next_offset: int
-    seq: int
-    head_hash: bytes | None
-    accounts: int
-    posted: int
-    duplicates: int
-    rejected: int
+    shard: int  # number of the shard: the partition of the settlements topic, from 0
+    topic: str  # Kafka topic, prefix included
+    first_offset: int  # settlements offset where the shard began, inclusive
+    next_offset: int  # settlements offset to read next: all below are decided
+    seq: int  # of the newest entry; 0 at genesis
+    head_hash: bytes | None  # of the newest entry, 32 bytes; None at genesis
+    accounts: int  # accounts opened so far
+    posted: int  # offsets that became entries
+    duplicates: int  # offsets that repeated a settled event id
+    rejected: int  # offsets that were refused
 
 
 class EntryRow(NamedTuple):
-    seq: int
-    event_id: str
-    source_offset: int
-    recorded_at: dt.datetime
-    entry_hash: bytes
-    body: bytes
+    seq: int  # sequence number in the chain, from 1
+    event_id: str  # UUID that the publisher gave; one event id, one posting
+    source_offset: int  # settlements offset of the record that asked for it
+    recorded_at: dt.datetime  # broker's append time, UTC
+    entry_hash: bytes  # SHA-256 of body, 32 bytes
+    body: bytes  # canonical JSON
 
 
 class LineRow(NamedTuple):
     """`side` is 1 for debit, -1 for credit; `amount_minor` in minor units."""
 
-    seq: int
-    line_no: int
-    account_no: int
+    seq: int  # of its entry
+    line_no: int  # from 1, in the order of the body
+    account_no: int  # of the shard; from 1
     side: int
     amount_minor: int
-    currency: str
+    currency: str  # three capital letters, ISO 4217
 
 
 class BalanceRow(NamedTuple):
-    account_no: int
-    currency: str
-    debits: int
-    credits: int
+    account_no: int  # of the shard; from 1
+    currency: str  # three capital letters, ISO 4217
+    debits: int  # sum in minor units
+    credits: int  # sum in minor units
 
 
 class VerdictRow(NamedTuple):
-    source_offset: int
-    verdict: str
-    reason: str
-    event_id: str | None
-    content_hash: bytes | None
-    line: bytes
+    source_offset: int  # settlements offset that posted nothing
+    verdict: str  # kind: duplicate or rejected
+    reason: str  # code
+    event_id: str | None  # as far as it could be read
+    content_hash: bytes | None  # SHA-256, 32 bytes, of what was asked
+    line: bytes  # canonical JSON of the VerdictLine
 
 
 class RangeRow(NamedTuple):
     """A closed range with its signed proof; None while it waits for its signature."""
 
-    range_no: int
-    first_seq: int
-    last_seq: int
-    first_offset: int
-    next_offset: int
-    payload: bytes
-    hash: bytes
-    checkpoint_text: bytes
-    tree: bytes
-    head_hash: bytes | None
-    proof: bytes | None
+    range_no: int  # the shard's ranges count from 1, without a gap
+    first_seq: int  # first entry, inclusive
+    last_seq: int  # last entry, inclusive; first_seq - 1 when there is no entry
+    first_offset: int  # settlements offset, inclusive
+    next_offset: int  # settlements offset, exclusive
+    payload: bytes  # canonical JSON that the key signs
+    hash: bytes  # SHA-256 of the payload, 32 bytes
+    checkpoint_text: bytes  # text of the signed note, LF at the end
+    tree: bytes  # compact range at last_seq: 32 bytes a hash
+    head_hash: bytes | None  # entry hash at last_seq, 32 bytes; None at genesis
+    proof: bytes | None  # bytes of the signed proof; None while it waits for its signature
 
 
 class LedgerReader(Protocol):

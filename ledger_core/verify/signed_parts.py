@@ -24,9 +24,9 @@ from ledger_core.verify.statements import check_proof
 class SignedPart:
     """What one verified proof says of one shard."""
 
-    proof_id: str
-    env: str
-    part: ShardRange
+    proof_id: str  # id of the proof
+    env: str  # environment, such as prod; part of every proof and object name
+    part: ShardRange  # what it says: sequences inclusive, offsets half-open
 
     @property
     def head(self) -> LedgerHead:

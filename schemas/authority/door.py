@@ -38,39 +38,39 @@ Rate = Annotated[float, msgspec.Meta(gt=0, le=100_000)]
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A long-lived key by its hash, so that the file is no secret; after `expires` it opens nothing."""
 
-    sha256: Sha256
+    sha256: Sha256  # of the key, lower-case hex
     expires: dt.datetime
 
 
 class CallerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One caller: the principals that are it, its roles, its share, and the keys it may have signatures of."""
 
-    roles: tuple[Name, ...]
-    certificates: tuple[Principal, ...] = ()
+    roles: tuple[Name, ...]  # what it may do; the roles of DoorConfig
+    certificates: tuple[Principal, ...] = ()  # URI:..., DNS:..., email:... or subject:...
     tokens: tuple[Text, ...] = ()  # the `sub` of its tokens
-    api_keys: tuple[ApiKey, ...] = ()
+    api_keys: tuple[ApiKey, ...] = ()  # by their hashes
     signing_keys: tuple[Text, ...] = ()  # kids; only the signing proxy asks
-    requests_per_second_max: Rate | None = None
+    requests_per_second_max: Rate | None = None  # None: the door's own limit
 
 
 class TokenRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a bearer token must say. `keys` names a JWKS file of public keys beside this file."""
 
-    issuer: Text
-    audience: Text
+    issuer: Text  # exact `iss`
+    audience: Text  # exact `aud`
     keys: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
-    life_seconds_max: Positive = 900
-    clock_skew_seconds_max: Annotated[int, msgspec.Meta(ge=0, le=300)] = 30
+    life_seconds_max: Positive = 900  # from iat to exp
+    clock_skew_seconds_max: Annotated[int, msgspec.Meta(ge=0, le=300)] = 30  # allowed on either side
 
 
 class DoorLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Bounds of one door; units last in the names. A changed `connections_max` counts from the next start on."""
 
-    body_bytes_max: Positive = 65_536
-    header_bytes_max: Positive = 16_384
-    handshake_seconds_max: Rate = 5.0
+    body_bytes_max: Positive = 65_536  # of one request
+    header_bytes_max: Positive = 16_384  # request line and headers together
+    handshake_seconds_max: Rate = 5.0  # TLS, from accept on
     request_seconds_max: Rate = 10.0  # from the first byte of a request to its last
-    answer_seconds_max: Rate = 10.0
+    answer_seconds_max: Rate = 10.0  # to send an answer
     idle_seconds_max: Rate = 60.0  # between two requests of one connection
     connections_max: Positive = 64
     requests_per_second_max: Rate = 50.0  # of one caller, unless it has its own
@@ -80,12 +80,12 @@ class DoorLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class DoorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file, checked."""
 
-    version: Literal[1]
-    roles: Mapping[Name, tuple[Name, ...]]
-    callers: Mapping[Name, CallerSpec]
-    client_certificate: Literal["required", "optional"] = "required"
-    tokens: TokenRules | None = None
-    limits: DoorLimits = DoorLimits()
+    version: Literal[1]  # of the file's format
+    roles: Mapping[Name, tuple[Name, ...]]  # role -> names of the operations it allows
+    callers: Mapping[Name, CallerSpec]  # name -> how it is known
+    client_certificate: Literal["required", "optional"] = "required"  # whether one must be shown
+    tokens: TokenRules | None = None  # None: bearer tokens are refused
+    limits: DoorLimits = DoorLimits()  # defaults where the file is silent
 
 
 def parse_door_config(text: str, name: str) -> DoorConfig:

@@ -26,9 +26,9 @@ WRITE: Final = ("DESCRIBE", "WRITE")
 class Acl:
     """One ALLOW, literal, from every host. `operation` is Kafka's word, in capitals."""
 
-    principal: str
-    resource: Resource
-    name: str
+    principal: str  # User:... as the brokers name it
+    resource: Resource  # what the name is of
+    name: str  # of the topic or group, prefix included
     operation: str
 
     @property

@@ -23,70 +23,71 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
 
     name: TopicName
-    partitions: Positive
-    key: Literal["settlement_id", "event_id", "constant", "none"]
-    value: Literal["settlement", "original_bytes", "outcome", "journal", "audit_event"]
-    timestamp_type: Literal["LogAppendTime", "CreateTime"]
-    retention_days: RetentionDays
-    message_bytes_max: Positive
-    publishers: tuple[Name, ...]
+    partitions: Positive  # number of them; of settlements and journal the number of shards
+    key: Literal["settlement_id", "event_id", "constant", "none"]  # what a record's key says
+    value: Literal["settlement", "original_bytes", "outcome", "journal", "audit_event"]  # kind of the value
+    timestamp_type: Literal["LogAppendTime", "CreateTime"]  # whose clock: the broker's or the producer's
+    retention_days: RetentionDays  # -1: for ever
+    message_bytes_max: Positive  # of one record
+    publishers: tuple[Name, ...]  # names of processes or outsiders
     readers: tuple[Name, ...] = ()
-    dead_letters: Name | None = None
+    dead_letters: Name | None = None  # key of the topic that takes what is rejected
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One kind of process: what it reads and writes, and as whom. A notary consumes no topic and has no group."""
 
-    publishes: tuple[Name, ...]
-    database_role: Name
-    database_url_env: EnvName
-    metrics_port_env: EnvName
-    consumes: Name | None = None
-    group: GroupName | None = None
+    publishes: tuple[Name, ...]  # keys of topics
+    database_role: Name  # role in Postgres
+    database_url_env: EnvName  # VARIABLE that holds the URL
+    metrics_port_env: EnvName  # VARIABLE that holds the port
+    consumes: Name | None = None  # key of the topic
+    group: GroupName | None = None  # consumer group, prefix excluded
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who holds a certificate besides the processes, and what beyond topics each may do. Names are common names."""
 
+    # pattern; {name} is the common name
     kafka_principal: Annotated[str, msgspec.Meta(pattern=r"^User:[^{}]*\{name\}[^{}]*$", max_length=200)]
-    outsiders: tuple[Name, ...]
-    operators: tuple[Name, ...]
-    archive_writers: tuple[Name, ...]
-    archive_readers: tuple[Name, ...]
-    backup_keepers: tuple[Name, ...]
-    signing: tuple[Name, ...]
+    outsiders: tuple[Name, ...]  # certificate holders that are no process
+    operators: tuple[Name, ...]  # may make topics and ACLs
+    archive_writers: tuple[Name, ...]  # may put audit batches
+    archive_readers: tuple[Name, ...]  # may read audit batches
+    backup_keepers: tuple[Name, ...]  # may write and delete backups
+    signing: tuple[Name, ...]  # may ask for signatures
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Bounds of the running processes; units last in the names."""
 
-    poster_batch_records_max: Positive
-    poster_linger_ms: Positive
-    poster_dead_letters_max: Positive
-    poster_dead_letter_window_records: Positive
-    range_entries_max: Positive
-    range_window_seconds: Positive
-    range_idle_seconds: Positive
-    notary_batch_events_max: Positive
-    audit_export_events_max: Positive
-    audit_export_idle_seconds: Positive
-    archive_canary_seconds: Positive
-    retry_delay_ms_min: Positive
-    retry_delay_ms_max: Positive
+    poster_batch_records_max: Positive  # records of one transaction, inclusive
+    poster_linger_ms: Positive  # longest wait for a fuller batch
+    poster_dead_letters_max: Positive  # within the window; beyond it posting halts
+    poster_dead_letter_window_records: Positive  # offsets, the newest ones
+    range_entries_max: Positive  # offsets of one range, inclusive
+    range_window_seconds: Positive  # recorded_at of one range
+    range_idle_seconds: Positive  # without a record, then the range closes
+    notary_batch_events_max: Positive  # audit events of one transaction, inclusive
+    audit_export_events_max: Positive  # audit events of one export, inclusive
+    audit_export_idle_seconds: Positive  # without an event, then what is there is exported
+    archive_canary_seconds: Positive  # between two attempts to delete a locked object
+    retry_delay_ms_min: Positive  # first wait after a failure
+    retry_delay_ms_max: Positive  # longest wait; it doubles up to here
 
 
 class ArchiveStoreSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where audit batches rest, and for how long they are locked."""
 
-    kind: Literal["s3"]
-    bucket_env: EnvName
-    region_env: EnvName
-    endpoint_env: EnvName
-    access_key_env: EnvName
-    secret_env: EnvName
-    retention_mode: Literal["COMPLIANCE", "GOVERNANCE"]
-    retention_days: Positive
-    pii_policy_version: PolicyVersion
+    kind: Literal["s3"]  # the one kind with Object Lock
+    bucket_env: EnvName  # VARIABLE that holds the bucket
+    region_env: EnvName  # VARIABLE that holds the region
+    endpoint_env: EnvName  # VARIABLE that holds the URL
+    access_key_env: EnvName  # VARIABLE that holds the key id
+    secret_env: EnvName  # VARIABLE that holds the secret
+    retention_mode: Literal["COMPLIANCE", "GOVERNANCE"]  # COMPLIANCE: nobody shortens it
+    retention_days: Positive  # length of the lock
+    pii_policy_version: PolicyVersion  # stands in every batch
 
 
 class SignerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -95,20 +96,20 @@ class SignerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     A kind that the file does not list is refused, whatever the environment says.
     """
 
-    kind: Literal["kms", "pkcs11", "transit", "proxy", "local"]
-    key_env: EnvName
-    algorithm_env: EnvName
-    connection_envs: tuple[EnvName, ...] = ()
+    kind: Literal["kms", "pkcs11", "transit", "proxy", "local"]  # which adapter signs
+    key_env: EnvName  # VARIABLE that names the key
+    algorithm_env: EnvName  # VARIABLE that names the algorithm
+    connection_envs: tuple[EnvName, ...] = ()  # VARIABLES that the adapter needs besides
 
 
 class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file, checked."""
 
-    version: Literal[1]
-    service: Name
-    topics: Mapping[str, Topic]
-    processes: Mapping[str, Process]
-    access: Access
-    limits: Limits
-    stores: Mapping[str, ArchiveStoreSpec]
-    signers: Mapping[str, SignerSpec]
+    version: Literal[1]  # of the file's format
+    service: Name  # always finance; begins every name
+    topics: Mapping[str, Topic]  # key -> topic
+    processes: Mapping[str, Process]  # name -> process
+    access: Access  # who may do what
+    limits: Limits  # bounds of the processes
+    stores: Mapping[str, ArchiveStoreSpec]  # key -> store
+    signers: Mapping[str, SignerSpec]  # kind -> signer

@@ -25,8 +25,8 @@ _FILE_NAME: Final = re.compile(r"(?P<name>[a-z_]+)\.v(?P<version>[1-9][0-9]*)\.a
 class PublishedSchema:
     """One committed .avsc file: `key` is `<name>.v<version>`, `text` the JSON as committed, `schema_id` 31 bits."""
 
-    name: str
-    version: int
+    name: str  # base name of the file
+    version: int  # from 1
     text: str
     schema_id: int
 
@@ -73,8 +73,8 @@ if len(SCHEMA_KEYS) != len(SCHEMA_IDS):  # two schemas of one canonical form: a 
 class RegistryRequest:
     """One HTTP request to a Confluent-compatible schema registry; `body` is JSON text."""
 
-    method: str
-    path: str
+    method: str  # GET, POST or PUT
+    path: str  # with its leading slash
     body: str
 
 

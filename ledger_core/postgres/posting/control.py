@@ -23,10 +23,10 @@ REASON_CHARS_MAX = 1000
 class Control:
     """The flag as it stands. `reason` and `actor_id` are those of the last change; None when it never changed."""
 
-    halted: bool
+    halted: bool  # whether posting is stopped
     reason: str | None
     actor_id: str | None
-    changed_at: dt.datetime
+    changed_at: dt.datetime  # UTC; the database's clock
 
 
 def read_control(connection: Session) -> Control:

@@ -41,27 +41,27 @@ SELECT coalesce((SELECT seq FROM audit_events ORDER BY seq DESC LIMIT 1), 0),
 class ShardProgress:
     """One shard. Offsets are of the settlements partition; `*_ranges` count from 1; `*_seq` are the newest entries."""
 
-    shard: int
-    topic: str
-    first_offset: int
-    next_offset: int
-    seq: int
-    head_hash: bytes | None
-    duplicates: int
-    rejected: int
-    relayed_offset: int
-    changed_at: dt.datetime
-    closed_ranges: int
-    closed_offset: int
-    proved_ranges: int
-    proved_seq: int
-    proved_offset: int
-    proved_at: dt.datetime | None
-    archived_ranges: int
-    archived_seq: int
-    archived_at: dt.datetime | None
-    retain_until: dt.datetime | None
-    manifests: int
+    shard: int  # number of the shard: the partition of the settlements topic, from 0
+    topic: str  # Kafka topic, prefix included
+    first_offset: int  # where the shard began, inclusive
+    next_offset: int  # to read next: all below are decided
+    seq: int  # newest entry; 0 at genesis
+    head_hash: bytes | None  # of the newest entry, 32 bytes; None at genesis
+    duplicates: int  # offsets that repeated a settled event id
+    rejected: int  # offsets that were refused
+    relayed_offset: int  # all below it was published, exclusive
+    changed_at: dt.datetime  # UTC; when the row last changed
+    closed_ranges: int  # number of the newest closed range
+    closed_offset: int  # all below it are in closed ranges, exclusive
+    proved_ranges: int  # number of the newest signed range
+    proved_seq: int  # last entry of it, inclusive
+    proved_offset: int  # all below it are in signed ranges, exclusive
+    proved_at: dt.datetime | None  # UTC; None before the first proof
+    archived_ranges: int  # number of the newest range with an object
+    archived_seq: int  # last entry of it, inclusive
+    archived_at: dt.datetime | None  # UTC; None before the first object
+    retain_until: dt.datetime | None  # of the newest object, UTC; None before the first
+    manifests: int  # number of the newest manifest
 
     @property
     def finished(self) -> bool:
@@ -76,10 +76,10 @@ class ShardProgress:
 class AuditProgress:
     """The audit chain: newest seq and hash (hex), intents that wait for the notary, and what Kafka has."""
 
-    seq: int
-    head_hash: str | None
-    waiting_intents: int
-    published_seq: int
+    seq: int  # of the newest event; 0 at genesis
+    head_hash: str | None  # hex; of the newest event, None at genesis
+    waiting_intents: int  # in the outbox, not chained yet
+    published_seq: int  # events up to here, inclusive, are in the audit topic
 
     @property
     def finished(self) -> bool:

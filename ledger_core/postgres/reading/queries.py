@@ -49,10 +49,10 @@ SELECT {DEAD_LETTER_COLUMNS}
 class Balance:
     """Both sides of one account in one currency over all shards, in minor units."""
 
-    account: str
-    currency: str
-    debits: int
-    credits: int
+    account: str  # path of the account, such as asset:psp:stripe
+    currency: str  # three capital letters, ISO 4217
+    debits: int  # sum in minor units
+    credits: int  # sum in minor units
 
     @property
     def amount_minor(self) -> int:
@@ -65,24 +65,24 @@ class Balance:
 class TrialLine:
     """All accounts of one type in one currency, in minor units."""
 
-    type: str
-    currency: str
-    debits: int
-    credits: int
-    accounts: int
+    type: str  # asset, liability, revenue, ...
+    currency: str  # three capital letters, ISO 4217
+    debits: int  # sum in minor units
+    credits: int  # sum in minor units
+    accounts: int  # how many accounts are summed
 
 
 @dataclass(frozen=True, slots=True)
 class StoredEntry:
     """One entry as stored; `prev_hash` is that of the entry before it, None at genesis (or when it is missing)."""
 
-    shard: int
-    seq: int
-    event_id: str
-    source_offset: int
-    recorded_at: dt.datetime
-    entry_hash: bytes
-    body: bytes
+    shard: int  # number of the shard: the partition of the settlements topic, from 0
+    seq: int  # sequence number in the chain, from 1
+    event_id: str  # UUID that the publisher gave; one event id, one posting
+    source_offset: int  # settlements offset of the record that asked for it
+    recorded_at: dt.datetime  # broker's append time, UTC
+    entry_hash: bytes  # SHA-256 of body, 32 bytes
+    body: bytes  # canonical JSON
     prev_hash: bytes | None
 
 
@@ -90,23 +90,23 @@ class StoredEntry:
 class Rejection:
     """The recorded verdict on an event id that was not posted."""
 
-    shard: int
-    source_offset: int
-    reason: str
-    detail: str
+    shard: int  # number of the shard: the partition of the settlements topic, from 0
+    source_offset: int  # settlements offset
+    reason: str  # code of the verdict
+    detail: str  # for people; proved nowhere
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """One rejected record with its verdict. `record.value` None: the offset held no record, or an empty one."""
 
-    shard: int
-    source_offset: int
-    reason: str
-    detail: str
-    event_id: str | None
-    first_verdict: bool
-    record: Record
+    shard: int  # number of the shard: the partition of the settlements topic, from 0
+    source_offset: int  # settlements offset
+    reason: str  # code of the verdict
+    detail: str  # for people; proved nowhere
+    event_id: str | None  # as far as it could be read
+    first_verdict: bool  # whether it settled its event id for ever
+    record: Record  # as it was read, from the database
 
 
 def balances(

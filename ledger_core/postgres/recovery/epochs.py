@@ -33,9 +33,9 @@ SELECT (SELECT max(epoch_no) + 1 FROM epochs), %(epoch_id)s, %(kind)s, %(actor_i
 class EpochHead:
     """Where one shard stood when the epoch began. `head_hash` is lower-case hex, None at genesis."""
 
-    shard: int
-    seq: int
-    next_offset: int
+    shard: int  # number of the shard: the partition of the settlements topic, from 0
+    seq: int  # of the newest entry; 0 at genesis
+    next_offset: int  # settlements offset to read next
     head_hash: str | None
 
 
@@ -44,11 +44,11 @@ class Epoch:
     """One life of the database. `epoch_no` counts from 1; `heads` in order of shard."""
 
     epoch_no: int
-    epoch_id: str
-    kind: EpochKind
-    began_at: dt.datetime
-    actor_id: str
-    reason: str
+    epoch_id: str  # UUID, made by who began it
+    kind: EpochKind  # why this life of the database began
+    began_at: dt.datetime  # UTC; the database's clock
+    actor_id: str  # who began it
+    reason: str  # for people
     heads: tuple[EpochHead, ...]
 
 

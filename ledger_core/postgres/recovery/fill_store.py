@@ -31,16 +31,16 @@ SELECT source_offset, seq, body FROM entries e
 class MissingOriginal(NamedTuple):
     """A rejected record that is not held. `content_hash` as it was proved."""
 
-    offset: int
+    offset: int  # settlements offset of the dead letter
     content_hash: bytes | None
 
 
 class MissingPii(NamedTuple):
     """An entry whose personal data is not held; its body has the digest."""
 
-    offset: int
-    seq: int
-    body: bytes
+    offset: int  # settlements offset of the record
+    seq: int  # of the entry, from 1
+    body: bytes  # canonical JSON of the entry; its pii_digest decides
 
 
 class FillStore:

@@ -37,7 +37,7 @@ class TargetState:
     """What stands in the target. `epoch` None: no ledger was ever made here."""
 
     epoch: Epoch | None
-    heads: tuple[ShardHead, ...]
+    heads: tuple[ShardHead, ...]  # in order of shard
 
     def head_of(self, shard: int) -> ShardHead | None:
         return next((head for head in self.heads if head.shard == shard), None)

@@ -25,10 +25,10 @@ SELECT s.system_identifier::text, c.timeline_id, pg_size_bytes(current_setting('
 class ServerIdentity:
     """One cluster as it stands. `flush_lsn` is a byte position of its WAL."""
 
-    system_identifier: str
-    timeline: int
-    segment_bytes: int
-    version: int
+    system_identifier: str  # decimal text, made by initdb; the same in every copy of a cluster
+    timeline: int  # Postgres's number of the timeline, from 1
+    segment_bytes: int  # size of a WAL segment
+    version: int  # server_version_num, such as 180000
     flush_lsn: int
 
 

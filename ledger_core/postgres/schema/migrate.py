@@ -34,8 +34,8 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 class Migration:
     """One file: its name, its text, and the SHA-256 (lower-case hex) by which a later change is noticed."""
 
-    name: str
-    script: str
+    name: str  # file name without .sql; the order of application
+    script: str  # SQL text
 
     @property
     def sha256(self) -> str:

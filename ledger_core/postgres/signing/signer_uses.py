@@ -103,11 +103,11 @@ SELECT (part->>'shard')::int, (part->>'first_seq')::bigint, (part->>'last_seq'):
 class SignerUse:
     """`statements` of one kind by one key in one shard (None: the audit chain), reaching sequences first..last."""
 
-    what: str
-    kid: str
-    shard: int | None
-    first_seq: int
-    last_seq: int
+    what: str  # kind of statement: proof, manifest, audit event, ...
+    kid: str  # name of the key in the registry
+    shard: int | None  # None: the audit chain
+    first_seq: int  # least sequence reached, inclusive
+    last_seq: int  # greatest sequence reached, inclusive
     statements: int
 
 
@@ -115,9 +115,9 @@ class SignerUse:
 class Newest:
     """Whose the newest statement of one kind is, in one shard (None: of the audit chain)."""
 
-    what: str
-    shard: int | None
-    kid: str
+    what: str  # kind of statement: proof, manifest, audit event, ...
+    shard: int | None  # None: the audit chain
+    kid: str  # name of the key in the registry
 
     def __str__(self) -> str:
         return self.what if self.shard is None else f"{self.what} of shard {self.shard}"
