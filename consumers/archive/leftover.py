@@ -26,10 +26,10 @@ log = structlog.get_logger("archiver")
 
 
 class LeftBatch(NamedTuple):
-    """A batch as it goes on: `retain_until` is the end of the lock that a manifest lists for it already, None: none."""
+    """A batch as it goes on into the archive."""
 
-    sealed: SealedBatch
-    retain_until: dt.datetime | None
+    sealed: SealedBatch  # the bytes to store: those that lie there already, where the oracle finds them sound
+    retain_until: dt.datetime | None  # the end of the lock that a manifest lists for it; None: no manifest lists it yet
 
 
 class Leftovers:
