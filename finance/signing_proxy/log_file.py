@@ -17,8 +17,8 @@ from typing import Final
 
 import structlog
 
-from finance.signing_proxy.witness import sync_folder
 from ledger_core.errors import Refused
+from producers.storage.whole_file import sync_folder
 
 BLOCK_BYTES: Final = 65_536
 BACK_BYTES_MAX: Final = 1_073_741_824  # how far back `lines_back` looks: some seconds
@@ -134,5 +134,5 @@ class LogFile:
     def _open(path: Path, flags: int = 0) -> int:
         """Raises OSError."""
         file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | flags, 0o600)
-        sync_folder(path)
+        sync_folder(path.parent)
         return file

@@ -12,7 +12,6 @@ A log is remembered for each key apart: who may use one key cannot disturb the l
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from ledger_core.canonical import is_hash
 from ledger_core.errors import Refused
 from ledger_core.proving.checkpoint import parse_text
 from ledger_core.tree import verify_consistency
+from producers.storage.whole_file import replace_file
 
 VERSION: Final = 1
 LOGS_MAX: Final = 1000
@@ -155,27 +155,8 @@ def _read(path: Path) -> Mapping[str, Head]:
 
 
 def _write(path: Path, heads: Mapping[str, Head]) -> None:
-    """New file, fsync, rename, fsync of the folder: at every moment the whole old or the whole new one is there."""
     data = msgspec.json.encode(_File(VERSION, {log: _Saved(h.size, h.root.hex()) for log, h in heads.items()}))
-    new = path.with_name(path.name + ".new")
-    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        if os.write(handle, data) != len(data):
-            raise OSError("the disk is full")
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    new.replace(path)
-    sync_folder(path)
-
-
-def sync_folder(path: Path) -> None:
-    """Make a new name in the folder of `path` durable."""
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    replace_file(path, data, mode=0o600)
 
 
 def _conflict(message: str, known_size: int, code: str = "OLD_SIZE") -> Problem:

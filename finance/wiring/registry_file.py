@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from finance.settings.deployment import Settings
 from ledger_core.errors import Refused
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.registry_edit import EMPTY
+from producers.storage.whole_file import replace_file
 
 
 def read_registry(path: Path) -> SignerRegistry:
@@ -45,8 +45,8 @@ def change_registry(path: Path, edit: Callable[[bytes], bytes], *, dry_run: bool
         except ValueError as error:
             raise unreadable(path, error) from error
         if after != before and not dry_run:
-            _replace(path, after)
-            os.fsync(folder)
+            mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+            replace_file(path, after, mode=mode)
         return before, after
     except OSError as error:
         raise Refused(
@@ -80,21 +80,6 @@ def check_copy(path: Path, signers: Iterable[RegisteredSigner]) -> None:
                 f"{path} {what} {signer.kid}",
                 remedy="publish it first: `finance signers publish --repo ...`, and have the branch merged",
             )
-
-
-def _replace(path: Path, data: bytes) -> None:
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
-    handle, name = tempfile.mkstemp(prefix=".signers-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def unreadable(path: Path, error: Exception) -> Refused:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import os
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
@@ -18,6 +17,7 @@ import msgspec
 
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.ports import StoredObject
+from producers.storage.whole_file import replace_file
 
 NOTE_SUFFIX: Final = ".version.json"
 
@@ -111,8 +111,8 @@ class FileArchiveStore:
                 stored.mode,
                 stored.metadata,
             )
-            _write_whole(path, data)
-            _write_whole(path.with_name(path.name + NOTE_SUFFIX), msgspec.json.encode(note))
+            replace_file(path, data)
+            replace_file(path.with_name(path.name + NOTE_SUFFIX), msgspec.json.encode(note))
             existing = stored
         if self.get(stored.key) != data:
             raise Corrupt(f"{path} holds other bytes than were to be stored")
@@ -124,13 +124,3 @@ class FileArchiveStore:
         if not key or key.startswith("/") or ".." in parts or key.endswith((NOTE_SUFFIX, "/")):
             raise ValueError(f"{key!r} is not the name of an object")
         return self._root.joinpath(*parts)
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Beside first, then in place: a crash leaves the old state or the new one."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from ledger_core.errors import Unavailable
+from producers.storage.whole_file import replace_file, sync_folder
 
 WRITING: Final = ".writing"
 LEFT: Final = dt.timedelta(days=1)  # a file that is being written for so long was left by a killed run
@@ -36,13 +37,8 @@ class BackupFolder:
         with self._failures(f"{path.name} cannot be stored"):
             self._remove_left()
             _make_folder(self._writing)
-            with apart.open("wb") as handle:
-                handle.write(data)
-                handle.flush()
-                os.fsync(handle.fileno())
             _make_folder(path.parent)
-            apart.replace(path)
-            _sync(path.parent)
+            replace_file(path, data, apart=apart)
 
     def forms(self, key: str) -> Iterator[bytes]:
         """The bytes under the key, if there are any. Raises Unavailable."""
@@ -107,12 +103,4 @@ def _make_folder(path: Path) -> None:
         return
     _make_folder(path.parent)
     path.mkdir(exist_ok=True)
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(path.parent)

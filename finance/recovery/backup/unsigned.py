@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from finance.recovery.backup.keys import wal_file
+from producers.storage.whole_file import replace_file
 
 
 class Unsigned:
@@ -38,9 +39,4 @@ class Unsigned:
         self._write()
 
     def _write(self) -> None:
-        making = self._path.with_name(f"{self._path.name}.new")
-        with making.open("w", encoding="ascii") as handle:
-            handle.writelines(f"{key}\n" for key in self.keys)
-            handle.flush()
-            os.fsync(handle.fileno())
-        making.replace(self._path)
+        replace_file(self._path, "".join(f"{key}\n" for key in self.keys).encode("ascii"))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from finance.workshop.devstack.server import Say
 from ledger_core.errors import Unavailable
+from producers.storage.whole_file import replace_file
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.3.1"
 BINDING = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"  # of the log4j-core that Kafka brings
@@ -34,9 +35,7 @@ def classpath(say: Say) -> str:
                 return known
         say("downloading Kafka from Maven (45 jars, 44 MB; once on this machine)")
         jars = _resolve(cache)
-        temporary = listing.with_suffix(".new")
-        temporary.write_text(os.pathsep.join(jars))
-        temporary.replace(listing)
+        replace_file(listing, os.pathsep.join(jars).encode())
         return os.pathsep.join(jars)
 
 

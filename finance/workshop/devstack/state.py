@@ -18,6 +18,7 @@ from typing import IO
 import msgspec
 
 from ledger_core.errors import Refused
+from producers.storage.whole_file import replace_file
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 LOCK_WAIT_SECONDS_MAX = 180.0
@@ -125,10 +126,6 @@ def _lock(path: Path) -> IO[str] | None:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Replace a file atomically; it holds credentials of the stack, so nobody else may read it."""
+    """Replace a file whole; it holds credentials of the stack, so nobody else may read it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as handle:
-        handle.write(data)
-    temporary.replace(path)
+    replace_file(path, data, mode=0o600)
