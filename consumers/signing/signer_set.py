@@ -25,7 +25,7 @@ from ledger_core.times import parse_time
 class SignerSet:
     """`current` signs what is new, `others` only what names them, `cosigner` adds its signature to proofs.
 
-    `monotonic` gives seconds. The set owns its signers, and they end with it.
+    The clock gives UTC times, `monotonic` seconds. The set owns its signers, and they end with it.
     """
 
     def __init__(
@@ -33,11 +33,11 @@ class SignerSet:
         current: PinnedSigner,
         registry: SignerRegistry,
         *,
+        clock: Callable[[], dt.datetime],
         monotonic: Callable[[], float],
         metrics: Metrics,
         others: Sequence[PinnedSigner] = (),
         cosigner: PinnedSigner | None = None,
-        clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
     ) -> None:
         self._clock = clock
         self._registry = registry

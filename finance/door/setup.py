@@ -5,7 +5,6 @@ Guarantees: it opens only where `exposure.py` lets it; with TLS there are caller
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
 
 from finance.door.exposure import check_exposure
@@ -13,6 +12,7 @@ from finance.door.gate import Gate
 from finance.door.problem import DoorMetrics, Route
 from finance.door.server import Door
 from finance.door.tls import DoorFiles, TlsContexts
+from finance.settings import clock
 from finance.settings.deployment import Settings
 
 
@@ -34,7 +34,7 @@ def open_door(
         callers=config is not None,
         plaintext_in_production=plaintext_in_production,
     )
-    gate = Gate(config, metrics=metrics, clock=lambda: dt.datetime.now(dt.UTC))
+    gate = Gate(config, metrics=metrics, clock=clock.utc_now)
     contexts = None
     if folder is not None and gate.config is not None:
         required = gate.config.client_certificate == "required"

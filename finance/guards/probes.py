@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from finance.guards.model import Fault
+from finance.settings import clock
 from finance.settings.deployment import Settings
 from finance.settings.signing import cosigner_of, outgoing_of, signing_of
 from finance.settings.variables import SIGNING_PROXY
@@ -204,7 +205,7 @@ def probe_drill(settings: Settings, _topology: Topology, _process: str) -> Probe
     remedy = "run `finance drill all`, and see that deploy/kubernetes/drill-cronjob.yaml does so monthly"
     if newest is None:
         return Probed("no drill", (Fault("no recovery drill succeeded yet", remedy),))
-    days = (services.utc_now() - newest).days
+    days = (clock.utc_now() - newest).days
     if days > DRILL_DAYS_MAX:
         return Probed(f"{days} days ago", (Fault(f"the last drill that succeeded was {days} days ago", remedy),))
     return Probed(f"the newest that succeeded was chained at {newest:%Y-%m-%dT%H:%M:%SZ}")

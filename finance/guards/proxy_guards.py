@@ -8,7 +8,6 @@ Does not: ask for the key (`probes.probe_signer` does), or read the log.
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import stat
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from finance.guards.settings_guards import (
     topology_holds_no_secret,
     truths_are_spelled,
 )
+from finance.settings import clock
 from finance.settings.deployment import Settings
 from finance.settings.signing import cosigner_of, outgoing_of, signing_of
 from finance.settings.variables import PROXY_SCOPES, SIGNING_PROXY
@@ -87,7 +87,7 @@ def door_is_shut(given: Given) -> Iterator[Fault]:
         yield Fault(error.message, error.remedy)
     rules: DoorConfig | None = None
     try:
-        rules = Gate(config, metrics=_Untold(), clock=lambda: dt.datetime.now(dt.UTC)).config
+        rules = Gate(config, metrics=_Untold(), clock=clock.utc_now).config
     except Refused as error:
         yield Fault(error.message, error.remedy)
     if rules is not None:

@@ -7,7 +7,6 @@ Does not: hold any of the steps: `consumers.recovery.rebuild` and `ledger_core.r
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ from consumers.recovery.rebuild import Archive, Preparation, ShardResult, archiv
 from consumers.recovery.topic_ends import look
 from consumers.recovery.topic_fill import Filled, fill
 from finance.recovery.rebuild_worker import Advance, Task, run_tasks
+from finance.settings import clock
 from finance.settings.deployment import Settings
-from finance.wiring import services
 from finance.wiring.archive_source import open_source
 from finance.wiring.kafka import open_partition, open_watermarks
 from ledger_core.errors import Refused
@@ -88,7 +87,7 @@ def rebuild(
             archive,
             [] if empty else _held(connection, request),
             lambda shard, seq: rebuild_state.entry_hash(connection, shard, seq),
-            services.utc_now(),
+            clock.utc_now(),
             locks_may_have_ended=request.locks_may_have_ended,
         )
         tasks = _tasks(request, settings, archive, prepared)
@@ -204,8 +203,8 @@ def _begin_epoch(connection: Session, request: Request) -> None:
     begin_epoch(
         connection,
         kind="rebuild",
-        epoch_id=str(uuid.uuid4()),
+        epoch_id=clock.new_id(),
         actor_id=request.actor_id,
         reason=reason,
-        trace_id=services.new_trace_id(),
+        trace_id=clock.new_trace_id(),
     )

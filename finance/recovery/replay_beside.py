@@ -18,7 +18,7 @@ from consumers.recovery.rule_sets import RULE_SETS
 from finance.recovery import replay_checks
 from finance.recovery.replay_into import ReplayPlan, ShardRun, Tell
 from finance.recovery.replay_sources import APPLICATION
-from finance.wiring import services
+from finance.settings import clock
 from finance.wiring.kafka import open_partition, open_watermarks
 from ledger_core.errors import Refused
 from ledger_core.findings import Collector, Report
@@ -29,6 +29,7 @@ from ledger_core.postgres.verify.ledger_reader import PostgresLedgerReader, open
 from ledger_core.tree import CompactRange
 from ledger_core.verify.ledger_rows import RangeRow, ShardRow
 from ledger_core.verify.signed_parts import SignedPart, parts_of_rows
+from producers.storage.whole_file import replace_file
 
 STATE_VERSION: Final = 1
 
@@ -61,7 +62,7 @@ def replay_beside(plan: ReplayPlan, state_path: Path | None, tell: Tell) -> tupl
                 ends[row.shard] = high
                 found.count("offsets_beyond_the_ledger", max(0, high - row.next_offset))
                 compared.append((row, place))
-            replay_checks.check_clock(watermarks, plan.topic, ends, services.utc_now())
+            replay_checks.check_clock(watermarks, plan.topic, ends, clock.utc_now())
             runs = {
                 row.shard: ShardRun(row.shard, place.head.next_offset, row.next_offset, place.head.next_offset)
                 for row, place in compared
@@ -212,6 +213,4 @@ class _State:
         if self._path is None:
             return
         self._shards[str(shard)] = place.to_json()
-        part = self._path.with_name(self._path.name + ".part")
-        part.write_text(json.dumps({**self._of, "shards": self._shards}), encoding="utf-8")
-        part.replace(self._path)
+        replace_file(self._path, json.dumps({**self._of, "shards": self._shards}).encode())

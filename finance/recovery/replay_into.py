@@ -11,7 +11,6 @@ Guarantees: the same at every run; killed anywhere and run again it goes on. Not
 from __future__ import annotations
 
 import multiprocessing
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,8 +22,8 @@ from consumers.recovery.rule_sets import LEDGER_RULES, RULE_SETS
 from finance.recovery import replay_checks
 from finance.recovery.replay_sources import APPLICATION, Source, open_archive_log
 from finance.recovery.replay_worker import ShardJob, Told, work
+from finance.settings import clock
 from finance.settings.deployment import Settings
-from finance.wiring import services
 from finance.wiring.kafka import open_watermarks
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.postgres.recovery import replay_target
@@ -97,7 +96,7 @@ def replay_into(plan: ReplayPlan, dsn: str, actor_id: str, tell: Tell) -> dict[i
         target = stack.enter_context(session(dsn, application_name=APPLICATION))
         replay_target.lock(target)
         jobs, runs = _check(plan, dsn, target, stack)
-        ids = (str(uuid.uuid4()), uuid.uuid4().hex)
+        ids = (clock.new_id(), clock.new_trace_id())
         replay_target.claim(
             target, dsn, kind=plan.kind, reason=plan.reason, epoch_id=ids[0], actor_id=actor_id, trace_id=ids[1]
         )
@@ -129,7 +128,7 @@ def _check(plan: ReplayPlan, dsn: str, target: Session, stack: ExitStack) -> tup
         end = replay_checks.check_reach(watermarks, topic, shard, start)
         runs[shard] = ShardRun(shard, start, end, start, head.seq if head else 0)
     ends = {run.shard: run.end_offset for run in runs.values()}
-    replay_checks.check_clock(watermarks, topic, ends, services.utc_now())
+    replay_checks.check_clock(watermarks, topic, ends, clock.utc_now())
     if state.heads:
         replay_checks.check_identity(watermarks, topic, shards, lambda shard: newest_source(target, shard))
         replay_checks.check_prefix(settings, target, state, topic, shards, RULE_SETS[plan.rules])

@@ -23,6 +23,7 @@ from finance.runtime.compiled import HOT, compiled
 from finance.runtime.registry_watch import RegistryWatch
 from finance.runtime.tls_watch import TlsWatch
 from finance.runtime.watchdog import Watchdog
+from finance.settings import clock
 from finance.settings.deployment import Settings
 from finance.telemetry.health import Health, telemetry_routes
 from finance.telemetry.prometheus import PrometheusMetrics, configure_logging
@@ -150,7 +151,7 @@ def _halt(name: str, settings: Settings, error: Corrupt) -> None:
             settings.database_url(name),
             reason=reason[:REASON_CHARS_MAX],
             actor_id=f"service:{name}",
-            trace_id=services.new_trace_id(),
+            trace_id=clock.new_trace_id(),
         )
     except FinanceError as failure:
         log.critical("process.halt_failed", detail=str(failure), remedy="run `finance halt` yourself, now")

@@ -16,6 +16,7 @@ from typing import Final
 
 import structlog
 
+from finance.settings import clock
 from finance.settings.tls_files import TlsFiles, is_pair, lifetime
 from ledger_core.errors import Refused
 
@@ -33,7 +34,7 @@ class TlsWatch:
         tell: Callable[[str, float], None],
         *,
         monotonic: Callable[[], float] = time.monotonic,
-        now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+        now: Callable[[], dt.datetime] = clock.utc_now,
     ) -> None:
         self._sets: dict[str, TlsFiles] = {}
         self._seen: tuple[object, ...] = ()

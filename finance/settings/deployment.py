@@ -7,7 +7,6 @@ Does not: read `os.environ` (it is an argument) or connect to anything. The tabl
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import re
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, cast
 
+from finance.settings import clock
 from finance.settings.secret_files import secrets_from_files
 from finance.settings.tls_database import database_tls_files, unsafe_address
 from finance.settings.tls_files import TlsFiles, checked, in_folder
@@ -177,7 +177,7 @@ class Settings:
         return EndpointTls(ca or (str(files.ca) if files else None), files.client_pair if files else None)
 
     def _checked(self, files: TlsFiles) -> TlsFiles:
-        return checked(files, dt.datetime.now(dt.UTC), strict=self.env != "dev")
+        return checked(files, clock.utc_now(), strict=self.env != "dev")
 
     def kafka_group_options(self, process: str) -> dict[str, str]:
         """The consumer options that say how this process is a member of its group. Raises Refused."""

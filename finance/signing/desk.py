@@ -8,11 +8,11 @@ Does not: decide what changes (`finance.signing.changes`, `finance.signing.rotat
 from __future__ import annotations
 
 import datetime as dt
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from finance.settings import clock
 from finance.settings.deployment import Settings
 from finance.signing.key_choice import check_clock
 from finance.signing.reach import Heads
@@ -90,7 +90,7 @@ class Desk:
     def tell(self, event_type: str, payload: Mapping[str, object]) -> None:
         """Leave the intent."""
         if not self.dry_run:
-            tell(self.dsn, AuditIntent(event_type, self.actor_id, dict(payload), uuid.uuid4().hex))
+            tell(self.dsn, AuditIntent(event_type, self.actor_id, dict(payload), clock.new_trace_id()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ told; what was re-issued already is not signed again, so an interrupted run goes
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import orjson
 
 from consumers.proving.on_demand import DemandTerms, prove_on_demand
+from finance.settings import clock
 from finance.settings.deployment import Settings
 from finance.signing.desk import Desk
 from finance.signing.key_choice import with_key
@@ -101,9 +101,9 @@ def _prove(
     settings: Settings = desk.settings
     terms = DemandTerms(
         env=settings.env,
-        proof_id=f"{settings.env}-demand-{uuid.uuid4()}",
-        trace_id=services.new_trace_id(),
-        ts=services.utc_now(),
+        proof_id=f"{settings.env}-demand-{clock.new_id()}",
+        trace_id=clock.new_trace_id(),
+        ts=clock.utc_now(),
         actor_id=desk.actor_id,
     )
     return prove_on_demand(store, signer, registry, selections, terms)

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from finance.settings import clock
 from finance.signing.changes import end, final_validity
 from finance.signing.desk import Desk, Look
 from finance.signing.key_choice import ask_key, current_kid, current_variables, outgoing
@@ -69,7 +69,7 @@ def begin(desk: Desk, variables: Mapping[str, str], *, overlap: dt.timedelta, de
     payload = log.announcement(
         old,
         new,
-        rotation_id=uuid.uuid4().hex,
+        rotation_id=clock.new_trace_id(),
         overlap=overlap,
         incoming_variables=variables,
         outgoing_variables=current_variables(desk.settings, old.kid),

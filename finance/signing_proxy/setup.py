@@ -20,6 +20,7 @@ import structlog
 
 from finance.door.server import Door
 from finance.door.setup import open_door
+from finance.settings import clock
 from finance.settings.deployment import Settings
 from finance.settings.signing import cosigner_of, outgoing_of, signing_of
 from finance.settings.variables import SIGNING_PROXY
@@ -29,7 +30,6 @@ from finance.signing_proxy.service import ProxySigner, SigningProxy
 from finance.signing_proxy.witness import Head, WitnessState
 from finance.telemetry.health import Health, telemetry_routes
 from finance.telemetry.prometheus import PrometheusMetrics
-from finance.wiring import services
 from finance.wiring.registry_file import read_registry
 from finance.wiring.signers import open_mac, open_signer
 from ledger_core.canonical import is_hash
@@ -128,7 +128,7 @@ def open_proxy(
 ) -> OpenProxy:
     """Log, seals, witness, routes, door; `undo` closes them in turn. Raises Refused, Unavailable("mac")."""
     own = ProxySettings.of(settings)
-    request_log = RequestLog(own.log, clock=services.utc_now, part_bytes_max=own.log_bytes_max)
+    request_log = RequestLog(own.log, clock=clock.utc_now, part_bytes_max=own.log_bytes_max)
     undo.callback(request_log.close)
     sealer = None
     if own.log_mac_key:
@@ -142,7 +142,7 @@ def open_proxy(
         signers,
         request_log,
         state,
-        clock=services.utc_now,
+        clock=clock.utc_now,
         told=metrics.proxy_request,
         outgoing=() if outgoing is None else (outgoing,),
     )

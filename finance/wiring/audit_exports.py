@@ -6,13 +6,13 @@ Guarantees: both export the same ranges under the same names. Does not: open the
 from __future__ import annotations
 
 import time
-import uuid
 from typing import Any
 
 import psycopg
 
 from consumers.audit.exporter import AuditExporter, ExportSettings
 from consumers.metrics import Metrics
+from finance.settings import clock
 from finance.settings.deployment import Settings
 from ledger_core.ports import ArchiveStore
 from ledger_core.postgres.audit.export_store import PostgresAuditExportStore
@@ -43,6 +43,6 @@ def audit_exporter(
             limits.audit_export_idle_seconds if idle_seconds is None else idle_seconds,
         ),
         monotonic=time.monotonic,
-        new_trace_id=lambda: uuid.uuid4().hex,
+        new_trace_id=clock.new_trace_id,
         metrics=metrics,
     )

@@ -7,9 +7,7 @@ Does not: run anything (`consumers.service.run_service` does) or hold state: wha
 
 from __future__ import annotations
 
-import datetime as dt
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -25,6 +23,7 @@ from consumers.proving.prover import Prover, ProverSettings
 from consumers.proving.published_guard import PublishedGuard
 from consumers.proving.published_ranges import newest_in_archive
 from consumers.service import Backoff, Service
+from finance.settings import clock
 from finance.settings.backup import BucketSettings, backup_bucket_settings
 from finance.settings.deployment import ArchiveSettings, Settings
 from finance.wiring.audit_exports import audit_exporter
@@ -124,9 +123,9 @@ def build_prover(settings: Settings, topology: Topology, metrics: Metrics) -> Se
                 idle_seconds=limits.range_idle_seconds,
             ),
             read_journal=journal_reader(settings, topology, "prover"),
-            clock=utc_now,
+            clock=clock.utc_now,
             monotonic=time.monotonic,
-            new_trace_id=new_trace_id,
+            new_trace_id=clock.new_trace_id,
             metrics=metrics,
             guard=PublishedGuard(
                 published_on_topic(settings, topology, registry, "prover", metrics.progress),
@@ -160,7 +159,7 @@ def build_archiver(settings: Settings, topology: Topology, metrics: Metrics) -> 
                 pii_policy_version=spec.pii_policy_version,
                 canary_seconds=topology.limits.archive_canary_seconds,
             ),
-            clock=utc_now,
+            clock=clock.utc_now,
             monotonic=time.monotonic,
             metrics=metrics,
             exporter=audit_exporter(settings, topology, connection, archive, registry, metrics),
@@ -192,7 +191,7 @@ def build_notary(settings: Settings, topology: Topology, metrics: Metrics) -> Se
             newest_published=lambda: newest_audit_event(settings, topology, "notary"),
             topic=topology.topics["audit"].name,
             batch_events_max=topology.limits.notary_batch_events_max,
-            new_id=lambda: str(uuid.uuid4()),
+            new_id=clock.new_id,
             metrics=metrics,
         )
         undo.pop_all()
@@ -227,7 +226,7 @@ def open_archive(
     Raises Refused.
     """
     archive = settings.archive(name)
-    return S3ArchiveStore(_client_of(archive), bucket or archive.bucket, clock=utc_now, mode=mode)
+    return S3ArchiveStore(_client_of(archive), bucket or archive.bucket, clock=clock.utc_now, mode=mode)
 
 
 def _client_of(s3: ArchiveSettings | BucketSettings) -> S3Client:
@@ -258,21 +257,14 @@ def open_backup_place(address: str, settings: Settings) -> BackupFolder | Backup
     if parts.scheme == "s3" and parts.netloc:
         s3 = backup_bucket_settings(settings)
         client, prefix = _client_of(s3), parts.path.strip("/")
-        return BackupBucket(client, parts.netloc, prefix, clock=utc_now, mode=s3.lock_mode, retain_days=s3.retain_days)
+        return BackupBucket(
+            client, parts.netloc, prefix, clock=clock.utc_now, mode=s3.lock_mode, retain_days=s3.retain_days
+        )
     if "://" in address:
         raise Refused(f"{address} is no place for backups", remedy="name s3://bucket/prefix, or a folder")
-    return BackupFolder(Path(address), clock=utc_now)
+    return BackupFolder(Path(address), clock=clock.utc_now)
 
 
 def open_archive_folder(folder: Path) -> FileArchiveStore:
     """A bundle of the archive in a directory, for reading."""
     return FileArchiveStore(folder, read_only=True)
-
-
-def utc_now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
-
-
-def new_trace_id() -> str:
-    """32 hex digits, as W3C trace contexts want them."""
-    return uuid.uuid4().hex

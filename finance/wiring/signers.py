@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from consumers.metrics import Metrics
 from consumers.signing.signer_set import SignerSet
+from finance.settings import clock
 from finance.settings.deployment import Settings
 from finance.settings.signing import (
     DEFAULT_ALGORITHM,
@@ -79,6 +80,7 @@ def open_signers(
         signers = SignerSet(
             opened(signing_of(settings, name=name)),
             registry,
+            clock=clock.utc_now,
             monotonic=monotonic,
             metrics=metrics,
             others=[opened(outgoing, retired_too=True)] if outgoing else [],
@@ -103,8 +105,8 @@ def open_signer(
     """
     signing = signing or signing_of(settings)
     check_listed(topology, signing.kind)
-    now = None if retired_too else dt.datetime.now(dt.UTC)
-    registered = _expected(signing, registry, dt.datetime.now(dt.UTC), guess=not retired_too)
+    now = None if retired_too else clock.utc_now()
+    registered = _expected(signing, registry, clock.utc_now(), guess=not retired_too)
     algorithm = signing.algorithm or (registered.algorithm if registered else DEFAULT_ALGORITHM)
     service = key_service(signing, algorithm, registry, registered.kid if registered else None, env=settings.env)
     try:

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from finance.settings.clock import utc_now
 from finance.signing_proxy.log_verify import LogReport, verify_log
 from finance.signing_proxy.request_log import Record, RequestLog, parse_line
 from finance.signing_proxy.service import SigningProxy
 from finance.signing_proxy.witness import WitnessState
-from finance.wiring.services import utc_now
 from ledger_core.errors import FinanceError
 from ledger_core.ports import Algorithm
 from ledger_core.signing.registry import RegisteredSigner

@@ -51,6 +51,7 @@ def signer_set(
     return SignerSet(
         PinnedSigner(signer, registry),
         registry,
+        clock=lambda: dt.datetime.now(dt.UTC),
         monotonic=monotonic,
         metrics=metrics or NullMetrics(),
         others=[PinnedSigner(other, registry) for other in others],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from rich.console import Console
 
 from finance.cli.common import counting, emit, json_option, load_settings, load_topology_of, operator
 from finance.cli.proving.verify import registry_of, signers_option
+from finance.settings import clock
 from finance.settings.deployment import Settings
 from finance.wiring.audit_chain import ChainSource, chain_events
 from ledger_core.audit.events import AuditEvent
@@ -119,7 +119,7 @@ def restore(source: ChainSource, file: Path | None, into: str | None, signers: P
                 registry_of(signers, settings),
                 source=source,
                 actor_id=operator(settings),
-                trace_id=uuid.uuid4().hex,
+                trace_id=clock.new_trace_id(),
                 published_seq=published,
                 advance=advance,
             )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
-
 import click
 from rich.console import Console
 
 from finance.cli.common import emit, json_option, load_settings, operator
+from finance.settings import clock
 from ledger_core.postgres.posting import control
 
 
@@ -25,7 +24,7 @@ def halt(reason: str, as_json: bool) -> None:
       finance halt --reason "debits differ from credits at the provider, incident 42"
     """
     settings = load_settings()
-    actor_id, trace_id = operator(settings), uuid.uuid4().hex
+    actor_id, trace_id = operator(settings), clock.new_trace_id()
     changed = control.halt(settings.database_url("api"), reason=reason, actor_id=actor_id, trace_id=trace_id)
     _tell(as_json, halted=True, changed=changed, actor_id=actor_id, trace_id=trace_id)
 
@@ -43,7 +42,7 @@ def resume(reason: str, as_json: bool) -> None:
       finance resume --reason "publisher mended, see incident 42"
     """
     settings = load_settings()
-    actor_id, trace_id = operator(settings), uuid.uuid4().hex
+    actor_id, trace_id = operator(settings), clock.new_trace_id()
     changed = control.resume(settings.database_url("api"), reason=reason, actor_id=actor_id, trace_id=trace_id)
     _tell(as_json, halted=False, changed=changed, actor_id=actor_id, trace_id=trace_id)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import signal
 import threading
@@ -12,6 +11,7 @@ import click
 import structlog
 
 from finance.cli.common import emit, json_option, load_settings, load_topology_of
+from finance.settings import clock
 from finance.settings.deployment import Settings
 from ledger_core.errors import Refused, Unavailable
 from schemas.topology.model import Topology
@@ -120,7 +120,7 @@ class _Idle:
     def look(self) -> bool:
         """Raises Refused when posting is halted: then the end would never come."""
         try:
-            status = self._reader.read(dt.datetime.now(dt.UTC))
+            status = self._reader.read(clock.utc_now())
         except Unavailable as error:
             structlog.get_logger("supervisor").warning("supervisor.status_unknown", detail=str(error))
             self._looks = 0

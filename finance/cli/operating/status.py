@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import sys
 import time
 
@@ -11,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 
 from finance.cli.common import PIPE_WIDTH, emit, json_option, load_settings, load_topology_of, table, utc
+from finance.settings import clock
 from finance.wiring.status import ShardStatus, Status, StatusReader
 
 EXIT_UNAVAILABLE = 4
@@ -39,7 +39,7 @@ def command(watch: bool, as_json: bool) -> None:
         if watch:
             _watch(reader)
             return
-        status = reader.read(dt.datetime.now(dt.UTC))
+        status = reader.read(clock.utc_now())
     finally:
         reader.close()
     emit(as_json, as_object(status), lambda console: console.print(_words(status)))
@@ -52,7 +52,7 @@ def _watch(reader: StatusReader) -> None:
     console = Console(file=sys.stdout, highlight=False, markup=False, width=width)
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            live.update(_words(reader.read(dt.datetime.now(dt.UTC))), refresh=True)
+            live.update(_words(reader.read(clock.utc_now())), refresh=True)
             time.sleep(1)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
-import uuid
 from pathlib import Path
 
 import click
 from rich.console import Console
 
 from finance.cli.common import emit, json_option, load_settings, load_topology_of, operator, table, utc
+from finance.settings import clock
 from finance.settings.deployment import Settings
 from ledger_core.errors import RejectReason
 from ledger_core.ports import AuditIntent
@@ -123,7 +123,7 @@ def retry(shard: int, offsets: tuple[int, ...], reason: str | None, limit: int, 
     if bool(offsets) == (reason is not None):
         raise click.UsageError("name OFFSETS, or --reason")
     settings = load_settings()
-    dsn, trace_id = settings.database_url("api"), uuid.uuid4().hex
+    dsn, trace_id = settings.database_url("api"), clock.new_trace_id()
     with session(dsn, application_name="finance dlq retry") as connection:
         if offsets:
             one_by_one = [queries.dead_letters(connection, shard=shard, offset=o, limit=1) for o in offsets]

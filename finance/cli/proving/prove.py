@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import orjson
 from rich.console import Console
 
 from finance.cli.common import Moment, counting, emit, json_option, load_settings, load_topology_of, operator
+from finance.settings import clock
 from finance.settings.deployment import Settings
 from ledger_core.proving.on_demand import OnDemandReader, Selection, select_by_time
 
@@ -121,9 +121,9 @@ def _prove(settings: Settings, select: Callable[[OnDemandReader], list[Selection
         key.pin()
     terms = DemandTerms(
         env=settings.env,
-        proof_id=f"{settings.env}-demand-{uuid.uuid4()}",
-        trace_id=services.new_trace_id(),
-        ts=services.utc_now(),
+        proof_id=f"{settings.env}-demand-{clock.new_id()}",
+        trace_id=clock.new_trace_id(),
+        ts=clock.utc_now(),
         actor_id=operator(settings),
     )
     with services.open_on_demand_store(settings) as store:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ from rich.console import Console
 
 from finance.cli.common import byte_progress, counting, emit, json_option, load_settings, load_topology_of
 from finance.cli.recovery.restore import adopt, healing_words, restore
+from finance.settings import clock
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -223,7 +223,7 @@ def prune(system: str | None, also: tuple[str, ...], dry_run: bool, as_json: boo
         catalogue = catalogue_of(settings, copies, system)
         plan = prune_plan(
             catalogue,
-            now=dt.datetime.now(dt.UTC),
+            now=clock.utc_now(),
             keep_days=chosen.keep_days,
             keep_last=chosen.keep_last,
         )

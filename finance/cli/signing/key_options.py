@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 
 from finance.cli.common import load_settings, load_topology_of, operator
+from finance.settings import clock
 from ledger_core.errors import Refused
 
 if TYPE_CHECKING:
@@ -103,10 +104,9 @@ def changing_desk(*, dry_run: bool = False) -> Iterator[Desk]:
 def open_desk(*, dry_run: bool = False) -> Desk:
     """Who asks about the registry of these settings, now. Raises Refused."""
     from finance.signing.desk import Desk
-    from finance.wiring import services
 
     settings = load_settings()
-    return Desk(settings, load_topology_of(settings), operator(settings), services.utc_now(), dry_run)
+    return Desk(settings, load_topology_of(settings), operator(settings), clock.utc_now(), dry_run)
 
 
 def show_diff(console: Console, diff: str) -> None:

@@ -22,6 +22,7 @@ from finance.recovery.backup.spool import Spool
 from finance.recovery.backup.stream import StreamMetrics, StreamTerms, WalStream
 from finance.recovery.backup.tools import Tools, own_environment
 from finance.recovery.backup.wal_signing import SigningTerms
+from finance.settings import clock
 from finance.settings.backup import backup_settings
 from finance.settings.deployment import Settings
 from finance.wiring import services
@@ -50,7 +51,7 @@ def catalogue_of(settings: Settings, copies: Copies, system: str | None, *, ever
 def restorable(settings: Settings, copies: Copies, system: str | None) -> Catalogue:
     """The same, to restore from: of this environment, under a clock that can be right. Raises Refused."""
     catalogue = catalogue_of(settings, copies, system)
-    check_restorable(catalogue, settings.env, services.utc_now(), copies.name)
+    check_restorable(catalogue, settings.env, clock.utc_now(), copies.name)
     return catalogue
 
 
@@ -68,7 +69,7 @@ def create_terms(settings: Settings, topology: Topology, also: Sequence[str]) ->
             recipients=read_recipients(settings.needed("BACKUP_RECIPIENTS")),
             signer=signer,
             registry=registry,
-            clock=services.utc_now,
+            clock=clock.utc_now,
             new_id=lambda: secrets.token_hex(4),
         )
     finally:
@@ -97,13 +98,13 @@ def _stream(settings: Settings, topology: Topology, also: Sequence[str], metrics
             registry=registry,
             spool=chosen.spool,
             partial_seconds=chosen.partial_seconds,
-            clock=services.utc_now,
+            clock=clock.utc_now,
             monotonic=time.monotonic,
             metrics=metrics,
             signing=SigningTerms(
                 env=settings.env,
                 open_signer=lambda: open_signer(settings, topology, registry),
-                clock=services.utc_now,
+                clock=clock.utc_now,
                 monotonic=time.monotonic,
                 on_failure=lambda: metrics.backup_failed("sign"),
             ),
@@ -129,7 +130,7 @@ def drain_spool(settings: Settings, copies: Copies, system: str) -> bool:
     recipients = read_recipients(settings.needed("BACKUP_RECIPIENTS"))
     try:
         spool = Spool(
-            chosen.spool, system, copies, lambda: catalogue_of(settings, copies, system), recipients, services.utc_now
+            chosen.spool, system, copies, lambda: catalogue_of(settings, copies, system), recipients, clock.utc_now
         )
     except Refused:
         return False

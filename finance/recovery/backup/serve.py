@@ -7,13 +7,13 @@ Does not: replace the lost server (see `finance.recovery.backup.cluster`).
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass
 from typing import Final
 
 from finance.recovery.backup import cluster
 from finance.recovery.backup.assembly import tools_of
 from finance.recovery.backup.restore import Restored
+from finance.settings import clock
 from finance.settings.deployment import Settings
 from ledger_core.errors import Refused
 from ledger_core.postgres.recovery.epochs import Epoch, begin_epoch
@@ -59,8 +59,8 @@ def adopt(dsn: str, backup_id: str, *, actor_id: str, reason: str) -> Epoch:
         return begin_epoch(
             connection,
             kind="restore",
-            epoch_id=str(uuid.uuid4()),
+            epoch_id=clock.new_id(),
             actor_id=actor_id,
             reason=f"{reason} (backup {backup_id})",
-            trace_id=uuid.uuid4().hex,
+            trace_id=clock.new_trace_id(),
         )

@@ -37,15 +37,16 @@ from finance.recovery.drill.report import (
 )
 from finance.recovery.drill.scratch import scratch_server
 from finance.recovery.drill.ways import Counting, Scene, drill_archive, drill_pitr, drill_topic
+from finance.settings import clock
 from finance.settings.deployment import STATE_FOLDER, Settings
 from finance.settings.tls_database import database_tls_files
-from finance.wiring import services
 from finance.wiring.signers import open_signer
 from ledger_core.errors import Refused
 from ledger_core.postgres.recovery.drills import complete_drill
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.times import format_time
+from producers.storage.whole_file import replace_file
 from schemas.topology.model import Topology
 
 RESTORED_FROM_COPIES: Final = ("archive", "topic")
@@ -76,7 +77,7 @@ def run_drill(
 ) -> Drilled:
     """Try every way of `ways`; `tell` hears of what is done beside that. Raises Refused and Unavailable before the
     first of them, or for the live ledger."""
-    started = services.utc_now()
+    started = clock.utc_now()
     drill_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     _check_settings(settings, ways)
     _check_folder(folder)
@@ -97,7 +98,7 @@ def run_drill(
         results = tuple(runs[way]() for way in ways)
         data = _signed(scene, signer, results, started)
     drilled = _write(data, folder)
-    complete_drill(settings.database_url("api"), _payload(drilled), actor_id=actor_id, trace_id=services.new_trace_id())
+    complete_drill(settings.database_url("api"), _payload(drilled), actor_id=actor_id, trace_id=clock.new_trace_id())
     return drilled
 
 
@@ -147,7 +148,7 @@ def _signed(scene: Scene, signer: PinnedSigner, results: tuple[WayResult, ...], 
         drill_id=scene.drill_id,
         actor_id=scene.actor_id,
         started_at=format_time(started),
-        ts=format_time(services.utc_now()),
+        ts=format_time(clock.utc_now()),
         ways=results,
         sound=all(result.sound for result in results),
         signer_kid=signer.kid,
@@ -166,9 +167,7 @@ def _write(data: bytes, folder: Path) -> Drilled:
     sha256 = hashlib.sha256(data + b"\n").hexdigest()
     json_path, page_path = (folder / f"drill-{report.drill_id}.{kind}" for kind in ("json", "html"))
     for path, content in ((page_path, page_of(report, json_path.name, sha256).encode()), (json_path, data + b"\n")):
-        part = path.with_name(path.name + ".part")
-        part.write_bytes(content)
-        part.replace(path)
+        replace_file(path, content)
     return Drilled(report, json_path, page_path, sha256)
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -36,6 +35,7 @@ from finance.recovery.drill.scratch import scratch_database
 from finance.recovery.rebuild import Request, rebuild
 from finance.recovery.replay_into import ReplayPlan, replay_into
 from finance.recovery.replay_sources import Source, open_archive_log
+from finance.settings import clock
 from finance.settings.deployment import STATE_FOLDER, Settings
 from finance.wiring.audit_chain import ChainSource, chain_events
 from ledger_core.audit.events import AuditEvent
@@ -265,7 +265,7 @@ def _restore_audit(scene: Scene, record: Record, source: ChainSource, dsn: str) 
                 scene.registry,
                 source=source,
                 actor_id=scene.actor_id,
-                trace_id=uuid.uuid4().hex,
+                trace_id=clock.new_trace_id(),
                 published_seq=0,
                 advance=count,
             )

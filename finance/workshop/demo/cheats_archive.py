@@ -14,6 +14,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from finance.settings import clock
 from finance.workshop.demo.cheat import by_verification
 from finance.workshop.demo.ledger import DemoLedger
 from finance.workshop.demo.model import Cheat
@@ -36,7 +37,7 @@ def cheat_archive(ledger: DemoLedger) -> Iterator[Cheat]:
     """Every attempt in the archive, with its administrator's credentials, one after the other."""
     s3, target = _client(ledger), _target(ledger)
     bucket, key, version_id = target.bucket, target.key, target.version_id
-    tomorrow = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
+    tomorrow = clock.utc_now() + dt.timedelta(days=1)
     attempts: tuple[tuple[str, Callable[[], object]], ...] = (
         ("deletes a locked batch", lambda: s3.delete_object(Bucket=bucket, Key=key, VersionId=version_id)),
         (

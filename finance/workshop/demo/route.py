@@ -6,7 +6,6 @@ child that gives up, or a route that stands still, raises with the end of the lo
 
 from __future__ import annotations
 
-import datetime as dt
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
+from finance.settings import clock
 from finance.wiring.status import Status, StatusReader
 from finance.workshop.demo.ledger import DemoLedger
 from finance.workshop.demo.model import Stage
@@ -84,7 +84,7 @@ class Route:
         deadline = time.monotonic() + STANDSTILL_SECONDS_MAX
         try:
             while True:
-                status = reader.read(dt.datetime.now(dt.UTC))
+                status = reader.read(clock.utc_now())
                 self._check_alive(status)
                 if all(shard.progress is not None for shard in status.shards):
                     return
@@ -106,7 +106,7 @@ class Route:
         try:
             while True:
                 published, publisher_done = publishing.published, not publishing.is_alive()
-                status = reader.read(dt.datetime.now(dt.UTC))
+                status = reader.read(clock.utc_now())
                 self._check_alive(status)
                 known = status.audit.seq + status.audit.waiting_intents
                 on_look(watch.look(_counts(published, status)), known)

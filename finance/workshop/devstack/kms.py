@@ -6,7 +6,6 @@ when it ends cleanly, so after making keys it is restarted once; from then on a 
 
 from __future__ import annotations
 
-import datetime as dt
 import signal
 import sys
 from typing import TYPE_CHECKING, ClassVar
@@ -15,6 +14,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from finance.settings import clock
 from finance.workshop.devstack import signers
 from finance.workshop.devstack.authority import authority_of
 from finance.workshop.devstack.processes import Launch, accepts_connections
@@ -117,7 +117,7 @@ class Kms:
             kid = f"{_KIDS[algorithm]}-v{1 + sum(key.algorithm == algorithm for key in state.keys)}"
             made_key = kms.create_key(KeySpec=spec, KeyUsage="SIGN_VERIFY", Description=kid)["KeyMetadata"]["KeyId"]
             public_key = kms.get_public_key(KeyId=made_key)["PublicKey"]
-            now = dt.datetime.now(dt.UTC)
+            now = clock.utc_now()
             signers.register(site.place.signers_file, kid, algorithm, public_key, now, known.kid if known else None)
             state.keys.append(KeyRecord(kid=kid, key_id=made_key, algorithm=algorithm))
             made = True

@@ -7,7 +7,6 @@ start; a failed `up` leaves none of its servers running; other stacks and strang
 from __future__ import annotations
 
 import concurrent.futures
-import datetime as dt
 import json
 import random
 import shutil
@@ -19,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from finance.settings import clock
 from finance.workshop.devstack import authority, environment, ports, processes
 from finance.workshop.devstack.kafka import Kafka
 from finance.workshop.devstack.kms import Kms
@@ -80,7 +80,7 @@ class Stack:
         began = time.monotonic()
         with stack.place.locked(say):
             stack._state = stack.place.load()
-            authority.secure(name, stack._state, stack.place.tls, wanted=secure, now=dt.datetime.now(dt.UTC))
+            authority.secure(name, stack._state, stack.place.tls, wanted=secure, now=clock.utc_now())
             stack._state.services = [name for name in SERVICES if name in {*stack._state.services, *wanted}]
             missing = [name for name in wanted if not stack._is_up(name)]
             stack._clean(missing)

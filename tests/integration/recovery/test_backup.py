@@ -22,8 +22,8 @@ from finance.recovery.backup.plan import Choice, Target
 from finance.recovery.backup.restore import plan_of, restore
 from finance.recovery.backup.seal import pack, read_recipients
 from finance.recovery.backup.verify import verify_place
+from finance.settings import clock
 from finance.settings.deployment import Settings
-from finance.wiring import services
 from finance.workshop.devstack import Stack
 from ledger_core.errors import Refused
 from ledger_core.postgres.recovery.epochs import read_epoch
@@ -202,7 +202,7 @@ def test_what_cannot_be_right_is_refused_before_anything_is_written(
     lacking.write_text(json.dumps(registry))
     with pytest.raises(Refused, match=r"holds no backup .*Remedy: name a signers.json that holds every key"):
         attempt(dataclasses.replace(kept, environ={**kept.environ, "FINANCE_SIGNERS": str(lacking)}), tmp_path)
-    monkeypatch.setattr(services, "utc_now", lambda: dt.datetime(2025, 1, 1, tzinfo=dt.UTC))
+    monkeypatch.setattr(clock, "utc_now", lambda: dt.datetime(2025, 1, 1, tzinfo=dt.UTC))
     with pytest.raises(Refused, match=r"this clock says 2025-01-01.*Remedy: set the clock"):
         attempt(kept, tmp_path)
     assert not (tmp_path / "data").exists()

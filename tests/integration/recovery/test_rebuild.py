@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from finance.wiring import services
+from finance.settings import clock
 from finance.workshop.devstack import Stack
 from ledger_core.archive.batch import manifest_key
 from ledger_core.errors import Corrupt, Refused
@@ -205,7 +205,7 @@ def test_what_cannot_be_right_is_refused_before_anything_is_written(folder: Path
 def test_a_clock_that_cannot_be_right_is_refused(
     folder: Path, empty: str, monkeypatch: pytest.MonkeyPatch, year: int, match: str
 ) -> None:
-    monkeypatch.setattr(services, "utc_now", lambda: utc(year))
+    monkeypatch.setattr(clock, "utc_now", lambda: utc(year))
     with pytest.raises(Refused, match=match):
         run(empty, KEY.registry, folder)
     if year > 2030:

@@ -23,6 +23,7 @@ from confluent_kafka.admin import (
 from consumers.recovery.archive_log import ArchiveLog
 from finance.recovery.replay_beside import replay_beside
 from finance.recovery.replay_into import ReplayPlan, replay_into
+from finance.settings import clock
 from finance.settings.deployment import Settings
 from finance.wiring import services
 from finance.workshop.devstack import Stack
@@ -128,7 +129,7 @@ def refuse_what_cannot_be_right(environ: dict[str, str], target: str, monkeypatc
         asked = replace(plan, compare=compare)
         assert "the registry lacks" in refused(replace(asked, registry=lacking), target)
         with monkeypatch.context() as patched:
-            patched.setattr(services, "utc_now", lambda: dt.datetime(2025, 1, 1, tzinfo=dt.UTC))
+            patched.setattr(clock, "utc_now", lambda: dt.datetime(2025, 1, 1, tzinfo=dt.UTC))
             assert "this clock says 2025-01-01" in refused(asked, target)
             with pytest.raises(Refused, match="this clock says 2025-01-01"):
                 replay_beside(plan, None, lambda _runs: None)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from finance.settings.clock import utc_now
 from finance.signing_proxy.request_log import RequestLog
-from finance.wiring.services import utc_now
 from ledger_core.errors import Refused, Unavailable
 from tests.support.proxies import KIDS, TestProxy, running_proxy
 

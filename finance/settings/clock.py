@@ -1,0 +1,25 @@
+"""The one place that asks this machine what time it is, and for a number that nobody had before.
+
+Guarantees: times are in UTC. Whoever takes a clock or a maker of ids as an argument is handed these by the wiring.
+Does not: measure how long something took (`time.monotonic`, handed in too), or read the time in the rules
+(`ledger_core` is told it). Call them as `clock.utc_now()`, so that a test moves the clock at one place.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+
+
+def utc_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def new_id() -> str:
+    """A random UUID, in its usual form with hyphens."""
+    return str(uuid.uuid4())
+
+
+def new_trace_id() -> str:
+    """32 hex digits, as W3C trace contexts want them."""
+    return uuid.uuid4().hex
