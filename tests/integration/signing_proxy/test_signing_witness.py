@@ -92,7 +92,7 @@ def test_a_state_that_cannot_be_written_signs_nothing(witness: TestProxy, tmp_pa
 DYING = """
 import os, sys
 from pathlib import Path
-from tests.integration.test_signing_witness import ED, ask
+from tests.integration.signing_proxy.test_signing_witness import ED, ask
 from tests.support.proxies import running_proxy
 
 moment, folder = sys.argv[1], Path(sys.argv[2])
