@@ -27,7 +27,7 @@ HEAD_COLUMNS: Final = (
     "shard, topic, first_offset, next_offset, seq, head_hash, accounts, posted, duplicates, rejected, relayed_offset"
 )
 # Taken shared by every batch, and alone by one that gives a rejection as an event id's first verdict: otherwise two
-# shards could give one event id two verdicts without seeing each other's (ARCHITECTURE, decisions).
+# shards could give one event id two verdicts without seeing each other's (docs/decisions, 007).
 FIRST_VERDICT_LOCK: Final = 0x46494E01
 
 

@@ -93,7 +93,7 @@ class PosterStore:
         """The one transaction of a batch: opened on the very head, committed at the end of the block, rolled back by
         whatever the block raises.
 
-        `rejects_first`: the batch may give a rejection as an event id's first verdict (ARCHITECTURE, decisions).
+        `rejects_first`: the batch may give a rejection as an event id's first verdict (docs/decisions, 007).
         Raises Halted, Fenced, EventIdTaken, BatchFailed (nothing written), Unavailable (ask the head what happened),
         Corrupt, Refused.
         """
