@@ -34,6 +34,7 @@ from ledger_core.postgres.session import Session, session
 DRILL_LOCK: Final = 0x4452494C  # "DRIL": the first key of the advisory lock of a drill on its scratch server
 LOCK_FILE: Final = re.compile(r"drill-([0-9]{8}T[0-9]{6}Z-[0-9a-f]{8})\.lock")
 STOP_SECONDS_MAX: Final = 60
+KILL_SECONDS_MAX: Final = 10
 
 LOCK: Final = "SELECT pg_advisory_lock(%s, ('x' || %s)::bit(32)::int)"
 # Ours, of a drill, and nobody holds its lock in any database of the server.
@@ -112,20 +113,31 @@ def _stop_server(directory: Path) -> None:
             _end(process)  # at once: the directory goes too
             if Path(told[4]).name.startswith(SOCKETS_PREFIX):
                 shutil.rmtree(told[4], ignore_errors=True)
-    except (OSError, ValueError, IndexError, psutil.Error):
+    except (OSError, ValueError, IndexError, psutil.NoSuchProcess):
         return
 
 
 def _end(process: psutil.Process) -> None:
-    """SIGQUIT, and SIGKILL when that is not enough. A zombie has ended: in a container nobody may ever reap it."""
-    process.send_signal(signal.SIGQUIT)
-    deadline = time.monotonic() + STOP_SECONDS_MAX
-    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-        if time.monotonic() > deadline:
+    """SIGQUIT, and SIGKILL when that is not enough. A server that ends in between has ended."""
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(signal.SIGQUIT)
+    if not _gone(process, STOP_SECONDS_MAX):
+        with suppress(psutil.NoSuchProcess):
             process.kill()
-            process.wait(STOP_SECONDS_MAX)
-            return
+        _gone(process, KILL_SECONDS_MAX)
+
+
+def _gone(process: psutil.Process, seconds_max: float) -> bool:
+    """Wait for its end. A zombie has ended: in a container nobody may ever reap it."""
+    deadline = time.monotonic() + seconds_max
+    while time.monotonic() < deadline:
+        try:
+            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
         time.sleep(0.02)
+    return False
 
 
 @contextmanager
