@@ -72,7 +72,7 @@ class Leftovers:
         """The manifest that stands under the name and lists the same; None: there is none."""
         if shard not in self._manifests:
             return None
-        left = manifest_under(self._archive, key, self._signers)
+        left = manifest_under(self._archive, key, self._signers.registry)
         if left is not None and lists_the_same(left[1], payload):
             return left[0]
         self._manifests.discard(shard)
@@ -82,7 +82,7 @@ class Leftovers:
         """The end of the lock that was published with the object, if a manifest lists it already: the retention of
         today counts for what is stored from now on."""
         key = manifest_key(batch.proof.env, batch.part.shard, range_no)
-        listed = manifest_under(self._archive, key, self._signers)
+        listed = manifest_under(self._archive, key, self._signers.registry)
         if listed is None or (listed[1].object.key, listed[1].object.range.proof_hash) != (batch.key, batch.proof.hash):
             return None
         return parse_time(listed[1].object.retain_until)

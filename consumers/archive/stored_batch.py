@@ -11,14 +11,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from consumers.signing.signer_set import SignerSet
 from ledger_core.archive.batch import SealedBatch, batch_lines
 from ledger_core.archive.manifest import Manifest, parse_manifest
 from ledger_core.findings import Collector
 from ledger_core.ports import ArchiveStore
 from ledger_core.proving.range_proof import RangeProof
+from ledger_core.signing.counting import first_fault
 from ledger_core.signing.registry import SignerRegistry
-from ledger_core.signing.signatures import decode_signature
+from ledger_core.signing.statements import claim_of
 from ledger_core.verify.batch import check_batch
 
 
@@ -56,8 +56,9 @@ def range_as_stored(
     return SealedBatch(data, facts.sha256, facts.size_bytes, hashlib.sha256(data).hexdigest())
 
 
-def manifest_under(archive: ArchiveStore, key: str, signers: SignerSet) -> tuple[bytes, Manifest] | None:
-    """The manifest that stands under a name, and its bytes, if a registered key signed it."""
+def manifest_under(archive: ArchiveStore, key: str, registry: SignerRegistry) -> tuple[bytes, Manifest] | None:
+    """The manifest that stands under a name, and its bytes, if the signature counts. None: nothing stands there,
+    or nothing of ours, and the PUT says so."""
     data = _found_under(archive, key)
     if data is None:
         return None
@@ -65,9 +66,7 @@ def manifest_under(archive: ArchiveStore, key: str, signers: SignerSet) -> tuple
         manifest = parse_manifest(data)
     except ValueError:
         return None  # not a manifest at all: the PUT will say what stands there
-    signature = decode_signature(manifest.signature)
-    known = signers.knows(manifest.signer_kid, bytes.fromhex(manifest.hash), signature)
-    return (data, manifest) if known else None
+    return (data, manifest) if first_fault(claim_of(manifest), registry) is None else None
 
 
 def _found_under(archive: ArchiveStore, key: str) -> bytes | None:

@@ -26,12 +26,11 @@ import structlog
 from consumers.metrics import Metrics
 from consumers.signing.circuit import SignerAway
 from consumers.signing.signer_set import SignerSet
-from ledger_core.audit.events import AuditEvent, UnsignedAuditEvent, event_hash, next_event
+from ledger_core.audit.events import AuditEvent, UnsignedAuditEvent, event_hash, faults_of, next_event
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.ports import PendingIntent, Publisher
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.rotation import must_be_signed_by
-from ledger_core.signing.signatures import decode_signature, verify_digest
 from ledger_core.times import format_time
 
 PARTITION: Final = 0  # one chain, one partition
@@ -136,7 +135,7 @@ class Notary:
             return False
         head = self._store.head()
         if head is not None:
-            self._check(head)
+            check_event(head, self._registry)
         self._check_published(head)
         self._head = head
         self._leading = True
@@ -166,7 +165,7 @@ class Notary:
             return 0
         # 4. PUBLISH. A crash here publishes the same events again, with the same id and seq: readers skip them.
         for event in events:
-            self._check(event)
+            check_event(event, self._registry)
             self._publisher.publish(self._topic, PARTITION, key=KEY, value=event.to_json())
         self._publisher.flush(FLUSH_TIMEOUT_SECONDS)
         # 5. MOVE. A crash before: published again; after: done.
@@ -222,27 +221,38 @@ class Notary:
                 "witness, correct that one row of audit_outbox",
             ) from error
 
-    def _check(self, event: AuditEvent) -> None:
-        """Raise Corrupt unless the event's hash and signature are its own, Refused when its key is not known."""
-        try:
-            if event_hash(event.payload, event.prev_hash) != event.hash:
-                raise ValueError("its hash is not that of its payload and prev_hash")
-            registered = self._registry.find(event.signer_kid)
-            if registered is None:  # the registry's fault, not the record's: no reason to halt posting
-                raise Refused(
-                    f"signer {event.signer_kid}, who signed audit event seq {event.seq}, is not in the registry",
-                    remedy="put that key back into signers.json: retired keys stay there, or history stops verifying",
-                )
-            verify_digest(registered.public_key, event.digest, decode_signature(event.signature))
-            fault = registered.audit_fault(event.seq, event.hash)
-            if fault is not None:
-                raise ValueError(f"signer {registered.kid} {fault}")
-        except ValueError as error:
-            raise Corrupt(f"audit event seq {event.seq} ({event.id}) does not verify: {error}") from error
-
     def _tell_backlog(self) -> None:
         now = self._monotonic()
         if now - self._backlog_at >= BACKLOG_EVERY_SECONDS:
             self._backlog_at = now
             records, seconds = self._store.backlog()
             self._metrics.lag(0, records, seconds)
+
+
+def check_event(event: AuditEvent, registry: SignerRegistry) -> None:
+    """Raise Corrupt unless the event's hash and signature are its own; Refused where the registry may be to blame, for
+    a key that it lacks, or ended before its last signature: that is no reason to halt posting."""
+    try:
+        if event_hash(event.payload, event.prev_hash) != event.hash:
+            raise ValueError("its hash is not that of its payload and prev_hash")
+    except ValueError as error:
+        raise _not_verified(event, str(error)) from error
+    fault = next(iter(faults_of(event, registry)), None)
+    if fault is None:
+        return
+    if fault.code == "signer":
+        raise Refused(
+            f"signer {event.signer_kid}, who signed audit event seq {event.seq}, is not in the registry",
+            remedy="put that key back into signers.json: retired keys stay there, or history stops verifying",
+        )
+    if fault.code == "retired":
+        raise Refused(
+            f"audit event seq {event.seq} ({event.id}) does not count: {fault.message}",
+            remedy="if that key signed it, move its retiredAt in signers.json to after this event; else find out who "
+            "did",
+        )
+    raise _not_verified(event, fault.message)
+
+
+def _not_verified(event: AuditEvent, why: str) -> Corrupt:
+    return Corrupt(f"audit event seq {event.seq} ({event.id}) does not verify: {why}")

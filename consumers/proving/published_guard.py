@@ -32,6 +32,9 @@ ANOTHER: Final = (
     "and `finance rebuild` say where it differs; nothing was signed, posting goes on"
 )
 REGISTER: Final = "put that key back into signers.json (retired keys stay there), or find out who else writes there"
+ENDED: Final = (
+    "if that key signed it, move its retiredAt in signers.json to after it; else find out who else writes there"
+)
 
 log = structlog.get_logger("published")
 
@@ -41,7 +44,7 @@ class PublishedRange:
     """A closed range that is known outside the database. `proof_hash` is lower-case hex.
 
     `announced`: what it takes to close it again, where that was published. `unknown_kid`: the key that signed it, when
-    the registry does not hold it; then nothing else of it counts.
+    the registry does not hold it, `ended_kid` when that key had ended before; then nothing else of it counts.
     """
 
     range_no: int
@@ -49,6 +52,7 @@ class PublishedRange:
     place: str
     announced: AnnouncedRange | None = None
     unknown_kid: str | None = None
+    ended_kid: str | None = None
 
 
 class HeldRanges(Protocol):
@@ -208,6 +212,8 @@ class PublishedGuard:
                 return Fault(
                     f"{item.place} tells of shard {shard} by a key that nobody registered: {item.unknown_kid}", REGISTER
                 )
+            if item.ended_kid is not None:
+                return Fault(f"{item.place} tells of shard {shard} by {item.ended_kid}, which had ended", ENDED)
             if item.range_no <= held_no:
                 held = self._held.proof_hash(shard, item.range_no)
                 if held != item.proof_hash:

@@ -109,7 +109,7 @@ class ArchiveLog:
             except (ValueError, KeyError) as error:
                 raise _refused(stored.key, str(error)) from error
             found = Collector()
-            check_signature(manifest, self._registry, found, "manifest", [(*manifest.place, None)])
+            check_signature(manifest, self._registry, found, "manifest")
             if manifest.prev_manifest_hash != prev_hash:
                 found.add("manifest.prev_manifest_hash", "it does not follow the manifest before it")
             if manifest.env != self._env:

@@ -18,7 +18,6 @@ from ledger_core.errors import SignerFailure, SignerRefused
 from ledger_core.ports import Algorithm
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
-from ledger_core.signing.signatures import BadSignature, verify_digest
 from ledger_core.times import parse_time
 
 
@@ -116,17 +115,6 @@ class SignerSet:
             return
         with self._cosigner.attempt() as cosigner:
             yield (cosigner,)
-
-    def knows(self, kid: str, digest: bytes, signature: bytes) -> bool:
-        """Whether the registered key `kid` (one of these or another) made the signature over the digest."""
-        registered = self._registry.find(kid)
-        if registered is None:
-            return False
-        try:
-            verify_digest(registered.public_key, digest, signature)
-        except BadSignature:
-            return False
-        return True
 
     def close(self) -> None:
         for circuit in self._circuits():

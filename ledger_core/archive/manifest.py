@@ -9,68 +9,69 @@ Does not: verify signatures or look into the store: `ledger_core.verify.oracle` 
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 import msgspec
 
-from ledger_core.ports import Algorithm
 from ledger_core.proving.checkpoint import same_text
-from ledger_core.signing.signatures import decode_signature, encode_signature
+from ledger_core.signing.counting import ShardPlace
 from ledger_core.signing.statements import (
     Decimal,
     Hash,
     Name,
     Note,
+    Part,
+    Payload,
     ShardNo,
     Timestamp,
+    assemble,
+    check_signed,
     decode_statement,
-    encode_statement,
-    statement_hash,
 )
 from ledger_core.times import parse_time
 
 MANIFEST_VERSION: Final = 1
 
 
-class ObjectRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ObjectRange(Part, frozen=True, kw_only=True):
     """What the object holds: entries first_seq..last_seq, offsets `[first_offset, next_offset)`, and their proof."""
 
-    first_seq: Decimal
-    last_seq: Decimal
-    first_offset: Decimal
-    next_offset: Decimal
-    proof_id: Name
-    proof_hash: Hash
+    first_seq: Decimal  # first entry, inclusive, from 1
+    last_seq: Decimal  # last entry, inclusive; first_seq - 1 when there is none
+    first_offset: Decimal  # first settlements offset, inclusive
+    next_offset: Decimal  # one after the last settlements offset: exclusive
+    proof_id: Name  # of the proof that closes the batch
+    proof_hash: Hash  # hash of that proof
 
 
-class ManifestObject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ManifestObject(Part, frozen=True, kw_only=True):
     """One version of one object. Sizes in bytes; `sha256` is of the uncompressed lines, `stored_sha256` of the gzip."""
 
-    key: Name
-    version_id: Name
-    size_bytes: Decimal
-    sha256: Hash
-    stored_size_bytes: Decimal
-    stored_sha256: Hash
-    mode: Literal["COMPLIANCE", "GOVERNANCE"]
-    retain_until: Timestamp
-    range: ObjectRange
+    key: Name  # name of the batch in the store
+    version_id: Name  # given by the store when it was put
+    size_bytes: Decimal  # of the uncompressed lines
+    sha256: Hash  # of the uncompressed lines: the batch's identity
+    stored_size_bytes: Decimal  # of the gzip, as it is stored
+    stored_sha256: Hash  # of the gzip, as it is stored
+    mode: Literal["COMPLIANCE", "GOVERNANCE"]  # of Object Lock
+    retain_until: Timestamp  # when the lock ends, UTC; never earlier in the store
+    range: ObjectRange  # what it holds
 
 
-class ManifestPayload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ManifestPayload(Payload, frozen=True, kw_only=True):
     """Everything that `hash` covers."""
 
-    version: Literal[1]
-    service: Literal["finance"]
-    env: Name
-    shard: ShardNo
-    manifest_no: Decimal
-    object: ManifestObject
-    checkpoint: Note
-    prev_manifest_hash: Hash | None
-    signer_kid: Name
-    alg: Algorithm
-    ts: Timestamp
+    version: Literal[1]  # of this format
+    service: Literal["finance"]  # always ours
+    env: Name  # environment, such as prod
+    shard: ShardNo  # number of the shard, from 0
+    manifest_no: Decimal  # place in the shard's chain of manifests, from 1; equal to the number of the range
+    object: ManifestObject  # the batch that is listed
+    checkpoint: Note  # signed note of the tree at the end of the range
+    prev_manifest_hash: Hash | None  # hash of the manifest before it; None at the first
+    ts: Timestamp  # when it was made, UTC; set by the archiver, before it is signed
+
+    chained_by: ClassVar[str | None] = "prev_manifest_hash"
 
     def __post_init__(self) -> None:
         parse_time(self.ts)
@@ -78,32 +79,25 @@ class ManifestPayload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         if self.manifest_no == "0" or (self.prev_manifest_hash is None) != (self.manifest_no == "1"):
             raise ValueError("manifests count from 1, and only the first follows nothing")
 
-    def to_bytes(self) -> bytes:
-        """The canonical payload: the bytes that are hashed and signed."""
-        names = ManifestPayload.__struct_fields__
-        return encode_statement(ManifestPayload(**{name: getattr(self, name) for name in names}))
-
     @property
     def place(self) -> tuple[int, int]:
         """The shard and the last sequence that it speaks of."""
         return self.shard, int(self.object.range.last_seq)
 
-    def digest(self) -> bytes:
-        """SHA256(payload || prev_manifest_hash), 32 bytes: what is signed."""
-        return statement_hash(self.to_bytes(), self.prev_manifest_hash)
+    @property
+    def places(self) -> tuple[ShardPlace, ...]:
+        return (ShardPlace(*self.place),)
 
 
 class Manifest(ManifestPayload, frozen=True, kw_only=True):
     """A payload with its hash and the signature over it. Whether the signature holds is not decided here."""
 
-    hash: Hash
-    signature: str
+    hash: Hash  # of payload and prev_manifest_hash; recomputed when parsed
+    signature: str  # base64, by signer_kid over the 32 bytes of hash
 
     def __post_init__(self) -> None:
         ManifestPayload.__post_init__(self)
-        if self.digest().hex() != self.hash:
-            raise ValueError("hash is not that of the payload and prev_manifest_hash")
-        decode_signature(self.signature)
+        check_signed(self)
 
 
 _payload_decoder = msgspec.json.Decoder(ManifestPayload)
@@ -122,9 +116,7 @@ def parse_manifest(data: bytes) -> Manifest:
 
 def assemble_manifest(payload: bytes, signature: bytes) -> bytes:
     """The signed manifest of a payload, canonical JSON. The caller has verified the signature over `digest()`."""
-    unsigned = parse_manifest_payload(payload)
-    fields = {name: getattr(unsigned, name) for name in ManifestPayload.__struct_fields__}
-    return encode_statement(Manifest(**fields, hash=unsigned.digest().hex(), signature=encode_signature(signature)))
+    return assemble(parse_manifest_payload(payload), Manifest, signature)
 
 
 def lists_the_same(one: ManifestPayload, other: ManifestPayload) -> bool:

@@ -15,7 +15,8 @@ from typing import Final
 
 from ledger_core import canonical, chain
 from ledger_core.ports import AuditIntent
-from ledger_core.signing.registry import RegisteredSigner
+from ledger_core.signing.counting import AuditPlace, Claim, SignatureFault, faults
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import encode_signature, verify_digest
 from ledger_core.times import format_time, parse_time
 
@@ -205,3 +206,15 @@ def _decimal(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 20 and str(int(text)) == text):
         raise ValueError(f"{text[:40]!r} is not a decimal integer")
     return int(text)
+
+
+def faults_of(event: AuditEvent, registry: SignerRegistry) -> tuple[SignatureFault, ...]:
+    """Why the event's signature does not count, every reason; none when it does. Whether `hash` is that of the payload
+    is another question."""
+    try:
+        digest = event.digest
+    except ValueError:  # no hex: nothing that a key could have signed
+        digest = b""
+    place = AuditPlace(event.seq, event.hash)
+    claim = Claim(kid=event.signer_kid, signature=event.signature, signed=digest, at=event.created_at, places=(place,))
+    return faults(claim, registry)

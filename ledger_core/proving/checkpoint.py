@@ -2,8 +2,8 @@
 (`ledger_core.signing.notes`).
 
 Guarantees: `parse_and_verify` returns a checkpoint only when at least one key of the registry signed the text, and
-every key of the registry that stands on the note signed it well; signatures of unknown keys are ignored, as the
-specification says. It does not compare checkpoints with each other: see `tree.verify_consistency`.
+every key of the registry that stands on the note signed it well and counts at its size; unknown keys are ignored, as
+the specification says. It does not compare checkpoints with each other: see `tree.verify_consistency`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ledger_core.signing import notes
+from ledger_core.signing.counting import Claim, ShardPlace, SignatureFault, faults
 from ledger_core.signing.notes import NoteSignature
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
+from ledger_core.signing.signatures import BadSignature
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +82,30 @@ def parse_and_verify(
 ) -> tuple[Checkpoint, RegisteredSigner]:
     """The checkpoint and the first known signer of a note; with `origin`, of that log only.
 
-    Raises BadSignature when no known key signed it or a known key's signature is bad, ValueError when it is malformed.
+    Raises BadSignature when no known key signed it, or a known key's signature does not count; ValueError when it is
+    malformed.
     """
     checkpoint = parse(note)
     if origin is not None and checkpoint.origin != origin:
         raise ValueError(f"the checkpoint is of {checkpoint.origin!r}, not of {origin!r}")
-    return checkpoint, notes.first_signer(checkpoint.text, checkpoint.signatures, registry)
+    for fault in faults_of(checkpoint, registry):
+        raise BadSignature(fault.message)
+    return checkpoint, notes.known_lines(checkpoint.signatures, registry)[0][1]
+
+
+def faults_of(checkpoint: Checkpoint, registry: SignerRegistry) -> tuple[SignatureFault, ...]:
+    """Why the note does not count, every reason: each key of the registry that stands on it must have signed it, and
+    count at its size. One that no key of the registry signed has no signature."""
+    lines = notes.known_lines(checkpoint.signatures, registry)
+    if not lines:
+        return (SignatureFault("signature", "no key of the registry signed this checkpoint"),)
+    shard = checkpoint.origin.rpartition("/")[2]
+    places = (ShardPlace(int(shard), checkpoint.size),) if shard.isascii() and shard.isdigit() else ()
+    claims = [
+        Claim(kid=signer.kid, signature=line.signature, signed=checkpoint.text, is_text=True, places=places)
+        for line, signer in lines
+    ]
+    return tuple(fault for claim in claims for fault in faults(claim, registry))
 
 
 def _decode_root(text: str) -> bytes:

@@ -12,6 +12,7 @@ Does not: read, sign or store: `OnDemandReader` reads, `consumers.proving.on_dem
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -23,9 +24,9 @@ from ledger_core.errors import Corrupt, Refused
 from ledger_core.posting.verdicts import decode_verdict, verdicts_hash
 from ledger_core.proving.closed_range import ClosedRange
 from ledger_core.proving.range_proof import ProofPayload, ShardRange, SourceRange, parse_payload, parse_proof
+from ledger_core.signing.counting import first_fault
 from ledger_core.signing.registry import SignerRegistry
-from ledger_core.signing.signatures import BadSignature, decode_signature, verify_digest
-from ledger_core.signing.statements import statement_hash
+from ledger_core.signing.statements import claim_of, statement_hash
 from ledger_core.tree import CompactRange, leaf_hash
 
 
@@ -265,14 +266,12 @@ def _chained(data: bytes, digest: bytes, shard: int, range_no: int) -> ProofPayl
 def _check_signed(proof: bytes | None, digest: bytes, registry: SignerRegistry, shard: int, range_no: int) -> None:
     try:
         parsed = parse_proof(proof or b"")
-        signer = registry.get(parsed.signer_kid)
-        verify_digest(signer.public_key, digest, decode_signature(parsed.signature))
-        for part in parsed.shards:
-            fault = signer.shard_fault(shard, int(part.last_seq), part.head_hash)
-            if fault is not None:
-                raise ValueError(f"signer {signer.kid} {fault}")
-    except (BadSignature, KeyError, ValueError) as error:
+    except ValueError as error:
         raise Corrupt(f"shard {shard}, range {range_no}: its proof does not verify: {error}") from error
+    claim = dataclasses.replace(claim_of(parsed), signed=digest)
+    fault = first_fault(claim, registry)
+    if fault is not None:
+        raise Corrupt(f"shard {shard}, range {range_no}: its proof does not verify: {fault.message}")
 
 
 def _held(found: ClosedRange | None, shard: int, seq: int) -> ClosedRange:

@@ -11,12 +11,12 @@ Does not: look at entries, verify signatures, or check that `root` and `head_has
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 import msgspec
 
-from ledger_core.ports import Algorithm
-from ledger_core.signing.signatures import decode_signature, encode_signature
+from ledger_core.signing.counting import ShardPlace
+from ledger_core.signing.signatures import decode_signature
 from ledger_core.signing.statements import (
     EMPTY_SHA256,
     Cosignature,
@@ -24,12 +24,13 @@ from ledger_core.signing.statements import (
     Hash,
     Name,
     Part,
+    Payload,
     ShardNo,
     Timestamp,
     TraceId,
+    assemble,
+    check_signed,
     decode_statement,
-    encode_statement,
-    statement_hash,
 )
 from ledger_core.times import parse_time
 
@@ -40,13 +41,14 @@ SERVICE: Final = "finance"
 class SourceRange(Part, frozen=True, kw_only=True):
     """The settlement offsets `[first_offset, next_offset)` and what became of each of them."""
 
-    topic: Name
-    partition: ShardNo
-    first_offset: Decimal
-    next_offset: Decimal
-    posted: Decimal
-    duplicates: Decimal
-    rejected: Decimal
+    topic: Name  # Kafka topic of the settlements, prefix included
+    partition: ShardNo  # partition of that topic; equal to the shard
+    first_offset: Decimal  # first settlements offset, inclusive
+    next_offset: Decimal  # one after the last settlements offset: exclusive
+    posted: Decimal  # offsets that became an entry
+    duplicates: Decimal  # offsets whose event had been posted before
+    rejected: Decimal  # offsets that were dead-lettered
+    # SHA-256 of the verdict lines, each ended by LF, in order of offset; of nothing when all were posted
     verdicts_hash: Hash
 
     def __post_init__(self) -> None:
@@ -62,14 +64,14 @@ class SourceRange(Part, frozen=True, kw_only=True):
 class ShardRange(Part, frozen=True, kw_only=True):
     """Entries `first_seq..last_seq` (inclusive; none when last_seq = first_seq - 1) and the chain around them."""
 
-    shard: ShardNo
-    first_seq: Decimal
-    last_seq: Decimal
-    prev_hash: Hash | None
-    head_hash: Hash | None
-    tree_size: Decimal
-    root: Hash
-    source: SourceRange
+    shard: ShardNo  # number of the shard, from 0
+    first_seq: Decimal  # first entry, inclusive, from 1
+    last_seq: Decimal  # last entry, inclusive; first_seq - 1 when there is none
+    prev_hash: Hash | None  # entry hash before first_seq; None at genesis
+    head_hash: Hash | None  # entry hash at last_seq; None while the shard has no entry
+    tree_size: Decimal  # entries in the tree: equal to last_seq
+    root: Hash  # root of the shard's tree at tree_size (RFC 6962)
+    source: SourceRange  # the settlements that these entries came from
 
     def __post_init__(self) -> None:
         first, last = int(self.first_seq), int(self.last_seq)
@@ -92,16 +94,16 @@ class ShardRange(Part, frozen=True, kw_only=True):
 class RowIds(Part, frozen=True, kw_only=True):
     """The ledger rows (shard, seq) covered: sequences inclusive at both ends."""
 
-    shard: ShardNo
-    first_seq: Decimal
-    last_seq: Decimal
+    shard: ShardNo  # number of the shard, from 0
+    first_seq: Decimal  # first sequence, inclusive
+    last_seq: Decimal  # last sequence, inclusive
 
 
 class Totals(Part, frozen=True, kw_only=True):
     """Sums of one currency in minor units."""
 
-    debits: Decimal
-    credits: Decimal
+    debits: Decimal  # sum of the debit lines, minor units
+    credits: Decimal  # sum of the credit lines, minor units; equal to debits
 
     def __post_init__(self) -> None:
         if self.debits != self.credits:
@@ -111,27 +113,28 @@ class Totals(Part, frozen=True, kw_only=True):
 class TimeRange(Part, frozen=True, kw_only=True):
     """The least and the greatest recorded_at of the entries covered; null when there are none."""
 
-    from_ts: Timestamp | None
-    to_ts: Timestamp | None
+    from_ts: Timestamp | None  # least recorded_at, inclusive
+    to_ts: Timestamp | None  # greatest recorded_at, inclusive
 
 
-class ProofPayload(Part, frozen=True, kw_only=True):
+class ProofPayload(Payload, frozen=True, kw_only=True):
     """Everything that `hash` covers."""
 
-    proof_id: Name
-    version: Literal[1]
-    service: Literal["finance"]
-    env: Name
-    range: TimeRange
-    ledger_row_ids: tuple[RowIds, ...]
-    num_rows: Decimal
-    shards: Annotated[tuple[ShardRange, ...], msgspec.Meta(min_length=1)]
+    proof_id: Name  # unique; of a closed range `<env>-<shard>-<range_no>`
+    version: Literal[1]  # of this format
+    service: Literal["finance"]  # always ours
+    env: Name  # environment, such as prod
+    range: TimeRange  # from when to when the entries were recorded
+    ledger_row_ids: tuple[RowIds, ...]  # the rows covered, of the shards that have any
+    num_rows: Decimal  # entries covered, in all shards
+    shards: Annotated[tuple[ShardRange, ...], msgspec.Meta(min_length=1)]  # in order of number, each once
+    # By currency (ISO 4217); empty when there are no rows
     totals: dict[Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}\Z")], Totals]
-    prev_proof_hash: Hash | None
-    trace_id: TraceId
-    signer_kid: Name
-    alg: Algorithm
-    ts: Timestamp
+    prev_proof_hash: Hash | None  # hash of the shard's proof before it; None at its first, and of an operator's proof
+    trace_id: TraceId  # of the work that made it
+    ts: Timestamp  # when it was closed, UTC; set by the prover, before it is signed
+
+    chained_by: ClassVar[str | None] = "prev_proof_hash"
 
     def __post_init__(self) -> None:
         parse_time(self.ts)
@@ -151,13 +154,14 @@ class ProofPayload(Part, frozen=True, kw_only=True):
         if self.range.from_ts is not None and self.range.to_ts is not None and self.range.from_ts > self.range.to_ts:
             raise ValueError("from_ts is after to_ts")
 
-    def to_bytes(self) -> bytes:
-        """The canonical payload: the bytes that are hashed and signed."""
-        return encode_statement(ProofPayload(**{name: getattr(self, name) for name in ProofPayload.__struct_fields__}))
-
-    def digest(self) -> bytes:
-        """SHA256(payload || prev_proof_hash), 32 bytes: what is signed."""
-        return statement_hash(self.to_bytes(), self.prev_proof_hash)
+    @property
+    def places(self) -> tuple[ShardPlace, ...]:
+        """The end of each shard's range. An operator's proof, which is of no chain, may speak of any history by a key
+        of today."""
+        start = proof_id(self.env, self.shards[0].shard, 0).removesuffix("0")
+        range_no = self.proof_id.removeprefix(start)
+        chained = len(self.shards) == 1 and self.proof_id.startswith(start) and range_no.isdigit()
+        return tuple(ShardPlace(part.shard, int(part.last_seq), part.head_hash, chained) for part in self.shards)
 
 
 class RangeProof(ProofPayload, frozen=True, kw_only=True):
@@ -167,15 +171,14 @@ class RangeProof(ProofPayload, frozen=True, kw_only=True):
     reads only `hash` and `signature` need not know of it.
     """
 
-    hash: Hash
-    signature: str
+    hash: Hash  # of payload and prev_proof_hash; recomputed when parsed
+    signature: str  # base64, by signer_kid over the 32 bytes of hash
+    # In order of kid; absent where nobody cosigned
     cosignatures: tuple[Cosignature, ...] | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         ProofPayload.__post_init__(self)
-        if self.digest().hex() != self.hash:
-            raise ValueError("hash is not that of the payload and prev_proof_hash")
-        decode_signature(self.signature)
+        check_signed(self)
         if self.cosignatures is not msgspec.UNSET:
             kids = [cosignature.signer_kid for cosignature in self.cosignatures]
             if not kids or kids != sorted({*kids} - {self.signer_kid}):
@@ -211,15 +214,7 @@ def parse_proof(data: bytes) -> RangeProof:
 
 def assemble_proof(payload: bytes, signature: bytes, cosignatures: tuple[Cosignature, ...] = ()) -> bytes:
     """The signed proof of a payload, as canonical JSON. The caller has verified every signature over `digest()`."""
-    unsigned = parse_payload(payload)
-    fields = {name: getattr(unsigned, name) for name in ProofPayload.__struct_fields__}
-    proof = RangeProof(
-        **fields,
-        hash=unsigned.digest().hex(),
-        signature=encode_signature(signature),
-        cosignatures=cosignatures or msgspec.UNSET,
-    )
-    return encode_statement(proof)
+    return assemble(parse_payload(payload), RangeProof, signature, cosignatures=cosignatures or msgspec.UNSET)
 
 
 def same_proof(one: bytes, other: bytes) -> bool:

@@ -1,6 +1,7 @@
 """Who signed, and whether it counts.
 
 signatures       public keys and signatures: what is accepted
+counting         whether a signature counts: the one question every reader asks
 statements       the one form of everything that is signed
 notes            C2SP signed notes
 registry         which key stands behind a kid; registry_edit changes its file

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
-from ledger_core.signing.signatures import BadSignature, PublicKey, decode_signature, verify_text
+from ledger_core.signing.signatures import PublicKey, decode_signature, verify_text
 
 NOTE_BYTES_MAX: Final = 65536
 SIGNATURES_MAX: Final = 64
@@ -68,21 +68,12 @@ def split(note: bytes) -> tuple[bytes, tuple[NoteSignature, ...]]:
     return (head + "\n").encode("utf-8"), tuple(_parse_signature_line(line) for line in signature_lines)
 
 
-def first_signer(text: bytes, signatures: Sequence[NoteSignature], registry: SignerRegistry) -> RegisteredSigner:
-    """The first key of the registry that signed the text; lines of unknown keys are ignored, as C2SP says.
-
-    Raises BadSignature when no known key signed it, or when the signature of a known key is bad.
-    """
-    signed_by: RegisteredSigner | None = None
-    for line in signatures:
-        signer = registry.find(line.key_name)
-        if signer is None or key_id(signer.kid, signer.public_key) != line.key_id:
-            continue
-        verify_text(signer.public_key, text, line.signature)
-        signed_by = signed_by or signer
-    if signed_by is None:
-        raise BadSignature("no key of the registry signed this checkpoint")
-    return signed_by
+def known_lines(
+    signatures: Sequence[NoteSignature], registry: SignerRegistry
+) -> list[tuple[NoteSignature, RegisteredSigner]]:
+    """The lines whose key the registry holds, in order; those of other keys are ignored, as C2SP says."""
+    named = ((line, registry.find(line.key_name)) for line in signatures)
+    return [(line, it) for line, it in named if it is not None and key_id(it.kid, it.public_key) == line.key_id]
 
 
 def check_characters(text: str) -> None:

@@ -49,6 +49,11 @@ class RegisteredSigner:
         if self.revoked_at is not None and self.retired_at is None:
             raise ValueError(f"signer {self.kid} is revoked, and not retired: it could sign still")
 
+    def ended_by(self, moment: dt.datetime) -> bool:
+        """Whether the key had ended before that moment: a statement of the moment itself still counts."""
+        ends = [end for end in (self.retired_at, self.revoked_at) if end is not None]
+        return bool(ends) and moment > min(ends)
+
     def shard_fault(self, shard: int, seq: int, head_hash: str | None = None, *, chained: bool = True) -> str | None:
         """Why a statement about a shard up to `seq` does not count, in words that follow the kid; None when it does."""
         if self.validity is None:

@@ -84,7 +84,7 @@ def read_manifest(source: Source, scene: Scene, number: int, found: Collector) -
         found.add("manifest.form", f"not a manifest: {error}", field="data")
         return None
     found.count("manifests")
-    check_signature(manifest, scene.registry, found, "manifest", [(*manifest.place, None)])
+    check_signature(manifest, scene.registry, found, "manifest")
     if not source.second:
         _check_lock(real[0], manifest.object, found)
     return ReadManifest(manifest, data, real[0])

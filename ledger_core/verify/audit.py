@@ -14,16 +14,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from ledger_core.audit.events import AuditEvent, event_hash
+from ledger_core.audit.events import AuditEvent, event_hash, faults_of
 from ledger_core.audit.sources import events_of_lines
 from ledger_core.findings import Collector, Report
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.rotation import EVENT_TYPE
-from ledger_core.signing.signatures import BadSignature, decode_signature, verify_digest
 from ledger_core.times import format_time
 
 # Findings for which the registry may be to blame, not the record: a key it lost, or ended before its last signature.
 REGISTRY_CODES: Final = frozenset({"audit.signer", "audit.retired", "audit.validity"})
+
+_FIELDS: Final = {"signer": "signer_kid", "signature": "signature", "retired": "created_at", "validity": "signer_kid"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,21 +105,11 @@ class AuditCheck:
             self._add("audit.hash", f"hash is not {recomputed}, recomputed from the payload", event, "hash")
 
     def _check_signature(self, event: AuditEvent) -> None:
-        signer = self.registry.find(event.signer_kid)
-        if signer is None:
-            self._add("audit.signer", f"signer {event.signer_kid!r} is not in the registry", event, "signer_kid")
-            return
-        try:
-            verify_digest(signer.public_key, bytes.fromhex(event.hash), decode_signature(event.signature))
+        told = faults_of(event, self.registry)
+        if not any(fault.code in ("signer", "signature") for fault in told):
             self.found.count("signatures")
-        except ValueError as error:
-            what = error if isinstance(error, BadSignature) else "hash is not hex"
-            self._add("audit.signature", f"{what} (signer {signer.kid})", event, "signature")
-        if signer.retired_at is not None and event.created_at > signer.retired_at:
-            self._add("audit.retired", f"made after signer {signer.kid} was retired", event, "created_at")
-        fault = signer.audit_fault(event.seq, event.hash)
-        if fault is not None:
-            self._add("audit.validity", f"signer {signer.kid} {fault} and this is seq {event.seq}", event, "signer_kid")
+        for fault in told:
+            self._add(f"audit.{fault.code}", fault.message, event, _FIELDS[fault.code])
 
     def _check_pins(self, event: AuditEvent) -> None:
         """Where the chain stands when a key is over, whoever signed there: what that key signed must lead to it."""

@@ -9,38 +9,27 @@ not its hash, not its algorithm. It does not look at the entries: see `verify_ra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+import dataclasses
+from typing import Final
 
 from ledger_core import canonical, chain
 from ledger_core.findings import Collector
-from ledger_core.ports import Algorithm
 from ledger_core.proving import checkpoint
-from ledger_core.proving.range_proof import RangeProof, parse_proof, proof_id
-from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
-from ledger_core.signing.signatures import BadSignature, decode_signature, verify_digest
-from ledger_core.signing.statements import Cosignature
-from ledger_core.times import parse_time
+from ledger_core.proving.range_proof import RangeProof, parse_proof
+from ledger_core.signing.counting import Claim, faults
+from ledger_core.signing.registry import SignerRegistry
+from ledger_core.signing.statements import Cosignature, Signed, claim_of
 
 OPTIONAL_FIELDS = frozenset({"cosignatures"})
 PROOF_FIELDS = frozenset(RangeProof.__struct_fields__) - OPTIONAL_FIELDS
 
-Place = tuple[int, int, str | None]
-"""Shard, last sequence, and the head there where the statement tells it."""
-
-
-class SignedStatement(Protocol):
-    """What a range proof and a manifest have in common. `ts` is RFC 3339; `hash` hex; `signature` base64."""
-
-    @property
-    def signer_kid(self) -> str: ...
-    @property
-    def alg(self) -> Algorithm: ...
-    @property
-    def ts(self) -> str: ...
-    @property
-    def signature(self) -> str: ...
-    def digest(self) -> bytes: ...
+_FIELDS: Final = {
+    "signer": "signer_kid",
+    "alg": "alg",
+    "signature": "signature",
+    "retired": "ts",
+    "validity": "signer_kid",
+}
 
 
 def check_proof(
@@ -54,56 +43,24 @@ def check_proof(
         found.add("proof.form", f"not a range proof: {error}", seq=seq, field=_field_at_fault(data))
         _diagnose(data, registry, found, seq)
         return None
-    check_signature(proof, registry, found, "proof", _places(proof), seq=seq, chained=_of_a_chain(proof))
+    check_signature(proof, registry, found, "proof", seq=seq)
     for cosignature in proof.cosignatures or ():
         _check_cosignature(proof, cosignature, registry, found, seq)
     return proof
 
 
 def check_signature(
-    statement: SignedStatement,
-    registry: SignerRegistry,
-    found: Collector,
-    kind: str,
-    places: Sequence[Place],
-    *,
-    seq: int | None = None,
-    chained: bool = True,
+    statement: Signed, registry: SignerRegistry, found: Collector, kind: str, *, seq: int | None = None
 ) -> None:
-    """Check the signer, algorithm and signature of a parsed statement; codes are `<kind>.signer` and the like.
-
-    `places` are those that it speaks of; one that is not `chained` to others may be signed later,
-    by a key that was not there yet.
-    """
-    signer = registry.find(statement.signer_kid)
-    if signer is None:
-        message = f"signer {statement.signer_kid!r} is not in the registry"
-        found.add(f"{kind}.signer", message, seq=seq, field="signer_kid")
-        return
-    if signer.algorithm != statement.alg:
-        message = f"says {statement.alg}, but {signer.kid} is registered as {signer.algorithm}"
-        found.add(f"{kind}.alg", message, seq=seq, field="alg")
-    try:
-        verify_digest(signer.public_key, statement.digest(), decode_signature(statement.signature))
-    except BadSignature as error:
-        found.add(f"{kind}.signature", f"{error} (signer {signer.kid})", seq=seq, field="signature")
-        return
-    found.count("signatures")
-    if signer.retired_at is not None and parse_time(statement.ts) > signer.retired_at:
-        message = f"signed at {statement.ts} by {signer.kid}, which was retired before"
-        found.add(f"{kind}.retired", message, seq=seq, field="ts")
-    check_places(signer, places, found, kind, chained=chained)
-
-
-def check_places(
-    signer: RegisteredSigner, places: Sequence[Place], found: Collector, kind: str, *, chained: bool = True
-) -> None:
-    """A signature counts where the key's validity reaches: `<kind>.validity` names shard, sequence and kid."""
-    for shard, seq, head_hash in places:
-        fault = signer.shard_fault(shard, seq, head_hash, chained=chained)
-        if fault is not None:
-            message = f"signer {signer.kid} {fault} and this is of seq {seq}"
-            found.add(f"{kind}.validity", message, shard=shard, seq=seq, field="signer_kid")
+    """Check the signer, algorithm and signature of a parsed statement; codes are `<kind>.signer` and the like."""
+    told = faults(claim_of(statement), registry)
+    if not any(fault.code in ("signer", "signature") for fault in told):
+        found.count("signatures")
+    for fault in told:
+        where = seq if fault.seq is None else fault.seq
+        found.add(f"{kind}.{fault.code}", fault.message, shard=fault.shard, seq=where, field=_FIELDS[fault.code])
+        if fault.code == "signature":
+            return  # then what else it says of itself is not worth a finding
 
 
 def check_note(
@@ -112,51 +69,38 @@ def check_note(
     """Check one signed checkpoint on its own; None when it is none, or no known key signed it."""
     found.count("checkpoints")
     try:
-        kept, _ = checkpoint.parse_and_verify(note, registry)
+        kept = checkpoint.parse(note)
     except ValueError as error:
         found.add("checkpoint.signature", str(error), seq=seq, field="note")
         return None
+    told = checkpoint.faults_of(kept, registry)
+    for fault in told:
+        if fault.code == "signature":
+            found.add("checkpoint.signature", fault.message, seq=seq, field="note")
+            return None
     found.count("signatures")
-    shard = kept.origin.rpartition("/")[2]
-    for line in kept.signatures:
-        signer = registry.find(line.key_name)
-        if signer is not None and shard.isascii() and shard.isdigit():
-            check_places(signer, [(int(shard), kept.size, None)], found, "checkpoint")
+    for fault in told:
+        found.add("checkpoint.validity", fault.message, shard=fault.shard, seq=fault.seq, field="signer_kid")
     return kept
-
-
-def _places(proof: RangeProof) -> list[Place]:
-    return [(part.shard, int(part.last_seq), part.head_hash) for part in proof.shards]
-
-
-def _of_a_chain(proof: RangeProof) -> bool:
-    """Whether it is the proof of a closed range. An operator's proof may speak of any history, by a key of today."""
-    if len(proof.shards) != 1:
-        return False
-    start = proof_id(proof.env, proof.shards[0].shard, 0).removesuffix("0")
-    return proof.proof_id.startswith(start) and proof.proof_id.removeprefix(start).isdigit()
 
 
 def _check_cosignature(
     proof: RangeProof, cosignature: Cosignature, registry: SignerRegistry, found: Collector, seq: int | None
 ) -> None:
     """A cosignature that is there must hold: it covers the same 32 bytes, and its key is registered like any other."""
-    kid = cosignature.signer_kid
-    signer = registry.find(kid)
-    if signer is None or signer.algorithm != cosignature.alg:
-        why = "is not in the registry" if signer is None else f"is registered as {signer.algorithm}"
-        found.add("proof.cosignature", f"cosigner {kid!r}, {cosignature.alg}, {why}", seq=seq, field="cosignatures")
-        return
-    try:
-        verify_digest(signer.public_key, proof.digest(), decode_signature(cosignature.signature))
-    except BadSignature as error:
-        found.add("proof.cosignature", f"{error} (cosigner {kid})", seq=seq, field="cosignatures")
-        return
+    claim = dataclasses.replace(
+        claim_of(proof), kid=cosignature.signer_kid, alg=cosignature.alg, signature=cosignature.signature
+    )
+    told = faults(claim, registry)
+    for fault in told:
+        if fault.code in ("signer", "alg", "signature"):
+            found.add("proof.cosignature", f"the cosignature: {fault.message}", seq=seq, field="cosignatures")
+            return
     found.count("signatures")
-    if signer.retired_at is not None and parse_time(proof.ts) > signer.retired_at:
-        message = f"cosigned at {proof.ts} by {kid}, which was retired before"
-        found.add("proof.retired", message, seq=seq, field="cosignatures")
-    check_places(signer, _places(proof), found, "proof", chained=_of_a_chain(proof))
+    for fault in told:
+        where, name = (seq, "cosignatures") if fault.code == "retired" else (fault.seq, "signer_kid")
+        message = f"the cosignature: {fault.message}"
+        found.add(f"proof.{fault.code}", message, shard=fault.shard, seq=where, field=name)
 
 
 def _field_at_fault(data: bytes) -> str | None:
@@ -189,10 +133,7 @@ def _diagnose(data: bytes, registry: SignerRegistry, found: Collector, seq: int 
     if hash_text != digest.hex():
         message = f"hash is not {digest.hex()}, recomputed from payload and prev_proof_hash"
         found.add("proof.hash", message, seq=seq, field="hash")
-    signer = registry.find(str(fields.get("signer_kid")))
-    if signer is None:
-        return
-    try:
-        verify_digest(signer.public_key, digest, decode_signature(signature))
-    except BadSignature as error:
-        found.add("proof.signature", f"{error} (signer {signer.kid})", seq=seq, field="signature")
+    claim = Claim(kid=str(fields.get("signer_kid")), signature=str(signature), signed=digest)
+    for fault in faults(claim, registry):
+        if fault.code == "signature":
+            found.add("proof.signature", fault.message, seq=seq, field="signature")

@@ -7,6 +7,7 @@ Does not: decrypt anything: `verify` needs no private identity.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,10 +28,11 @@ from finance.recovery.backup.keys import (
     wal_list_key,
 )
 from finance.recovery.backup.manifest import BackupManifest, parse_backup_manifest
-from finance.recovery.backup.statement import Signed, statement_fault
+from finance.recovery.backup.statement import Latest, statement_fault
 from finance.recovery.backup.wal_list import Listed, WalList, join, parse_wal_list
 from ledger_core.errors import Refused
 from ledger_core.signing.registry import SignerRegistry
+from ledger_core.signing.statements import Signed
 
 Histories = Mapping[int, tuple[tuple[int, int], ...]]
 """timeline -> (parent, position in bytes at which it was left), oldest first."""
@@ -41,9 +43,9 @@ S = TypeVar("S", bound=Signed)
 
 
 class ReadSigned(Protocol):
-    """The statement under a key, read and verified. Raises Refused, Unavailable."""
+    """The statement under a key, read and verified in its place behind `latest`. Raises Refused, Unavailable."""
 
-    def __call__(self, key: str, parse: Callable[[bytes], S], /) -> S: ...
+    def __call__(self, key: str, parse: Callable[[bytes], S], latest: Latest[S], /) -> S: ...
 
 
 class StreamState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -113,7 +115,7 @@ def read_catalogue(
     sizes, stream, listed, faults = _look(copies, system_identifier, read)
     if faults:  # a stream that is at work moves them between our listing and our reading: once is no fault
         sizes, stream, listed, faults = _look(copies, system_identifier, read)
-    backups, broken = _backups(sizes, read)
+    backups, broken = _backups(sizes, read, lambda backup: listed.latest(int(backup.wal_files)))
     files = [found for key in sorted(sizes) if (found := wal_file(key)) is not None]
     known = {part.key for backup in backups for part in backup.parts}
     manifests = {key.rpartition("/")[0] for key in sizes if key.endswith(f"/{MANIFEST}")}
@@ -137,17 +139,20 @@ def read_catalogue(
 
 
 def read_backups(copies: Copies, system_identifier: str, registry: SignerRegistry) -> tuple[BackupManifest, ...]:
-    """The backups alone, in order of time; without those whose manifest is broken. Raises Unavailable."""
+    """The backups alone, in order of time; without those whose manifest is broken; their place
+    behind lists of WAL is not looked at. Raises Unavailable."""
     sizes = copies.sizes(f"{system_identifier}/base/")
-    return _backups(sizes, partial(_signed, copies, registry, False))[0]
+    return _backups(sizes, partial(_signed, copies, registry, False), _first)[0]
 
 
-def _backups(keys: Iterable[str], read: ReadSigned) -> tuple[tuple[BackupManifest, ...], tuple[str, ...]]:
+def _backups(
+    keys: Iterable[str], read: ReadSigned, latest: Latest[BackupManifest]
+) -> tuple[tuple[BackupManifest, ...], tuple[str, ...]]:
     """The backups whose manifests are among the keys, in order of time; and which manifests are broken, in words."""
     backups, broken = [], []
     for key in sorted(key for key in keys if key.endswith(f"/{MANIFEST}")):
         try:
-            backups.append(read(key, partial(_parse_manifest, key)))
+            backups.append(read(key, partial(_parse_manifest, key), latest))
         except Refused as error:
             broken.append(error.message)
     return tuple(sorted(backups, key=lambda backup: (backup.finished, backup.backup_id))), tuple(broken)
@@ -158,20 +163,30 @@ def _read_listed(system_identifier: str, keys: Collection[str], read: ReadSigned
     newest, below = newest_list_key(system_identifier), f"{system_identifier}/{WAL_LISTS}"
     named = (key.removeprefix(below).removesuffix(".json") for key in keys if key.startswith(below))
     full = sorted(int(name) for name in named if name.isdecimal())
-    faults, lists = [], []
+    faults: list[str] = []
+    lists: list[WalList] = []
     last: WalList | None = None
+
+    def latest(_one: WalList) -> dt.datetime | None:
+        return max((one.stated_at for one in lists), default=None)
+
     if newest in keys:
         try:
-            last = read(newest, parse_wal_list)
+            last = read(newest, parse_wal_list, _first)
         except Refused as error:
             faults.append(error.message)
     before_last = int(last.list_no) - 1 if last is not None else 0
     for number in range(full[0], max(full[-1], before_last) + 1) if full else ():
         try:
-            lists.append(read(wal_list_key(system_identifier, number), parse_wal_list))
+            lists.append(read(wal_list_key(system_identifier, number), parse_wal_list, latest))
         except Refused as error:
             faults.append(error.message)
     if last is not None and (not full or before_last >= full[-1]):  # else it was made full, and is not replaced yet
+        if lists:  # now that is known what stands before it
+            try:
+                last = read(newest, parse_wal_list, latest)
+            except Refused as error:
+                faults.append(error.message)
         lists.append(last)
     return join([one for one in lists if one.system_identifier == system_identifier], faults)
 
@@ -216,8 +231,19 @@ def _look(
     return sizes, stream, listed, [*faults, *listed.faults]
 
 
-def _signed(copies: Copies, registry: SignerRegistry, everywhere: bool, key: str, parse: Callable[[bytes], S]) -> S:
-    return parse(copies.read_if(key, partial(statement_fault, parse, registry), everywhere=everywhere))
+def _signed(
+    copies: Copies,
+    registry: SignerRegistry,
+    everywhere: bool,
+    key: str,
+    parse: Callable[[bytes], S],
+    latest: Latest[S],
+) -> S:
+    return parse(copies.read_if(key, partial(statement_fault, parse, registry, latest), everywhere=everywhere))
+
+
+def _first(_statement: Signed) -> None:
+    """As if no list stood before it."""
 
 
 def _parse_manifest(key: str, data: bytes) -> BackupManifest:

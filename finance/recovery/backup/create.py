@@ -28,13 +28,14 @@ from finance.recovery.backup.copies import Copies
 from finance.recovery.backup.keys import manifest_key, part_key
 from finance.recovery.backup.manifest import BackupManifest, BackupPayload, Part, digest_of, parse_backup_manifest
 from finance.recovery.backup.seal import COMPRESSION_LEVEL, seal
-from finance.recovery.backup.statement import with_signature
+from finance.recovery.backup.statement import check_counts
 from finance.recovery.backup.tools import Tools, failed
 from finance.recovery.backup.wal_list import join
 from ledger_core.postgres.recovery.replication import ServerIdentity, hold_backup_lock, identify
 from ledger_core.postgres.session import session
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.registry import SignerRegistry
+from ledger_core.signing.statements import assemble
 from ledger_core.times import format_time
 
 PART_BYTES = 16 * 2**20
@@ -73,9 +74,11 @@ def create(terms: Terms, advance: Advance) -> BackupManifest:
         stored = _Stored(terms, server.system_identifier, backup_id)
         needs = _copy(terms, stored, advance)
         payload = _payload(terms, server, backup_id, started_at, stored, needs)
-        manifest = with_signature(payload, BackupManifest, terms.signer.sign_digest(payload.digest()))
+        manifest = assemble(payload, BackupManifest, terms.signer.sign_digest(payload.digest()))
+        # A backup takes hours: its key may have ended since, and then the manifest would never be read.
+        made = check_counts(manifest, parse_backup_manifest, terms.registry, lambda _made: None)
         terms.copies.put(manifest_key(server.system_identifier, backup_id), manifest)
-    return parse_backup_manifest(manifest)
+    return made
 
 
 class _Stored:

@@ -9,52 +9,49 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
-from finance.recovery.backup.statement import check_signed, payload_digest
 from finance.recovery.backup.wal_list import Key
-from ledger_core.ports import Algorithm
-from ledger_core.signing.statements import Decimal, Hash, Name, Timestamp, decode_statement
+from ledger_core.signing import statements
+from ledger_core.signing.statements import Decimal, Hash, Name, Payload, Timestamp, check_signed, decode_statement
 from ledger_core.times import parse_time
 
 BackupId = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z")]
 
 
-class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Part(statements.Part, frozen=True, kw_only=True):
     """One stored piece of the compressed tar, in order. Size in bytes, digest of what is stored."""
 
-    key: Key
-    size_bytes: Decimal
-    sha256: Hash
+    key: Key  # name below the place
+    size_bytes: Decimal  # of what is stored
+    sha256: Hash  # of what is stored
 
 
-class BackupPayload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class BackupPayload(Payload, frozen=True, kw_only=True):
     """Everything that is signed. Positions are bytes of WAL; `sha256` and `size_bytes` are of the plain tar."""
 
-    version: Literal[1]
-    service: Literal["finance"]
+    version: Literal[1]  # of this format
+    service: Literal["finance"]  # always ours
     statement: Literal["backup"]  # so that no signature of another statement can be taken for this one's
-    env: Name
-    backup_id: BackupId
-    system_identifier: Decimal
-    server_version: Decimal
-    timeline: Decimal
-    segment_bytes: Decimal
-    start_lsn: Decimal
-    stop_lsn: Decimal
-    started_at: Timestamp
-    finished_at: Timestamp
-    size_bytes: Decimal
-    sha256: Hash
-    parts: tuple[Part, ...]
-    wal_files: (
-        Decimal  # how many files of WAL were signed for, and the link at the last (`finance.recovery.backup.wal_list`)
-    )
-    wal_link: Hash | None
-    signer_kid: Name
-    alg: Algorithm
+    env: Name  # environment, such as prod
+    backup_id: BackupId  # when it began (UTC, to the second) and 8 hex digits; names its folder
+    system_identifier: Decimal  # of the Postgres cluster, set by initdb
+    server_version: Decimal  # as server_version_num, such as 180004
+    timeline: Decimal  # the life that it was taken in
+    segment_bytes: Decimal  # size of a WAL segment
+    start_lsn: Decimal  # where its WAL begins, inclusive, bytes
+    stop_lsn: Decimal  # up to where it needs WAL, exclusive, bytes
+    started_at: Timestamp  # by the backup host's clock, UTC
+    finished_at: Timestamp  # by the same clock, just before it was signed, UTC
+    size_bytes: Decimal  # of the plain tar
+    sha256: Hash  # of the plain tar
+    parts: tuple[Part, ...]  # in order; together the compressed tar, each encrypted by itself
+    wal_files: Decimal  # how many files of WAL the lists had signed for then; 0 while there was no list
+    wal_link: Hash | None  # the link at the last of them (`finance.recovery.backup.wal_list`); None exactly at 0
+
+    dated_by: ClassVar[str] = "finished_at"
 
     def __post_init__(self) -> None:
         parse_time(self.started_at)
@@ -63,10 +60,6 @@ class BackupPayload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             raise ValueError("a backup has parts")
         if (self.wal_files == "0") != (self.wal_link is None):
             raise ValueError("a link stands at the last of at least one file")
-
-    def digest(self) -> bytes:
-        """SHA256 of the canonical payload: what is signed."""
-        return payload_digest(self, BackupPayload)
 
     @property
     def finished(self) -> dt.datetime:
@@ -88,12 +81,12 @@ class BackupPayload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 class BackupManifest(BackupPayload, frozen=True, kw_only=True):
     """A payload with its hash and signature."""
 
-    hash: Hash
-    signature: str
+    hash: Hash  # of the payload; recomputed when parsed
+    signature: str  # base64, by signer_kid over the 32 bytes of hash
 
     def __post_init__(self) -> None:
         BackupPayload.__post_init__(self)
-        check_signed(self, self.digest())
+        check_signed(self)
 
 
 _decoder = msgspec.json.Decoder(BackupManifest)

@@ -1,59 +1,54 @@
-"""What the signed statements of backups share: a payload, its digest, and both with a signature in one object. Pure."""
+"""Whether the signature of a backup's manifest, or of a list of WAL, counts. Pure.
+
+Guarantees: `ledger_core.signing.counting` is asked like for every signed statement, and in its place: lists are
+numbered, and a backup names how many files were listed before it. What stands behind a list was signed after it: so a
+key that had ended by then signed nothing there, whatever time the statement claims.
+Does not: know where the statements lie (`finance.recovery.backup.catalogue` does).
+"""
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from dataclasses import replace
+from typing import TypeVar
 
-import msgspec
-
+from ledger_core.errors import Refused
+from ledger_core.signing.counting import BackupPlace, first_fault
 from ledger_core.signing.registry import SignerRegistry
-from ledger_core.signing.signatures import BadSignature, decode_signature, encode_signature, verify_digest
-from ledger_core.signing.statements import encode_statement, statement_hash
+from ledger_core.signing.statements import Signed, claim_of
 
-S = TypeVar("S", bound=msgspec.Struct)
-
-
-class Signed(Protocol):
-    """A payload with its hash and signature."""
-
-    @property
-    def signer_kid(self) -> str: ...
-    @property
-    def hash(self) -> str: ...
-    @property
-    def signature(self) -> str: ...
+S = TypeVar("S", bound=Signed)
+Latest = Callable[[S], dt.datetime | None]
+"""Of a statement: the latest time at which a list before it was signed, UTC; None where no list is before it."""
 
 
-def payload_digest(statement: msgspec.Struct, payload: type[msgspec.Struct]) -> bytes:
-    """SHA256 of the canonical payload: what is signed. `statement` may be the signed one."""
-    return statement_hash(encode_statement(payload(**_fields(statement, payload))), None)
-
-
-def with_signature(payload: msgspec.Struct, signed: type[S], signature: bytes) -> bytes:
-    """The canonical bytes of the signed statement. The caller has verified the signature over `payload_digest`."""
-    kind = type(payload)
-    digest = payload_digest(payload, kind).hex()
-    return encode_statement(signed(**_fields(payload, kind), hash=digest, signature=encode_signature(signature)))
-
-
-def check_signed(statement: Signed, digest: bytes) -> None:
-    """For constructors: raises ValueError on a hash that is not the payload's, or what is no signature."""
-    if digest.hex() != statement.hash:
-        raise ValueError("hash is not that of the payload")
-    decode_signature(statement.signature)
-
-
-def statement_fault(parse: Callable[[bytes], Signed], registry: SignerRegistry, data: bytes) -> str | None:
-    """Why these bytes are no statement that a registered key signed; None when they are."""
+def statement_fault(
+    parse: Callable[[bytes], S], registry: SignerRegistry, latest: Latest[S], data: bytes
+) -> str | None:
+    """Why these bytes are no statement whose signature counts; None when they are."""
     try:
         statement = parse(data)
-        key = registry.get(statement.signer_kid).public_key
-        verify_digest(key, bytes.fromhex(statement.hash), decode_signature(statement.signature))
-    except (ValueError, KeyError, BadSignature) as error:
-        return f"is not signed as it should be ({error.args[0] if error.args else error})"
-    return None
+    except ValueError as error:
+        why: str | None = str(error)
+    else:
+        why = counting_fault(statement, registry, latest(statement))
+    return why and f"is not signed as it should be ({why})"
 
 
-def _fields(statement: msgspec.Struct, kind: type[msgspec.Struct]) -> dict[str, Any]:
-    return {name: getattr(statement, name) for name in kind.__struct_fields__}
+def check_counts(data: bytes, parse: Callable[[bytes], S], registry: SignerRegistry, latest: Latest[S]) -> S:
+    """What was just signed, parsed. Raises Refused where no reader would accept it: its key ended meanwhile, say."""
+    fault = statement_fault(parse, registry, latest, data)
+    if fault is not None:
+        raise Refused(
+            f"what was signed {fault}, and was not stored",
+            remedy="restart with the variables of that key's successor; an emergency key ends by itself",
+        )
+    return parse(data)
+
+
+def counting_fault(statement: Signed, registry: SignerRegistry, after: dt.datetime | None) -> str | None:
+    """Why the signature does not count behind a list of the time `after`; None when it does."""
+    places = () if after is None else (BackupPlace(after),)
+    fault = first_fault(replace(claim_of(statement), places=places), registry)
+    return None if fault is None else fault.message

@@ -11,37 +11,45 @@ Does not: say anything about the newest files, stored since the last signature, 
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 import msgspec
 
 from finance.recovery.backup.keys import wal_file
-from finance.recovery.backup.statement import check_signed, payload_digest
-from ledger_core.ports import Algorithm
-from ledger_core.signing.statements import Decimal, Hash, Name, Timestamp, decode_statement, statement_hash
+from ledger_core.signing.statements import (
+    Decimal,
+    Hash,
+    Name,
+    Payload,
+    Timestamp,
+    check_signed,
+    decode_statement,
+    statement_hash,
+)
 from ledger_core.times import parse_time
 
 FILES_MAX: Final = 256
 Key = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9./-]{0,250}\Z")]
 
 
-class WalListPayload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class WalListPayload(Payload, frozen=True, kw_only=True):
     """Everything that is signed. `files_before`: how many files the lists before it hold, `link_before`: their link."""
 
-    version: Literal[1]
-    service: Literal["finance"]
+    version: Literal[1]  # of this format
+    service: Literal["finance"]  # always ours
     statement: Literal["backup-wal"]  # so that no signature of another statement can be taken for this one's
-    env: Name
-    system_identifier: Decimal
-    list_no: Decimal
-    files_before: Decimal
-    link_before: Hash | None
+    env: Name  # environment, such as prod
+    system_identifier: Decimal  # of the Postgres cluster, set by initdb
+    list_no: Decimal  # place among the lists, from 1
+    files_before: Decimal  # files in the lists before it; 0 at the first
+    link_before: Hash | None  # link at the last of those; None exactly at 0
     files: Annotated[tuple[Key, ...], msgspec.Meta(min_length=1, max_length=FILES_MAX)]
-    signed_at: Timestamp
-    signer_kid: Name
-    alg: Algorithm
+    signed_at: Timestamp  # by the backup host's clock, UTC; the newest list is signed again as it grows
+
+    dated_by: ClassVar[str] = "signed_at"
 
     def __post_init__(self) -> None:
         parse_time(self.signed_at)
@@ -51,8 +59,10 @@ class WalListPayload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             if wal_file(key) is None or not key.startswith(f"{self.system_identifier}/"):
                 raise ValueError(f"{key} is no file of WAL of this cluster")
 
-    def digest(self) -> bytes:
-        return payload_digest(self, WalListPayload)
+    @property
+    def count_at_end(self) -> int:
+        """How many files this list and those before it hold."""
+        return int(self.files_before) + len(self.files)
 
     def links(self) -> list[str]:
         """The link at each of its files."""
@@ -66,12 +76,12 @@ class WalListPayload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 class WalList(WalListPayload, frozen=True, kw_only=True):
     """A payload with its hash and signature."""
 
-    hash: Hash
-    signature: str
+    hash: Hash  # of the payload; recomputed when parsed
+    signature: str  # base64, by signer_kid over the 32 bytes of hash
 
     def __post_init__(self) -> None:
         WalListPayload.__post_init__(self)
-        check_signed(self, self.digest())
+        check_signed(self)
 
 
 _decoder = msgspec.json.Decoder(WalList)
@@ -102,6 +112,10 @@ class Listed:
     @property
     def link(self) -> str | None:
         return self.links.get(self.count)
+
+    def latest(self, count: int) -> dt.datetime | None:
+        """The latest time of the lists that end by their file number `count`; None when there is none."""
+        return max((one.stated_at for one in self.lists if one.count_at_end <= count), default=None)
 
 
 def join(lists: Sequence[WalList], faults: Iterable[str]) -> Listed:

@@ -18,11 +18,13 @@ import structlog
 
 from finance.recovery.backup.copies import Copies
 from finance.recovery.backup.keys import newest_list_key, wal_list_key
-from finance.recovery.backup.statement import with_signature
+from finance.recovery.backup.statement import check_counts
 from finance.recovery.backup.unsigned import Unsigned
 from finance.recovery.backup.wal_list import FILES_MAX, Listed, WalList, WalListPayload, join, parse_wal_list
 from ledger_core.errors import FinanceError, Refused
 from ledger_core.signing.pinned_signer import PinnedSigner
+from ledger_core.signing.registry import SignerRegistry
+from ledger_core.signing.statements import assemble
 from ledger_core.times import format_time
 
 RETRY_SECONDS = 60.0
@@ -63,7 +65,8 @@ class WalSigning:
         try:
             self._signer = self._signer or self._terms.open_signer()
             payload, taken = self._next(unsigned, self._signer)
-            data = with_signature(payload, WalList, self._signer.sign_digest(payload.digest()))
+            data = assemble(payload, WalList, self._signer.sign_digest(payload.digest()))
+            made = check_counts(data, parse_wal_list, SignerRegistry([self._signer.registered]), self._latest)
         except FinanceError as error:
             self._not_before = self._terms.monotonic() + RETRY_SECONDS
             self._terms.on_failure()
@@ -74,12 +77,16 @@ class WalSigning:
         else:
             self._copies.put(newest_list_key(self._system), data)
         unsigned.drop(taken)
-        self._listed = join([parse_wal_list(data)], ())
+        self._listed = join([made], ())
         return self._listed.count
 
     def close(self) -> None:
         if self._signer is not None:
             self._signer.close()
+
+    def _latest(self, made: WalList) -> dt.datetime | None:
+        """When a list before it was signed, as far as is known here."""
+        return self._listed.latest(int(made.files_before))
 
     def _next(self, unsigned: Unsigned, signer: PinnedSigner) -> tuple[WalListPayload, int]:
         """The list that stands next, and how many of the waiting files it takes. Raises Refused."""

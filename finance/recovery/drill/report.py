@@ -8,23 +8,24 @@ Does not: say that a ledger is sound for ever: it says what was looked at, and w
 from __future__ import annotations
 
 import unicodedata
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 from ledger_core.findings import Collector, Finding, Report
 from ledger_core.ports import Algorithm
 from ledger_core.signing.registry import SignerRegistry
-from ledger_core.signing.signatures import decode_signature, encode_signature
 from ledger_core.signing.statements import (
     Decimal,
     Hash,
     Name,
+    Part,
+    Payload,
     ShardNo,
     Timestamp,
+    assemble,
+    check_signed,
     decode_statement,
-    encode_statement,
-    statement_hash,
 )
 from ledger_core.times import parse_time
 from ledger_core.verify.statements import check_signature
@@ -37,63 +38,59 @@ Line = Annotated[str, msgspec.Meta(max_length=TEXT_CHARS_MAX)]
 DrillId = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z")]
 
 
-class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A part of the signed statement."""
-
-
-class Step(_Part, frozen=True, kw_only=True):
+class Step(Part, frozen=True, kw_only=True):
     """One step and its wall time. `restore` steps make a usable ledger, `check` steps prove it. `done` in `unit`."""
 
-    name: Line
-    phase: Literal["restore", "check"]
-    milliseconds: Decimal
-    done: Decimal
-    unit: Line
+    name: Line  # of the step, for people
+    phase: Literal["restore", "check"]  # what it is for
+    milliseconds: Decimal  # wall time
+    done: Decimal  # how much it did, in unit
+    unit: Line  # such as entries or bytes
 
 
-class ShardResult(_Part, frozen=True, kw_only=True):
+class ShardResult(Part, frozen=True, kw_only=True):
     """Where a restored shard ends, and where the live one stood when the drill began. `root` is the newest proved."""
 
-    shard: ShardNo
-    seq: Decimal
-    next_offset: Decimal
-    head_hash: Hash | None
-    root: Hash | None
-    root_size: Decimal
-    live_seq: Decimal
-    live_next_offset: Decimal
-    behind_entries: Decimal
-    behind_offsets: Decimal
+    shard: ShardNo  # number of the shard, from 0
+    seq: Decimal  # last restored entry, inclusive; 0 when there is none
+    next_offset: Decimal  # one after the last restored settlements offset
+    head_hash: Hash | None  # entry hash at seq; None when there is none
+    root: Hash | None  # of the newest proved tree that came back; None without a proof
+    root_size: Decimal  # entries in that tree
+    live_seq: Decimal  # last entry of the live shard when the drill began, inclusive
+    live_next_offset: Decimal  # one after its last settlements offset
+    behind_entries: Decimal  # live_seq - seq
+    behind_offsets: Decimal  # live_next_offset - next_offset
     behind_milliseconds: Decimal | None  # between the newest entries' recorded_at; None: nothing came back
 
 
-class AuditResult(_Part, frozen=True, kw_only=True):
+class AuditResult(Part, frozen=True, kw_only=True):
     """Where the restored audit chain ends, and what was published when the drill began."""
 
-    seq: Decimal
-    live_seq: Decimal
+    seq: Decimal  # last restored event, inclusive
+    live_seq: Decimal  # last published event when the drill began, inclusive
 
 
-class Sums(_Part, frozen=True, kw_only=True):
+class Sums(Part, frozen=True, kw_only=True):
     """The restored trial balance in one currency, minor units."""
 
-    currency: Line
-    debits: Decimal
-    credits: Decimal
+    currency: Line  # ISO 4217
+    debits: Decimal  # minor units
+    credits: Decimal  # minor units
 
 
-class KeyResult(_Part, frozen=True, kw_only=True):
+class KeyResult(Part, frozen=True, kw_only=True):
     """One key of the registry, and how many signed statements of each copy name it."""
 
-    signer_kid: Name
-    alg: Algorithm
-    deployed_at: Timestamp | None
-    retired_at: Timestamp | None
-    statements: dict[str, Decimal]
-    signs_now: bool
+    signer_kid: Name  # of the registry
+    alg: Algorithm  # as registered
+    deployed_at: Timestamp | None  # as registered, UTC
+    retired_at: Timestamp | None  # as registered, UTC; None while it signs
+    statements: dict[str, Decimal]  # by name of the copy: how many it holds that name this key
+    signs_now: bool  # whether its key service signed when it was asked
 
 
-class DrillFinding(_Part, frozen=True, kw_only=True):
+class DrillFinding(Part, frozen=True, kw_only=True):
     """As `ledger_core.findings.Finding`."""
 
     code: Line
@@ -104,20 +101,20 @@ class DrillFinding(_Part, frozen=True, kw_only=True):
     place: Line | None
 
 
-class WayResult(_Part, frozen=True, kw_only=True):
+class WayResult(Part, frozen=True, kw_only=True):
     """One way back, tried. `counts` say what was looked at."""
 
-    way: Way
-    sources: tuple[Line, ...]
-    steps: tuple[Step, ...]
-    shards: tuple[ShardResult, ...]
-    audit: AuditResult | None
-    balances: tuple[Sums, ...]
-    keys: tuple[KeyResult, ...]
-    counts: dict[str, Decimal]
-    findings: tuple[DrillFinding, ...]
-    findings_beyond_max: Decimal
-    sound: bool
+    way: Way  # which way back
+    sources: tuple[Line, ...]  # where it was restored from
+    steps: tuple[Step, ...]  # in order
+    shards: tuple[ShardResult, ...]  # in order of number
+    audit: AuditResult | None  # None where this way brings no audit chain back
+    balances: tuple[Sums, ...]  # in order of currency
+    keys: tuple[KeyResult, ...]  # of the way `keys` alone
+    counts: dict[str, Decimal]  # by name: what was looked at
+    findings: tuple[DrillFinding, ...]  # the first of them
+    findings_beyond_max: Decimal  # how many more there are
+    sound: bool  # true exactly when nothing was found
 
     def __post_init__(self) -> None:
         if self.sound == bool(self.findings):
@@ -133,21 +130,19 @@ class WayResult(_Part, frozen=True, kw_only=True):
         return sum(int(step.milliseconds) for step in self.steps if step.phase == "check")
 
 
-class DrillPayload(_Part, frozen=True, kw_only=True):
+class DrillPayload(Payload, frozen=True, kw_only=True):
     """Everything that is signed."""
 
-    version: Literal[1]
-    service: Literal["finance"]
+    version: Literal[1]  # of this format
+    service: Literal["finance"]  # always ours
     statement: Literal["drill"]  # so that no signature of another statement can be taken for this one's
-    env: Name
-    drill_id: DrillId
-    actor_id: Line
-    started_at: Timestamp
+    env: Name  # environment, such as prod
+    drill_id: DrillId  # when it began (UTC, to the second) and 8 hex digits
+    actor_id: Line  # who ran it
+    started_at: Timestamp  # UTC
     ts: Timestamp  # the end
-    ways: Annotated[tuple[WayResult, ...], msgspec.Meta(min_length=1)]
-    sound: bool
-    signer_kid: Name
-    alg: Algorithm
+    ways: Annotated[tuple[WayResult, ...], msgspec.Meta(min_length=1)]  # in the order they were tried
+    sound: bool  # true exactly when each way is
 
     def __post_init__(self) -> None:
         parse_time(self.started_at)
@@ -155,22 +150,16 @@ class DrillPayload(_Part, frozen=True, kw_only=True):
         if self.sound != all(way.sound for way in self.ways):
             raise ValueError("a drill is sound exactly when each of its ways is")
 
-    def digest(self) -> bytes:
-        """SHA256 of the canonical payload: what is signed."""
-        return statement_hash(encode_statement(DrillPayload(**_fields(self))), None)
-
 
 class DrillReport(DrillPayload, frozen=True, kw_only=True):
     """A payload with its hash and signature."""
 
-    hash: Hash
-    signature: str
+    hash: Hash  # of the payload; recomputed when parsed
+    signature: str  # base64, by signer_kid over the 32 bytes of hash
 
     def __post_init__(self) -> None:
         DrillPayload.__post_init__(self)
-        if self.digest().hex() != self.hash:
-            raise ValueError("hash is not that of the payload")
-        decode_signature(self.signature)
+        check_signed(self)
 
 
 _decoder = msgspec.json.Decoder(DrillReport)
@@ -183,8 +172,7 @@ def parse_report(data: bytes) -> DrillReport:
 
 def assemble_report(payload: DrillPayload, signature: bytes) -> bytes:
     """The caller has verified the signature over `digest()`."""
-    signed = encode_signature(signature)
-    return encode_statement(DrillReport(**_fields(payload), hash=payload.digest().hex(), signature=signed))
+    return assemble(payload, DrillReport, signature)
 
 
 def verify_report(data: bytes, registry: SignerRegistry, *, place: str | None = None) -> Report:
@@ -196,7 +184,7 @@ def verify_report(data: bytes, registry: SignerRegistry, *, place: str | None = 
     except ValueError as error:
         found.add("drill.form", f"not the report of a drill: {error}")
         return found.report()
-    check_signature(report, registry, found, "drill", (), chained=False)
+    check_signature(report, registry, found, "drill")
     return found.report()
 
 
@@ -216,7 +204,3 @@ def line(text: str) -> str:
     """One line of plain text in NFC, cut at its limit: what was met in a damaged object must not break the report."""
     plain = "".join(c if c.isprintable() else " " for c in unicodedata.normalize("NFC", text))
     return plain[:TEXT_CHARS_MAX]
-
-
-def _fields(payload: DrillPayload) -> dict[str, Any]:
-    return {name: getattr(payload, name) for name in DrillPayload.__struct_fields__}

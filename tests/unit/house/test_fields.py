@@ -23,10 +23,7 @@ WAITING = frozenset(
         "consumers/proving/on_demand.py",
         "consumers/proving/prover.py",
         "consumers/proving/published_guard.py",
-        "ledger_core/archive/manifest.py",
         "ledger_core/posting/store_port.py",
-        "ledger_core/proving/range_proof.py",
-        "ledger_core/signing/statements.py",
     }
 )
 

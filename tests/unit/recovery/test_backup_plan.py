@@ -16,9 +16,9 @@ from finance.recovery.backup.keys import WalFile, wal_file, wal_key
 from finance.recovery.backup.manifest import BackupManifest, BackupPayload, Part, parse_backup_manifest
 from finance.recovery.backup.plan import Choice, Plan, Target, make_plan
 from finance.recovery.backup.retention import prune_plan
-from finance.recovery.backup.statement import with_signature
 from finance.recovery.backup.wal_list import join
 from ledger_core.errors import Refused
+from ledger_core.signing.statements import assemble
 from ledger_core.times import format_time
 from tests.simulator.place import MemoryPlace
 
@@ -52,7 +52,7 @@ def backup(number: int, finished: dt.datetime, timeline: int = 1) -> BackupManif
         signer_kid="k",
         alg="ed25519",
     )
-    return parse_backup_manifest(with_signature(payload, BackupManifest, b"s" * 64))
+    return parse_backup_manifest(assemble(payload, BackupManifest, b"s" * 64))
 
 
 def catalogue(backups: list[BackupManifest], files: dict[str, dt.datetime], lsn: int | None = None) -> Catalogue:

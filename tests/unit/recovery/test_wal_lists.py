@@ -18,10 +18,12 @@ from finance.recovery.backup.keys import newest_list_key, stream_key, wal_key, w
 from finance.recovery.backup.manifest import BackupManifest, digest_of
 from finance.recovery.backup.signing_faults import list_faults, unsigned_within
 from finance.recovery.backup.spool import Spool
-from finance.recovery.backup.wal_list import FILES_MAX, parse_wal_list
+from finance.recovery.backup.wal_list import FILES_MAX, WalList, WalListPayload, parse_wal_list
 from finance.recovery.backup.wal_signing import RETRY_SECONDS, SigningTerms, WalSigning
 from ledger_core.errors import Unavailable
 from ledger_core.signing.pinned_signer import PinnedSigner
+from ledger_core.signing.registry import SignerRegistry
+from ledger_core.signing.statements import assemble
 from tests.simulator.place import MemoryPlace
 from tests.support.signing import local_signer
 
@@ -38,12 +40,13 @@ class Host:
     def __init__(self, folder: Path, place: MemoryPlace) -> None:
         self.folder, self.place, self.copies = folder, place, Copies([place])
         self.away, self.failed, self.now = False, 0, 0.0
+        self.noon = NOON  # by this host's clock
         self.begin()
 
     def begin(self) -> None:
         """As after a start."""
         self.spool = Spool(self.folder, SYSTEM, self.copies, self.look, [RECIPIENT], lambda: NOON)
-        terms = SigningTerms("test", self.signer, lambda: NOON, lambda: self.now, self.fail)
+        terms = SigningTerms("test", self.signer, lambda: self.noon, lambda: self.now, self.fail)
         self.signing = WalSigning(terms, SYSTEM, self.copies, self.spool.place.listed)
 
     def killed(self) -> None:
@@ -231,3 +234,44 @@ def test_lists_that_do_not_hold_together_are_not_gone_on_with(host: Host) -> Non
     host.store(600, 600)
     assert (host.sign(), host.failed) == (None, 1)
     assert host.place.files[newest_list_key(SYSTEM)] == before
+
+
+def test_a_list_is_not_stored_once_its_key_has_ended_and_what_waits_is_signed_for_by_the_next(host: Host) -> None:
+    """As an emergency key ends: by itself, while the stream runs."""
+    host.store(1, 2)
+    ours = REGISTRY.get(SIGNER.kid)
+    ended = SignerRegistry([dataclasses.replace(ours, retired_at=NOON - dt.timedelta(seconds=1))])
+    host.signer = lambda: PinnedSigner(SIGNER, ended)  # type: ignore[method-assign]
+    host.killed()
+    assert (host.sign(), host.failed) == (None, 1)
+    assert newest_list_key(SYSTEM) not in host.place.files
+    host.signer = lambda: PinnedSigner(SIGNER, REGISTRY)  # type: ignore[method-assign]
+    host.killed()
+    assert host.sign() == 2
+
+
+def test_a_clock_that_was_set_back_between_two_lists_is_no_fault_while_no_key_has_ended(host: Host) -> None:
+    fill(host, FILES_MAX)
+    host.noon -= dt.timedelta(hours=1)
+    host.store(600, 601)
+    assert host.sign() == FILES_MAX + 2
+    assert host.look().broken == ()
+
+
+def test_another_copy_of_a_list_heals_the_one_that_an_ended_key_signed(host: Host) -> None:
+    host.store(1, 2)
+    host.sign()
+    stolen, both = local_signer(kid="stolen-v1")
+    ended = dataclasses.replace(both.get("stolen-v1"), retired_at=NOON - dt.timedelta(seconds=1))
+    registry = SignerRegistry([*REGISTRY.signers, ended])
+    key = newest_list_key(SYSTEM)
+    one = parse_wal_list(host.place.files[key])
+    fields = {name: getattr(one, name) for name in WalListPayload.__struct_fields__}
+    payload = WalListPayload(**{**fields, "signer_kid": "stolen-v1"})
+    forged = assemble(payload, WalList, stolen.sign_digest(payload.digest()))
+    place = MemoryPlace("there", {**host.place.files, key: forged})
+    (told,) = read_catalogue(Copies([place]), SYSTEM, registry).broken
+    assert f"{key} is not signed as it should be (signed at 2025-11-01T12:00:00.000000Z by stolen-v1" in told
+    copies = Copies([place, host.place])
+    assert read_catalogue(copies, SYSTEM, registry).broken == ()
+    assert place.files[key] == host.place.files[key]

@@ -1,0 +1,130 @@
+"""Whether a signature counts: the one question that every reader of signed statements asks. Pure.
+
+    who:     is the kid registered, and is the algorithm that the statement declares the registered one
+    what:    did that key sign these bytes
+    when:    does the statement's own time lie before the key's end (retired, or revoked)
+    where:   does the key count at the statement's place in its shard, in the audit chain, among the lists of WAL
+
+Guarantees: every reason is named, in this order, so that a reader may report all of them or stop at the first; no
+reader asks less than another. Nothing but the place is proof against a stolen key, which writes any time it likes.
+Does not: parse a statement, recompute its hash, or choose what a fault means for whoever asked.
+
+    fault = first_fault(Claim(kid=proof.signer_kid, signature=proof.signature, digest=proof.digest(), ...), registry)
+    if fault is not None:
+        raise Corrupt(fault.message)
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from ledger_core.ports import Algorithm
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
+from ledger_core.signing.signatures import BadSignature, decode_signature, verify_digest, verify_text
+from ledger_core.times import format_time
+
+Code = Literal["signer", "alg", "signature", "retired", "validity"]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlace:
+    """A statement about the entries of a shard."""
+
+    shard: int  # number of the shard, from 0
+    seq: int  # the last sequence it speaks of, inclusive; 0 when it speaks of none
+    head_hash: str | None = None  # entry hash at seq, 64 hex digits; None where the statement does not tell it
+    chained: bool = True  # False: an operator's statement, which may speak of entries older than its key
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPlace:
+    """An event of the audit chain."""
+
+    seq: int  # its place on the chain, from 1
+    hash: str  # its own hash, 64 hex digits
+
+
+@dataclass(frozen=True, slots=True)
+class BackupPlace:
+    """A list of WAL, or a backup, behind lists of WAL: these are numbered, and each is signed when it is made. So what
+    stands behind a list was signed after it, whatever time it claims."""
+
+    after: dt.datetime  # the latest time that a list before it was signed at, UTC
+
+
+Place = ShardPlace | AuditPlace | BackupPlace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What a statement says of its signature: what a reader asks about. Set from the statement as it was read."""
+
+    kid: str  # the key it names
+    signature: str | bytes  # base64 in its one spelling, or the raw bytes
+    signed: bytes  # what must have been signed: 32 bytes of digest, or the text of a note
+    is_text: bool = False  # True: `signed` is the text of a note
+    alg: Algorithm | None = None  # the algorithm it declares; None where this kind of statement declares none
+    at: dt.datetime | None = None  # the time it says it was signed at, UTC; None where it tells none
+    places: tuple[Place, ...] = ()  # every place that it speaks of
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureFault:
+    """One reason why a signature does not count."""
+
+    code: Code  # which of the four questions it answers: signer and alg are who, signature is what, and so on
+    message: str  # one line for people, naming the kid
+    shard: int | None = None  # of `validity`, where the place is one of a shard
+    seq: int | None = None  # of `validity`, where the place has a sequence
+
+
+def faults(claim: Claim, registry: SignerRegistry) -> tuple[SignatureFault, ...]:
+    """Every reason why the signature does not count, in the order of the module's head; none when it counts."""
+    signer = registry.find(claim.kid)
+    if signer is None:
+        return (SignatureFault("signer", f"signer {claim.kid!r} is not in the registry"),)
+    return tuple(_faults(claim, signer))
+
+
+def first_fault(claim: Claim, registry: SignerRegistry) -> SignatureFault | None:
+    """The first reason why the signature does not count; None when it counts."""
+    return next(iter(faults(claim, registry)), None)
+
+
+def _faults(claim: Claim, signer: RegisteredSigner) -> Iterator[SignatureFault]:
+    if claim.alg is not None and claim.alg != signer.algorithm:
+        message = f"says {claim.alg}, but {signer.kid} is registered as {signer.algorithm}"
+        yield SignatureFault("alg", message)
+    verify = verify_text if claim.is_text else verify_digest
+    try:
+        raw = claim.signature if isinstance(claim.signature, bytes) else decode_signature(claim.signature)
+        verify(signer.public_key, claim.signed, raw)
+    except BadSignature as error:
+        yield SignatureFault("signature", f"{error} (signer {signer.kid})")
+    if claim.at is not None and signer.ended_by(claim.at):
+        message = f"signed at {format_time(claim.at)} by {signer.kid}, which was retired before"
+        yield SignatureFault("retired", message)
+    for place in claim.places:
+        fault = _place_fault(place, signer)
+        if fault is not None:
+            yield fault
+
+
+def _place_fault(place: Place, signer: RegisteredSigner) -> SignatureFault | None:
+    if isinstance(place, BackupPlace):
+        if not signer.ended_by(place.after):
+            return None
+        message = f"stands behind a list of {format_time(place.after)}, and signer {signer.kid} was retired before"
+        return SignatureFault("validity", message)
+    if isinstance(place, AuditPlace):
+        why = signer.audit_fault(place.seq, place.hash)
+        shard, what = None, f"is seq {place.seq}"
+    else:
+        why = signer.shard_fault(place.shard, place.seq, place.head_hash, chained=place.chained)
+        shard, what = place.shard, f"is of seq {place.seq}"
+    if why is None:
+        return None
+    return SignatureFault("validity", f"signer {signer.kid} {why} and this {what}", shard, place.seq)

@@ -1,0 +1,140 @@
+"""A retired, a revoked, an unknown key and a wrong algorithm stand before every reader of signed statements there is.
+
+The table is `READERS`. Who makes a reader of signed statements enters it there: the last tests read the source, and
+fail for one that asks by itself, or is not in the table.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from ledger_core.signing.validity import NOTHING, Validity
+from tests.support.archive_factory import NOW, Key
+from tests.unit.signing.statement_readers import (
+    AFTER,
+    BEFORE,
+    KEY,
+    OTHER,
+    READERS,
+    RSA,
+    SOUND,
+    STATEMENTS,
+    Reader,
+    Trial,
+    registry,
+)
+
+ROOT: Final = Path(__file__).parents[3]
+
+
+def declaring_rsa() -> Key:
+    key = copy.copy(KEY)
+    key.algorithm = "rsa-sha256"
+    return key
+
+
+NOWHERE = Validity({}, NOTHING)
+CASES: Final = {
+    "unknown": Trial(KEY, OTHER.registry),
+    "wrong algorithm": Trial(KEY, registry(algorithm="rsa-sha256", public_key=RSA.public)),
+    "declares another algorithm": Trial(declaring_rsa(), registry()),
+    "retired before": Trial(KEY, registry(retired_at=BEFORE)),
+    "retired before, and bounded": Trial(KEY, registry(retired_at=BEFORE, validity=NOWHERE)),
+    "revoked before": Trial(KEY, registry(retired_at=AFTER, revoked_at=BEFORE)),
+    "revoked, and dated back": Trial(
+        KEY, registry(retired_at=AFTER, revoked_at=AFTER, validity=NOWHERE), AFTER + dt.timedelta(days=14)
+    ),
+}
+
+
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
+def test_a_sound_signature_counts(reader: Reader) -> None:
+    assert reader.accepts(SOUND)
+    ended_later = registry(retired_at=NOW + dt.timedelta(days=1), revoked_at=NOW + dt.timedelta(days=2))
+    assert reader.accepts(Trial(KEY, ended_later)), "what a key signed before its end stands"
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
+def test_no_reader_accepts_what_does_not_count(reader: Reader, case: str) -> None:
+    if case not in reader.not_said:
+        assert not reader.accepts(CASES[case])
+
+
+# Who makes a signature, and verifies it before it goes on: there is no statement yet, only bytes and a key.
+MAKERS: Final = frozenset(
+    {
+        "ledger_core.audit.events",
+        "ledger_core.signing.counting",
+        "ledger_core.signing.notes",
+        "ledger_core.signing.pinned_signer",
+        "producers.signing.verified_signer",
+        "finance.signing_proxy.service",
+    }
+)
+ASKING: Final = frozenset({"faults", "first_fault"})
+ROOMS: Final = ("ledger_core", "schemas", "producers", "consumers", "finance")
+PARSERS: Final = frozenset(
+    {"parse_proof", "parse_manifest", "parse_report", "parse_backup_manifest", "parse_wal_list", "from_json"}
+)
+# Who parses signed statements and does not ask: because it made them, or because of who asks for it.
+ELSEWHERE: Final = {
+    "ledger_core.archive.range_batch": "the archiver's own proof, of its database",
+    "ledger_core.audit.sources": "check_audit takes each event",
+    "ledger_core.proving.range_proof": "compares two proofs",
+    "ledger_core.recovery.rebuild_checks": "plans by them; the oracle asks when it walks the archive",
+    "consumers.archive.manifest_lister": "its own proof and its own manifest",
+    "consumers.audit.published_chain": "the notary compares it with its head, and asks of both",
+    "finance.recovery.backup.catalogue": "reads through statement_fault",
+    "finance.recovery.backup.create": "the manifest that it has just signed",
+    "finance.recovery.backup.wal_signing": "the list that it has just signed",
+    "finance.recovery.drill.run": "the report that it has just signed and verified",
+    "finance.recovery.replay_checks": "takes the name of the environment from it",
+    "finance.signing.check": "counts who signed what; validity is what it compares",
+    "finance.workshop.demo.leave": "leaves it to openssl",
+}
+
+
+def calls() -> Iterator[tuple[str, str, str]]:
+    """(module, function, called name) of every call in the source."""
+    for path in sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py")):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        yield from _calls(ast.parse(path.read_text(encoding="utf-8")), module, "")
+
+
+def _calls(node: ast.AST, module: str, function: str) -> Iterator[tuple[str, str, str]]:
+    if isinstance(node, ast.FunctionDef):
+        function = function or node.name
+    for child in ast.iter_child_nodes(node):
+        yield from _calls(child, module, function)
+    names_what = isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Load)
+    if names_what:
+        name = node.id if isinstance(node, ast.Name) else node.attr  # type: ignore[union-attr]
+        if name != "from_json" or "AuditEvent" in ast.unparse(node):
+            yield module, function, name
+
+
+def test_only_who_makes_signatures_verifies_them_without_asking_whether_they_count() -> None:
+    found = {module for module, _, name in calls() if name in ("verify_digest", "verify_text")}
+    assert found - {"ledger_core.signing.signatures"} == MAKERS
+
+
+def test_every_reader_that_asks_stands_in_the_table() -> None:
+    counting = {path for path in ROOT.rglob("*.py") if "signing.counting import" in path.read_text(encoding="utf-8")}
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in counting}
+    found = {f"{module}.{function}" for module, function, name in calls() if name in ASKING and module in modules}
+    assert found == {reader.asks for reader in READERS.values()} | {f"{STATEMENTS}._diagnose"}
+
+
+def test_whoever_parses_a_signed_statement_asks_or_says_who_does() -> None:
+    parsing = {module for module, function, name in calls() if name in PARSERS and not function.startswith("parse_")}
+    asking = {reader.asks.rpartition(".")[0] for reader in READERS.values()}
+    asking |= {module for module, _, name in calls() if name == "check_signature"}
+    assert parsing - asking == set(ELSEWHERE)
