@@ -16,8 +16,9 @@ import structlog
 
 from consumers.archive.stored_batch import manifest_under, range_as_stored
 from consumers.signing.signer_set import SignerSet
-from ledger_core.archive.batch import SealedBatch, manifest_key
+from ledger_core.archive.batch import SealedBatch
 from ledger_core.archive.manifest import ManifestPayload, lists_the_same
+from ledger_core.archive.names import manifest_key
 from ledger_core.archive.range_batch import RangeBatch
 from ledger_core.ports import ArchiveStore
 from ledger_core.times import parse_time

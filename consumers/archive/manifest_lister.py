@@ -22,8 +22,8 @@ from consumers.metrics import Metrics
 from consumers.signing.circuit import SignerAway
 from consumers.signing.signer_set import SignerSet
 from ledger_core.archive.archived_object import ArchivedObject, ListingTerms, manifest_payload
-from ledger_core.archive.batch import manifest_key
 from ledger_core.archive.manifest import assemble_manifest, parse_manifest
+from ledger_core.archive.names import manifest_key
 from ledger_core.ports import ArchiveStore
 from ledger_core.proving.range_proof import parse_proof
 

@@ -21,13 +21,13 @@ import structlog
 
 from consumers.archive.stored_batch import as_stored
 from consumers.metrics import Metrics
+from ledger_core.archive.names import export_key
 from ledger_core.archive.pinned_object import pin_object
 from ledger_core.audit.events import AuditEvent
 from ledger_core.audit.export import (
     AuditExport,
     ExportRange,
     audit_exported_intent,
-    export_key,
     export_metadata,
     export_retain_until,
     seal_export,

@@ -16,8 +16,8 @@ from typing import Final, Protocol
 import structlog
 
 from consumers.proving.published_guard import PublishedRange
-from ledger_core.archive.batch import manifest_key
 from ledger_core.archive.manifest import Manifest, parse_manifest
+from ledger_core.archive.names import manifest_key
 from ledger_core.audit.events import AuditEvent, event_hash, faults_of
 from ledger_core.errors import Refused
 from ledger_core.ports import ArchiveStore, Record, StoredObject

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from ledger_core.archive.batch import batch_lines, manifest_key, parse_metadata
+from ledger_core.archive.batch import batch_lines, parse_metadata
 from ledger_core.archive.listing import ArchiveReader, list_archive
 from ledger_core.archive.manifest import Manifest, parse_manifest
+from ledger_core.archive.names import manifest_key, manifests_folder
 from ledger_core.books.entries import decode_entry
 from ledger_core.errors import Refused
 from ledger_core.findings import Collector
@@ -100,7 +101,7 @@ class ArchiveLog:
 
     def _read_manifests(self, shard: int) -> Iterator[Manifest]:
         prev_hash: str | None = None
-        folder = manifest_key(self._env, shard, 1).rpartition("/")[0] + "/"
+        folder = manifests_folder(self._env, shard)
         for number, stored in enumerate((v for v in self._reader.versions(folder) if v.size_bytes >= 0), 1):
             if stored.key != manifest_key(self._env, shard, number):
                 raise _refused(stored.key, f"manifest {number} is due here")

@@ -16,13 +16,12 @@ from finance.wiring import services
 from finance.wiring.registry_file import read_registry
 from finance.wiring.signers import open_signer
 from ledger_core.archive.manifest import parse_manifest
+from ledger_core.archive.names import manifests_folder
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.findings import Collector, Report
 from ledger_core.postgres.signing.signer_uses import SignerUse
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.rotation import rotations
-
-MANIFESTS_PART = "/manifests/"
 
 
 def check_signers(desk: Desk, kernel: Path | None, *, archive: bool) -> Report:
@@ -97,8 +96,8 @@ def _check_rotations(look: Look, registry: SignerRegistry, found: Collector) -> 
 
 def _check_archive(desk: Desk, registry: SignerRegistry, found: Collector) -> None:
     reader = services.open_archive(desk.settings)
-    for stored in reader.versions(f"{desk.settings.env}/"):
-        if stored.size_bytes < 0 or MANIFESTS_PART not in stored.key:
+    for stored in reader.versions(manifests_folder(desk.settings.env)):
+        if stored.size_bytes < 0:
             continue
         try:
             manifest = parse_manifest(reader.get(stored.key, stored.version_id))

@@ -17,7 +17,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from ledger_core.proving.range_proof import RangeProof, ShardRange
+from ledger_core.proving.range_proof import RangeProof
 from ledger_core.signing.statements import Decimal, Hash, Name, ShardNo, Timestamp, decode_statement, encode_statement
 
 # RFC 1952 section 2.3: ID1 ID2 CM=8 FLG=0 MTIME=0 XFL=0 OS=255 (unknown).
@@ -140,18 +140,6 @@ def object_metadata(metadata: BatchMetadata, sha256: str) -> dict[str, str]:
         if value is not None:
             texts[name.replace("_", "-")] = str(value).lower() if isinstance(value, bool) else str(value)
     return texts
-
-
-def batch_key(env: str, part: ShardRange) -> str:
-    """The object name of a range's batch: zero padded, so that names sort in order of the chain."""
-    offsets = f"{int(part.source.first_offset):019d}-{int(part.source.next_offset):019d}"
-    seqs = f"{int(part.first_seq):019d}-{int(part.last_seq):019d}"
-    return f"{env}/batches/shard-{part.shard:05d}/offsets-{offsets}.seqs-{seqs}.jsonl.gz"
-
-
-def manifest_key(env: str, shard: int, manifest_no: int) -> str:
-    """The object name of one manifest of a shard's chain."""
-    return f"{env}/manifests/shard-{shard:05d}/{manifest_no:019d}.json"
 
 
 def batch_lines(data: bytes) -> Iterator[bytes]:

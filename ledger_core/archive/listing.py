@@ -7,17 +7,13 @@ Does not: read an object, or say whether one is sound (`ledger_core.verify.archi
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Protocol
 
-from ledger_core.archive.batch import manifest_key
+from ledger_core.archive.names import batches_folder, manifest_no_of, manifests_folder, shard_of
 from ledger_core.findings import Collector
 from ledger_core.ports import StoredObject
-
-_SHARD: Final = re.compile(r"/(?:batches|manifests)/shard-([0-9]{5,10})/")
-_OFFSETS: Final = re.compile(r"/offsets-([0-9]{19})-[0-9]{19}\.seqs-")
 
 
 class ArchiveReader(Protocol):
@@ -58,25 +54,28 @@ class ShardListing:
 def list_archive(reader: ArchiveReader, env: str, found: Collector) -> dict[int, ShardListing]:
     """All versions of all keys of an environment, by shard. Raises what the reader raises (Unavailable)."""
     shards: dict[int, ShardListing] = {}
-    for kind in ("manifests", "batches"):
-        for stored in reader.versions(f"{env}/{kind}/"):
-            shard_text = _SHARD.search(stored.key)
-            if shard_text is None:
-                found.add("archive.key", "not the name of a manifest or batch", place=stored.key)
-                continue
-            shard = int(shard_text[1])
-            listing = shards.setdefault(shard, ShardListing())
-            name = stored.key.rpartition("/")[2].removesuffix(".json")
-            if kind == "batches":
-                listing.batches.setdefault(stored.key, []).append(stored)
-            elif name.isdigit() and stored.key == manifest_key(env, shard, int(name)):
-                listing.manifests.setdefault(int(name), []).append(stored)
-            else:
-                found.add("archive.key", "not the name of a manifest", shard=shard, place=stored.key)
+    for stored in reader.versions(manifests_folder(env)):
+        listing = _listing_of(stored, shards, found)
+        if listing is None:
+            continue
+        shard, of_shard = listing
+        number = manifest_no_of(stored.key, env, shard)
+        if number is None:
+            found.add("archive.key", "not the name of a manifest", shard=shard, place=stored.key)
+        else:
+            of_shard.manifests.setdefault(number, []).append(stored)
+    for stored in reader.versions(batches_folder(env)):
+        listing = _listing_of(stored, shards, found)
+        if listing is not None:
+            listing[1].batches.setdefault(stored.key, []).append(stored)
     return shards
 
 
-def first_offset_of(batch_key: str) -> int | None:
-    """The first offset that a batch's name speaks of; None when it is not the name of a batch."""
-    offset = _OFFSETS.search(batch_key)
-    return None if offset is None else int(offset[1])
+def _listing_of(
+    stored: StoredObject, shards: dict[int, ShardListing], found: Collector
+) -> tuple[int, ShardListing] | None:
+    shard = shard_of(stored.key)
+    if shard is None:
+        found.add("archive.key", "not the name of a manifest or batch", place=stored.key)
+        return None
+    return shard, shards.setdefault(shard, ShardListing())

@@ -12,7 +12,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
-from ledger_core.archive.batch import BatchWriter, SealedBatch, batch_key, metadata_of, object_metadata
+from ledger_core.archive.batch import BatchWriter, SealedBatch, metadata_of, object_metadata
+from ledger_core.archive.names import batch_key
 from ledger_core.errors import Corrupt
 from ledger_core.posting.verdicts import verdicts_hash
 from ledger_core.proving.range_proof import RangeProof, ShardRange, parse_proof

@@ -40,16 +40,6 @@ class AuditExport:
     pinned: PinnedObject  # the object, as the store confirmed it
 
 
-def export_folder(env: str) -> str:
-    """Where the exports of an environment stand."""
-    return f"{env}/audit/"
-
-
-def export_key(env: str, first_seq: int, last_seq: int) -> str:
-    """The object name of a range: zero padded, so that names sort in order of the chain."""
-    return f"{export_folder(env)}seqs-{first_seq:019d}-{last_seq:019d}.jsonl.gz"
-
-
 def seal_export(events: Sequence[AuditEvent]) -> SealedBatch:
     """The object's bytes."""
     writer = LinesWriter()

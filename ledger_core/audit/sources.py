@@ -12,8 +12,8 @@ from typing import Final
 
 from ledger_core.archive.batch import batch_lines
 from ledger_core.archive.listing import ArchiveReader
+from ledger_core.archive.names import export_key, exports_folder
 from ledger_core.audit.events import AuditEvent
-from ledger_core.audit.export import export_folder, export_key
 from ledger_core.findings import Collector
 
 REPEATS_KEPT: Final = 10_000  # a repeat comes right after a crash: at most a batch or two back
@@ -47,7 +47,7 @@ def once(events: Iterable[AuditEvent], found: Collector) -> Iterator[AuditEvent]
 def exported_events(reader: ArchiveReader, env: str, found: Collector) -> Iterator[AuditEvent]:
     """The events of the exported objects, in order of their names. Raises what the reader raises."""
     before = ""
-    for stored in reader.versions(export_folder(env)):
+    for stored in reader.versions(exports_folder(env)):
         if stored.size_bytes < 0:
             found.add("audit.delete_marker", "a delete marker shadows this export", place=stored.key)
             continue

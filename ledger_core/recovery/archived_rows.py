@@ -11,7 +11,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Final
 
-from ledger_core.archive.batch import manifest_key
+from ledger_core.archive.names import manifest_key
 from ledger_core.archive.pinned_object import PINNED_COLUMNS
 from ledger_core.errors import Corrupt
 from ledger_core.proving import checkpoint

@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from ledger_core.archive.batch import manifest_key
 from ledger_core.archive.listing import ArchiveReader, ShardListing
 from ledger_core.archive.manifest import Manifest, parse_manifest
+from ledger_core.archive.names import manifest_key
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.posting.plans import ShardHead
 from ledger_core.proving.range_proof import parse_proof

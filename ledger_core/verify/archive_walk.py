@@ -14,8 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from ledger_core.archive.batch import manifest_key
-from ledger_core.archive.listing import first_offset_of
+from ledger_core.archive.names import first_offset_of, manifest_key
 from ledger_core.findings import Collector
 from ledger_core.ports import StoredObject
 from ledger_core.proving.range_proof import RangeProof

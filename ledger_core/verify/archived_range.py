@@ -15,9 +15,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ledger_core.archive.batch import batch_key, object_metadata
+from ledger_core.archive.batch import object_metadata
 from ledger_core.archive.listing import ArchiveReader, BelowPrefix, ShardListing
 from ledger_core.archive.manifest import Manifest, ManifestObject, parse_manifest
+from ledger_core.archive.names import batch_key
 from ledger_core.errors import Corrupt
 from ledger_core.findings import Collector
 from ledger_core.ports import StoredObject

@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-from ledger_core.archive.batch import BatchWriter, batch_key, manifest_key, metadata_of, object_metadata
+from ledger_core.archive.batch import BatchWriter, metadata_of, object_metadata
 from ledger_core.archive.manifest import ManifestObject, ManifestPayload, ObjectRange, assemble_manifest, parse_manifest
+from ledger_core.archive.names import batch_key, manifest_key
 from ledger_core.ports import Algorithm, StoredObject
 from ledger_core.proving.closed_range import ClosedRange, ClosingTerms, Cut, close_range
 from ledger_core.proving.range_proof import assemble_proof, parse_proof

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import gzip
 
+from ledger_core.archive.names import export_key
 from ledger_core.audit import events
-from ledger_core.audit.export import export_key, seal_export
+from ledger_core.audit.export import seal_export
 from ledger_core.books.entries import JournalEntry, Source, encode_entry
 from ledger_core.books.lines import Line
 from ledger_core.chain import link

@@ -12,7 +12,7 @@ import pytest
 
 from finance.settings import clock
 from finance.workshop.devstack import Stack
-from ledger_core.archive.batch import manifest_key
+from ledger_core.archive.names import manifest_key
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.postgres.recovery.epochs import begin_epoch, read_epoch
 from ledger_core.postgres.schema.migrate import migrate, shipped

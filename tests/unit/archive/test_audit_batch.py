@@ -11,13 +11,12 @@ from ledger_core import canonical
 from ledger_core.archive.batch import (
     GZIP_HEADER,
     BatchWriter,
-    batch_key,
     batch_lines,
-    manifest_key,
     metadata_of,
     object_metadata,
     parse_metadata,
 )
+from ledger_core.archive.names import batch_key, manifest_key
 from ledger_core.proving.range_proof import assemble_proof, parse_proof
 from tests.support.proof_examples import VERDICTS, payload, shard_range
 

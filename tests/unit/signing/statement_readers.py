@@ -24,7 +24,8 @@ from finance.recovery.backup.keys import newest_list_key, wal_key, wal_list_key
 from finance.recovery.backup.manifest import BackupManifest, BackupPayload
 from finance.recovery.backup.wal_list import WalList, WalListPayload, parse_wal_list
 from finance.recovery.drill.report import DrillPayload, assemble_report, parse_report, verify_report
-from ledger_core.archive.batch import SealedBatch, manifest_key
+from ledger_core.archive.batch import SealedBatch
+from ledger_core.archive.names import manifest_key
 from ledger_core.errors import FinanceError
 from ledger_core.proving.on_demand import _check_signed
 from ledger_core.proving.range_proof import assemble_proof, parse_proof

@@ -9,8 +9,8 @@ import gzip
 import msgspec
 import pytest
 
-from ledger_core.archive.batch import manifest_key
 from ledger_core.archive.manifest import parse_manifest
+from ledger_core.archive.names import manifest_key
 from ledger_core.books.entries import JournalEntry, encode_entry
 from ledger_core.chain import link
 from ledger_core.findings import Collector
