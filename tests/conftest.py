@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import uuid
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ _SETTINGS = re.compile(r"(FINANCE|DATABASE_URL|KAFKA|S3_AUDIT|AUDIT_SIGNING|KMS|
 
 def pytest_configure() -> None:
     """Python would run a compiled module that is older than its source: then nothing here means anything."""
+    # A shell starts a background job with SIGINT ignored, and every child inherits that: ours answer the one we send.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if stale():
         pytest.exit(f"compiled modules are older than their sources: {', '.join(stale())}. Run `make compile`", 3)
 

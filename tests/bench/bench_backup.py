@@ -56,10 +56,10 @@ def measure(entries: int, up: Stack, *, s3: bool) -> dict[str, float | int]:
         write(store, Path(scratch))
         assert run(url, key.registry, scratch, workers_max=1).sound
         filled_at = time.perf_counter()
-        until_stored(environ, lsn(url), 600)
+        until_stored(environ, lsn(url))
         caught_up = time.perf_counter() - filled_at
         backup, backup_seconds, backup_mb = timed(environ, "backup", "create")
-        until_stored(environ, lsn(url), 600)
+        until_stored(environ, lsn(url))
     target = up.place.path / "restored"
     told, restore_seconds, restore_mb = timed(
         environ, "backup", "restore", "--to", "latest", "--start", "--target", str(target)

@@ -59,7 +59,7 @@ class Chain:
         rows_file.write_text(text)
         signers_file.write_bytes(self.signers)
         command = [*READERS[reader](), str(rows_file), str(signers_file), *options]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode in (0, 1), done.stderr
         return done.returncode, done.stdout
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -26,6 +25,7 @@ from producers.kafka.publisher import KafkaPublisher
 from tests.support.databases import role_url
 from tests.support.kafka import client, tls
 from tests.support.signing import signer_set
+from tests.support.waits import until
 
 # As Kernel orders them; times as the payload spells them.
 _ROWS = """
@@ -82,11 +82,15 @@ def newest_of(environ: Mapping[str, str]) -> AuditEvent | None:
     """What the audit topic holds last. A busy broker is asked again: the failures here are those of the tests."""
     watermarks = Watermarks(environ["KAFKA_BROKERS"], tls(environ["KAFKA_BROKERS"]))
     try:
-        for _ in range(20):
+        answers: list[AuditEvent | None] = []
+
+        def answered() -> bool:  # a topic made just now has no leader yet
             with suppress(Unavailable):
-                return newest_published(watermarks, topic_of(environ))
-            time.sleep(0.25)  # a topic made just now has no leader yet
-        return newest_published(watermarks, topic_of(environ))
+                answers.append(newest_published(watermarks, topic_of(environ)))
+            return bool(answers)
+
+        until("the audit topic answers", answered)
+        return answers[0]
     finally:
         watermarks.close()
 
@@ -124,7 +128,7 @@ def read_topic(environ: Mapping[str, str]) -> list[tuple[bytes | None, bytes]]:
     consumer = Consumer({**client(environ["KAFKA_BROKERS"]), "group.id": uuid.uuid4().hex, "enable.auto.commit": False})
     partition = TopicPartition(topic_of(environ), 0, 0)
     try:
-        _, end = consumer.get_watermark_offsets(partition, timeout=20)
+        _, end = consumer.get_watermark_offsets(partition, timeout=60)
         consumer.assign([partition])
         found: list[tuple[bytes | None, bytes]] = []
         while len(found) < end:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from finance.recovery.backup.wal import parse_lsn
 from finance.settings.deployment import Settings
 from finance.workshop.devstack import Stack
 from tests.conftest import STATE_ROOT
+from tests.support.waits import until
 
 ROOT = Path(__file__).parents[2]
 
@@ -95,7 +96,7 @@ def switch(url: str) -> None:
         connection.execute("SELECT pg_switch_wal()")
 
 
-def until_stored(environ: Mapping[str, str], position: str, seconds_max: float = 60) -> None:
+def until_stored(environ: Mapping[str, str], position: str) -> None:
     """Wait until the place holds all WAL before a position."""
     copies = copies_of(Settings.from_env(environ, ROOT), ())
 
@@ -104,14 +105,7 @@ def until_stored(environ: Mapping[str, str], position: str, seconds_max: float =
         states = (read_stream_state(copies, system, sizes) for system in systems(copies))
         return any(state is not None and state.lsn >= parse_lsn(position) for state in states)
 
-    until(reached, seconds_max)
-
-
-def until(true: Callable[[], bool], seconds_max: float = 60) -> None:
-    deadline = time.monotonic() + seconds_max
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
+    until(f"all WAL before {position} is stored", reached)
 
 
 @contextmanager
@@ -128,7 +122,7 @@ def restored(environ: Mapping[str, str], directory: Path, *arguments: str) -> It
 def stop(pid: int) -> None:
     """End a server that is no child of ours."""
     os.kill(pid, signal.SIGINT)
-    until(lambda: not _runs(pid))
+    until("the server ends", lambda: not _runs(pid))
 
 
 def _runs(pid: int) -> bool:

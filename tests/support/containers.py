@@ -76,7 +76,7 @@ class ContainerStack(Stack):
         super().remove(keep_logs=keep_logs)
 
     def stop(self, service: str) -> None:
-        self._containers[service].get_wrapped_container().stop(timeout=20)
+        self._containers[service].get_wrapped_container().stop(timeout=60)
 
     def kill(self, service: str) -> None:
         self._containers[service].get_wrapped_container().kill()
@@ -116,7 +116,7 @@ class ContainerStack(Stack):
 def require_docker() -> None:
     """Raises Refused, with what to do, when no Docker engine answers."""
     try:
-        docker.from_env(timeout=5).ping()
+        docker.from_env(timeout=60).ping()
     except DockerException as error:
         raise Refused(
             f"--services=containers needs Docker, which does not answer ({error})",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -10,8 +9,8 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from tests.support.kafka import client
+from tests.support.waits import until
 
-PATIENCE_SECONDS: Final = 60
 COMPACTING: Final = {
     "cleanup.policy": "compact",
     "segment.ms": "1",
@@ -25,21 +24,23 @@ def lose_in_the_middle(brokers: str, topic: str, publish_more: Callable[[], None
     """The first offset of partition 0 that is gone afterwards. `publish_more` begins a new segment, so that the one
     before is cleaned. The settings are those of before again."""
     admin = AdminClient(client(brokers))
-    (broker,) = admin.list_topics(topic, timeout=20).brokers
+    (broker,) = admin.list_topics(topic, timeout=60).brokers
     _alter(admin, ResourceType.BROKER, str(broker), SOON)
     try:
         _alter(admin, ResourceType.TOPIC, topic, COMPACTING)
         publish_more()
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
+        holes: list[int] = []
+
+        def cleaned() -> bool:
             offsets = _offsets(brokers, topic)
-            holes = sorted({*range(offsets[-1])} - {*offsets})
-            if holes:
-                return holes[0]
+            holes[:] = sorted({*range(offsets[-1])} - {*offsets})
+            return bool(holes)
+
+        until(f"the broker cleans {topic}", cleaned)
+        return holes[0]
     finally:
         _alter(admin, ResourceType.TOPIC, topic, dict.fromkeys(COMPACTING))
         _alter(admin, ResourceType.BROKER, str(broker), dict.fromkeys(SOON))
-    raise AssertionError(f"the broker cleaned nothing of {topic} in {PATIENCE_SECONDS} s")
 
 
 def _alter(admin: AdminClient, kind: ResourceType, name: str, settings: Mapping[str, str | None]) -> None:
@@ -50,7 +51,7 @@ def _alter(admin: AdminClient, kind: ResourceType, name: str, settings: Mapping[
         for key, value in settings.items()
     ]
     for future in admin.incremental_alter_configs([ConfigResource(kind, name, incremental_configs=entries)]).values():
-        future.result(20)
+        future.result(60)
 
 
 def _offsets(brokers: str, topic: str) -> list[int]:

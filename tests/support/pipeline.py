@@ -29,6 +29,7 @@ from tests.support.buckets import adapter_tls
 from tests.support.kafka import tls
 from tests.support.prover_runs import CountingMetrics
 from tests.support.signing import signer_set
+from tests.support.waits import until
 
 ROOT = Path(__file__).parents[2]
 
@@ -99,9 +100,6 @@ class Pipeline:
         return self.environ["FINANCE_TOPIC_PREFIX"] + name
 
 
-def step_until(service: Prover | Archiver, done: Callable[[], bool], seconds_max: float = 30.0) -> None:
+def step_until(service: Prover | Archiver, done: Callable[[], bool]) -> None:
     """Step a service until something is so; fail when it does not become so."""
-    end = time.monotonic() + seconds_max
-    while not done():
-        assert time.monotonic() < end, f"{service.name} did not get there in {seconds_max} s"
-        service.step()
+    until(f"{service.name} gets there", done, between=service.step)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -26,6 +25,7 @@ from producers.kafka.publisher import KafkaPublisher
 from schemas.wire.journal import decode_journal
 from tests.simulator.posting import MemoryBroker, MemoryPublisher, Trouble
 from tests.support.kafka import client, tls
+from tests.support.waits import until
 
 SHARDS = (0, 1)
 TABLES: Mapping[str, str] = {
@@ -85,11 +85,8 @@ def new_poster(
     )
 
 
-def step_until(poster: Poster, done: Callable[[], bool], seconds_max: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds_max
-    while not done():
-        assert time.monotonic() < deadline, "the poster did not get there"
-        poster.step()
+def step_until(poster: Poster, done: Callable[[], bool]) -> None:
+    until("the poster gets there", done, between=poster.step)
 
 
 def post_all(environ: Mapping[str, str], *, dsn: str | None = None, **options: Any) -> None:
@@ -117,7 +114,7 @@ def is_done(environ: Mapping[str, str], dsn: str) -> bool:
 def end_offsets(brokers: str, topic: str) -> dict[int, int]:
     consumer = Consumer({**client(brokers), "group.id": "never-joined"})
     try:
-        return {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in SHARDS}
+        return {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=60)[1] for p in SHARDS}
     finally:
         consumer.close()
 
@@ -129,11 +126,15 @@ def read_topic(environ: Mapping[str, str], topic: str, partition: int) -> list[R
     group = f"read.{uuid.uuid4().hex}"
     source = KafkaSource(brokers, topic, group, lambda _partition: 0, lambda _partition: None, tls(brokers))
     records: list[Record] = []
-    deadline = time.monotonic() + 30
+
+    def read() -> None:
+        records.extend(it for number, group in source.poll(5000, 0.2) if number == partition for it in group)
+
+    def done() -> bool:
+        return len(records) >= end or bool(records and records[-1].offset + 1 >= end)
+
     try:
-        while len(records) < end and (not records or records[-1].offset + 1 < end):
-            assert time.monotonic() < deadline, f"{topic}[{partition}] does not come to its end"
-            records += [record for number, group in source.poll(5000, 0.2) if number == partition for record in group]
+        until(f"the end of {topic}[{partition}]", done, between=read, progress=lambda: len(records))
     finally:
         source.close()
     return records

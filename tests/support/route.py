@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,9 @@ from schemas.wire.settlements import encode_settlement
 from tests.support.kafka import tls
 from tests.support.scrape import scrape
 from tests.support.topics import TOPOLOGY, let_in
+from tests.support.waits import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 180
 PROCESSES = ("poster", "prover", "archiver", "notary")
 
 
@@ -78,16 +78,18 @@ class Running:
         wanted = {"event": event, **fields}.items()
         return [line for moment, line in self.lines if moment >= since and wanted <= _hashable(line).items()]
 
-    def wait_said(self, *events: str, since: float = 0.0, seconds_max: float = 30.0, **fields: object) -> str:
-        """Wait until one of the events is told; which one."""
-        deadline = time.monotonic() + seconds_max
+    def wait_said(self, *events: str, since: float = 0.0, **fields: object) -> str:
+        """Wait until one of the events is told; which one. Every new line is progress."""
+        heard, deadline = -1, 0.0
         with self._told:
             while True:
                 for event in events:
                     if self.said(event, since, **fields):
                         return event
+                if heard < len(self.lines):
+                    heard, deadline = len(self.lines), time.monotonic() + PATIENCE_SECONDS
                 left = deadline - time.monotonic()
-                assert left > 0, f"{self.name} said none of {events} in {seconds_max} s:\n{self.tail()}"
+                assert left > 0, f"{self.name} said none of {events}, and no more:\n{self.tail()}"
                 assert self._popen.poll() is None or self._reader.is_alive(), f"{self.name} ended:\n{self.tail()}"
                 self._told.wait(min(left, 0.5))
 
@@ -136,17 +138,17 @@ class Running:
         self._popen.wait()
         self._reader.join()
 
-    def stop(self, seconds_max: float = 40.0) -> int:
+    def stop(self) -> int:
         """SIGTERM and its exit code."""
         self._popen.terminate()
-        return self.wait(seconds_max)
+        return self.wait()
 
-    def wait(self, seconds_max: float = 40.0) -> int:
+    def wait(self) -> int:
         """Its exit code, once it ended by itself."""
         try:
-            code = self._popen.wait(seconds_max)
+            code = self._popen.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"{self.name} still runs after {seconds_max} s:\n{self.tail()}") from None
+            raise AssertionError(f"{self.name} still runs after {PATIENCE_SECONDS} s:\n{self.tail()}") from None
         self._reader.join()
         return code
 
@@ -197,7 +199,7 @@ class Ledger:
         # A shop sends again what timed out; here the client itself waits for the longest outage of a test.
         publisher = KafkaPublisher(
             self.environ["KAFKA_BROKERS"],
-            {**tls(self.environ["KAFKA_BROKERS"]), "message.timeout.ms": PATIENCE_SECONDS * 1000},
+            {**tls(self.environ["KAFKA_BROKERS"]), "message.timeout.ms": int(PATIENCE_SECONDS) * 1000},
         )
         topic = self.environ["FINANCE_TOPIC_PREFIX"] + "finance.settlements"
         began = time.monotonic()
@@ -234,16 +236,17 @@ class Ledger:
     def settings(self) -> Settings:
         return Settings.from_env(self.environ, ROOT)
 
-    def wait_finished(self, seconds_max: float = PATIENCE_SECONDS) -> None:
+    def wait_finished(self) -> None:
         """Until everything published is posted, proved, archived and on the audit chain."""
         topology = load_topology(TOPOLOGY, topic_prefix=self.environ["FINANCE_TOPIC_PREFIX"])
         reader = StatusReader(self.settings, topology)
-        deadline = time.monotonic() + seconds_max
+
+        def tails() -> str:
+            status = reader.read(dt.datetime.now(dt.UTC))
+            return "\n".join([str(status), *(f"--- {p.name}\n{p.tail(6)}" for p in self.started if p.running)])
+
         try:
-            while not (status := reader.read(dt.datetime.now(dt.UTC))).finished:
-                tails = "\n".join(f"--- {p.name}\n{p.tail(6)}" for p in self.started if p.running)
-                assert time.monotonic() < deadline, f"not finished in {seconds_max} s: {status}\n{tails}"
-                time.sleep(0.2)
+            until("all is finished", lambda: reader.read(dt.datetime.now(dt.UTC)).finished, told=tails)
         finally:
             reader.close()
 
@@ -270,7 +273,7 @@ class Ledger:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`finance ARGUMENTS`, to its end."""
         command = [sys.executable, "-m", "finance", *arguments]
-        return subprocess.run(command, cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=300)
 
     def end(self) -> None:
         for process in self.started:
@@ -285,12 +288,3 @@ def with_limit(text: str, limit: str, value: int) -> str:
     assert len(found) == 1, limit
     lines[found[0]] = f"  {limit}: {value}\n"
     return "".join(lines)
-
-
-def wait_until(what: str, done: Callable[[], bool], seconds_max: float) -> float:
-    """Wait until something is so; how many seconds it took."""
-    began = time.monotonic()
-    while not done():
-        assert time.monotonic() - began < seconds_max, f"not within {seconds_max} s: {what}"
-        time.sleep(0.1)
-    return time.monotonic() - began

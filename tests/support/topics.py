@@ -39,5 +39,5 @@ def delete_topics(brokers: str, names: list[str]) -> None:
             acl for acl in acls if acl.name != ASKING_GROUP
         ]  # that group has no prefix: every test's readers ask by it
         acls_kafka.remove(own, brokers, tls(brokers))
-    for future in admin.delete_topics(names, operation_timeout=20).values():
-        future.exception(timeout=30)
+    for future in admin.delete_topics(names, operation_timeout=60).values():
+        future.exception(timeout=60)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import os
 import secrets
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.keywrap import aes_key_wrap_with_padding
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_public_key
 
 from tests.support.throwaway_ca import ThrowawayCa
+from tests.support.waits import until
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class TransitServer:
 
     def call(self, method: str, path: str, body: dict[str, object] | None = None) -> tuple[int, bytes]:
         """One request as the administrator: status and answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             data = None if body is None else msgspec.json.encode(body)
             connection.request(method, f"/v1/{path}", data, {"X-Vault-Token": self.token})
@@ -112,19 +113,17 @@ def transit_server(folder: Path, ca: ThrowawayCa | None = None) -> Iterator[Tran
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
 def _wait(server: TransitServer, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(200):
+    def healthy() -> bool:
         assert process.poll() is None, log.read_text()
-        try:
-            if server.call("GET", "sys/health")[0] == 200:
-                return
-        except OSError:
-            pass
-        time.sleep(0.05)
-    raise AssertionError(f"the transit server did not start:\n{log.read_text()}")
+        with contextlib.suppress(OSError):
+            return server.call("GET", "sys/health")[0] == 200
+        return False
+
+    until("the transit server starts", healthy, told=log.read_text)

@@ -50,7 +50,7 @@ def test_every_process_catches_up_within_its_memory(ledger: Ledger) -> None:
     watch = Watch(processes)
     watch.start()
     try:
-        ledger.wait_finished(150.0)
+        ledger.wait_finished()
     finally:
         watch.done.set()
         watch.join()

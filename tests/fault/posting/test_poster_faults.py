@@ -19,7 +19,8 @@ from finance.workshop.devstack import Stack
 from tests.support import databases
 from tests.support.mixed_events import mixed
 from tests.support.posting_runs import check_journal, check_ledger, is_done, post_undisturbed, publish, rows, tables
-from tests.support.route import Ledger, wait_until
+from tests.support.route import Ledger
+from tests.support.waits import until
 
 pytestmark = pytest.mark.services
 
@@ -64,9 +65,9 @@ def _stream(ledger: Ledger, count: int, seed: int, seconds: float) -> Iterator[t
     assert not failed, failed
 
 
-def _finish(ledger: Ledger, undisturbed: str, seconds_max: float = 60.0) -> None:
+def _finish(ledger: Ledger, undisturbed: str) -> None:
     dsn = ledger.environ["DATABASE_URL"]
-    wait_until("everything posted and relayed", lambda: is_done(ledger.environ, dsn), seconds_max)
+    until("everything posted and relayed", lambda: is_done(ledger.environ, dsn))
     check_ledger(dsn)
     check_journal(ledger.environ, dsn)
     post_undisturbed(ledger.environ, undisturbed)
@@ -82,7 +83,7 @@ def _seq(ledger: Ledger) -> int:
 def _wait_progress(ledger: Ledger, published: threading.Event) -> None:
     """Two batches further than what may have been under way; or until nothing more is coming."""
     before = _seq(ledger)
-    wait_until("progress", lambda: _seq(ledger) > before + 200 or published.is_set(), 30)
+    until("progress", lambda: _seq(ledger) > before + 200 or published.is_set())
 
 
 def test_killed_at_random_moments_the_poster_ends_with_the_ledger_of_an_undisturbed_run(
@@ -150,11 +151,11 @@ def test_crash_of_a_server_in_mid_run_loses_and_doubles_nothing(
 ) -> None:
     poster = ledger.start("poster")
     publish(ledger.environ, mixed(4_000, 4))
-    wait_until("a first batch", lambda: _seq(ledger) > 0, 30)
+    until("a first batch", lambda: _seq(ledger) > 0)
     restart: Callable[[str], None] = stack.start
     try:
         stack.kill(service)
-        poster.wait_said("service.unavailable", "relay.waiting", seconds_max=40)
+        poster.wait_said("service.unavailable", "relay.waiting")
     finally:
         restart(service)
     publish(ledger.environ, mixed(2_000, 5, first=4_000))

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import buckets
-from tests.support.route import Ledger, wait_until
+from tests.support.route import Ledger
+from tests.support.waits import until
 
 pytestmark = pytest.mark.services
 
@@ -133,7 +134,7 @@ def test_two_of_each_and_a_thawed_zombie_make_one_chain(ledger: Ledger) -> None:
         process.freeze()
     frozen_at = time.monotonic()
     ledger.publish(2000, RATE * 2)
-    second["notary"].wait_said("notary.leading", seconds_max=40.0)
+    second["notary"].wait_said("notary.leading")
     for name, step in (("prover", "proof.published"), ("archiver", "manifest.stored"), ("notary", "notary.published")):
         second[name].wait_said(step, since=frozen_at)
     ledger.wait_finished()
@@ -147,6 +148,6 @@ def test_two_of_each_and_a_thawed_zombie_make_one_chain(ledger: Ledger) -> None:
     assert any(prover.said("range.closed_elsewhere") for prover in provers), "they never met"
     assert any(archiver.said("range.archived_elsewhere") for archiver in archivers), "they never met"
     for name, process in first.items():
-        wait_until(f"the thawed {name} is well", process.healthy, 15.0)
+        until(f"the thawed {name} is well", process.healthy)
     ledger.check()
     check_single(ledger)

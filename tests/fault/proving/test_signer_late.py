@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from finance.workshop.devstack import Stack
-from tests.support.route import Ledger, wait_until
+from tests.support.route import Ledger
 from tests.support.signing import kms_admin
+from tests.support.waits import until
 
 pytestmark = pytest.mark.services
 LIMITS = {"range_entries_max": 50, "range_idle_seconds": 1, "retry_delay_ms_max": 2000}
@@ -86,7 +87,7 @@ def test_processes_start_and_close_ranges_without_the_signer_and_sign_everything
 ) -> None:
     processes = ledger.start_all()
     ledger.publish(EVENTS)
-    wait_until("everything is in closed ranges", lambda: closed_entries(ledger) == EVENTS, 60)
+    until("everything is in closed ranges", lambda: closed_entries(ledger) == EVENTS)
     assert ledger.ask("SELECT count(*) FROM proofs") == (0,)
     assert ledger.ask("SELECT count(*) FROM audit_events") == (0,)
     prover = processes["prover"]
@@ -94,7 +95,7 @@ def test_processes_start_and_close_ranges_without_the_signer_and_sign_everything
     assert prover.healthy()
     assert prover.metric('finance_signer_circuit_state{signer_kid="finance-dev-ed25519-v1"}') >= 1
     with relay.open():
-        ledger.wait_finished(90)
+        ledger.wait_finished()
         for name in ("prover", "archiver", "notary"):
             assert processes[name].said("signer.pinned"), name
         assert prover.metric('finance_signer_circuit_state{signer_kid="finance-dev-ed25519-v1"}') == 0
@@ -129,11 +130,11 @@ def test_the_wrong_key_coming_up_ends_the_process_and_nothing_is_signed(
         if name == "prover":
             poster = ledger.start("poster")
             ledger.publish(20)
-            assert process.wait(60) == 3
+            assert process.wait() == 3
             poster.stop()
         else:
             process = ledger.start(name)
-            assert process.wait(60) == 3
+            assert process.wait() == 3
     assert process.said("signer.failed", reason="wrong_key")
     (refused,) = process.said("service.refused")
     assert "is not the registered key finance-dev-ed25519-v1" in str(refused["message"])

@@ -30,6 +30,7 @@ from tests.support.posting_runs import publish
 from tests.support.rebuilds import check, rows
 from tests.support.route import ROOT, Ledger
 from tests.support.settlements import record, settlement
+from tests.support.waits import until
 
 pytestmark = pytest.mark.services
 
@@ -67,7 +68,7 @@ class Lost:
             env=self.environ,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=300,
         )
         assert done.returncode == code, done.stdout + done.stderr
         return dict(json.loads(done.stdout))
@@ -120,7 +121,7 @@ def run_route(environ: Mapping[str, str], folder: Path, kinds: tuple[str, ...] =
         group = uuid.uuid4().hex[:8]
         for name in kinds or ("poster", "prover", "archiver", "notary"):
             ledger.start(name, group=f"g{group}-{name}")
-        ledger.wait_finished(180)
+        ledger.wait_finished()
     finally:
         ledger.end()
 
@@ -220,10 +221,11 @@ def carry_on(environ: Mapping[str, str], folder: Path) -> None:
             "WHERE s.next_offset = p.proved AND s.relayed_offset = s.next_offset AND s.next_offset >= %d"
         )
         wanted = (EVENTS + WITH_PII + 200) // 2
-        deadline = time.monotonic() + 180
-        while ledger.ask(ends % wanted)[0] != 2:
-            assert time.monotonic() < deadline, [(p.name, p.tail(5)) for p in ledger.started]
-            time.sleep(0.3)
+        until(
+            "both shards are proved and archived to their ends",
+            lambda: ledger.ask(ends % wanted)[0] == 2,
+            told=lambda: "\n".join(f"--- {p.name}\n{p.tail(5)}" for p in ledger.started),
+        )
     finally:
         ledger.end()
 

@@ -13,7 +13,8 @@ from finance.workshop.devstack import Stack
 from finance.workshop.devstack.authority import Authority
 from tests.integration.guards.test_secure_stack import finance, stack
 from tests.support.command_line import Finance
-from tests.support.route import PROCESSES, Ledger, Running, wait_until
+from tests.support.route import PROCESSES, Ledger, Running
+from tests.support.waits import until
 
 __all__ = ["finance", "stack"]  # fixtures: the secure stack of that file
 
@@ -48,11 +49,11 @@ def test_processes_take_up_renewed_certificates_and_go_on(stack: Stack, finance:
             authority.issue(pair, name, now - dt.timedelta(minutes=5), now + dt.timedelta(days=9))
             serials[name] = x509.load_pem_x509_certificate(pair.certificate.read_bytes()).serial_number
         for process in running.values():
-            process.wait_said("service.renewing", seconds_max=60)
+            process.wait_said("service.renewing")
             assert process.running, process.tail()
-            wait_until("the metric tells the new end", partial(tells_end, process, now.timestamp() + 9 * 86400), 30)
+            until("the metric tells the new end", partial(tells_end, process, now.timestamp() + 9 * 86400))
         finance("publish", "--synthetic", "200", "--seed", "77")
-        wait_until("posted", lambda: int(ledger.ask("SELECT sum(posted) FROM shards")[0]) == before + 200, 60)
+        until("posted", lambda: int(ledger.ask("SELECT sum(posted) FROM shards")[0]) == before + 200)
         ledger.wait_finished()
         used = serials_in_use(stack.env["DATABASE_URL"])
         assert {name: used[name] for name in PROCESSES} == {name: {serial} for name, serial in serials.items()}

@@ -21,7 +21,8 @@ from finance.workshop.sample_data import sample
 from producers.settlement_publisher import SettlementPublisher
 from tests.support import databases
 from tests.support.kafka import tls
-from tests.support.route import PROCESSES, Ledger, wait_until
+from tests.support.route import PROCESSES, Ledger
+from tests.support.waits import until
 
 pytestmark = pytest.mark.services
 
@@ -75,13 +76,13 @@ def test_killed_at_random_moments_the_route_ends_with_the_heads_of_an_undisturbe
             processes[name] = ledger.start(name, group=f"finance-{name}-{kill}")
         publishing.join()
         assert ledger.published == EVENTS, "publishing failed"
-        ledger.wait_finished(60)
+        ledger.wait_finished()
         assert [process.stop() for process in processes.values()] == [0] * len(PROCESSES), f"seed {seed}"
         ledger.check()
     finally:
         ledger.end()
     poster = undisturbed.start("poster", group="finance-undisturbed")
-    wait_until("posted", lambda: undisturbed.ask("SELECT sum(next_offset) FROM shards") == (EVENTS,), 60)
+    until("posted", lambda: undisturbed.ask("SELECT sum(next_offset) FROM shards") == (EVENTS,))
     assert poster.stop() == 0
     assert _end(ledger) == _end(undisturbed), f"seed {seed}"
 

@@ -20,7 +20,8 @@ from ledger_core.errors import Unavailable
 from tests.conftest import another_stack
 from tests.support import audit, buckets, databases, topics
 from tests.support.kafka import tls
-from tests.support.route import PROCESSES, Ledger, Running, wait_until
+from tests.support.route import PROCESSES, Ledger, Running
+from tests.support.waits import until
 
 pytestmark = pytest.mark.services
 
@@ -30,7 +31,6 @@ STALL_SECONDS = 3
 CPU_SHARE_MAX = 0.4  # of one core; a busy loop takes all of it, and posting 500 events/s takes some
 LINES_PER_SECOND_MAX = 60.0  # the poster says a line for each batch: at most twenty a second and shard
 LOUD_PER_SECOND_MAX = 2.0
-RECOVERY_SECONDS_MAX = 45.0
 SHARDS = 2
 LIMITS = {"range_entries_max": 400, "range_idle_seconds": 1, "retry_delay_ms_max": 2000}
 
@@ -138,9 +138,9 @@ class Outage:
 
     def check_recovered(self) -> None:
         """All by itself: nothing waits, everybody is well, the oracle finds nothing."""
-        self.ledger.wait_finished(RECOVERY_SECONDS_MAX)
+        self.ledger.wait_finished()
         for name, process in self.processes.items():
-            wait_until(f"{name} is well again", process.healthy, 10.0)
+            until(f"{name} is well again", process.healthy)
         self.ledger.check()
 
 
@@ -155,7 +155,7 @@ def test_reader_whose_commit_is_on_its_way_leaves_a_dead_broker(own_stack: Stack
     leaving.note_done(0, 0)
     closed = threading.Event()
     threading.Thread(target=lambda: (leaving.close(), closed.set()), daemon=True).start()
-    left = closed.wait(CLOSE_SECONDS_MAX + 30)
+    left = closed.wait(CLOSE_SECONDS_MAX + 60)
     own_stack.start("kafka")
     assert left, "the process could not have been stopped, and would have been taken for one that hangs"
     successor = KafkaSource(brokers, topic, group, lambda _partition: 0, lambda _partition: None, tls(brokers))
@@ -164,10 +164,7 @@ def test_reader_whose_commit_is_on_its_way_leaves_a_dead_broker(own_stack: Stack
 
 
 def poll_until(source: KafkaSource, done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 90
-    while not done():
-        assert time.monotonic() < deadline, f"owns {sorted(source.owned)}"
-        source.poll(10, 0.1)
+    until("the source gets there", done, between=lambda: source.poll(10, 0.1), told=lambda: str(sorted(source.owned)))
 
 
 def test_signer_away_stops_proofs_and_nothing_else(

@@ -8,15 +8,13 @@ import queue
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
 
 from tests.support.command_line import Finance
-
-WAIT_SECONDS = 60
+from tests.support.waits import PATIENCE_SECONDS
 
 
 class Running:
@@ -34,9 +32,8 @@ class Running:
                 self._lines.put(json.loads(line))
 
     def wait_for(self, wanted: Callable[[dict[str, object]], bool]) -> dict[str, object]:
-        deadline = time.monotonic() + WAIT_SECONDS
         while True:
-            line = self._lines.get(timeout=max(0.1, deadline - time.monotonic()))
+            line = self._lines.get(timeout=PATIENCE_SECONDS)
             if wanted(line):
                 return line
 
@@ -62,7 +59,7 @@ def test_a_killed_child_is_named_and_comes_back(running: Running) -> None:
     running.started("prover")
     running.wait_for(lambda line: line["event"] == "service.started" and line["process"] == "prover")
     running.process.send_signal(signal.SIGTERM)
-    assert running.process.wait(WAIT_SECONDS) == 0
+    assert running.process.wait(PATIENCE_SECONDS) == 0
 
 
 def test_no_child_outlives_a_killed_supervisor(running: Running) -> None:
@@ -71,5 +68,5 @@ def test_no_child_outlives_a_killed_supervisor(running: Running) -> None:
     children = psutil.Process(running.process.pid).children()
     assert len(children) == 4
     running.process.kill()
-    _, alive = psutil.wait_procs(children, timeout=WAIT_SECONDS)
+    _, alive = psutil.wait_procs(children, timeout=PATIENCE_SECONDS)
     assert alive == []

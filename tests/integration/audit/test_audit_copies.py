@@ -42,7 +42,7 @@ def other_database(stack: Stack, database_template: str) -> Iterator[str]:
 
 def finance(environ: dict[str, str], *arguments: str, exit_code: int = 0) -> dict[str, Any]:
     command = [sys.executable, "-m", "finance", "audit", *arguments, "--json"]
-    ended = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=300)
     assert ended.returncode == exit_code, f"exit {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
     told: dict[str, Any] = json.loads(ended.stdout)
     return told

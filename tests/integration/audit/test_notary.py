@@ -26,6 +26,7 @@ from tests.support import audit
 from tests.support.audit_checks import assert_chain, assert_published
 from tests.support.databases import role_url
 from tests.support.signing import kms_signer, local_signer
+from tests.support.waits import until
 
 pytestmark = pytest.mark.services
 
@@ -103,13 +104,13 @@ def test_two_notaries_at_once_give_one_chain_and_the_second_takes_over(
     for thread in threads:
         thread.start()
     audit.append(url, [audit.intent(number) for number in range(50)])
-    _wait_until(lambda: audit.outbox_size(url) == 0)
+    until("the outbox is empty", lambda: audit.outbox_size(url) == 0)
     assert sum(map(bool, led)) == 1, "only one of them wrote"
     leader = 0 if led[0] else 1
     stop[leader].set()
     threads[leader].join()
     audit.append(url, [audit.intent(number) for number in range(50, 80)])
-    _wait_until(lambda: audit.outbox_size(url) == 0)
+    until("the outbox is empty", lambda: audit.outbox_size(url) == 0)
     stop[1 - leader].set()
     threads[1 - leader].join()
     assert led[1 - leader], "the standby took over"
@@ -203,14 +204,6 @@ def test_without_a_broker_the_chain_grows_and_is_published_when_it_is_back(
         stack.start("kafka")
     audit.run_until_idle(build)
     assert assert_published(environ, assert_chain(url, registry, range(30))) <= 10
-
-
-def _wait_until(done: Callable[[], bool]) -> None:
-    for _ in range(300):
-        if done():
-            return
-        threading.Event().wait(0.05)
-    raise AssertionError("waited 15 s in vain")
 
 
 def test_a_successor_is_announced_by_the_outgoing_key_or_waits_for_it(environ: dict[str, str]) -> None:

@@ -41,7 +41,7 @@ def test_a_settlements_topic_without_the_brokers_time_is_refused(environ: dict[s
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[wrong])
     admin = AdminClient(client(environ["KAFKA_BROKERS"]))
     for future in admin.incremental_alter_configs([resource]).values():
-        future.result(timeout=20)
+        future.result(timeout=300)
     with pytest.raises(Refused, match=r"message\.timestamp\.type is CreateTime, the topology says LogAppendTime"):
         build("poster", environ)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 import uuid
+from collections.abc import Callable
 
 import pytest
 
@@ -11,6 +11,7 @@ from consumers.kafka.group_source import KafkaSource
 from finance.workshop.devstack import Stack
 from producers.kafka.publisher import KafkaPublisher
 from tests.support.kafka import tls
+from tests.support.waits import until
 
 PROTOCOLS = ("consumer", "classic")
 RECORDS = 40
@@ -26,11 +27,11 @@ class Member:
             brokers, topic, group, lambda _partition: start, self.revoked.append, {**tls(brokers), **options}
         )
 
-    def poll_until(self, done: object, seconds: float = 40.0) -> None:
-        deadline = time.monotonic() + seconds
-        while not done():  # type: ignore[operator]
-            assert time.monotonic() < deadline, f"owns {sorted(self.source.owned)}, read {len(self.read)}"
-            self.poll()
+    def poll_until(self, done: Callable[[], bool]) -> None:
+        until("the member gets there", done, between=self.poll, told=self.tell)
+
+    def tell(self) -> str:
+        return f"owns {sorted(self.source.owned)}, read {len(self.read)}"
 
     def poll(self) -> None:
         for partition, records in self.source.poll(500, 0.05):
@@ -43,7 +44,7 @@ def topic(stack: Stack, topic_prefix: str) -> str:
     publisher = KafkaPublisher(stack.env["KAFKA_BROKERS"], tls(stack.env["KAFKA_BROKERS"]))
     for number in range(RECORDS):
         publisher.publish(name, number % 2, key=b"k", value=b"%d" % number)
-    publisher.flush(20)
+    publisher.flush(60)
     publisher.close()
     return name
 

@@ -37,11 +37,11 @@ def topology(brokers) -> Topology:
 def described(brokers: str, name: str) -> dict[str, str]:
     admin = AdminClient(client(brokers))
     (future,) = admin.describe_configs([ConfigResource(ResourceType.TOPIC, name)]).values()
-    return {key: entry.value for key, entry in future.result(timeout=20).items()}
+    return {key: entry.value for key, entry in future.result(timeout=300).items()}
 
 
 def partition_counts(brokers: str, topology: Topology) -> dict[str, int]:
-    found = AdminClient(client(brokers)).list_topics(timeout=20).topics
+    found = AdminClient(client(brokers)).list_topics(timeout=300).topics
     return {t.name: len(found[t.name].partitions) for t in topology.topics.values() if t.name in found}
 
 
@@ -72,9 +72,9 @@ def test_differences_are_findings_and_stay_as_they_are(brokers, topology):
         replication_factor=1,
         config={"cleanup.policy": "compact", "retention.ms": "1000"},
     )
-    admin.create_topics([compacted])[journal.name].result(timeout=20)
+    admin.create_topics([compacted])[journal.name].result(timeout=300)
     apply(topology, brokers, tls(brokers))
-    admin.create_partitions([NewPartitions(audit.name, 3)])[audit.name].result(timeout=20)
+    admin.create_partitions([NewPartitions(audit.name, 3)])[audit.name].result(timeout=300)
     for look in (check, apply):
         found = {(a.topic, a.setting): (a.kind, a.wanted, a.found) for a in look(topology, brokers, tls(brokers))}
         assert found[audit.name, "partitions"] == ("finding", "1", "3")
@@ -87,7 +87,7 @@ def test_differences_are_findings_and_stay_as_they_are(brokers, topology):
 def test_fewer_partitions_than_wanted_are_never_raised(brokers, topology):
     name = topology.topics["settlements"].name
     admin = AdminClient(client(brokers))
-    admin.create_topics([NewTopic(name, num_partitions=1, replication_factor=1)])[name].result(timeout=20)
+    admin.create_topics([NewTopic(name, num_partitions=1, replication_factor=1)])[name].result(timeout=300)
     actions = [a for a in apply(topology, brokers, tls(brokers)) if (a.topic, a.setting) == (name, "partitions")]
     assert [(a.wanted, a.found) for a in actions] == [("2", "1")]
     assert "re-map keys" in actions[0].remedy
@@ -101,7 +101,7 @@ def test_the_command_applies_checks_and_tells_by_its_exit_code(stack, brokers, t
     def finance(*arguments: str) -> tuple[int, dict]:
         ran = subprocess.run(
             [sys.executable, "-m", "finance", "topics", *arguments, "--json"],
-            cwd=ROOT, env=settings, capture_output=True, text=True, timeout=60, check=False,
+            cwd=ROOT, env=settings, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         return ran.returncode, json.loads(ran.stdout)
 

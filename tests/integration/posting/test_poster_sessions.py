@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import msgspec
 import psycopg
@@ -18,6 +17,7 @@ from ledger_core.posting.store_port import Halted
 from tests.support.databases import role_url
 from tests.support.posting_runs import check_ledger, commit, rows
 from tests.support.settlements import TOPIC, record, sale, settlement
+from tests.support.waits import until
 
 pytestmark = pytest.mark.services
 
@@ -48,9 +48,7 @@ def test_halt_while_a_batch_waits_for_its_shard_is_seen_whatever_the_database_de
         waiting = (
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
-        deadline = time.monotonic() + 8
-        while rows(database_url, waiting) == [(0,)]:
-            assert time.monotonic() < deadline, "the batch does not wait for the shard"
+        until("the batch waits for the shard", lambda: rows(database_url, waiting) != [(0,)])
         with psycopg.connect(database_url, autocommit=True) as operator:
             operator.execute("UPDATE control SET halted = true, reason = 'now'")
     batch.join()

@@ -49,13 +49,13 @@ def read_all(brokers: str, topic: str) -> list[list[tuple[bytes, SettlementEvent
     consumer = Consumer({**client(brokers), "group.id": "test", "enable.auto.commit": False})
     found: list[list[tuple[bytes, SettlementEvent]]] = []
     try:
-        partitions = sorted(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
+        partitions = sorted(consumer.list_topics(topic, timeout=300).topics[topic].partitions)
         for partition in partitions:
-            _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+            _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=300)
             consumer.assign([TopicPartition(topic, partition, 0)])
             records: list[tuple[bytes, SettlementEvent]] = []
             while len(records) < end:
-                for message in consumer.consume(end - len(records), timeout=10):
+                for message in consumer.consume(end - len(records), timeout=300):
                     assert message.error() is None
                     records.append((message.key(), event_from_record(decode_settlement(message.value()))))
             found.append(records)
@@ -67,7 +67,7 @@ def read_all(brokers: str, topic: str) -> list[list[tuple[bytes, SettlementEvent
 def finance(settings: dict[str, str], *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "finance", *arguments],
-        cwd=ROOT, env=settings, input=text, capture_output=True, text=True, timeout=120, check=False,
+        cwd=ROOT, env=settings, input=text, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
 
@@ -122,7 +122,7 @@ def test_the_code_block_of_the_page_runs_and_prints_what_the_page_says(settings,
     page = PAGE.read_text()
     code = re.search(r"```python\n(.*?)```", page, re.S)[1]
     ran = subprocess.run(
-        [sys.executable, "-c", code], env=settings, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], env=settings, capture_output=True, text=True, timeout=300, check=False
     )
     assert ran.returncode == 0, ran.stderr
     assert f"```\n{ran.stdout}```" in page

@@ -27,8 +27,9 @@ from finance.workshop.devstack import Stack
 from ledger_core.signing.signatures import PublicKey
 from tests.conftest import STATE_ROOT
 from tests.support import buckets, topics
-from tests.support.backups import finance, lsn, own_server, streaming, until, until_stored
+from tests.support.backups import finance, lsn, own_server, streaming, until_stored
 from tests.support.route import ROOT, with_limit
+from tests.support.waits import until
 
 pytestmark = pytest.mark.services
 
@@ -165,7 +166,7 @@ def kill_drill(drilled: Drilled, way: str, made: Callable[[], bool]) -> None:
         command, cwd=ROOT, env=drilled.environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     try:
-        until(lambda: made() or running.poll() is not None, 120)
+        until("scratch servers were made", lambda: made() or running.poll() is not None)
         assert running.poll() is None, "it ended before it was killed"
     finally:
         running.kill()

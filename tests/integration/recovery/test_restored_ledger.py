@@ -18,10 +18,11 @@ from finance.workshop.devstack import Stack
 from ledger_core.postgres.recovery.epochs import begin_epoch
 from ledger_core.postgres.session import session
 from tests.support import databases
-from tests.support.backups import finance, lsn, own_server, restored, streaming, until, until_stored
+from tests.support.backups import finance, lsn, own_server, restored, streaming, until_stored
 from tests.support.databases import role_url
 from tests.support.posting_runs import TABLES
 from tests.support.route import Ledger
+from tests.support.waits import until
 
 SIGNED = {
     "ranges": "shard, range_no, first_seq, last_seq, first_offset, next_offset, payload, hash, checkpoint_text, tree, "
@@ -87,7 +88,7 @@ def test_a_ledger_from_the_past_catches_up_and_signs_again_what_was_published_an
     ledger = Ledger(past, tmp_path)
     processes = [ledger.start(name) for name in ("poster", "prover", "archiver")]
     try:
-        until(lambda: count(back, "manifests") >= count(live, "manifests"), 90)
+        until("the copy has every manifest", lambda: count(back, "manifests") >= count(live, "manifests"))
     finally:
         for process in processes:
             process.stop()
@@ -156,7 +157,7 @@ def run(ledger: Ledger, names: tuple[str, ...], done: Callable[[], bool], publis
     try:
         if publish:
             ledger.publish(publish)
-        until(done, 90)
+        until("the restored ledger has caught up", done)
     finally:
         for process in processes:
             process.stop()

@@ -13,9 +13,10 @@ import pytest
 
 from finance.workshop.devstack import Stack
 from tests.support import buckets, kafka, topics
-from tests.support.backups import finance, lsn, own_server, streaming, until, until_stored
+from tests.support.backups import finance, lsn, own_server, streaming, until_stored
 from tests.support.command_line import quick_topology
 from tests.support.databases import role_url
+from tests.support.waits import until
 
 WALSENDER = (
     "SELECT ssl, client_dn, usename FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE backend_type = 'walsender'"
@@ -53,7 +54,10 @@ def test_a_ledger_streamed_and_backed_up_by_certificate_comes_back_by_every_way(
         finance(environ, "audit", "export")
         finance(environ, "backup", "create")
         with psycopg.connect(url, autocommit=True) as connection:
-            until(lambda: connection.execute(WALSENDER).fetchall() == [(True, "/CN=backup", "finance_backup")])
+            until(
+                "it streams by certificate",
+                lambda: connection.execute(WALSENDER).fetchall() == [(True, "/CN=backup", "finance_backup")],
+            )
         until_stored(environ, lsn(url))
     told = finance(environ, "drill", "all", "--report", str(tmp_path))
     assert {way["way"]: way["sound"] for way in told["ways"]} == dict.fromkeys(
@@ -69,7 +73,9 @@ def test_wal_leaves_to_nobody_else(environ: dict[str, str], tmp_path: Path, role
     address = role_url(environ["DATABASE_URL"], f"finance_{role}")
     address = address if role != "backup" else address.partition("&sslcert")[0]
     command = [str(Path(environ["PG_BIN"]) / "pg_receivewal"), "--dbname", address, "--directory", str(tmp_path)]
-    done = subprocess.run([*command, "--no-loop"], capture_output=True, text=True, timeout=60, env={"HOME": "/nowhere"})
+    done = subprocess.run(
+        [*command, "--no-loop"], capture_output=True, text=True, timeout=300, env={"HOME": "/nowhere"}
+    )
     assert done.returncode != 0
     assert said in done.stderr
     assert not any(tmp_path.iterdir())

@@ -26,7 +26,7 @@ from tests.support.signing_proxy import API_KEY, SigningProxy, serving
 from tests.support.throwaway_ca import ThrowawayCa
 from tests.support.transit_server import TransitServer, transit_server
 
-pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.services
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from finance.settings.clock import utc_now
 from finance.signing_proxy.request_log import RequestLog
 from ledger_core.errors import Refused, Unavailable
 from tests.support.proxies import KIDS, TestProxy, running_proxy
+from tests.support.waits import PATIENCE_SECONDS
 
 RSA, ED = KIDS
 
@@ -116,12 +117,12 @@ def test_who_waits_too_long_for_a_slow_key_is_told_so_and_may_ask_again(
 
     def slow() -> None:
         asked.set()
-        assert answer.wait(30)
+        assert answer.wait(PATIENCE_SECONDS)
 
     proxy.keys[ED].before = slow
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(proxy.sign)
-        assert asked.wait(30)
+        assert asked.wait(PATIENCE_SECONDS)
         reply = proxy.sign(nonce="nonce-0001")
         answer.set()
         assert first.result().status == 200

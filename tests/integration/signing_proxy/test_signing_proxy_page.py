@@ -38,7 +38,7 @@ def test_the_example_runs_as_it_stands(stack: Stack, tmp_path: Path) -> None:
     }
     try:
         done = subprocess.run(
-            ["bash", "-c", script], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False, timeout=200
+            ["bash", "-c", script], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False, timeout=300
         )
     finally:
         if (tmp_path / "pid").exists():

@@ -81,7 +81,7 @@ def test_settlements_carry_the_brokers_append_time(stack: Stack, topic_prefix: s
     admin = AdminClient(client(stack.env["KAFKA_BROKERS"]))
     resource = ConfigResource(ResourceType.TOPIC, f"{topic_prefix}finance.settlements")
     (described,) = admin.describe_configs([resource]).values()
-    assert described.result(timeout=10)["message.timestamp.type"].value == "LogAppendTime"
+    assert described.result(timeout=300)["message.timestamp.type"].value == "LogAppendTime"
 
 
 def test_kafka_makes_no_topic_by_itself(stack: Stack) -> None:
@@ -93,7 +93,7 @@ def test_kafka_makes_no_topic_by_itself(stack: Stack) -> None:
     with pytest.raises(KafkaException):
         raise KafkaException(errors[0])
     admin = AdminClient(client(stack.env["KAFKA_BROKERS"]))
-    assert "never-created" not in admin.list_topics(timeout=10).topics
+    assert "never-created" not in admin.list_topics(timeout=300).topics
 
 
 def test_a_locked_version_cannot_be_deleted(stack: Stack, bucket: str) -> None:

@@ -26,6 +26,7 @@ from ledger_core.errors import Refused, Unavailable
 from tests.conftest import STATE_ROOT, another_stack
 from tests.support.buckets import boto_tls, s3_client
 from tests.support.kafka import client
+from tests.support.waits import PATIENCE_SECONDS
 
 KEPT = b"written before the servers went away"
 
@@ -52,10 +53,10 @@ def written(own: Stack) -> Stack:
         connection.execute("CREATE TABLE kept AS SELECT %s::bytea AS value", [KEPT])
     admin = AdminClient(client(own.env["KAFKA_BROKERS"]))
     (created,) = admin.create_topics([NewTopic("kept", 1, 1)]).values()
-    created.result(timeout=20)
+    created.result(timeout=300)
     producer = Producer({**client(own.env["KAFKA_BROKERS"]), "acks": "all"})
     producer.produce("kept", KEPT)
-    assert producer.flush(20) == 0
+    assert producer.flush(60) == 0
     s3_client(own.env).put_object(Bucket=own.env["S3_AUDIT_BUCKET"], Key="kept", Body=KEPT)
     return own
 
@@ -69,7 +70,7 @@ def read_back(stack: Stack, service: str) -> bytes:
     if service == "kafka":
         consumer = Consumer({**client(stack.env["KAFKA_BROKERS"]), "group.id": "kept"})
         consumer.assign([TopicPartition("kept", 0, 0)])
-        message = consumer.poll(20)
+        message = consumer.poll(60)
         consumer.close()
         return (message.value() or b"") if message is not None else b""
     if service == "s3":
@@ -170,7 +171,7 @@ def test_an_interrupted_start_leaves_no_server_running(small: Stack) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             interrupted.wait(1.5)
         interrupted.send_signal(signal.SIGINT)
-        assert interrupted.wait(60) == 130
+        assert interrupted.wait(PATIENCE_SECONDS) == 130
     assert processes.strays(small.place.path, SERVICES) == []
 
 
@@ -230,7 +231,7 @@ def test_an_unknown_service_is_refused_with_the_known_ones(small: Stack) -> None
 
 
 def finance(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(_command(*arguments), capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(_command(*arguments), capture_output=True, text=True, timeout=300, check=False)
 
 
 def _command(*arguments: str) -> list[str]:

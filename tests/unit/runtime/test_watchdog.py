@@ -67,7 +67,7 @@ def test_the_stacks_name_this_function() -> None:
 
 
 def test_a_process_that_hangs_ends_with_code_4_and_one_line_that_says_where() -> None:
-    ended = subprocess.run([sys.executable, "-c", HUNG], capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run([sys.executable, "-c", HUNG], capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 4
     lines = (ended.stdout + ended.stderr).strip().splitlines()
     assert len(lines) == 1, lines
