@@ -60,7 +60,7 @@ class Poster:
         relay: Relay,
         limits: PosterLimits,
         metrics: Metrics,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = time.time,  # noqa: TID251  (an argument; this is its default)
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._topic = topic

@@ -8,7 +8,6 @@ Does not: know what the children do. In larger deployments an orchestrator does 
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from typing import Final
 import structlog
 
 from consumers.service import EXIT_FINDINGS, EXIT_REFUSED, EXIT_SOUND, Backoff
+from finance.settings.child_environment import inherited
 
 SETTLED_SECONDS: Final = 15.0  # a child that ran so long has its settings right: a later refusal may pass
 STOP_TIMEOUT_SECONDS: Final = 30.0  # a batch in flight, and a barrier of 20 s
@@ -147,11 +147,11 @@ class Supervisor:
 
 def children(processes: Mapping[str, int], *, posters: int, environ: Mapping[str, str] | None = None) -> list[Child]:
     """One child a process, `posters` of the poster. `processes`: name -> metrics port; more posters take any."""
-    inherited = dict(os.environ if environ is None else environ)
+    surroundings = inherited() if environ is None else dict(environ)
     made: list[Child] = []
     for name, port in processes.items():
         for number in range(1, (posters if name == "poster" else 1) + 1):
-            own = {**inherited, f"{name.upper()}_METRICS_PORT": str(port if number == 1 else 0)}
+            own = {**surroundings, f"{name.upper()}_METRICS_PORT": str(port if number == 1 else 0)}
             command = (sys.executable, "-m", "finance", "run", name, "--stop-on-eof")
             made.append(Child(name if number == 1 else f"{name}-{number}", command, own))
     return made

@@ -4,5 +4,5 @@ variables      every environment variable, once
 deployment     Settings: read, checked, typed; secret_files: secrets from files
 signing, backup   which key signs; where backups go
 tls_files, tls_database   certificates, and whether the database is reached by TLS
-clock          the time, and new ids: what else only this machine can say
+clock          the time, and new ids; child_environment: what child processes inherit
 """

@@ -8,6 +8,7 @@ Does not: measure how long something took (`time.monotonic`, handed in too), or 
 from __future__ import annotations
 
 import datetime as dt
+import secrets
 import uuid
 
 
@@ -18,6 +19,11 @@ def utc_now() -> dt.datetime:
 def new_id() -> str:
     """A random UUID, in its usual form with hyphens."""
     return str(uuid.uuid4())
+
+
+def new_suffix() -> str:
+    """8 hex digits that nobody can guess, for names of which some are made in one second."""
+    return secrets.token_hex(4)
 
 
 def new_trace_id() -> str:

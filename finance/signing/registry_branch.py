@@ -7,7 +7,6 @@ is a file that somebody is changing.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from finance.settings.child_environment import inherited
 from ledger_core.errors import Refused
 from ledger_core.signing.registry_edit import EMPTY
 
@@ -78,7 +78,7 @@ def _show(repo: Path, commit: str, file: str) -> bytes | None:
 
 def _surroundings() -> dict[str, str]:
     """Our environment, without what would lead git to another repository (as inside of a hook)."""
-    return {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
+    return inherited(_ELSEWHERE.__contains__)
 
 
 def _git(repo: Path, *arguments: str, data: bytes | None = None, environ: dict[str, str] | None = None) -> str:

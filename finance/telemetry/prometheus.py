@@ -108,7 +108,7 @@ class PrometheusMetrics:
         process: str,
         version: str,
         health: Health,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = time.time,  # noqa: TID251  (an argument; this is its default)
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         self.registry = CollectorRegistry()

@@ -5,7 +5,6 @@ Guarantees: a command gets only what it needs: no signer for `list`, no private 
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,10 +19,11 @@ from finance.recovery.backup.restore import RestoreTerms
 from finance.recovery.backup.seal import read_identities, read_recipients
 from finance.recovery.backup.spool import Spool
 from finance.recovery.backup.stream import StreamMetrics, StreamTerms, WalStream
-from finance.recovery.backup.tools import Tools, own_environment
+from finance.recovery.backup.tools import Tools
 from finance.recovery.backup.wal_signing import SigningTerms
 from finance.settings import clock
 from finance.settings.backup import backup_settings
+from finance.settings.child_environment import inherited
 from finance.settings.deployment import Settings
 from finance.wiring import services
 from finance.wiring.registry_file import read_registry
@@ -33,7 +33,7 @@ from schemas.topology.model import Topology
 
 
 def tools_of(settings: Settings) -> Tools:
-    return Tools(backup_settings(settings).tools, {**own_environment(), "TZ": "UTC"})
+    return Tools(backup_settings(settings).tools, {**inherited(lambda name: name.startswith("PG")), "TZ": "UTC"})
 
 
 def copies_of(settings: Settings, also: Sequence[str]) -> Copies:
@@ -70,7 +70,7 @@ def create_terms(settings: Settings, topology: Topology, also: Sequence[str]) ->
             signer=signer,
             registry=registry,
             clock=clock.utc_now,
-            new_id=lambda: secrets.token_hex(4),
+            new_id=clock.new_suffix,
         )
     finally:
         signer.close()

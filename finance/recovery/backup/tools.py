@@ -7,7 +7,6 @@ Does not: install anything.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -84,8 +83,3 @@ def said(stderr: IO[bytes]) -> str:
 
 def failed(name: str, code: int, stderr: IO[bytes]) -> Unavailable:
     return Unavailable("postgres", f"{name} ended with {code}: {said(stderr)}")
-
-
-def own_environment() -> dict[str, str]:
-    """What tools inherit: everything but libpq's variables, which would steer them elsewhere."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}

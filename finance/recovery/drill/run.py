@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -78,7 +77,7 @@ def run_drill(
     """Try every way of `ways`; `tell` hears of what is done beside that. Raises Refused and Unavailable before the
     first of them, or for the live ledger."""
     started = clock.utc_now()
-    drill_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+    drill_id = f"{started:%Y%m%dT%H%M%SZ}-{clock.new_suffix()}"
     _check_settings(settings, ways)
     _check_folder(folder)
     for path in sweep_here(Path(STATE_FOLDER)):
