@@ -13,12 +13,17 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
 
 from finance.runtime.compiled import stale
 from finance.workshop.devstack import Stack, names
 from tests.support import buckets, databases, kafka, topics
+
+# How long an example takes says how busy the machine is, and nothing of what it tests.
+hypothesis.settings.register_profile("finance", deadline=None)
+hypothesis.settings.load_profile("finance")
 
 STATE_ROOT = Path(__file__).parents[1] / ".finance"
 # Variables of the developer's own shell must not steer a test.
