@@ -43,7 +43,7 @@ class RestoreStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
+class RestoredChain:
     """Events first_seq..last_seq came back (none when last_seq < first_seq); `intents_taken` were chained already."""
 
     first_seq: int
@@ -62,7 +62,7 @@ def restore_chain(
     trace_id: str,
     published_seq: int,
     advance: Callable[[int], None],
-) -> Restored:
+) -> RestoredChain:
     """Bring back what the source has beyond the database. `published_seq`: what the topic holds, 0 if that is not
     known. Raises Refused and Unavailable."""
     if not store.acquire(LOCK_WAIT_SECONDS):
@@ -93,13 +93,13 @@ def restore_chain(
     if waiting:
         taken += store.restore(waiting)
     _raise_found(found, source)
-    restored = Restored(seq + 1, max(seq, check.seq), check.hash, taken)
+    restored = RestoredChain(seq + 1, max(seq, check.seq), check.hash, taken)
     intent = _intent(restored, source, actor_id, trace_id) if restored.last_seq > seq else None
     store.finish(min(published_seq, restored.last_seq), intent)
     return restored
 
 
-def _intent(restored: Restored, source: str, actor_id: str, trace_id: str) -> AuditIntent:
+def _intent(restored: RestoredChain, source: str, actor_id: str, trace_id: str) -> AuditIntent:
     payload: dict[str, object] = {
         "source": source,
         "first_seq": str(restored.first_seq),

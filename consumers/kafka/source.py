@@ -12,7 +12,7 @@ from typing import Protocol
 from ledger_core.ports import Record
 
 
-class Source(Protocol):
+class RecordSource(Protocol):
     """A member of a consumer group on one topic. Every method may raise Unavailable("kafka")."""
 
     @property
@@ -39,5 +39,5 @@ class Source(Protocol):
 
 StartOffset = Callable[[int], int]
 OnRevoked = Callable[[int], None]
-OpenSource = Callable[[StartOffset, OnRevoked], Source]
+OpenSource = Callable[[StartOffset, OnRevoked], RecordSource]
 """Joins the group; the callbacks say where an assigned partition starts, and that one went away."""

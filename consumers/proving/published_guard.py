@@ -112,7 +112,7 @@ class _NothingPublished:
 NOTHING_PUBLISHED: Final = _NothingPublished()
 
 
-class Fault(NamedTuple):
+class WaitReason(NamedTuple):
     """Why a shard waits."""
 
     message: str
@@ -176,7 +176,7 @@ class PublishedGuard:
 
     def refuse(self, shard: int, message: str) -> None:
         """The shard contradicts what is published, as its ranges show when they are closed again."""
-        self._refuse(shard, Fault(message, ANOTHER))
+        self._refuse(shard, WaitReason(message, ANOTHER))
 
     def due(self) -> list[int]:
         """The shards to look at again: all of them in a new epoch, else those that wait, now and then."""
@@ -196,40 +196,40 @@ class PublishedGuard:
         self._allowed.pop(shard, None)
         self._announced.pop(shard, None)
 
-    def _refuse(self, shard: int, fault: Fault) -> None:
+    def _refuse(self, shard: int, fault: WaitReason) -> None:
         self._allowed[shard] = False
         self._announced.pop(shard, None)
         self._again_at = self._monotonic() + ASK_AGAIN_SECONDS
         self._metrics.unavailable("published")
         log.error("published.refused", shard=shard, message=fault.message, remedy=fault.remedy)
 
-    def _fault(self, shard: int, held_no: int, told: Sequence[PublishedRange]) -> Fault | None:
+    def _fault(self, shard: int, held_no: int, told: Sequence[PublishedRange]) -> WaitReason | None:
         """What keeps the shard from going on; None: nothing, or ranges to adopt."""
         before: PublishedRange | None = None
         for item in told:
             says = f"{item.place} holds range {item.range_no} of shard {shard}, proof {item.proof_hash}"
             if item.unknown_kid is not None:
-                return Fault(
+                return WaitReason(
                     f"{item.place} tells of shard {shard} by a key that nobody registered: {item.unknown_kid}", REGISTER
                 )
             if item.ended_kid is not None:
-                return Fault(f"{item.place} tells of shard {shard} by {item.ended_kid}, which had ended", ENDED)
+                return WaitReason(f"{item.place} tells of shard {shard} by {item.ended_kid}, which had ended", ENDED)
             if item.range_no <= held_no:
                 held = self._held.proof_hash(shard, item.range_no)
                 if held != item.proof_hash:
-                    return Fault(f"{says}; this database holds another one, proof {held}", ANOTHER)
+                    return WaitReason(f"{says}; this database holds another one, proof {held}", ANOTHER)
                 continue
             if item.announced is None:
-                return Fault(f"{says}; this database is behind it", REBUILD)
+                return WaitReason(f"{says}; this database is behind it", REBUILD)
             if before is None:
                 held = self._held.proof_hash(shard, held_no)
                 follows = (item.range_no, item.announced.prev_proof_hash) == (held_no + 1, held)
             else:
                 follows = before.announced is not None and item.announced.follows(before.announced)
             if before is not None and before.range_no == item.range_no:
-                return Fault(f"{says}; {before.place} holds another one, proof {before.proof_hash}", ANOTHER)
+                return WaitReason(f"{says}; {before.place} holds another one, proof {before.proof_hash}", ANOTHER)
             if not follows:
                 last = f"range {held_no} of this database" if before is None else f"that of {before.place}"
-                return Fault(f"{says}; it does not follow {last}", REBUILD)
+                return WaitReason(f"{says}; it does not follow {last}", REBUILD)
             before = item
         return None

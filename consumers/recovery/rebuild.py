@@ -34,7 +34,7 @@ from ledger_core.recovery.rebuild_checks import (
 )
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify.archive_walk import ShardWalk, VerifiedRange
-from ledger_core.verify.archived_range import Scene, Source, sources_of
+from ledger_core.verify.archived_range import ArchiveScene, ArchiveSource, sources_of
 from ledger_core.verify.batch import check_batch
 from ledger_core.verify.range_tally import Position
 
@@ -51,7 +51,7 @@ class RebuildRows(Protocol):
 class Archive:
     """An archive with its second sources, listed: the same shard's listing of each reader."""
 
-    scene: Scene  # what every check goes by
+    scene: ArchiveScene  # what every check goes by
     readers: Sequence[ArchiveReader]  # the archive itself first, then second sources
     listings: Sequence[Mapping[int, ShardListing]]  # one a reader, shard -> listing; in the order of readers
     strays: Report  # names below the environment that are none of ours
@@ -60,13 +60,13 @@ class Archive:
     def shards(self) -> list[int]:
         return sorted({shard for listing in self.listings for shard in listing})
 
-    def sources(self, shard: int) -> list[Source]:
+    def sources(self, shard: int) -> list[ArchiveSource]:
         """The shard in every reader; copies are asked for bytes only."""
         return sources_of(self.readers, [listing.get(shard) or ShardListing() for listing in self.listings])
 
 
 @dataclass(frozen=True, slots=True)
-class ShardJob:
+class RebuildJob:
     """One shard to put back: where its walk begins, and how far there is to go."""
 
     shard: int  # number of the shard: the partition of the settlements topic, from 0
@@ -84,7 +84,7 @@ class ShardJob:
 
 
 @dataclass(frozen=True, slots=True)
-class ShardResult:
+class RebuildResult:
     """What became of one shard. `written` ranges and entries are those of this run."""
 
     shard: int  # number of the shard: the partition of the settlements topic, from 0
@@ -110,7 +110,7 @@ def open_archive(readers: Sequence[ArchiveReader], env: str, registry: SignerReg
     found = Collector()
     listings = [list_archive(readers[0], env, found)]
     listings += [list_archive(reader, env, Collector()) for reader in readers[1:]]
-    archive = Archive(Scene(env, registry, keep_lines=True), readers, listings, found.report())
+    archive = Archive(ArchiveScene(env, registry, keep_lines=True), readers, listings, found.report())
     check_empty(readers[0], env, archive.shards)
     return archive
 
@@ -176,10 +176,10 @@ def archived_hash(archive: Archive, found: ShardSurvey, seq: int) -> bytes | Non
     return None
 
 
-def job_of(prepared: Preparation, shard: int, published: Published, origin: str) -> ShardJob:
+def job_of(prepared: Preparation, shard: int, published: Published, origin: str) -> RebuildJob:
     """The job of one surveyed shard. `origin` names the checkpoints of one that has none yet. Raises Refused."""
     found, held = prepared.surveys[shard], prepared.held.get(shard)
-    return ShardJob(
+    return RebuildJob(
         shard,
         found.start,
         found.start_hash,
@@ -192,8 +192,12 @@ def job_of(prepared: Preparation, shard: int, published: Published, origin: str)
 
 
 def rebuild_shard(
-    job: ShardJob, scene: Scene, sources: Sequence[Source], rows: RebuildRows, advance: Callable[[int], None]
-) -> ShardResult:
+    job: RebuildJob,
+    scene: ArchiveScene,
+    sources: Sequence[ArchiveSource],
+    rows: RebuildRows,
+    advance: Callable[[int], None],
+) -> RebuildResult:
     """Walk the shard and write what holds. `advance` is told of every entry written.
 
     Raises Refused (the database holds something else), Corrupt, Unavailable; findings are in the result.
@@ -214,4 +218,4 @@ def rebuild_shard(
         advance(max(0, head.seq - seq))
         seq = max(seq, head.seq)
     rows.flush()
-    return ShardResult(job.shard, found.report(), job.start, written, seq - job.held_seq, head, tuple(walk.healed))
+    return RebuildResult(job.shard, found.report(), job.start, written, seq - job.held_seq, head, tuple(walk.healed))

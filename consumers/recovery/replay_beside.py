@@ -41,7 +41,7 @@ class LiveLedger(Protocol):
 
 
 @dataclass(slots=True)
-class Place:
+class ReplayPlace:
     """Where a shard's comparison stands. `whole` False: it began in the middle, so sums and counts are not known."""
 
     head: ShardHead
@@ -65,7 +65,7 @@ class Place:
         }
 
     @staticmethod
-    def from_json(shard: int, told: dict[str, Any]) -> Place:
+    def from_json(shard: int, told: dict[str, Any]) -> ReplayPlace:
         """The inverse. Raises KeyError, TypeError and ValueError on anything else."""
         seq = int(told["seq"])
         digest = told["head_hash"]
@@ -81,7 +81,7 @@ class Place:
         )
         tree = CompactRange.from_bytes(seq, bytes.fromhex(told["tree"]))
         sums = {name: [int(amount) for amount in pair] for name, pair in told["sums"].items()}
-        return Place(head, tree, bool(told["whole"]), sums)
+        return ReplayPlace(head, tree, bool(told["whole"]), sums)
 
 
 def place_head(
@@ -116,7 +116,7 @@ class BesideShard:
 
     def __init__(
         self,
-        place: Place,
+        place: ReplayPlace,
         *,
         reader: RecordReader,
         live: LiveLedger,
@@ -255,7 +255,7 @@ class _RangeSums:
         self.whole = whole
         self.lines = hashlib.sha256()
 
-    def compare(self, place: Place, signed: SignedPart, found: Collector) -> None:
+    def compare(self, place: ReplayPlace, signed: SignedPart, found: Collector) -> None:
         part, head, before = signed.part, place.head, self.before
         if not self.whole or int(part.source.next_offset) != head.next_offset:
             # A range that ends between offsets without a record: its end is no place at which anything is known.

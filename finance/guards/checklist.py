@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from finance.guards.model import EVERYBODY, Fault, Given
+from finance.guards.model import EVERYBODY, Given, GuardFault
 from finance.guards.probes import (
     Probe,
     Probed,
@@ -40,7 +40,7 @@ class Result:
     name: str
     state: State
     evidence: str
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[GuardFault, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Check:
         except Unavailable as error:
             return Result(self.name, "unavailable", str(error))
         except Refused as error:
-            probed = Probed("refused", (Fault(error.message, error.remedy),))
+            probed = Probed("refused", (GuardFault(error.message, error.remedy),))
         state: State = ("refused" if self.refuses else "found") if probed.faults else "sound"
         return Result(self.name, state, probed.evidence, probed.faults)
 
@@ -138,7 +138,7 @@ def _migrated(given: Given) -> Probed:
     if settings is None or not given.text("DATABASE_URL"):
         raise Refused("DATABASE_URL is not set", remedy="run this line where migrations run: `finance migrate --check`")
     names = pending(settings.owner_database_url())
-    fault = Fault(f"{len(names)} migrations are missing: {', '.join(names)}", "run `finance migrate`")
+    fault = GuardFault(f"{len(names)} migrations are missing: {', '.join(names)}", "run `finance migrate`")
     return Probed("the schema of this version", (fault,) if names else ())
 
 

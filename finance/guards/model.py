@@ -24,7 +24,7 @@ EVERYBODY: Final = "doctor"  # stands for all processes at once
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class GuardFault:
     """One thing that must not be so, and the remedy."""
 
     message: str
@@ -98,14 +98,14 @@ def _as_far_as_readable(environ: Mapping[str, str], cwd: Path) -> tuple[dict[str
     return values, tuple(wrong)
 
 
-Guard = Callable[[Given], Iterable[Fault]]
+Guard = Callable[[Given], Iterable[GuardFault]]
 
 
-def missing(given: Given, names: Iterable[str], why: str) -> Iterator[Fault]:
+def missing(given: Given, names: Iterable[str], why: str) -> Iterator[GuardFault]:
     """One fault for each variable that is not set."""
     for name in names:
         if not given.text(name):
-            yield Fault(
+            yield GuardFault(
                 f"{name} is not set, and {why}", f"set {name} from the secret manager, see docs/CONFIGURATION.md"
             )
 
@@ -113,7 +113,7 @@ def missing(given: Given, names: Iterable[str], why: str) -> Iterator[Fault]:
 class StartRefused(Refused):
     """A start with faults: a header line, then ` - message` for each of them."""
 
-    def __init__(self, process: str, faults: Iterable[Fault]) -> None:
+    def __init__(self, process: str, faults: Iterable[GuardFault]) -> None:
         self.faults = tuple(faults)
         count = f"{len(self.faults)} fault{'s' if len(self.faults) != 1 else ''}"
         lines = [f"{process} does not start, {count}", *(f" - {one_line(str(fault))}" for fault in self.faults)]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from finance.guards.model import Fault
+from finance.guards.model import GuardFault
 from finance.settings import clock
 from finance.settings.deployment import Settings
 from finance.settings.signing import cosigner_of, outgoing_of, signing_of
@@ -56,7 +56,7 @@ class Probed:
     """What a probe saw: one line of evidence, and the faults."""
 
     evidence: str
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[GuardFault, ...] = ()
 
 
 Probe = Callable[[Settings, Topology, str], Probed]
@@ -70,57 +70,59 @@ def probe_database(settings: Settings, _topology: Topology, process: str) -> Pro
         schema = check_schema(connection)
         for name, value in connection.execute(DURABILITY.encode()):
             faults.append(
-                Fault(f"Postgres runs with {name} = {value}", "switch it on: an acknowledged entry must survive")
+                GuardFault(f"Postgres runs with {name} = {value}", "switch it on: an acknowledged entry must survive")
             )
     for finding in schema.findings[:FINDINGS_TOLD_MAX]:
         faults.append(
-            Fault(f"{finding.code}: {finding.message}", "see `finance verify ledger`; only migrations change guards")
+            GuardFault(
+                f"{finding.code}: {finding.message}", "see `finance verify ledger`; only migrations change guards"
+            )
         )
     if len(schema.findings) > FINDINGS_TOLD_MAX:
         faults.append(
-            Fault(f"{len(schema.findings)} guards of the schema differ in all", "see `finance verify ledger`")
+            GuardFault(f"{len(schema.findings)} guards of the schema differ in all", "see `finance verify ledger`")
         )
     return Probed(
         f"{user}, {schema.counts['guards']} guards and {schema.counts['grants']} grants as migrated", tuple(faults)
     )
 
 
-def _powers(connection: Session, process: str, *, production: bool) -> tuple[str, list[Fault]]:
+def _powers(connection: Session, process: str, *, production: bool) -> tuple[str, list[GuardFault]]:
     row = connection.execute(POWERS.encode()).fetchone()
     if row is None:
         raise Refused("the database does not know this role", remedy="run `finance migrate`")
     user, superuser, powers, may_create, owns, encrypted, member_of = row
     remedy = f"log in as finance_{process}, with the grants of migrations and nothing else"
     if superuser:
-        return user, [Fault(f"the database role {user} is a superuser", remedy)]
+        return user, [GuardFault(f"the database role {user} is a superuser", remedy)]
     faults = []
     if powers:
         faults.append(
-            Fault(f"the database role {user} may make roles or databases, replicate or bypass policies", remedy)
+            GuardFault(f"the database role {user} may make roles or databases, replicate or bypass policies", remedy)
         )
     if may_create:
-        faults.append(Fault(f"the database role {user} may create tables (DDL)", remedy))
+        faults.append(GuardFault(f"the database role {user} may create tables (DDL)", remedy))
     if member_of:  # also without INHERIT: SET ROLE is enough
-        faults.append(Fault(f"the database role {user} is a member of {member_of}", remedy))
+        faults.append(GuardFault(f"the database role {user} is a member of {member_of}", remedy))
     if owns:
-        faults.append(Fault(f"the database role {user} owns {owns} tables, and could drop them", remedy))
+        faults.append(GuardFault(f"the database role {user} owns {owns} tables, and could drop them", remedy))
     decided = {(table, privilege) for table, role, privilege in granted() if role == f"finance_{process}"}
     held = {(str(table), str(privilege)) for table, privilege in connection.execute(HELD.encode())}
     for table, privilege in sorted(held - decided):
-        faults.append(Fault(f"the database role {user} may {privilege} {table}", remedy))
+        faults.append(GuardFault(f"the database role {user} may {privilege} {table}", remedy))
     if production and not encrypted:
-        faults.append(Fault(f"the connection of {user} is not encrypted", "use sslmode=verify-full"))
+        faults.append(GuardFault(f"the connection of {user} is not encrypted", "use sslmode=verify-full"))
     return user, faults
 
 
-def _belongs(connection: Session, settings: Settings) -> list[Fault]:
+def _belongs(connection: Session, settings: Settings) -> list[GuardFault]:
     found = read_deployment(connection)
     if found == (settings.env, settings.domain) or (found is None and settings.env == "dev"):
         return []
     if found is None:
-        return [Fault("the database belongs to no environment yet", "run `finance migrate` with these settings")]
+        return [GuardFault("the database belongs to no environment yet", "run `finance migrate` with these settings")]
     return [
-        Fault(
+        GuardFault(
             f"the database belongs to {found[0]} of {found[1]}, the settings say {settings.env} of {settings.domain}",
             "set DATABASE_URL_*, FINANCE_ENV and FINANCE_DOMAIN of one and the same environment",
         )
@@ -154,14 +156,14 @@ def _probe_keys(
         try:
             signer = open_signer(settings, topology, registry, signing, retired_too=key_of is outgoing_of)
         except Refused as error:
-            faults.append(Fault(error.message, error.remedy))
+            faults.append(GuardFault(error.message, error.remedy))
             continue
         try:
             signer.pin()
             check(signer.registered)
             told.append(f"{signer.kid} ({signer.algorithm}, {signing.kind}) signed, and the registered key verified it")
         except Refused as error:
-            faults.append(Fault(error.message, error.remedy))
+            faults.append(GuardFault(error.message, error.remedy))
         finally:
             signer.close()
     return Probed("; ".join(told) or "no signature", tuple(faults))
@@ -173,7 +175,7 @@ def probe_archive(settings: Settings, topology: Topology, _process: str) -> Prob
     try:
         store.check_lock()
     except Refused as error:
-        return Probed("no lock", (Fault(error.message, error.remedy),))
+        return Probed("no lock", (GuardFault(error.message, error.remedy),))
     return Probed(f"bucket {settings.archive().bucket} refused to delete a locked version")
 
 
@@ -182,7 +184,7 @@ def probe_topics(settings: Settings, topology: Topology, _process: str) -> Probe
     try:
         check_topics(settings, topology, tuple(topology.topics), name="admin")  # as `finance topics` asks
     except Refused as error:
-        return Probed("not as the topology", (Fault(error.message, error.remedy),))
+        return Probed("not as the topology", (GuardFault(error.message, error.remedy),))
     return Probed(f"{len(topology.topics)} topics as topology.yaml says")
 
 
@@ -191,7 +193,7 @@ def probe_exports(settings: Settings, _topology: Topology, _process: str) -> Pro
     with session(settings.database_url("auditor"), application_name="finance doctor", read_only=True) as connection:
         heads = manifest_heads(connection)
     if not heads:
-        fault = Fault(
+        fault = GuardFault(
             "nothing was archived yet", "let the archiver export a proved range, then `finance verify archive`"
         )
         return Probed("no manifest", (fault,))
@@ -204,10 +206,10 @@ def probe_drill(settings: Settings, _topology: Topology, _process: str) -> Probe
         newest = newest_sound_drill(connection)
     remedy = "run `finance drill all`, and see that deploy/kubernetes/drill-cronjob.yaml does so monthly"
     if newest is None:
-        return Probed("no drill", (Fault("no recovery drill succeeded yet", remedy),))
+        return Probed("no drill", (GuardFault("no recovery drill succeeded yet", remedy),))
     days = (clock.utc_now() - newest).days
     if days > DRILL_DAYS_MAX:
-        return Probed(f"{days} days ago", (Fault(f"the last drill that succeeded was {days} days ago", remedy),))
+        return Probed(f"{days} days ago", (GuardFault(f"the last drill that succeeded was {days} days ago", remedy),))
     return Probed(f"the newest that succeeded was chained at {newest:%Y-%m-%dT%H:%M:%SZ}")
 
 

@@ -17,7 +17,7 @@ from typing import Final
 from finance.door.exposure import check_exposure
 from finance.door.gate import Gate
 from finance.door.tls import DoorFiles, TlsContexts
-from finance.guards.model import Fault, Given, Guard
+from finance.guards.model import Given, Guard, GuardFault
 from finance.guards.settings_guards import (
     domain_is_ours,
     environments_agree,
@@ -32,7 +32,7 @@ from finance.settings.deployment import Settings
 from finance.settings.signing import cosigner_of, outgoing_of, signing_of
 from finance.settings.variables import PROXY_SCOPES, SIGNING_PROXY
 from finance.signing_proxy.log_file import parts_of
-from finance.signing_proxy.setup import ProxySettings
+from finance.signing_proxy.setup import ProxyServiceSettings
 from finance.wiring.registry_file import read_registry
 from ledger_core.errors import Refused
 from schemas.authority.door import DoorConfig
@@ -50,10 +50,10 @@ class _Untold:
     def reload_failed(self, what: str) -> None: ...
 
 
-def keys_are_in_custody(given: Given) -> Iterator[Fault]:
+def keys_are_in_custody(given: Given) -> Iterator[GuardFault]:
     """What signs is named, and is no other proxy; in production a service's, and required."""
     if given.production and not given.is_true("REQUIRE_KMS"):
-        yield Fault(
+        yield GuardFault(
             "REQUIRE_KMS is not true",
             "set it to true: this proxy signs with KMS, an HSM or a transit engine or not at all",
         )
@@ -63,13 +63,13 @@ def keys_are_in_custody(given: Given) -> Iterator[Fault]:
         try:
             key = key_of(given.settings, name=SIGNING_PROXY)
         except Refused as error:
-            yield Fault(error.message, error.remedy)
+            yield GuardFault(error.message, error.remedy)
             continue
         if key is not None and key.kind == "proxy":
-            yield Fault("a signing proxy behind a signing proxy", "name a key in KMS, an HSM or a transit engine")
+            yield GuardFault("a signing proxy behind a signing proxy", "name a key in KMS, an HSM or a transit engine")
 
 
-def door_is_shut(given: Given) -> Iterator[Fault]:
+def door_is_shut(given: Given) -> Iterator[GuardFault]:
     """TLS wherever it can be reached; whoever comes in may do something here, with keys that there are."""
     settings = given.settings
     if settings is None:
@@ -84,12 +84,12 @@ def door_is_shut(given: Given) -> Iterator[Fault]:
             plaintext_in_production=False,
         )
     except Refused as error:
-        yield Fault(error.message, error.remedy)
+        yield GuardFault(error.message, error.remedy)
     rules: DoorConfig | None = None
     try:
         rules = Gate(config, metrics=_Untold(), clock=clock.utc_now).config
     except Refused as error:
-        yield Fault(error.message, error.remedy)
+        yield GuardFault(error.message, error.remedy)
     if rules is not None:
         yield from _rules(rules, settings)
     if tls is not None:
@@ -97,32 +97,32 @@ def door_is_shut(given: Given) -> Iterator[Fault]:
         try:
             TlsContexts(DoorFiles(tls), certificate_required=required, metrics=_Untold())
         except Refused as error:
-            yield Fault(error.message, error.remedy)
+            yield GuardFault(error.message, error.remedy)
 
 
-def log_is_ours(given: Given) -> Iterator[Fault]:
+def log_is_ours(given: Given) -> Iterator[GuardFault]:
     """Who could put another file in the place of the log, or of the witness's memory, could take history away."""
     if given.settings is None:
         return
     try:
-        own = ProxySettings.of(given.settings)
+        own = ProxyServiceSettings.of(given.settings)
     except Refused as error:
-        yield Fault(error.message, error.remedy)
+        yield GuardFault(error.message, error.remedy)
         return
     for folder in sorted({own.log.absolute().parent, own.witness_state.absolute().parent}):
         if not folder.is_dir():
-            yield Fault(f"{folder} is no folder", "make it, for the proxy alone (chmod 700)")
+            yield GuardFault(f"{folder} is no folder", "make it, for the proxy alone (chmod 700)")
         elif given.guarded and (who := _others_that_write(folder)):
-            yield Fault(
+            yield GuardFault(
                 f"{folder}, where the log is, can be written to by {who}", "give it to the proxy alone (chmod 700)"
             )
     if given.guarded:
         for path in (*parts_of(own.log), own.witness_state):
             if path.exists() and (who := _others_that_write(path)):
-                yield Fault(f"{path} can be written to by {who}", "give it to the proxy alone (chmod 600)")
+                yield GuardFault(f"{path} can be written to by {who}", "give it to the proxy alone (chmod 600)")
 
 
-def configuration_is_ours(given: Given) -> Iterator[Fault]:
+def configuration_is_ours(given: Given) -> Iterator[GuardFault]:
     """Who can change door.yaml lets himself in."""
     settings = given.settings
     if settings is None or not given.guarded:
@@ -136,7 +136,9 @@ def configuration_is_ours(given: Given) -> Iterator[Fault]:
     for path in (path for path in named if path is not None and path.is_file()):
         for place in (path, path.resolve().parent):
             if who := _others_that_write(place):
-                yield Fault(f"{place} can be written to by {who}", "let whoever deploys the proxy alone write there")
+                yield GuardFault(
+                    f"{place} can be written to by {who}", "let whoever deploys the proxy alone write there"
+                )
 
 
 PROXY_GUARDS: Final[tuple[Guard, ...]] = (
@@ -145,16 +147,16 @@ PROXY_GUARDS: Final[tuple[Guard, ...]] = (
 )  # fmt: skip
 
 
-def proxy_faults(given: Given) -> list[Fault]:
+def proxy_faults(given: Given) -> list[GuardFault]:
     """Every fault of every guard, in that order, each once."""
     return list(dict.fromkeys(fault for guard in PROXY_GUARDS for fault in guard(given)))
 
 
-def _rules(rules: DoorConfig, settings: Settings) -> Iterator[Fault]:
+def _rules(rules: DoorConfig, settings: Settings) -> Iterator[GuardFault]:
     for role, scopes in rules.roles.items():
         for scope in scopes:
             if scope not in PROXY_SCOPES:
-                yield Fault(
+                yield GuardFault(
                     f"door.yaml, role {role}: nothing here has the scope {scope}", f"use {', '.join(PROXY_SCOPES)}"
                 )
     try:
@@ -164,7 +166,7 @@ def _rules(rules: DoorConfig, settings: Settings) -> Iterator[Fault]:
     for name, caller in rules.callers.items():
         for kid in caller.signing_keys:
             if registry.find(kid) is None:
-                yield Fault(f"door.yaml, caller {name}: no key is registered as {kid}", "correct its signing_keys")
+                yield GuardFault(f"door.yaml, caller {name}: no key is registered as {kid}", "correct its signing_keys")
 
 
 def _others_that_write(path: Path) -> str:

@@ -14,7 +14,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from finance.door.exposure import check_exposure
-from finance.guards.model import EVERYBODY, FALSE, PRODUCTION, TRUE, Fault, Given, Guard, missing
+from finance.guards.model import EVERYBODY, FALSE, PRODUCTION, TRUE, Given, Guard, GuardFault, missing
 from finance.guards.secret_rules import find_secrets, is_random
 from finance.settings.signing import cosigner_of, outgoing_of, signing_of
 from finance.settings.tls_database import unsafe_address
@@ -30,37 +30,43 @@ ADMIN_TOKEN_CHARS_MIN: Final = 32
 SECRET_CHARS_MIN: Final = 8
 
 
-def settings_can_be_read(given: Given) -> Iterator[Fault]:
+def settings_can_be_read(given: Given) -> Iterator[GuardFault]:
     """A value that cannot be right."""
     for error in given.unreadable:
-        yield Fault(error.message, error.remedy)
+        yield GuardFault(error.message, error.remedy)
 
 
-def environments_agree(given: Given) -> Iterator[Fault]:
+def environments_agree(given: Given) -> Iterator[GuardFault]:
     """NODE_ENV (what the platform's tools look at) and FINANCE_ENV (what stands in proofs) say the same."""
     node, own = given.text("NODE_ENV").lower(), given.text("FINANCE_ENV")
     if node and (node == PRODUCTION) != (own == PRODUCTION):
-        yield Fault(f"NODE_ENV is {node} and FINANCE_ENV is {own or 'not set'}", "set both to production, or neither")
+        yield GuardFault(
+            f"NODE_ENV is {node} and FINANCE_ENV is {own or 'not set'}", "set both to production, or neither"
+        )
 
 
-def truths_are_spelled(given: Given) -> Iterator[Fault]:
+def truths_are_spelled(given: Given) -> Iterator[GuardFault]:
     """A guard that was mistyped must not be off."""
     for name in TRUTHS:
         if given.text(name).lower() not in (*TRUE, *FALSE):
-            yield Fault(f"{name} is {given.text(name)!r}", f"use {', '.join(TRUE)} or {', '.join(FALSE[:-1])}")
+            yield GuardFault(f"{name} is {given.text(name)!r}", f"use {', '.join(TRUE)} or {', '.join(FALSE[:-1])}")
 
 
-def domain_is_ours(given: Given) -> Iterator[Fault]:
+def domain_is_ours(given: Given) -> Iterator[GuardFault]:
     """Checkpoints carry it for ever."""
     if given.guarded and given.text("FINANCE_DOMAIN") in ("", "example.com"):
-        yield Fault("FINANCE_DOMAIN is not set to a domain of yours", "set it: every checkpoint carries it for ever")
+        yield GuardFault(
+            "FINANCE_DOMAIN is not set to a domain of yours", "set it: every checkpoint carries it for ever"
+        )
 
 
-def signing_path_is_required(given: Given) -> Iterator[Fault]:
+def signing_path_is_required(given: Given) -> Iterator[GuardFault]:
     """In production at least one is required; what is required, in any environment, is configured."""
     kms, proxy = given.is_true("REQUIRE_KMS"), given.is_true("REQUIRE_SIGNING_PROXY")
     if given.production and not (kms or proxy):
-        yield Fault("neither REQUIRE_KMS nor REQUIRE_SIGNING_PROXY is true", "set the one whose signer you run to true")
+        yield GuardFault(
+            "neither REQUIRE_KMS nor REQUIRE_SIGNING_PROXY is true", "set the one whose signer you run to true"
+        )
     if kms and not any(given.text(KEY_VARIABLES[kind]) for kind in CUSTODY):
         yield from missing(given, (KEY_VARIABLES["kms"],), "REQUIRE_KMS is true")
     if proxy:
@@ -69,14 +75,14 @@ def signing_path_is_required(given: Given) -> Iterator[Fault]:
             yield from missing(given, ("SIGNING_PROXY_API_KEY",), "no client certificate is given either")
 
 
-def no_key_in_a_file(given: Given) -> Iterator[Fault]:
+def no_key_in_a_file(given: Given) -> Iterator[GuardFault]:
     """Outside dev no private key is in a process, in no slot: not the outgoing one, and no cosigner."""
     for name in (slot + KEY_VARIABLES["local"] for slot in ("", OUTGOING, COSIGNER)):
         if given.guarded and given.text(name):
-            yield Fault(f"{name} names a key in a file", "unset it; sign with KMS, an HSM or a signing proxy")
+            yield GuardFault(f"{name} names a key in a file", "unset it; sign with KMS, an HSM or a signing proxy")
 
 
-def key_is_one_that_is_required(given: Given) -> Iterator[Fault]:
+def key_is_one_that_is_required(given: Given) -> Iterator[GuardFault]:
     """The key that signs can be told, and is of a kind that is required."""
     kms, proxy = given.is_true("REQUIRE_KMS"), given.is_true("REQUIRE_SIGNING_PROXY")
     named = any(given.text(name) for name in KEY_VARIABLES.values())
@@ -87,35 +93,35 @@ def key_is_one_that_is_required(given: Given) -> Iterator[Fault]:
         try:
             key = key_of(given.settings, name=name)
         except Refused as error:
-            yield Fault(error.message, error.remedy)
+            yield GuardFault(error.message, error.remedy)
             continue
         allowed = (*(CUSTODY if kms else ()), *(("proxy",) if proxy else ()))
         if key is not None and allowed and key.kind not in allowed:
             required = " and ".join(name for name in REQUIRING if given.is_true(name))
-            yield Fault(
+            yield GuardFault(
                 f"{required} is true, and a key of kind {key.kind} signs", f"sign with one of {', '.join(allowed)}"
             )
 
 
-def mtls_is_on(given: Given) -> Iterator[Fault]:
+def mtls_is_on(given: Given) -> Iterator[GuardFault]:
     """Nothing is skipped in production, and what is required has its certificates."""
     skip, required = given.is_true("DEV_SKIP_MTLS"), given.is_true("REQUIRE_MTLS")
     if given.production and skip:
-        yield Fault("DEV_SKIP_MTLS is true", "set it to false: it is for a development machine only")
+        yield GuardFault("DEV_SKIP_MTLS is true", "set it to false: it is for a development machine only")
     if required and skip and not given.production:
-        yield Fault("REQUIRE_MTLS and DEV_SKIP_MTLS are both true", "set one of them to false")
+        yield GuardFault("REQUIRE_MTLS and DEV_SKIP_MTLS are both true", "set one of them to false")
     own_files = given.text("KAFKA_TLS_CERT_FILE") and given.text("KAFKA_TLS_KEY_FILE")
     if (required or given.production) and not given.text("FINANCE_TLS_DIR") and not own_files:
         yield from missing(given, ("FINANCE_TLS_DIR",), "certificates are needed on every hop")
 
 
-def kernel_is_reached_safely(given: Given) -> Iterator[Fault]:
+def kernel_is_reached_safely(given: Given) -> Iterator[GuardFault]:
     """By client certificate, or by a token where mTLS is not required."""
     address, certificate, key = (given.text(f"KERNEL_{part}") for part in ("API_URL", "CLIENT_CERT", "CLIENT_KEY"))
     if bool(certificate) != bool(key):
-        yield Fault("KERNEL_CLIENT_CERT and KERNEL_CLIENT_KEY go together", "set both, or neither of them")
+        yield GuardFault("KERNEL_CLIENT_CERT and KERNEL_CLIENT_KEY go together", "set both, or neither of them")
     if address and given.guarded and not address.startswith("https://"):
-        yield Fault("KERNEL_API_URL is not https", "use Kernel's https address")
+        yield GuardFault("KERNEL_API_URL is not https", "use Kernel's https address")
     if (
         address
         and given.guarded
@@ -129,7 +135,7 @@ def _token_is_not_enough(given: Given) -> str:
     return ", and REQUIRE_MTLS rules out a token" if given.is_true("REQUIRE_MTLS") else " without KERNEL_SERVICE_TOKEN"
 
 
-def database_is_reached_safely(given: Given) -> Iterator[Fault]:
+def database_is_reached_safely(given: Given) -> Iterator[GuardFault]:
     """The address of the process's own role, with the server's certificate checked."""
     for role in ROLES if given.process == "doctor" else (given.process,):
         name = f"DATABASE_URL_{role.upper()}"
@@ -146,61 +152,61 @@ def database_is_reached_safely(given: Given) -> Iterator[Fault]:
         if given.production or user is None:
             unsafe = unsafe_address(name, address, mutual=given.is_true("REQUIRE_MTLS"))
             if unsafe is not None:
-                yield Fault(unsafe.message, unsafe.remedy)
+                yield GuardFault(unsafe.message, unsafe.remedy)
         if user not in (None, f"finance_{role}"):
-            yield Fault(f"{name} logs in as {user}", f"log in as finance_{role}, G9")
+            yield GuardFault(f"{name} logs in as {user}", f"log in as finance_{role}, G9")
 
 
-def owner_stays_at_home(given: Given) -> Iterator[Fault]:
+def owner_stays_at_home(given: Given) -> Iterator[GuardFault]:
     """No process is given what only `finance migrate` needs."""
     if given.production and given.process in PROCESSES and given.text("DATABASE_URL"):
-        yield Fault(
+        yield GuardFault(
             f"DATABASE_URL, the owner's address, is given to the {given.process}",
             "give it to the pipeline that migrates only",
         )
 
 
-def archive_is_named(given: Given) -> Iterator[Fault]:
+def archive_is_named(given: Given) -> Iterator[GuardFault]:
     """Where batches go, and by which right."""
     if given.guarded and given.does("archiver"):
         names = ("S3_AUDIT_BUCKET", "S3_AUDIT_REGION", "S3_AUDIT_ACCESS_KEY", "S3_AUDIT_SECRET")
         yield from missing(given, names, "the archiver stores audit batches")
         if given.text("S3_AUDIT_ENDPOINT").lower().startswith("http:"):
-            yield Fault(
+            yield GuardFault(
                 "S3_AUDIT_ENDPOINT is not https", "use its https address, with its authority in S3_AUDIT_CA_FILE"
             )
 
 
-def brokers_are_named(given: Given) -> Iterator[Fault]:
+def brokers_are_named(given: Given) -> Iterator[GuardFault]:
     """Where events come from."""
     if given.guarded and given.does(*PROCESSES):
         yield from missing(given, ("KAFKA_BROKERS",), "every process needs it")
 
 
-def registry_can_be_read(given: Given) -> Iterator[Fault]:
+def registry_can_be_read(given: Given) -> Iterator[GuardFault]:
     """Whom everything signed is checked against."""
     if given.does(*SIGNING_PROCESSES) and given.guarded:
         yield from registry_is_there(given)
 
 
-def registry_is_there(given: Given) -> Iterator[Fault]:
+def registry_is_there(given: Given) -> Iterator[GuardFault]:
     """Nothing is signed by a key that is not registered."""
     yield from missing(given, ("FINANCE_SIGNERS",), "no key signs that is not registered")
     if given.settings is not None and given.text("FINANCE_SIGNERS"):
         try:
             read_registry(given.settings.signers_path)
         except Refused as error:
-            yield Fault(error.message, error.remedy)
+            yield GuardFault(error.message, error.remedy)
 
 
-def watchers_have_addresses(given: Given) -> Iterator[Fault]:
+def watchers_have_addresses(given: Given) -> Iterator[GuardFault]:
     """Where errors, traces and figures go: nothing is sent to an address that is none."""
     for name in ("SENTRY_DSN", "OTEL_COLLECTOR_URL", "PROM_ENDPOINT", "KERNEL_API_URL"):
         address = given.text(name)
         if address and not is_web_address(address):
-            yield Fault(f"{name} is no http(s) address", "correct it, or leave it empty")
+            yield GuardFault(f"{name} is no http(s) address", "correct it, or leave it empty")
     if given.production and given.text("SENTRY_DSN").startswith("http://"):
-        yield Fault("SENTRY_DSN is not https", "errors tell about money: use its https address")
+        yield GuardFault("SENTRY_DSN is not https", "errors tell about money: use its https address")
 
 
 def is_web_address(address: str) -> bool:
@@ -211,7 +217,7 @@ def is_web_address(address: str) -> bool:
         return False
 
 
-def doors_are_shut(given: Given) -> Iterator[Fault]:
+def doors_are_shut(given: Given) -> Iterator[GuardFault]:
     """`/metrics` is in plaintext on loopback only; elsewhere it has a certificate, and callers."""
     settings = given.settings
     if settings is None or not given.does(*PROCESSES):
@@ -220,31 +226,31 @@ def doors_are_shut(given: Given) -> Iterator[Fault]:
     try:
         check_exposure(settings.env, settings.metrics_host, tls=tls, callers=callers, plaintext_in_production=True)
     except Refused as error:
-        yield Fault(error.message, error.remedy)
+        yield GuardFault(error.message, error.remedy)
 
 
-def admin_token_is_strong(given: Given) -> Iterator[Fault]:
+def admin_token_is_strong(given: Given) -> Iterator[GuardFault]:
     """Drawn by a machine, and shared with nothing else."""
     token = given.text("FINANCE_ADMIN_TOKEN")
     if not token or not given.guarded:
         return
     if len(token) < ADMIN_TOKEN_CHARS_MIN or not is_random(token):
-        yield Fault(
+        yield GuardFault(
             "FINANCE_ADMIN_TOKEN is short or guessable",
             f"use {ADMIN_TOKEN_CHARS_MIN} random characters or more, and rotate them",
         )
     if any(token == given.text(v.name) for v in VARIABLES if v.secret and v.name != "FINANCE_ADMIN_TOKEN"):
-        yield Fault("FINANCE_ADMIN_TOKEN is used for something else too", "give each purpose a secret of its own")
+        yield GuardFault("FINANCE_ADMIN_TOKEN is used for something else too", "give each purpose a secret of its own")
 
 
-def port_is_a_port(given: Given) -> Iterator[Fault]:
+def port_is_a_port(given: Given) -> Iterator[GuardFault]:
     """Where the HTTP API listens."""
     port = given.text("PORT")
     if port and not (port.isascii() and port.isdigit() and len(port) < 6 and 1 <= int(port) <= 65_535):
-        yield Fault(f"PORT is {port!r}", "use a whole number from 1 to 65535")
+        yield GuardFault(f"PORT is {port!r}", "use a whole number from 1 to 65535")
 
 
-def topology_holds_no_secret(given: Given) -> Iterator[Fault]:
+def topology_holds_no_secret(given: Given) -> Iterator[GuardFault]:
     """Secrets come from files or the environment of a secret manager; topology.yaml is read by everybody."""
     try:
         data = given.topology_path.read_bytes()
@@ -252,12 +258,12 @@ def topology_holds_no_secret(given: Given) -> Iterator[Fault]:
         return  # whoever needs it refuses by name
     text = data.decode("utf-8", "replace")
     for secret in find_secrets(data):
-        yield Fault(
+        yield GuardFault(
             f"topology.yaml, line {secret.line}, holds a secret ({secret.kind})",
             "name a variable there, and rotate the secret",
         )
     for name in _secrets_in(given.values, text):
-        yield Fault(f"topology.yaml holds the value of {name}", "name the variable there, and rotate the secret")
+        yield GuardFault(f"topology.yaml holds the value of {name}", "name the variable there, and rotate the secret")
 
 
 def _secrets_in(values: Mapping[str, str], text: str) -> Iterator[str]:
@@ -275,6 +281,6 @@ SETTINGS_GUARDS: Final[tuple[Guard, ...]] = (
 )  # fmt: skip
 
 
-def settings_faults(given: Given) -> list[Fault]:
+def settings_faults(given: Given) -> list[GuardFault]:
     """Every fault of every guard, in that order, each once."""
     return list(dict.fromkeys(fault for guard in SETTINGS_GUARDS for fault in guard(given)))

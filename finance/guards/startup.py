@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from finance.guards.model import Fault, Given, StartRefused
+from finance.guards.model import Given, GuardFault, StartRefused
 from finance.guards.settings_guards import settings_faults
 from finance.settings.variables import SIGNING_PROXY
 from ledger_core.errors import Refused, Unavailable
@@ -42,7 +42,7 @@ def check_proxy_start(environ: Mapping[str, str], cwd: Path) -> None:
         raise StartRefused(SIGNING_PROXY, faults)
 
 
-def probe_faults(given: Given) -> list[Fault]:
+def probe_faults(given: Given) -> list[GuardFault]:
     """What the probes of this process find. Raises Unavailable for a required signer."""
     from finance.guards.probes import PROBES  # here: settings are judged without loading drivers
 
@@ -53,8 +53,8 @@ def probe_faults(given: Given) -> list[Fault]:
     try:
         topology = load_topology(settings.topology_path, topic_prefix=settings.topic_prefix)
     except Refused as error:
-        return [Fault(error.message, error.remedy)]
-    faults: list[Fault] = []
+        return [GuardFault(error.message, error.remedy)]
+    faults: list[GuardFault] = []
     for name, probe in PROBES.get(given.process, ()):
         if not given.guarded and name != "signer":
             continue
@@ -65,5 +65,5 @@ def probe_faults(given: Given) -> list[Fault]:
                 raise
             structlog.get_logger("guards").warning("guard.unanswered", guard=name, detail=str(error))
         except Refused as error:
-            faults.append(Fault(error.message, error.remedy))
+            faults.append(GuardFault(error.message, error.remedy))
     return list(dict.fromkeys(faults))

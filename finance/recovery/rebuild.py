@@ -14,7 +14,7 @@ from functools import partial
 
 from consumers.kafka.topic_reader import TopicReader
 from consumers.posting.relay import RelayTopics
-from consumers.recovery.rebuild import Archive, Preparation, ShardResult, archived_hash, job_of, open_archive, prepare
+from consumers.recovery.rebuild import Archive, Preparation, RebuildResult, archived_hash, job_of, open_archive, prepare
 from consumers.recovery.topic_ends import look
 from consumers.recovery.topic_fill import Filled, fill
 from finance.recovery.rebuild_worker import Advance, Task, run_tasks
@@ -39,7 +39,7 @@ STATEMENT_TIMEOUT_MS = 0  # counting what is not held reads every row
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RebuildRequest:
     """What the operator asked for. `topology` None: the topics are not asked what they hold."""
 
     addresses: tuple[str, ...]  # the first one is the archive, the others heal it
@@ -58,7 +58,7 @@ class Request:
 class Rebuilt:
     """What was done. `migrated`: the database was empty; `not_held`: counts of what the archive leaves out."""
 
-    shards: list[ShardResult]
+    shards: list[RebuildResult]
     strays: tuple[str, ...]
     migrated: bool
     epoch_no: int
@@ -71,7 +71,7 @@ class Rebuilt:
 
 
 def rebuild(
-    request: Request, settings: Settings, counting: Callable[[str, int | None], AbstractContextManager[Advance]]
+    request: RebuildRequest, settings: Settings, counting: Callable[[str, int | None], AbstractContextManager[Advance]]
 ) -> Rebuilt:
     """Put back what the database lacks. `counting` opens a progress bar over a number of entries, where it is known.
 
@@ -110,7 +110,7 @@ def rebuild(
         )
 
 
-def _held(connection: Session, request: Request) -> list[HeldShard]:
+def _held(connection: Session, request: RebuildRequest) -> list[HeldShard]:
     epoch = read_epoch(connection)
     if epoch.kind == "what-if":
         raise not_the_ledger(epoch)
@@ -129,7 +129,7 @@ def _domain(prepared: Preparation) -> str | None:
     return origins[0].partition("/")[0] if origins else None
 
 
-def _tasks(request: Request, settings: Settings, archive: Archive, prepared: Preparation) -> list[Task]:
+def _tasks(request: RebuildRequest, settings: Settings, archive: Archive, prepared: Preparation) -> list[Task]:
     shards = [shard for shard in archive.shards if not request.shards or shard in request.shards]
     missing = sorted(set(request.shards) - set(shards))
     if missing:
@@ -148,7 +148,7 @@ def _tasks(request: Request, settings: Settings, archive: Archive, prepared: Pre
 
 
 def _published(
-    request: Request, settings: Settings, shards: Sequence[int], archive: Archive, prepared: Preparation
+    request: RebuildRequest, settings: Settings, shards: Sequence[int], archive: Archive, prepared: Preparation
 ) -> list[Published]:
     """What the topics hold of each shard; without brokers nothing is known, and all of it is published again."""
     if request.topology is None:
@@ -194,7 +194,7 @@ def _fill(
         ends.close()
 
 
-def _begin_epoch(connection: Session, request: Request) -> None:
+def _begin_epoch(connection: Session, request: RebuildRequest) -> None:
     """Once for each life: a rebuild that was interrupted goes on in the epoch that it began."""
     reason = f"rebuilt from {request.addresses[0]}"
     newest = read_epoch(connection)

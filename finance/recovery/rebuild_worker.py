@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from consumers.recovery.rebuild import ShardJob, ShardResult, rebuild_shard
+from consumers.recovery.rebuild import RebuildJob, RebuildResult, rebuild_shard
 from finance.settings.deployment import Settings
 from finance.wiring.archive_source import open_source
 from ledger_core.archive.listing import ShardListing
 from ledger_core.errors import Corrupt, FinanceError, Refused, Unavailable
 from ledger_core.postgres.recovery.rebuild_store import RebuildStore
 from ledger_core.signing.registry import SignerRegistry
-from ledger_core.verify.archived_range import Scene, sources_of
+from ledger_core.verify.archived_range import ArchiveScene, sources_of
 
 Advance = Callable[[int], None]
 
@@ -37,10 +37,10 @@ class Task:
     signers: bytes  # the registry as JSON: keys do not travel between processes
     addresses: tuple[str, ...]
     listings: tuple[ShardListing, ...]
-    job: ShardJob
+    job: RebuildJob
 
 
-def run_tasks(tasks: Sequence[Task], advance: Advance, workers_max: int | None = None) -> list[ShardResult]:
+def run_tasks(tasks: Sequence[Task], advance: Advance, workers_max: int | None = None) -> list[RebuildResult]:
     """Run every task, several at once; the results in order of shard. Raises what a task raised, when all ended."""
     workers = min(len(tasks), workers_max or os.cpu_count() or 1)
     if workers <= 1:
@@ -48,12 +48,12 @@ def run_tasks(tasks: Sequence[Task], advance: Advance, workers_max: int | None =
     return _Pool(tasks, advance).run(workers)
 
 
-def _run(task: Task, advance: Advance) -> ShardResult:
+def _run(task: Task, advance: Advance) -> RebuildResult:
     readers = [open_source(address, task.settings) for address in task.addresses]
     sources = sources_of(readers, task.listings)
     store = RebuildStore(task.dsn)
     try:
-        scene = Scene(task.env, SignerRegistry.from_json(task.signers), keep_lines=True)
+        scene = ArchiveScene(task.env, SignerRegistry.from_json(task.signers), keep_lines=True)
         return rebuild_shard(task.job, scene, sources, store, advance)
     finally:
         store.close()
@@ -82,10 +82,10 @@ class _Pool:
         self._waiting = list(tasks)
         self._advance = advance
         self._running: dict[Connection, Any] = {}
-        self._results: list[ShardResult] = []
+        self._results: list[RebuildResult] = []
         self._failures: list[FinanceError] = []
 
-    def run(self, workers: int) -> list[ShardResult]:
+    def run(self, workers: int) -> list[RebuildResult]:
         try:
             while self._waiting or self._running:
                 while self._waiting and len(self._running) < workers and not self._failures:
@@ -122,7 +122,7 @@ class _Pool:
             return
         if isinstance(message, int):
             self._advance(message)
-        elif isinstance(message, ShardResult):
+        elif isinstance(message, RebuildResult):
             self._results.append(message)
         else:
             self._failures.append(_failure(*message))

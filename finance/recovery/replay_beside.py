@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from consumers.recovery.replay_beside import BesideShard, Place, place_head
+from consumers.recovery.replay_beside import BesideShard, ReplayPlace, place_head
 from consumers.recovery.rule_sets import RULE_SETS
 from finance.recovery import replay_checks
 from finance.recovery.replay_into import ReplayPlan, ShardRun, Tell
@@ -82,7 +82,7 @@ class _Shard:
     plan: ReplayPlan
     reader: PostgresLedgerReader
     row: ShardRow
-    place: Place
+    place: ReplayPlace
     found: Collector
     state: _State
     runs: dict[int, ShardRun]
@@ -136,7 +136,7 @@ class _Shard:
             run.from_log = beside.from_log
             self.tell(self.runs)
 
-    def _compare_end(self, place: Place) -> None:
+    def _compare_end(self, place: ReplayPlace) -> None:
         """The shard's row and its sums, at the snapshot's head."""
         row, head = self.row, place.head
         told: list[tuple[str, object, object]] = [
@@ -160,9 +160,9 @@ class _Shard:
                 self.found.add("replay.shard", message, seq=head.seq, field=name)
 
 
-def _beginning(plan: ReplayPlan, reader: PostgresLedgerReader, row: ShardRow) -> Place:
+def _beginning(plan: ReplayPlan, reader: PostgresLedgerReader, row: ShardRow) -> ReplayPlace:
     """Genesis, or the newest end of a range at or before `--from-offset`: there head and tree stand on record."""
-    place = Place(place_head(row.shard, row.topic, first_offset=row.first_offset, next_offset=row.first_offset))
+    place = ReplayPlace(place_head(row.shard, row.topic, first_offset=row.first_offset, next_offset=row.first_offset))
     if plan.from_offset is None:
         return place
     for found in reader.ranges(row.shard):
@@ -176,7 +176,7 @@ def _beginning(plan: ReplayPlan, reader: PostgresLedgerReader, row: ShardRow) ->
             seq=found.last_seq,
             head_hash=found.head_hash,
         )
-        place = Place(head, CompactRange.from_bytes(found.last_seq, found.tree), whole=False)
+        place = ReplayPlace(head, CompactRange.from_bytes(found.last_seq, found.tree), whole=False)
     return place
 
 
@@ -201,14 +201,14 @@ class _State:
             if told != self._of:
                 raise Refused(f"{path} is of another replay: {told}", remedy="name another file with --state")
 
-    def place(self, shard: int) -> Place | None:
+    def place(self, shard: int) -> ReplayPlace | None:
         told = self._shards.get(str(shard))
         try:
-            return None if told is None else Place.from_json(shard, told)
+            return None if told is None else ReplayPlace.from_json(shard, told)
         except (KeyError, TypeError, ValueError) as error:
             raise Refused(f"{self._path} is damaged ({error})", remedy="remove it: the replay begins anew") from None
 
-    def save(self, shard: int, place: Place) -> None:
+    def save(self, shard: int, place: ReplayPlace) -> None:
         """Replaced whole: a crash leaves the old state or the new one."""
         if self._path is None:
             return

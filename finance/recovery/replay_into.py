@@ -21,7 +21,7 @@ from consumers.kafka.watermarks import Watermarks
 from consumers.recovery.rule_sets import LEDGER_RULES, RULE_SETS
 from finance.recovery import replay_checks
 from finance.recovery.replay_sources import APPLICATION, Source, open_archive_log
-from finance.recovery.replay_worker import ShardJob, Told, work
+from finance.recovery.replay_worker import ReplayJob, ReplayMessage, work
 from finance.settings import clock
 from finance.settings.deployment import Settings
 from finance.wiring.kafka import open_watermarks
@@ -87,7 +87,7 @@ class ShardRun:
 
 
 Tell = Callable[[Mapping[int, ShardRun]], None]
-"""Told of the shards' progress, again and again."""
+"""Called with the shards' progress, again and again."""
 
 
 def replay_into(plan: ReplayPlan, dsn: str, actor_id: str, tell: Tell) -> dict[int, ShardRun]:
@@ -106,7 +106,9 @@ def replay_into(plan: ReplayPlan, dsn: str, actor_id: str, tell: Tell) -> dict[i
     return runs
 
 
-def _check(plan: ReplayPlan, dsn: str, target: Session, stack: ExitStack) -> tuple[list[ShardJob], dict[int, ShardRun]]:
+def _check(
+    plan: ReplayPlan, dsn: str, target: Session, stack: ExitStack
+) -> tuple[list[ReplayJob], dict[int, ShardRun]]:
     """Every guard, and what the workers have to do. Writes nothing."""
     settings, topic, shards = plan.settings, plan.topic, plan.wanted
     replay_checks.check_settlements(settings, plan.topology)
@@ -136,7 +138,7 @@ def _check(plan: ReplayPlan, dsn: str, target: Session, stack: ExitStack) -> tup
     batch = plan.topology.limits.poster_batch_records_max
     journal = plan.topology.topics["journal"].name
     jobs = [
-        ShardJob(
+        ReplayJob(
             settings,
             dsn,
             topic,
@@ -170,7 +172,7 @@ def _check_source(plan: ReplayPlan, target: Session, state: replay_target.Target
         replay_checks.check_identity(watermarks, plan.topic, plan.wanted, log.newest_source)
 
 
-def _run_workers(jobs: Sequence[ShardJob], runs: dict[int, ShardRun], tell: Tell) -> None:
+def _run_workers(jobs: Sequence[ReplayJob], runs: dict[int, ShardRun], tell: Tell) -> None:
     """A process a shard; the first failure ends them all."""
     context = multiprocessing.get_context("spawn")
     pipes: list[Connection] = []
@@ -201,7 +203,7 @@ def _take(pipe: Connection, pipes: list[Connection], runs: dict[int, ShardRun]) 
         told = pipe.recv()
     except EOFError:
         raise Unavailable("replay", "a worker ended unasked: run the replay again, it goes on from there") from None
-    assert isinstance(told, Told)  # noqa: S101  # nothing else is sent
+    assert isinstance(told, ReplayMessage)  # noqa: S101  # nothing else is sent
     if told.failure is not None:
         kind, message, more = told.failure
         if kind == "refused":

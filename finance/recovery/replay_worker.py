@@ -31,7 +31,7 @@ FENCED_WAIT_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class ShardJob:
+class ReplayJob:
     """What a worker is told. `end_offset`: the topic's end as the replay began."""
 
     settings: Settings
@@ -47,7 +47,7 @@ class ShardJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ReplayMessage:
     """One message to the parent: where the shard stands; `done`, or `failure` when it came to an end."""
 
     shard: int
@@ -58,12 +58,12 @@ class Told:
     failure: tuple[str, str, str] | None = None  # kind, message, remedy (or what is unavailable)
 
 
-def work(job: ShardJob, parent: Connection) -> None:
+def work(job: ReplayJob, parent: Connection) -> None:
     """Replay one shard to its end. The result, or the failure, is the last message."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is asked, and its end is ours
     spare_the_collector()
     try:
-        told = Told(job.shard)
+        told = ReplayMessage(job.shard)
         for attempt in range(FENCED_RETRIES_MAX + 1):
             try:
                 told = _replay(job, parent, told.from_log)
@@ -79,20 +79,20 @@ def work(job: ShardJob, parent: Connection) -> None:
     except (BrokenPipeError, ConnectionError):
         return  # the parent is gone
     except FinanceError as error:
-        parent.send(Told(job.shard, failure=failure_of(error)))
+        parent.send(ReplayMessage(job.shard, failure=failure_of(error)))
 
 
-def _replay(job: ShardJob, parent: Connection, from_log: int) -> Told:
+def _replay(job: ReplayJob, parent: Connection, from_log: int) -> ReplayMessage:
     with _replaying(job) as replay:
         while replay.step():
             head = replay.head
-            parent.send(Told(job.shard, head.next_offset, head.seq, from_log + replay.from_log))
+            parent.send(ReplayMessage(job.shard, head.next_offset, head.seq, from_log + replay.from_log))
         head = replay.head
-        return Told(job.shard, head.next_offset, head.seq, from_log + replay.from_log, done=True)
+        return ReplayMessage(job.shard, head.next_offset, head.seq, from_log + replay.from_log, done=True)
 
 
 @contextmanager
-def _replaying(job: ShardJob) -> Iterator[ShardReplay]:
+def _replaying(job: ReplayJob) -> Iterator[ShardReplay]:
     store = PosterStore(job.dsn)
     try:
         head = store.open_shard(job.shard, job.topic)

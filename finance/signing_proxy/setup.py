@@ -45,7 +45,7 @@ log = structlog.get_logger(SIGNING_PROXY)
 
 
 @dataclass(frozen=True, slots=True)
-class ProxySettings:
+class ProxyServiceSettings:
     """Where it listens, and what it writes."""
 
     host: str
@@ -56,11 +56,11 @@ class ProxySettings:
     witness_state: Path
 
     @staticmethod
-    def of(settings: Settings) -> ProxySettings:
+    def of(settings: Settings) -> ProxyServiceSettings:
         """Raises Refused."""
         host, port, path = settings.signing_proxy()
         state = settings.values.get("SIGNING_PROXY_WITNESS_STATE")
-        return ProxySettings(
+        return ProxyServiceSettings(
             host,
             port,
             path,
@@ -93,7 +93,7 @@ def run_signing_proxy(settings: Settings, topology: Topology, *, witness: bool, 
         door = proxy.door
         log.info(
             "signing_proxy.listening",
-            url=f"http{'s' if door.tls else ''}://{ProxySettings.of(settings).host}:{door.port}",
+            url=f"http{'s' if door.tls else ''}://{ProxyServiceSettings.of(settings).host}:{door.port}",
             keys=[signer.registered.kid for signer in signers],
             witness=witness,
         )
@@ -127,7 +127,7 @@ def open_proxy(
     undo: ExitStack,
 ) -> OpenProxy:
     """Log, seals, witness, routes, door; `undo` closes them in turn. Raises Refused, Unavailable("mac")."""
-    own = ProxySettings.of(settings)
+    own = ProxyServiceSettings.of(settings)
     request_log = RequestLog(own.log, clock=clock.utc_now, part_bytes_max=own.log_bytes_max)
     undo.callback(request_log.close)
     sealer = None
@@ -165,7 +165,7 @@ def stop_on_signals(stop: threading.Event) -> None:
         signal.signal(number, lambda _number, _frame: stop.set())
 
 
-def _witness(own: ProxySettings, signers: Sequence[ProxySigner], request_log: RequestLog) -> WitnessState:
+def _witness(own: ProxyServiceSettings, signers: Sequence[ProxySigner], request_log: RequestLog) -> WitnessState:
     other = [signer.registered.kid for signer in signers if signer.algorithm != "ed25519"]
     if other:
         raise Refused(

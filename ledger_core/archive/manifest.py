@@ -20,9 +20,9 @@ from ledger_core.signing.statements import (
     Hash,
     Name,
     Note,
-    Part,
     Payload,
     ShardNo,
+    StatementPart,
     Timestamp,
     assemble,
     check_signed,
@@ -33,7 +33,7 @@ from ledger_core.times import parse_time
 MANIFEST_VERSION: Final = 1
 
 
-class ObjectRange(Part, frozen=True, kw_only=True):
+class ObjectRange(StatementPart, frozen=True, kw_only=True):
     """What the object holds: entries first_seq..last_seq, offsets `[first_offset, next_offset)`, and their proof."""
 
     first_seq: Decimal  # first entry, inclusive, from 1
@@ -44,7 +44,7 @@ class ObjectRange(Part, frozen=True, kw_only=True):
     proof_hash: Hash  # hash of that proof
 
 
-class ManifestObject(Part, frozen=True, kw_only=True):
+class ManifestObject(StatementPart, frozen=True, kw_only=True):
     """One version of one object. Sizes in bytes; `sha256` is of the uncompressed lines, `stored_sha256` of the gzip."""
 
     key: Name  # name of the batch in the store

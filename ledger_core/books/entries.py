@@ -26,7 +26,7 @@ class Provider(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True
     reference: str  # the provider's own id of the payment
 
 
-class Source(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, kw_only=True):
+class EntrySource(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, kw_only=True):
     """The Kafka record that asked for the posting. `offset` is a decimal integer, as text."""
 
     offset: str
@@ -53,7 +53,7 @@ class EntryFields(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, for
     seq: str  # decimal text; the shard's entries count from 1 without a gap
     settlement_id: str  # the shop's id; the key of the record
     shard: int  # number of the shard: the partition of the settlements topic, from 0
-    source: Source  # the record that asked for it
+    source: EntrySource  # the record that asked for it
     version: Literal[1]  # of the entry's format
 
 

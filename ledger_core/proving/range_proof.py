@@ -23,9 +23,9 @@ from ledger_core.signing.statements import (
     Decimal,
     Hash,
     Name,
-    Part,
     Payload,
     ShardNo,
+    StatementPart,
     Timestamp,
     TraceId,
     assemble,
@@ -38,7 +38,7 @@ PROOF_VERSION: Final = 1
 SERVICE: Final = "finance"
 
 
-class SourceRange(Part, frozen=True, kw_only=True):
+class SourceRange(StatementPart, frozen=True, kw_only=True):
     """The settlement offsets `[first_offset, next_offset)` and what became of each of them."""
 
     topic: Name  # Kafka topic of the settlements, prefix included
@@ -61,7 +61,7 @@ class SourceRange(Part, frozen=True, kw_only=True):
             raise ValueError("verdicts_hash contradicts the counts")
 
 
-class ShardRange(Part, frozen=True, kw_only=True):
+class ShardRange(StatementPart, frozen=True, kw_only=True):
     """Entries `first_seq..last_seq` (inclusive; none when last_seq = first_seq - 1) and the chain around them."""
 
     shard: ShardNo  # number of the shard, from 0
@@ -91,7 +91,7 @@ class ShardRange(Part, frozen=True, kw_only=True):
             raise ValueError("root contradicts tree_size")
 
 
-class RowIds(Part, frozen=True, kw_only=True):
+class RowIds(StatementPart, frozen=True, kw_only=True):
     """The ledger rows (shard, seq) covered: sequences inclusive at both ends."""
 
     shard: ShardNo  # number of the shard, from 0
@@ -99,7 +99,7 @@ class RowIds(Part, frozen=True, kw_only=True):
     last_seq: Decimal  # last sequence, inclusive
 
 
-class Totals(Part, frozen=True, kw_only=True):
+class Totals(StatementPart, frozen=True, kw_only=True):
     """Sums of one currency in minor units."""
 
     debits: Decimal  # sum of the debit lines, minor units
@@ -110,7 +110,7 @@ class Totals(Part, frozen=True, kw_only=True):
             raise ValueError("total debits differ from total credits")
 
 
-class TimeRange(Part, frozen=True, kw_only=True):
+class TimeRange(StatementPart, frozen=True, kw_only=True):
     """The least and the greatest recorded_at of the entries covered; null when there are none."""
 
     from_ts: Timestamp | None  # least recorded_at, inclusive

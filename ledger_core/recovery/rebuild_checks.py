@@ -22,7 +22,7 @@ from ledger_core.recovery.archived_plan import not_a_prefix
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.times import format_time, parse_time
 from ledger_core.tree import CompactRange
-from ledger_core.verify.archived_range import Source
+from ledger_core.verify.archived_range import ArchiveSource
 from ledger_core.verify.range_tally import Position
 
 ENVIRONMENTS: Final = ("dev", "staging", "production")
@@ -80,7 +80,7 @@ class ShardSurvey:
         return self.manifests[-1].last_seq if self.manifests else 0
 
 
-def survey(sources: Sequence[Source], shard: int, held: HeldShard | None) -> ShardSurvey:
+def survey(sources: Sequence[ArchiveSource], shard: int, held: HeldShard | None) -> ShardSurvey:
     """Read the manifests that the database lacks. Raises Refused when the archive ends before the database's newest."""
     found = ShardSurvey(shard)
     numbers = sorted({number for source in sources for number in source.listing.manifests})
@@ -121,7 +121,7 @@ def _note(found: ShardSurvey, manifest: Manifest) -> None:
     found.retained_until = max(found.retained_until, manifest.object.retain_until)
 
 
-def _read(sources: Sequence[Source], number: int) -> Manifest | None:
+def _read(sources: Sequence[ArchiveSource], number: int) -> Manifest | None:
     for source in sources:
         for stored in source.listing.manifests.get(number, []):
             try:

@@ -45,11 +45,11 @@ StructT = TypeVar("StructT", bound=msgspec.Struct)
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
-class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class StatementPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A part of a signed statement. Encoding sorts the keys, so fields may stand in the order of their meaning."""
 
 
-class Cosignature(Part, frozen=True, kw_only=True):
+class Cosignature(StatementPart, frozen=True, kw_only=True):
     """A second key's signature over the same 32 bytes of `hash`."""
 
     signer_kid: Name  # the key that cosigned, of the registry; never that of the proof itself
@@ -57,7 +57,7 @@ class Cosignature(Part, frozen=True, kw_only=True):
     signature: str  # base64 in its one spelling
 
 
-class Payload(Part, frozen=True, kw_only=True):
+class Payload(StatementPart, frozen=True, kw_only=True):
     """Everything that is signed of one kind of statement; the signed kind adds `hash` and `signature` to it."""
 
     signer_kid: Name  # the key that is to sign it, of the registry

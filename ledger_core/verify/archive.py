@@ -19,7 +19,7 @@ from ledger_core.archive.listing import ShardListing, list_archive
 from ledger_core.findings import Collector, Report
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify.archive_walk import ShardWalk
-from ledger_core.verify.archived_range import Scene, Source
+from ledger_core.verify.archived_range import ArchiveScene, ArchiveSource
 from ledger_core.verify.event_ids import EVENT_IDS_MAX, EventIds
 from ledger_core.verify.range_tally import Position
 
@@ -48,8 +48,8 @@ def check_archive(
     wanted = set(shards) if shards is not None else set(listings) | {head.shard for head in expected}
     for shard in sorted(wanted):
         found.shard = shard
-        source = Source(reader, listings.get(shard) or ShardListing())
-        walk = ShardWalk(Scene(env, registry), shard, [source], found, Position(shard))
+        source = ArchiveSource(reader, listings.get(shard) or ShardListing())
+        walk = ShardWalk(ArchiveScene(env, registry), shard, [source], found, Position(shard))
         for verified in walk.ranges():
             event_ids.add(verified.event_ids)
         found.place = None

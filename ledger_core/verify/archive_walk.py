@@ -21,9 +21,9 @@ from ledger_core.proving.range_proof import RangeProof
 from ledger_core.signing.pinned_heads import PinnedHeads
 from ledger_core.tree import CompactRange
 from ledger_core.verify.archived_range import (
+    ArchiveScene,
+    ArchiveSource,
     ReadManifest,
-    Scene,
-    Source,
     check_object,
     check_place,
     check_unlisted,
@@ -56,9 +56,9 @@ class VerifiedRange:
 class ShardWalk:
     """One shard's way. To go on behind range `number`, give it with its manifest's hash and the position after it."""
 
-    scene: Scene
+    scene: ArchiveScene
     shard: int
-    sources: Sequence[Source]
+    sources: Sequence[ArchiveSource]
     found: Collector
     position: Position
     number: int = 0
@@ -103,7 +103,7 @@ class ShardWalk:
         known = follows and (self.prev_hash is not None or number == 1)
         found.place = manifest_key(self.scene.env, self.shard, number)
 
-        def read(source: Source, trial: Collector) -> ReadManifest | None:
+        def read(source: ArchiveSource, trial: Collector) -> ReadManifest | None:
             got = read_manifest(source, self.scene, number, trial)
             if got is not None:
                 manifest = got.manifest
@@ -119,7 +119,7 @@ class ShardWalk:
         self._listed.add(listed.manifest.object.key)
         before = self.position
 
-        def check(source: Source, trial: Collector) -> tuple[BatchFacts | None, Position]:
+        def check(source: ArchiveSource, trial: Collector) -> tuple[BatchFacts | None, Position]:
             position = dataclasses.replace(before)
             return check_object(source, self.scene, listed.manifest, position, trial), position
 
@@ -148,7 +148,7 @@ class ShardWalk:
     def _next_unlisted(self, key: str) -> VerifiedRange | None:
         before = self.position
 
-        def check(source: Source, trial: Collector) -> tuple[BatchFacts | None, Position]:
+        def check(source: ArchiveSource, trial: Collector) -> tuple[BatchFacts | None, Position]:
             position = dataclasses.replace(before)
             versions: list[StoredObject] = source.listing.batches.get(key, [])
             stored = next((item for item in versions if item.size_bytes >= 0), None)
@@ -178,7 +178,7 @@ class ShardWalk:
             listed,
         )
 
-    def _first_sound(self, check: Callable[[Source, Collector], T]) -> T:
+    def _first_sound(self, check: Callable[[ArchiveSource, Collector], T]) -> T:
         """What the first source gives without a finding; the first source's answer and findings when none does."""
         first: tuple[T, Collector] | None = None
         for source in self.sources:

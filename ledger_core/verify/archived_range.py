@@ -2,8 +2,8 @@
 
 Guarantees: a manifest passes only in its place of the signed chain, under a lock, with the signed checkpoint of its
 batch's root; a batch only when version, lock, sizes and digests are what its manifest says, and its lines what the
-history before them demands. A second store (`Source.second`) is asked for bytes only: which versions it has and how it
-locks them is its own matter, for the digests are pinned.
+history before them demands. A second store (`ArchiveSource.second`) is asked for bytes only: which versions it has
+and how it locks them is its own matter, for the digests are pinned.
 Does not: know what else lies in the store, or where the chain must end (`ledger_core.verify.archive_walk`,
 `verify_archive`).
 """
@@ -31,7 +31,7 @@ from ledger_core.verify.statements import check_note, check_signature
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ArchiveSource:
     """A store, and what it lists of one shard. Of a `second` one only the bytes count: its versions and locks are those
     of a copy."""
 
@@ -40,16 +40,16 @@ class Source:
     second: bool = False
 
 
-def sources_of(readers: Sequence[ArchiveReader], listings: Sequence[ShardListing]) -> list[Source]:
+def sources_of(readers: Sequence[ArchiveReader], listings: Sequence[ShardListing]) -> list[ArchiveSource]:
     """The archive and its copies. What stands below a prefix was copied there, whichever is named first."""
     return [
-        Source(reader, listing, second=number > 0 or isinstance(reader, BelowPrefix))
+        ArchiveSource(reader, listing, second=number > 0 or isinstance(reader, BelowPrefix))
         for number, (reader, listing) in enumerate(zip(readers, listings, strict=True))
     ]
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class ArchiveScene:
     """What every check of one archive goes by."""
 
     env: str  # environment, such as prod; part of every proof and object name
@@ -66,7 +66,7 @@ class ReadManifest:
     stored: StoredObject  # version, size and lock, by the store
 
 
-def read_manifest(source: Source, scene: Scene, number: int, found: Collector) -> ReadManifest | None:
+def read_manifest(source: ArchiveSource, scene: ArchiveScene, number: int, found: Collector) -> ReadManifest | None:
     """Read manifest `number` of the listed shard and check it on its own; None when there is none to go by."""
     versions = source.listing.manifests.get(number, [])
     if not source.second:
@@ -108,7 +108,7 @@ def check_place(
 
 
 def check_object(
-    source: Source, scene: Scene, manifest: Manifest, position: Position, found: Collector
+    source: ArchiveSource, scene: ArchiveScene, manifest: Manifest, position: Position, found: Collector
 ) -> BatchFacts | None:
     """One batch: its versions and lock as the store says, its bytes as the manifest says, its lines as they are.
 
@@ -141,7 +141,12 @@ def check_object(
 
 
 def check_unlisted(
-    source: Source, scene: Scene, stored: StoredObject, position: Position, range_no: int, found: Collector
+    source: ArchiveSource,
+    scene: ArchiveScene,
+    stored: StoredObject,
+    position: Position,
+    range_no: int,
+    found: Collector,
 ) -> BatchFacts | None:
     """A batch behind the newest manifest, the archiver's next step: its lines must continue the history."""
     if not source.second:
@@ -168,7 +173,7 @@ def check_unlisted(
     return facts
 
 
-def _read_pinned(source: Source, pinned: ManifestObject) -> bytes:
+def _read_pinned(source: ArchiveSource, pinned: ManifestObject) -> bytes:
     """The pinned version; in a second store any version with the pinned digest. Raises KeyError, Corrupt."""
     if not source.second:
         return source.reader.get(pinned.key, pinned.version_id)
@@ -211,7 +216,7 @@ def _check_lock(stored: StoredObject, pinned: ManifestObject, found: Collector) 
         found.add("archive.retention", message, field="retain_until")
 
 
-def _check_checkpoint(scene: Scene, manifest: Manifest, facts: BatchFacts, found: Collector) -> None:
+def _check_checkpoint(scene: ArchiveScene, manifest: Manifest, facts: BatchFacts, found: Collector) -> None:
     """The checkpoint in a manifest is signed, and is that of the proved tree."""
     kept = check_note(manifest.checkpoint.encode(), scene.registry, found)
     if kept is None:

@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Sequence
 
-from ledger_core.books.entries import JournalEntry, Source, encode_entry
+from ledger_core.books.entries import EntrySource, JournalEntry, encode_entry
 from ledger_core.books.lines import Line
 from ledger_core.chain import link_all
 from ledger_core.proving.closed_range import ClosingTerms, Cut, close_range
@@ -54,7 +54,7 @@ def entry_body(seq: int, rng: random.Random, shard: int = 0) -> bytes:
         seq=str(seq),
         settlement_id=f"st_{seq}",
         shard=shard,
-        source=Source(offset=str(seq - 1), partition=shard, topic=TOPIC),
+        source=EntrySource(offset=str(seq - 1), partition=shard, topic=TOPIC),
         version=1,
     )
     return encode_entry(entry)

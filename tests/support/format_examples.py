@@ -10,7 +10,7 @@ import gzip
 from ledger_core.archive.names import export_key
 from ledger_core.audit import events
 from ledger_core.audit.export import seal_export
-from ledger_core.books.entries import JournalEntry, Source, encode_entry
+from ledger_core.books.entries import EntrySource, JournalEntry, encode_entry
 from ledger_core.books.lines import Line
 from ledger_core.chain import link
 from ledger_core.ports import AuditIntent
@@ -59,7 +59,7 @@ def _post(made: TinyShard, event_id: str, settlement_id: str, gross: str, net: s
         seq=str(seq),
         settlement_id=settlement_id,
         shard=0,
-        source=Source(offset=str(made.next_offset), partition=0, topic=made.topic),
+        source=EntrySource(offset=str(made.next_offset), partition=0, topic=made.topic),
         version=1,
     )
     body = encode_entry(entry)

@@ -10,7 +10,7 @@ import datetime as dt
 import uuid
 from dataclasses import dataclass, field
 
-from ledger_core.books.entries import JournalEntry, Source, encode_entry
+from ledger_core.books.entries import EntrySource, JournalEntry, encode_entry
 from ledger_core.books.lines import Line
 from ledger_core.chain import link
 from ledger_core.ports import Record
@@ -80,7 +80,7 @@ class TinyShard:
             seq=str(seq),
             settlement_id=f"st-{self.shard}-{seq}",
             shard=self.shard,
-            source=Source(offset=str(self.next_offset), partition=self.shard, topic=self.topic),
+            source=EntrySource(offset=str(self.next_offset), partition=self.shard, topic=self.topic),
             version=1,
         )
         body = encode_entry(entry)

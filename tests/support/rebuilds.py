@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from finance.recovery.rebuild import Rebuilt, Request, rebuild
+from finance.recovery.rebuild import RebuildRequest, Rebuilt, rebuild
 from finance.settings.deployment import Settings
 from ledger_core.findings import Report
 from ledger_core.postgres.verify.ledger_reader import open_ledger_reader
@@ -45,7 +45,7 @@ def write_folder(store: MemoryStore, folder: Path) -> Path:
     return folder
 
 
-def request(dsn: str, registry: SignerRegistry, *addresses: Path | str, **changes: Any) -> Request:
+def request(dsn: str, registry: SignerRegistry, *addresses: Path | str, **changes: Any) -> RebuildRequest:
     fields: dict[str, Any] = {
         "addresses": tuple(map(str, addresses)),
         "env": ENV,
@@ -56,7 +56,7 @@ def request(dsn: str, registry: SignerRegistry, *addresses: Path | str, **change
         "actor_id": "operator:alice",
         "workers_max": 1,
     }
-    return Request(**{**fields, **changes})
+    return RebuildRequest(**{**fields, **changes})
 
 
 def run(

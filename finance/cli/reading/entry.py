@@ -13,7 +13,7 @@ from finance.cli.common import Moment, emit, json_option, load_settings, utc
 from ledger_core.chain import link
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.postgres.reading import queries
-from ledger_core.postgres.reading.queries import Rejection, StoredEntry
+from ledger_core.postgres.reading.queries import RecordedRejection, StoredEntry
 from ledger_core.postgres.session import Session, session
 
 ENTRIES_MAX = 100
@@ -63,7 +63,7 @@ def show(
     by_place = shard is not None or seq is not None
     if [event_id is not None, by_place, settlement_id is not None].count(True) != 1:
         raise click.UsageError("name an EVENT_ID, or --shard and --seq, or --settlement")
-    rejection: Rejection | None = None
+    rejection: RecordedRejection | None = None
     with session(load_settings().database_url("api"), application_name="finance entry", read_only=True) as connection:
         if event_id is not None:
             wanted = _uuid(event_id)
@@ -115,7 +115,7 @@ def _object(connection: Session, entry: StoredEntry) -> dict[str, object]:
     }
 
 
-def _emit(told: list[dict[str, object]], rejection: Rejection | None, as_json: bool) -> None:
+def _emit(told: list[dict[str, object]], rejection: RecordedRejection | None, as_json: bool) -> None:
     sound = bool(told) and all(entry["link_sound"] for entry in told)
 
     def words(console: Console) -> None:

@@ -65,11 +65,11 @@ def command(
       finance rebuild --from s3://finance-audit --signers signers.json --into postgresql://owner@host/ledger
       finance rebuild --from s3://finance-audit --also copy/ --signers signers.json --json
     """
-    from finance.recovery.rebuild import Request, rebuild
+    from finance.recovery.rebuild import RebuildRequest, rebuild
 
     settings = load_settings()
     asks = not without_topic and bool(settings.values.get("KAFKA_BROKERS"))
-    request = Request(
+    request = RebuildRequest(
         addresses=(address, *seconds),
         env=env or settings.env,
         registry=registry_of(signers, settings),

@@ -12,7 +12,7 @@ from finance.cli.common import byte_progress, emit, json_option, load_settings, 
 from finance.recovery.backup import wal
 from finance.recovery.backup.copies import Copies
 from finance.recovery.backup.plan import Choice, Target
-from finance.recovery.backup.restore import Restored
+from finance.recovery.backup.restore import RestoredCluster
 from finance.settings.deployment import STATE_FOLDER, Settings
 
 
@@ -148,7 +148,7 @@ def adopt(backup_id: str, reason: str, as_json: bool) -> None:
     emit(as_json, told, lambda console: console.print(f"epoch {epoch.epoch_no} (restore) has begun: {epoch.reason}"))
 
 
-def _start(settings: Settings, restored: Restored, reason: str) -> dict[str, object]:
+def _start(settings: Settings, restored: RestoredCluster, reason: str) -> dict[str, object]:
     from finance.recovery.backup.serve import serve
 
     served = serve(settings, restored, settings.owner_database_url(), actor_id=operator(settings), reason=reason)
@@ -164,7 +164,9 @@ def healing_words(console: Console, copies: Copies) -> None:
         console.print(f"unhealed  {line}")
 
 
-def _words(console: Console, told: dict[str, object], restored: Restored, copies: Copies, *, started: bool) -> None:
+def _words(
+    console: Console, told: dict[str, object], restored: RestoredCluster, copies: Copies, *, started: bool
+) -> None:
     console.print(
         f"backup {restored.backup.backup_id} and {restored.wal_files} file(s) of WAL are in {restored.directory}, "
         f"{told['seconds']} s"

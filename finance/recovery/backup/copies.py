@@ -16,7 +16,7 @@ from finance.recovery.backup.manifest import digest_of
 from ledger_core.errors import Refused, Unavailable
 
 
-class Place(Protocol):
+class BackupStore(Protocol):
     """One store of files. Every method may raise Unavailable."""
 
     @property
@@ -42,7 +42,7 @@ class Place(Protocol):
 class Copies:
     """`places[0]` is the place; the others are further copies of it."""
 
-    def __init__(self, places: Sequence[Place]) -> None:
+    def __init__(self, places: Sequence[BackupStore]) -> None:
         self._places = tuple(places)
         self.healed: list[str] = []  # `<key> in <place>`
         self.not_healed: list[str] = []  # `<key> in <place>: <why>`
@@ -72,7 +72,7 @@ class Copies:
     def read_if(self, key: str, fault: Callable[[bytes], str | None], *, everywhere: bool = False) -> bytes:
         """The first copy in which `fault` finds none; the places before it, or all, are healed with it."""
         sound: bytes | None = None
-        said: list[tuple[Place, str]] = []
+        said: list[tuple[BackupStore, str]] = []
         away: Unavailable | None = None
         for place in self._places:
             if sound is not None and not everywhere:
@@ -107,7 +107,7 @@ class Copies:
                 faults.append(error.message)
         return faults
 
-    def _heal(self, place: Place, key: str, data: bytes) -> None:
+    def _heal(self, place: BackupStore, key: str, data: bytes) -> None:
         try:
             place.put(key, data, passing=is_passing(key))
         except (Unavailable, Refused) as error:
@@ -121,7 +121,7 @@ def digest_fault(sha256: str) -> Callable[[bytes], str | None]:
     return lambda data: None if digest_of(data) == sha256 else "was altered"
 
 
-def _first_sound(place: Place, key: str, fault: Callable[[bytes], str | None]) -> tuple[bytes | None, str | None]:
+def _first_sound(place: BackupStore, key: str, fault: Callable[[bytes], str | None]) -> tuple[bytes | None, str | None]:
     """The newest sound form in a place, and what is wrong with the newest one."""
     told: str | None = None
     for data in place.forms(key):

@@ -26,7 +26,7 @@ from finance.recovery.backup import pages
 from finance.recovery.backup.catalogue import read_catalogue
 from finance.recovery.backup.copies import Copies
 from finance.recovery.backup.keys import manifest_key, part_key
-from finance.recovery.backup.manifest import BackupManifest, BackupPayload, Part, digest_of, parse_backup_manifest
+from finance.recovery.backup.manifest import BackupManifest, BackupPart, BackupPayload, digest_of, parse_backup_manifest
 from finance.recovery.backup.seal import COMPRESSION_LEVEL, seal
 from finance.recovery.backup.statement import check_counts
 from finance.recovery.backup.tools import Tools, failed
@@ -92,7 +92,7 @@ class _Stored:
         self._waiting = bytearray()
         self._plain = hashlib.sha256()
         self.size_bytes = 0
-        self.parts: list[Part] = []
+        self.parts: list[BackupPart] = []
 
     def write(self, data: bytes) -> None:
         self._plain.update(data)
@@ -114,7 +114,7 @@ class _Stored:
         sha256 = digest_of(data)
         key = part_key(self._system, self._backup_id, len(self.parts) + 1, sha256)
         self._terms.copies.put(key, data)
-        self.parts.append(Part(key=key, size_bytes=str(len(data)), sha256=sha256))
+        self.parts.append(BackupPart(key=key, size_bytes=str(len(data)), sha256=sha256))
 
 
 def _copy(terms: Terms, stored: _Stored, advance: Advance) -> pages.WalRange:

@@ -21,7 +21,7 @@ from ledger_core.times import parse_time
 BackupId = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z")]
 
 
-class Part(statements.Part, frozen=True, kw_only=True):
+class BackupPart(statements.StatementPart, frozen=True, kw_only=True):
     """One stored piece of the compressed tar, in order. Size in bytes, digest of what is stored."""
 
     key: Key  # name below the place
@@ -47,7 +47,7 @@ class BackupPayload(Payload, frozen=True, kw_only=True):
     finished_at: Timestamp  # by the same clock, just before it was signed, UTC
     size_bytes: Decimal  # of the plain tar
     sha256: Hash  # of the plain tar
-    parts: tuple[Part, ...]  # in order; together the compressed tar, each encrypted by itself
+    parts: tuple[BackupPart, ...]  # in order; together the compressed tar, each encrypted by itself
     wal_files: Decimal  # how many files of WAL the lists had signed for then; 0 while there was no list
     wal_link: Hash | None  # the link at the last of them (`finance.recovery.backup.wal_list`); None exactly at 0
 

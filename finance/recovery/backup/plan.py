@@ -49,7 +49,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RestorePlan:
     """What a restore reads. `needed` must be sound; `spare` follows it and is used as far as it is. `unsigned`: names
     among the needed that no list signs for."""
 
@@ -85,12 +85,12 @@ def check_restorable(catalogue: Catalogue, env: str, now: dt.datetime, place: st
         )
 
 
-def make_plan(catalogue: Catalogue, target: Target, choice: Choice, *, histories: Histories, place: str) -> Plan:
+def make_plan(catalogue: Catalogue, target: Target, choice: Choice, *, histories: Histories, place: str) -> RestorePlan:
     """Raises Refused when there is no such backup, or WAL that is needed is missing, naming it."""
     life = choice.timeline or max(catalogue.timelines(), default=1)
     backup = _choose(catalogue, target, choice.backup_id, life, histories, place)
     if target.kind == "immediate":
-        return Plan(backup, target, int(backup.timeline))
+        return RestorePlan(backup, target, int(backup.timeline))
     if choice.backup_id is not None and choice.timeline is None:
         life = wal.newest_descendant(int(backup.timeline), int(backup.stop_lsn), histories)
     names = _names(catalogue, backup, life, histories)
@@ -112,7 +112,7 @@ def make_plan(catalogue: Catalogue, target: Target, choice: Choice, *, histories
     if not choice.unsigned_wal:
         _check_signed(catalogue, backup, needed, place)
     unsigned = {file.key for file in catalogue.unsigned}
-    return Plan(
+    return RestorePlan(
         backup,
         target,
         life,

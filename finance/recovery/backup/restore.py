@@ -32,7 +32,7 @@ from finance.recovery.backup.catalogue import Catalogue
 from finance.recovery.backup.copies import Copies
 from finance.recovery.backup.keys import WalFile
 from finance.recovery.backup.manifest import BackupManifest
-from finance.recovery.backup.plan import Choice, Plan, Target, make_plan, parse_histories
+from finance.recovery.backup.plan import Choice, RestorePlan, Target, make_plan, parse_histories
 from finance.recovery.backup.seal import unpack, unseal
 from finance.recovery.backup.tools import Tools
 from ledger_core.errors import Refused, Unavailable
@@ -61,7 +61,7 @@ class RestoreTerms:
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
+class RestoredCluster:
     """A data directory that waits for its server to be started."""
 
     directory: Path
@@ -73,7 +73,7 @@ class Restored:
     unsigned: tuple[str, ...]  # WAL that was used, and that no list signs for
 
 
-def plan_of(terms: RestoreTerms, catalogue: Catalogue, target: Target, choice: Choice) -> Plan:
+def plan_of(terms: RestoreTerms, catalogue: Catalogue, target: Target, choice: Choice) -> RestorePlan:
     """What to read. Raises Refused."""
     texts = {
         name: unpack(terms.copies.read(file.key, file.sha256), terms.identities, file.key).decode()
@@ -82,7 +82,7 @@ def plan_of(terms: RestoreTerms, catalogue: Catalogue, target: Target, choice: C
     return make_plan(catalogue, target, choice, histories=parse_histories(texts), place=terms.copies.name)
 
 
-def restore(terms: RestoreTerms, plan: Plan, directory: Path) -> Restored:
+def restore(terms: RestoreTerms, plan: RestorePlan, directory: Path) -> RestoredCluster:
     """Make the data directory. Raises Refused, naming the file that is missing, altered or does not open; Unavailable
     when the disk or the place does not take or give it."""
     try:
@@ -91,7 +91,7 @@ def restore(terms: RestoreTerms, plan: Plan, directory: Path) -> Restored:
         raise Unavailable("disk", f"{error.filename or directory}: {error.strerror or error}") from error
 
 
-def _restore(terms: RestoreTerms, plan: Plan, directory: Path) -> Restored:
+def _restore(terms: RestoreTerms, plan: RestorePlan, directory: Path) -> RestoredCluster:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise Refused(
             f"{directory} is not empty", remedy="restore into a new directory; nothing is ever written over a database"
@@ -123,7 +123,7 @@ def _restore(terms: RestoreTerms, plan: Plan, directory: Path) -> Restored:
         directory.rmdir()
     making.rename(directory)
     os.sync()
-    return Restored(directory, plan.backup, target, len(used), plan.backup.stored_bytes, ignored, plan.unsigned)
+    return RestoredCluster(directory, plan.backup, target, len(used), plan.backup.stored_bytes, ignored, plan.unsigned)
 
 
 def _unpack(terms: RestoreTerms, backup: BackupManifest, making: Path) -> None:
@@ -175,14 +175,16 @@ class _Plain:
         return self._digest.hexdigest()
 
 
-def _hold_newest(terms: RestoreTerms, plan: Plan) -> bytes | None:
+def _hold_newest(terms: RestoreTerms, plan: RestorePlan) -> bytes | None:
     """The unfinished segment, read before everything else: a stream that is at work replaces it every few seconds."""
     if not plan.needed or not plan.needed[-1].name.endswith(wal.PARTIAL):
         return None
     return terms.copies.read(plan.needed[-1].key, plan.needed[-1].sha256)
 
 
-def _lay_wal(terms: RestoreTerms, plan: Plan, making: Path, newest: bytes | None) -> tuple[list[Path], tuple[str, ...]]:
+def _lay_wal(
+    terms: RestoreTerms, plan: RestorePlan, making: Path, newest: bytes | None
+) -> tuple[list[Path], tuple[str, ...]]:
     """Put histories and segments where recovery reads them; what is spare only as far as it is sound."""
     for file in plan.histories:
         _lay(terms, file, making, None)
@@ -213,7 +215,7 @@ def _lay(terms: RestoreTerms, file: WalFile, making: Path, held: bytes | None) -
     return path
 
 
-def _reachable(terms: RestoreTerms, plan: Plan, used: Sequence[Path]) -> Target:
+def _reachable(terms: RestoreTerms, plan: RestorePlan, used: Sequence[Path]) -> Target:
     """A time after the last commit is the latest: the server would look for a commit after it and give up."""
     if plan.target.moment is None:
         return plan.target
@@ -231,7 +233,7 @@ def _reachable(terms: RestoreTerms, plan: Plan, used: Sequence[Path]) -> Target:
     return Target("latest")
 
 
-def _settings(plan: Plan, target: Target, before: str) -> str:
+def _settings(plan: RestorePlan, target: Target, before: str) -> str:
     """The settings as they were without those of an earlier restore: the server takes one target, even an empty one."""
     kept = [line for line in before.splitlines() if not line.startswith(("recovery_", "restore_", "primary_"))]
     text = "\n".join(kept) + SETTINGS.format(backup=plan.backup.backup_id, target=plan.target, timeline=plan.timeline)

@@ -12,7 +12,7 @@ from typing import Final
 
 from finance.recovery.backup import cluster
 from finance.recovery.backup.assembly import tools_of
-from finance.recovery.backup.restore import Restored
+from finance.recovery.backup.restore import RestoredCluster
 from finance.settings import clock
 from finance.settings.deployment import Settings
 from ledger_core.errors import Refused
@@ -32,7 +32,7 @@ class Served:
 
 
 def serve(
-    settings: Settings, restored: Restored, lost: str, *, actor_id: str, reason: str, owner: str | None = None
+    settings: Settings, restored: RestoredCluster, lost: str, *, actor_id: str, reason: str, owner: str | None = None
 ) -> Served:
     """Start it, wait until it is promoted, begin the epoch. `lost`: the lost server's address, as the owner if that is
     not told apart.

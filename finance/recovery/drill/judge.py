@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 
 from finance.recovery.drill.live import APPLICATION, Live, recorded_of
-from finance.recovery.drill.report import AuditResult, ShardResult, Sums
+from finance.recovery.drill.report import AuditResult, DrillShardResult, Sums
 from finance.wiring.oracle import watched
 from ledger_core.audit.events import AuditEvent
 from ledger_core.audit.sources import along
@@ -75,7 +75,7 @@ def judge_audit(
 
 def measure(
     restored: str, live: Live, proved: dict[int, LedgerHead]
-) -> tuple[tuple[ShardResult, ...], tuple[Sums, ...]]:
+) -> tuple[tuple[DrillShardResult, ...], tuple[Sums, ...]]:
     """How far each shard came, how far it is behind the live ledger as the drill began (RPO), and its trial balance."""
     sums: dict[str, list[int]] = {}
     results = []
@@ -171,7 +171,7 @@ def _shard(
     live: Live,
     recorded: dict[int, dt.datetime],
     proved: LedgerHead | None,
-) -> ShardResult:
+) -> DrillShardResult:
     seq, next_offset = (row.seq, row.next_offset) if row is not None else (0, wanted.first_offset)
     behind = None
     if seq >= wanted.seq:
@@ -179,7 +179,7 @@ def _shard(
     elif shard in recorded and shard in live.recorded:
         behind = max(0, int((live.recorded[shard] - recorded[shard]).total_seconds() * 1000))
     head = row.head_hash if row is not None else None
-    return ShardResult(
+    return DrillShardResult(
         shard=shard,
         seq=str(seq),
         next_offset=str(next_offset),

@@ -17,7 +17,7 @@ from functools import partial
 import msgspec
 
 from finance.recovery.drill.report import KeyResult, WayResult
-from finance.recovery.drill.ways import Record, Scene
+from finance.recovery.drill.ways import DrillScene, WayRun
 from finance.settings.signing import SigningSettings, cosigner_of, outgoing_of
 from finance.wiring import services
 from finance.wiring.oracle import check_audit_of, check_ledger_of
@@ -44,12 +44,12 @@ class CountedRegistry(SignerRegistry):
         return super().find(kid)
 
 
-def drill_keys(scene: Scene, signer: PinnedSigner) -> WayResult:
+def drill_keys(scene: DrillScene, signer: PinnedSigner) -> WayResult:
     """Verify the history, then make one signature with each key that the settings name: `signer`, which is the current
     one, the outgoing one, the cosigner. A key that does not answer would hold proofs back the day it is needed."""
     settings, sources = scene.settings, {}
     bucket = settings.archive("auditor").bucket
-    record = Record("keys", (str(settings.signers_path), "database", f"s3://{bucket}", "audit chain, and its exports"))
+    record = WayRun("keys", (str(settings.signers_path), "database", f"s3://{bucket}", "audit chain, and its exports"))
     checks: dict[str, Callable[[SignerRegistry, Callable[[int], None]], Report]] = {
         "database": lambda registry, advance: check_ledger_of(settings, registry, advance),
         "archive": lambda registry, _: verify_archive(services.open_archive(settings), settings.env, registry),
@@ -79,7 +79,7 @@ def drill_keys(scene: Scene, signer: PinnedSigner) -> WayResult:
 
 
 def _sign(
-    scene: Scene, record: Record, name: str, signer_of: Callable[[], AbstractContextManager[PinnedSigner]]
+    scene: DrillScene, record: WayRun, name: str, signer_of: Callable[[], AbstractContextManager[PinnedSigner]]
 ) -> Iterator[str]:
     """The kid of the key, if it signs and the registered key verifies it; else that is a finding."""
     with (
@@ -93,7 +93,7 @@ def _sign(
 
 
 @contextmanager
-def _opened(scene: Scene, signing: SigningSettings, *, retired_too: bool) -> Iterator[PinnedSigner]:
+def _opened(scene: DrillScene, signing: SigningSettings, *, retired_too: bool) -> Iterator[PinnedSigner]:
     signer = open_signer(scene.settings, scene.topology, scene.registry, signing, retired_too=retired_too)
     try:
         signer.pin()
@@ -102,7 +102,7 @@ def _opened(scene: Scene, signing: SigningSettings, *, retired_too: bool) -> Ite
         signer.close()
 
 
-def _exports(scene: Scene, registry: SignerRegistry) -> Report:
+def _exports(scene: DrillScene, registry: SignerRegistry) -> Report:
     found = Collector()
     events = exported_events(services.open_archive(scene.settings), scene.settings.env, found)
     return verify_audit(events, registry, found=found)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final
 
-from finance.recovery.drill.report import DrillFinding, DrillReport, KeyResult, ShardResult, Step, Way, WayResult
+from finance.recovery.drill.report import DrillFinding, DrillReport, DrillShardResult, KeyResult, Step, Way, WayResult
 
 TITLES: Final[dict[Way, str]] = {
     "archive": "Archive: rebuilt from locked objects and public keys alone",
@@ -140,7 +140,7 @@ def _place(finding: DrillFinding) -> str:
     return "<br>".join(words + ([f"<code>{escape(finding.place)}</code>"] if finding.place else []))
 
 
-def _shards(shards: Sequence[ShardResult]) -> str:
+def _shards(shards: Sequence[DrillShardResult]) -> str:
     rows = [
         (
             str(shard.shard),
@@ -196,7 +196,7 @@ def _words() -> str:
     )
 
 
-def _behind(shards: Sequence[ShardResult]) -> str:
+def _behind(shards: Sequence[DrillShardResult]) -> str:
     if not shards:
         return ""
     entries, offsets = (sum(int(getattr(s, name)) for s in shards) for name in ("behind_entries", "behind_offsets"))

@@ -19,9 +19,9 @@ from ledger_core.signing.statements import (
     Decimal,
     Hash,
     Name,
-    Part,
     Payload,
     ShardNo,
+    StatementPart,
     Timestamp,
     assemble,
     check_signed,
@@ -38,7 +38,7 @@ Line = Annotated[str, msgspec.Meta(max_length=TEXT_CHARS_MAX)]
 DrillId = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z")]
 
 
-class Step(Part, frozen=True, kw_only=True):
+class Step(StatementPart, frozen=True, kw_only=True):
     """One step and its wall time. `restore` steps make a usable ledger, `check` steps prove it. `done` in `unit`."""
 
     name: Line  # of the step, for people
@@ -48,7 +48,7 @@ class Step(Part, frozen=True, kw_only=True):
     unit: Line  # such as entries or bytes
 
 
-class ShardResult(Part, frozen=True, kw_only=True):
+class DrillShardResult(StatementPart, frozen=True, kw_only=True):
     """Where a restored shard ends, and where the live one stood when the drill began. `root` is the newest proved."""
 
     shard: ShardNo  # number of the shard, from 0
@@ -64,14 +64,14 @@ class ShardResult(Part, frozen=True, kw_only=True):
     behind_milliseconds: Decimal | None  # between the newest entries' recorded_at; None: nothing came back
 
 
-class AuditResult(Part, frozen=True, kw_only=True):
+class AuditResult(StatementPart, frozen=True, kw_only=True):
     """Where the restored audit chain ends, and what was published when the drill began."""
 
     seq: Decimal  # last restored event, inclusive
     live_seq: Decimal  # last published event when the drill began, inclusive
 
 
-class Sums(Part, frozen=True, kw_only=True):
+class Sums(StatementPart, frozen=True, kw_only=True):
     """The restored trial balance in one currency, minor units."""
 
     currency: Line  # ISO 4217
@@ -79,7 +79,7 @@ class Sums(Part, frozen=True, kw_only=True):
     credits: Decimal  # minor units
 
 
-class KeyResult(Part, frozen=True, kw_only=True):
+class KeyResult(StatementPart, frozen=True, kw_only=True):
     """One key of the registry, and how many signed statements of each copy name it."""
 
     signer_kid: Name  # of the registry
@@ -90,7 +90,7 @@ class KeyResult(Part, frozen=True, kw_only=True):
     signs_now: bool  # whether its key service signed when it was asked
 
 
-class DrillFinding(Part, frozen=True, kw_only=True):
+class DrillFinding(StatementPart, frozen=True, kw_only=True):
     """As `ledger_core.findings.Finding`."""
 
     code: Line
@@ -101,13 +101,13 @@ class DrillFinding(Part, frozen=True, kw_only=True):
     place: Line | None
 
 
-class WayResult(Part, frozen=True, kw_only=True):
+class WayResult(StatementPart, frozen=True, kw_only=True):
     """One way back, tried. `counts` say what was looked at."""
 
     way: Way  # which way back
     sources: tuple[Line, ...]  # where it was restored from
     steps: tuple[Step, ...]  # in order
-    shards: tuple[ShardResult, ...]  # in order of number
+    shards: tuple[DrillShardResult, ...]  # in order of number
     audit: AuditResult | None  # None where this way brings no audit chain back
     balances: tuple[Sums, ...]  # in order of currency
     keys: tuple[KeyResult, ...]  # of the way `keys` alone

@@ -35,7 +35,7 @@ from finance.recovery.drill.report import (
     verify_report,
 )
 from finance.recovery.drill.scratch import scratch_server
-from finance.recovery.drill.ways import Counting, Scene, drill_archive, drill_pitr, drill_topic
+from finance.recovery.drill.ways import Counting, DrillScene, drill_archive, drill_pitr, drill_topic
 from finance.settings import clock
 from finance.settings.deployment import STATE_FOLDER, Settings
 from finance.settings.tls_database import database_tls_files
@@ -83,7 +83,7 @@ def run_drill(
     for path in sweep_here(Path(STATE_FOLDER)):
         tell(f"{path}, left by a drill that was killed: removed")
     with _signer(settings, topology, registry) as signer, living(drill_id, Path(STATE_FOLDER)), ExitStack() as undo:
-        scene = Scene(settings, topology, registry, read_live(settings), drill_id, actor_id, counting)
+        scene = DrillScene(settings, topology, registry, read_live(settings), drill_id, actor_id, counting)
         server = ""
         if any(way in RESTORED_FROM_COPIES for way in ways):
             secure = database_tls_files(scene.live_url) is not None
@@ -138,7 +138,7 @@ def _check_folder(folder: Path) -> None:
         raise Refused(f"{folder} cannot be written to ({error})", remedy="name another folder with --report") from error
 
 
-def _signed(scene: Scene, signer: PinnedSigner, results: tuple[WayResult, ...], started: dt.datetime) -> bytes:
+def _signed(scene: DrillScene, signer: PinnedSigner, results: tuple[WayResult, ...], started: dt.datetime) -> bytes:
     payload = DrillPayload(
         version=1,
         service="finance",

@@ -30,9 +30,9 @@ from finance.recovery.backup.serve import serve
 from finance.recovery.drill.judge import judge_audit, judge_ledger, measure
 from finance.recovery.drill.leftovers import restored_directory
 from finance.recovery.drill.live import Live
-from finance.recovery.drill.report import AuditResult, ShardResult, Step, Sums, Way, WayResult, finding_of, line
+from finance.recovery.drill.report import AuditResult, DrillShardResult, Step, Sums, Way, WayResult, finding_of, line
 from finance.recovery.drill.scratch import scratch_database
-from finance.recovery.rebuild import Request, rebuild
+from finance.recovery.rebuild import RebuildRequest, rebuild
 from finance.recovery.replay_into import ReplayPlan, replay_into
 from finance.recovery.replay_sources import Source, open_archive_log
 from finance.settings import clock
@@ -53,7 +53,7 @@ Counting = Callable[[str, str, int | None], AbstractContextManager[Advance]]
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class DrillScene:
     """What every way works with."""
 
     settings: Settings
@@ -70,14 +70,14 @@ class Scene:
 
 
 @dataclass(slots=True)
-class Record:
+class WayRun:
     """What one way has come to so far."""
 
     way: Way
     sources: tuple[str, ...]
     found: Collector = field(default_factory=Collector)
     steps: list[Step] = field(default_factory=list)
-    shards: tuple[ShardResult, ...] = ()
+    shards: tuple[DrillShardResult, ...] = ()
     audit: AuditResult | None = None
     balances: tuple[Sums, ...] = ()
     stopped: bool = False
@@ -135,10 +135,10 @@ class Record:
         )
 
 
-def drill_archive(scene: Scene, server: str) -> WayResult:
+def drill_archive(scene: DrillScene, server: str) -> WayResult:
     """The archive and the public keys alone."""
     address = f"s3://{scene.settings.archive('auditor').bucket}"
-    record = Record("archive", (address, str(scene.settings.signers_path)))
+    record = WayRun("archive", (address, str(scene.settings.signers_path)))
     with scratch_database(server, _name(scene, "archive")) as dsn:
         with record.stopping(), record.step("rebuild from the archive", unit="entries") as count:
             _rebuild(scene, record, address, dsn, count)
@@ -153,8 +153,8 @@ def drill_archive(scene: Scene, server: str) -> WayResult:
     return record.result()
 
 
-def _rebuild(scene: Scene, record: Record, address: str, dsn: str, count: Advance) -> None:
-    request = Request((address,), scene.settings.env, scene.registry, dsn, (), None, scene.actor_id)
+def _rebuild(scene: DrillScene, record: WayRun, address: str, dsn: str, count: Advance) -> None:
+    request = RebuildRequest((address,), scene.settings.env, scene.registry, dsn, (), None, scene.actor_id)
     rebuilt = rebuild(request, scene.settings, lambda what, total: scene.counting(what, "entries", total))
     count(sum(result.entries_written for result in rebuilt.shards))
     for result in rebuilt.shards:
@@ -163,10 +163,10 @@ def _rebuild(scene: Scene, record: Record, address: str, dsn: str, count: Advanc
         record.found.add("drill.stray", stray)
 
 
-def drill_topic(scene: Scene, server: str) -> WayResult:
+def drill_topic(scene: DrillScene, server: str) -> WayResult:
     """The topics, with the archive (where there is none yet, the live database) as the log of verdicts that hang on
     another shard: the database is lost, as far as this way knows."""
-    record = Record("topic", tuple(scene.topology.topics[name].name for name in ("settlements", "audit")))
+    record = WayRun("topic", tuple(scene.topology.topics[name].name for name in ("settlements", "audit")))
     with scratch_database(server, _name(scene, "topic")) as dsn:
         with (
             record.stopping(),
@@ -196,7 +196,7 @@ def drill_topic(scene: Scene, server: str) -> WayResult:
     return record.result()
 
 
-def _verdict_log(scene: Scene) -> Source:
+def _verdict_log(scene: DrillScene) -> Source:
     try:
         log = open_archive_log(scene.settings, scene.registry)
     except Refused:  # no settings of one
@@ -204,7 +204,7 @@ def _verdict_log(scene: Scene) -> Source:
     return "archive" if any(log.covers(shard) for shard in scene.live.heads) else "database"
 
 
-def _check_topic_whole(record: Record, dsn: str) -> None:
+def _check_topic_whole(record: WayRun, dsn: str) -> None:
     """The topic holds all that was posted, and every verdict that hangs on another shard has its reason."""
     for shard in record.shards:
         if shard.behind_offsets != "0":
@@ -216,10 +216,10 @@ def _check_topic_whole(record: Record, dsn: str) -> None:
             record.found.add("drill.unfounded", message, shard=number, field="verdict", place=f"offset {offset}")
 
 
-def drill_pitr(scene: Scene) -> WayResult:
+def drill_pitr(scene: DrillScene) -> WayResult:
     """The newest base backup and all WAL that is stored."""
     settings, place = scene.settings, scene.settings.needed("BACKUP_PLACE")
-    record = Record("pitr", (place, "BACKUP_IDENTITY_FILE"))
+    record = WayRun("pitr", (place, "BACKUP_IDENTITY_FILE"))
     directory = restored_directory(Path(STATE_FOLDER), scene.drill_id)
     server: cluster.Cluster | None = None
     try:
@@ -252,7 +252,7 @@ def drill_pitr(scene: Scene) -> WayResult:
     return record.result()
 
 
-def _restore_audit(scene: Scene, record: Record, source: ChainSource, dsn: str) -> None:
+def _restore_audit(scene: DrillScene, record: WayRun, source: ChainSource, dsn: str) -> None:
     """The chain from its own copy; what is not of the form of an event is a finding."""
     with record.stopping(), record.step(f"restore the audit chain from {source}", unit="events") as count:
         found = Collector()
@@ -274,7 +274,7 @@ def _restore_audit(scene: Scene, record: Record, source: ChainSource, dsn: str) 
             record.found.absorb(found)
 
 
-def _judge(scene: Scene, record: Record, dsn: str, must_reach: int) -> None:
+def _judge(scene: DrillScene, record: WayRun, dsn: str, must_reach: int) -> None:
     """What came back, against the oracle, the published proofs and the live ledger."""
     with (
         record.stopping(),
@@ -295,5 +295,5 @@ def _judge(scene: Scene, record: Record, dsn: str, must_reach: int) -> None:
         count(int(record.audit.seq))
 
 
-def _name(scene: Scene, way: Way) -> str:
+def _name(scene: DrillScene, way: Way) -> str:
     return f"finance_drill_{way}_{scene.drill_id[-8:]}"

@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 import msgspec
 
-from finance.workshop.demo.ledger import Answer, DemoLedger, FindingTold
-from finance.workshop.demo.model import Cheat, Check
+from finance.workshop.demo.ledger import DemoAnswer, DemoLedger, FindingReport
+from finance.workshop.demo.model import Cheat, DemoCheck
 from ledger_core.books.entries import JournalEntry, encode_entry
 
 EXIT_FINDINGS = 1
 
 
 def by_verification(
-    tried: str, ledger: DemoLedger, arguments: tuple[str, ...], names: Callable[[FindingTold], bool]
+    tried: str, ledger: DemoLedger, arguments: tuple[str, ...], names: Callable[[FindingReport], bool]
 ) -> Cheat:
     """Ask `finance verify ARGUMENTS`: caught when it ends 1 and a finding names what was done (`names`)."""
     answer = ledger.finance("verify", *arguments)
@@ -25,12 +25,14 @@ def by_verification(
     return Cheat(tried, f"finance verify {arguments[0]}", answer.exit_code, text, caught)
 
 
-def check(ledger: DemoLedger, *arguments: str) -> Check:
+def check(ledger: DemoLedger, *arguments: str) -> DemoCheck:
     """A verification that must find nothing."""
     answer = ledger.finance("verify", *arguments)
     counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in answer.told.counts.items())
     findings = "; ".join(words_of(finding) for finding in answer.told.findings[:3])
-    return Check(answer.command, answer.exit_code, findings or (counts if answer.exit_code == 0 else _nothing(answer)))
+    return DemoCheck(
+        answer.command, answer.exit_code, findings or (counts if answer.exit_code == 0 else _nothing(answer))
+    )
 
 
 def dearer(entry: JournalEntry) -> bytes:
@@ -43,12 +45,12 @@ def dearer(entry: JournalEntry) -> bytes:
     return encode_entry(msgspec.structs.replace(entry, lines=tuple(lines)))
 
 
-def words_of(finding: FindingTold) -> str:
+def words_of(finding: FindingReport) -> str:
     """One line: what, then where."""
     where = (("shard", finding.shard), ("seq", finding.seq), ("field", finding.field), ("in", finding.place))
     named = ", ".join(f"{name} {value}" for name, value in where if value is not None)
     return f"{finding.code}: {finding.message}" + (f" ({named})" if named else "")
 
 
-def _nothing(answer: Answer) -> str:
+def _nothing(answer: DemoAnswer) -> str:
     return answer.told.error.message if answer.told.error is not None else "no finding"

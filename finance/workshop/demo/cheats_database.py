@@ -15,7 +15,7 @@ from psycopg import errors
 
 from finance.workshop.demo.cheat import by_verification, dearer
 from finance.workshop.demo.cheats_rewind import cut_newest_entry
-from finance.workshop.demo.ledger import DemoLedger, FindingTold
+from finance.workshop.demo.ledger import DemoLedger, FindingReport
 from finance.workshop.demo.model import Cheat
 from ledger_core.books.entries import decode_entry
 
@@ -149,5 +149,5 @@ def _cut_audit_chain(ledger: DemoLedger, connection: Connection) -> Cheat:
         connection.execute("DROP TABLE newest")
 
 
-def _names(found: FindingTold, victim: Victim) -> bool:
+def _names(found: FindingReport, victim: Victim) -> bool:
     return found.shard == victim.shard and found.seq == str(victim.seq)

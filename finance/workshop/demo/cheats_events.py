@@ -10,7 +10,7 @@ import msgspec
 
 from finance.workshop.demo.ledger import DemoLedger
 from finance.workshop.demo.model import Cheat
-from finance.workshop.demo.route import Route
+from finance.workshop.demo.route import DemoRoute
 from ledger_core.books.settlements import SettlementEvent
 from ledger_core.postgres.session import session
 
@@ -29,7 +29,7 @@ class _Verdict:
     detail: str
 
 
-def cheat_events(ledger: DemoLedger, route: Route, original: SettlementEvent) -> Iterator[Cheat]:
+def cheat_events(ledger: DemoLedger, route: DemoRoute, original: SettlementEvent) -> Iterator[Cheat]:
     """Send `original`, which is posted, a second time, and a third time a dollar dearer."""
     again = msgspec.structs.replace(original, occurred_at=original.occurred_at + dt.timedelta(seconds=1))
     route.send([again])

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from finance.workshop.demo.cheat import by_verification, dearer
 from finance.workshop.demo.leave import BATCH, PROOF, SIGNERS, Left
-from finance.workshop.demo.ledger import DemoLedger, FindingTold
+from finance.workshop.demo.ledger import DemoLedger, FindingReport
 from finance.workshop.demo.model import Cheat
 from ledger_core.books.entries import decode_entry
 
@@ -57,5 +57,5 @@ def edit_time(proof: bytes) -> bytes:
     return re.sub(rb'"to_ts":"([0-9]{4})', lambda found: b'"to_ts":"%d' % (int(found[1]) + 10), proof)
 
 
-def _names_entry(found: FindingTold) -> bool:
+def _names_entry(found: FindingReport) -> bool:
     return found.shard is not None and found.seq is not None and found.field is not None

@@ -30,7 +30,7 @@ RANGE_IDLE_SECONDS: Final = 1
 COMMAND_SECONDS_MAX: Final = 300
 
 
-class FindingTold(msgspec.Struct, frozen=True):
+class FindingReport(msgspec.Struct, frozen=True):
     """A finding as `--json` tells it."""
 
     code: str
@@ -41,29 +41,29 @@ class FindingTold(msgspec.Struct, frozen=True):
     place: str | None = None
 
 
-class ErrorTold(msgspec.Struct, frozen=True):
+class ErrorReport(msgspec.Struct, frozen=True):
     """A failure as `--json` tells it."""
 
     kind: str
     message: str
 
 
-class Told(msgspec.Struct, frozen=True):
+class CommandReport(msgspec.Struct, frozen=True):
     """What a command says with `--json`, as far as the demo looks at it."""
 
     ok: bool
     counts: dict[str, int] = {}
-    findings: list[FindingTold] = []
-    error: ErrorTold | None = None
+    findings: list[FindingReport] = []
+    error: ErrorReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class DemoAnswer:
     """What a command answered: its line, its exit code, and what it said."""
 
     command: str
     exit_code: int
-    told: Told
+    told: CommandReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class DemoLedger:
         """The superuser's address: the thief's in this play."""
         return self.settings.owner_database_url()
 
-    def finance(self, *arguments: str) -> Answer:
+    def finance(self, *arguments: str) -> DemoAnswer:
         """Call `finance ARGUMENTS --json` as a process of its own. Raises Unavailable when it says nothing."""
         done = subprocess.run(
             [sys.executable, "-m", "finance", *arguments, "--json"],
@@ -91,11 +91,11 @@ class DemoLedger:
         )
         line = " ".join(("finance", *arguments))
         try:
-            told = msgspec.json.decode(done.stdout, type=Told)
+            told = msgspec.json.decode(done.stdout, type=CommandReport)
         except msgspec.DecodeError as error:
             said = done.stderr.decode(errors="replace")[-600:]
             raise Unavailable("finance", f"`{line}` ended {done.returncode} and said: {said}") from error
-        return Answer(line, done.returncode, told)
+        return DemoAnswer(line, done.returncode, told)
 
 
 def fresh_ledger(

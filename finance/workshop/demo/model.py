@@ -72,7 +72,7 @@ class Cheat:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class DemoCheck:
     """One command that must end 0, and what it looked at."""
 
     command: str
@@ -101,7 +101,7 @@ class Demo:
     stack_seconds: float
     summary: Summary
     cheats: tuple[Cheat, ...]
-    checks: tuple[Check, ...]
+    checks: tuple[DemoCheck, ...]
     lines: tuple[tuple[str, tuple[str, ...]], ...]  # what a stranger runs: title, command lines
     seconds: float
 

@@ -38,7 +38,7 @@ OnLook = Callable[[Mapping[str, int], int], None]
 """Called with the count of each stage, and how many audit events are known of so far."""
 
 
-class Route:
+class DemoRoute:
     """`finance run all` on a demo ledger. `log_file` gets what the processes log."""
 
     def __init__(self, ledger: DemoLedger, log_file: Path) -> None:

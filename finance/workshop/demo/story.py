@@ -25,8 +25,8 @@ from finance.workshop.demo.check_script import Step, script, steps
 from finance.workshop.demo.expectation import Expectation, expectation
 from finance.workshop.demo.leave import Left, leave, prepare
 from finance.workshop.demo.ledger import DemoLedger, fresh_ledger
-from finance.workshop.demo.model import Cheat, Check, Demo, Summary
-from finance.workshop.demo.route import Route
+from finance.workshop.demo.model import Cheat, Demo, DemoCheck, Summary
+from finance.workshop.demo.route import DemoRoute
 from finance.workshop.demo.summary import heads, summarize
 from finance.workshop.demo.words import Teller
 from finance.workshop.devstack import Stack
@@ -90,7 +90,7 @@ def run_demo(options: Options, teller: Teller) -> Demo:
 def _route(options: Options, ledger: DemoLedger, expected: Expectation, teller: Teller) -> tuple[Summary, list[Cheat]]:
     """The sales, and then what cheating needs the route for."""
     log_file = ledger.stack.place.logs / "processes.log"
-    with Route(ledger, log_file) as route:
+    with DemoRoute(ledger, log_file) as route:
         with teller.working("starting poster, prover, archiver and notary"):
             route.wait_until_open()
         with teller.bars(expected.baskets) as on_look:
@@ -111,20 +111,20 @@ def _tell_each(teller: Teller, cheats: Iterable[Cheat]) -> list[Cheat]:
     return done
 
 
-def _verify_again(ledger: DemoLedger, teller: Teller) -> list[Check]:
+def _verify_again(ledger: DemoLedger, teller: Teller) -> list[DemoCheck]:
     """Ledger, archive and audit chain must be sound, and no head have moved."""
     before = heads(ledger)
-    done: list[Check] = []
+    done: list[DemoCheck] = []
     with teller.working("verifying") as say:
         for what in VERIFICATIONS:
             say(f"finance verify {what}")
             done.append(check(ledger, what))
     if heads(ledger) != before:
-        done.append(Check("heads", 1, "a head moved while nothing was posted"))
+        done.append(DemoCheck("heads", 1, "a head moved while nothing was posted"))
     return done
 
 
-def _check_as_stranger(left: Left, lines: tuple[Step, ...], teller: Teller) -> Check:
+def _check_as_stranger(left: Left, lines: tuple[Step, ...], teller: Teller) -> DemoCheck:
     """Write CHECK.sh, run it, and show its lines."""
     path = left.folder / "CHECK.sh"
     path.write_text(script(left.signer_kid, left.algorithm), encoding="utf-8")
@@ -132,7 +132,7 @@ def _check_as_stranger(left: Left, lines: tuple[Step, ...], teller: Teller) -> C
     with teller.working(f"running {path}"):
         done = subprocess.run(["bash", str(path)], capture_output=True, timeout=CHECK_SECONDS_MAX, check=False)
     said = (done.stdout if done.returncode == 0 else done.stderr or done.stdout).decode(errors="replace").splitlines()
-    result = Check(f"bash {path}", done.returncode, said[-1] if said else "it said nothing")
+    result = DemoCheck(f"bash {path}", done.returncode, said[-1] if said else "it said nothing")
     teller.lines([("in " + str(left.folder), ("mkdir -p work",)), *lines])
     teller.checks([result])
     return result

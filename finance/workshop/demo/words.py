@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from finance.workshop.demo.model import Cheat, Check, Stage, Summary
+from finance.workshop.demo.model import Cheat, DemoCheck, Stage, Summary
 from finance.workshop.demo.route import STAGES, OnLook
 from ledger_core.books.money import Money, format_major
 
@@ -85,7 +85,7 @@ class Teller:
             table.add_row(_mark(cheat.caught), *map(escape, (cheat.tried, cheat.caught_by, code, cheat.finding)))
         self._out.print(table)
 
-    def checks(self, checks: Sequence[Check]) -> None:
+    def checks(self, checks: Sequence[DemoCheck]) -> None:
         table = _table("", "command", "exit", "looked at", right=("exit",))
         for check in checks:
             table.add_row(

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from finance.workshop.devstack import kms, postgres, s3
 from finance.workshop.devstack.authority import authority_of
-from finance.workshop.devstack.state import Place, State
+from finance.workshop.devstack.state import StackPlace, State
 
 ROLES = ("poster", "prover", "archiver", "notary", "api", "auditor")
 
 
-def variables(place: Place, state: State) -> dict[str, str]:
+def variables(place: StackPlace, state: State) -> dict[str, str]:
     env = {"FINANCE_ENV": "dev", "FINANCE_DOMAIN": "example.com", "FINANCE_STACK": place.name}
     trust = authority_of(state)
     if trust is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from finance.workshop.devstack.processes import Launch
-from finance.workshop.devstack.state import Place, State
+from finance.workshop.devstack.state import StackPlace, State
 
 Say = Callable[[str], None]
 """Where progress goes: one short line of text."""
@@ -18,7 +18,7 @@ Say = Callable[[str], None]
 class Site:
     """Where a server lives: its stack's directory, what the stack remembers, and whom to tell of progress."""
 
-    place: Place
+    place: StackPlace
     state: State
     say: Say
 

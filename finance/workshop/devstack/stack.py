@@ -25,7 +25,7 @@ from finance.workshop.devstack.kms import Kms
 from finance.workshop.devstack.postgres import Postgres
 from finance.workshop.devstack.s3 import S3
 from finance.workshop.devstack.server import Say, Server, Site
-from finance.workshop.devstack.state import Place, State, write_private
+from finance.workshop.devstack.state import StackPlace, State, write_private
 from ledger_core.errors import Refused, Unavailable
 
 _SERVERS: Final[dict[str, Server]] = {"postgres": Postgres(), "kafka": Kafka(), "s3": S3(), "kms": Kms()}
@@ -54,7 +54,7 @@ class Stack:
     """One stack on disk. `Stack.up` is the usual way in; as a context manager it goes down at the end."""
 
     def __init__(self, name: str, root: Path = Path(".finance"), say: Say = quiet) -> None:
-        self.place = Place(root, name)
+        self.place = StackPlace(root, name)
         self.say = say
         self._state = self.place.load()
         self._guard = threading.Lock()  # servers start in threads, and all of them write the state

@@ -52,7 +52,7 @@ class State(msgspec.Struct):
     ready_seconds: float | None = None
 
 
-class Place:
+class StackPlace:
     """The directory of one stack: `state.json`, `env.json`, `signers.json`, `logs/`, `tls/`, one for each server."""
 
     def __init__(self, root: Path, name: str) -> None:

@@ -20,12 +20,12 @@ import orjson
 from finance.workshop.guardrails.bill import check_bill, check_licences
 from finance.workshop.guardrails.key_scan import scan_keys
 from finance.workshop.guardrails.lock_file import check_lock
-from finance.workshop.guardrails.outcome import Outcome
+from finance.workshop.guardrails.outcome import ScanOutcome
 from finance.workshop.guardrails.vulnerabilities import check_vulnerabilities
 from ledger_core.errors import Refused
 
 # In this order: licences are read from the bill.
-CHECKS: Final[Mapping[str, Callable[[Path], Outcome]]] = {
+CHECKS: Final[Mapping[str, Callable[[Path], ScanOutcome]]] = {
     "keys": scan_keys,
     "lock": check_lock,
     "bill": check_bill,
@@ -35,7 +35,7 @@ CHECKS: Final[Mapping[str, Callable[[Path], Outcome]]] = {
 EXIT_FOUND, EXIT_REFUSED, EXIT_UNCHECKED = 1, 3, 4
 
 
-def exit_code(outcomes: Sequence[Outcome], accepted: frozenset[str]) -> int:
+def exit_code(outcomes: Sequence[ScanOutcome], accepted: frozenset[str]) -> int:
     """The code that a pipeline goes by."""
     if any(outcome.faults for outcome in outcomes):
         return EXIT_FOUND
@@ -75,7 +75,7 @@ def main(checks: tuple[str, ...], accept_unchecked: tuple[str, ...], as_json: bo
     sys.exit(exit_code(outcomes, frozenset(accept_unchecked)))
 
 
-def tell(outcome: Outcome, seconds: float) -> None:
+def tell(outcome: ScanOutcome, seconds: float) -> None:
     """One line for the check, one for each fault, and one that nobody can overlook for what was not checked."""
     click.echo(f"{outcome.check:<16}{outcome.word:<12}{seconds:5.1f} s  {outcome.looked_at}")
     for fault in outcome.faults:
@@ -84,7 +84,7 @@ def tell(outcome: Outcome, seconds: float) -> None:
         click.echo(f"  ! COULD NOT BE CHECKED: {outcome.unchecked}. This run says nothing about it.")
 
 
-def _plain(outcome: Outcome) -> dict[str, object]:
+def _plain(outcome: ScanOutcome) -> dict[str, object]:
     return {
         "check": outcome.check,
         "looked_at": outcome.looked_at,

@@ -18,7 +18,7 @@ from typing import Final
 
 import msgspec
 
-from finance.workshop.guardrails.outcome import Fault, Outcome
+from finance.workshop.guardrails.outcome import RepositoryFault, ScanOutcome
 from ledger_core.errors import Refused
 
 FOLDER: Final = "dist"
@@ -75,7 +75,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     exemptions: tuple[Exemption, ...] = ()
 
 
-def check_bill(root: Path) -> Outcome:
+def check_bill(root: Path) -> ScanOutcome:
     """Write dist/sbom.cdx.json; the outcome says how many components it has. Raises Refused when the tool fails."""
     path = root / FOLDER / BILL
     path.parent.mkdir(exist_ok=True)
@@ -86,7 +86,7 @@ def check_bill(root: Path) -> Outcome:
         raise Refused(
             f"cyclonedx-py failed ({made.stderr.strip()[-300:]})", remedy="install what requirements.lock pins"
         )
-    return Outcome("bill", f"{len(read_bill(path))} components, written to {FOLDER}/{BILL}")
+    return ScanOutcome("bill", f"{len(read_bill(path))} components, written to {FOLDER}/{BILL}")
 
 
 def read_bill(path: Path) -> tuple[Component, ...]:
@@ -94,7 +94,7 @@ def read_bill(path: Path) -> tuple[Component, ...]:
     return tuple(sorted(msgspec.json.decode(path.read_bytes(), type=_Bill).components, key=lambda c: c.name.lower()))
 
 
-def check_licences(root: Path) -> Outcome:
+def check_licences(root: Path) -> ScanOutcome:
     """Judge the bill's components and write dist/licences.tsv. Raises Refused without a bill or a policy."""
     try:
         policy = msgspec.convert(tomllib.loads((root / POLICY).read_text("utf-8")), Policy)
@@ -103,10 +103,10 @@ def check_licences(root: Path) -> Outcome:
         raise Refused(f"no bill or no policy ({error})", remedy=f"see {POLICY}, and make the bill first") from error
     rows = [f"{c.name}\t{c.version}\t{' | '.join(c.declared)}\n" for c in components]
     (root / FOLDER / LIST).write_text("".join(rows), "utf-8")
-    return Outcome("licences", f"{len(rows)} packages, listed in {FOLDER}/{LIST}", tuple(judge(components, policy)))
+    return ScanOutcome("licences", f"{len(rows)} packages, listed in {FOLDER}/{LIST}", tuple(judge(components, policy)))
 
 
-def judge(components: Sequence[Component], policy: Policy) -> list[Fault]:
+def judge(components: Sequence[Component], policy: Policy) -> list[RepositoryFault]:
     """The packages whose licence is not accepted, and the exemptions that nobody needs. (`undeclared`: of none.)"""
     faults = []
     exempt = {(exemption.package, exemption.licence) for exemption in policy.exemptions}
@@ -120,9 +120,9 @@ def judge(components: Sequence[Component], policy: Policy) -> list[Fault]:
             continue
         said = " | ".join(component.declared) or "no licence at all"
         remedy = f"replace the package, or decide and write it into {POLICY} with the reason"
-        faults.append(Fault(f"{component.name} {component.version}", f"declares {said}", remedy))
+        faults.append(RepositoryFault(f"{component.name} {component.version}", f"declares {said}", remedy))
     for package, licence in sorted(exempt - used):
-        faults.append(Fault(POLICY, f"the exemption of {package} ({licence}) is not needed", "remove it"))
+        faults.append(RepositoryFault(POLICY, f"the exemption of {package} ({licence}) is not needed", "remove it"))
     return faults
 
 

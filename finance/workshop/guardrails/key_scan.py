@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from finance.guards.secret_rules import KINDS, find_secrets
-from finance.workshop.guardrails.outcome import Fault, Outcome
+from finance.workshop.guardrails.outcome import RepositoryFault, ScanOutcome
 from ledger_core.errors import Refused
 
 ALLOWED: Final = ".ci/allowed-secrets.toml"
@@ -37,11 +37,11 @@ class _AllowList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allowed: tuple[Allowed, ...] = ()
 
 
-def scan_keys(root: Path) -> Outcome:
+def scan_keys(root: Path) -> ScanOutcome:
     """Every file that git tracks below `root`. Raises Refused when the allow-list cannot be read."""
     files = tracked(root)
     faults = scan_files(root, files, read_allowed(root / ALLOWED))
-    return Outcome("keys", f"{len(files)} tracked files, {len(set(KINDS))} kinds of secret", tuple(faults))
+    return ScanOutcome("keys", f"{len(files)} tracked files, {len(set(KINDS))} kinds of secret", tuple(faults))
 
 
 def tracked(root: Path) -> list[str]:
@@ -64,7 +64,7 @@ def read_allowed(path: Path) -> tuple[Allowed, ...]:
     return read.allowed
 
 
-def scan_files(root: Path, names: Iterable[str], allowed: tuple[Allowed, ...]) -> list[Fault]:
+def scan_files(root: Path, names: Iterable[str], allowed: tuple[Allowed, ...]) -> list[RepositoryFault]:
     """The secrets in those files that are not allowed, and the allow-list's entries that allow nothing."""
     faults = []
     used = set()
@@ -74,16 +74,18 @@ def scan_files(root: Path, names: Iterable[str], allowed: tuple[Allowed, ...]) -
         if path.is_symlink() or not path.is_file():  # a link is read where it leads, if git tracks that
             continue
         if path.stat().st_size > FILE_BYTES_MAX:
-            faults.append(Fault(name, "is too large to be scanned", "keep such files out of the repository"))
+            faults.append(RepositoryFault(name, "is too large to be scanned", "keep such files out of the repository"))
             continue
         for secret in find_secrets(path.read_bytes()):
             key = (name, secret.kind, secret.sha256)
             if key in permitted:
                 used.add(key)
             else:
-                faults.append(Fault(f"{name}:{secret.line}", f"{secret.kind}, sha256 {secret.sha256}", REMEDY))
+                faults.append(
+                    RepositoryFault(f"{name}:{secret.line}", f"{secret.kind}, sha256 {secret.sha256}", REMEDY)
+                )
     faults += [
-        Fault(ALLOWED, f"the entry for {kind} in {path} matches nothing any more", "remove the entry")
+        RepositoryFault(ALLOWED, f"the entry for {kind} in {path} matches nothing any more", "remove the entry")
         for path, kind, sha256 in permitted
         if (path, kind, sha256) not in used
     ]

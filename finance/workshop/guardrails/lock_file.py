@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from finance.workshop.guardrails.outcome import Fault, Outcome
+from finance.workshop.guardrails.outcome import RepositoryFault, ScanOutcome
 from ledger_core.errors import Refused
 
 LOCK: Final = "requirements.lock"
@@ -48,7 +48,7 @@ class Installed:
 Look = Callable[[str], Installed | None]
 
 
-def check_lock(root: Path) -> Outcome:
+def check_lock(root: Path) -> ScanOutcome:
     """The lock file of the project at `root`, against this environment. Raises Refused when it cannot be read."""
     try:
         pins = pins_of((root / LOCK).read_text("utf-8"))
@@ -57,7 +57,7 @@ def check_lock(root: Path) -> Outcome:
         raise Refused(f"{LOCK} or pyproject.toml cannot be read ({error})", remedy="restore it from git") from error
     wanted = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
     faults = compare(wanted, pins, installed)
-    return Outcome("lock", f"{len(wanted)} dependencies, {len(pins)} pins", tuple(faults))
+    return ScanOutcome("lock", f"{len(wanted)} dependencies, {len(pins)} pins", tuple(faults))
 
 
 def pins_of(text: str) -> dict[str, Pin]:
@@ -77,9 +77,9 @@ def installed(name: str) -> Installed | None:
     return Installed(found.version, tuple(found.requires or ()))
 
 
-def compare(wanted: Iterable[str], pins: dict[str, Pin], look: Look) -> list[Fault]:
+def compare(wanted: Iterable[str], pins: dict[str, Pin], look: Look) -> list[RepositoryFault]:
     """What of `wanted`, and of what that needs in turn, is not pinned right; and what is pinned for nobody."""
-    faults: dict[str, Fault] = {}
+    faults: dict[str, RepositoryFault] = {}
     reached: set[tuple[str, frozenset[str]]] = set()
     waiting = [(Requirement(text), "pyproject.toml", frozenset({""})) for text in wanted]
     while waiting:
@@ -89,7 +89,7 @@ def compare(wanted: Iterable[str], pins: dict[str, Pin], look: Look) -> list[Fau
         name = canonicalize_name(requirement.name)
         fault = _fault_of(requirement, asker, pins.get(name), look(name))
         if fault:
-            faults.setdefault(f"{name} {fault}", Fault(LOCK, fault, REFRESH))
+            faults.setdefault(f"{name} {fault}", RepositoryFault(LOCK, fault, REFRESH))
         key = (name, frozenset(requirement.extras))
         found = look(name)
         if key not in reached and found is not None:
@@ -99,9 +99,9 @@ def compare(wanted: Iterable[str], pins: dict[str, Pin], look: Look) -> list[Fau
     known = {name for name, _ in reached}
     for pinned, pin in sorted(pins.items()):
         if pinned not in known:
-            faults[pinned] = Fault(LOCK, f"{pinned} is pinned, and nothing needs it", REFRESH)
+            faults[pinned] = RepositoryFault(LOCK, f"{pinned} is pinned, and nothing needs it", REFRESH)
         if pin.hashes == 0:
-            faults[f"{pinned} hash"] = Fault(LOCK, f"{pinned} is pinned without a SHA-256", REFRESH)
+            faults[f"{pinned} hash"] = RepositoryFault(LOCK, f"{pinned} is pinned without a SHA-256", REFRESH)
     return list(faults.values())
 
 

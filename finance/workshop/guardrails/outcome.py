@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class RepositoryFault:
     """One thing to mend: where it is, what it is, and what to do."""
 
     place: str
@@ -21,12 +21,12 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ScanOutcome:
     """The result of one check. `unchecked` (a reason) means that it says nothing about what it was to look at."""
 
     check: str
     looked_at: str
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[RepositoryFault, ...] = ()
     unchecked: str | None = None
 
     @property

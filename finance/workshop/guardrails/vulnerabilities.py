@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from finance.workshop.guardrails.lock_file import LOCK
-from finance.workshop.guardrails.outcome import Fault, Outcome
+from finance.workshop.guardrails.outcome import RepositoryFault, ScanOutcome
 
 SECONDS_MAX: Final = 180
 ANSWER_SECONDS_MAX: Final = 5
@@ -39,7 +39,7 @@ class _Audit(msgspec.Struct, frozen=True):
     dependencies: tuple[_Dependency, ...]
 
 
-def check_vulnerabilities(root: Path, *, url: str | None = None) -> Outcome:
+def check_vulnerabilities(root: Path, *, url: str | None = None) -> ScanOutcome:
     """Ask about every pinned package. `url`: another address of an OSV service (tests)."""
     command = [sys.executable, "-m", "pip_audit", "--vulnerability-service", "osv", "--requirement", LOCK]
     command += ["--disable-pip", "--require-hashes", "--format", "json", "--progress-spinner", "off"]
@@ -56,10 +56,10 @@ def check_vulnerabilities(root: Path, *, url: str | None = None) -> Outcome:
     return judge(audit.dependencies)
 
 
-def judge(dependencies: tuple[_Dependency, ...]) -> Outcome:
+def judge(dependencies: tuple[_Dependency, ...]) -> ScanOutcome:
     """The outcome of what pip-audit answered."""
     faults = tuple(
-        Fault(
+        RepositoryFault(
             f"{found.name} {found.version}",
             f"has {', '.join((hole.id, *hole.aliases))}",
             f"move to {' or '.join(hole.fix_versions)}" if hole.fix_versions else "no version mends it: replace it",
@@ -69,8 +69,8 @@ def judge(dependencies: tuple[_Dependency, ...]) -> Outcome:
     )
     skipped = [found.name for found in dependencies if found.skip_reason is not None]
     reason = f"the service knows nothing of {', '.join(skipped[:5])} ({len(skipped)} packages)" if skipped else None
-    return Outcome("vulnerabilities", f"{len(dependencies)} pinned packages", faults, reason)
+    return ScanOutcome("vulnerabilities", f"{len(dependencies)} pinned packages", faults, reason)
 
 
-def _unchecked(reason: str) -> Outcome:
-    return Outcome("vulnerabilities", "nothing", unchecked=reason)
+def _unchecked(reason: str) -> ScanOutcome:
+    return ScanOutcome("vulnerabilities", "nothing", unchecked=reason)

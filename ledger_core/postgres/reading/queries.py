@@ -87,7 +87,7 @@ class StoredEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejection:
+class RecordedRejection:
     """The recorded verdict on an event id that was not posted."""
 
     shard: int  # number of the shard: the partition of the settlements topic, from 0
@@ -151,13 +151,13 @@ def entries_of_settlement(
     return [entry for entry in entries if decode_entry(entry.body).settlement_id == settlement_id]
 
 
-def rejection_of_event_id(connection: Session, event_id: str) -> Rejection | None:
+def rejection_of_event_id(connection: Session, event_id: str) -> RecordedRejection | None:
     """The verdict for ever of an event id that was rejected."""
     row = connection.execute(
         "SELECT shard, source_offset, reason, detail FROM verdicts WHERE first_verdict AND event_id = %s::uuid",
         (event_id,),
     ).fetchone()
-    return None if row is None else Rejection(*row)
+    return None if row is None else RecordedRejection(*row)
 
 
 def proof_of_seq(connection: Session, shard: int, seq: int) -> tuple[int, str | None, str | None] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from finance.recovery.backup.copies import Copies, Place, digest_fault
+from finance.recovery.backup.copies import BackupStore, Copies, digest_fault
 from finance.recovery.backup.manifest import digest_of
 from finance.settings.deployment import Settings
 from finance.wiring.services import open_backup_place
@@ -25,7 +25,7 @@ DATA = b"age-encryption.org/v1\n" * 100
 KEY = "7/base/b/part-00001.age"
 NOW = dt.datetime.now(dt.UTC)
 
-Make = Callable[[str], Place]
+Make = Callable[[str], BackupStore]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def bucket_place(stack: Stack, bucket: str, *, now: dt.datetime = NOW, days: int
 
 @pytest.fixture
 def make(stack: Stack, buckets: dict[str, str], tmp_path: Path) -> Make:
-    def one(kind: str) -> Place:
+    def one(kind: str) -> BackupStore:
         if kind == "folder":
             return BackupFolder(tmp_path / "folder" / uuid.uuid4().hex[:8], clock=lambda: NOW)
         return bucket_place(stack, buckets[kind])
@@ -59,11 +59,11 @@ def make(stack: Stack, buckets: dict[str, str], tmp_path: Path) -> Make:
 
 
 @pytest.fixture(params=KINDS)
-def place(request: pytest.FixtureRequest, make: Make) -> Place:
+def place(request: pytest.FixtureRequest, make: Make) -> BackupStore:
     return make(request.param)
 
 
-def test_what_was_stored_is_read_and_listed_below_its_folder(place: Place) -> None:
+def test_what_was_stored_is_read_and_listed_below_its_folder(place: BackupStore) -> None:
     assert place.sizes("") == {}
     place.put(KEY, DATA, passing=False)
     place.put("7/wal/a", b"12", passing=False)
@@ -73,12 +73,12 @@ def test_what_was_stored_is_read_and_listed_below_its_folder(place: Place) -> No
     assert place.sizes("8/") == {}
 
 
-def test_what_is_not_there_has_no_form_and_is_deleted_already(place: Place) -> None:
+def test_what_is_not_there_has_no_form_and_is_deleted_already(place: BackupStore) -> None:
     assert list(place.forms("7/none")) == []
     assert place.delete("7/none")
 
 
-def test_the_newest_replaces_what_is_passing_and_leaves_nothing_of_it(place: Place) -> None:
+def test_the_newest_replaces_what_is_passing_and_leaves_nothing_of_it(place: BackupStore) -> None:
     for data in (b"1", b"22", b"333"):
         place.put("7/stream.json", data, passing=True)
     assert list(place.forms("7/stream.json")) == [b"333"]

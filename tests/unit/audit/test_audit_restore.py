@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from consumers.audit.restore import BATCH_EVENTS, Restored, restore_chain
+from consumers.audit.restore import BATCH_EVENTS, RestoredChain, restore_chain
 from ledger_core.audit.events import AuditEvent
 from ledger_core.audit.sources import along, once
 from ledger_core.errors import Refused, Unavailable
@@ -52,7 +52,7 @@ class Store:
         self.finished = (published_seq, intent)
 
 
-def restored(store: Store, events: Sequence[AuditEvent], published_seq: int = 0) -> Restored:
+def restored(store: Store, events: Sequence[AuditEvent], published_seq: int = 0) -> RestoredChain:
     return restore_chain(
         store,
         iter(events),

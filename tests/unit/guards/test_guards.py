@@ -10,7 +10,7 @@ import pytest
 
 from finance.cli.main import run
 from finance.guards.checklist import BY_HAND, Check, Result, checks, exit_code
-from finance.guards.model import EVERYBODY, Fault, Given, one_line
+from finance.guards.model import EVERYBODY, Given, GuardFault, one_line
 from finance.guards.probes import Probed
 from finance.guards.settings_guards import SETTINGS_GUARDS, settings_faults
 from ledger_core.errors import Refused, Unavailable
@@ -218,7 +218,7 @@ def test_the_doctor_tells_what_it_could_not_ask_apart_from_what_it_found() -> No
     def no() -> Probed:
         raise Refused("wrong", remedy="mend it")
 
-    fault = Fault("a", "b")
+    fault = GuardFault("a", "b")
     results = [
         Check("x", away).result(),
         Check("x", no).result(),

@@ -13,8 +13,8 @@ from finance.recovery.backup import wal
 from finance.recovery.backup.catalogue import Catalogue, Histories, StreamState
 from finance.recovery.backup.copies import Copies
 from finance.recovery.backup.keys import WalFile, wal_file, wal_key
-from finance.recovery.backup.manifest import BackupManifest, BackupPayload, Part, parse_backup_manifest
-from finance.recovery.backup.plan import Choice, Plan, Target, make_plan
+from finance.recovery.backup.manifest import BackupManifest, BackupPart, BackupPayload, parse_backup_manifest
+from finance.recovery.backup.plan import Choice, RestorePlan, Target, make_plan
 from finance.recovery.backup.retention import prune_plan
 from finance.recovery.backup.wal_list import join
 from ledger_core.errors import Refused
@@ -46,7 +46,7 @@ def backup(number: int, finished: dt.datetime, timeline: int = 1) -> BackupManif
         finished_at=format_time(finished),
         size_bytes="1",
         sha256=SHA,
-        parts=(Part(key=f"7/base/b{number}/part-00001-{SHA}.age", size_bytes="1", sha256=SHA),),
+        parts=(BackupPart(key=f"7/base/b{number}/part-00001-{SHA}.age", size_bytes="1", sha256=SHA),),
         wal_files="0",
         wal_link=None,
         signer_kid="k",
@@ -70,7 +70,7 @@ def catalogue(backups: list[BackupManifest], files: dict[str, dt.datetime], lsn:
 
 def plan_for(
     found: Catalogue, target: Target, choice: Choice | None = None, histories: Histories | None = None
-) -> Plan:
+) -> RestorePlan:
     return make_plan(found, target, choice or Choice(), histories=histories or {}, place="there")
 
 

@@ -10,7 +10,7 @@ import pytest
 from finance.recovery.drill.page import page_of
 from finance.recovery.drill.report import (
     DrillPayload,
-    ShardResult,
+    DrillShardResult,
     Step,
     WayResult,
     assemble_report,
@@ -43,8 +43,8 @@ def way(*findings: Finding, **changes: Any) -> WayResult:
     return WayResult(**{**fields, **changes})
 
 
-def shard(behind: str, milliseconds: str | None) -> ShardResult:
-    return ShardResult(
+def shard(behind: str, milliseconds: str | None) -> DrillShardResult:
+    return DrillShardResult(
         shard=0,
         seq="10",
         next_offset="10",

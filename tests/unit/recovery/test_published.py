@@ -14,7 +14,7 @@ from ledger_core.posting.plans import ShardHead
 from ledger_core.recovery.archived_plan import plan_of
 from ledger_core.recovery.published import Published
 from ledger_core.verify.archive_walk import ShardWalk, VerifiedRange
-from ledger_core.verify.archived_range import Scene, Source
+from ledger_core.verify.archived_range import ArchiveScene, ArchiveSource
 from ledger_core.verify.range_tally import Position
 from schemas.wire.journal import encode_journal
 from schemas.wire.outcomes import encode_outcome
@@ -32,8 +32,8 @@ GENESIS = ShardHead(
 def ranges() -> list[VerifiedRange]:
     store, found = MemoryStore(), Collector()
     archive_of(SHARD, [(3, 3), (5, 6), (7, 8)], KEY, store)
-    source = Source(store, list_archive(store, ENV, found)[0])
-    walk = ShardWalk(Scene(ENV, KEY.registry, keep_lines=True), 0, [source], found, Position(0))
+    source = ArchiveSource(store, list_archive(store, ENV, found)[0])
+    walk = ShardWalk(ArchiveScene(ENV, KEY.registry, keep_lines=True), 0, [source], found, Position(0))
     return list(walk.ranges())
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from finance.workshop.demo.expectation import expectation
-from finance.workshop.demo.model import Cheat, Check, Comparison, Demo, ShardSummary, Stage, Summary, TypeTotal
+from finance.workshop.demo.model import Cheat, Comparison, Demo, DemoCheck, ShardSummary, Stage, Summary, TypeTotal
 from finance.workshop.sample_data import SampleCounts, sample
 
 
@@ -43,7 +43,7 @@ SOUND = Demo(
         audit_events=3,
     ),
     cheats=(Cheat("edits a row", "finance verify ledger", 1, "ledger.chain: shard 0", True),),
-    checks=(Check("finance verify ledger", 0, "10 entries"),),
+    checks=(DemoCheck("finance verify ledger", 0, "10 entries"),),
     lines=(),
     seconds=60.0,
 )
@@ -61,7 +61,7 @@ def with_summary(**changes: Any) -> Demo:
         (with_summary(modes=("COMPLIANCE", "GOVERNANCE")), "GOVERNANCE"),
         (with_summary(modes=()), "nothing"),
         (dataclasses.replace(SOUND, cheats=(dataclasses.replace(SOUND.cheats[0], caught=False),)), "edits a row"),
-        (dataclasses.replace(SOUND, checks=(Check("finance verify audit", 1, "a gap"),)), "finance verify audit"),
+        (dataclasses.replace(SOUND, checks=(DemoCheck("finance verify audit", 1, "a gap"),)), "finance verify audit"),
     ],
 )
 def test_every_kind_of_failed_expectation_is_named(demo: Demo, named: str) -> None:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from finance.workshop.devstack import ports, signers
 from finance.workshop.devstack.environment import variables
-from finance.workshop.devstack.state import KeyRecord, Place, State
+from finance.workshop.devstack.state import KeyRecord, StackPlace, State
 from ledger_core.errors import Refused
 from tests.support import containers
 from tests.support.databases import role_url
@@ -26,11 +26,11 @@ NOW = dt.datetime(2025, 11, 1, 12, 0, tzinfo=dt.UTC)
 @pytest.mark.parametrize("name", ["", "Dev", "a/b", "..", "-x", "x" * 42])
 def test_a_name_that_is_no_plain_directory_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(Refused, match="lower-case letters"):
-        Place(tmp_path, name)
+        StackPlace(tmp_path, name)
 
 
 def test_state_comes_back_as_it_was_saved_and_is_private(tmp_path: Path) -> None:
-    place = Place(tmp_path, "dev")
+    place = StackPlace(tmp_path, "dev")
     state = State(services=["kms"], ports={"kms": 20000}, keys=[KeyRecord("k-v1", "id", "ed25519")])
     place.save(state)
     assert place.load() == state
@@ -38,7 +38,7 @@ def test_state_comes_back_as_it_was_saved_and_is_private(tmp_path: Path) -> None
 
 
 def test_a_broken_state_file_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    place = Place(tmp_path, "dev")
+    place = StackPlace(tmp_path, "dev")
     place.path.mkdir()
     place.state_file.write_text("{")
     with pytest.raises(Refused, match="finance dev reset --name dev"):
@@ -69,7 +69,7 @@ def test_a_replaced_key_stays_in_the_registry_as_retired(tmp_path: Path) -> None
 
 def test_a_part_of_a_stack_sets_only_its_own_variables(tmp_path: Path) -> None:
     state = State(services=["postgres"], ports={"postgres": 20000})
-    env = variables(Place(tmp_path, "dev"), state)
+    env = variables(StackPlace(tmp_path, "dev"), state)
     assert env["DATABASE_URL_POSTER"] == "postgresql://finance_poster@127.0.0.1:20000/finance"
     assert not any(name.startswith(("KAFKA", "S3", "KMS", "AUDIT")) for name in env)
 

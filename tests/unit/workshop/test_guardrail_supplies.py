@@ -23,7 +23,7 @@ from finance.workshop.guardrails.bill import (
     judge,
 )
 from finance.workshop.guardrails.lock_file import Installed, Pin, check_lock, compare, pins_of
-from finance.workshop.guardrails.outcome import Fault, Outcome
+from finance.workshop.guardrails.outcome import RepositoryFault, ScanOutcome
 from finance.workshop.guardrails.vulnerabilities import check_vulnerabilities
 
 ROOT = Path(__file__).parents[3]
@@ -168,7 +168,10 @@ def test_a_service_that_does_not_answer_is_not_taken_for_a_clean_result(tmp_path
 
 
 def test_a_fault_outweighs_what_was_not_checked() -> None:
-    outcomes = [Outcome("keys", "x", (Fault("a", "b", "c"),)), Outcome("vulnerabilities", "x", unchecked="away")]
+    outcomes = [
+        ScanOutcome("keys", "x", (RepositoryFault("a", "b", "c"),)),
+        ScanOutcome("vulnerabilities", "x", unchecked="away"),
+    ]
     assert exit_code(outcomes, frozenset({"vulnerabilities"})) == 1
 
 
