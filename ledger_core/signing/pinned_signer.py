@@ -44,6 +44,7 @@ class PinnedSigner:
     def sign_digest(self, digest: bytes) -> bytes:
         """Sign 32 digest bytes. Raises Unavailable and Refused."""
         signature = self._signer.sign_digest(digest)
+        # The second of two verifications: the adapters' layer made the first, and the core trusts no adapter (G6).
         try:
             verify_digest(self.public_key, digest, signature)
         except BadSignature as error:

@@ -122,6 +122,7 @@ class VerifiedSigner:
         self, sign: Callable[[bytes], bytes], verify: Callable[[PublicKey, bytes, bytes], None], message: bytes
     ) -> bytes:
         signature = sign(message)
+        # The first of two verifications: no adapter can be used around it. The core verifies again (`pinned_signer`).
         try:
             verify(self.registered.public_key, message, signature)
         except BadSignature as error:
