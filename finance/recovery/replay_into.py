@@ -10,11 +10,9 @@ Guarantees: the same at every run; killed anywhere and run again it goes on. Not
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
 
 from consumers.kafka.journal_end import newest_in_journal, surely_relayed_seq
 from consumers.kafka.watermarks import Watermarks
@@ -22,10 +20,11 @@ from consumers.recovery.rule_sets import LEDGER_RULES, RULE_SETS
 from finance.recovery import replay_checks
 from finance.recovery.replay_sources import APPLICATION, Source, open_archive_log
 from finance.recovery.replay_worker import ReplayJob, ReplayMessage, work
+from finance.recovery.worker_pool import run_pool
 from finance.settings import clock
 from finance.settings.deployment import Settings
 from finance.wiring.kafka import open_watermarks
-from ledger_core.errors import Corrupt, Refused, Unavailable
+from ledger_core.errors import Refused
 from ledger_core.postgres.recovery import replay_target
 from ledger_core.postgres.recovery.epochs import EpochKind
 from ledger_core.postgres.recovery.verdict_log import newest_source
@@ -174,45 +173,11 @@ def _check_source(plan: ReplayPlan, target: Session, state: replay_target.Target
 
 def _run_workers(jobs: Sequence[ReplayJob], runs: dict[int, ShardRun], tell: Tell) -> None:
     """A process a shard; the first failure ends them all."""
-    context = multiprocessing.get_context("spawn")
-    pipes: list[Connection] = []
-    workers = []
-    for job in jobs:
-        here, there = context.Pipe(duplex=False)
-        worker = context.Process(target=work, args=(job, there), name=f"replay-{job.shard}", daemon=True)
-        worker.start()
-        there.close()
-        pipes.append(here)
-        workers.append(worker)
-    try:
-        while pipes:
-            for ready in wait(pipes):
-                assert isinstance(ready, Connection)  # noqa: S101  # wait gives back what it was given
-                _take(ready, pipes, runs)
-            tell(runs)
-    finally:
-        for pipe in pipes:
-            pipe.close()
-        for worker in workers:
-            worker.join(10)
-            worker.kill()
 
+    def take(told: ReplayMessage) -> None:
+        run = runs[told.shard]
+        run.next_offset, run.seq, run.from_log = told.next_offset, told.seq, told.from_log
+        tell(runs)
 
-def _take(pipe: Connection, pipes: list[Connection], runs: dict[int, ShardRun]) -> None:
-    try:
-        told = pipe.recv()
-    except EOFError:
-        raise Unavailable("replay", "a worker ended unasked: run the replay again, it goes on from there") from None
-    assert isinstance(told, ReplayMessage)  # noqa: S101  # nothing else is sent
-    if told.failure is not None:
-        kind, message, more = told.failure
-        if kind == "refused":
-            raise Refused(message, remedy=more)
-        if kind == "unavailable":
-            raise Unavailable(more, message)
-        raise Corrupt(message)
-    run = runs[told.shard]
-    run.next_offset, run.seq, run.from_log = told.next_offset, told.seq, told.from_log
-    if told.done:
-        pipes.remove(pipe)
-        pipe.close()
+    for told in run_pool("replay", jobs, work, take, workers_max=len(jobs)):
+        take(told)

@@ -1,27 +1,25 @@
-"""One shard of a replay in a process of its own, which tells its parent how far it is.
+"""One shard of a replay in a process of its own, which reports to its parent how far it is.
 
-Guarantees: it ends with its parent, however that ends: a parent that is gone reads no more, and then nothing more is
-committed. A head that another process moved is read again a few times: the worker of a killed run may finish its batch.
+Guarantees: it ends with its parent (`finance.recovery.worker_pool`), and then nothing more is committed. A head that
+another process moved is read again a few times: the worker of a killed run may finish its batch.
 Does not: check that topic and target belong together (`finance.recovery.replay_checks` has).
 """
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Final
 
 from consumers.recovery.replay import ShardReplay
 from consumers.recovery.rule_sets import RULE_SETS
 from finance.recovery.replay_sources import Source, open_log
-from finance.runtime.process import spare_the_collector
+from finance.recovery.worker_pool import Say
 from finance.settings.deployment import Settings
 from finance.wiring.kafka import open_partition
-from ledger_core.errors import FinanceError, Refused, Unavailable
+from ledger_core.errors import Refused
 from ledger_core.postgres.posting.poster_store import PosterStore
 from ledger_core.posting.store_port import Fenced, Halted
 from ledger_core.recovery.replay_port import StopAt
@@ -48,47 +46,40 @@ class ReplayJob:
 
 @dataclass(frozen=True, slots=True)
 class ReplayMessage:
-    """One message to the parent: where the shard stands; `done`, or `failure` when it came to an end."""
+    """Where a shard stands: after each batch, and at its end."""
 
     shard: int
     next_offset: int = 0
     seq: int = 0
     from_log: int = 0
-    done: bool = False
-    failure: tuple[str, str, str] | None = None  # kind, message, remedy (or what is unavailable)
 
 
-def work(job: ReplayJob, parent: Connection) -> None:
-    """Replay one shard to its end. The result, or the failure, is the last message."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is asked, and its end is ours
-    spare_the_collector()
-    try:
-        told = ReplayMessage(job.shard)
-        for attempt in range(FENCED_RETRIES_MAX + 1):
-            try:
-                told = _replay(job, parent, told.from_log)
-                break
-            except Fenced as error:
-                if attempt == FENCED_RETRIES_MAX:
-                    raise Refused(
-                        f"{error}: another process posts into this database",
-                        remedy="stop it (a second replay, a poster), then run the replay again: it goes on from there",
-                    ) from error
-                time.sleep(FENCED_WAIT_SECONDS)
-        parent.send(told)
-    except (BrokenPipeError, ConnectionError):
-        return  # the parent is gone
-    except FinanceError as error:
-        parent.send(ReplayMessage(job.shard, failure=failure_of(error)))
+def work(job: ReplayJob, say: Say[ReplayMessage]) -> ReplayMessage:
+    """Replay one shard to its end. Raises Refused, Unavailable, Corrupt."""
+    for attempt in range(FENCED_RETRIES_MAX + 1):
+        try:
+            return _replay(job, say)
+        except Fenced as error:
+            if attempt == FENCED_RETRIES_MAX:
+                raise Refused(
+                    f"{error}: another process posts into this database",
+                    remedy="stop it (a second replay, a poster), then run the replay again: it goes on from there",
+                ) from error
+            time.sleep(FENCED_WAIT_SECONDS)
+        except Halted as error:
+            raise Refused(
+                "posting is halted in the database that is filled", remedy="lift the halt there, then run it again"
+            ) from error
+    raise AssertionError("the last attempt returns or raises")
 
 
-def _replay(job: ReplayJob, parent: Connection, from_log: int) -> ReplayMessage:
+def _replay(job: ReplayJob, say: Say[ReplayMessage]) -> ReplayMessage:
     with _replaying(job) as replay:
         while replay.step():
             head = replay.head
-            parent.send(ReplayMessage(job.shard, head.next_offset, head.seq, from_log + replay.from_log))
+            say(ReplayMessage(job.shard, head.next_offset, head.seq, replay.from_log))
         head = replay.head
-        return ReplayMessage(job.shard, head.next_offset, head.seq, from_log + replay.from_log, done=True)
+        return ReplayMessage(job.shard, head.next_offset, head.seq, replay.from_log)
 
 
 @contextmanager
@@ -113,14 +104,3 @@ def _replaying(job: ReplayJob) -> Iterator[ShardReplay]:
             reader.close()
     finally:
         store.close()
-
-
-def failure_of(error: FinanceError) -> tuple[str, str, str]:
-    """An error as plain texts, which cross a process boundary."""
-    if isinstance(error, Refused):
-        return "refused", error.message, error.remedy
-    if isinstance(error, Unavailable):
-        return "unavailable", error.detail, error.what
-    if isinstance(error, Halted):
-        return "refused", "posting is halted in the database that is filled", "lift the halt there, then run it again"
-    return "corrupt", str(error), ""
