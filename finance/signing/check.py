@@ -20,6 +20,7 @@ from ledger_core.archive.names import manifests_folder
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.findings import Collector, Report
 from ledger_core.postgres.signing.signer_uses import SignerUse
+from ledger_core.signing.counting import AuditPlace, Place, ShardPlace, place_faults
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.rotation import rotations
 
@@ -65,20 +66,22 @@ def _check_services(desk: Desk, registry: SignerRegistry, found: Collector) -> N
 
 
 def _check_use(use: SignerUse, registry: SignerRegistry, found: Collector) -> None:
-    signer = registry.find(use.kid)
-    if signer is None:
-        message = f"{use.statements} of {use.what} are by {use.kid}, which is not registered"
-        found.add("signers.unregistered", message, shard=use.shard, seq=use.last_seq, place=use.what)
-        return
-    if signer.validity is None:
-        return
-    reach = signer.validity.audit if use.shard is None else signer.validity.shard(use.shard)
-    ends = (use.last_seq,) if use.what == ANY_HISTORY else (use.first_seq, use.last_seq)
-    for seq in ends:
-        late_only = use.what == ANY_HISTORY and reach is not None and (reach.to_seq is None or seq <= reach.to_seq)
-        if reach is not None and seq not in reach and not late_only:
-            message = f"{use.kid} counts {reach}, and signed {use.what} at seq {seq}"
-            found.add("signers.validity", message, shard=use.shard, seq=seq, place=use.what)
+    for fault in place_faults(use.kid, _places(use), registry):
+        if fault.code == "signer":
+            message = f"{use.statements} of {use.what} are by {use.kid}, which is not registered"
+            found.add("signers.unregistered", message, shard=use.shard, seq=use.last_seq, place=use.what)
+        else:
+            message = f"{fault.message} ({use.what})"
+            found.add("signers.validity", message, shard=use.shard, seq=fault.seq, place=use.what)
+
+
+def _places(use: SignerUse) -> tuple[Place, ...]:
+    """The first and the last place that a key signed there. What an operator asks for may reach back as far as he
+    likes: of that only the last."""
+    if use.shard is None:
+        return tuple(dict.fromkeys((AuditPlace(use.first_seq), AuditPlace(use.last_seq))))
+    last = ShardPlace(use.shard, use.last_seq, chained=use.what != ANY_HISTORY)
+    return (last,) if use.what == ANY_HISTORY else tuple(dict.fromkeys((ShardPlace(use.shard, use.first_seq), last)))
 
 
 def _check_rotations(look: Look, registry: SignerRegistry, found: Collector) -> None:

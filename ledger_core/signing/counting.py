@@ -44,7 +44,7 @@ class AuditPlace:
     """An event of the audit chain."""
 
     seq: int  # its place on the chain, from 1
-    hash: str  # its own hash, 64 hex digits
+    hash: str | None = None  # its own hash, 64 hex digits; None where it is not at hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +85,25 @@ def faults(claim: Claim, registry: SignerRegistry) -> tuple[SignatureFault, ...]
     """Every reason why the signature does not count, in the order of the module's head; none when it counts."""
     signer = registry.find(claim.kid)
     if signer is None:
-        return (SignatureFault("signer", f"signer {claim.kid!r} is not in the registry"),)
+        return (_unknown(claim.kid),)
     return tuple(_faults(claim, signer))
+
+
+def place_faults(kid: str, places: tuple[Place, ...], registry: SignerRegistry) -> tuple[SignatureFault, ...]:
+    """Of who and where alone: for a record of who signed what, without the statements."""
+    signer = registry.find(kid)
+    if signer is None:
+        return (_unknown(kid),)
+    return tuple(fault for place in places if (fault := _place_fault(place, signer)) is not None)
 
 
 def first_fault(claim: Claim, registry: SignerRegistry) -> SignatureFault | None:
     """The first reason why the signature does not count; None when it counts."""
     return next(iter(faults(claim, registry)), None)
+
+
+def _unknown(kid: str) -> SignatureFault:
+    return SignatureFault("signer", f"signer {kid!r} is not in the registry")
 
 
 def _faults(claim: Claim, signer: RegisteredSigner) -> Iterator[SignatureFault]:

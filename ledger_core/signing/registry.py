@@ -61,7 +61,7 @@ class RegisteredSigner:
         why = self.validity.shard(shard).fault(seq, head_hash, chained=chained)
         return why and f"{why} of shard {shard}"
 
-    def audit_fault(self, seq: int, event_hash: str) -> str | None:
+    def audit_fault(self, seq: int, event_hash: str | None) -> str | None:
         """Why an event of the audit chain does not count, in words that follow the kid; None when it does."""
         reach = None if self.validity is None else self.validity.audit
         why = None if reach is None else reach.fault(seq, event_hash)

@@ -15,7 +15,8 @@ from typing import Final
 
 import pytest
 
-from ledger_core.signing.validity import NOTHING, Validity
+from ledger_core.signing.counting import AuditPlace, ShardPlace, place_faults
+from ledger_core.signing.validity import NOTHING, Interval, Validity
 from tests.support.archive_factory import NOW, Key
 from tests.unit.signing.statement_readers import (
     AFTER,
@@ -97,7 +98,7 @@ ELSEWHERE: Final = {
     "finance.recovery.backup.wal_signing": "the list that it has just signed",
     "finance.recovery.drill.run": "the report that it has just signed and verified",
     "finance.recovery.replay_checks": "takes the name of the environment from it",
-    "finance.signing.check": "counts who signed what; validity is what it compares",
+    "finance.signing.check": "asks for its place; `finance verify` asks for its signature too",
     "finance.workshop.demo.leave": "leaves it to openssl",
 }
 
@@ -124,6 +125,23 @@ def _calls(node: ast.AST, module: str, function: str) -> Iterator[tuple[str, str
 def test_only_who_makes_signatures_verifies_them_without_asking_whether_they_count() -> None:
     found = {module for module, _, name in calls() if name in ("verify_digest", "verify_text")}
     assert found - {"ledger_core.signing.signatures"} == MAKERS
+
+
+def test_only_the_one_function_compares_a_signature_with_the_end_of_its_key() -> None:
+    compared = {"ended_by", "shard_fault", "audit_fault"}
+    assert {module for module, _, name in calls() if name in compared} == {"ledger_core.signing.counting"}
+    asking = {module for module, _, name in calls() if name == "place_faults"}
+    assert asking == {"finance.signing.check"}, "who has the statement asks of its signature too"
+
+
+def test_a_record_of_who_signed_what_is_asked_place_by_place() -> None:
+    ended = registry(validity=Validity({0: Interval(3, 5)}, Interval(2, 4)))
+    places = (ShardPlace(0, 2), ShardPlace(0, 6), ShardPlace(1, 4), AuditPlace(1), AuditPlace(5))
+    assert [fault.code for fault in place_faults(KEY.kid, places, ended)] == ["validity"] * 5
+    inside = (ShardPlace(0, 3), ShardPlace(0, 5), ShardPlace(0, 1, chained=False), AuditPlace(2), AuditPlace(4))
+    assert place_faults(KEY.kid, inside, ended) == ()
+    assert place_faults(KEY.kid, places, registry()) == (), "a key without an end counts everywhere"
+    assert [fault.code for fault in place_faults("nobody", inside, ended)] == ["signer"]
 
 
 def test_every_reader_that_asks_stands_in_the_table() -> None:
