@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 import msgspec
 
 Algorithm = Literal["ed25519", "rsa-sha256"]
+LockMode = Literal["COMPLIANCE", "GOVERNANCE"]  # of Object Lock; COMPLIANCE: nobody shortens it
 
 
 class TreeHistory(Protocol):
@@ -94,7 +95,7 @@ class StoredObject:
     size_bytes: int  # as stored (compressed)
     sha256: str  # of the stored (compressed) bytes, lower-case hex
     retain_until: dt.datetime | None  # UTC; None without a lock
-    mode: Literal["COMPLIANCE", "GOVERNANCE"] | None  # None without a lock
+    mode: LockMode | None  # None without a lock
     metadata: dict[str, str] = field(default_factory=dict)  # set by the writer; for people, proved nowhere
 
 

@@ -21,8 +21,15 @@ from typing import Final
 from ledger_core.books.settlements import SettlementEvent, record_from_event
 from ledger_core.errors import FinanceError
 from ledger_core.posting.rules import draft
-from producers.kafka.publisher import KafkaPublisher
-from schemas.wire.settlements import encode_settlement
+
+try:
+    from producers.kafka.publisher import KafkaPublisher
+    from schemas.wire.settlements import encode_settlement
+except ModuleNotFoundError as missing:
+    if missing.name not in ("confluent_kafka", "fastavro"):
+        raise
+    remedy = f"the package {missing.name} is not installed: pip install 'finance-ledger[publisher]'"
+    raise ModuleNotFoundError(remedy, name=missing.name) from missing
 
 DEFAULT_TOPIC: Final = "finance.settlements"
 FLUSH_SECONDS_MAX: Final = 30.0

@@ -17,6 +17,7 @@ from typing import Final
 import click
 import orjson
 
+from finance.settings.extras import missing_extra
 from ledger_core.errors import Corrupt, FinanceError, Refused, Rejected, Unavailable
 
 EXIT_FINDINGS, EXIT_USAGE, EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_FAULT, EXIT_INTERRUPTED = 1, 2, 3, 4, 70, 130
@@ -164,12 +165,11 @@ def run(arguments: list[str]) -> int:
         return 0
     except FinanceError as error:
         return _tell_failure(as_json, error)
+    except ModuleNotFoundError as error:
+        refusal = missing_extra(error)
+        return _tell_failure(as_json, refusal) if refusal else _tell_fault(as_json, error)
     except Exception as error:
-        if not as_json:
-            traceback.print_exc()
-        return _tell(
-            as_json, EXIT_FAULT, "fault", f"{type(error).__name__}: {error}", "a fault of this program: report it"
-        )
+        return _tell_fault(as_json, error)
     return result if isinstance(result, int) else 0
 
 
@@ -186,6 +186,12 @@ def _tell_failure(as_json: bool, error: FinanceError) -> int:
     if isinstance(error, Corrupt):
         return _tell(as_json, EXIT_FINDINGS, "corrupt", str(error), "halt posting and follow RUNBOOK.md, section 13 A")
     return _tell(as_json, EXIT_FAULT, "fault", str(error))
+
+
+def _tell_fault(as_json: bool, error: Exception) -> int:
+    if not as_json:
+        traceback.print_exception(error)
+    return _tell(as_json, EXIT_FAULT, "fault", f"{type(error).__name__}: {error}", "a fault of this program: report it")
 
 
 def _tell(as_json: bool, code: int, kind: str, message: str, remedy: str = "") -> int:

@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Protocol, cast
 
+from finance.settings.extras import install_command
 from ledger_core.books.settlements import SettlementEvent
 from ledger_core.errors import Refused
 
 ENTRANCE: Final = "finance.workshop.entrance"
-REMEDY: Final = "pip install 'finance-ledger[devstack]'"
+REMEDY: Final = install_command("devstack")
 
 
 class Counts(Protocol):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from finance.settings.deployment import EndpointTls, Settings
-from producers.storage.s3_client import LockMode
+from ledger_core.ports import LockMode
 
 
 @dataclass(frozen=True, slots=True)

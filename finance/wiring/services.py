@@ -26,6 +26,7 @@ from consumers.service import Backoff, Service
 from finance.settings import clock
 from finance.settings.backup import BucketSettings, backup_bucket_settings
 from finance.settings.deployment import ArchiveSettings, Settings
+from finance.settings.extras import needs_extra
 from finance.wiring.audit_exports import audit_exporter
 from finance.wiring.kafka import (
     check_topics,
@@ -50,14 +51,14 @@ from ledger_core.postgres.recovery.epochs import not_the_ledger, read_epoch
 from ledger_core.postgres.session import session
 from ledger_core.proving.open_range import RangeLimits
 from producers.storage.archive_file import FileArchiveStore
-from producers.storage.archive_s3 import S3ArchiveStore
 from producers.storage.backup_folder import BackupFolder
-from producers.storage.backup_s3 import BackupBucket
-from producers.storage.s3_client import s3_client
 from schemas.topology.model import Topology
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # boto3 is the extra [aws]: imported when a store on S3 is asked for
     from mypy_boto3_s3 import S3Client
+
+    from producers.storage.archive_s3 import S3ArchiveStore
+    from producers.storage.backup_s3 import BackupBucket
 
 Build = Callable[[Settings, Topology, Metrics], Service]
 
@@ -226,10 +227,14 @@ def open_archive(
     Raises Refused.
     """
     archive = settings.archive(name)
+    with needs_extra():
+        from producers.storage.archive_s3 import S3ArchiveStore
     return S3ArchiveStore(_client_of(archive), bucket or archive.bucket, clock=clock.utc_now, mode=mode)
 
 
 def _client_of(s3: ArchiveSettings | BucketSettings) -> S3Client:
+    with needs_extra():
+        from producers.storage.s3_client import s3_client
     return s3_client(
         region=s3.region,
         endpoint=s3.endpoint,
@@ -256,6 +261,8 @@ def open_backup_place(address: str, settings: Settings) -> BackupFolder | Backup
     parts = urlsplit(address)
     if parts.scheme == "s3" and parts.netloc:
         s3 = backup_bucket_settings(settings)
+        with needs_extra():
+            from producers.storage.backup_s3 import BackupBucket
         client, prefix = _client_of(s3), parts.path.strip("/")
         return BackupBucket(
             client, parts.netloc, prefix, clock=clock.utc_now, mode=s3.lock_mode, retain_days=s3.retain_days

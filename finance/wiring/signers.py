@@ -3,7 +3,7 @@
 Guarantees: a key service is used only when topology.yaml lists a signer of its kind; a key whose kid the configuration
 tells (AUDIT_SIGNING_KID, or the one key of its algorithm that is registered and not retired) is there at once, and is
 pinned when its service answers: so a process starts, and ranges close, while the service is away. Any other key must
-be asked for first.
+be asked for first. The packages of KMS and HSM are extras: each is imported when a key of its kind is asked for.
 Does not: sign, wait or retry (`consumers.signing.circuit`), or read secrets (`finance.settings.signing`).
 """
 
@@ -14,12 +14,13 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from consumers.metrics import Metrics
 from consumers.signing.signer_set import SignerSet
 from finance.settings import clock
 from finance.settings.deployment import Settings
+from finance.settings.extras import needs_extra
 from finance.settings.signing import (
     DEFAULT_ALGORITHM,
     Kind,
@@ -40,18 +41,15 @@ from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from producers.signing.https_exchange import HttpsExchange
 from producers.signing.key_maker import KeyMaker
-from producers.signing.key_maker_kms import KmsKeyMaker
-from producers.signing.key_maker_pkcs11 import MAKING_SECONDS_MAX, Pkcs11KeyMaker
 from producers.signing.key_maker_transit import TransitKeyMaker
-from producers.signing.kms import KmsKey
-from producers.signing.kms_client import KmsPlace
-from producers.signing.kms_mac import KmsMac
 from producers.signing.local import LocalKey
-from producers.signing.pkcs11 import Pkcs11Key
 from producers.signing.proxy import ProxyKey
 from producers.signing.transit import TransitKey
 from producers.signing.verified_signer import KeyService, VerifiedSigner, pin
 from schemas.topology.model import Topology
+
+if TYPE_CHECKING:
+    from producers.signing.kms_client import KmsPlace
 
 TransitT = TypeVar("TransitT", bound=TransitKey)
 
@@ -133,8 +131,12 @@ def key_service(
     """The adapter that the settings name, on the key `kid` if that is known; nothing is asked yet. Raises Refused."""
     match signing.key:
         case KmsKeySettings() as key:
+            with needs_extra():
+                from producers.signing.kms import KmsKey
             return KmsKey(key.key_id, algorithm, _place(key))
         case Pkcs11KeySettings() as key:
+            with needs_extra():
+                from producers.signing.pkcs11 import Pkcs11Key
             return Pkcs11Key(key.module, key.token, key.key, algorithm, pin=key.pin)
         case TransitKeySettings() as key:
             return _on_transit(TransitKey, key, algorithm)
@@ -148,10 +150,14 @@ def key_service(
 def open_mac(settings: Settings, key_id: str, *, name: str) -> Mac:
     """The MAC key in KMS, as used by the process `name`; nothing is asked yet. Raises Refused."""
     key = kms_key(settings, key_id, name)
+    with needs_extra():
+        from producers.signing.kms_mac import KmsMac
     return KmsMac(key.key_id, _place(key))
 
 
 def _place(key: KmsKeySettings) -> KmsPlace:
+    with needs_extra():
+        from producers.signing.kms_client import KmsPlace
     return KmsPlace(key.region, key.endpoint, key.access_key, key.secret, key.tls.ca_file, key.tls.client_pair)
 
 
@@ -160,10 +166,14 @@ def key_maker(signing: SigningSettings, algorithm: Algorithm, *, policy: str | N
     whose keys are made elsewhere."""
     match signing.key:
         case KmsKeySettings() as key:
+            with needs_extra():
+                from producers.signing.key_maker_kms import KmsKeyMaker
             maker = KmsKeyMaker(key.key_id, algorithm, _place(key))
             maker.policy = policy
             return maker
         case Pkcs11KeySettings() as key:
+            with needs_extra():
+                from producers.signing.key_maker_pkcs11 import MAKING_SECONDS_MAX, Pkcs11KeyMaker
             seconds = MAKING_SECONDS_MAX
             return Pkcs11KeyMaker(key.module, key.token, key.key, algorithm, pin=key.pin, timeout_seconds=seconds)
         case TransitKeySettings() as key:

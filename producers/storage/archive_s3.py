@@ -18,9 +18,9 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final
 
 from ledger_core.errors import Corrupt, Refused
-from ledger_core.ports import StoredObject
+from ledger_core.ports import LockMode, StoredObject
 from producers.storage.lock_canary import check_lock
-from producers.storage.s3_client import LockMode, translated
+from producers.storage.s3_client import translated
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import ClientError
 
-from producers.storage.s3_client import LockMode, has_lock, translated
+from ledger_core.ports import LockMode
+from producers.storage.s3_client import has_lock, translated
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

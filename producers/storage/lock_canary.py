@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 from botocore.exceptions import ClientError
 
 from ledger_core.errors import Refused
-from producers.storage.s3_client import LockMode, has_lock
+from ledger_core.ports import LockMode
+from producers.storage.s3_client import has_lock
 from schemas.authority.policies import CANARY_KEY
 
 if TYPE_CHECKING:

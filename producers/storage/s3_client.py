@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import boto3
 from botocore.config import Config
@@ -19,8 +19,6 @@ from ledger_core.errors import Refused, Unavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-LockMode = Literal["COMPLIANCE", "GOVERNANCE"]
 
 CONNECT_TIMEOUT_SECONDS: Final = 5
 READ_TIMEOUT_SECONDS: Final = 10  # between two packets, tried twice: an outage is told within half a minute

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from finance.cli.common import emit, json_option
+from finance.settings.extras import install_command
 from ledger_core.errors import Refused
 
 DEFAULT_MONTH = "2017-03"
@@ -47,7 +48,7 @@ def command(full: bool, month: str | None, keep: bool, name: str, folder: Path, 
     except ModuleNotFoundError as error:
         raise Refused(
             f"the development stack is not installed ({error.name} is missing)",
-            remedy="pip install 'finance-ledger[devstack]'",
+            remedy=install_command("devstack"),
         ) from error
     from finance.cli.common import load_settings
 

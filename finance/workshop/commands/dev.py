@@ -16,6 +16,7 @@ import click
 from rich.console import Console
 
 from finance.cli.common import emit, json_option, table
+from finance.settings.extras import install_command
 from ledger_core.errors import Refused
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def _devstack() -> Any:
     except ModuleNotFoundError as error:
         raise Refused(
             f"the development stack is not installed ({error.name} is missing)",
-            remedy="pip install 'finance-ledger[devstack]'",
+            remedy=install_command("devstack"),
         ) from error
     return devstack
 

@@ -55,7 +55,10 @@ def check_lock(root: Path) -> ScanOutcome:
         project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
     except (OSError, ValueError, KeyError) as error:
         raise Refused(f"{LOCK} or pyproject.toml cannot be read ({error})", remedy="restore it from git") from error
-    wanted = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
+    own = canonicalize_name(project["name"])
+    listed = (text for extra in project["optional-dependencies"].values() for text in extra)
+    others = {text for text in listed if canonicalize_name(Requirement(text).name) != own}  # extras that name extras
+    wanted = sorted({*project["dependencies"], *others})
     faults = compare(wanted, pins, installed)
     return ScanOutcome("lock", f"{len(wanted)} dependencies, {len(pins)} pins", tuple(faults))
 
