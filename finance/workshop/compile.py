@@ -10,6 +10,7 @@ takes all of them away, compiling anew does so first, and the tests refuse to st
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import sys
@@ -19,32 +20,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from finance.runtime.compiled import HOT, ROOT, SUFFIX, compiled
+from finance.runtime.compiled import HOT, ROOT, SUFFIX, twins
 
 GROUP: Final = "finance_hot"
 
 
 def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m finance.workshop.compile", description="Compile the hot modules.")
+    parser.add_argument("--clean", action="store_true", help="only take the compiled modules away")
+    parser.add_argument("file", nargs="*", default=HOT, help="compile these instead (for `bench compiled`)")
+    options = parser.parse_args(argv)
     clean()
-    if "--clean" in argv:
+    if options.clean:
         return 0
     compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
     header = Path(sysconfig.get_path("include")) / "Python.h"
     if shutil.which(compiler) is None or not header.exists():
         sys.stderr.write(f"no C compiler ({compiler}) or no {header.name}: the hot modules run interpreted\n")
         return 0
-    build()
+    build(options.file)
     return 0
 
 
-def build() -> None:
-    """Compile every module of HOT and put it beside its source. Raises SystemExit with the compiler's words."""
+def build(sources: Sequence[str]) -> None:
+    """Compile these modules and put each twin beside its source. Raises SystemExit with the compiler's words."""
     from mypyc.build import mypycify
     from setuptools import setup
 
     os.chdir(ROOT)
     with tempfile.TemporaryDirectory() as scratch:
-        extensions = mypycify([*HOT], opt_level="3", target_dir=scratch, group_name=GROUP)
+        extensions = mypycify([*sources], opt_level="3", target_dir=scratch, group_name=GROUP)
         setup(
             name="finance-hot-modules",
             packages=[],
@@ -55,8 +60,8 @@ def build() -> None:
 
 def clean() -> None:
     """Take every compiled twin away, and the library they share."""
-    for source in HOT:
-        compiled(source).unlink(missing_ok=True)
+    for twin in twins():
+        twin.unlink()
     (ROOT / f"{GROUP}__mypyc{SUFFIX}").unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""Debits equal credits (G1): the one check that every entry passes on construction. Pure, and compiled."""
+"""Debits equal credits (G1): the one check that every entry passes on construction. Pure."""
 
 from __future__ import annotations
 
