@@ -1,4 +1,4 @@
-"""What a consumer tells about its work, in a few words; `finance.telemetry.prometheus` turns them into Prometheus
+"""What a consumer tells about its work, in a few words; `finance.telemetry.surfaces` turns them into Prometheus
 metrics.
 
 Guarantees: no method raises, blocks or does I/O, so that telling never changes what is done. Durations are seconds.

@@ -11,12 +11,13 @@ import gc
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import metadata
 
 import structlog
 
 from consumers.service import EXIT_UNAVAILABLE, Service, run_service
+from finance.door.problem import Route
 from finance.door.server import Door
 from finance.door.setup import open_door
 from finance.runtime.compiled import HOT, compiled
@@ -26,7 +27,9 @@ from finance.runtime.watchdog import Watchdog
 from finance.settings import clock
 from finance.settings.deployment import Settings
 from finance.telemetry.health import Health, telemetry_routes
-from finance.telemetry.prometheus import PrometheusMetrics, configure_logging
+from finance.telemetry.log_lines import configure_logging
+from finance.telemetry.prometheus import MetricExporter
+from finance.telemetry.surfaces import PrometheusBackup, PrometheusDoor, PrometheusWork
 from finance.wiring import services
 from ledger_core.errors import Corrupt, FinanceError, Refused
 from ledger_core.postgres.posting import control
@@ -42,7 +45,7 @@ def run_process(
     topology: Topology,
     *,
     stop_on_eof: bool = False,
-    build: Callable[[PrometheusMetrics], Service] | None = None,
+    build: Callable[[PrometheusBackup], Service] | None = None,
 ) -> int:
     """Run one process until it is told to stop; return its exit code. `build` None: one of the topology's."""
     configure_logging(process=name, log_format=settings.log_format, level=settings.log_level)
@@ -55,9 +58,11 @@ def run_process(
     spare_the_collector()
     health = Health(process=name, stall_seconds=settings.health_stall_seconds)
     watchdog = Watchdog(settings.hang_seconds, _end_hung)
-    metrics = PrometheusMetrics(process=name, version=version, health=health, beat=watchdog.beat)
-    server = _serve(name, settings, health, metrics)
-    watch = TlsWatch(metrics.certificate_expires)
+    exporter = MetricExporter(process=name, version=version)
+    metrics = PrometheusWork(exporter, health, beat=watchdog.beat)
+    backup, door = PrometheusBackup(exporter, health), PrometheusDoor(exporter)
+    server = _serve(name, settings, telemetry_routes(health, exporter.registry), door)
+    watch = TlsWatch(door.certificate_expires)
     registry = RegistryWatch(settings.signers_path) if name in topology.access.signing else None
     watchdog.start()
 
@@ -65,7 +70,7 @@ def run_process(
         watch.begin(settings.tls_sets(name))
         if registry is not None:
             registry.begin()
-        return build(metrics) if build else services.build_service(name, settings, topology, metrics)
+        return build(backup) if build else services.build_service(name, settings, topology, metrics)
 
     log.info(
         "telemetry.listening",
@@ -103,12 +108,12 @@ def spare_the_collector() -> None:
     gc.set_threshold(200_000, 20, 20)
 
 
-def _serve(name: str, settings: Settings, health: Health, metrics: PrometheusMetrics) -> Door:
+def _serve(name: str, settings: Settings, routes: Mapping[tuple[str, str], Route], metrics: PrometheusDoor) -> Door:
     port = settings.metrics_port(name)
     try:
         return open_door(
             settings,
-            telemetry_routes(health, metrics.registry),
+            routes,
             host=settings.metrics_host,
             port=port,
             metrics=metrics,

@@ -29,7 +29,8 @@ from finance.signing_proxy.request_log import RequestLog
 from finance.signing_proxy.service import ProxySigner, SigningProxy
 from finance.signing_proxy.witness import Head, WitnessState
 from finance.telemetry.health import Health, telemetry_routes
-from finance.telemetry.prometheus import PrometheusMetrics
+from finance.telemetry.prometheus import MetricExporter
+from finance.telemetry.surfaces import PrometheusDoor, PrometheusProxy, PrometheusWork
 from finance.wiring.registry_file import read_registry
 from finance.wiring.signers import open_mac, open_signer
 from ledger_core.canonical import is_hash
@@ -87,9 +88,10 @@ def run_signing_proxy(settings: Settings, topology: Topology, *, witness: bool, 
     with ExitStack() as undo:
         signers = open_proxy_signers(settings, topology, undo)
         health = Health(process=SIGNING_PROXY, stall_seconds=settings.health_stall_seconds)
-        metrics = PrometheusMetrics(process=SIGNING_PROXY, version=metadata.version("finance-ledger"), health=health)
+        exporter = MetricExporter(process=SIGNING_PROXY, version=metadata.version("finance-ledger"))
+        metrics = PrometheusWork(exporter, health)
         outgoing = signers[-1].kid if outgoing_of(settings, name=SIGNING_PROXY) else None
-        proxy = open_proxy(settings, signers, outgoing, witness=witness, metrics=metrics, health=health, undo=undo)
+        proxy = open_proxy(settings, signers, outgoing, witness=witness, exporter=exporter, health=health, undo=undo)
         door = proxy.door
         log.info(
             "signing_proxy.listening",
@@ -122,7 +124,7 @@ def open_proxy(
     outgoing: str | None,
     *,
     witness: bool,
-    metrics: PrometheusMetrics,
+    exporter: MetricExporter,
     health: Health,
     undo: ExitStack,
 ) -> OpenProxy:
@@ -143,13 +145,13 @@ def open_proxy(
         request_log,
         state,
         clock=clock.utc_now,
-        told=metrics.proxy_request,
+        told=PrometheusProxy(exporter).proxy_request,
         outgoing=() if outgoing is None else (outgoing,),
     )
     proxy.pin()
-    routes = {**telemetry_routes(health, metrics.registry), **proxy.routes()}
+    routes = {**telemetry_routes(health, exporter.registry), **proxy.routes()}
     try:
-        door = open_door(settings, routes, host=own.host, port=own.port, metrics=metrics)
+        door = open_door(settings, routes, host=own.host, port=own.port, metrics=PrometheusDoor(exporter))
     except OSError as error:
         raise Refused(
             f"{own.host}:{own.port} cannot be listened on ({error})",

@@ -1,13 +1,16 @@
-"""Every metric this service exports, once: name, kind, labels, meaning, buckets.
+"""Every metric this service exports, once: name, kind, labels, meaning, buckets, values known from the start.
 
-Guarantees: nothing is exported that is not in METRICS, and docs/METRICS.md is this list (tested). Names are published
-text: dashboards and alerts hold on to them.
+Guarantees: nothing else is exported (`finance.telemetry.prometheus` makes what stands here, and a surface asks for it
+by name), and docs/METRICS.md is this list, in this order (tested). Names are published text: dashboards and alerts hold
+on to them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final, Literal
+
+from ledger_core.errors import RejectReason, SignerFailure
 
 Kind = Literal["counter", "gauge", "histogram"]
 
@@ -19,167 +22,163 @@ PROOF_BUCKETS_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric as scraped. `told_by`: the processes that move it."""
+    """One metric as scraped."""
 
     name: str
     kind: Kind
     meaning: str
-    told_by: str
+    told_by: str  # the processes that move it
     labels: tuple[str, ...] = ()
-    buckets: tuple[float, ...] = ()
+    buckets: tuple[float, ...] = ()  # upper bounds, inclusive; of a histogram
+    known: tuple[str, ...] = ()  # values of the one label that stand at 0 from the start: a rate needs the zero
 
-
-POSTS: Final = Metric("finance_ledger_posts_total", "counter", "Journal entries committed", "poster", ("shard",))
-POST_LATENCY: Final = Metric(
-    "finance_ledger_post_latency_seconds",
-    "histogram",
-    "From the broker's append time to the commit; every entry counts with the latency of its batch's oldest",
-    "poster",
-    buckets=LATENCY_BUCKETS_SECONDS,
-)
-DUPLICATES: Final = Metric(
-    "finance_duplicates_total",
-    "counter",
-    "Events that had been posted before with the same content",
-    "poster",
-    ("shard",),
-)
-DEAD_LETTERS: Final = Metric(
-    "finance_dead_letters_total",
-    "counter",
-    "Records rejected, by reason; `conflict` deserves an alert",
-    "poster",
-    ("reason",),
-)
-RELAYED: Final = Metric(
-    "finance_relayed_records_total",
-    "counter",
-    "Records published to journal, outcomes and dead letters",
-    "poster",
-    ("shard",),
-)
-PROOFS: Final = Metric("finance_proofs_total", "counter", "Range proofs signed, verified and stored", "prover")
-PROOF_DURATION: Final = Metric(
-    "finance_proof_generation_duration_seconds",
-    "histogram",
-    "From the closing of a range to its signed proof",
-    "prover",
-    buckets=PROOF_BUCKETS_SECONDS,
-)
-EXPORTS: Final = Metric(
-    "finance_audit_export_success_total",
-    "counter",
-    "Audit batches locked, read back and listed in a manifest",
-    "archiver",
-)
-ARCHIVE_OBJECTS: Final = Metric(
-    "finance_archive_objects_total", "counter", "Objects stored under lock: a batch and its manifest each", "archiver"
-)
-AUDIT_EVENTS: Final = Metric(
-    "finance_audit_events_total", "counter", "Audit events that joined the signed chain", "notary"
-)
-BACKUP_AGE: Final = Metric("finance_backup_age_seconds", "gauge", "Age of the newest base backup", "backup stream")
-WAL_LAG_BYTES: Final = Metric(
-    "finance_backup_wal_lag_bytes", "gauge", "WAL that the server has and the backup place has not", "backup stream"
-)
-WAL_LAG_SECONDS: Final = Metric(
-    "finance_backup_wal_lag_seconds", "gauge", "How long the place has been behind the server", "backup stream"
-)
-BACKUP_FAILURES: Final = Metric(
-    "finance_backup_failures_total",
-    "counter",
-    "What failed on this host: `create`, `prune`, `verify` (findings too); tries to `stream`, and to `sign` for WAL",
-    "backup stream",
-    ("what",),
-)
-WAL_STORED: Final = Metric(
-    "finance_backup_wal_stored_bytes_total", "counter", "WAL stored, compressed and encrypted", "backup stream"
-)
-LAG_RECORDS: Final = Metric(
-    "finance_consumer_lag_records",
-    "gauge",
-    "What waits in front of the process, in records",
-    "every process",
-    ("shard",),
-)
-LAG_SECONDS: Final = Metric(
-    "finance_consumer_lag_seconds",
-    "gauge",
-    "Age of the oldest that waits; 0 when nothing does",
-    "every process",
-    ("shard",),
-)
-HALTED: Final = Metric("finance_halted", "gauge", "1 while the process sees the halt flag", "poster")
-UNAVAILABLE: Final = Metric(
-    "finance_unavailable_total",
-    "counter",
-    "Tries that failed because something did not answer",
-    "every process",
-    ("what",),
-)
-SIGNER_FAILURES: Final = Metric(
-    "finance_signer_failures_total",
-    "counter",
-    "Signatures not made, or not verified, by reason: nothing left unsigned",
-    "prover, archiver, notary",
-    ("reason",),
-)
-SIGNER_CIRCUIT: Final = Metric(
-    "finance_signer_circuit_state",
-    "gauge",
-    "Whether a signer is asked: 0 closed (yes), 1 half-open (one probe), 2 open (not before its wait is over)",
-    "prover, archiver, notary",
-    ("signer_kid",),
-)
-LAST_STEP: Final = Metric(
-    "finance_last_step_timestamp_seconds",
-    "gauge",
-    "Unix time at which the last step ended without failure",
-    "every process",
-)
-DOOR_ANSWERS: Final = Metric(
-    "finance_door_answers_total", "counter", "HTTP requests answered, by status", "every process", ("status",)
-)
-DOOR_TURNED_AWAY: Final = Metric(
-    "finance_door_turned_away_total",
-    "counter",
-    "Connections and requests refused before they reached what they asked for, by code",
-    "every process",
-    ("code",),
-)
-CERTIFICATE_EXPIRY: Final = Metric(
-    "finance_certificate_expiry_timestamp_seconds",
-    "gauge",
-    "Unix time at which a certificate in use ends (`client`, `kafka`, `postgres`, `_ca` its authority; `door`), "
-    "or a revocation list is too old (`door_crl`)",
-    "every process",
-    ("certificate",),
-)
-RELOAD_FAILURES: Final = Metric(
-    "finance_reload_failures_total",
-    "counter",
-    "Changed certificates or callers that could not be taken up; the last good ones stand",
-    "every process",
-    ("what",),
-)
-PROXY_REQUESTS: Final = Metric(
-    "finance_signing_proxy_requests_total",
-    "counter",
-    "Requests to sign or verify, by what became of them, as its log tells them",
-    "signing-proxy",
-    ("verdict",),
-)
-PROCESS: Final = Metric(
-    "finance_process_info",
-    "gauge",
-    "Always 1: which process of which version answers",
-    "every process",
-    ("process", "version"),
-)
 
 METRICS: Final[tuple[Metric, ...]] = (
-    POSTS, POST_LATENCY, DUPLICATES, DEAD_LETTERS, RELAYED, PROOFS, PROOF_DURATION, EXPORTS, ARCHIVE_OBJECTS,
-    AUDIT_EVENTS, LAG_RECORDS, LAG_SECONDS, HALTED, UNAVAILABLE, SIGNER_FAILURES, SIGNER_CIRCUIT, LAST_STEP, PROCESS,
-    BACKUP_AGE, WAL_LAG_BYTES, WAL_LAG_SECONDS, WAL_STORED, BACKUP_FAILURES,
-    DOOR_ANSWERS, DOOR_TURNED_AWAY, CERTIFICATE_EXPIRY, RELOAD_FAILURES, PROXY_REQUESTS,
-)  # fmt: skip
+    Metric("finance_ledger_posts_total", "counter", "Journal entries committed", "poster", ("shard",)),
+    Metric(
+        "finance_ledger_post_latency_seconds",
+        "histogram",
+        "From the broker's append time to the commit; every entry counts with the latency of its batch's oldest",
+        "poster",
+        buckets=LATENCY_BUCKETS_SECONDS,
+    ),
+    Metric(
+        "finance_duplicates_total",
+        "counter",
+        "Events that had been posted before with the same content",
+        "poster",
+        ("shard",),
+    ),
+    Metric(
+        "finance_dead_letters_total",
+        "counter",
+        "Records rejected, by reason; `conflict` deserves an alert",
+        "poster",
+        ("reason",),
+        known=tuple(reason.value for reason in RejectReason),
+    ),
+    Metric(
+        "finance_relayed_records_total",
+        "counter",
+        "Records published to journal, outcomes and dead letters",
+        "poster",
+        ("shard",),
+    ),
+    Metric("finance_proofs_total", "counter", "Range proofs signed, verified and stored", "prover"),
+    Metric(
+        "finance_proof_generation_duration_seconds",
+        "histogram",
+        "From the closing of a range to its signed proof",
+        "prover",
+        buckets=PROOF_BUCKETS_SECONDS,
+    ),
+    Metric(
+        "finance_audit_export_success_total",
+        "counter",
+        "Audit batches locked, read back and listed in a manifest",
+        "archiver",
+    ),
+    Metric(
+        "finance_archive_objects_total",
+        "counter",
+        "Objects stored under lock: a batch and its manifest each",
+        "archiver",
+    ),
+    Metric("finance_audit_events_total", "counter", "Audit events that joined the signed chain", "notary"),
+    Metric(
+        "finance_consumer_lag_records",
+        "gauge",
+        "What waits in front of the process, in records",
+        "every process",
+        ("shard",),
+    ),
+    Metric(
+        "finance_consumer_lag_seconds",
+        "gauge",
+        "Age of the oldest that waits; 0 when nothing does",
+        "every process",
+        ("shard",),
+    ),
+    Metric("finance_halted", "gauge", "1 while the process sees the halt flag", "poster"),
+    Metric(
+        "finance_unavailable_total",
+        "counter",
+        "Tries that failed because something did not answer",
+        "every process",
+        ("what",),
+        known=("kafka", "postgres", "s3", "signer"),
+    ),
+    Metric(
+        "finance_signer_failures_total",
+        "counter",
+        "Signatures not made, or not verified, by reason: nothing left unsigned",
+        "prover, archiver, notary",
+        ("reason",),
+        known=tuple(failure.value for failure in SignerFailure),
+    ),
+    Metric(
+        "finance_signer_circuit_state",
+        "gauge",
+        "Whether a signer is asked: 0 closed (yes), 1 half-open (one probe), 2 open (not before its wait is over)",
+        "prover, archiver, notary",
+        ("signer_kid",),
+    ),
+    Metric(
+        "finance_last_step_timestamp_seconds",
+        "gauge",
+        "Unix time at which the last step ended without failure",
+        "every process",
+    ),
+    Metric(
+        "finance_process_info",
+        "gauge",
+        "Always 1: which process of which version answers",
+        "every process",
+        ("process", "version"),
+    ),
+    Metric("finance_backup_age_seconds", "gauge", "Age of the newest base backup", "backup stream"),
+    Metric(
+        "finance_backup_wal_lag_bytes", "gauge", "WAL that the server has and the backup place has not", "backup stream"
+    ),
+    Metric("finance_backup_wal_lag_seconds", "gauge", "How long the place has been behind the server", "backup stream"),
+    Metric("finance_backup_wal_stored_bytes_total", "counter", "WAL stored, compressed and encrypted", "backup stream"),
+    Metric(
+        "finance_backup_failures_total",
+        "counter",
+        "What failed on this host: `create`, `prune`, `verify` (findings too); tries to `stream`, "
+        "and to `sign` for WAL",
+        "backup stream",
+        ("what",),
+        known=("create", "prune", "sign", "stream", "verify"),
+    ),
+    Metric("finance_door_answers_total", "counter", "HTTP requests answered, by status", "every process", ("status",)),
+    Metric(
+        "finance_door_turned_away_total",
+        "counter",
+        "Connections and requests refused before they reached what they asked for, by code",
+        "every process",
+        ("code",),
+    ),
+    Metric(
+        "finance_certificate_expiry_timestamp_seconds",
+        "gauge",
+        "Unix time at which a certificate in use ends (`client`, `kafka`, `postgres`, `_ca` its authority; `door`), "
+        "or a revocation list is too old (`door_crl`)",
+        "every process",
+        ("certificate",),
+    ),
+    Metric(
+        "finance_reload_failures_total",
+        "counter",
+        "Changed certificates or callers that could not be taken up; the last good ones stand",
+        "every process",
+        ("what",),
+    ),
+    Metric(
+        "finance_signing_proxy_requests_total",
+        "counter",
+        "Requests to sign or verify, by what became of them, as its log tells them",
+        "signing-proxy",
+        ("verdict",),
+    ),
+)

@@ -55,7 +55,7 @@ def export(signers: Path | None, as_json: bool) -> None:
       finance audit export
     """
     from consumers.metrics import NullMetrics
-    from finance.telemetry.prometheus import configure_logging
+    from finance.telemetry.log_lines import configure_logging
     from finance.wiring.audit_exports import audit_exporter
     from finance.wiring.services import open_archive
     from ledger_core.postgres.session import session

@@ -82,7 +82,7 @@ def all_(posters: int, until_idle: bool, stop_on_eof: bool, as_json: bool) -> No
     """
     from finance.runtime.process import stop_with_parent
     from finance.runtime.supervisor import Supervisor, children
-    from finance.telemetry.prometheus import configure_logging
+    from finance.telemetry.log_lines import configure_logging
 
     settings = load_settings()
     topology = load_topology_of(settings)

@@ -44,7 +44,7 @@ def command(context: click.Context, witness: bool, as_json: bool) -> None:
         return
     from finance.guards.startup import check_proxy_start
     from finance.signing_proxy.setup import run_signing_proxy, stop_on_signals
-    from finance.telemetry.prometheus import configure_logging
+    from finance.telemetry.log_lines import configure_logging
 
     check_proxy_start(os.environ, Path.cwd())
     settings = load_settings()

@@ -8,17 +8,19 @@ import pytest
 
 from finance.recovery.backup.failures import FILE, counting_failures, failures
 from finance.telemetry.health import Health
-from finance.telemetry.prometheus import PrometheusMetrics
+from finance.telemetry.prometheus import MetricExporter
+from finance.telemetry.surfaces import PrometheusBackup
 from ledger_core.errors import Unavailable
 
 
-def told(metrics: PrometheusMetrics, what: str) -> float | None:
-    return metrics.registry.get_sample_value("finance_backup_failures_total", {"what": what})
+def told(exporter: MetricExporter, what: str) -> float | None:
+    return exporter.registry.get_sample_value("finance_backup_failures_total", {"what": what})
 
 
 def test_what_fails_is_counted_and_told_once(tmp_path: Path) -> None:
-    metrics = PrometheusMetrics(process="backup", version="1", health=Health(process="backup", stall_seconds=1))
-    assert told(metrics, "create") == 0
+    exporter = MetricExporter(process="backup", version="1")
+    metrics = PrometheusBackup(exporter, Health(process="backup", stall_seconds=1))
+    assert told(exporter, "create") == 0
     for _ in range(2):
         with pytest.raises(Unavailable), counting_failures(tmp_path / "spool", "create"):
             raise Unavailable("postgres", "away")
@@ -28,7 +30,7 @@ def test_what_fails_is_counted_and_told_once(tmp_path: Path) -> None:
         pass
     metrics.backup_failures(failures(tmp_path / "spool"))
     metrics.backup_failed("sign")
-    assert (told(metrics, "create"), told(metrics, "sign"), told(metrics, "prune")) == (2, 1, 0)
+    assert (told(exporter, "create"), told(exporter, "sign"), told(exporter, "prune")) == (2, 1, 0)
 
 
 def test_a_count_that_is_lost_or_torn_hides_no_failure(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import sys
 
 PROGRAM = """
 import logging, structlog
-from finance.telemetry.prometheus import configure_logging
+from finance.telemetry.log_lines import configure_logging
 configure_logging(process="prover", log_format={format!r}, level={level!r})
 log = structlog.get_logger("prover")
 log.debug("range.looked_at")

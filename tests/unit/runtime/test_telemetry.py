@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from prometheus_client import generate_latest
@@ -14,9 +16,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from finance.door.gate import Gate
 from finance.door.server import Door
+from finance.telemetry import surfaces
 from finance.telemetry.health import Health, telemetry_routes
 from finance.telemetry.metric_list import METRICS
-from finance.telemetry.prometheus import PrometheusMetrics
+from finance.telemetry.prometheus import MetricExporter
+from finance.telemetry.surfaces import PrometheusDoor, PrometheusProxy, PrometheusWork
 
 STALL_SECONDS = 30
 
@@ -40,11 +44,16 @@ def health(clock: Clock) -> Health:
 
 
 @pytest.fixture
-def metrics(health: Health) -> PrometheusMetrics:
-    return PrometheusMetrics(process="poster", version="1.2.3", health=health, now=lambda: 5.0)
+def exporter() -> MetricExporter:
+    return MetricExporter(process="poster", version="1.2.3")
 
 
-def tell_everything(metrics: PrometheusMetrics) -> None:
+@pytest.fixture
+def metrics(exporter: MetricExporter, health: Health) -> PrometheusWork:
+    return PrometheusWork(exporter, health, now=lambda: 5.0)
+
+
+def tell_everything(exporter: MetricExporter, metrics: PrometheusWork) -> None:
     metrics.posted(0, 4000, 0.08)
     metrics.duplicates(0, 2)
     metrics.rejected("conflict", 1)
@@ -58,15 +67,16 @@ def tell_everything(metrics: PrometheusMetrics) -> None:
     metrics.signer_failed("refused")
     metrics.signer_circuit("test-v1", "open")
     metrics.progress()
-    metrics.door_answered(200)
-    metrics.door_turned_away("NO_CREDENTIAL")
-    metrics.certificate_expires("door", 5.0)
-    metrics.reload_failed("certificates")
-    metrics.proxy_request("signed")
+    door = PrometheusDoor(exporter)
+    door.door_answered(200)
+    door.door_turned_away("NO_CREDENTIAL")
+    door.certificate_expires("door", 5.0)
+    door.reload_failed("certificates")
+    PrometheusProxy(exporter).proxy_request("signed")
 
 
-def samples(metrics: PrometheusMetrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    text = generate_latest(metrics.registry).decode()
+def samples(exporter: MetricExporter) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    text = generate_latest(exporter.registry).decode()
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
@@ -74,9 +84,9 @@ def samples(metrics: PrometheusMetrics) -> dict[tuple[str, tuple[tuple[str, str]
     }
 
 
-def test_every_metric_of_the_list_is_exported_and_no_other(metrics: PrometheusMetrics) -> None:
-    tell_everything(metrics)
-    exported = {name for name, _ in samples(metrics)}
+def test_every_metric_of_the_list_is_exported_and_no_other(exporter: MetricExporter, metrics: PrometheusWork) -> None:
+    tell_everything(exporter, metrics)
+    exported = {name for name, _ in samples(exporter)}
     ours = {name for name in exported if name.startswith("finance_") and not name.endswith("_created")}
     expected = set()
     for metric in METRICS:
@@ -86,10 +96,23 @@ def test_every_metric_of_the_list_is_exported_and_no_other(metrics: PrometheusMe
     assert "process_resident_memory_bytes" in exported
 
 
-def test_a_batch_counts_every_entry_in_the_latency_histogram(metrics: PrometheusMetrics) -> None:
-    tell_everything(metrics)
+def test_every_metric_of_the_list_is_moved_by_one_surface() -> None:
+    """`finance_process_info` is the exporter's own: it never moves."""
+    named = re.findall(r'exporter\.\w+\("(\w+)"\)', Path(surfaces.__file__).read_text("utf-8"))
+    assert sorted(named) == sorted(metric.name for metric in METRICS if metric.name != "finance_process_info")
+
+
+def test_a_surface_that_asks_for_another_kind_or_name_is_not_made(exporter: MetricExporter) -> None:
+    with pytest.raises(TypeError, match="finance_halted is no Counter"):
+        exporter.counter("finance_halted")
+    with pytest.raises(KeyError):
+        exporter.counter("finance_unheard_of_total")
+
+
+def test_a_batch_counts_every_entry_in_the_latency_histogram(exporter: MetricExporter, metrics: PrometheusWork) -> None:
+    tell_everything(exporter, metrics)
     metrics.posted(1, 10, 99.0)
-    found = samples(metrics)
+    found = samples(exporter)
     name = "finance_ledger_post_latency_seconds"
     assert found[(name + "_count", ())] == 4010
     assert found[(name + "_sum", ())] == pytest.approx(4000 * 0.08 + 990)
@@ -99,20 +122,20 @@ def test_a_batch_counts_every_entry_in_the_latency_histogram(metrics: Prometheus
     assert found[(name + "_bucket", (("le", "+Inf"),))] == 4010
 
 
-def test_a_value_on_a_bucket_bound_is_inside_the_bucket(metrics: PrometheusMetrics) -> None:
+def test_a_value_on_a_bucket_bound_is_inside_the_bucket(exporter: MetricExporter, metrics: PrometheusWork) -> None:
     metrics.posted(0, 1, 0.1)
-    assert samples(metrics)[("finance_ledger_post_latency_seconds_bucket", (("le", "0.1"),))] == 1
+    assert samples(exporter)[("finance_ledger_post_latency_seconds_bucket", (("le", "0.1"),))] == 1
 
 
-def test_a_released_shard_has_no_lag_any_more(metrics: PrometheusMetrics) -> None:
+def test_a_released_shard_has_no_lag_any_more(exporter: MetricExporter, metrics: PrometheusWork) -> None:
     metrics.lag(3, 5, 1.0)
     metrics.released(3)
     metrics.released(3)
-    assert not [key for key in samples(metrics) if key[0].startswith("finance_consumer_lag")]
+    assert not [key for key in samples(exporter) if key[0].startswith("finance_consumer_lag")]
 
 
-def test_every_rejection_reason_stands_at_zero_before_the_first(metrics: PrometheusMetrics) -> None:
-    assert samples(metrics)[("finance_dead_letters_total", (("reason", "conflict"),))] == 0
+def test_every_rejection_reason_stands_at_zero_before_the_first(exporter: MetricExporter) -> None:
+    assert samples(exporter)[("finance_dead_letters_total", (("reason", "conflict"),))] == 0
 
 
 def state(health: Health) -> tuple[bool, object]:
@@ -167,10 +190,11 @@ def test_lag_told_long_ago_does_not_count(health: Health, clock: Clock) -> None:
 
 
 @pytest.fixture
-def server(health: Health, metrics: PrometheusMetrics) -> Iterator[str]:
-    gate = Gate(None, metrics=metrics, clock=lambda: dt.datetime.now(dt.UTC))
-    routes = telemetry_routes(health, metrics.registry)
-    served = Door(routes, gate, None, host="127.0.0.1", port=0, metrics=metrics)
+def server(health: Health, exporter: MetricExporter) -> Iterator[str]:
+    door = PrometheusDoor(exporter)
+    gate = Gate(None, metrics=door, clock=lambda: dt.datetime.now(dt.UTC))
+    routes = telemetry_routes(health, exporter.registry)
+    served = Door(routes, gate, None, host="127.0.0.1", port=0, metrics=door)
     yield f"http://127.0.0.1:{served.port}"
     served.close()
 

@@ -12,7 +12,7 @@ HUNG = """
 import threading
 from finance.runtime.process import _end_hung
 from finance.runtime.watchdog import Watchdog
-from finance.telemetry.prometheus import configure_logging
+from finance.telemetry.log_lines import configure_logging
 
 configure_logging(process="poster", log_format="json", level="info")
 Watchdog(2, _end_hung).start()
