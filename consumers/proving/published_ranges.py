@@ -16,11 +16,12 @@ from typing import Final, Protocol
 import structlog
 
 from consumers.proving.published_guard import PublishedRange
+from ledger_core.archive.listing import ArchiveReader
 from ledger_core.archive.manifest import Manifest, parse_manifest
 from ledger_core.archive.names import manifest_key
 from ledger_core.audit.events import AuditEvent, event_hash, faults_of
 from ledger_core.errors import Refused
-from ledger_core.ports import ArchiveStore, Record, StoredObject
+from ledger_core.ports import Record, StoredObject
 from ledger_core.proving.announced_range import AnnouncedRange
 from ledger_core.signing.counting import first_fault
 from ledger_core.signing.registry import SignerRegistry
@@ -78,7 +79,7 @@ def ranges_on_topic(
 
 
 def newest_in_archive(
-    shard: int, held_no: int, archive: ArchiveStore, env: str, registry: SignerRegistry
+    shard: int, held_no: int, archive: ArchiveReader, env: str, registry: SignerRegistry
 ) -> list[PublishedRange]:
     """The range that the shard's newest manifest lists; none while there is none. Raises Unavailable, Refused.
 

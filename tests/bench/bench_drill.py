@@ -49,8 +49,8 @@ def drill(events: int, up: Stack) -> dict[str, Any]:
                 finance(environ, "backup", "create")
         finance(environ, "audit", "export")
         until_stored(environ, lsn(environ["DATABASE_URL"]))
-    command = [sys.executable, "-m", "finance", "drill", "all", "--report", str(up.place.path / "drills"), "--json"]
-    told = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    drill = [sys.executable, "-m", "finance", "drill", "all", "--report", str(up.place.path / "drills"), "--json"]
+    told = subprocess.run(drill, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
     assert told.returncode in (0, 1), told.stdout + told.stderr
     return dict(json.loads(told.stdout))
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 
 def openssl_verifies(pem: str, algorithm: str, message: bytes, digest: bytes, signature: bytes) -> bool:
@@ -21,6 +22,7 @@ def openssl_verifies(pem: str, algorithm: str, message: bytes, digest: bytes, si
         key, data, sig = (Path(folder) / name for name in ("key.pem", "data", "sig"))
         key.write_text(pem)
         sig.write_bytes(signature)
+        command: list[str | Path]
         if algorithm == "rsa-sha256":
             data.write_bytes(message)
             command = ["openssl", "dgst", "-sha256", "-verify", key, "-signature", sig, data]
@@ -32,7 +34,7 @@ def openssl_verifies(pem: str, algorithm: str, message: bytes, digest: bytes, si
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def findings_of(rows: list[dict], signers: dict[str, dict], partial: bool = False) -> list[str]:
+def findings_of(rows: list[dict[str, Any]], signers: dict[str, dict[str, Any]], partial: bool = False) -> list[str]:
     """What is wrong with the rows, given newest first; empty when the chain is sound."""
     findings = [] if rows else ["the chain is empty"]
     previous = None

@@ -41,7 +41,7 @@ VECTOR = [
 ]
 
 
-def test_our_chain_gives_kernels_hashes_and_our_keys_verify_kernels_signatures():
+def test_our_chain_gives_kernels_hashes_and_our_keys_verify_kernels_signatures() -> None:
     prev: bytes | None = None
     for payload, digest, signature in VECTOR:
         prev = chain.link(payload, prev)
@@ -49,14 +49,14 @@ def test_our_chain_gives_kernels_hashes_and_our_keys_verify_kernels_signatures()
         verify_digest(PUBLIC_KEY, prev, decode_signature(signature))
 
 
-def test_what_our_canonical_form_covers_of_the_vector_is_spelled_alike():
+def test_what_our_canonical_form_covers_of_the_vector_is_spelled_alike() -> None:
     assert event_hash(canonical.decode(VECTOR[0][0]), None) == VECTOR[0][1]
     assert event_hash({}, VECTOR[1][1]) == VECTOR[2][1]
     text = {"a": {"y": "<&>", "z": "Zoë"}}
     assert canonical.encode(text) == VECTOR[1][0].split(b',"b"')[0] + b"}"
 
 
-def test_floats_that_kernel_takes_are_refused_by_us():
+def test_floats_that_kernel_takes_are_refused_by_us() -> None:
     """2.5 has one spelling, 1.0 has two: our payloads carry no floats at all."""
     with pytest.raises(ValueError, match="float"):
         canonical.decode(VECTOR[1][0])
@@ -76,7 +76,7 @@ AS_TEXT = {"rsa-sha256": ("-rawin", "-digest", "sha256"), "ed25519": ("-rawin",)
 
 
 @pytest.mark.parametrize("key", [Key("ed25519"), Key("rsa-sha256")], ids=lambda key: key.algorithm)
-def test_openssl_verifies_a_proof_a_checkpoint_and_an_audit_event(key, tmp_path):
+def test_openssl_verifies_a_proof_a_checkpoint_and_an_audit_event(key: Key, tmp_path: Path) -> None:
     shard = TinyShard().post(5).silence(1)
     closed = closed_of(cut_of(shard, None, 5, 6), shard, key, 1, None)
     proof = parse_proof(assemble_proof(closed.payload, key.sign_digest(closed.hash)))

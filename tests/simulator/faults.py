@@ -19,13 +19,17 @@ Mode = Literal["not applied", "applied"]
 
 @dataclass
 class Faults:
-    """`plan` maps the number of a call (from 0) to how it fails."""
+    """`plan` maps the number of a call (from 0) to how it fails; `before` a function's name to what happens meanwhile,
+    once, just before its next call."""
 
     plan: dict[int, Mode] = field(default_factory=dict)
     calls: int = 0
     fired: list[str] = field(default_factory=list)
+    before: dict[str, Callable[[], None]] = field(default_factory=dict)
 
     def call(self, what: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        if meanwhile := self.before.pop(function.__name__, None):
+            meanwhile()
         mode = self.plan.get(self.calls)
         self.calls += 1
         if mode == "not applied":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ledger_core.posting.verdicts import decode_verdict
@@ -32,7 +32,7 @@ class MemoryLedger:
         return self.shard_rows
 
     def totals(self) -> dict[str, int]:
-        tables = {
+        tables: dict[str, Mapping[int, Sequence[object]]] = {
             "entries": self.entry_rows,
             "lines": self.line_rows,
             "accounts": self.account_rows,

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from consumers.archive.archiver import Archiver, ArchiverSettings
+from consumers.kafka.source import OnRevoked, StartOffset
 from ledger_core.errors import Unavailable
+from ledger_core.proving.open_range import RangeLimits
 from tests.simulator.archive import MemoryArchiveRows, MemoryBucket
 from tests.simulator.faults import Faults
 from tests.simulator.proving import MemoryProofs, MemorySigner, MemorySource
 from tests.support.archive_checks import check_archive
+from tests.support.journal_factory import TinyShard
 from tests.support.prover_runs import NOW, Bench, CountingMetrics
 from tests.support.signing import signer_set
 
@@ -33,7 +36,7 @@ class ArchiveBench:
         self.source: MemorySource | None = None
 
     def build(self) -> Archiver:
-        def open_source(start, revoked):
+        def open_source(start: StartOffset, revoked: OnRevoked) -> MemorySource:
             self.source = MemorySource(self.proved.journal, start, revoked, self.faults, self.poll_max)
             return self.source
 
@@ -67,10 +70,12 @@ class ArchiveBench:
             check_archive(shard, manifests, lambda key, _: self.bucket.held[key], self.registry, complete=complete)
         assert len(self.bucket.held) == len(self.rows.objects) + len(self.rows.manifests)
         exported = [intent.payload["object_key"] for intent in self.rows.intents]
-        assert sorted(exported) == sorted(archived.pinned.object_key for archived in self.rows.objects.values())
+        assert sorted(map(str, exported)) == sorted(
+            archived.pinned.object_key for archived in self.rows.objects.values()
+        )
 
 
-def proved_bench(*shards, limits) -> Bench:
+def proved_bench(*shards: TinyShard, limits: RangeLimits) -> Bench:
     """A world whose prover has come to rest."""
     bench = Bench(MemoryProofs({shard.shard: shard for shard in shards}), limits)
     bench.run()

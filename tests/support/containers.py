@@ -47,10 +47,14 @@ class ContainerStack(Stack):
         root: Path = Path(".finance"),
         services: Iterable[str] = SERVICES,
         say: Say = print,
+        *,
+        secure: bool = False,
         images: Mapping[str, str] | None = None,
     ) -> Self:
         """Start containers; `images` replaces some of IMAGES. Raises Refused when Docker does not answer."""
         require_docker()
+        if secure:
+            raise Refused("containers serve without TLS", remedy="leave out --services=containers, or --secure")
         stack = cls(name, root, say)
         stack._images = {**IMAGES, **(images or {})}
         stack._state.services = list(services)

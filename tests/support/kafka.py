@@ -29,7 +29,7 @@ def tls(brokers: str) -> dict[str, str]:
     return dict(_secure.get(brokers, {}))
 
 
-def client(brokers: str) -> dict[str, str]:
+def client(brokers: str) -> dict[str, str | int | float | bool]:
     """The address of these brokers and what they want. Log level 5: an admin client that is let go says on level 6
     (BGQUEUE) that some answer came too late for anybody."""
     return {"bootstrap.servers": brokers, "log_level": "5", **tls(brokers)}

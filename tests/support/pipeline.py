@@ -53,6 +53,7 @@ class Pipeline:
         key, second = (LocalKey.generate("ed25519", env="dev") for _ in range(2))
         kids = {"test-ed25519-1": key, "test-ed25519-2": second}
         self.registry = SignerRegistry([RegisteredSigner(kid, "ed25519", it.public_key()) for kid, it in kids.items()])
+        self.signer: Signer
         self.signer, self.other_signer = (pin(it, self.registry, now=utc_now()) for it in kids.values())
         self.topic = self.environ["FINANCE_TOPIC_PREFIX"] + "finance.journal"
         self.brokers = self.environ["KAFKA_BROKERS"]

@@ -66,7 +66,7 @@ class TransitServer:
         locked = wrapping.encrypt(ephemeral, padding.OAEP(padding.MGF1(sha256), sha256, None))
         plain = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         ciphertext = base64.b64encode(locked + aes_key_wrap_with_padding(ephemeral, plain)).decode()
-        body = {"ciphertext": ciphertext, "type": kind, "hash_function": "SHA256"}
+        body: dict[str, object] = {"ciphertext": ciphertext, "type": kind, "hash_function": "SHA256"}
         status, answer = self.call("POST", f"transit/keys/{name}/import", body)
         assert status in (200, 204), answer
 

@@ -83,7 +83,7 @@ class Outage:
         crash: bool,
         intents: int = 0,
         away_seconds: float,
-    ):
+    ) -> None:
         self.ledger, self.processes, self.away_seconds = ledger, processes, away_seconds
         self.unhealthy: set[str] = set()
         self.counted: dict[str, float] = {}
@@ -154,7 +154,12 @@ def test_reader_whose_commit_is_on_its_way_leaves_a_dead_broker(own_stack: Stack
         poll_until(leaving, lambda: False)
     leaving.note_done(0, 0)
     closed = threading.Event()
-    threading.Thread(target=lambda: (leaving.close(), closed.set()), daemon=True).start()
+
+    def leave() -> None:
+        leaving.close()
+        closed.set()
+
+    threading.Thread(target=leave, daemon=True).start()
     left = closed.wait(CLOSE_SECONDS_MAX + 60)
     own_stack.start("kafka")
     assert left, "the process could not have been stopped, and would have been taken for one that hangs"

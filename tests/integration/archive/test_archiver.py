@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import psycopg
 import pytest
@@ -23,11 +25,11 @@ from tests.support.pipeline import Pipeline, step_until
 
 
 @pytest.fixture
-def pipeline(environ) -> Pipeline:
+def pipeline(environ: dict[str, str]) -> Pipeline:
     return Pipeline(environ)
 
 
-def rows(url: str, query: str, *values):
+def rows(url: str, query: str, *values: object) -> list[tuple[Any, ...]]:
     with psycopg.connect(url) as connection:
         return connection.execute(query, values).fetchall()
 
@@ -73,7 +75,11 @@ def check_all(pipeline: Pipeline, url: str, *shards: TinyShard) -> None:
         assert sorted(exported) == sorted(objects)
 
 
-def test_everything_proved_is_archived_under_lock_and_listed(pipeline, database_url):
+def archived_whole(url: str, shard: TinyShard) -> bool:
+    return listed_offset(url, 0) == shard.next_offset
+
+
+def test_everything_proved_is_archived_under_lock_and_listed(pipeline: Pipeline, database_url: str) -> None:
     shards = [TinyShard(shard=0).post(23).silence(4), TinyShard(shard=1, first_offset=5).silence(12).post(3)]
     prove(pipeline, database_url, *shards)
     with contextlib.closing(pipeline.archiver()) as archiver:
@@ -82,7 +88,7 @@ def test_everything_proved_is_archived_under_lock_and_listed(pipeline, database_
     assert pipeline.metrics.exports == rows(database_url, "SELECT count(*) FROM manifests")[0][0]
 
 
-def test_archiver_follows_the_prover_and_a_restart_goes_on(pipeline, database_url):
+def test_archiver_follows_the_prover_and_a_restart_goes_on(pipeline: Pipeline, database_url: str) -> None:
     shard = TinyShard().post(12)
     prove(pipeline, database_url, shard)
     with contextlib.closing(pipeline.archiver()) as archiver:
@@ -102,19 +108,21 @@ class DiesBefore(PostgresArchiveStore):
 
     table = ""
 
-    def record_object(self, *args) -> bool:
+    def record_object(self, *args: Any) -> bool:
         if self.table == "archive_objects":
             raise Unavailable("postgres", "as planned")
         return super().record_object(*args)
 
-    def record_manifest(self, *args) -> bool:
+    def record_manifest(self, *args: Any) -> bool:
         if self.table == "manifests":
             raise Unavailable("postgres", "as planned")
         return super().record_manifest(*args)
 
 
 @pytest.mark.parametrize("table", ["archive_objects", "manifests"])
-def test_what_was_stored_and_not_recorded_is_found_and_taken_for_ours(pipeline, database_url, table):
+def test_what_was_stored_and_not_recorded_is_found_and_taken_for_ours(
+    pipeline: Pipeline, database_url: str, table: str
+) -> None:
     shard = TinyShard().post(10)
     prove(pipeline, database_url, shard)
     DiesBefore.table = table
@@ -130,7 +138,7 @@ def test_what_was_stored_and_not_recorded_is_found_and_taken_for_ours(pipeline, 
     check_all(pipeline, database_url, shard)
 
 
-def test_a_bucket_without_object_lock_is_refused_with_the_remedy(pipeline):
+def test_a_bucket_without_object_lock_is_refused_with_the_remedy(pipeline: Pipeline) -> None:
     name = pipeline.environ["S3_AUDIT_BUCKET"] + "-plain"
     s3_client(pipeline.environ).create_bucket(Bucket=name)
     pipeline.environ = pipeline.environ | {"S3_AUDIT_BUCKET": name}
@@ -138,7 +146,7 @@ def test_a_bucket_without_object_lock_is_refused_with_the_remedy(pipeline):
         pipeline.archiver()
 
 
-def test_s3_that_is_away_is_unavailable_and_nothing_is_lost(pipeline, database_url):
+def test_s3_that_is_away_is_unavailable_and_nothing_is_lost(pipeline: Pipeline, database_url: str) -> None:
     shard = TinyShard().post(10)
     prove(pipeline, database_url, shard)
     archiver = pipeline.archiver()
@@ -151,7 +159,7 @@ def test_s3_that_is_away_is_unavailable_and_nothing_is_lost(pipeline, database_u
     check_all(pipeline, database_url, shard)
 
 
-def test_a_locked_object_of_the_archive_cannot_be_deleted(pipeline, database_url):
+def test_a_locked_object_of_the_archive_cannot_be_deleted(pipeline: Pipeline, database_url: str) -> None:
     shard = TinyShard().post(10)
     prove(pipeline, database_url, shard)
     with contextlib.closing(pipeline.archiver()) as archiver:
@@ -169,7 +177,7 @@ CLOSED = (
 
 
 @pytest.fixture
-def another_database(environ, database_template) -> Iterator[Callable[[], dict[str, str]]]:
+def another_database(environ: dict[str, str], database_template: str) -> Iterator[Callable[[], dict[str, str]]]:
     """Makes the same ledger's settings on another database, in which nothing is."""
     made: list[str] = []
 
@@ -197,8 +205,8 @@ def close_again(before: str, url: str, shard: TinyShard) -> None:
 
 
 def test_under_a_new_cosigner_retention_and_policy_a_lost_ledger_adopts_what_is_archived(
-    pipeline, database_url, another_database
-):
+    pipeline: Pipeline, database_url: str, another_database: Callable[[], dict[str, str]]
+) -> None:
     shard = TinyShard().post(23).silence(4)
     prove(pipeline, database_url, shard)
     with contextlib.closing(pipeline.archiver()) as archiver:
@@ -215,7 +223,7 @@ def test_under_a_new_cosigner_retention_and_policy_a_lost_ledger_adopts_what_is_
         assert rows(url, "SELECT proof FROM proofs") != rows(database_url, "SELECT proof FROM proofs"), "not cosigned"
         if put_back == "archiver":
             with contextlib.closing(pipeline.archiver()) as archiver:
-                step_until(archiver, lambda at=url: listed_offset(at, 0) == shard.next_offset)
+                step_until(archiver, partial(archived_whole, url, shard))
         else:
             bucket = f"s3://{pipeline.environ['S3_AUDIT_BUCKET']}"
             rebuilt = rebuilds.run(url, pipeline.registry, bucket, environ=pipeline.environ, env="test")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -31,6 +33,9 @@ from tests.support.databases import role_url
 from tests.support.kafka import tls_of
 from tests.support.topics import TOPOLOGY
 
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
 NAMES = ("admin", "poster", "prover", "archiver", "notary", "api", "auditor", "marketplace", "kernel", "backup")
 
 
@@ -56,7 +61,7 @@ def strangers(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> secure.
     return secure.Strangers.make(stack, tmp_path_factory.mktemp("strangers"), NAMES)
 
 
-def kafka(stack: Stack, name: str, **more: object) -> dict[str, object]:
+def kafka(stack: Stack, name: str, **more: Any) -> dict[str, Any]:
     return {
         "bootstrap.servers": stack.env["KAFKA_BROKERS"],
         "log_level": 0,
@@ -127,8 +132,9 @@ def test_nobody_reads_or_joins_what_is_anothers(
         for _ in range(40):
             message = consumer.poll(0.5)
             if message is not None:
-                assert message.error() is not None, "a record was read"
-                told.append(message.error().code())
+                error = message.error()
+                assert error is not None, "a record was read"
+                told.append(error.code())
             if code in told:
                 break
     finally:
@@ -212,6 +218,12 @@ def test_a_server_of_another_name_or_authority_is_not_trusted(stack: Stack, stra
             pass
 
 
+def bucket_client(stack: Stack, keys: str = "S3_AUDIT", **tls: Any) -> S3Client:
+    access_key, secret = stack.env[f"{keys}_ACCESS_KEY"], stack.env[f"{keys}_SECRET"]
+    endpoint = stack.env["S3_AUDIT_ENDPOINT"]
+    return s3_client(region="us-east-1", endpoint=endpoint, access_key=access_key, secret=secret, **tls)
+
+
 @pytest.mark.parametrize("wrong", ["none", "expired", "other_authority"])
 def test_s3_and_kms_turn_away_who_has_no_right_certificate(
     stack: Stack, strangers: secure.Strangers, wrong: str
@@ -219,8 +231,7 @@ def test_s3_and_kms_turn_away_who_has_no_right_certificate(
     env, ca = stack.env, str(stack.place.tls / "ca.crt")
     folder = {"expired": strangers.expired, "other_authority": strangers.other_authority}.get(wrong)
     pair = None if folder is None else (f"{folder}/prover/tls.crt", f"{folder}/prover/tls.key")
-    keys = {"access_key": env["S3_AUDIT_ACCESS_KEY"], "secret": env["S3_AUDIT_SECRET"]}
-    client = s3_client(region="us-east-1", endpoint=env["S3_AUDIT_ENDPOINT"], **keys, ca_file=ca, client_pair=pair)
+    client = bucket_client(stack, ca_file=ca, client_pair=pair)
     with pytest.raises(Unavailable, match=r"(?i)ssl|certificate|connection"):
         S3ArchiveStore(client, env["S3_AUDIT_BUCKET"], clock=lambda: secure.now()).versions("")
     place = KmsPlace("us-east-1", env["KMS_ENDPOINT"], "x", "x", ca, pair)
@@ -231,14 +242,10 @@ def test_s3_and_kms_turn_away_who_has_no_right_certificate(
 
 @pytest.mark.parametrize("role", ["WRITER", "READER"])
 def test_the_store_holds_its_identities_to_the_rendered_policies(stack: Stack, role: str) -> None:
-    env, prefix = stack.env, "S3_AUDIT_" if role == "WRITER" else "S3_AUDIT_READ_"
-    name = "archiver" if role == "WRITER" else "auditor"
-    client = s3_client(
-        region="us-east-1", endpoint=env["S3_AUDIT_ENDPOINT"], access_key=env[f"{prefix}ACCESS_KEY"],
-        secret=env[f"{prefix}SECRET"], **adapter_tls(env, name),
-    )  # fmt: skip
-    bucket = env["S3_AUDIT_BUCKET"]
-    refused = [
+    keys, name = ("S3_AUDIT", "archiver") if role == "WRITER" else ("S3_AUDIT_READ", "auditor")
+    client = bucket_client(stack, keys, **adapter_tls(stack.env, name))
+    bucket = stack.env["S3_AUDIT_BUCKET"]
+    refused: list[Callable[[], object]] = [
         lambda: client.delete_object(Bucket=bucket, Key="any"),
         lambda: client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"}),
         lambda: client.put_bucket_policy(Bucket=bucket, Policy="{}"),
@@ -257,9 +264,7 @@ def test_the_store_holds_its_identities_to_the_rendered_policies(stack: Stack, r
 def test_only_the_lock_keeps_the_archiver_from_deleting_its_canary(stack: Stack) -> None:
     """A policy that denies the attack would let a bucket pass that locks nothing."""
     env = stack.env
-    keys = {"access_key": env["S3_AUDIT_ACCESS_KEY"], "secret": env["S3_AUDIT_SECRET"]}
-    endpoint = env["S3_AUDIT_ENDPOINT"]
-    client = s3_client(region="us-east-1", endpoint=endpoint, **keys, **adapter_tls(env, "archiver"))
+    client = bucket_client(stack, **adapter_tls(env, "archiver"))
     bucket = env["S3_AUDIT_BUCKET"]
     for key in (CANARY_KEY, "dev/batches/x"):
         version = client.put_object(Bucket=bucket, Key=key, Body=b"not locked")["VersionId"]

@@ -7,11 +7,14 @@ import os
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, ResourceType
 
+from finance.workshop.devstack import Stack
 from ledger_core.errors import Unavailable
 from producers.kafka.topics import apply, check, plan, replication, topic_settings
 from schemas.topology.load import Topology, load_topology
@@ -22,12 +25,12 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def brokers(stack) -> str:
+def brokers(stack: Stack) -> str:
     return stack.env["KAFKA_BROKERS"]
 
 
 @pytest.fixture
-def topology(brokers) -> Topology:
+def topology(brokers: str) -> Iterator[Topology]:
     """A topology of which no topic exists yet; what a test creates is removed after it."""
     wanted = load_topology(topics.TOPOLOGY, topic_prefix=f"n{uuid.uuid4().hex[:8]}.")
     yield wanted
@@ -45,7 +48,7 @@ def partition_counts(brokers: str, topology: Topology) -> dict[str, int]:
     return {t.name: len(found[t.name].partitions) for t in topology.topics.values() if t.name in found}
 
 
-def test_missing_topics_are_created_as_the_topology_wants_them(brokers, topology):
+def test_missing_topics_are_created_as_the_topology_wants_them(brokers: str, topology: Topology) -> None:
     wanted = {topic.name: topic.partitions for topic in topology.topics.values()}
     assert {action.topic for action in apply(topology, brokers, tls(brokers))} == set(wanted)
     assert partition_counts(brokers, topology) == wanted
@@ -58,12 +61,12 @@ def test_missing_topics_are_created_as_the_topology_wants_them(brokers, topology
     assert apply(topology, brokers, tls(brokers)) == []
 
 
-def test_a_plan_changes_nothing(brokers, topology):
+def test_a_plan_changes_nothing(brokers: str, topology: Topology) -> None:
     assert {action.kind for action in plan(topology, brokers, tls(brokers))} == {"create"}
     assert partition_counts(brokers, topology) == {}
 
 
-def test_differences_are_findings_and_stay_as_they_are(brokers, topology):
+def test_differences_are_findings_and_stay_as_they_are(brokers: str, topology: Topology) -> None:
     audit, journal = topology.topics["audit"], topology.topics["journal"]
     admin = AdminClient(client(brokers))
     compacted = NewTopic(
@@ -84,7 +87,7 @@ def test_differences_are_findings_and_stay_as_they_are(brokers, topology):
     assert described(brokers, journal.name)["cleanup.policy"] == "compact"
 
 
-def test_fewer_partitions_than_wanted_are_never_raised(brokers, topology):
+def test_fewer_partitions_than_wanted_are_never_raised(brokers: str, topology: Topology) -> None:
     name = topology.topics["settlements"].name
     admin = AdminClient(client(brokers))
     admin.create_topics([NewTopic(name, num_partitions=1, replication_factor=1)])[name].result(timeout=300)
@@ -94,11 +97,11 @@ def test_fewer_partitions_than_wanted_are_never_raised(brokers, topology):
     assert partition_counts(brokers, topology)[name] == 1
 
 
-def test_the_command_applies_checks_and_tells_by_its_exit_code(stack, brokers, topology):
+def test_the_command_applies_checks_and_tells_by_its_exit_code(stack: Stack, brokers: str, topology: Topology) -> None:
     prefix = topology.topics["journal"].name.removesuffix("finance.journal")
     settings = {**os.environ, **stack.env, "KAFKA_BROKERS": brokers, "FINANCE_TOPIC_PREFIX": prefix}
 
-    def finance(*arguments: str) -> tuple[int, dict]:
+    def finance(*arguments: str) -> tuple[int, dict[str, Any]]:
         ran = subprocess.run(
             [sys.executable, "-m", "finance", "topics", *arguments, "--json"],
             cwd=ROOT, env=settings, capture_output=True, text=True, timeout=300, check=False,
@@ -117,7 +120,9 @@ def test_the_command_applies_checks_and_tells_by_its_exit_code(stack, brokers, t
     assert f"/subjects/{prefix}finance.settlements-value/versions" in {r["path"] for r in said["requests"]}
 
 
-def test_brokers_that_are_away_are_unavailable(topology_without_brokers, monkeypatch):
+def test_brokers_that_are_away_are_unavailable(
+    topology_without_brokers: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("producers.kafka.topics.REQUEST_SECONDS_MAX", 1.0)
     with pytest.raises(Unavailable, match="kafka"):
         check(topology_without_brokers, "127.0.0.1:1")
@@ -128,7 +133,7 @@ def topology_without_brokers() -> Topology:
     return load_topology(topics.TOPOLOGY)
 
 
-def test_copies_and_acknowledgements_grow_with_the_cluster():
+def test_copies_and_acknowledgements_grow_with_the_cluster() -> None:
     topic = load_topology(topics.TOPOLOGY).topics["settlements"]
     assert [replication(count) for count in (1, 2, 3, 9)] == [1, 2, 3, 3]
     assert [topic_settings(topic, count)["min.insync.replicas"] for count in (1, 2, 3, 9)] == ["1", "1", "2", "2"]

@@ -42,10 +42,10 @@ def test_rows_come_back_as_they_were_packed(database_url: str, shard: int) -> No
         for table, data in (("entries", entries), ("lines", lines), ("pii", pii)):
             with cursor.copy(f"COPY {table} FROM STDIN (FORMAT binary)".encode()) as copy:
                 copy.write(data)
-        entries = cursor.execute(
+        read = cursor.execute(
             "SELECT shard, seq, event_id::text, source_offset, recorded_at, entry_hash, body FROM entries ORDER BY seq"
         ).fetchall()
-        assert entries == [
+        assert read == [
             (shard, p.seq, event_id(p.seq % 1000), p.record.offset,
              EPOCH + dt.timedelta(milliseconds=p.record.timestamp_ms), p.entry_hash, p.body)
             for p in posted

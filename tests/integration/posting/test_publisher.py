@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from finance.workshop.devstack import Stack
 from finance.workshop.sample_data import synthetic
 from ledger_core.books.settlements import SettlementEvent, event_from_record
 from ledger_core.errors import Rejected, RejectReason, Unavailable
@@ -22,19 +23,27 @@ from tests.support.kafka import client, tls
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "PUBLISHING.md"
 
+PUBLISHING = PAGE.read_text()
+
+
+def block(language: str) -> str:
+    """The page's only block of this language."""
+    (found,) = re.findall(rf"```{language}\n(.*?)```", PUBLISHING, re.S)
+    return str(found)
+
 
 @pytest.fixture
-def brokers(stack) -> str:
+def brokers(stack: Stack) -> str:
     return stack.env["KAFKA_BROKERS"]
 
 
 @pytest.fixture
-def topic(topic_prefix) -> str:
+def topic(topic_prefix: str) -> str:
     return f"{topic_prefix}finance.settlements"
 
 
 @pytest.fixture
-def settings(stack, brokers, topic_prefix) -> dict[str, str]:
+def settings(stack: Stack, brokers: str, topic_prefix: str) -> dict[str, str]:
     return {
         **os.environ,
         **stack.env,
@@ -57,7 +66,7 @@ def read_all(brokers: str, topic: str) -> list[list[tuple[bytes, SettlementEvent
             while len(records) < end:
                 for message in consumer.consume(end - len(records), timeout=300):
                     assert message.error() is None
-                    records.append((message.key(), event_from_record(decode_settlement(message.value()))))
+                    records.append((message.key() or b"", event_from_record(decode_settlement(message.value()))))
             found.append(records)
     finally:
         consumer.close()
@@ -71,7 +80,7 @@ def finance(settings: dict[str, str], *arguments: str, text: str | None = None) 
     )  # fmt: skip
 
 
-def test_what_is_published_is_read_back_keyed_and_in_order(brokers, topic):
+def test_what_is_published_is_read_back_keyed_and_in_order(brokers: str, topic: str) -> None:
     events = list(synthetic(2_000, sellers=10))
     counts: list[int] = []
     with SettlementPublisher(brokers, topic, on_progress=counts.append, options=tls(brokers)) as publisher:
@@ -85,7 +94,7 @@ def test_what_is_published_is_read_back_keyed_and_in_order(brokers, topic):
         assert len(part) > len(events) // 4  # both shards get their share
 
 
-def test_a_key_goes_where_a_java_publisher_sends_it(brokers, topic):
+def test_a_key_goes_where_a_java_publisher_sends_it(brokers: str, topic: str) -> None:
     with SettlementPublisher(brokers, topic, options=tls(brokers)) as publisher:
         publisher.publish_all(synthetic(50))
     for partition, records in enumerate(read_all(brokers, topic)):
@@ -93,7 +102,7 @@ def test_a_key_goes_where_a_java_publisher_sends_it(brokers, topic):
             assert (murmur2(key) & 0x7FFF_FFFF) % 2 == partition
 
 
-def test_a_rejected_event_does_not_leave_and_does_not_keep_the_others_back(brokers, topic):
+def test_a_rejected_event_does_not_leave_and_does_not_keep_the_others_back(brokers: str, topic: str) -> None:
     good, other = synthetic(2)
     bad = SettlementEvent(
         **{name: getattr(good, name) for name in SettlementEvent.__struct_fields__} | {"event_type": "Not A Type"}
@@ -109,7 +118,7 @@ def test_a_rejected_event_does_not_leave_and_does_not_keep_the_others_back(broke
     assert [event for part in read_all(brokers, topic) for _, event in part] == [good]
 
 
-def test_brokers_that_are_away_surface_as_unavailable():
+def test_brokers_that_are_away_surface_as_unavailable() -> None:
     options = {"log_level": 0, "reconnect.backoff.ms": 1000}
     publisher = SettlementPublisher("127.0.0.1:1", options=options)
     publisher.publish(next(synthetic(1)))
@@ -118,25 +127,28 @@ def test_brokers_that_are_away_surface_as_unavailable():
     publisher.close()
 
 
-def test_the_code_block_of_the_page_runs_and_prints_what_the_page_says(settings, brokers, topic):
-    page = PAGE.read_text()
-    code = re.search(r"```python\n(.*?)```", page, re.S)[1]
+def test_the_code_block_of_the_page_runs_and_prints_what_the_page_says(
+    settings: dict[str, str], brokers: str, topic: str
+) -> None:
+    code = block("python")
     ran = subprocess.run(
         [sys.executable, "-c", code], env=settings, capture_output=True, text=True, timeout=300, check=False
     )
     assert ran.returncode == 0, ran.stderr
-    assert f"```\n{ran.stdout}```" in page
+    assert f"```\n{ran.stdout}```" in PUBLISHING
     records = [event for part in read_all(brokers, topic) for _, event in part]
     assert [event.event_type for event in records] == ["settlement.captured", "settlement.refunded"]
     picture = [
         f"  {'dr' if line.side == 'debit' else 'cr'} {line.account:<27} {line.amount_minor / 100:>6.2f}"
         for line in records[0].lines
     ]
-    assert "\n".join(picture) in page
+    assert "\n".join(picture) in PUBLISHING
 
 
-def test_the_line_of_the_page_is_published_from_a_file(settings, brokers, topic, tmp_path):
-    line = re.search(r"```json\n(.*?)```", PAGE.read_text(), re.S)[1]
+def test_the_line_of_the_page_is_published_from_a_file(
+    settings: dict[str, str], brokers: str, topic: str, tmp_path: Path
+) -> None:
+    line = block("json")
     path = tmp_path / "events.jsonl"
     path.write_text(line + "\n" + line.replace("st_1", "st_2"))
     ran = finance(settings, "publish", "--file", str(path), "--json")
@@ -145,8 +157,10 @@ def test_the_line_of_the_page_is_published_from_a_file(settings, brokers, topic,
     assert sorted(key for part in read_all(brokers, topic) for key, _ in part) == [b"st_1", b"st_2"]
 
 
-def test_a_bad_line_is_named_after_the_good_ones_were_delivered(settings, brokers, topic):
-    line = re.search(r"```json\n(.*?)```", PAGE.read_text(), re.S)[1]
+def test_a_bad_line_is_named_after_the_good_ones_were_delivered(
+    settings: dict[str, str], brokers: str, topic: str
+) -> None:
+    line = block("json")
     ran = finance(settings, "publish", "--file", "-", "--json", text=line + line.replace("9710", "9711"))
     assert ran.returncode == 1, ran.stderr
     said = json.loads(ran.stdout)
@@ -155,7 +169,7 @@ def test_a_bad_line_is_named_after_the_good_ones_were_delivered(settings, broker
     assert sum(map(len, read_all(brokers, topic))) == 1
 
 
-def test_synthetic_events_come_at_the_asked_rate(settings):
+def test_synthetic_events_come_at_the_asked_rate(settings: dict[str, str]) -> None:
     ran = finance(settings, "publish", "--synthetic", "400", "--rate", "400", "--json")
     assert ran.returncode == 0, ran.stderr
     said = json.loads(ran.stdout)
@@ -166,7 +180,7 @@ def test_synthetic_events_come_at_the_asked_rate(settings):
 @pytest.mark.parametrize(
     "arguments", [[], ["--sample", "--synthetic", "1"], ["--synthetic", "1", "--month", "2017-03"]]
 )
-def test_contradicting_options_are_a_usage_error(settings, arguments):
+def test_contradicting_options_are_a_usage_error(settings: dict[str, str], arguments: list[str]) -> None:
     assert finance(settings, "publish", *arguments).returncode == 2
 
 

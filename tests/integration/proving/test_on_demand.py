@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -27,18 +29,18 @@ QUERY = "SELECT max(next_offset) FROM ranges JOIN proofs USING (shard, range_no)
 
 
 @pytest.fixture
-def pipeline(environ) -> Pipeline:
+def pipeline(environ: dict[str, str]) -> Pipeline:
     return Pipeline(environ)
 
 
 @pytest.fixture
-def store(environ):
+def store(environ: dict[str, str]) -> Iterator[PostgresOnDemandStore]:
     with contextlib.closing(PostgresOnDemandStore(connect(environ["DATABASE_URL_API"], application_name="t"))) as store:
         yield store
 
 
 @pytest.fixture
-def ledger(pipeline, database_url) -> list[TinyShard]:
+def ledger(pipeline: Pipeline, database_url: str) -> list[TinyShard]:
     """Two shards with verdicts before, between, inside and after their entries, and ranges without any entry."""
     first = TinyShard(shard=0, first_offset=3).silence(12).post(7).silence(2).post(4, seconds=10, currency="EUR")
     first.silence(25).post(16, seconds=20).silence(3)
@@ -54,7 +56,7 @@ def prove(pipeline: Pipeline, url: str, *shards: TinyShard) -> None:
 
     def done() -> bool:
         with psycopg.connect(url) as connection:
-            return all(connection.execute(QUERY, [it.shard]).fetchone()[0] == it.next_offset for it in shards)
+            return all(connection.execute(QUERY, [it.shard]).fetchone() == (it.next_offset,) for it in shards)
 
     with contextlib.closing(pipeline.prover()) as prover:
         step_until(prover, done)
@@ -64,7 +66,9 @@ def terms(number: int = 1) -> DemandTerms:
     return DemandTerms("test", f"test-demand-{number}", "ab" * 16, utc_now(), "operator:alice")
 
 
-def test_every_selection_of_a_shard_states_the_truth(ledger, store, pipeline):
+def test_every_selection_of_a_shard_states_the_truth(
+    ledger: list[TinyShard], store: PostgresOnDemandStore, pipeline: Pipeline
+) -> None:
     shard = ledger[0]
     size = len(shard.entries)
     for first_seq in range(1, size + 1):
@@ -86,7 +90,9 @@ def test_every_selection_of_a_shard_states_the_truth(ledger, store, pipeline):
             assert (found.from_ts, found.to_ts) == (min(times), max(times))
 
 
-def test_selections_that_meet_leave_no_offset_between_them(ledger, store, pipeline):
+def test_selections_that_meet_leave_no_offset_between_them(
+    ledger: list[TinyShard], store: PostgresOnDemandStore, pipeline: Pipeline
+) -> None:
     size = len(ledger[0].entries)
     for cut in range(1, size):
         before = state(store, pipeline.registry, Selection(0, 1, cut)).shard_range()
@@ -95,7 +101,9 @@ def test_selections_that_meet_leave_no_offset_between_them(ledger, store, pipeli
         assert before.head_hash == after.prev_hash
 
 
-def test_proof_over_all_shards_is_signed_stored_and_told_to_the_audit_chain(ledger, store, pipeline, database_url):
+def test_proof_over_all_shards_is_signed_stored_and_told_to_the_audit_chain(
+    ledger: list[TinyShard], store: PostgresOnDemandStore, pipeline: Pipeline, database_url: str
+) -> None:
     signer = PinnedSigner(pipeline.signer, pipeline.registry)
     data = prove_on_demand(store, signer, pipeline.registry, select_by_time(store, None, None), terms())
     proof = parse_proof(data)
@@ -110,7 +118,9 @@ def test_proof_over_all_shards_is_signed_stored_and_told_to_the_audit_chain(ledg
     assert told == [("proof.published",)]
 
 
-def test_selection_by_time_takes_the_entries_recorded_in_it(ledger, store):
+def test_selection_by_time_takes_the_entries_recorded_in_it(
+    ledger: list[TinyShard], store: PostgresOnDemandStore
+) -> None:
     moments = [None, *(START + dt.timedelta(seconds=seconds) for seconds in (0, 5, 10, 12, 20, 30))]
     for from_ts in moments:
         for to_ts in moments:
@@ -126,7 +136,9 @@ def test_selection_by_time_takes_the_entries_recorded_in_it(ledger, store):
             assert select_by_time(store, from_ts, to_ts) == expected
 
 
-def test_what_is_not_proved_yet_is_refused(ledger, store, pipeline, database_url):
+def test_what_is_not_proved_yet_is_refused(
+    ledger: list[TinyShard], store: PostgresOnDemandStore, pipeline: Pipeline, database_url: str
+) -> None:
     ledger[1].post(1, seconds=30)
     write(database_url, ledger[1])
     with pytest.raises(Refused, match=r"shard 1 is proved to seq 18, not to 19.*finance status"):
@@ -136,7 +148,9 @@ def test_what_is_not_proved_yet_is_refused(ledger, store, pipeline, database_url
     assert select_by_time(store, None, None, [1]) == [Selection(1, 1, 18)]
 
 
-def test_an_empty_or_doubled_demand_is_refused(ledger, store, pipeline):
+def test_an_empty_or_doubled_demand_is_refused(
+    ledger: list[TinyShard], store: PostgresOnDemandStore, pipeline: Pipeline
+) -> None:
     signer = PinnedSigner(pipeline.signer, pipeline.registry)
     for selections in ([], [Selection(0, 1, 1), Selection(0, 2, 2)]):
         with pytest.raises(Refused, match="Remedy"):
@@ -161,7 +175,9 @@ LIES = {
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_nothing_that_was_altered_enters_a_proof(ledger, store, pipeline, database_url, lie):
+def test_nothing_that_was_altered_enters_a_proof(
+    ledger: list[TinyShard], store: PostgresOnDemandStore, pipeline: Pipeline, database_url: str, lie: Any
+) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute("SET session_replication_role = replica")  # a superuser may: triggers and keys are off
         assert connection.execute(LIES[lie]).rowcount == 1
@@ -169,6 +185,6 @@ def test_nothing_that_was_altered_enters_a_proof(ledger, store, pipeline, databa
         state_all(store, pipeline)
 
 
-def state_all(store, pipeline) -> None:
+def state_all(store: PostgresOnDemandStore, pipeline: Pipeline) -> None:
     for last_seq in range(2, 28):
         state(store, pipeline.registry, Selection(0, 2, last_seq))

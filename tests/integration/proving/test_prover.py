@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -26,11 +28,11 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def pipeline(environ) -> Pipeline:
+def pipeline(environ: dict[str, str]) -> Pipeline:
     return Pipeline(environ)
 
 
-def rows(url: str, query: str, *values):
+def rows(url: str, query: str, *values: object) -> list[tuple[Any, ...]]:
     with psycopg.connect(url) as connection:
         return connection.execute(query, values).fetchall()
 
@@ -40,12 +42,16 @@ def ranges_of(url: str, shard: int) -> list[ClosedRange]:
     return [ClosedRange(*row) for row in rows(url, query, shard)]
 
 
+def proved_whole(url: str, shard: TinyShard) -> bool:
+    return proved_offset(url, shard.shard) == shard.next_offset
+
+
 def proved_offset(url: str, shard: int) -> int:
     query = "SELECT max(next_offset) FROM ranges JOIN proofs USING (shard, range_no) WHERE shard = %s"
     return rows(url, query, shard)[0][0] or 0
 
 
-def check_all(url: str, shards, registry) -> None:
+def check_all(url: str, shards: Any, registry: SignerRegistry) -> None:
     for shard in shards:
         ranges = ranges_of(url, shard.shard)
         check_ranges(shard, ranges)
@@ -63,7 +69,9 @@ def check_all(url: str, shards, registry) -> None:
     assert {text for _, text, _ in told} == {text for text, _ in hashes}
 
 
-def test_two_shards_are_proved_gapless_with_their_verdicts(pipeline, environ, database_url):
+def test_two_shards_are_proved_gapless_with_their_verdicts(
+    pipeline: Pipeline, environ: dict[str, str], database_url: str
+) -> None:
     shards = [TinyShard(shard=0).post(23).silence(4), TinyShard(shard=1, first_offset=5).silence(12).post(3)]
     for shard in shards:
         write(database_url, shard)
@@ -73,7 +81,7 @@ def test_two_shards_are_proved_gapless_with_their_verdicts(pipeline, environ, da
     check_all(database_url, shards, pipeline.registry)
 
 
-def test_a_restart_goes_on_from_the_last_closed_range(pipeline, database_url):
+def test_a_restart_goes_on_from_the_last_closed_range(pipeline: Pipeline, database_url: str) -> None:
     shard = TinyShard().post(15)
     write(database_url, shard)
     publish(pipeline.brokers, pipeline.topic, shard)
@@ -87,7 +95,7 @@ def test_a_restart_goes_on_from_the_last_closed_range(pipeline, database_url):
     check_all(database_url, [shard], pipeline.registry)
 
 
-def test_a_range_without_entries_is_proved_at_genesis_and_later(pipeline, database_url):
+def test_a_range_without_entries_is_proved_at_genesis_and_later(pipeline: Pipeline, database_url: str) -> None:
     shard = TinyShard(first_offset=3).silence(2)
     write(database_url, shard)
     with contextlib.closing(pipeline.prover()) as prover:
@@ -102,7 +110,7 @@ def test_a_range_without_entries_is_proved_at_genesis_and_later(pipeline, databa
     check_all(database_url, [shard], pipeline.registry)
 
 
-def test_a_gap_in_the_journal_stops_loudly(pipeline, database_url):
+def test_a_gap_in_the_journal_stops_loudly(pipeline: Pipeline, database_url: str) -> None:
     shard = TinyShard().post(9)
     write(database_url, shard)
     publish(pipeline.brokers, pipeline.topic, shard, last_seq=4)
@@ -114,7 +122,7 @@ def test_a_gap_in_the_journal_stops_loudly(pipeline, database_url):
         step_until(prover, lambda: False)
 
 
-def test_every_signature_of_a_kms_verifies(pipeline, environ, database_url):
+def test_every_signature_of_a_kms_verifies(pipeline: Pipeline, environ: dict[str, str], database_url: str) -> None:
     settings = Settings.from_env(environ, ROOT)
     pipeline.registry = SignerRegistry.from_json(settings.signers_path.read_bytes())
     for key, algorithm in (("KMS_KEY_RSA", "rsa-sha256"), ("KMS_KEY_ED25519", "ed25519")):
@@ -125,13 +133,13 @@ def test_every_signature_of_a_kms_verifies(pipeline, environ, database_url):
         write(database_url, shard)
         publish(pipeline.brokers, pipeline.topic, shard)
         with contextlib.closing(pipeline.prover()) as prover:
-            step_until(prover, lambda shard=shard: proved_offset(database_url, shard.shard) == 11)
+            step_until(prover, partial(proved_whole, database_url, shard))
         ((proof,),) = rows(database_url, "SELECT proof FROM proofs WHERE shard = %s AND range_no = 1", shard.shard)
         assert parse_proof(proof).alg == algorithm
         check_proof(ranges_of(database_url, shard.shard)[0], proof, pipeline.registry)
 
 
-def test_two_provers_at_once_close_every_range_once(pipeline, database_url):
+def test_two_provers_at_once_close_every_range_once(pipeline: Pipeline, database_url: str) -> None:
     shard = TinyShard().post(64)
     write(database_url, shard)
     publish(pipeline.brokers, pipeline.topic, shard)
@@ -150,7 +158,7 @@ def test_two_provers_at_once_close_every_range_once(pipeline, database_url):
     check_all(database_url, [shard], pipeline.registry)
 
 
-def test_a_cut_connection_is_unavailable_and_the_next_prover_goes_on(pipeline, database_url):
+def test_a_cut_connection_is_unavailable_and_the_next_prover_goes_on(pipeline: Pipeline, database_url: str) -> None:
     shard = TinyShard().post(25)
     write(database_url, shard)
     publish(pipeline.brokers, pipeline.topic, shard)
@@ -168,7 +176,9 @@ def test_a_cut_connection_is_unavailable_and_the_next_prover_goes_on(pipeline, d
     check_all(database_url, [shard], pipeline.registry)
 
 
-def test_the_provers_role_can_neither_change_nor_delete_what_it_wrote(environ, pipeline, database_url):
+def test_the_provers_role_can_neither_change_nor_delete_what_it_wrote(
+    environ: dict[str, str], pipeline: Pipeline, database_url: str
+) -> None:
     shard = TinyShard().post(10)
     write(database_url, shard)
     publish(pipeline.brokers, pipeline.topic, shard)

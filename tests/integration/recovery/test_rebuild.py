@@ -196,7 +196,7 @@ def test_what_cannot_be_right_is_refused_before_anything_is_written(folder: Path
         ("is no archive", ("ftp://bucket",), KEY.registry, {}),
     ):
         with pytest.raises(Refused, match=match):
-            run(empty, registry, *addresses, **changes)
+            run(empty, registry, *addresses, environ=None, **changes)
     with psycopg.connect(empty) as connection:
         assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)
 

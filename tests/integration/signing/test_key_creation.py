@@ -11,6 +11,7 @@ import pytest
 
 from finance.cli.signing.key_options import kernel_copy, key_policy
 from finance.guards.probes import probe_registry
+from finance.settings.signing import Kind
 from finance.signing.key_choice import variables_of
 from finance.signing.key_creation import Created, create
 from finance.workshop.devstack import Stack
@@ -45,7 +46,7 @@ def told(office: Office) -> list[tuple[str, str]]:
     return [(it.text("signer_kid"), it.text("fingerprint")) for it in events if it.event_type == CREATED]
 
 
-def test_a_key_is_made_and_told_once_and_can_then_be_announced(office: Office, alias: str):
+def test_a_key_is_made_and_told_once_and_can_then_be_announced(office: Office, alias: str) -> None:
     first = made(office, alias)
     assert (first.made, first.told) == (True, True)
     assert told(office) == [("new-v1", first.signer.public_key.fingerprint)]
@@ -60,7 +61,7 @@ def test_a_key_is_made_and_told_once_and_can_then_be_announced(office: Office, a
         made(office, alias, "new-v2")
 
 
-def test_killed_after_the_key_was_made_the_next_run_tells_of_it(office: Office, alias: str, database_url: str):
+def test_killed_after_the_key_was_made_the_next_run_tells_of_it(office: Office, alias: str, database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("REVOKE INSERT ON audit_outbox FROM finance_api")
         with pytest.raises(Refused, match="may not do that"):
@@ -75,7 +76,9 @@ def test_killed_after_the_key_was_made_the_next_run_tells_of_it(office: Office, 
 @pytest.mark.parametrize(
     ("kind", "key", "says"), [("proxy", "https://proxy:8443", "made behind it"), ("local", "key.pem", "private key")]
 )
-def test_keys_that_are_not_ours_to_make_are_refused_with_who_makes_them(office: Office, kind, key, says):
+def test_keys_that_are_not_ours_to_make_are_refused_with_who_makes_them(
+    office: Office, kind: Kind, key: str, says: str
+) -> None:
     variables = variables_of(kind, key, "new-v1", "ed25519", None)
     with pytest.raises(Refused) as refused:
         create(office.desk(), variables, KeySpec("ed25519"), policy=None)
@@ -83,7 +86,7 @@ def test_keys_that_are_not_ours_to_make_are_refused_with_who_makes_them(office: 
     assert told(office) == []
 
 
-def test_in_production_a_kms_key_has_a_policy_and_one_that_is_filled_in(tmp_path: Path):
+def test_in_production_a_kms_key_has_a_policy_and_one_that_is_filled_in(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="may sign with the new key"):
         key_policy(None, "kms", "production")
     assert key_policy(None, "kms", "staging") is None
@@ -98,7 +101,7 @@ def test_in_production_a_kms_key_has_a_policy_and_one_that_is_filled_in(tmp_path
         key_policy(filled, "kms", "production")
 
 
-def test_in_production_kernel_s_own_copy_is_wanted_and_a_setting_remembers_it(office: Office, tmp_path: Path):
+def test_in_production_kernel_s_own_copy_is_wanted_and_a_setting_remembers_it(office: Office, tmp_path: Path) -> None:
     settings = dataclasses.replace(office.settings, env="production")
     with pytest.raises(Refused, match="whether Kernel holds the key") as refused:
         kernel_copy(None, settings, needed=True)

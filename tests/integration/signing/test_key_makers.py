@@ -91,7 +91,9 @@ def name() -> str:
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)
-def test_a_key_that_was_made_signs_and_is_the_same_one_when_asked_again(service: Service, name: str, spec: KeySpec):
+def test_a_key_that_was_made_signs_and_is_the_same_one_when_asked_again(
+    service: Service, name: str, spec: KeySpec
+) -> None:
     first = service.make(name, spec)
     assert first.made
     check_public_key(name, spec, first)
@@ -101,7 +103,7 @@ def test_a_key_that_was_made_signs_and_is_the_same_one_when_asked_again(service:
     assert (again.made, again.public_key, again.key_id) == (False, first.public_key, first.key_id)
 
 
-def test_a_name_that_is_taken_by_another_key_is_refused_and_nothing_is_changed(service: Service, name: str):
+def test_a_name_that_is_taken_by_another_key_is_refused_and_nothing_is_changed(service: Service, name: str) -> None:
     first = service.make(name, ED25519)
     with pytest.raises(Refused) as refused:
         service.make(name, RSA)
@@ -110,14 +112,16 @@ def test_a_name_that_is_taken_by_another_key_is_refused_and_nothing_is_changed(s
 
 
 @pytest.mark.parametrize("bits", [0, 1024, 2047, 8192])
-def test_a_key_that_is_too_small_or_of_no_kind_cannot_be_asked_for(bits: int):
+def test_a_key_that_is_too_small_or_of_no_kind_cannot_be_asked_for(bits: int) -> None:
     with pytest.raises(ValueError, match="bits"):
         KeySpec("rsa-sha256", bits)
     with pytest.raises(ValueError, match="bits"):
         KeySpec("ed25519", bits or 256)
 
 
-def test_a_kms_key_whose_alias_was_never_set_is_found_and_named(stack: Stack, name: str, monkeypatch):
+def test_a_kms_key_whose_alias_was_never_set_is_found_and_named(
+    stack: Stack, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     admin = kms_admin(stack.env)
 
     def cut_off(**_: object) -> None:
@@ -143,12 +147,12 @@ def all_keys(admin: object) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("key_id", ["finance-v2", "alias/aws/finance"])
-def test_kms_makes_a_key_under_an_alias_of_ours_alone(stack: Stack, key_id: str):
+def test_kms_makes_a_key_under_an_alias_of_ours_alone(stack: Stack, key_id: str) -> None:
     with pytest.raises(Refused, match="is no alias"):
         kms_maker(stack, key_id, ED25519).make(ED25519)
 
 
-def test_a_kms_key_for_another_use_or_disabled_is_never_taken(stack: Stack, name: str):
+def test_a_kms_key_for_another_use_or_disabled_is_never_taken(stack: Stack, name: str) -> None:
     admin = kms_admin(stack.env)
     made = kms_maker(stack, name, RSA).make(RSA)
     admin.disable_key(KeyId=made.key_id)
@@ -160,7 +164,7 @@ def test_a_kms_key_for_another_use_or_disabled_is_never_taken(stack: Stack, name
         kms_maker(stack, name + "-e", RSA).make(RSA)
 
 
-def test_the_key_s_policy_is_the_one_that_was_given(stack: Stack, name: str):
+def test_the_key_s_policy_is_the_one_that_was_given(stack: Stack, name: str) -> None:
     policy = json.loads(Path("deploy/kms/key-policy.json").read_text("utf-8"))
     maker = kms_maker(stack, name, ED25519)
     maker.policy = json.dumps(policy)
@@ -169,7 +173,7 @@ def test_the_key_s_policy_is_the_one_that_was_given(stack: Stack, name: str):
     assert json.loads(held) == policy
 
 
-def test_a_transit_key_that_may_come_out_is_never_taken(transit: TransitServer):
+def test_a_transit_key_that_may_come_out_is_never_taken(transit: TransitServer) -> None:
     for field in ("exportable", "allow_plaintext_backup"):
         status, answer = transit.call("POST", f"transit/keys/open-{field}", {"type": "ed25519", field: True})
         assert status in (200, 204), answer
@@ -183,7 +187,7 @@ def test_a_transit_key_that_may_come_out_is_never_taken(transit: TransitServer):
         maker.make(ED25519)
 
 
-def test_a_token_s_key_never_leaves_it_and_another_s_is_never_taken(token: Token):
+def test_a_token_s_key_never_leaves_it_and_another_s_is_never_taken(token: Token) -> None:
     maker = Pkcs11KeyMaker(module(), token.label, "made", "rsa-sha256", pin=token.pin)
     maker.make(RSA)
     with token.open() as session:

@@ -43,7 +43,7 @@ def look(api_url: str) -> Look:
         return Look(held.newest(), held.waiting(), held.events())
 
 
-def test_a_key_that_signs_in_one_shard_still_has_not_left_though_another_s_proof_is_newer(api_url: str):
+def test_a_key_that_signs_in_one_shard_still_has_not_left_though_another_s_proof_is_newer(api_url: str) -> None:
     seen = look(api_url)
     assert seen.notary_kid == NEW.kid
     with pytest.raises(Refused, match=r"still signed by old-v1: the newest proof of shard 1\."):
@@ -56,7 +56,7 @@ def test_a_key_that_signs_in_one_shard_still_has_not_left_though_another_s_proof
     assert "rotate" in refused.value.remedy
 
 
-def test_ranges_that_wait_for_a_key_hold_it_back_whatever_the_operator_says(api_url: str, database_url: str):
+def test_ranges_that_wait_for_a_key_hold_it_back_whatever_the_operator_says(api_url: str, database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute("SET session_replication_role = replica")
         connection.execute("DELETE FROM proofs WHERE shard = 1 AND range_no = 2")
@@ -66,7 +66,7 @@ def test_ranges_that_wait_for_a_key_hold_it_back_whatever_the_operator_says(api_
         seen.check_left(OLD.kid, idle=True)
 
 
-def test_all_that_a_key_signed_is_counted_and_of_one_key_nothing_else(api_url: str):
+def test_all_that_a_key_signed_is_counted_and_of_one_key_nothing_else(api_url: str) -> None:
     with open_signer_uses(api_url) as held:
         assert held.uses(OLD.kid) == [
             SignerUse("checkpoint", OLD.kid, 1, 2, 4, 2),
@@ -77,7 +77,7 @@ def test_all_that_a_key_signed_is_counted_and_of_one_key_nothing_else(api_url: s
     assert SignerUse("audit event", NEW.kid, None, 1, 3, 3) in everything
 
 
-def test_a_revocation_ends_where_a_range_ends_and_pins_the_head_there(api_url: str, office: Office):
+def test_a_revocation_ends_where_a_range_ends_and_pins_the_head_there(api_url: str, office: Office) -> None:
     made = TinyShard(shard=1).post(4)
     with pytest.raises(Refused, match="up to seq 4 of shard 1, not to 5"):
         changes.revoke(office.desk(), OLD.kid, "lost", {1: 5}, None, idle=True)
@@ -90,7 +90,7 @@ def test_a_revocation_ends_where_a_range_ends_and_pins_the_head_there(api_url: s
         changes.revoke(office.desk(), OLD.kid, "or not", {1: 4}, None, idle=True)
 
 
-def test_two_operators_change_signers_one_after_the_other(api_url: str):
+def test_two_operators_change_signers_one_after_the_other(api_url: str) -> None:
     with (
         only_changer(api_url),
         pytest.raises(Refused, match="another command is changing signers"),
@@ -106,7 +106,7 @@ def office(stack: Stack, database_url: str, tmp_path: Path) -> Office:
     return Office(stack.env, database_url, tmp_path, OLD)
 
 
-def test_a_rotation_begun_on_another_machine_is_gone_on_with_and_never_with_another_key(office: Office):
+def test_a_rotation_begun_on_another_machine_is_gone_on_with_and_never_with_another_key(office: Office) -> None:
     before = office.signers.read_bytes()
     assert office.begin(office.variables(NEW)).told
     office.signers.write_bytes(before)  # this machine's copy of the registry knows nothing of it
@@ -116,7 +116,7 @@ def test_a_rotation_begun_on_another_machine_is_gone_on_with_and_never_with_anot
     assert "FINANCE_SIGNERS" in refused.value.remedy
 
 
-def test_a_key_that_was_announced_cannot_be_exchanged_for_another(office: Office):
+def test_a_key_that_was_announced_cannot_be_exchanged_for_another(office: Office) -> None:
     before = office.signers.read_bytes()
     office.begin(office.variables(NEW))
     office.signers.write_bytes(before)
@@ -129,7 +129,7 @@ def test_a_key_that_was_announced_cannot_be_exchanged_for_another(office: Office
     assert NEW.kid in again.diff, "and the registry here holds it again"
 
 
-def test_a_step_that_was_done_and_not_heard_of_is_answered_with_what_it_is(office: Office):
+def test_a_step_that_was_done_and_not_heard_of_is_answered_with_what_it_is(office: Office) -> None:
     office.begin(office.variables(NEW))
     assert rotation.rollback(office.desk(), "mistake").told
     ended = rotation.finish(office.desk(), early=None, idle=False)
@@ -140,7 +140,7 @@ def test_a_step_that_was_done_and_not_heard_of_is_answered_with_what_it_is(offic
     assert office.signers.read_bytes() == kept
 
 
-def test_a_rollback_never_brings_a_revoked_key_back(office: Office):
+def test_a_rollback_never_brings_a_revoked_key_back(office: Office) -> None:
     begun = office.begin(office.variables(NEW)).rotation
     desk = office.desk()
     (current,) = rotations(desk.look().events)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from finance.workshop.devstack import Stack
 from ledger_core.errors import Refused
 from ledger_core.postgres.verify.ledger_reader import open_ledger_reader
 from ledger_core.verify.oracle import AuditHead, Report, verify_audit, verify_ledger
@@ -19,7 +20,7 @@ CUTS = [(5, 6), (12, 14), (15, 20)]
 
 
 @pytest.fixture
-def ledger_url(database_url) -> str:
+def ledger_url(database_url: str) -> str:
     ledger = MemoryLedger()
     one = TinyShard().post(5).silence(2).post(7).silence(1, reason="malformed").post(3).silence(2).post(4)
     ledger.add(one, CUTS, KEY)
@@ -33,7 +34,7 @@ def check(url: str) -> Report:
         return verify_ledger(reader, KEY.registry)
 
 
-def test_sound_ledger_is_sound_to_the_auditors_role(ledger_url):
+def test_sound_ledger_is_sound_to_the_auditors_role(ledger_url: str) -> None:
     report = check(ledger_url)
     assert report.findings == ()
     assert report.counts["entries"] == 21
@@ -84,21 +85,21 @@ EDITS = [
 
 
 @pytest.mark.parametrize(("statement", "shard", "seq", "field"), EDITS, ids=[edit[0][:60] for edit in EDITS])
-def test_edit_of_a_superuser_is_named(ledger_url, statement, shard, seq, field):
+def test_edit_of_a_superuser_is_named(ledger_url: str, statement: str, shard: int, seq: int, field: str) -> None:
     with superuser(ledger_url) as connection:
         assert connection.execute(statement).rowcount >= 1
     findings = check(ledger_url).findings
     assert (shard, seq, field) in {(found.shard, found.seq, found.field) for found in findings}, findings
 
 
-def test_edited_body_is_named_alone_and_not_with_all_that_follow(ledger_url):
+def test_edited_body_is_named_alone_and_not_with_all_that_follow(ledger_url: str) -> None:
     with superuser(ledger_url) as connection:
         connection.execute(EDITS[0][0])
     broken = [found.seq for found in check(ledger_url).findings if found.code == "ledger.chain"]
     assert broken == [7]
 
 
-def test_history_rewritten_from_an_entry_on_contradicts_what_was_signed(database_url):
+def test_history_rewritten_from_an_entry_on_contradicts_what_was_signed(database_url: str) -> None:
     ledger = MemoryLedger()
     ledger.add(TinyShard().post(8), [(4, 4), (8, 8)], KEY)
     forged = MemoryLedger()
@@ -110,7 +111,7 @@ def test_history_rewritten_from_an_entry_on_contradicts_what_was_signed(database
     assert true_ranges[0].hash != forged.range_rows[0][0].hash
 
 
-def test_reader_sees_one_moment_while_the_ledger_grows(ledger_url):
+def test_reader_sees_one_moment_while_the_ledger_grows(ledger_url: str) -> None:
     with open_ledger_reader(role_url(ledger_url, "finance_auditor")) as reader:
         before = reader.totals()
         with superuser(ledger_url) as connection:
@@ -120,7 +121,7 @@ def test_reader_sees_one_moment_while_the_ledger_grows(ledger_url):
     assert not check(ledger_url).sound
 
 
-def test_audit_chain_of_the_table_is_checked_against_what_was_published(database_url):
+def test_audit_chain_of_the_table_is_checked_against_what_was_published(database_url: str) -> None:
     write_audit(database_url, audit_events(KEY))
 
     def report() -> Report:
@@ -139,7 +140,7 @@ def test_audit_chain_of_the_table_is_checked_against_what_was_published(database
     assert {found.code for found in report().findings} == {"audit.empty", "audit.truncated"}
 
 
-def test_reader_refuses_a_database_that_is_not_migrated(stack):
+def test_reader_refuses_a_database_that_is_not_migrated(stack: Stack) -> None:
     server = stack.env["DATABASE_URL"]
     empty = create_database(server, "template0")
     with open_ledger_reader(empty) as reader, pytest.raises(Refused, match="finance migrate"):

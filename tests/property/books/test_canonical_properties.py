@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import unicodedata
+from typing import Any
 
 import rfc8785
 from hypothesis import given, settings
@@ -33,18 +34,18 @@ process.stdout.write(lines.map(line => JSON.stringify(sorted(JSON.parse(line))) 
 
 
 @given(OBJECTS)
-def test_canonical_bytes_equal_rfc8785(value):
+def test_canonical_bytes_equal_rfc8785(value: dict[str, Any]) -> None:
     assert canonical.encode(value) == rfc8785.dumps(value)
 
 
 @given(OBJECTS)
-def test_decode_is_the_inverse_of_encode(value):
+def test_decode_is_the_inverse_of_encode(value: dict[str, Any]) -> None:
     assert canonical.decode(canonical.encode(value)) == value
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(OBJECTS.filter(lambda value: "__proto__" not in json.dumps(value)), min_size=1, max_size=6))
-def test_canonical_bytes_equal_nodes_json_stringify(values):
+def test_canonical_bytes_equal_nodes_json_stringify(values: list[Any]) -> None:
     node = shutil.which("node")
     ours = [canonical.encode(value) for value in values]
     if node is None:  # then the rfc8785 package is the second opinion on the same examples
@@ -57,7 +58,7 @@ def test_canonical_bytes_equal_nodes_json_stringify(values):
 
 
 @given(OBJECTS, st.data())
-def test_any_other_spelling_is_refused(value, data):
+def test_any_other_spelling_is_refused(value: dict[str, Any], data: st.DataObject) -> None:
     right = canonical.encode(value)
     position = data.draw(st.integers(0, len(right)))
     blank = data.draw(st.sampled_from([b" ", b"\n", b"\t"]))
@@ -74,7 +75,7 @@ FLOATS = st.floats() | st.integers(min_value=2**53) | st.integers(max_value=-(2*
 
 
 @given(FLOATS)
-def test_numbers_on_which_libraries_disagree_are_refused(number):
+def test_numbers_on_which_libraries_disagree_are_refused(number: float) -> None:
     try:
         canonical.encode({"number": number})
     except ValueError:

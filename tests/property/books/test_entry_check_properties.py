@@ -84,7 +84,7 @@ def summary(block: Block) -> tuple[list[int], dict[str, int], str | None, str | 
 
 @settings(max_examples=600)
 @given(st.integers(0, 5), st.sampled_from(SWAPS), st.integers(0, 3))
-def test_a_block_is_sound_exactly_when_each_line_is(index, swap, which):
+def test_a_block_is_sound_exactly_when_each_line_is(index: int, swap: tuple[bytes, bytes], which: int) -> None:
     parts = BODIES[index].split(swap[0])
     at = min(which + 1, len(parts) - 1)
     body = swap[0].join(parts[:at]) + swap[1] + swap[0].join(parts[at:])
@@ -94,14 +94,14 @@ def test_a_block_is_sound_exactly_when_each_line_is(index, swap, which):
 
 @settings(max_examples=400)
 @given(st.integers(0, 5), st.data())
-def test_any_changed_byte_is_judged_alike(index, data):
+def test_any_changed_byte_is_judged_alike(index: int, data: st.DataObject) -> None:
     body = bytearray(BODIES[index])
     body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     lines = [*BODIES[:index], bytes(body), *BODIES[index + 1 :]]
     assert sound_at_once(lines) is all(sound_alone(line, seq) for seq, line in enumerate(lines, 1))
 
 
-def test_findings_name_the_sequence_and_totals_of_the_others_stand():
+def test_findings_name_the_sequence_and_totals_of_the_others_stand() -> None:
     lines = [*BODIES[:2], BODIES[2].replace(b'"amount_minor":"3"', b'"amount_minor":"4"'), *BODIES[3:]]
     found = Collector()
     block = check_block(lines, 0, 1, found)
@@ -110,7 +110,7 @@ def test_findings_name_the_sequence_and_totals_of_the_others_stand():
     assert block.totals["EUR"] == sum(int(decode_entry(body).lines[0].amount_minor) for body in BODIES[3:])
 
 
-def test_an_entry_in_several_currencies_is_sound_when_each_balances():
+def test_an_entry_in_several_currencies_is_sound_when_each_balances() -> None:
     body = BODIES[0]
     legs = body[body.index(b'"lines":[') + 9 : body.index(b'],"metadata"')]
     both = body.replace(legs, legs + b"," + legs.replace(b"USD", b"EUR"))

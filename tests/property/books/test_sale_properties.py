@@ -20,7 +20,7 @@ shares = st.lists(st.builds(SellerShare, names, cents, cents, cents, royalties),
 
 
 @st.composite
-def sales(draw) -> Sale:
+def sales(draw: st.DrawFn) -> Sale:
     """A sale of which something was paid, so that it has lines."""
     sale = Sale(
         settlement_id="st_1",
@@ -49,7 +49,7 @@ def balances(*events: SettlementEvent) -> Counter[str]:
 
 
 @given(sales())
-def test_a_sale_becomes_a_balanced_event_that_the_poster_accepts(sale):
+def test_a_sale_becomes_a_balanced_event_that_the_poster_accepts(sale: Sale) -> None:
     event = settlement_of(sale)
     draft(record_from_event(event), b"st_1")
     found = balances(event)
@@ -60,7 +60,7 @@ def test_a_sale_becomes_a_balanced_event_that_the_poster_accepts(sale):
 
 
 @given(sales())
-def test_a_full_refund_takes_every_account_back_to_nothing(sale):
+def test_a_full_refund_takes_every_account_back_to_nothing(sale: Sale) -> None:
     event = settlement_of(sale)
     refund = refund_of(event, sale.occurred_at)
     draft(record_from_event(refund), b"st_1")

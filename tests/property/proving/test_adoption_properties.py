@@ -15,8 +15,8 @@ from ledger_core.errors import Corrupt, Unavailable
 from ledger_core.proving.announced_range import AnnouncedRange
 from ledger_core.proving.open_range import RangeLimits
 from ledger_core.proving.range_proof import parse_payload
-from tests.property.proving.test_prover_properties import ledger, limits, scripts
-from tests.simulator.faults import Faults
+from tests.property.proving.test_prover_properties import Script, ledger, limits, scripts
+from tests.simulator.faults import Faults, Mode
 from tests.simulator.proving import MemoryProofs, MemorySigner
 from tests.support import prover_runs
 from tests.support.journal_factory import TinyShard
@@ -75,7 +75,9 @@ def check_adopted(before: Bench, after: Bench) -> None:
     st.integers(1, 12),
     st.dictionaries(st.integers(0, 120), st.sampled_from(["applied", "not applied"]), max_size=8),
 )
-def test_what_was_announced_comes_back_to_the_byte(script, limit, other_limit, kept, poll_max, plan):
+def test_what_was_announced_comes_back_to_the_byte(
+    script: Script, limit: RangeLimits, other_limit: RangeLimits, kept: int, poll_max: int, plan: dict[int, Mode]
+) -> None:
     before = Bench(MemoryProofs({0: ledger(script)}), limit, poll_max=poll_max)
     before.run()
     after = lost(before, min(kept, len(before.world.ranges.get(0, []))), other_limit, Faults(dict(plan)))
@@ -98,7 +100,7 @@ def steps(bench: Bench, prover: Prover, count: int) -> None:
         prover.step()
 
 
-def test_new_ranges_follow_the_adopted_ones_on_terms_of_their_own():
+def test_new_ranges_follow_the_adopted_ones_on_terms_of_their_own() -> None:
     shard = TinyShard().post(7).silence(2)
     before = proved(shard)
     after = lost(before, 1)
@@ -113,7 +115,7 @@ def test_new_ranges_follow_the_adopted_ones_on_terms_of_their_own():
     assert kids[-1] == "new-ed25519"
 
 
-def test_a_database_behind_waits_for_its_poster_and_then_adopts():
+def test_a_database_behind_waits_for_its_poster_and_then_adopts() -> None:
     shard = TinyShard().post(9).silence(3)
     before = proved(shard)
     after = lost(before, 1)
@@ -131,7 +133,7 @@ def test_a_database_behind_waits_for_its_poster_and_then_adopts():
     check_adopted(before, after)
 
 
-def test_a_shard_that_the_poster_has_not_begun_again_is_waited_for():
+def test_a_shard_that_the_poster_has_not_begun_again_is_waited_for() -> None:
     before = proved(TinyShard().post(5))
     after = lost(before, 0)
     shards, after.world.shards = after.world.shards, {}
@@ -150,7 +152,9 @@ def test_a_shard_that_the_poster_has_not_begun_again_is_waited_for():
         (TinyShard(first_offset=2).post(5).silence(1).post(3), "begins at offset 0, here 2"),
     ],
 )
-def test_another_ledger_than_the_announced_one_is_refused_and_nothing_of_it_is_signed(other, said, capsys):
+def test_another_ledger_than_the_announced_one_is_refused_and_nothing_of_it_is_signed(
+    other: TinyShard, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = proved(TinyShard().post(5).silence(1, reason="malformed").post(3))
     after = lost(before, 0)
     after.world.shards, after.journal = {0: other}, {0: other.journal()}
@@ -164,7 +168,7 @@ def test_another_ledger_than_the_announced_one_is_refused_and_nothing_of_it_is_s
     assert len(ranges) < len(before.world.ranges[0])
 
 
-def test_an_announcement_with_other_terms_under_the_same_hash_is_refused():
+def test_an_announcement_with_other_terms_under_the_same_hash_is_refused() -> None:
     before = proved(TinyShard().post(8))
     after = lost(before, 1)
     assert after.published is not None
@@ -175,7 +179,7 @@ def test_an_announcement_with_other_terms_under_the_same_hash_is_refused():
     assert after.metrics.refused >= 1
 
 
-def test_a_rebuild_and_the_prover_may_put_the_same_ranges_back_side_by_side():
+def test_a_rebuild_and_the_prover_may_put_the_same_ranges_back_side_by_side() -> None:
     before = proved(TinyShard().post(12))
     after = lost(before, 0)
     prover = after.build()
@@ -191,26 +195,22 @@ def test_a_rebuild_and_the_prover_may_put_the_same_ranges_back_side_by_side():
     check_adopted(before, after)
 
 
-def test_an_epoch_that_begins_between_the_look_and_the_closing_closes_nothing():
+def test_an_epoch_that_begins_between_the_look_and_the_closing_closes_nothing() -> None:
     """The database is put back while the prover runs: what it read before must not be closed there."""
     before = proved(TinyShard().post(8))
     after = Bench(MemoryProofs(dict(before.world.shards)), LIMITS, published=[])
-    real, prover = after.world, after.build()
-    store = prover._closer._store
-    close = store.close_range
+    real = after.world
 
-    def restored_just_before(closed, intent, epoch_no):
+    def restored() -> None:
         real.epoch_no, after.published = 2, announced(before)
-        store.close_range = close
-        return close(closed, intent, epoch_no)
 
-    store.close_range = restored_just_before
-    steps(after, prover, 60)
+    after.faults.before["_close_range"] = restored
+    steps(after, after.build(), 60)
     check_adopted(before, after)
     assert {intent.event_type for intent in real.intents} == {"journal.adopted", "proof.published"}
 
 
-def test_in_the_first_epoch_an_unknown_shard_is_a_contradiction():
+def test_in_the_first_epoch_an_unknown_shard_is_a_contradiction() -> None:
     bench = Bench(MemoryProofs({0: TinyShard().post(1)}), LIMITS, published=[])
     bench.world.shards = {}
     with pytest.raises(Corrupt, match="knows no such shard"):

@@ -6,21 +6,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledger_core.proving.open_range import OpenRange, RangeLimits
-from tests.simulator.faults import Faults
+from tests.simulator.faults import Faults, Mode
 from tests.simulator.proving import MemoryProofs
 from tests.support.journal_factory import TinyShard
 from tests.support.proof_checks import check_checkpoint, check_proof, check_ranges
 from tests.support.prover_runs import Bench
 
-# A script is a list of (kind, count, seconds later).
 scripts = st.lists(
     st.tuples(st.sampled_from(["post", "post", "silence", "reject"]), st.integers(1, 6), st.sampled_from([0, 1, 40])),
     max_size=12,
 )
+Script = list[tuple[str, int, int]]  # of (kind, count, seconds later)
 limits = st.builds(RangeLimits, st.integers(1, 9), st.sampled_from([30, 60]))
 
 
-def ledger(script, first_offset=0, shard=0):
+def ledger(script: Script, first_offset: int = 0, shard: int = 0) -> TinyShard:
     tiny, seconds = TinyShard(shard=shard, first_offset=first_offset), 0
     for kind, count, later in script:
         seconds += later
@@ -31,7 +31,7 @@ def ledger(script, first_offset=0, shard=0):
     return tiny
 
 
-def check_world(bench):
+def check_world(bench: Bench) -> None:
     for number, shard in bench.world.shards.items():
         ranges = bench.world.ranges.get(number, [])
         check_ranges(shard, ranges)
@@ -45,7 +45,9 @@ def check_world(bench):
 
 @settings(deadline=None)
 @given(scripts, st.integers(0, 5), limits, st.lists(st.integers(1, 30), min_size=1, max_size=6))
-def test_any_batching_of_the_same_entries_cuts_the_same_ranges(script, first_offset, limit, batches):
+def test_any_batching_of_the_same_entries_cuts_the_same_ranges(
+    script: Script, first_offset: int, limit: RangeLimits, batches: list[int]
+) -> None:
     shard = ledger(script, first_offset)
     one = OpenRange.resume(shard.position(), None, limit)
     expected = [cut for at, it in enumerate(shard.entries) for cut in one.take(at, it.seq, it.body, it.entry_hash)]
@@ -72,14 +74,16 @@ def test_any_batching_of_the_same_entries_cuts_the_same_ranges(script, first_off
     st.integers(1, 12),
     st.dictionaries(st.integers(0, 120), st.sampled_from(["applied", "not applied"]), max_size=12),
 )
-def test_no_failure_leaves_a_gap_an_overlap_or_an_unproved_range(two, limit, poll_max, plan):
+def test_no_failure_leaves_a_gap_an_overlap_or_an_unproved_range(
+    two: list[Script], limit: RangeLimits, poll_max: int, plan: dict[int, Mode]
+) -> None:
     shards = {number: ledger(script, shard=number) for number, script in enumerate(two)}
     bench = Bench(MemoryProofs(shards), limit, Faults(dict(plan)), poll_max)
     bench.run()
     check_world(bench)
 
 
-def test_every_single_call_may_fail_either_way():
+def test_every_single_call_may_fail_either_way() -> None:
     shards = {0: TinyShard().post(3).silence(2).post(9, seconds=90).silence(4), 1: TinyShard(shard=1).silence(3)}
     calm = Bench(MemoryProofs(shards), RangeLimits(5, 60), poll_max=4)
     calm.run()
@@ -97,7 +101,9 @@ def test_every_single_call_may_fail_either_way():
 
 @settings(deadline=None)
 @given(scripts, limits, st.lists(st.integers(0, 3), max_size=40), st.integers(1, 50))
-def test_blocks_with_repeats_are_taken_as_entries_one_by_one(script, limit, back, block_max):
+def test_blocks_with_repeats_are_taken_as_entries_one_by_one(
+    script: Script, limit: RangeLimits, back: list[int], block_max: int
+) -> None:
     shard = ledger(script)
     journal, at = [], 0
     for step_back in [*back, *[0] * len(shard.entries)]:  # the relay goes back a little, again and again

@@ -38,7 +38,7 @@ def naive(leaves: list[bytes]) -> bytes:
 
 
 @given(st.lists(st.integers(0, 40), max_size=6))
-def test_root_is_that_of_the_definition_however_the_leaves_came(sizes):
+def test_root_is_that_of_the_definition_however_the_leaves_came(sizes: list[int]) -> None:
     tree, taken = CompactRange(), 0
     one_by_one = CompactRange()
     for size in sizes:
@@ -54,7 +54,7 @@ def test_root_is_that_of_the_definition_however_the_leaves_came(sizes):
 
 
 @given(st.integers(1, 130), st.data())
-def test_inclusion_is_provable_and_only_what_is_included(size, data):
+def test_inclusion_is_provable_and_only_what_is_included(size: int, data: st.DataObject) -> None:
     index = data.draw(st.integers(0, size - 1))
     root, proof = naive(LEAVES[:size]), inclusion_proof(LEAVES, index, size)
     verify_inclusion(LEAVES[index], index, size, proof, root)
@@ -71,7 +71,7 @@ def test_inclusion_is_provable_and_only_what_is_included(size, data):
 
 
 @given(st.integers(0, 130), st.integers(0, 130), st.data())
-def test_consistency_is_provable_and_a_rewritten_history_is_not(one, two, data):
+def test_consistency_is_provable_and_a_rewritten_history_is_not(one: int, two: int, data: st.DataObject) -> None:
     old, size = min(one, two), max(one, two)
     old_root, root = naive(LEAVES[:old]), naive(LEAVES[:size])
     proof = consistency_proof(LEAVES, old, size)
@@ -89,7 +89,7 @@ def test_consistency_is_provable_and_a_rewritten_history_is_not(one, two, data):
             verify_consistency(old, size, old_root, root, proof[:-1])
 
 
-def test_vectors_of_certificate_transparency():
+def test_vectors_of_certificate_transparency() -> None:
     """The test vectors of the reference implementation of RFC 6962 (google/certificate-transparency)."""
     inputs = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
     leaves = leaf_hashes(bytes.fromhex(text) for text in inputs)
@@ -99,7 +99,7 @@ def test_vectors_of_certificate_transparency():
     assert root_of(leaves).hex() == "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"
 
 
-def test_a_compact_range_of_another_size_cannot_be_built():
+def test_a_compact_range_of_another_size_cannot_be_built() -> None:
     with pytest.raises(ValueError, match="perfect subtrees"):
         CompactRange(3, (EMPTY_ROOT,))
     with pytest.raises(ValueError, match="32"):
@@ -108,7 +108,7 @@ def test_a_compact_range_of_another_size_cannot_be_built():
         CompactRange.from_bytes(1, b"x" * 33)
 
 
-def test_a_consistency_proof_needs_the_old_subtrees_and_later_leaves_alone():
+def test_a_consistency_proof_needs_the_old_subtrees_and_later_leaves_alone() -> None:
     for old_size in range(70):
         old = CompactRange().extend(LEAVES[:old_size])
         for size in range(old_size, 70):
@@ -118,14 +118,14 @@ def test_a_consistency_proof_needs_the_old_subtrees_and_later_leaves_alone():
 
 
 @given(st.integers(1, 100), st.integers(1, 30), st.data())
-def test_a_consistency_proof_of_too_few_leaves_is_none(old_size, more, data):
+def test_a_consistency_proof_of_too_few_leaves_is_none(old_size: int, more: int, data: st.DataObject) -> None:
     old = CompactRange().extend(LEAVES[:old_size])
     given = data.draw(st.integers(0, more - 1))
     with pytest.raises(ValueError, match="missing"):
         consistency_onwards(old, old_size + more, LEAVES[old_size : old_size + given])
 
 
-def test_a_long_stretch_is_read_as_a_stream(monkeypatch):
+def test_a_long_stretch_is_read_as_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ledger_core.tree.LEAVES_AT_ONCE", 7)
     old = CompactRange().extend(LEAVES[:5])
     assert consistency_onwards(old, 130, iter(LEAVES[5:])) == consistency_proof(LEAVES, 5, 130)

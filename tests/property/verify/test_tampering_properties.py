@@ -7,6 +7,7 @@ import dataclasses
 import datetime as dt
 import gzip
 from functools import cache
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -76,7 +77,7 @@ def changed(data: bytes, draw: st.DataObject) -> bytes:
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_what_nobody_changed_is_sound(which):
+def test_what_nobody_changed_is_sound(which: int) -> None:
     assert verify_proof(PROOFS[which], KEYS[which].registry).sound
     assert verify_ledger(ledger(which), KEYS[which].registry).sound
     assert verify_audit(audit_events(KEYS[which]), KEYS[which].registry).sound
@@ -86,7 +87,7 @@ def test_what_nobody_changed_is_sound(which):
 
 @settings(max_examples=500)
 @given(st.sampled_from([0, 1]), st.data())
-def test_any_changed_byte_of_a_proof_is_found(which, data):
+def test_any_changed_byte_of_a_proof_is_found(which: int, data: st.DataObject) -> None:
     tampered = changed(PROOFS[which], data)
     if tampered == PROOFS[which] + b"\n":
         return  # one LF at the end of a file is allowed
@@ -95,14 +96,14 @@ def test_any_changed_byte_of_a_proof_is_found(which, data):
 
 @settings(max_examples=500)
 @given(st.sampled_from([0, 1]), st.data())
-def test_any_changed_byte_of_a_checkpoint_is_found(which, data):
+def test_any_changed_byte_of_a_checkpoint_is_found(which: int, data: st.DataObject) -> None:
     with pytest.raises((BadSignature, ValueError)):
         checkpoint.parse_and_verify(changed(NOTES[which], data), KEYS[which].registry)
 
 
 @settings(max_examples=300)
 @given(st.data())
-def test_any_changed_byte_of_a_batch_is_found(data):
+def test_any_changed_byte_of_a_batch_is_found(data: st.DataObject) -> None:
     """The first batch alone: its chain and tree begin at genesis, so that nothing in it is taken on trust."""
     lines = gzip.decompress(STORE.get(OBJECT_KEYS[0]))
     assert verify_batch(lines, KEYS[0].registry).sound
@@ -120,7 +121,7 @@ def test_any_changed_byte_of_a_batch_is_found(data):
 
 @settings(max_examples=200, deadline=None)
 @given(st.data())
-def test_any_changed_byte_of_any_stored_object_is_found(data):
+def test_any_changed_byte_of_any_stored_object_is_found(data: st.DataObject) -> None:
     key = data.draw(st.sampled_from(sorted(STORE.objects)))
     store = MemoryStore({name: list(versions) for name, versions in STORE.objects.items()})
     store.replace(key, changed(STORE.get(key), data))
@@ -129,7 +130,7 @@ def test_any_changed_byte_of_any_stored_object_is_found(data):
 
 @settings(max_examples=500)
 @given(st.data())
-def test_any_changed_byte_of_an_audit_event_is_found(data):
+def test_any_changed_byte_of_an_audit_event_is_found(data: st.DataObject) -> None:
     lines = b"".join(event.to_json() + b"\n" for event in EVENTS)
     assert verify_audit_lines(lines, KEYS[0].registry).sound
     head = AuditHead(len(EVENTS), EVENTS[-1].hash)
@@ -139,11 +140,11 @@ def test_any_changed_byte_of_an_audit_event_is_found(data):
 
 @settings(max_examples=300)
 @given(st.integers(0, 3), st.sampled_from([field.name for field in dataclasses.fields(AuditEvent)]), st.data())
-def test_any_changed_field_of_an_audit_event_is_found_at_its_place(index, name, data):
+def test_any_changed_field_of_an_audit_event_is_found_at_its_place(index: int, name: str, data: st.DataObject) -> None:
     event = EVENTS[index]
     old = getattr(event, name)
     if isinstance(old, dt.datetime):
-        new: object = old + dt.timedelta(microseconds=data.draw(st.sampled_from([-5, -1, 1, 5])))
+        new: Any = old + dt.timedelta(microseconds=data.draw(st.sampled_from([-5, -1, 1, 5])))
     elif isinstance(old, dict):
         new = {**old, data.draw(st.sampled_from(["range", "seq", "id", "extra"])): "other"}
     elif isinstance(old, int):
@@ -159,7 +160,7 @@ def test_any_changed_field_of_an_audit_event_is_found_at_its_place(index, name, 
 
 @settings(max_examples=100)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=4).filter(lambda order: order != [0, 1, 2, 3]))
-def test_a_chain_with_events_left_out_swapped_or_repeated_is_found(order):
+def test_a_chain_with_events_left_out_swapped_or_repeated_is_found(order: list[int]) -> None:
     events = [EVENTS[index] for index in order]
     assert not verify_audit(events, KEYS[0].registry, expected=[AuditHead(4)]).sound
 
@@ -191,7 +192,7 @@ def other(old: object, draw: st.DataObject) -> object:
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(TABLES), st.data())
-def test_any_edited_column_of_any_row_of_the_ledger_is_found(table, data):
+def test_any_edited_column_of_any_row_of_the_ledger_is_found(table: str, data: st.DataObject) -> None:
     made = ledger()
     tables = getattr(made, table)
     rows = tables if table == "shard_rows" else tables[data.draw(st.sampled_from([n for n in tables if tables[n]]))]
@@ -207,7 +208,7 @@ def test_any_edited_column_of_any_row_of_the_ledger_is_found(table, data):
 
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from(TABLES[1:]), st.data())
-def test_any_row_taken_out_or_doubled_is_found(table, data):
+def test_any_row_taken_out_or_doubled_is_found(table: str, data: st.DataObject) -> None:
     made = ledger()
     tables = getattr(made, table)
     rows = tables[data.draw(st.sampled_from([n for n in tables if tables[n]]))]

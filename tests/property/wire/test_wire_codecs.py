@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 import pytest
@@ -20,7 +21,8 @@ from ledger_core.books.settlements import (
 from ledger_core.errors import Corrupt, Rejected
 from schemas.wire.avro import frame, put_long, read_long
 from schemas.wire.journal import JOURNAL_SCHEMA_ID, decode_journal, encode_journal
-from schemas.wire.outcomes import OUTCOME_SCHEMA_ID, Outcome, decode_outcome, encode_outcome
+from schemas.wire.outcomes import OUTCOME_SCHEMA_ID, decode_outcome, encode_outcome
+from schemas.wire.records import Outcome
 from schemas.wire.settlements import SETTLEMENT_SCHEMA_ID, decode_settlement, encode_settlement
 from tests.support.avro import SCHEMAS, ReadError, read, write
 
@@ -51,7 +53,7 @@ HEAD = frame(SETTLEMENT_SCHEMA_ID)
 SETTLEMENT = SCHEMAS["settlement.v1"]
 
 
-def as_dict(record) -> dict:
+def as_dict(record: SettlementRecord) -> dict[str, object]:
     """Our record in fastavro's shape."""
     fields = msgspec.structs.asdict(record)
     fields["occurred_at"] = fields.pop("occurred_at_us")
@@ -63,7 +65,7 @@ def as_dict(record) -> dict:
 
 
 @given(records)
-def test_what_fastavro_writes_we_read_the_same(record):
+def test_what_fastavro_writes_we_read_the_same(record: dict[str, Any]) -> None:
     assert as_dict(decode_settlement(HEAD + write(SETTLEMENT, record))) == record
 
 
@@ -71,7 +73,7 @@ amounts = st.integers(1, 10**15)
 
 
 @st.composite
-def events(draw) -> SettlementEvent:
+def events(draw: st.DrawFn) -> SettlementEvent:
     amount = draw(amounts)
     line = st.tuples(texts, st.none() | texts)
     (debit, debit_memo), (credit, credit_memo) = draw(line), draw(line)
@@ -96,7 +98,7 @@ def events(draw) -> SettlementEvent:
 
 
 @given(events())
-def test_an_event_is_written_as_fastavro_writes_it_and_read_back(event):
+def test_an_event_is_written_as_fastavro_writes_it_and_read_back(event: SettlementEvent) -> None:
     record = record_from_event(event)
     value = encode_settlement(event)
     assert value == HEAD + write(SETTLEMENT, as_dict(record))
@@ -104,13 +106,13 @@ def test_an_event_is_written_as_fastavro_writes_it_and_read_back(event):
 
 
 @given(st.binary(max_size=300) | st.binary(max_size=300).map(lambda body: HEAD + body))
-def test_random_bytes_are_rejected_or_read_and_nothing_else(value):
+def test_random_bytes_are_rejected_or_read_and_nothing_else(value: bytes) -> None:
     with suppress(Rejected):
         assert isinstance(decode_settlement(value), SettlementRecord)
 
 
 @given(records, st.data())
-def test_damaged_bytes_are_rejected_or_read_as_fastavro_reads_them(record, data):
+def test_damaged_bytes_are_rejected_or_read_as_fastavro_reads_them(record: dict[str, Any], data: st.DataObject) -> None:
     value = bytearray(HEAD + write(SETTLEMENT, record))
     for _ in range(data.draw(st.integers(1, 3))):
         value[data.draw(st.integers(5, len(value) - 1))] = data.draw(st.integers(0, 255))
@@ -127,7 +129,7 @@ def test_damaged_bytes_are_rejected_or_read_as_fastavro_reads_them(record, data)
 
 
 @given(records)
-def test_every_truncation_is_rejected(record):
+def test_every_truncation_is_rejected(record: dict[str, Any]) -> None:
     value = HEAD + write(SETTLEMENT, record)
     for end in range(0, len(value), 1 + len(value) // 50):
         with pytest.raises(Rejected):
@@ -135,19 +137,19 @@ def test_every_truncation_is_rejected(record):
 
 
 @given(int64)
-def test_integers_come_back_as_they_went(number):
+def test_integers_come_back_as_they_went(number: int) -> None:
     data = put_long(number)
     assert read_long(data, 0) == (number, len(data))
 
 
 @given(st.integers(max_value=-(2**63) - 1) | st.integers(min_value=2**63))
-def test_integers_beyond_64_bits_are_not_written(number):
+def test_integers_beyond_64_bits_are_not_written(number: int) -> None:
     with pytest.raises(ValueError, match="64 bits"):
         put_long(number)
 
 
 @given(st.integers(0, 2**31 - 1), int64, st.binary(max_size=300), st.binary(min_size=32, max_size=32))
-def test_journal_records_are_those_of_fastavro(shard, seq, body, entry_hash):
+def test_journal_records_are_those_of_fastavro(shard: int, seq: int, body: bytes, entry_hash: bytes) -> None:
     value = encode_journal(shard, seq, body, entry_hash)
     record = {"shard": shard, "seq": seq, "body": body, "entry_hash": entry_hash}
     assert value == frame(JOURNAL_SCHEMA_ID) + write(SCHEMAS["journal.v1"], record)
@@ -169,7 +171,7 @@ outcomes = st.builds(
 
 
 @given(outcomes)
-def test_outcomes_are_those_of_fastavro(outcome):
+def test_outcomes_are_those_of_fastavro(outcome: Outcome) -> None:
     fields = msgspec.structs.asdict(outcome)
     value = encode_outcome(**fields)
     assert value == frame(OUTCOME_SCHEMA_ID) + write(SCHEMAS["outcome.v1"], fields)
@@ -177,7 +179,7 @@ def test_outcomes_are_those_of_fastavro(outcome):
 
 
 @given(st.binary(max_size=200))
-def test_random_journal_and_outcome_bytes_are_corrupt_or_read(body):
+def test_random_journal_and_outcome_bytes_are_corrupt_or_read(body: bytes) -> None:
     for head, decode in ((JOURNAL_SCHEMA_ID, decode_journal), (OUTCOME_SCHEMA_ID, decode_outcome)):
         with suppress(Corrupt):
             assert decode(frame(head) + body) is not None

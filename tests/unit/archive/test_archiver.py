@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
+import hashlib
+from typing import Any
 
 import pytest
 
 from consumers.archive.archiver import ArchiverSettings
 from ledger_core.archive.manifest import parse_manifest
 from ledger_core.errors import Corrupt, Refused, Unavailable
-from ledger_core.ports import Record
+from ledger_core.ports import Record, StoredObject
 from ledger_core.proving.open_range import RangeLimits
 from ledger_core.signing.registry import SignerRegistry
 from schemas.wire.journal import decode_journal, encode_journal
@@ -21,18 +24,18 @@ from tests.support.journal_factory import TinyShard
 LIMITS = RangeLimits(offsets_max=5, window_seconds=60)
 
 
-def bench_of(*shards: TinyShard, **options) -> ArchiveBench:
+def bench_of(*shards: TinyShard, **options: Any) -> ArchiveBench:
     return ArchiveBench(proved_bench(*shards, limits=LIMITS), **options)
 
 
-def test_every_proved_range_becomes_one_object_and_one_manifest():
+def test_every_proved_range_becomes_one_object_and_one_manifest() -> None:
     bench = bench_of(TinyShard().post(12).silence(9).post(1), TinyShard(shard=1).silence(2))
     bench.run()
     bench.check()
     assert bench.metrics.exports == len(bench.rows.objects) == 6
 
 
-def test_every_single_call_may_fail_either_way():
+def test_every_single_call_may_fail_either_way() -> None:
     shards = (TinyShard().post(3).silence(2).post(4, seconds=90), TinyShard(shard=1).silence(3))
     calm = bench_of(*shards, poll_max=3)
     calm.run()
@@ -58,7 +61,7 @@ def test_every_single_call_may_fail_either_way():
         assert {f"{step}: not applied", f"{step}: applied"} <= fired
 
 
-def test_nothing_is_archived_before_it_is_proved():
+def test_nothing_is_archived_before_it_is_proved() -> None:
     bench = bench_of(TinyShard().post(12))
     world = bench.proved.world
     held_back = {key: world.proofs.pop(key) for key in list(world.proofs) if key[1] > 1}
@@ -69,7 +72,7 @@ def test_nothing_is_archived_before_it_is_proved():
     bench.check()
 
 
-def test_unproved_entries_are_held_back_in_bounded_memory_and_reading_goes_on_later():
+def test_unproved_entries_are_held_back_in_bounded_memory_and_reading_goes_on_later() -> None:
     bench = bench_of(TinyShard().post(60), poll_max=5, waiting_bytes_max=20_000)
     proofs = bench.proved.world.proofs
     held_back = dict(proofs)
@@ -89,7 +92,7 @@ def test_unproved_entries_are_held_back_in_bounded_memory_and_reading_goes_on_la
     bench.check()
 
 
-def test_signer_outage_stops_manifests_and_nothing_else():
+def test_signer_outage_stops_manifests_and_nothing_else() -> None:
     bench = bench_of(TinyShard().post(20))
     good = bench.signer
     bench.signer = MemorySigner(Faults(dict.fromkeys(range(10_000), "not applied")))
@@ -104,7 +107,7 @@ def test_signer_outage_stops_manifests_and_nothing_else():
     bench.check()
 
 
-def test_two_archivers_on_one_shard_store_every_range_once():
+def test_two_archivers_on_one_shard_store_every_range_once() -> None:
     bench = bench_of(TinyShard().post(23), poll_max=3)
     rivals = [bench.build(), bench.build()]
     for turn in range(80):
@@ -114,20 +117,25 @@ def test_two_archivers_on_one_shard_store_every_range_once():
     assert bench.metrics.exports == len(bench.rows.manifests)
 
 
-def test_an_object_of_other_gzip_bytes_left_by_a_crash_is_taken_for_ours():
+def stored_as(data: bytes, like: StoredObject) -> StoredObject:
+    sha256 = hashlib.sha256(data).hexdigest()
+    return dataclasses.replace(like, size_bytes=len(data), sha256=sha256)
+
+
+def test_an_object_of_other_gzip_bytes_left_by_a_crash_is_taken_for_ours() -> None:
     bench = bench_of(TinyShard().post(5), faults=Faults())
     calm = bench_of(TinyShard().post(5))
     calm.run()
     ((key, (stored, data)), *_) = sorted(calm.bucket.held.items())
     other_zlib = gzip.compress(gzip.decompress(data), 1)
-    bench.bucket._put(key, other_zlib, stored.retain_until, stored.metadata)
+    bench.bucket.held[key] = (stored_as(other_zlib, stored), other_zlib)
     bench.run()
     bench.check()
     assert bench.rows.objects[0, 1].pinned.stored_sha256 != calm.rows.objects[0, 1].pinned.stored_sha256
     assert bench.rows.objects[0, 1].pinned.sha256 == calm.rows.objects[0, 1].pinned.sha256
 
 
-def test_a_manifest_left_by_a_crash_before_a_key_rotation_is_taken_for_ours():
+def test_a_manifest_left_by_a_crash_before_a_key_rotation_is_taken_for_ours() -> None:
     bench = bench_of(TinyShard().post(5))
     bench.run()
     left = bench.rows.manifests.pop((0, 1))
@@ -139,7 +147,7 @@ def test_a_manifest_left_by_a_crash_before_a_key_rotation_is_taken_for_ours():
     assert parse_manifest(left).signer_kid == "test-ed25519"
 
 
-def test_a_foreign_object_under_our_name_stops_loudly():
+def test_a_foreign_object_under_our_name_stops_loudly() -> None:
     bench = bench_of(TinyShard().post(5))
     calm = bench_of(TinyShard().post(5))
     calm.run()
@@ -147,15 +155,20 @@ def test_a_foreign_object_under_our_name_stops_loudly():
     for name in (batch_name, manifest_name):
         bench = bench_of(TinyShard().post(5))
         stored, _ = calm.bucket.held[name]
-        bench.bucket._put(name, b"foreign", stored.retain_until, {})
+        bench.bucket.held[name] = (stored_as(b"foreign", stored), b"foreign")
         with pytest.raises(Corrupt, match="other bytes"):
             bench.run()
         assert (0, 1) not in bench.rows.manifests
 
 
-def altered(record: Record, **change) -> Record:
-    item = decode_journal(record.value)
-    fields = {"shard": item.shard, "seq": item.seq, "body": item.body, "entry_hash": item.entry_hash} | change
+def altered(record: Record, **change: Any) -> Record:
+    item = decode_journal(record.value or b"")
+    fields: dict[str, Any] = {
+        "shard": item.shard,
+        "seq": item.seq,
+        "body": item.body,
+        "entry_hash": item.entry_hash,
+    } | change
     return Record(record.topic, record.partition, record.offset, record.timestamp_ms, None, encode_journal(**fields))
 
 
@@ -168,7 +181,7 @@ def altered(record: Record, **change) -> Record:
         ({"shard": 1}, "an entry of shard 1"),
     ],
 )
-def test_a_journal_that_contradicts_the_proof_is_never_archived(change, message):
+def test_a_journal_that_contradicts_the_proof_is_never_archived(change: dict[str, Any], message: str) -> None:
     bench = bench_of(TinyShard().post(5))
     bench.proved.journal = {0: list(bench.proved.journal[0])}
     bench.proved.journal[0][2] = altered(bench.proved.journal[0][2], **change)
@@ -177,7 +190,7 @@ def test_a_journal_that_contradicts_the_proof_is_never_archived(change, message)
     assert bench.bucket.held == {}
 
 
-def test_a_journal_with_another_history_is_never_archived():
+def test_a_journal_with_another_history_is_never_archived() -> None:
     bench = bench_of(TinyShard().post(5))
     bench.proved.journal = {0: TinyShard().post(4).post(1, seconds=9).journal()}
     with pytest.raises(Corrupt, match="head differs from the proved one"):
@@ -185,7 +198,7 @@ def test_a_journal_with_another_history_is_never_archived():
     assert bench.bucket.held == {}
 
 
-def test_verdicts_that_contradict_the_proof_are_never_archived():
+def test_verdicts_that_contradict_the_proof_are_never_archived() -> None:
     shard = TinyShard().post(2).silence(3)
     bench = bench_of(shard)
     shard.verdicts[3] = shard.verdicts[3].replace(b"same_content", b"another_one")
@@ -194,7 +207,7 @@ def test_verdicts_that_contradict_the_proof_are_never_archived():
     assert bench.bucket.held == {}
 
 
-def test_a_bucket_that_does_not_lock_is_refused_before_anything_is_read():
+def test_a_bucket_that_does_not_lock_is_refused_before_anything_is_read() -> None:
     bench = bench_of(TinyShard().post(5))
 
     def refuse() -> None:
@@ -206,12 +219,12 @@ def test_a_bucket_that_does_not_lock_is_refused_before_anything_is_read():
     assert bench.source is None
 
 
-def test_a_bucket_that_stops_locking_is_refused_by_the_recurring_canary():
+def test_a_bucket_that_stops_locking_is_refused_by_the_recurring_canary() -> None:
     bench = bench_of(TinyShard().post(12))
     archiver = bench.build()
     archiver.step()
 
-    def refuse():
+    def refuse() -> None:
         raise Refused("bucket audit let a version locked by COMPLIANCE be deleted", remedy="another bucket")
 
     bench.bucket.check_lock = refuse  # type: ignore[method-assign]
@@ -224,7 +237,7 @@ def test_a_bucket_that_stops_locking_is_refused_by_the_recurring_canary():
     assert bench.bucket.held == stored
 
 
-def test_s3_that_is_away_is_unavailable_and_nothing_is_recorded():
+def test_s3_that_is_away_is_unavailable_and_nothing_is_recorded() -> None:
     bench = bench_of(TinyShard().post(5))
     bench.bucket.faults = Faults(dict.fromkeys(range(1000), "not applied"))
     archiver = bench.build()

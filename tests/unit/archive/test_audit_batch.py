@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ METADATA = metadata_of(parse_proof(PROOF), pii_included=False, pii_policy_versio
 ENTRIES = [b'{"entry":%d}' % number for number in range(3)]
 
 
-def sealed():
+def sealed() -> Any:
     writer = BatchWriter(METADATA)
     writer.add_lines(ENTRIES[:1])
     writer.add_lines(ENTRIES[1:])
@@ -34,39 +35,39 @@ def sealed():
     return writer.seal(PROOF)
 
 
-def test_lines_stand_in_their_order_and_gzip_reads_them():
+def test_lines_stand_in_their_order_and_gzip_reads_them() -> None:
     lines = gzip.decompress(sealed().data).splitlines()
     assert lines == [METADATA.to_bytes(), *ENTRIES, *VERDICTS, PROOF]
     assert list(batch_lines(sealed().data)) == lines
 
 
-def test_identity_is_the_digest_of_the_uncompressed_bytes():
+def test_identity_is_the_digest_of_the_uncompressed_bytes() -> None:
     batch = sealed()
     plain = gzip.decompress(batch.data)
     assert (batch.sha256, batch.size_bytes) == (hashlib.sha256(plain).hexdigest(), len(plain))
     assert batch.stored_sha256 == hashlib.sha256(batch.data).hexdigest()
 
 
-def test_same_range_gives_same_bytes_however_the_lines_were_added():
+def test_same_range_gives_same_bytes_however_the_lines_were_added() -> None:
     writer = BatchWriter(METADATA)
     writer.add_lines([*ENTRIES, *VERDICTS])
     assert writer.seal(PROOF).sha256 == sealed().sha256
     assert sealed().data == sealed().data
 
 
-def test_gzip_header_holds_no_time_no_name_and_no_system():
+def test_gzip_header_holds_no_time_no_name_and_no_system() -> None:
     assert sealed().data[:10] == GZIP_HEADER
     assert GZIP_HEADER[3:] == b"\0\0\0\0\0\0\xff"
 
 
-def test_metadata_has_exactly_the_fields_of_the_design():
+def test_metadata_has_exactly_the_fields_of_the_design() -> None:
     names = ["count", "env", "first_seq", "from_ts", "last_seq", "pii_included", "pii_policy_version", "prev_hash"]
     names += ["service", "shard", "signer_kid", "to_ts", "verdicts"]
     assert list(canonical.decode(METADATA.to_bytes())) == names
     assert parse_metadata(METADATA.to_bytes()) == METADATA
 
 
-def test_object_metadata_is_flat_ascii_without_null():
+def test_object_metadata_is_flat_ascii_without_null() -> None:
     genesis = payload(shard_range(first_seq=1, last_seq=2))
     metadata = metadata_of(
         parse_proof(assemble_proof(genesis.to_bytes(), b"s")), pii_included=False, pii_policy_version="1"
@@ -78,7 +79,7 @@ def test_object_metadata_is_flat_ascii_without_null():
     assert all(name.isascii() and text.isascii() and text for name, text in texts.items())
 
 
-def test_names_sort_in_order_of_the_chain():
+def test_names_sort_in_order_of_the_chain() -> None:
     places = ((2, 9, 1), (10, 10, 12), (11, 10, 99), (11, 100, 100))
     keys = [batch_key("test", shard_range(first_seq=a, last_seq=b, first_offset=c)) for a, b, c in places]
     assert keys == sorted(keys)
@@ -99,12 +100,12 @@ def test_names_sort_in_order_of_the_chain():
         b"",
     ],
 )
-def test_what_is_not_one_whole_batch_is_refused(data):
+def test_what_is_not_one_whole_batch_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
         list(batch_lines(data))
 
 
-def test_a_line_without_end_does_not_fill_the_memory():
+def test_a_line_without_end_does_not_fill_the_memory() -> None:
     bomb = gzip.compress(b"\0" * (64 * 1024 * 1024))
     with pytest.raises(ValueError, match="a line of more than"):
         list(batch_lines(bomb))

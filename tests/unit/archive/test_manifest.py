@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,8 @@ from ledger_core.archive.manifest import (
 from tests.support.proof_examples import HEAD, PREV, ROOT, TS
 
 
-def manifest(manifest_no="1", prev=None, **change):
-    fields = {
+def manifest(manifest_no: str = "1", prev: str | None = None, **change: Any) -> ManifestPayload:
+    fields: dict[str, Any] = {
         "key": "test/batches/x.jsonl.gz",
         "version_id": "v1",
         "size_bytes": "1000",
@@ -47,13 +48,13 @@ def manifest(manifest_no="1", prev=None, **change):
     )
 
 
-def test_hash_is_sha256_of_canonical_payload_and_raw_previous_hash():
+def test_hash_is_sha256_of_canonical_payload_and_raw_previous_hash() -> None:
     first, second = manifest(), manifest("2", PREV)
     assert first.digest() == hashlib.sha256(first.to_bytes()).digest()
     assert second.digest() == hashlib.sha256(second.to_bytes() + bytes.fromhex(PREV)).digest()
 
 
-def test_parsing_gives_back_what_was_assembled():
+def test_parsing_gives_back_what_was_assembled() -> None:
     signed = assemble_manifest(manifest().to_bytes(), b"s" * 64)
     assert list(canonical.decode(signed)) == sorted(canonical.decode(signed))
     assert parse_manifest_payload(parse_manifest(signed).to_bytes()) == manifest()
@@ -70,7 +71,7 @@ def test_parsing_gives_back_what_was_assembled():
         (b'"shard":0', b'"shard":0,"x":1'),
     ],
 )
-def test_an_altered_manifest_is_not_parsed(old, new):
+def test_an_altered_manifest_is_not_parsed(old: bytes, new: bytes) -> None:
     signed = assemble_manifest(manifest().to_bytes(), b"s" * 64)
     assert old in signed
     with pytest.raises(ValueError, match=r".+"):
@@ -78,11 +79,11 @@ def test_an_altered_manifest_is_not_parsed(old, new):
 
 
 @pytest.mark.parametrize(("manifest_no", "prev"), [("0", None), ("1", PREV), ("2", None)])
-def test_manifests_count_from_one_and_only_the_first_follows_nothing(manifest_no, prev):
+def test_manifests_count_from_one_and_only_the_first_follows_nothing(manifest_no: str, prev: str | None) -> None:
     with pytest.raises(ValueError, match="count from 1"):
         manifest(manifest_no, prev)
 
 
-def test_a_time_that_is_no_time_is_refused():
+def test_a_time_that_is_no_time_is_refused() -> None:
     with pytest.raises(ValueError, match=r".+"):
         manifest(retain_until="2032-02-30T00:00:00.000000Z")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ KEY = Key("ed25519")
 INTENT = AuditIntent("ledger.halted", "operator:ada", {"reason": "drill"}, "ab" * 16)
 
 
-def test_hash_is_over_the_canonical_payload_and_the_raw_previous_hash():
+def test_hash_is_over_the_canonical_payload_and_the_raw_previous_hash() -> None:
     first, second = audit_events(KEY, 2)
     for event, prev in ((first, b""), (second, bytes.fromhex(first.hash))):
         canonical = json.dumps(event.payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
@@ -27,7 +28,7 @@ def test_hash_is_over_the_canonical_payload_and_the_raw_previous_hash():
     assert (first.prev_hash, second.prev_hash) == (None, first.hash)
 
 
-def test_payload_repeats_every_column_that_kernel_does_not_hash():
+def test_payload_repeats_every_column_that_kernel_does_not_hash() -> None:
     event = audit_events(KEY, 3)[2]
     assert event.payload == {
         "range": "2",
@@ -40,25 +41,25 @@ def test_payload_repeats_every_column_that_kernel_does_not_hash():
     }
 
 
-def test_created_at_strictly_increases_even_for_one_moment():
+def test_created_at_strictly_increases_even_for_one_moment() -> None:
     events = audit_events(KEY, 3)
     assert [event.created_at - CREATED_AT for event in events] == [dt.timedelta(microseconds=n) for n in range(3)]
     later = audit_chain.next_event(events[-1], INTENT, event_id="x", created_at=CREATED_AT + dt.timedelta(seconds=1))
     assert later.created_at == CREATED_AT + dt.timedelta(seconds=1)
 
 
-def test_an_event_survives_the_topic():
+def test_an_event_survives_the_topic() -> None:
     for event in audit_events(KEY):
         assert AuditEvent.from_json(event.to_json()) == event
 
 
 @pytest.mark.parametrize("payload", [{"seq": "1"}, {"id": "x"}, {"price": 1.5}, {"t": CREATED_AT}, {"n": 2**60}])
-def test_an_intent_that_could_never_be_chained_is_refused(payload):
+def test_an_intent_that_could_never_be_chained_is_refused(payload: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r".+"):
         audit_chain.check_intent(AuditIntent("x", "y", payload, ""))
 
 
-def test_nothing_is_signed_by_another_key():
+def test_nothing_is_signed_by_another_key() -> None:
     unsigned = audit_chain.next_event(None, INTENT, event_id="x", created_at=CREATED_AT)
     with pytest.raises(BadSignature):
         unsigned.signed(Key("ed25519", "other").sign_digest(unsigned.digest), KEY.registry.get(KEY.kid))
@@ -75,7 +76,7 @@ def test_nothing_is_signed_by_another_key():
         (b'{"actor_id"', b'{ "actor_id"'),
     ],
 )
-def test_another_spelling_is_refused(old, new):
+def test_another_spelling_is_refused(old: bytes, new: bytes) -> None:
     data = audit_events(KEY, 1)[0].to_json()
     assert old in data
     with pytest.raises(ValueError, match=r".+"):

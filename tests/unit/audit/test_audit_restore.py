@@ -71,7 +71,8 @@ def test_cut_at_any_batch_applied_or_not_it_goes_on_and_ends_the_same(kept: int,
     store = Store(CHAIN[:kept], fails)
     with pytest.raises(Unavailable):
         restored(store, CHAIN)
-    assert store.finished is None
+    unfinished = store.finished
+    assert unfinished is None
     store.fails = (0, "")
     restored(store, CHAIN, published_seq=len(CHAIN))
     assert store.chain == CHAIN

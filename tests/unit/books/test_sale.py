@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -36,7 +37,7 @@ def ledger(event: SettlementEvent) -> str:
     return "\n".join(rows)
 
 
-def test_every_part_of_a_sale_finds_its_account():
+def test_every_part_of_a_sale_finds_its_account() -> None:
     assert ledger(settlement_of(SALE)) == (
         "dr asset:psp:stripe 11400\n"
         "cr liability:payable:seller-42 6900\n"
@@ -49,7 +50,7 @@ def test_every_part_of_a_sale_finds_its_account():
     )
 
 
-def test_a_seller_who_owes_more_than_the_price_is_debited():
+def test_a_seller_who_owes_more_than_the_price_is_debited() -> None:
     sale = replace(
         SALE, shares=(SellerShare("a", 1_000), SellerShare("b", 0, discount_minor=200)), paid_minor=800,
         house_discount_minor=0, shipping_minor=0, taxes=(),
@@ -59,7 +60,7 @@ def test_a_seller_who_owes_more_than_the_price_is_debited():
     )
 
 
-def test_a_seller_who_comes_twice_gets_one_line():
+def test_a_seller_who_comes_twice_gets_one_line() -> None:
     sale = replace(
         SALE, shares=(SellerShare("a", 600), SellerShare("a", 400)), paid_minor=1_000,
         house_discount_minor=0, shipping_minor=0, taxes=(),
@@ -68,7 +69,7 @@ def test_a_seller_who_comes_twice_gets_one_line():
 
 
 @pytest.mark.parametrize("paid_minor", [11_399, 11_401, 0])
-def test_a_sale_that_does_not_add_up_to_what_was_paid_is_refused(paid_minor):
+def test_a_sale_that_does_not_add_up_to_what_was_paid_is_refused(paid_minor: int) -> None:
     with pytest.raises(Rejected, match="11400") as caught:
         settlement_of(replace(SALE, paid_minor=paid_minor))
     assert caught.value.reason is RejectReason.UNBALANCED
@@ -85,13 +86,13 @@ def test_a_sale_that_does_not_add_up_to_what_was_paid_is_refused(paid_minor):
         {"shares": (SellerShare("a", 1, royalties=(Royalty("b", -1),)),), "paid_minor": 901},
     ],
 )
-def test_a_negative_part_is_refused(change):
+def test_a_negative_part_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(Rejected) as caught:
         settlement_of(replace(SALE, **change))
     assert caught.value.reason is RejectReason.BAD_AMOUNT
 
 
-def test_a_full_refund_turns_every_line_and_names_the_event_it_reverses():
+def test_a_full_refund_turns_every_line_and_names_the_event_it_reverses() -> None:
     event = settlement_of(SALE)
     refund = refund_of(event, AT + dt.timedelta(days=2))
     sides = {(line.account, line.side, line.amount_minor) for line in event.lines}
@@ -103,7 +104,7 @@ def test_a_full_refund_turns_every_line_and_names_the_event_it_reverses():
     assert refund.event_id != event.event_id
 
 
-def test_a_partial_refund_turns_its_own_parts():
+def test_a_partial_refund_turns_its_own_parts() -> None:
     event = settlement_of(SALE)
     back = replace(
         SALE, shares=(SellerShare("seller-43", 500, fee_minor=50),), paid_minor=500, house_discount_minor=0,
@@ -115,7 +116,7 @@ def test_a_partial_refund_turns_its_own_parts():
     assert settlement_of(replace(back, part="2")).event_id != refund.event_id
 
 
-def test_the_same_sale_has_the_same_event_id_and_another_one_another():
+def test_the_same_sale_has_the_same_event_id_and_another_one_another() -> None:
     assert settlement_of(SALE).event_id == settlement_of(replace(SALE, metadata={"a": "b"})).event_id
     ids = {
         event_id_of("st_1", "settlement.captured", AT),
@@ -127,7 +128,7 @@ def test_the_same_sale_has_the_same_event_id_and_another_one_another():
     assert len(ids) == 5
 
 
-def test_an_event_id_is_a_uuid_of_version_8_that_begins_with_the_millisecond():
+def test_an_event_id_is_a_uuid_of_version_8_that_begins_with_the_millisecond() -> None:
     found = UUID(event_id_of("st_1", "settlement.captured", AT))
     assert (found.version, found.variant) == (8, "specified in RFC 4122")
     assert found.int >> 80 == int(AT.timestamp()) * 1000 + 123

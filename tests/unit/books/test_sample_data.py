@@ -29,7 +29,9 @@ def march() -> tuple[list[SettlementEvent], SampleCounts]:
     return list(sample("2017-03", counts)), counts
 
 
-def test_every_event_of_a_month_passes_the_posting_rules_in_time_order(march):
+def test_every_event_of_a_month_passes_the_posting_rules_in_time_order(
+    march: tuple[list[SettlementEvent], SampleCounts],
+) -> None:
     events, counts = march
     for event in events:
         draft(record_from_event(event), event.settlement_id.encode())
@@ -39,7 +41,7 @@ def test_every_event_of_a_month_passes_the_posting_rules_in_time_order(march):
     assert len({event.event_id for event in events}) == len(events)
 
 
-def test_the_month_comes_to_the_money_of_the_file(march):
+def test_the_month_comes_to_the_money_of_the_file(march: tuple[list[SettlementEvent], SampleCounts]) -> None:
     import pyarrow.compute as pc
     from pyarrow import parquet
 
@@ -60,14 +62,16 @@ def test_the_month_comes_to_the_money_of_the_file(march):
     assert sum(found.values()) == 0
 
 
-def test_the_buyer_stands_in_the_pii_map_only(march):
+def test_the_buyer_stands_in_the_pii_map_only(march: tuple[list[SettlementEvent], SampleCounts]) -> None:
     event = march[0][0]
+    assert event.pii is not None
     assert set(event.pii) == {"household"}
     assert set(event.metadata) == {"store", "week"}
+    assert event.pii_salt is not None
     assert len(event.pii_salt) == 16
 
 
-def test_the_year_begins_the_same_at_every_run():
+def test_the_year_begins_the_same_at_every_run() -> None:
     first, second = (list(islice(sample(), 200)) for _ in range(2))
     assert first == second
     assert first[0].settlement_id == "st_31198570044"
@@ -75,12 +79,12 @@ def test_the_year_begins_the_same_at_every_run():
 
 
 @pytest.mark.parametrize("month", ["2016-12", "2018-02", "2017-13", "March", ""])
-def test_another_month_is_refused(month):
+def test_another_month_is_refused(month: str) -> None:
     with pytest.raises(Refused, match="2017-01"):
         next(sample(month))
 
 
-def test_synthetic_events_are_the_same_for_a_seed_and_go_on_from_a_number():
+def test_synthetic_events_are_the_same_for_a_seed_and_go_on_from_a_number() -> None:
     whole = list(synthetic(100, seed=7))
     assert whole == list(synthetic(100, seed=7))
     assert {event.event_id for event in whole}.isdisjoint(event.event_id for event in synthetic(100, seed=7, first=100))
@@ -90,6 +94,6 @@ def test_synthetic_events_are_the_same_for_a_seed_and_go_on_from_a_number():
         assert len(event.lines) == 3
 
 
-def test_synthetic_payables_are_drawn_from_all_sellers():
+def test_synthetic_payables_are_drawn_from_all_sellers() -> None:
     accounts = {event.lines[1].account for event in synthetic(2_000, sellers=10)}
     assert accounts == {f"liability:payable:seller-{number}" for number in range(10)}

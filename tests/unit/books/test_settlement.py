@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,7 +17,7 @@ from ledger_core.errors import Rejected, RejectReason
 from schemas.wire.settlement_json import decode_settlement_json, read_settlement_lines
 
 LINES = (SettlementLine("asset:psp:stripe", "debit", 500, "USD"), SettlementLine("revenue:fees", "credit", 500, "USD"))
-FIELDS = {
+FIELDS: dict[str, Any] = {
     "event_id": "018c2f9e-7a52-8b11-9d3e-aabbccddeeff",
     "event_type": "settlement.captured",
     "settlement_id": "st_1",
@@ -33,7 +34,7 @@ JSON = {
 }
 
 
-def test_a_balanced_event_is_constructed():
+def test_a_balanced_event_is_constructed() -> None:
     assert SettlementEvent(**FIELDS).metadata == {}
 
 
@@ -60,17 +61,17 @@ def test_a_balanced_event_is_constructed():
         ({"pii": {"buyer": "x"}, "pii_salt": b"x" * 15}, "pii_salt"),
     ],
 )
-def test_a_wrong_event_cannot_be_constructed(change, field):
+def test_a_wrong_event_cannot_be_constructed(change: dict[str, Any], field: str) -> None:
     with pytest.raises(ValueError, match=field):
         SettlementEvent(**FIELDS | change)
 
 
 @given(st.datetimes(min_value=dt.datetime(1, 1, 1), timezones=st.just(dt.UTC)))
-def test_microseconds_are_exact(time):
+def test_microseconds_are_exact(time: dt.datetime) -> None:
     assert dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=microseconds(time)) == time
 
 
-def test_a_line_without_event_id_gets_the_one_of_the_publisher_library():
+def test_a_line_without_event_id_gets_the_one_of_the_publisher_library() -> None:
     event = decode_settlement_json(json.dumps(JSON).encode())
     assert event.event_id == event_id_of("st_1", "settlement.captured", FIELDS["occurred_at"])
     assert event.lines == LINES
@@ -89,7 +90,9 @@ def test_a_line_without_event_id_gets_the_one_of_the_publisher_library():
         ({"event_id": "x"}, RejectReason.MALFORMED, "event_id"),
     ],
 )
-def test_a_wrong_line_is_rejected_with_its_number_and_field(change, reason, words):
+def test_a_wrong_line_is_rejected_with_its_number_and_field(
+    change: dict[str, Any], reason: RejectReason, words: str
+) -> None:
     lines = [json.dumps(JSON).encode(), b"\n", json.dumps(JSON | change).encode()]
     with pytest.raises(Rejected, match=words) as caught:
         list(read_settlement_lines(lines))
@@ -98,6 +101,6 @@ def test_a_wrong_line_is_rejected_with_its_number_and_field(change, reason, word
 
 
 @pytest.mark.parametrize("line", [b"", b"[]", b"{", b"null", b"\xff", b"[" * 100_000])
-def test_what_is_no_event_is_rejected(line):
+def test_what_is_no_event_is_rejected(line: bytes) -> None:
     with pytest.raises(Rejected):
         decode_settlement_json(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import msgspec
 import pytest
@@ -29,42 +30,42 @@ def cuts_of(shard: TinyShard, *, limits: RangeLimits = LIMITS, idle: bool = Fals
     return cuts
 
 
-def spans(cuts):
+def spans(cuts: Any) -> list[tuple[int, int, int, int]]:
     return [(cut.first_seq, cut.last_seq, cut.first_offset, cut.next_offset) for cut in cuts]
 
 
-def terms(range_no=1, prev=None):
+def terms(range_no: int = 1, prev: str | None = None) -> ClosingTerms:
     moment = dt.datetime(2025, 11, 1, tzinfo=dt.UTC)
     return ClosingTerms("test", "example.com/finance/test/ledger/0", range_no, prev, "k", "ed25519", "ab" * 16, moment)
 
 
-def test_range_closes_at_the_count_of_offsets_as_soon_as_it_is_full():
+def test_range_closes_at_the_count_of_offsets_as_soon_as_it_is_full() -> None:
     assert spans(cuts_of(TinyShard().post(9))) == []
     assert spans(cuts_of(TinyShard().post(25))) == [(1, 10, 0, 10), (11, 20, 10, 20)]
 
 
-def test_verdicts_count_towards_the_limit_and_a_long_silence_makes_ranges_without_entries():
+def test_verdicts_count_towards_the_limit_and_a_long_silence_makes_ranges_without_entries() -> None:
     shard = TinyShard().post(2).silence(31).post(1)
     assert spans(cuts_of(shard, idle=True)) == [(1, 2, 0, 10), (3, 2, 10, 20), (3, 2, 20, 30), (3, 3, 30, 34)]
 
 
-def test_range_closes_before_the_entry_beyond_its_window():
+def test_range_closes_before_the_entry_beyond_its_window() -> None:
     shard = TinyShard().post(2, seconds=0).post(1, seconds=60).silence(2).post(1, seconds=60.000001).post(1, seconds=70)
     assert spans(cuts_of(shard, idle=True)) == [(1, 3, 0, 5), (4, 5, 5, 7)]
 
 
-def test_window_is_measured_from_the_first_entry_of_the_range():
+def test_window_is_measured_from_the_first_entry_of_the_range() -> None:
     shard = TinyShard().post(1, seconds=0).post(1, seconds=61).post(1, seconds=120).post(1, seconds=122)
     assert spans(cuts_of(shard)) == [(1, 1, 0, 1), (2, 3, 1, 3)]
 
 
-def test_idle_closes_trailing_offsets_that_posted_nothing():
+def test_idle_closes_trailing_offsets_that_posted_nothing() -> None:
     assert spans(cuts_of(TinyShard().post(2).silence(3), idle=True)) == [(1, 2, 0, 5)]
     assert spans(cuts_of(TinyShard(first_offset=7).silence(3), idle=True)) == [(1, 0, 7, 10)]
     assert spans(cuts_of(TinyShard(), idle=True)) == []
 
 
-def test_idle_covers_only_offsets_whose_entries_were_all_seen():
+def test_idle_covers_only_offsets_whose_entries_were_all_seen() -> None:
     shard = TinyShard().post(2).silence(1).post(1)
     growing = OpenRange.resume(shard.position(), None, LIMITS)
     for number, item in enumerate(shard.entries[:2]):
@@ -73,7 +74,7 @@ def test_idle_covers_only_offsets_whose_entries_were_all_seen():
     assert growing.idle(shard.position()) == []
 
 
-def test_repeated_sequences_are_skipped():
+def test_repeated_sequences_are_skipped() -> None:
     shard = TinyShard().post(3)
     growing = OpenRange.resume(shard.position(), None, LIMITS)
     for number, item in enumerate([*shard.entries, *shard.entries]):
@@ -82,7 +83,7 @@ def test_repeated_sequences_are_skipped():
     assert (cut.last_seq, cut.journal_offset) == (3, 6)
 
 
-def test_cut_holds_tree_head_totals_and_times_of_its_entries():
+def test_cut_holds_tree_head_totals_and_times_of_its_entries() -> None:
     shard = TinyShard().post(3, seconds=5).post(1, seconds=2, currency="EUR")
     (cut,) = cuts_of(shard, idle=True)
     assert cut.tree.root() == root_of(leaf_hash(item.body) for item in shard.entries)
@@ -91,7 +92,7 @@ def test_cut_holds_tree_head_totals_and_times_of_its_entries():
     assert (cut.from_ts, cut.to_ts) == ("2025-11-01T00:00:02.000000Z", "2025-11-01T00:00:05.000000Z")
 
 
-def test_a_resumed_range_goes_on_where_the_closed_one_ended():
+def test_a_resumed_range_goes_on_where_the_closed_one_ended() -> None:
     shard = TinyShard().post(25)
     whole = cuts_of(shard)
     closed = close_range(whole[0], [], terms())
@@ -102,22 +103,27 @@ def test_a_resumed_range_goes_on_where_the_closed_one_ended():
     assert cuts == whole[1:]
 
 
-def taken(shard: TinyShard, place: int, **change):
+def taken(shard: TinyShard, place: int, **change: Any) -> None:
     growing = OpenRange.resume(shard.position(), None, LIMITS)
     for item in shard.entries[: place - 1]:
         growing.take(item.seq - 1, item.seq, item.body, item.entry_hash)
     item = shard.entries[place - 1]
-    fields = {"journal_offset": place - 1, "seq": item.seq, "body": item.body, "entry_hash": item.entry_hash} | change
+    fields: dict[str, Any] = {
+        "journal_offset": place - 1,
+        "seq": item.seq,
+        "body": item.body,
+        "entry_hash": item.entry_hash,
+    } | change
     growing.take(**fields)
 
 
-def test_a_gap_is_corrupt_and_names_both_sequences():
+def test_a_gap_is_corrupt_and_names_both_sequences() -> None:
     shard = TinyShard().post(3)
     with pytest.raises(Corrupt, match="from seq 1 to 3"):
         taken(shard, 2, seq=3, body=shard.entries[2].body, entry_hash=shard.entries[2].entry_hash)
 
 
-def test_a_body_or_hash_that_does_not_continue_the_chain_is_corrupt():
+def test_a_body_or_hash_that_does_not_continue_the_chain_is_corrupt() -> None:
     shard = TinyShard().post(3)
     with pytest.raises(Corrupt, match="seq 2: entry_hash"):
         taken(shard, 2, entry_hash=b"\0" * 32)
@@ -136,7 +142,7 @@ def test_a_body_or_hash_that_does_not_continue_the_chain_is_corrupt():
         ({"version": 2}, "not a journal entry"),
     ],
 )
-def test_an_entry_in_the_wrong_place_is_corrupt_even_when_chained(change, message):
+def test_an_entry_in_the_wrong_place_is_corrupt_even_when_chained(change: dict[str, Any], message: str) -> None:
     shard = TinyShard().post(2)
     document = msgspec.json.decode(shard.entries[1].body) | change
     body = msgspec.json.encode(document, order="sorted")
@@ -144,14 +150,14 @@ def test_an_entry_in_the_wrong_place_is_corrupt_even_when_chained(change, messag
         taken(shard, 2, body=body, entry_hash=link(body, shard.entries[0].entry_hash))
 
 
-def test_an_unbalanced_entry_is_corrupt_even_when_chained():
+def test_an_unbalanced_entry_is_corrupt_even_when_chained() -> None:
     shard = TinyShard().post(1)
     body = encode_entry(shard.entries[0].entry).replace(b'"amount_minor":"101"', b'"amount_minor":"102"')
     with pytest.raises(Corrupt, match="unbalanced"):
         taken(shard, 1, body=body, entry_hash=link(body, None))
 
 
-def test_a_database_behind_or_beside_the_journal_is_corrupt():
+def test_a_database_behind_or_beside_the_journal_is_corrupt() -> None:
     shard = TinyShard().post(3)
     growing = OpenRange.resume(shard.position(), None, LIMITS)
     for item in shard.entries:
@@ -162,7 +168,7 @@ def test_a_database_behind_or_beside_the_journal_is_corrupt():
         growing.idle(TinyShard().post(2).post(1, seconds=1).position())
 
 
-def test_closed_range_accounts_for_every_offset():
+def test_closed_range_accounts_for_every_offset() -> None:
     shard = TinyShard().post(2).silence(2).silence(1, reason="unbalanced")
     (cut,) = cuts_of(shard, idle=True)
     lines = shard.verdict_lines(0, 5)
@@ -173,7 +179,7 @@ def test_closed_range_accounts_for_every_offset():
             close_range(cut, wrong, terms())
 
 
-def test_closed_ranges_of_a_shard_chain_by_their_hash():
+def test_closed_ranges_of_a_shard_chain_by_their_hash() -> None:
     first, second = cuts_of(TinyShard().post(20))
     closed = close_range(first, [], terms())
     follower = close_range(second, [], terms(2, closed.hash.hex()))

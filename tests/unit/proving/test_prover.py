@@ -34,7 +34,7 @@ def bench_of(shard: TinyShard) -> Bench:
 
 
 @pytest.mark.parametrize("error", [Unavailable("signer", "time-out"), Refused("key is disabled", remedy="enable it")])
-def test_signer_outage_stops_proofs_and_nothing_else_then_resumes_without_a_gap(error):
+def test_signer_outage_stops_proofs_and_nothing_else_then_resumes_without_a_gap(error: Exception) -> None:
     shard = TinyShard().post(20).silence(2)
     bench = bench_of(shard)
     bench.signer = AwaySigner(Faults())
@@ -55,7 +55,7 @@ def test_signer_outage_stops_proofs_and_nothing_else_then_resumes_without_a_gap(
     assert [range_no for _, range_no in bench.world.proofs] == [1, 2, 3, 4, 5]
 
 
-def test_what_a_retry_signs_is_what_was_written_down():
+def test_what_a_retry_signs_is_what_was_written_down() -> None:
     shard = TinyShard().post(5)
     bench = bench_of(shard)
     bench.signer = AwaySigner(Faults())
@@ -68,7 +68,7 @@ def test_what_a_retry_signs_is_what_was_written_down():
     check_proof(written, bench.world.proofs[0, 1], bench.registry)
 
 
-def test_a_signature_that_the_registered_key_does_not_verify_is_never_published():
+def test_a_signature_that_the_registered_key_does_not_verify_is_never_published() -> None:
     bench = bench_of(TinyShard().post(5))
     stranger = MemorySigner(Faults(), "stranger")
     stranger.kid = bench.signer.kid
@@ -82,13 +82,13 @@ def test_a_signature_that_the_registered_key_does_not_verify_is_never_published(
     assert len(bench.world.ranges[0]) == 1
 
 
-def test_an_unregistered_signer_is_refused_before_anything_is_read():
+def test_an_unregistered_signer_is_refused_before_anything_is_read() -> None:
     bench = bench_of(TinyShard())
     with pytest.raises(Refused, match=r"not in the signer registry.*signers.json"):
         PinnedSigner(MemorySigner(Faults(), "stranger"), bench.registry)
 
 
-def test_a_range_written_down_for_another_key_is_not_signed_by_this_one():
+def test_a_range_written_down_for_another_key_is_not_signed_by_this_one() -> None:
     bench = bench_of(TinyShard().post(5))
     old = AwaySigner(Faults())
     old.error = Unavailable("signer", "away")
@@ -101,7 +101,7 @@ def test_a_range_written_down_for_another_key_is_not_signed_by_this_one():
     assert bench.metrics.signer_failures == 2
 
 
-def test_a_rotation_needs_no_drain():
+def test_a_rotation_needs_no_drain() -> None:
     """What was written down for the old key is signed by it, what comes then by the new one, in order."""
     shard = TinyShard().post(12)
     bench = bench_of(shard)
@@ -122,7 +122,7 @@ def test_a_rotation_needs_no_drain():
         check_proof(closed, bench.world.proofs[0, closed.range_no], bench.registry)
 
 
-def test_two_provers_on_one_shard_close_every_range_once():
+def test_two_provers_on_one_shard_close_every_range_once() -> None:
     shard = TinyShard().post(23)
     bench = bench_of(shard)
     bench.poll_max = 4
@@ -135,7 +135,7 @@ def test_two_provers_on_one_shard_close_every_range_once():
     assert bench.metrics.proofs == len(bench.world.proofs)
 
 
-def test_a_gap_in_the_journal_stops_loudly():
+def test_a_gap_in_the_journal_stops_loudly() -> None:
     shard = TinyShard().post(8)
     bench = bench_of(shard)
     del bench.journal[0][6]
@@ -146,7 +146,7 @@ def test_a_gap_in_the_journal_stops_loudly():
 
 
 @pytest.mark.parametrize("value", [None, b"", b"\0\0\0\0\1rubbish"])
-def test_a_foreign_record_in_the_journal_stops_loudly(value):
+def test_a_foreign_record_in_the_journal_stops_loudly(value: bytes | None) -> None:
     bench = bench_of(TinyShard().post(1))
     record = bench.journal[0][0]
     bench.journal[0][0] = type(record)(record.topic, 0, 0, record.timestamp_ms, None, value)
@@ -154,14 +154,14 @@ def test_a_foreign_record_in_the_journal_stops_loudly(value):
         bench.build().step()
 
 
-def test_an_entry_of_a_shard_that_postgres_does_not_know_stops_loudly():
+def test_an_entry_of_a_shard_that_postgres_does_not_know_stops_loudly() -> None:
     bench = bench_of(TinyShard().post(1))
     bench.world.shards.clear()
     with pytest.raises(Corrupt, match="knows no such shard"):
         bench.build().step()
 
 
-def test_a_revoked_partition_is_forgotten_and_taken_up_again_from_postgres():
+def test_a_revoked_partition_is_forgotten_and_taken_up_again_from_postgres() -> None:
     shard = TinyShard().post(7)
     bench = bench_of(shard)
     prover = bench.build()
@@ -175,7 +175,7 @@ def test_a_revoked_partition_is_forgotten_and_taken_up_again_from_postgres():
     check_ranges(shard, bench.world.ranges[0])
 
 
-def test_a_range_whose_row_was_altered_is_not_signed():
+def test_a_range_whose_row_was_altered_is_not_signed() -> None:
     bench = bench_of(TinyShard().post(5))
     signer = AwaySigner(Faults())
     signer.error = Unavailable("signer", "away")
@@ -191,7 +191,7 @@ def test_a_range_whose_row_was_altered_is_not_signed():
     assert bench.world.proofs == {}
 
 
-def test_proofs_name_the_range_and_the_key():
+def test_proofs_name_the_range_and_the_key() -> None:
     bench = bench_of(TinyShard().post(5))
     bench.run()
     proof = parse_proof(bench.world.proofs[0, 1])

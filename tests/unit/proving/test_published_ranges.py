@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from consumers.proving import published_ranges
 from consumers.proving.published_ranges import newest_in_archive, newest_number, ranges_on_topic
 from ledger_core.audit import events as audit_chain
-from ledger_core.audit.events import AuditEvent
+from ledger_core.audit.events import AuditEvent, UnsignedAuditEvent
 from ledger_core.ports import AuditIntent, Record
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.validity import Interval, Validity
@@ -27,7 +27,8 @@ AT = dt.datetime(2025, 11, 2, tzinfo=dt.UTC)
 
 def chain(ranges: Sequence[tuple[int, int]], key: Key = KEY) -> list[AuditEvent]:
     """`journal.posted` of (shard, range_no), each followed by an event of another type."""
-    prev, events = None, []
+    prev: UnsignedAuditEvent | None = None
+    events: list[AuditEvent] = []
     for shard, range_no in ranges:
         for kind, payload in (("journal.posted", announced(range_no, shard=shard).told()), ("proof.published", {})):
             intent = AuditIntent(kind, "service:prover", payload, "ab" * 16)

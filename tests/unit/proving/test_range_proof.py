@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import msgspec
 import orjson
@@ -19,12 +20,12 @@ DESIGN_FIELDS = [
 ]  # fmt: skip
 
 
-def test_signed_proof_is_canonical_json_with_exactly_the_fields_of_the_design():
+def test_signed_proof_is_canonical_json_with_exactly_the_fields_of_the_design() -> None:
     assert list(canonical.decode(SIGNED)) == DESIGN_FIELDS
     assert "canonical_message" not in canonical.decode(SIGNED)
 
 
-def test_hash_is_sha256_of_canonical_payload_and_raw_previous_hash():
+def test_hash_is_sha256_of_canonical_payload_and_raw_previous_hash() -> None:
     chained = payload(prev_proof_hash=PREV)
     document = orjson.loads(assemble_proof(chained.to_bytes(), b"s" * 64))
     del document["hash"], document["signature"]
@@ -32,13 +33,13 @@ def test_hash_is_sha256_of_canonical_payload_and_raw_previous_hash():
     assert hashlib.sha256(payload().to_bytes()).digest() == payload().digest()
 
 
-def test_parsing_gives_back_what_was_assembled():
+def test_parsing_gives_back_what_was_assembled() -> None:
     proof = parse_proof(SIGNED)
     assert parse_payload(proof.to_bytes()) == payload()
     assert (proof.hash, proof.num_rows, proof.totals["USD"].debits) == (payload().digest().hex(), "3", "100")
 
 
-def test_counts_are_texts_and_shard_numbers_are_integers():
+def test_counts_are_texts_and_shard_numbers_are_integers() -> None:
     part = orjson.loads(SIGNED)["shards"][0]
     assert (part["shard"], part["first_seq"], part["tree_size"]) == (0, "11", "13")
     assert part["source"]["partition"] == 0
@@ -66,20 +67,20 @@ def test_counts_are_texts_and_shard_numbers_are_integers():
         (b'"hash":"', b'"hash":"zz'),
     ],
 )
-def test_an_altered_proof_is_not_parsed(old, new):
+def test_an_altered_proof_is_not_parsed(old: bytes, new: bytes) -> None:
     assert old in SIGNED
     with pytest.raises(ValueError, match=r".+"):
         parse_proof(SIGNED.replace(old, new))
 
 
 @pytest.mark.parametrize("signature", ["", "!!", "QQ", "QR=="])
-def test_a_signature_that_is_not_strict_base64_is_not_parsed(signature):
+def test_a_signature_that_is_not_strict_base64_is_not_parsed(signature: str) -> None:
     document = orjson.loads(SIGNED) | {"signature": signature}
     with pytest.raises(ValueError, match=r".+"):
         parse_proof(canonical.encode(document))
 
 
-def test_a_range_without_entries_is_a_proof_of_its_verdicts():
+def test_a_range_without_entries_is_a_proof_of_its_verdicts() -> None:
     empty = shard_range(first_seq=11, last_seq=10)
     proof = parse_proof(assemble_proof(payload(empty).to_bytes(), b"s"))
     assert (proof.num_rows, proof.ledger_row_ids, proof.range.from_ts, proof.totals) == ("0", (), None, {})
@@ -98,19 +99,19 @@ def test_a_range_without_entries_is_a_proof_of_its_verdicts():
         {"first_seq": "0"},
     ],
 )
-def test_a_contradictory_shard_range_cannot_be_built(change):
+def test_a_contradictory_shard_range_cannot_be_built(change: dict[str, Any]) -> None:
     fields = {name: getattr(shard_range(), name) for name in ShardRange.__struct_fields__} | change
     with pytest.raises(ValueError, match=r".+"):
         ShardRange(**fields)
 
 
-def test_shards_stand_in_order_each_once():
+def test_shards_stand_in_order_each_once() -> None:
     payload(shard_range(0), shard_range(1))
     for numbers in ((1, 0), (0, 0)):
         with pytest.raises(ValueError, match="order"):
             payload(*(shard_range(number) for number in numbers))
 
 
-def test_proof_ids_are_a_function_of_the_place_of_the_range():
+def test_proof_ids_are_a_function_of_the_place_of_the_range() -> None:
     assert proof_id("prod", 3, 17) == "prod-3-17"
     assert msgspec.structs.replace(payload(), proof_id=proof_id("a", 1, 2)).to_bytes() != payload().to_bytes()

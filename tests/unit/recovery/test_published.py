@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import msgspec
 import pytest
+from confluent_kafka import Message
 
 from consumers.posting.relay import RelayTopics
-from consumers.recovery.topic_ends import look
+from consumers.recovery.topic_ends import Ends, look
 from ledger_core.archive.listing import list_archive
 from ledger_core.errors import Refused
 from ledger_core.findings import Collector
@@ -77,7 +80,7 @@ def test_a_journal_cursor_is_never_behind_the_next_entry() -> None:
     assert Published().journal_offset(7) == 0
 
 
-class Message:
+class Record:
     def __init__(self, value: bytes, headers: list[tuple[str, bytes]] | None = None) -> None:
         self._value, self._headers = value, headers
 
@@ -88,10 +91,10 @@ class Message:
         return self._headers
 
 
-class Topics:
+class Topics(Ends):
     """Records by topic; `lows` are oldest offsets of topics that lost their beginning."""
 
-    def __init__(self, records: dict[str, list[Message]], lows: dict[str, int]) -> None:
+    def __init__(self, records: dict[str, list[Record]], lows: dict[str, int]) -> None:
         self._records, self._lows = records, lows
 
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
@@ -99,14 +102,14 @@ class Topics:
         return low, low + len(self._records.get(topic, []))
 
     def message_at(self, topic: str, partition: int, offset: int) -> Message:
-        return self._records[topic][offset - self._lows.get(topic, 0)]
+        return cast("Message", self._records[topic][offset - self._lows.get(topic, 0)])
 
 
 NAMES = RelayTopics("journal", "outcomes", "dead_letters")
 
 
-def journal(*seqs: int, altered: int = 0) -> list[Message]:
-    return [Message(encode_journal(0, seq, b"{}", archived(seq + (seq == altered)))) for seq in seqs]
+def journal(*seqs: int, altered: int = 0) -> list[Record]:
+    return [Record(encode_journal(0, seq, b"{}", archived(seq + (seq == altered)))) for seq in seqs]
 
 
 def archived(seq: int) -> bytes:
@@ -118,8 +121,8 @@ def test_the_ends_of_the_topics_tell_how_far_each_was_published() -> None:
     topics = Topics(
         {
             "journal": journal(1, 2, 3, 2, 3),
-            "outcomes": [Message(outcome)],
-            "dead_letters": [Message(b"", [("finance.offset", b"4")])],
+            "outcomes": [Record(outcome)],
+            "dead_letters": [Record(b"", [("finance.offset", b"4")])],
         },
         {},
     )
@@ -150,5 +153,10 @@ def test_an_entry_that_no_copy_of_the_archive_can_tell_is_left_to_the_walk() -> 
 
 def test_an_entry_beyond_the_archive_is_compared_with_nothing() -> None:
     asked: list[int] = []
-    look(Topics({"journal": journal(4, 9)}, {}), NAMES, 0, 5, lambda seq: asked.append(seq) or archived(seq))
+
+    def told(seq: int) -> bytes:
+        asked.append(seq)
+        return archived(seq)
+
+    look(Topics({"journal": journal(4, 9)}, {}), NAMES, 0, 5, told)
     assert asked == [4]

@@ -148,7 +148,7 @@ def manifest_left_by_a_crash(trial: Trial) -> bool:
 
 def newest_manifest(trial: Trial) -> bool:
     store, _ = store_of(trial.key)
-    return not refused(lambda: newest_in_archive(0, 0, store, ENV, trial.registry))  # type: ignore[arg-type]
+    return not refused(lambda: newest_in_archive(0, 0, store, ENV, trial.registry))
 
 
 def archive_that_is_replayed(trial: Trial) -> bool:

@@ -56,26 +56,26 @@ def ledger(made: TinyShard, cuts: list[tuple[int, int]]) -> MemoryLedger:
     return held
 
 
-def test_the_true_history_holds():
+def test_the_true_history_holds() -> None:
     assert verify_archive(archive(shard(), CUTS[:2]), ENV, over()).sound
     assert verify_ledger(ledger(shard(), CUTS[:2]), over()).sound
 
 
-def test_a_fork_below_the_end_is_found_in_archive_and_ledger():
+def test_a_fork_below_the_end_is_found_in_archive_and_ledger() -> None:
     forked = shard("EUR")
     found = codes(verify_archive(archive(forked, CUTS[:2]), ENV, over()))
     assert found == {("proof.validity", 12), ("signer.pinned_head", 12)}
     assert found == codes(verify_ledger(ledger(forked, CUTS[:2]), over()))
 
 
-def test_a_fork_with_other_range_ends_is_found_too():
+def test_a_fork_with_other_range_ends_is_found_too() -> None:
     cuts = [(7, 7), (11, 11)]
     assert codes(verify_archive(archive(shard("EUR"), cuts), ENV, over(11 + 1))) == {("signer.pinned_head", 12)}
     past = [(7, 7), (14, 14)]
     assert ("signer.pinned_head", 12) in codes(verify_archive(archive(shard("EUR"), past), ENV, over()))
 
 
-def test_a_history_that_stops_short_is_a_finding_only_where_the_key_may_be_in_other_hands():
+def test_a_history_that_stops_short_is_a_finding_only_where_the_key_may_be_in_other_hands() -> None:
     short = archive(shard(), CUTS[:1])
     assert codes(verify_archive(short, ENV, over())) == {("signer.pinned_head", 12)}
     assert verify_archive(short, ENV, over(revoked=False)).sound, "an archive may lag behind a rotation"
@@ -83,7 +83,7 @@ def test_a_history_that_stops_short_is_a_finding_only_where_the_key_may_be_in_ot
     assert ("signer.pinned_head", 12) in codes(verify_archive(fork, ENV, over(revoked=False)))
 
 
-def test_a_registry_may_pin_keys_that_signed_nothing_here():
+def test_a_registry_may_pin_keys_that_signed_nothing_here() -> None:
     signers = [*over().signers, RegisteredSigner(NEXT.kid, "ed25519", NEXT.public)]
     store = MemoryStore()
     archive_of(shard("EUR"), CUTS, NEXT, store)
@@ -91,7 +91,7 @@ def test_a_registry_may_pin_keys_that_signed_nothing_here():
 
 
 @pytest.mark.parametrize(("currency", "sound"), [("USD", True), ("EUR", False)])
-def test_a_proof_or_batch_of_the_end_itself_is_judged_alone(currency: str, sound: bool):
+def test_a_proof_or_batch_of_the_end_itself_is_judged_alone(currency: str, sound: bool) -> None:
     made = shard(currency)
     closed = closed_of(cut_of(made, None, 12, 12), made, KEY, 1, None)
     proof = assemble_proof(closed.payload, KEY.sign_digest(closed.hash))
@@ -112,7 +112,7 @@ def chain(count: int, key: Key = KEY, prev: AuditEvent | None = None) -> list[Au
     return events
 
 
-def test_another_audit_chain_below_the_end_is_found():
+def test_another_audit_chain_below_the_end_is_found() -> None:
     true = audit_events(KEY, 4)
     pin = Validity(None, Interval(1, 3, true[2].hash))
     held = RegisteredSigner(KEY.kid, "ed25519", KEY.public, None, NOW, "", pin, NOW)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,10 +39,12 @@ def prepare(repo: Path, content: bytes = b"new") -> str | None:
     return prepare_commit(repo, FILE, lambda _: content, branch="review", message="m").commit
 
 
-def test_killed_before_its_commit_point_it_leaves_no_branch_and_is_done_again(repo: Path, monkeypatch) -> None:
+def test_killed_before_its_commit_point_it_leaves_no_branch_and_is_done_again(
+    repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = registry_branch._git
 
-    def killed(repo: Path, *arguments: str, **more: object) -> str:
+    def killed(repo: Path, *arguments: str, **more: Any) -> str:
         if arguments[0] == "update-ref":
             raise KeyboardInterrupt
         return real(repo, *arguments, **more)
@@ -59,10 +62,12 @@ def test_killed_before_its_commit_point_it_leaves_no_branch_and_is_done_again(re
     assert git_in(repo, "status", "--porcelain") == ""
 
 
-def test_two_operators_at_once_make_one_branch_and_the_second_is_told(repo: Path, monkeypatch) -> None:
+def test_two_operators_at_once_make_one_branch_and_the_second_is_told(
+    repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = registry_branch._git
 
-    def overtaken(repo: Path, *arguments: str, **more: object) -> str:
+    def overtaken(repo: Path, *arguments: str, **more: Any) -> str:
         if arguments[0] == "update-ref":
             git_in(repo, "branch", "review", "HEAD")
         return real(repo, *arguments, **more)
@@ -75,7 +80,9 @@ def test_two_operators_at_once_make_one_branch_and_the_second_is_told(repo: Path
         prepare(repo)
 
 
-def test_variables_of_a_hook_do_not_lead_to_another_repository(repo: Path, tmp_path: Path, monkeypatch) -> None:
+def test_variables_of_a_hook_do_not_lead_to_another_repository(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     git_in(tmp_path, "init", "-q", "--bare", "other.git")
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "other.git"))
     made = prepare(repo)

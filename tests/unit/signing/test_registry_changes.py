@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ OLD, NEW = Key("ed25519", "old-v1"), Key("ed25519", "new-v1")
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
-def signer(key: Key, **fields: object) -> RegisteredSigner:
+def signer(key: Key, **fields: Any) -> RegisteredSigner:
     return dataclasses.replace(RegisteredSigner(key.kid, "ed25519", key.public, NOW), **fields)
 
 
@@ -41,7 +42,7 @@ THEIRS = {**write_signer(signer(OLD)), "owner": "kernel", "signer_kid": "theirs"
     [{"signers": [THEIRS], "note": 1}, [THEIRS], {"theirs": THEIRS}, {"signers": {"theirs": THEIRS}}],
     ids=["object", "array", "map", "object of a map"],
 )
-def test_signers_of_others_and_unknown_fields_stay_in_every_shape(document):
+def test_signers_of_others_and_unknown_fields_stay_in_every_shape(document: object) -> None:
     data = json.dumps(document).encode()
     once = with_signers(data, [signer(NEW)])
     kept = SignerRegistry.from_json(once)
@@ -54,12 +55,14 @@ def test_signers_of_others_and_unknown_fields_stay_in_every_shape(document):
     assert f'"signer_kid": "{NEW.kid}"' in diff(data, once, "signers.json")
 
 
-def test_a_kid_is_never_given_to_another_key():
+def test_a_kid_is_never_given_to_another_key() -> None:
     with pytest.raises(ValueError, match="another key"):
         with_signers(with_signers(EMPTY, [signer(OLD)]), [dataclasses.replace(signer(NEW), kid=OLD.kid)])
 
 
-def test_the_file_is_the_old_one_or_the_new_one_whenever_it_is_cut_off(tmp_path: Path, monkeypatch):
+def test_the_file_is_the_old_one_or_the_new_one_whenever_it_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "signers.json"
     change_registry(path, lambda data: with_signers(data, [signer(OLD)]))
     before = path.read_bytes()
@@ -81,7 +84,7 @@ def test_the_file_is_the_old_one_or_the_new_one_whenever_it_is_cut_off(tmp_path:
     assert path.stat().st_mode & 0o777 == 0o640
 
 
-def test_a_damaged_file_is_refused_and_left_as_it_is(tmp_path: Path):
+def test_a_damaged_file_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "signers.json"
     path.write_bytes(b'{"signers": [')
     with pytest.raises(Refused, match="cannot be read"):
@@ -115,7 +118,7 @@ def chain(*steps: tuple[Key, dict[str, object]]) -> list[AuditEvent]:
 BOTH = SignerRegistry([signer(OLD), signer(NEW)])
 
 
-def test_an_announcement_by_the_outgoing_key_is_sound_and_carries_the_new_one():
+def test_an_announcement_by_the_outgoing_key_is_sound_and_carries_the_new_one() -> None:
     events = chain((OLD, payload()), (NEW, {"step": "deployed", "rotation_id": "1"}))
     assert check_audit(events, BOTH).sound
     pem = str(events[0].payload["incoming_public_key_pem"])
@@ -131,12 +134,12 @@ def test_an_announcement_by_the_outgoing_key_is_sound_and_carries_the_new_one():
     ],
     ids=["by the new key itself", "after it signed", "another key"],
 )
-def test_an_announcement_that_proves_nothing_is_found(events, field):
+def test_an_announcement_that_proves_nothing_is_found(events: list[AuditEvent], field: str) -> None:
     found = [(it.code, it.field) for it in check_audit(events, BOTH).findings]
     assert ("audit.rotation", field) in found
 
 
-def test_only_an_operator_s_announcement_chooses_the_key_that_signs():
+def test_only_an_operator_s_announcement_chooses_the_key_that_signs() -> None:
     assert must_be_signed_by(AuditIntent(EVENT_TYPE, "operator:a", payload(), "t")) == OLD.kid
     assert must_be_signed_by(AuditIntent(EVENT_TYPE, "service:poster", payload(), "t")) is None
     assert must_be_signed_by(AuditIntent(EVENT_TYPE, "operator:a", {**payload(), "step": "proved"}, "t")) is None
@@ -144,7 +147,7 @@ def test_only_an_operator_s_announcement_chooses_the_key_that_signs():
     assert must_be_signed_by(AuditIntent(EVENT_TYPE, "operator:a", {**payload(), "outgoing_kid": 3}, "t")) is None
 
 
-def test_a_rotation_is_read_from_the_chain_and_what_is_none_is_passed_over():
+def test_a_rotation_is_read_from_the_chain_and_what_is_none_is_passed_over() -> None:
     def event(step: str, rotation_id: str = "1") -> SignerEvent:
         said = {**payload(), "step": step, "rotation_id": rotation_id}
         return SignerEvent(EVENT_TYPE, "operator:a", said, NOW)
@@ -166,14 +169,14 @@ USES = [
 ]
 
 
-def test_a_key_counts_for_exactly_what_it_signed():
+def test_a_key_counts_for_exactly_what_it_signed() -> None:
     found = reach(USES)
     assert found.shards == {0: Interval(10, 40), 1: Interval(7, 7), 2: Interval(10, 9)}
     assert found.audit == Interval(3, 8)
     assert reach([]) == Validity({}, NOTHING)
 
 
-def test_a_revoked_key_is_cut_earlier_and_never_later():
+def test_a_revoked_key_is_cut_earlier_and_never_later() -> None:
     found = cut(reach(USES), {0: 20}, 5)
     assert found.shard(0) == Interval(10, 20)
     assert found.audit == Interval(3, 5)
@@ -182,13 +185,13 @@ def test_a_revoked_key_is_cut_earlier_and_never_later():
         cut(reach(USES), {0: 41}, None)
 
 
-def test_a_key_that_is_over_keeps_its_time_and_an_emergency_key_ends_early():
+def test_a_key_that_is_over_keeps_its_time_and_an_emergency_key_ends_early() -> None:
     past, ahead = NOW - dt.timedelta(days=1), NOW + dt.timedelta(hours=2)
     assert end(signer(OLD, retired_at=past), Validity(), NOW).retired_at == past
     assert end(signer(OLD, retired_at=ahead), Validity(), NOW).retired_at == NOW
 
 
-def test_a_revocation_is_never_undone_by_a_registry_that_does_not_know_of_it():
+def test_a_revocation_is_never_undone_by_a_registry_that_does_not_know_of_it() -> None:
     revoked = signer(OLD, retired_at=NOW, revoked_at=NOW, validity=Validity({}, NOTHING))
     copy = with_signers(EMPTY, [revoked])
     assert SignerRegistry.from_json(copy).get(OLD.kid) == revoked
@@ -199,13 +202,13 @@ def test_a_revocation_is_never_undone_by_a_registry_that_does_not_know_of_it():
 
 
 @pytest.mark.parametrize("field", ["retiredAt", "revokedAt", "retired_at"])
-def test_an_end_that_is_not_understood_is_refused_and_never_passed_over(field):
+def test_an_end_that_is_not_understood_is_refused_and_never_passed_over(field: str) -> None:
     item = {**write_signer(signer(OLD)), field: 1767225600}
     with pytest.raises(ValueError, match=OLD.kid):
         SignerRegistry.from_json(json.dumps([item]).encode())
 
 
-def test_a_clock_that_is_wrong_is_refused():
+def test_a_clock_that_is_wrong_is_refused() -> None:
     check_clock(NOW, NOW + dt.timedelta(seconds=59))
     with pytest.raises(Refused, match=r"\+61 s"):
         check_clock(NOW + dt.timedelta(seconds=61), NOW)

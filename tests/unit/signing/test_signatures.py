@@ -23,7 +23,7 @@ KEYS = [Key("ed25519"), Key("rsa-sha256")]
 
 
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: key.algorithm)
-def test_a_signature_holds_for_its_digest_and_key_alone(key):
+def test_a_signature_holds_for_its_digest_and_key_alone(key: Key) -> None:
     signature = key.sign_digest(DIGEST)
     verify_digest(key.public, DIGEST, signature)
     other = next(other for other in KEYS if other is not key)
@@ -40,14 +40,14 @@ def test_a_signature_holds_for_its_digest_and_key_alone(key):
 
 
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: key.algorithm)
-def test_a_note_is_signed_as_text(key):
+def test_a_note_is_signed_as_text(key: Key) -> None:
     verify_text(key.public, b"text\n", key.sign_text(b"text\n"))
     with pytest.raises(BadSignature):
         verify_text(key.public, b"text", key.sign_text(b"text\n"))
 
 
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: key.algorithm)
-def test_a_key_is_the_same_in_every_way_to_write_it(key):
+def test_a_key_is_the_same_in_every_way_to_write_it(key: Key) -> None:
     der = base64.b64encode(key.public.spki_der).decode()
     wrapped = "\n".join(der[at : at + 40] for at in range(0, len(der), 40))
     assert PublicKey.parse(key.public.pem) == PublicKey.parse(der) == PublicKey.parse(wrapped) == key.public
@@ -63,7 +63,7 @@ def spki(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:
     return key.public_key().public_bytes(serialization.Encoding.PEM, encoding).decode()
 
 
-def test_keys_that_let_signatures_be_forged_are_refused():
+def test_keys_that_let_signatures_be_forged_are_refused() -> None:
     with pytest.raises(ValueError, match="exponent 3 is below 65537"):
         PublicKey.parse(spki(rsa.generate_private_key(3, 2048)))
     with pytest.raises(ValueError, match="1024 bits"):
@@ -75,12 +75,12 @@ def test_keys_that_let_signatures_be_forged_are_refused():
 @pytest.mark.parametrize(
     "text", ["", "not base64!", base64.b64encode(b"x" * 31).decode(), "-----BEGIN PUBLIC KEY-----"]
 )
-def test_what_is_no_key_is_refused(text):
+def test_what_is_no_key_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         PublicKey.parse(text)
 
 
-def test_a_signature_has_one_spelling():
+def test_a_signature_has_one_spelling() -> None:
     data = bytes(range(64))
     text = encode_signature(data)
     assert decode_signature(text) == data

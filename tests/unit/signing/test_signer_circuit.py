@@ -229,7 +229,7 @@ def test_a_cosigner_that_is_away_is_told_by_its_own_name_and_the_signer_goes_on(
     assert bench.cosign("second-ed25519") == [], "nobody cosigns what it signed"
 
 
-def test_a_key_whose_end_comes_while_it_runs_signs_no_more_and_nothing_is_written_down_for_it():
+def test_a_key_whose_end_comes_while_it_runs_signs_no_more_and_nothing_is_written_down_for_it() -> None:
     service = LocalKey.generate("ed25519", env="dev")
     ends = RegisteredSigner("emergency-v1", "ed25519", service.public_key(), None, NOW + dt.timedelta(hours=1))
     registry = SignerRegistry([ends])

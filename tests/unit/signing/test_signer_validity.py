@@ -52,7 +52,7 @@ def proof(last_seq: int, *, proof_id: str | None = None) -> bytes:
     return assemble_proof(payload.to_bytes(), KEY.sign_digest(payload.digest()))
 
 
-def test_a_stolen_key_that_signs_above_its_interval_is_found_though_its_time_lies_before():
+def test_a_stolen_key_that_signs_above_its_interval_is_found_though_its_time_lies_before() -> None:
     report = verify_proof(proof(13), revoked(12))
     assert places(report) == {("proof.validity", 0, 13)}
     assert KEY.kid in report.findings[0].message
@@ -60,12 +60,12 @@ def test_a_stolen_key_that_signs_above_its_interval_is_found_though_its_time_lie
     assert verify_proof(proof(12), revoked(12)).sound, "and everything before stands"
 
 
-def test_a_shard_that_is_not_listed_proves_nothing():
+def test_a_shard_that_is_not_listed_proves_nothing() -> None:
     assert places(verify_proof(proof(1), registry(Validity({1: Interval()})))) == {("proof.validity", 0, 1)}
     assert verify_proof(proof(1), registry(Validity(None, Interval(1, 1)))).sound
 
 
-def test_an_archive_below_the_revocation_verifies_and_each_statement_above_it_is_named():
+def test_an_archive_below_the_revocation_verifies_and_each_statement_above_it_is_named() -> None:
     store = MemoryStore()
     keys = archive_of(shard(), CUTS, KEY, store)
     assert verify_archive(store, ENV, revoked(15)).sound
@@ -76,7 +76,7 @@ def test_an_archive_below_the_revocation_verifies_and_each_statement_above_it_is
     assert verify_batch(store.get(keys[1]), revoked(12)).sound
 
 
-def test_the_ledger_names_proofs_checkpoints_and_operators_proofs():
+def test_the_ledger_names_proofs_checkpoints_and_operators_proofs() -> None:
     made = MemoryLedger()
     made.add(shard(), CUTS, KEY)
     made.asked_for = [proof(13)]
@@ -85,7 +85,7 @@ def test_the_ledger_names_proofs_checkpoints_and_operators_proofs():
     assert found == {("proof.validity", 0, 15), ("checkpoint.validity", 0, 15), ("proof.validity", 0, 13)}
 
 
-def test_the_audit_chain_names_the_event():
+def test_the_audit_chain_names_the_event() -> None:
     events = audit_events(KEY, 4)
     assert check_audit(events, revoked(1, 4)).sound
     assert places(check_audit(events, revoked(1, 3))) == {("audit.validity", None, 4)}
@@ -93,7 +93,7 @@ def test_the_audit_chain_names_the_event():
     assert places(check_audit(events, late)) == {("audit.validity", None, 1), ("audit.validity", None, 2)}
 
 
-def test_a_cosignature_outside_of_its_key_s_interval_is_found():
+def test_a_cosignature_outside_of_its_key_s_interval_is_found() -> None:
     other = Key("ed25519", "other-v1")
     made = shard()
     closed = closed_of(cut_of(made, None, 13, 13), made, other, 1, None)
@@ -105,13 +105,13 @@ def test_a_cosignature_outside_of_its_key_s_interval_is_found():
     assert places(verify_proof(data, trusted)) == {("proof.validity", 0, 13)}
 
 
-def test_an_operator_s_proof_may_speak_of_history_older_than_its_key():
+def test_an_operator_s_proof_may_speak_of_history_older_than_its_key() -> None:
     young = registry(Validity({0: Interval(10)}))
     assert verify_proof(proof(5, proof_id="test-demand-1"), young).sound
     assert places(verify_proof(proof(5), young)) == {("proof.validity", 0, 5)}
 
 
-def test_nothing_new_is_stated_on_a_proof_outside_of_its_key_s_interval():
+def test_nothing_new_is_stated_on_a_proof_outside_of_its_key_s_interval() -> None:
     data = proof(13)
     digest = parse_proof(data).digest()
     _check_signed(data, digest, revoked(13), 0, 1)
@@ -128,7 +128,7 @@ def test_nothing_new_is_stated_on_a_proof_outside_of_its_key_s_interval():
         Validity({1: NOTHING}),
     ],
 )
-def test_what_is_written_is_read_again(validity):
+def test_what_is_written_is_read_again(validity: Validity) -> None:
     assert parse_validity(json.loads(json.dumps(validity.to_json()))) == validity
     assert registry(validity).get(KEY.kid).validity == validity
 
@@ -155,7 +155,7 @@ def test_what_is_written_is_read_again(validity):
         {"audit": {"to_seq": "9" * 30}},
     ],
 )
-def test_a_bound_that_is_not_understood_is_refused_with_the_signer_and_never_passed_over(value):
+def test_a_bound_that_is_not_understood_is_refused_with_the_signer_and_never_passed_over(value: object) -> None:
     item = {"signer_kid": KEY.kid, "algorithm": "ed25519", "public_key_pem": KEY.public.pem, "validity": value}
     with pytest.raises(ValueError, match=KEY.kid):
         SignerRegistry.from_json(json.dumps([item]).encode())

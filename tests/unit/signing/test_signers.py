@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ def read(document: object) -> SignerRegistry:
         [{**ITEM, "public_key_pem": base64.b64encode(ED.public.raw).decode()}],
     ],
 )
-def test_every_shape_that_kernel_reads_is_read(document):
+def test_every_shape_that_kernel_reads_is_read(document: object) -> None:
     signer = read(document).get(ED.kid)
     assert (signer.public_key, signer.algorithm) == (ED.public, "ed25519")
     assert signer.deployed_at == dt.datetime(2025, 11, 1, tzinfo=dt.UTC)
@@ -58,12 +59,12 @@ def test_every_shape_that_kernel_reads_is_read(document):
         ({"retiredAt": "2025-11-01T00:00:00"}, "no zone"),
     ],
 )
-def test_what_kernel_passes_over_is_refused(change, message):
+def test_what_kernel_passes_over_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read([{**ITEM, **change}])
 
 
-def test_bare_pem_under_a_kid_and_repeated_kids_are_refused():
+def test_bare_pem_under_a_kid_and_repeated_kids_are_refused() -> None:
     with pytest.raises(ValueError, match="not an object"):
         read({ED.kid: ED.public.pem})
     with pytest.raises(ValueError, match="twice"):
@@ -74,7 +75,7 @@ def test_bare_pem_under_a_kid_and_repeated_kids_are_refused():
         read("text")
 
 
-def test_a_registry_reads_what_it_writes_and_keeps_retired_keys():
+def test_a_registry_reads_what_it_writes_and_keeps_retired_keys() -> None:
     retired = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     old = RegisteredSigner(RSA.kid, "rsa-sha256", RSA.public, None, retired, "before")
     registry = read([ITEM]).with_signer(old)
@@ -85,7 +86,7 @@ def test_a_registry_reads_what_it_writes_and_keeps_retired_keys():
         again.get("stranger")
 
 
-def test_a_key_is_found_under_the_name_that_still_signs():
+def test_a_key_is_found_under_the_name_that_still_signs() -> None:
     retired = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     one = RegisteredSigner("old", "ed25519", ED.public, None, retired)
     two = RegisteredSigner("new", "ed25519", ED.public)

@@ -115,9 +115,8 @@ def _calls(node: ast.AST, module: str, function: str) -> Iterator[tuple[str, str
         function = function or node.name
     for child in ast.iter_child_nodes(node):
         yield from _calls(child, module, function)
-    names_what = isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Load)
-    if names_what:
-        name = node.id if isinstance(node, ast.Name) else node.attr  # type: ignore[union-attr]
+    if isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Load):
+        name = node.id if isinstance(node, ast.Name) else node.attr
         if name != "from_json" or "AuditEvent" in ast.unparse(node):
             yield module, function, name
 

@@ -6,6 +6,7 @@ import datetime as dt
 import itertools
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def grown(path: Path, records: int, part_bytes_max: int = 1000) -> LogHead:
     return log.head
 
 
-def check(parts: Iterable[Path], **more: LogHead) -> LogReport:
+def check(parts: Iterable[Path], **more: Any) -> LogReport:
     lines = itertools.chain.from_iterable(part.read_bytes().splitlines(keepends=True) for part in parts)
     return verify_log(lines, **more)
 

@@ -26,7 +26,7 @@ def faults_of(tmp_path: Path, *changes: tuple[str, str]) -> str:
     return caught.value.message
 
 
-def test_the_committed_topology_loads():
+def test_the_committed_topology_loads() -> None:
     topology = load_topology(PATH)
     assert topology.topics["journal"].name == "finance.journal"
     assert topology.topics["audit"].partitions == 1
@@ -37,7 +37,7 @@ def test_the_committed_topology_loads():
     assert topology.signers["kms"].key_env == "AUDIT_SIGNING_KMS_KEY_ID"
 
 
-def test_the_prefix_stands_before_every_topic_name():
+def test_the_prefix_stands_before_every_topic_name() -> None:
     plain, prefixed = load_topology(PATH), load_topology(PATH, topic_prefix="blue.")
     assert [f"blue.{topic.name}" for topic in plain.topics.values()] == [t.name for t in prefixed.topics.values()]
 
@@ -118,12 +118,12 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_planted_fault_is_named_with_its_path(tmp_path, name):
+def test_a_planted_fault_is_named_with_its_path(tmp_path: Path, name: str) -> None:
     change, wanted = FAULTS[name]
     assert wanted in faults_of(tmp_path, change)
 
 
-def test_all_faults_are_listed_at_once(tmp_path):
+def test_all_faults_are_listed_at_once(tmp_path: Path) -> None:
     message = faults_of(
         tmp_path,
         ("bucket_env: S3_AUDIT_BUCKET", "bucket_env: x y"),
@@ -140,13 +140,13 @@ def test_all_faults_are_listed_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "a: [", "topics: 3", "topics: {1: {}}", "!!python/object:os.system {}"])
-def test_what_is_no_topology_is_refused(tmp_path, text):
+def test_what_is_no_topology_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "topology.yaml"
     path.write_text(text)
     with pytest.raises(Refused):
         load_topology(path)
 
 
-def test_a_missing_file_is_refused_with_the_variable_to_set(tmp_path):
+def test_a_missing_file_is_refused_with_the_variable_to_set(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="FINANCE_TOPOLOGY"):
         load_topology(tmp_path / "absent.yaml")

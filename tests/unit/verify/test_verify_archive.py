@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import gzip
+from typing import Any
 
 import msgspec
 import pytest
@@ -23,9 +24,11 @@ from tests.support.journal_factory import TinyEntry, TinyShard
 KEY = Key("ed25519")
 CUTS = [(5, 6), (12, 14), (12, 16), (15, 20)]
 
+Archive = tuple[MemoryStore, list[str]]  # and the keys of its batches, in their order
+
 
 @pytest.fixture
-def archive() -> tuple[MemoryStore, list[str]]:
+def archive() -> Archive:
     store = MemoryStore()
     shard = TinyShard().post(5).silence(2).post(7).silence(3, reason="malformed").post(3).silence(4)
     keys = archive_of(shard, CUTS, KEY, store)
@@ -33,12 +36,12 @@ def archive() -> tuple[MemoryStore, list[str]]:
     return store, keys
 
 
-def codes(store: MemoryStore, **options) -> set[tuple[str, str | None]]:
+def codes(store: MemoryStore, **options: Any) -> set[tuple[str, str | None]]:
     report = verify_archive(store, ENV, KEY.registry, **options)
     return {(finding.code, finding.place) for finding in report.findings}
 
 
-def test_a_whole_archive_is_sound_and_counted(archive):
+def test_a_whole_archive_is_sound_and_counted(archive: Archive) -> None:
     report = verify_archive(archive[0], ENV, KEY.registry)
     assert report.findings == ()
     assert report.counts == {
@@ -54,7 +57,7 @@ def test_a_whole_archive_is_sound_and_counted(archive):
     }
 
 
-def test_a_delete_marker_and_a_second_version_shadow_an_object(archive):
+def test_a_delete_marker_and_a_second_version_shadow_an_object(archive: Archive) -> None:
     store, keys = archive
     store.delete(keys[1])
     assert codes(store) == {("archive.delete_marker", keys[1])}
@@ -62,7 +65,7 @@ def test_a_delete_marker_and_a_second_version_shadow_an_object(archive):
     assert codes(store) == {("archive.delete_marker", keys[1]), ("archive.shadowed", keys[2])}
 
 
-def test_a_lost_object_is_named_and_what_follows_is_still_checked(archive):
+def test_a_lost_object_is_named_and_what_follows_is_still_checked(archive: Archive) -> None:
     store, keys = archive
     del store.objects[keys[1]]
     assert codes(store) == {("archive.missing", keys[1])}
@@ -71,20 +74,20 @@ def test_a_lost_object_is_named_and_what_follows_is_still_checked(archive):
     assert report.counts["roots_unchecked"] == 2
 
 
-def test_an_object_put_in_place_of_another_is_named(archive):
+def test_an_object_put_in_place_of_another_is_named(archive: Archive) -> None:
     store, keys = archive
     store.replace(keys[1], store.get(keys[0]))
     assert all(place == keys[1] for _, place in codes(store))
     assert ("batch.gap", keys[1]) in codes(store)
 
 
-def test_other_gzip_of_the_same_lines_is_not_the_stored_object(archive):
+def test_other_gzip_of_the_same_lines_is_not_the_stored_object(archive: Archive) -> None:
     store, keys = archive
     store.replace(keys[0], gzip.compress(gzip.decompress(store.get(keys[0]))))
     assert codes(store) == {("archive.object", keys[0])}
 
 
-def test_a_lost_manifest_is_a_gap_and_at_the_end_the_head_tells(archive):
+def test_a_lost_manifest_is_a_gap_and_at_the_end_the_head_tells(archive: Archive) -> None:
     store, keys = archive
     last = manifest_key(ENV, 0, 4)
     head = ArchiveHead(0, 4, parse_manifest(store.get(last)).hash)
@@ -99,7 +102,7 @@ def test_a_lost_manifest_is_a_gap_and_at_the_end_the_head_tells(archive):
     assert ("archive.unlisted", keys[1]) in codes(store)
 
 
-def relocked(store: MemoryStore, key: str, **changes) -> None:
+def relocked(store: MemoryStore, key: str, **changes: Any) -> None:
     (stored, data), *rest = store.objects[key]
     store.objects[key] = [(dataclasses.replace(stored, **changes), data), *rest]
 
@@ -113,7 +116,7 @@ def relocked(store: MemoryStore, key: str, **changes) -> None:
         {"retain_until": dt.datetime(2026, 1, 1, tzinfo=dt.UTC)},
     ],
 )
-def test_a_weaker_lock_is_found_and_a_longer_one_is_welcome(archive, changes):
+def test_a_weaker_lock_is_found_and_a_longer_one_is_welcome(archive: Archive, changes: dict[str, Any]) -> None:
     store, keys = archive
     relocked(store, keys[0], retain_until=dt.datetime(2040, 1, 1, tzinfo=dt.UTC))
     assert codes(store) == set()
@@ -121,13 +124,13 @@ def test_a_weaker_lock_is_found_and_a_longer_one_is_welcome(archive, changes):
     assert codes(store) == {("archive.retention", keys[0])}
 
 
-def test_other_object_metadata_is_found(archive):
+def test_other_object_metadata_is_found(archive: Archive) -> None:
     store, keys = archive
     relocked(store, keys[0], metadata={"first-seq": "2"})
     assert codes(store) == {("archive.object", keys[0])}
 
 
-def test_an_object_that_no_manifest_lists_is_found(archive):
+def test_an_object_that_no_manifest_lists_is_found(archive: Archive) -> None:
     store, keys = archive
     extra = keys[1].replace("offsets-0000000000000000006", "offsets-0000000000000000007")
     store.add(extra, store.get(keys[1]))
@@ -140,7 +143,7 @@ def test_an_object_that_no_manifest_lists_is_found(archive):
     }
 
 
-def test_an_empty_archive_proves_nothing(archive):
+def test_an_empty_archive_proves_nothing(archive: Archive) -> None:
     assert {code for code, _ in codes(MemoryStore())} == {"archive.empty"}
     report = verify_archive(archive[0], "production", KEY.registry)
     assert [finding.code for finding in report.findings] == ["archive.empty"]
@@ -148,7 +151,7 @@ def test_an_empty_archive_proves_nothing(archive):
     assert "archive.truncated" in {code for code, _ in codes(archive[0], expected=heads)}
 
 
-def test_a_batch_alone_is_checked_and_says_what_it_could_not_check(archive):
+def test_a_batch_alone_is_checked_and_says_what_it_could_not_check(archive: Archive) -> None:
     store, keys = archive
     first = verify_batch(store.get(keys[0]), KEY.registry)
     assert first.sound
@@ -164,7 +167,7 @@ def test_a_batch_alone_is_checked_and_says_what_it_could_not_check(archive):
 
 
 @pytest.mark.parametrize("cut", [1, 20, -1, -30])
-def test_a_cut_or_lengthened_batch_is_a_finding(archive, cut):
+def test_a_cut_or_lengthened_batch_is_a_finding(archive: Archive, cut: int) -> None:
     store, keys = archive
     data = store.get(keys[0])
     assert not verify_batch(data[:cut], KEY.registry).sound
@@ -174,7 +177,7 @@ def test_a_cut_or_lengthened_batch_is_a_finding(archive, cut):
     assert not verify_batch(b"", KEY.registry).sound
 
 
-def test_lines_left_out_are_named_by_their_offset(archive):
+def test_lines_left_out_are_named_by_their_offset(archive: Archive) -> None:
     store, keys = archive
     lines = gzip.decompress(store.get(keys[1])).split(b"\n")
     verdict = next(line for line in lines if b'"offset":"6"' in line and b"verdict" in line)
@@ -184,7 +187,7 @@ def test_lines_left_out_are_named_by_their_offset(archive):
     assert not verify_batch(b"\n".join(fewer), KEY.registry).sound
 
 
-def test_a_proof_that_claims_a_quintillion_offsets_costs_nothing(archive):
+def test_a_proof_that_claims_a_quintillion_offsets_costs_nothing(archive: Archive) -> None:
     store, keys = archive
     lines = gzip.decompress(store.get(keys[0])).split(b"\n")
     huge = lines[-2].replace(b'"next_offset":"6"', b'"next_offset":"1000000000000000006"')
@@ -192,7 +195,7 @@ def test_a_proof_that_claims_a_quintillion_offsets_costs_nothing(archive):
     assert not verify_batch(b"\n".join([*lines[:-2], huge, b""]), KEY.registry).sound
 
 
-def test_one_event_id_in_two_entries_is_named_across_ranges_and_shards():
+def test_one_event_id_in_two_entries_is_named_across_ranges_and_shards() -> None:
     store = MemoryStore()
     archive_of(TinyShard().post(4), [(2, 2), (4, 4)], KEY, store)
     twin = TinyShard(1, first_offset=2)
@@ -217,7 +220,7 @@ def take(shard: TinyShard, entry: JournalEntry) -> None:
     shard.next_offset += 1
 
 
-def test_event_ids_are_compared_in_parts_of_bounded_size():
+def test_event_ids_are_compared_in_parts_of_bounded_size() -> None:
     lines = [encode_entry(item.entry) for item in TinyShard().post(300).entries]
     ids, found = EventIds(), Collector()
     packed = pack_ids(lines)
@@ -230,14 +233,14 @@ def test_event_ids_are_compared_in_parts_of_bounded_size():
     assert pack_ids([lines[0], b"{}", lines[1]]) == packed[:32]
 
 
-def test_a_manifest_whose_own_lock_is_shorter_is_found(archive):
+def test_a_manifest_whose_own_lock_is_shorter_is_found(archive: Archive) -> None:
     store, _ = archive
     key = manifest_key(ENV, 0, 2)
     relocked(store, key, retain_until=dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
     assert codes(store) == {("archive.retention", key)}
 
 
-def test_a_checkpoint_of_another_root_in_a_manifest_is_found():
+def test_a_checkpoint_of_another_root_in_a_manifest_is_found() -> None:
     store = MemoryStore()
     shard = TinyShard().post(3)
     cut = cut_of(shard, None, 3, 3)
@@ -254,7 +257,7 @@ def test_a_checkpoint_of_another_root_in_a_manifest_is_found():
     assert codes(other) == {("checkpoint.origin", key), ("checkpoint.size", key)}
 
 
-def test_a_batch_behind_the_newest_manifest_is_verified_too(archive):
+def test_a_batch_behind_the_newest_manifest_is_verified_too(archive: Archive) -> None:
     store, keys = archive
     del store.objects[manifest_key(ENV, 0, 4)]
     report = verify_archive(store, ENV, KEY.registry)

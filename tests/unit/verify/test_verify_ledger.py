@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ledger_core.proving import checkpoint
@@ -19,7 +21,7 @@ def shard(currency: str = "USD") -> TinyShard:
     return TinyShard().post(5).silence(2).post(7, currency=currency).post(3)
 
 
-def ledger(made: TinyShard, cuts=((5, 6), (12, 14))) -> MemoryLedger:
+def ledger(made: TinyShard, cuts: Any = ((5, 6), (12, 14))) -> MemoryLedger:
     result = MemoryLedger()
     result.add(made, cuts, KEY)
     return result
@@ -36,7 +38,7 @@ def codes(report: Report) -> set[tuple[str, int | None, str | None]]:
 
 
 @pytest.mark.parametrize(("last_seq", "next_offset"), [(3, 3), (8, 10), (15, 17)])
-def test_proofs_of_operators_are_compared_with_the_chain(last_seq, next_offset):
+def test_proofs_of_operators_are_compared_with_the_chain(last_seq: int, next_offset: int) -> None:
     made = ledger(shard())
     made.asked_for = [asked_for(shard(), last_seq, next_offset)]
     report = verify_ledger(made, KEY.registry)
@@ -47,7 +49,7 @@ def test_proofs_of_operators_are_compared_with_the_chain(last_seq, next_offset):
     assert found == {("ledger.head", last_seq, "head_hash"), ("ledger.head", last_seq, "root")}
 
 
-def test_a_kept_checkpoint_finds_a_ledger_that_was_replaced_or_cut():
+def test_a_kept_checkpoint_finds_a_ledger_that_was_replaced_or_cut() -> None:
     tree = cut_of(shard(), None, 12, 14).tree
     text = checkpoint.note_text("example.com/finance/test/ledger/0", 12, tree.root())
     note = notes.assemble(text, KEY.kid, KEY.public, KEY.sign_text(text))
@@ -62,7 +64,7 @@ def test_a_kept_checkpoint_finds_a_ledger_that_was_replaced_or_cut():
     assert codes(gone) == {("ledger.truncated", 1, None)}
 
 
-def test_one_edited_entry_does_not_make_later_ranges_findings():
+def test_one_edited_entry_does_not_make_later_ranges_findings() -> None:
     made = ledger(shard(), cuts=[(5, 6), (9, 11), (12, 14)])
     rows = made.entry_rows[0]
     rows[1] = rows[1]._replace(body=rows[1].body.replace(b"order-2", b"order-9"))
@@ -70,7 +72,7 @@ def test_one_edited_entry_does_not_make_later_ranges_findings():
     assert seqs == {2, 5}  # the entry, and the range that was signed over it
 
 
-def test_ranges_that_wait_for_a_signature_are_counted_and_a_skipped_one_is_found():
+def test_ranges_that_wait_for_a_signature_are_counted_and_a_skipped_one_is_found() -> None:
     made = MemoryLedger()
     made.add(shard(), [(5, 6), (12, 14)], KEY, signed=False)
     report = verify_ledger(made, KEY.registry)
@@ -81,7 +83,7 @@ def test_ranges_that_wait_for_a_signature_are_counted_and_a_skipped_one_is_found
     assert ("ledger.proof_missing", 12, "proof") in codes(verify_ledger(signed, KEY.registry))
 
 
-def test_a_proof_moved_to_another_range_is_found():
+def test_a_proof_moved_to_another_range_is_found() -> None:
     made = ledger(shard())
     first, second = made.range_rows[0]
     made.range_rows[0] = [first._replace(proof=second.proof), second]

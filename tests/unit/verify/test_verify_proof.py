@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -43,20 +44,20 @@ def codes(report: Report) -> set[str]:
     return {finding.code for finding in report.findings}
 
 
-def test_a_sound_proof_counts_its_signature():
+def test_a_sound_proof_counts_its_signature() -> None:
     report = verify_proof(PROOF + b"\n", KEY.registry)
     assert report.sound
     assert report.counts == {"proofs": 1, "signatures": 1}
 
 
 @pytest.mark.parametrize("bad", ["zz", "aa", "", "A" * 64, "0" * 64, " " + "0" * 63, 5, ["0" * 64]])
-def test_a_hash_that_is_not_the_recomputed_one_is_found(bad):
+def test_a_hash_that_is_not_the_recomputed_one_is_found(bad: object) -> None:
     report = verify_proof(altered(hash=bad), KEY.registry)
     assert {"proof.form", "proof.hash"} <= codes(report)
     assert "hash" in {finding.field for finding in report.findings}
 
 
-def test_signing_one_byte_or_the_text_of_a_hash_does_not_pass():
+def test_signing_one_byte_or_the_text_of_a_hash_does_not_pass() -> None:
     for message in (b"\xaa", json.loads(PROOF)["hash"].encode()):
         forged = base64.b64encode(KEY.private.sign(message)).decode()  # type: ignore[call-arg]
         assert "proof.signature" in codes(verify_proof(altered(signature=forged), KEY.registry))
@@ -76,25 +77,25 @@ def test_signing_one_byte_or_the_text_of_a_hash_does_not_pass():
         {"version": 2},
     ],
 )
-def test_an_altered_added_or_removed_field_is_found(changes):
+def test_an_altered_added_or_removed_field_is_found(changes: dict[str, Any]) -> None:
     assert not verify_proof(altered(**changes), KEY.registry).sound
 
 
-def test_hash_recomputed_by_the_forger_still_lacks_the_signature():
+def test_hash_recomputed_by_the_forger_still_lacks_the_signature() -> None:
     fields = json.loads(altered(ts="2025-11-03T00:00:00.000000Z"))
     payload = {name: value for name, value in fields.items() if name not in ("hash", "signature")}
     fields["hash"] = canonical.sha256_hex(canonical.encode(payload))
     assert codes(verify_proof(canonical.encode(fields), KEY.registry)) == {"proof.signature"}
 
 
-def test_signer_must_be_registered_for_the_algorithm_it_names():
+def test_signer_must_be_registered_for_the_algorithm_it_names() -> None:
     assert codes(verify_proof(PROOF, RSA.registry)) == {"proof.signer"}
     same_name = SignerRegistry([RegisteredSigner(KEY.kid, "rsa-sha256", RSA.public)])
     assert codes(verify_proof(PROOF, same_name)) == {"proof.alg", "proof.signature"}
     assert verify_proof(proof_of(RSA), RSA.registry).sound
 
 
-def test_a_signature_made_after_retirement_is_found_and_older_ones_stand():
+def test_a_signature_made_after_retirement_is_found_and_older_ones_stand() -> None:
     def registry(retired_at: dt.datetime) -> SignerRegistry:
         return SignerRegistry([RegisteredSigner(KEY.kid, "ed25519", KEY.public, None, retired_at)])
 
@@ -102,7 +103,7 @@ def test_a_signature_made_after_retirement_is_found_and_older_ones_stand():
     assert verify_proof(PROOF, registry(dt.datetime(2025, 11, 3, tzinfo=dt.UTC))).sound
 
 
-def test_a_key_with_exponent_three_never_reaches_the_registry():
+def test_a_key_with_exponent_three_never_reaches_the_registry() -> None:
     """With e=3 a block that only looks right where a lazy parser reads can be made without the private key."""
     weak = rsa.generate_private_key(3, 2048).public_key()
     with pytest.raises(ValueError, match="forged"):
@@ -112,7 +113,7 @@ def test_a_key_with_exponent_three_never_reaches_the_registry():
 @pytest.mark.parametrize(
     "data", [b"", b"{}", b"[]", b"null", b"\xff\xfe", b"{" * 100_000, b'{"hash":1e999}', PROOF * 2]
 )
-def test_what_is_no_proof_at_all_is_a_finding_and_no_crash(data):
+def test_what_is_no_proof_at_all_is_a_finding_and_no_crash(data: bytes) -> None:
     report = verify_proof(data, KEY.registry)
     assert codes(report) >= {"proof.form"}
     assert json.loads(json.dumps(report.to_json()))["sound"] is False

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,22 +28,25 @@ def bodies(schema: PublishedSchema) -> list[bytes]:
     return [bytes.fromhex(file.read_text())[FRAME_BYTES:] for file in files]
 
 
-def test_no_published_schema_has_changed():
+def test_no_published_schema_has_changed() -> None:
     assert SCHEMA_IDS == PUBLISHED_IDS
 
 
-def test_every_version_reads_every_other_version_of_its_schema():
+def test_every_version_reads_every_other_version_of_its_schema() -> None:
     for one, other in PAIRS:
         assert incompatibilities(one.text, other.text, bodies(one)) == [], f"{one.key} and {other.key}"
 
 
-def test_every_schema_is_compatible_with_itself():
+def test_every_schema_is_compatible_with_itself() -> None:
     for schema in published():
         assert bodies(schema), f"{schema.key} has no examples"
         assert incompatibilities(schema.text, schema.text, bodies(schema)) == []
 
 
-def changed(change) -> str:
+Field = dict[str, Any]
+
+
+def changed(change: Callable[[dict[str, Field], list[Field]], object]) -> str:
     document = json.loads(SETTLEMENT.text)
     change({field["name"]: field for field in document["fields"]}, document["fields"])
     return json.dumps(document)
@@ -70,10 +75,10 @@ INCOMPATIBLE = {
 
 
 @pytest.mark.parametrize("name", COMPATIBLE)
-def test_a_compatible_change_passes(name):
+def test_a_compatible_change_passes(name: str) -> None:
     assert incompatibilities(SETTLEMENT.text, changed(COMPATIBLE[name]), bodies(SETTLEMENT)) == []
 
 
 @pytest.mark.parametrize("name", INCOMPATIBLE)
-def test_a_planted_incompatible_change_is_found(name):
+def test_a_planted_incompatible_change_is_found(name: str) -> None:
     assert incompatibilities(SETTLEMENT.text, changed(INCOMPATIBLE[name]), bodies(SETTLEMENT))

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def statement(name: str, prev: str) -> tuple[dict[str, object], str]:
+def statement(name: str, prev: str) -> tuple[dict[str, Any], str]:
     """A signed statement of the page, and its hash recomputed with nothing of ours."""
     fields = json.loads(SHOWN[name])
     payload = {key: value for key, value in fields.items() if key not in ("hash", "signature")}
@@ -34,11 +35,11 @@ def statement(name: str, prev: str) -> tuple[dict[str, object], str]:
 
 
 @pytest.mark.parametrize("name", sorted(set(examples()) - {"manifest"}))
-def test_example_is_what_the_code_makes(name):
+def test_example_is_what_the_code_makes(name: str) -> None:
     assert SHOWN[name] == examples()[name]
 
 
-def test_manifest_is_what_the_code_makes_but_for_the_gzip_bytes():
+def test_manifest_is_what_the_code_makes_but_for_the_gzip_bytes() -> None:
     """gzip output differs between versions of zlib, so the digest of the stored bytes may, and what hangs on it."""
     shown, made = json.loads(SHOWN["manifest"]), json.loads(examples()["manifest"])
     for fields in (shown, made):
@@ -49,7 +50,7 @@ def test_manifest_is_what_the_code_makes_but_for_the_gzip_bytes():
     assert shown == made
 
 
-def test_chain_and_tree_follow_from_the_entries_shown():
+def test_chain_and_tree_follow_from_the_entries_shown() -> None:
     one, two = SHOWN["entry"].encode(), SHOWN["entry 2"].encode()
     first = sha256(one)
     second = sha256(two + bytes.fromhex(first))
@@ -60,13 +61,13 @@ def test_chain_and_tree_follow_from_the_entries_shown():
 
 
 @pytest.mark.parametrize(("name", "prev"), [("range proof", "prev_proof_hash"), ("manifest", "prev_manifest_hash")])
-def test_statements_shown_have_their_hash_and_signature(name, prev):
+def test_statements_shown_have_their_hash_and_signature(name: str, prev: str) -> None:
     fields, digest = statement(name, prev)
     assert fields["hash"] == digest
     verify_digest(SIGNER.public_key, bytes.fromhex(digest), decode_signature(fields["signature"]))
 
 
-def test_proof_speaks_of_the_entries_and_verdicts_shown():
+def test_proof_speaks_of_the_entries_and_verdicts_shown() -> None:
     proof, _ = statement("range proof", "prev_proof_hash")
     (part,) = proof["shards"]
     assert part["head_hash"] in SHOWN["chain"]
@@ -75,7 +76,7 @@ def test_proof_speaks_of_the_entries_and_verdicts_shown():
     assert verify_proof(SHOWN["range proof"].encode(), REGISTRY).sound
 
 
-def test_checkpoint_shown_is_signed_as_text():
+def test_checkpoint_shown_is_signed_as_text() -> None:
     text, _, line = SHOWN["checkpoint"].partition("\n\n")
     signed = text.encode() + b"\n"
     dash, name, blob = line.split(" ")
@@ -86,7 +87,7 @@ def test_checkpoint_shown_is_signed_as_text():
     assert base64.b64decode(text.split("\n")[2]).hex() in SHOWN["tree"]
 
 
-def test_audit_event_shown_is_sound():
+def test_audit_event_shown_is_sound() -> None:
     event = json.loads(SHOWN["audit event"])
     data = json.dumps(event["payload"], sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     assert event["hash"] == sha256(data)

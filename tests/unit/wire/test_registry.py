@@ -15,30 +15,30 @@ JOURNAL_CANONICAL_FORM = (
 )
 
 
-def test_the_canonical_form_is_the_one_of_the_specification():
+def test_the_canonical_form_is_the_one_of_the_specification() -> None:
     journal = next(schema for schema in published() if schema.key == "journal.v1")
     assert canonical_form(journal.text) == JOURNAL_CANONICAL_FORM
 
 
-def test_an_id_is_31_bits_of_the_sha256_of_the_canonical_form():
+def test_an_id_is_31_bits_of_the_sha256_of_the_canonical_form() -> None:
     digest = hashlib.sha256(JOURNAL_CANONICAL_FORM.encode()).digest()
     assert SCHEMA_IDS["journal.v1"] == int.from_bytes(digest[:4], "big") % 2**31
 
 
-def test_docs_and_layout_do_not_change_an_id():
+def test_docs_and_layout_do_not_change_an_id() -> None:
     for schema in published():
         document = json.loads(schema.text)
         document.pop("doc")
         assert schema_id(json.dumps(document, indent=7)) == schema.schema_id
 
 
-def test_every_schema_is_published_under_a_positive_id_of_its_own():
+def test_every_schema_is_published_under_a_positive_id_of_its_own() -> None:
     assert sorted(SCHEMA_IDS) == ["journal.v1", "outcome.v1", "settlement.v1"]
     assert all(0 < number < 2**31 for number in SCHEMA_IDS.values())
     assert len(set(SCHEMA_IDS.values())) == len(SCHEMA_IDS)
 
 
-def test_a_registry_is_given_the_same_ids_in_import_mode():
+def test_a_registry_is_given_the_same_ids_in_import_mode() -> None:
     requests = import_requests({"settlement": "finance.settlements"})
     assert [(request.method, request.path) for request in requests] == [
         ("PUT", "/mode/finance.settlements-value"),

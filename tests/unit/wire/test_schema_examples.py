@@ -56,7 +56,7 @@ JSON_VALID = [(name, file) for name in JSON_SCHEMAS for file in files(name, "val
 JSON_INVALID = [(name, file) for name in JSON_SCHEMAS for file in files(name, "invalid", ".json")]
 
 
-def test_every_schema_has_both_kinds_of_examples_and_nothing_else_lies_there():
+def test_every_schema_has_both_kinds_of_examples_and_nothing_else_lies_there() -> None:
     assert sorted(PARSERS) == sorted(JSON_SCHEMAS)
     assert {folder.name for folder in EXAMPLES.iterdir()} == {*JSON_SCHEMAS, *AVRO_SCHEMAS}
     judged = set()
@@ -73,7 +73,7 @@ def test_every_schema_has_both_kinds_of_examples_and_nothing_else_lies_there():
 
 
 @pytest.mark.parametrize("name", JSON_SCHEMAS)
-def test_json_schemas_are_schemas_of_a_closed_world(name):
+def test_json_schemas_are_schemas_of_a_closed_world(name: str) -> None:
     document = json.loads(JSON_SCHEMAS[name].read_text())
     Draft202012Validator.check_schema(document)
     assert document["additionalProperties"] is False
@@ -81,18 +81,18 @@ def test_json_schemas_are_schemas_of_a_closed_world(name):
 
 
 @pytest.mark.parametrize(("name", "file"), JSON_VALID, ids=lambda part: getattr(part, "stem", part))
-def test_a_valid_example_passes_its_schema_and_our_parser(name, file):
+def test_a_valid_example_passes_its_schema_and_our_parser(name: str, file: Path) -> None:
     data = file.read_bytes().removesuffix(b"\n")
     assert [error.message for error in validator(name).iter_errors(json.loads(data))] == []
     PARSERS[name](data)
 
 
 @pytest.mark.parametrize(("name", "file"), JSON_INVALID, ids=lambda part: getattr(part, "stem", part))
-def test_an_invalid_example_is_refused_by_its_schema(name, file):
+def test_an_invalid_example_is_refused_by_its_schema(name: str, file: Path) -> None:
     assert list(validator(name).iter_errors(json.loads(file.read_bytes())))
 
 
-def test_audit_examples_are_chained_by_their_hashes():
+def test_audit_examples_are_chained_by_their_hashes() -> None:
     first, second = (AuditEvent.from_json((EXAMPLES / "audit_event.v1/valid" / name).read_bytes().rstrip())
                      for name in ("genesis.json", "chained.json"))  # fmt: skip
     assert second.prev_hash == first.hash
@@ -100,7 +100,7 @@ def test_audit_examples_are_chained_by_their_hashes():
 
 
 @pytest.mark.parametrize("file", files("settlement.v1", "valid", ".hex"), ids=lambda file: file.stem)
-def test_settlement_bytes_and_settlement_json_say_the_same(file):
+def test_settlement_bytes_and_settlement_json_say_the_same(file: Path) -> None:
     value = hex_bytes(file)
     record = decode_settlement(value)
     event = event_from_record(record)
@@ -113,14 +113,14 @@ def test_settlement_bytes_and_settlement_json_say_the_same(file):
 
 
 @pytest.mark.parametrize("file", files("settlement.v1", "invalid", ".hex"), ids=lambda file: file.stem)
-def test_bad_settlement_bytes_are_rejected_for_the_reason_in_their_name(file):
+def test_bad_settlement_bytes_are_rejected_for_the_reason_in_their_name(file: Path) -> None:
     with pytest.raises(Rejected) as caught:
         decode_settlement(hex_bytes(file))
     assert caught.value.reason.value == file.name.split(".")[0]
 
 
 @pytest.mark.parametrize("file", files("journal.v1", "valid", ".hex"), ids=lambda file: file.stem)
-def test_journal_bytes_decode_to_what_stands_beside_them(file):
+def test_journal_bytes_decode_to_what_stands_beside_them(file: Path) -> None:
     record = decode_journal(hex_bytes(file))
     wanted = json.loads(file.with_suffix(".json").read_text())
     assert (record.shard, record.seq, record.body.decode(), record.entry_hash.hex()) == (
@@ -130,7 +130,7 @@ def test_journal_bytes_decode_to_what_stands_beside_them(file):
 
 
 @pytest.mark.parametrize("file", files("outcome.v1", "valid", ".hex"), ids=lambda file: file.stem)
-def test_outcome_bytes_decode_to_what_stands_beside_them(file):
+def test_outcome_bytes_decode_to_what_stands_beside_them(file: Path) -> None:
     outcome = decode_outcome(hex_bytes(file))
     fields = msgspec.structs.asdict(outcome)
     assert encode_outcome(**fields) == hex_bytes(file)
@@ -139,18 +139,18 @@ def test_outcome_bytes_decode_to_what_stands_beside_them(file):
 
 
 @pytest.mark.parametrize("file", files("journal.v1", "invalid", ".hex"), ids=lambda file: file.stem)
-def test_bad_journal_bytes_are_corrupt(file):
+def test_bad_journal_bytes_are_corrupt(file: Path) -> None:
     with pytest.raises(Corrupt):
         decode_journal(hex_bytes(file))
 
 
 @pytest.mark.parametrize("file", files("outcome.v1", "invalid", ".hex"), ids=lambda file: file.stem)
-def test_bad_outcome_bytes_are_corrupt(file):
+def test_bad_outcome_bytes_are_corrupt(file: Path) -> None:
     with pytest.raises(Corrupt):
         decode_outcome(hex_bytes(file))
 
 
 @pytest.mark.parametrize("name", AVRO_SCHEMAS)
-def test_fastavro_reads_our_golden_bytes(name):
+def test_fastavro_reads_our_golden_bytes(name: str) -> None:
     for file in files(name, "valid", ".hex"):
         assert isinstance(read(SCHEMAS[name], hex_bytes(file)[5:]), dict)

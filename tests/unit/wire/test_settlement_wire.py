@@ -46,7 +46,7 @@ def measured(value: bytes) -> tuple[float, int]:
 
 
 @pytest.mark.parametrize("name", DENSEST)
-def test_the_densest_value_is_decoded_in_bounded_time_and_memory(name):
+def test_the_densest_value_is_decoded_in_bounded_time_and_memory(name: str) -> None:
     seconds, peak_bytes = measured(DENSEST[name])
     assert len(DENSEST[name]) <= SETTLEMENT_BYTES_MAX
     assert peak_bytes < 64 * SETTLEMENT_BYTES_MAX
@@ -54,13 +54,13 @@ def test_the_densest_value_is_decoded_in_bounded_time_and_memory(name):
 
 
 @pytest.mark.parametrize("name", CLAIMS)
-def test_a_claimed_count_costs_nothing(name):
+def test_a_claimed_count_costs_nothing(name: str) -> None:
     seconds, peak_bytes = measured(CLAIMS[name])
     assert peak_bytes < 200_000
     assert seconds < 1
 
 
-def test_the_largest_value_is_read_and_one_byte_more_is_oversize():
+def test_the_largest_value_is_read_and_one_byte_more_is_oversize() -> None:
     with pytest.raises(Rejected) as caught:
         decode_settlement(HEAD + b"\x00" * (SETTLEMENT_BYTES_MAX - 4))
     assert caught.value.reason is RejectReason.OVERSIZE
@@ -69,14 +69,14 @@ def test_the_largest_value_is_read_and_one_byte_more_is_oversize():
     assert caught.value.reason is RejectReason.MALFORMED
 
 
-def test_a_message_without_value_is_malformed():
+def test_a_message_without_value_is_malformed() -> None:
     with pytest.raises(Rejected) as caught:
         decode_settlement(None)
     assert caught.value.reason is RejectReason.MALFORMED
 
 
 @pytest.mark.parametrize("size", [0, 31, 33])
-def test_a_hash_of_another_size_is_not_written(size):
+def test_a_hash_of_another_size_is_not_written(size: int) -> None:
     with pytest.raises(ValueError, match="bytes"):
         encode_journal(0, 1, b"{}", b"h" * size)
     with pytest.raises(ValueError, match="bytes"):

@@ -41,11 +41,11 @@ def text(alphabet: str, length: int) -> str:
 
 
 def pem(key: Any, form: s.PrivateFormat, lock: Any = PLAIN) -> bytes:
-    return key.private_bytes(s.Encoding.PEM, form, lock)
+    return bytes(key.private_bytes(s.Encoding.PEM, form, lock))
 
 
 def der(key: Any, form: s.PrivateFormat, lock: Any = PLAIN) -> bytes:
-    return key.private_bytes(s.Encoding.DER, form, lock)
+    return bytes(key.private_bytes(s.Encoding.DER, form, lock))
 
 
 def number(value: int) -> str:
