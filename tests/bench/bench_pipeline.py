@@ -67,8 +67,8 @@ def run(ledger: Ledger, rate: float, seconds: int) -> dict[str, float]:
             time.sleep(1.0)
             row = connection.execute(LAGS).fetchone()
             assert row is not None
-            posted, relayed, proved, archived = map(int, row)
-            samples.append((time.monotonic() - began, posted, relayed, proved, archived))
+            posted, proved, archived, unnotarised = map(int, row)
+            samples.append((time.monotonic() - began, posted, proved, archived, unnotarised))
             for process in ledger.processes:
                 name = process.args[-1]  # type: ignore[index]
                 peaks[str(name)] = max(peaks.get(str(name), 0), psutil.Process(process.pid).memory_info().rss)

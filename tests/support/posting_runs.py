@@ -10,7 +10,7 @@ import psycopg
 from confluent_kafka import Consumer, TopicPartition
 
 from consumers.kafka.group_source import KafkaSource
-from consumers.metrics import NullMetrics
+from consumers.metrics import Metrics, NullMetrics
 from consumers.posting.decision import decide
 from consumers.posting.poster import Poster, PosterLimits
 from consumers.posting.relay import Relay, RelayTopics
@@ -67,6 +67,7 @@ def new_poster(
     limits: PosterLimits = NO_LIMIT,
     group: str | None = None,
     publisher: Publisher | None = None,
+    metrics: Metrics | None = None,
 ) -> Poster:
     """A poster in this process; with a `group` of its own it owns every shard, whoever else does."""
     brokers = environ["KAFKA_BROKERS"]
@@ -81,8 +82,18 @@ def new_poster(
             RelayTopics(topic_of(environ, "journal"), topic_of(environ, "outcomes"), f"{topic}.dlq"),
         ),
         limits=limits,
-        metrics=NullMetrics(),
+        metrics=metrics or NullMetrics(),
     )
+
+
+class SeesHalts(NullMetrics):
+    """Whether the poster sees the halt flag set."""
+
+    def __init__(self) -> None:
+        self.halt_seen = False
+
+    def halted(self, halted: bool) -> None:
+        self.halt_seen = halted
 
 
 def step_until(poster: Poster, done: Callable[[], bool]) -> None:

@@ -20,6 +20,7 @@ from producers.kafka.topics import apply, check, plan, replication, topic_settin
 from schemas.topology.load import Topology, load_topology
 from tests.support import topics
 from tests.support.kafka import client, tls
+from tests.support.waits import until
 
 ROOT = Path(__file__).parents[3]
 
@@ -78,6 +79,7 @@ def test_differences_are_findings_and_stay_as_they_are(brokers: str, topology: T
     admin.create_topics([compacted])[journal.name].result(timeout=300)
     apply(topology, brokers, tls(brokers))
     admin.create_partitions([NewPartitions(audit.name, 3)])[audit.name].result(timeout=300)
+    until("the broker tells of three partitions", lambda: partition_counts(brokers, topology)[audit.name] == 3)
     for look in (check, apply):
         found = {(a.topic, a.setting): (a.kind, a.wanted, a.found) for a in look(topology, brokers, tls(brokers))}
         assert found[audit.name, "partitions"] == ("finding", "1", "3")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import tracemalloc
 from contextlib import suppress
 
@@ -34,30 +33,25 @@ CLAIMS = {
 }
 
 
-def measured(value: bytes) -> tuple[float, int]:
-    """Seconds and peak bytes of one decoding, accepted or rejected."""
+def peak_bytes(value: bytes) -> int:
+    """Of one decoding, accepted or rejected."""
     tracemalloc.start()
-    started = time.perf_counter()
     with suppress(Rejected):
         decode_settlement(value)
-    seconds, peak = time.perf_counter() - started, tracemalloc.get_traced_memory()[1]
+    peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    return seconds, peak
+    return peak
 
 
 @pytest.mark.parametrize("name", DENSEST)
-def test_the_densest_value_is_decoded_in_bounded_time_and_memory(name: str) -> None:
-    seconds, peak_bytes = measured(DENSEST[name])
+def test_the_densest_value_is_decoded_in_bounded_memory(name: str) -> None:
     assert len(DENSEST[name]) <= SETTLEMENT_BYTES_MAX
-    assert peak_bytes < 64 * SETTLEMENT_BYTES_MAX
-    assert seconds < 20
+    assert peak_bytes(DENSEST[name]) < 64 * SETTLEMENT_BYTES_MAX
 
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_a_claimed_count_costs_nothing(name: str) -> None:
-    seconds, peak_bytes = measured(CLAIMS[name])
-    assert peak_bytes < 200_000
-    assert seconds < 1
+    assert peak_bytes(CLAIMS[name]) < 200_000
 
 
 def test_the_largest_value_is_read_and_one_byte_more_is_oversize() -> None:
