@@ -57,7 +57,7 @@ def pip(*arguments: str) -> None:
 
 def says(python: Path, code: str, **variables: str) -> Any:
     """What the program prints, as JSON."""
-    command = [python, "-I", "-c", code]
+    command = [str(python), "-I", "-c", code]
     done = subprocess.run(
         command, cwd=python.parent, env={**os.environ, **variables}, capture_output=True, text=True, check=False
     )
@@ -67,7 +67,7 @@ def says(python: Path, code: str, **variables: str) -> Any:
 
 def finance(python: Path, *arguments: str) -> tuple[int, str]:
     """Exit code and all output of the `finance` command of that environment."""
-    command = [python.with_name("finance"), *arguments]
+    command = [str(python.with_name("finance")), *arguments]
     done = subprocess.run(command, cwd=python.parent, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
