@@ -15,10 +15,11 @@ FLOORS = ("consumers", "deploy", "docs", "finance", "ledger_core", "producers", 
 PATH = re.compile(rf"(?<![\w/<>.-])(?:{'|'.join(FLOORS)})(?:/[\w*.-]+)+/?")
 MODULE = re.compile(r"`((?:consumers|ledger_core|producers|schemas)(?:\.[a-z_]+)+)`")
 LINE_CHARACTERS_MAX = 119
-GENERATED = {"CONFIGURATION.md", "FORMATS.md", "METRICS.md"}
+GENERATED = {"CONFIGURATION.md", "METRICS.md"}
 PAGES = sorted(path for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")] if path.name not in GENERATED)
 COMMAND_OR_FIGURE = {  # a shell line or a program's output that must stand as it is
     "CONTRIBUTING.md",
+    "FORMATS.md",
     "PUBLISHING.md",
     "README.md",
     "SIGNING_PROXY.md",
