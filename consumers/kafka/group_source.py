@@ -20,7 +20,7 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.ports import Record
 
-# Where the record's own topic ends, a retention hole begins: `error` makes it loud (DESIGN G3).
+# Where the record's own topic ends, a retention hole begins: `error` makes it loud (G3).
 CONSUMER_DEFAULTS: dict[str, str | int | bool] = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,

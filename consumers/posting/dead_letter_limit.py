@@ -1,7 +1,7 @@
 """The dead-letter limit: a bad deploy upstream must stop posting, not drain the topic into the dead letters.
 
 It counts rejections among the newest records this process handled. Reaching the limit halts; it changes no verdict, so
-it may be configured (DESIGN, section 5).
+it may be configured (ARCHITECTURE, rule 5).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The audit batch: one closed range as gzipped JSON lines, with its verdicts and its proof (DESIGN, section 6). Pure.
+"""The audit batch: one closed range as gzipped JSON lines, with its verdicts and its proof (docs/FORMATS.md). Pure.
 
 Lines, each ended by LF: the metadata; the canonical entries in order of seq; the verdict lines in order of offset; the
 signed range proof. The SHA-256 of the *uncompressed* bytes is the identity of a batch, because gzip output differs

@@ -1,4 +1,4 @@
-"""The manifest: one signed statement for each archived object; those of a shard are a chain (DESIGN, section 6). Pure.
+"""The manifest: one signed statement for each archived object; those of a shard are a chain (docs/FORMATS.md). Pure.
 
 Guarantees: a manifest pins one version of one object by version id, sizes and digests, names the lock it was stored
 under and the range and proof it holds, and chains to the manifest before it, so that a missing, exchanged or added

@@ -58,7 +58,7 @@ class EntryFields(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, for
 
 
 class JournalEntry(EntryFields, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
-    """The canonical journal entry (DESIGN, section 6). Times are RFC 3339 UTC with six decimals and `Z`.
+    """The canonical journal entry (docs/FORMATS.md). Times are RFC 3339 UTC with six decimals and `Z`.
 
     Raises ValueError on construction when there are no lines, when an amount is not a positive decimal integer up to
     AMOUNT_MINOR_MAX, or when debits differ from credits in any currency; decoding turns it into

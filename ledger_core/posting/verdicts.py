@@ -1,4 +1,4 @@
-"""The verdict line: what is proved and archived of an offset that posted nothing (DESIGN G3 and section 6). Pure.
+"""The verdict line: what is proved and archived of an offset that posted nothing (G3, docs/FORMATS.md). Pure.
 
 One line is canonical JSON; `offset` is a decimal integer as text; `content_hash` is lower-case hex: SHA-256 of the
 canonical content when the event was well-formed, of the record's value otherwise.

@@ -31,7 +31,7 @@ from ledger_core.tree import CompactRange, leaf_hash
 
 
 class OnDemandReader(Protocol):
-    """See `ledger_core.postgres.on_demand_reader`. Every method may raise Unavailable("postgres")."""
+    """See `ledger_core.postgres.proving.on_demand_store`. Every method may raise Unavailable("postgres")."""
 
     def shards(self) -> list[int]:
         """Every shard that has a proved range."""

@@ -1,4 +1,4 @@
-"""The range proof: a signed statement about a range of entries of one or several shards (DESIGN, section 6). Pure.
+"""The range proof: a signed statement about a range of entries of one or several shards (docs/FORMATS.md). Pure.
 
 (It proves by signature and hash chain; it is not the zero-knowledge kind.)
 

@@ -66,3 +66,31 @@ def test_lines_of_a_document_fit_a_screen(path: Path) -> None:
         if len(line) > LINE_CHARACTERS_MAX and not excepted:
             long.append(number)
     assert long == []
+
+
+SOURCES = sorted(path for floor in FLOORS for path in (ROOT / floor).rglob("*.py"))
+DOTTED = re.compile(r"`((?:consumers|finance|ledger_core|producers|schemas)(?:\.[a-z_0-9]+)+)")
+GUARANTEE = re.compile(r"\bG\d+\b")
+NO_MODULES = {"finance.settlements", "finance.ledger_posts_total"}  # a topic; a name that is turned into a metric's
+
+
+def is_there(dotted: str) -> bool:
+    """Whether a dotted name in a docstring is a module, a package or a name in one of them."""
+    parts = dotted.split(".")
+    for size in range(len(parts), 0, -1):
+        place = ROOT.joinpath(*parts[:size])
+        module = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        if module.exists():
+            return all(name in module.read_text("utf-8") for name in parts[size:])
+    return False
+
+
+def test_a_module_that_a_docstring_sends_to_is_there() -> None:
+    named = {(path, name) for path in SOURCES for name in DOTTED.findall(path.read_text("utf-8"))}
+    lost = sorted(f"{path.relative_to(ROOT)}: {n}" for path, n in named if n not in NO_MODULES and not is_there(n))
+    assert lost == []
+
+
+def test_a_guarantee_that_a_docstring_names_is_said_in_the_architecture() -> None:
+    said = set(re.findall(r"^- \*\*(G\d+)\*\*", (ROOT / "ARCHITECTURE.md").read_text("utf-8"), re.MULTILINE))
+    assert {name for path in SOURCES for name in GUARANTEE.findall(path.read_text("utf-8"))} <= said
