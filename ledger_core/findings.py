@@ -45,7 +45,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The result of one verification. `counts` say what was looked at: a report of nothing is no comfort."""
+    """The result of one verification. `counts` say what was checked: a report of nothing is no comfort."""
 
     findings: tuple[Finding, ...]  # in the order of discovery, up to a limit
     counts: Mapping[str, int]

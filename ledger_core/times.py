@@ -17,7 +17,7 @@ _MICROSECOND = dt.timedelta(microseconds=1)
 def format_time(moment: dt.datetime) -> str:
     """`2025-11-01T00:00:00.000000Z`. Raises ValueError for a time without a zone."""
     if moment.tzinfo is None:
-        raise ValueError("a time without a zone is no moment")
+        raise ValueError("a time needs a zone")
     return format_time_us((moment - _EPOCH) // _MICROSECOND)
 
 

@@ -233,7 +233,9 @@ class Archiver:
         try:
             return proved, RangeBatch(proved.proof, pii_policy_version=self._settings.pii_policy_version)
         except ValueError as error:
-            raise Corrupt(f"shard {shard.number}, range {proved.range_no}: its proof is none: {error}") from error
+            raise Corrupt(
+                f"shard {shard.number}, range {proved.range_no}: its proof is not a range proof: {error}"
+            ) from error
 
     def _store_batch(self, shard: _Shard, proved: ProvedRange, batch: RangeBatch) -> bool:
         """Put one object and write its row. False: another process archived it, and we start anew from there."""

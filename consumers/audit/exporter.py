@@ -39,7 +39,7 @@ from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify.audit import REGISTRY_CODES, AuditCheck
 
 REGISTRY_REMEDY: Final = (
-    "let signers.json hold that key, and end it (retiredAt, validity) behind the last event it signed; if nobody knows "
+    "put that key into signers.json, and end it (retiredAt, validity) behind the last event it signed; if nobody knows "
     "that key: `finance halt`, and find out who wrote that event"
 )
 

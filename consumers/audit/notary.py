@@ -149,7 +149,7 @@ class Notary:
             return
         seq = head.seq if head is not None else 0
         if newest.seq > seq:
-            what = f"holds seq {newest.seq}, and this chain ends at {seq}: the database lost its end"
+            what = f"reaches seq {newest.seq}, and this chain ends at {seq}: the database lost its end"
         elif self._store.hash_at(newest.seq) != newest.hash:
             what = f"holds another event at seq {newest.seq} than this chain: one of them is a fork"
         else:

@@ -35,7 +35,7 @@ def newest_published(watermarks: Watermarks, topic: str) -> AuditEvent | None:
         except ValueError as error:
             if message is messages[-1]:
                 raise Refused(
-                    f"the newest record of {topic} is no audit event ({error})",
+                    f"the newest record of {topic} is not an audit event ({error})",
                     remedy="find out who else writes to that topic; check the database alone with --without-topic",
                 ) from error
             log.warning("published.foreign", place=f"{topic} (offset {message.offset()})", detail=str(error))

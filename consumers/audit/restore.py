@@ -87,7 +87,7 @@ def restore_chain(
             taken += store.restore(waiting)
             waiting = []
     if not check.seq:
-        raise Refused(f"{source} holds no audit event", remedy="name another source with --from")
+        raise Refused(f"{source} contains no audit event", remedy="name another source with --from")
     if check.seq < seq and store.hash_at(check.seq) != check.hash:
         raise _contradiction(source, check.seq)
     if waiting:

@@ -240,7 +240,7 @@ def source_failure(topic: str, error: KafkaError, place: str = "", last: str = "
     `last` is what the client complained of before, such as a handshake that failed."""
     if error.code() == KafkaError._AUTO_OFFSET_RESET:
         return Refused(
-            f"{topic} no longer holds what this cursor needs next,{place} ({error.str()})",
+            f"{topic} no longer has the record that this cursor needs next,{place} ({error.str()})",
             remedy="restore the topic, or rebuild from the archive; nothing was skipped",
         )
     if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):
@@ -249,7 +249,7 @@ def source_failure(topic: str, error: KafkaError, place: str = "", last: str = "
         return Corrupt(f"{topic}: a record fails its checksum: {error.str()}")
     if error.code() == KafkaError._BAD_COMPRESSION:
         return Refused(
-            f"{topic} holds a batch that this client cannot unpack ({error.str()})",
+            f"{topic} has a batch that this client cannot unpack ({error.str()})",
             remedy="raise receive.message.max.bytes above the batch's unpacked size; nothing was skipped",
         )
     if error.code() in _NOT_ALLOWED:

@@ -107,7 +107,7 @@ class PartitionReader:
             if messages:
                 heard_at = self._monotonic()
             elif self._monotonic() - heard_at > SILENCE_SECONDS_MAX:
-                raise Unavailable("kafka", f"{self._place.topic} [{self._place.partition}] is silent")
+                raise Unavailable("kafka", f"{self._place.topic} [{self._place.partition}] sends nothing")
         return []
 
     def close(self) -> None:

@@ -75,4 +75,7 @@ def _commit_when_found(
             return
         except EventIdTaken as error:  # another shard posted it meanwhile: the next look-up sees it
             log.warning("poster.event_id_taken", shard=head.shard, detail=str(error))
-    raise Corrupt(f"shard {head.shard}: event ids from offset {head.next_offset} stay taken without being found")
+    raise Corrupt(
+        f"shard {head.shard}: event ids from offset {head.next_offset} belong to another shard, "
+        "and no look-up finds them"
+    )

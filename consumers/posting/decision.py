@@ -20,7 +20,7 @@ def decide(record: Record) -> Decided:
     fields = None
     try:
         if not 0 <= record.timestamp_ms <= TIMESTAMP_MS_MAX:
-            raise Rejected(RejectReason.BAD_FIELD, f"the record's timestamp {record.timestamp_ms} ms is no time")
+            raise Rejected(RejectReason.BAD_FIELD, f"the record's timestamp {record.timestamp_ms} ms is not a time")
         fields = decode_settlement(record.value)
         return Decided(record, draft(fields, record.key))
     except Rejected as rejected:

@@ -60,14 +60,14 @@ class AdoptingCloser(RangeCloser):
         shard.posted_seq = 0 if position is None else position.seq
         if newest > shard.posted_seq:
             raise Unavailable(
-                "poster", f"shard {shard.number}: the journal holds seq {newest}, Postgres {shard.posted_seq} so far"
+                "poster", f"shard {shard.number}: the journal ends at seq {newest}, Postgres {shard.posted_seq} so far"
             )
 
     def unknown_shard(self, shard: int) -> FinanceError:
         """What it means that the journal holds entries of a shard that Postgres does not know."""
         if (self._guard.epoch_no or 0) > 1 or self._guard.announced(shard):
-            return Unavailable("poster", f"shard {shard}: Postgres does not hold it again yet")
-        return Corrupt(f"the journal holds entries of shard {shard}, and Postgres knows no such shard")
+            return Unavailable("poster", f"shard {shard}: Postgres does not have it again yet")
+        return Corrupt(f"the journal has entries of shard {shard}, but Postgres has no such shard")
 
 
 def _said(announced: AnnouncedRange) -> str:

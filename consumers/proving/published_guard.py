@@ -25,10 +25,10 @@ ASK_AGAIN_SECONDS: Final = 10.0
 EPOCH_SECONDS: Final = 1.0  # between two questions for the epoch
 REBUILD: Final = (
     "run `finance rebuild` into this database: it continues a true prefix of the archive, and says where another one "
-    "differs (RUNBOOK section 9); posting goes on meanwhile"
+    "differs (RUNBOOK section 9); posting goes on"
 )
 ANOTHER: Final = (
-    "this database does not hold the ledger that was published: `finance verify ledger`, `finance replay --from topic` "
+    "this database is not the ledger that was published: `finance verify ledger`, `finance replay --from topic` "
     "and `finance rebuild` say where it differs; nothing was signed, posting goes on"
 )
 REGISTER: Final = "put that key back into signers.json (retired keys stay there), or find out who else writes there"
@@ -144,7 +144,7 @@ class PublishedGuard:
 
     @property
     def epoch_no(self) -> int | None:
-        """The epoch in which the shards were looked at: whoever writes asks whether it is still that one."""
+        """The epoch in which the shards were checked: whoever writes asks whether it is still that one."""
         return self._epoch_no
 
     def allows(self, shard: int) -> bool:
@@ -207,17 +207,20 @@ class PublishedGuard:
         """What keeps the shard from going on; None: nothing, or ranges to adopt."""
         before: PublishedRange | None = None
         for item in told:
-            says = f"{item.place} holds range {item.range_no} of shard {shard}, proof {item.proof_hash}"
+            says = f"{item.place} has range {item.range_no} of shard {shard}, proof {item.proof_hash}"
             if item.unknown_kid is not None:
                 return WaitReason(
-                    f"{item.place} tells of shard {shard} by a key that nobody registered: {item.unknown_kid}", REGISTER
+                    f"{item.place} has a range of shard {shard} signed by an unregistered key: {item.unknown_kid}",
+                    REGISTER,
                 )
             if item.ended_kid is not None:
-                return WaitReason(f"{item.place} tells of shard {shard} by {item.ended_kid}, which had ended", ENDED)
+                return WaitReason(
+                    f"{item.place} has a range of shard {shard} signed by {item.ended_kid}, which had ended", ENDED
+                )
             if item.range_no <= held_no:
                 held = self._held.proof_hash(shard, item.range_no)
                 if held != item.proof_hash:
-                    return WaitReason(f"{says}; this database holds another one, proof {held}", ANOTHER)
+                    return WaitReason(f"{says}; this database has another one, proof {held}", ANOTHER)
                 continue
             if item.announced is None:
                 return WaitReason(f"{says}; this database is behind it", REBUILD)
@@ -227,7 +230,7 @@ class PublishedGuard:
             else:
                 follows = before.announced is not None and item.announced.follows(before.announced)
             if before is not None and before.range_no == item.range_no:
-                return WaitReason(f"{says}; {before.place} holds another one, proof {before.proof_hash}", ANOTHER)
+                return WaitReason(f"{says}; {before.place} has another one, proof {before.proof_hash}", ANOTHER)
             if not follows:
                 last = f"range {held_no} of this database" if before is None else f"that of {before.place}"
                 return WaitReason(f"{says}; it does not follow {last}", REBUILD)

@@ -170,7 +170,7 @@ def _manifest(key: str, data: bytes, registry: SignerRegistry) -> Manifest:
             raise ValueError(fault.message)
     except ValueError as error:
         raise Refused(
-            f"the archive ({key}) holds what was not published by us ({error})",
+            f"the archive ({key}) has an object that we did not publish ({error})",
             remedy="find out who else writes there; `finance verify archive` says what is sound",
         ) from error
     return manifest

@@ -129,7 +129,7 @@ class ArchiveLog:
         except KeyError as error:
             raise _refused(pinned.key, f"version {pinned.version_id} is not there") from error
         if hashlib.sha256(data).hexdigest() != pinned.stored_sha256:
-            raise _refused(pinned.key, "it holds other bytes than its manifest pins")
+            raise _refused(pinned.key, "it has other bytes than its manifest pins")
         try:
             read = self._read(pinned.key, data)
         except ValueError as error:
@@ -144,12 +144,12 @@ class ArchiveLog:
         verdicts = list(islice(lines, int(metadata.verdicts)))
         *others, proof_line = lines
         if others:
-            raise ValueError("it holds more lines than its metadata says")
+            raise ValueError("it has more lines than its metadata says")
         found = Collector()
         proof = check_proof(proof_line, self._registry, found)
         _raise_found(key, found)
         if proof is None or len(proof.shards) != 1:
-            raise ValueError("its last line is no proof of one shard")
+            raise ValueError("its last line is not a proof of one shard")
         if verdicts_hash(verdicts).hex() != proof.shards[0].source.verdicts_hash:
             raise ValueError("its verdict lines are not those that were signed")
         newest = None

@@ -137,7 +137,7 @@ def prepare(
             prepared.matched.add(shard)
     for shard, item in by_shard.items():
         if shard not in surveys and item.head.next_offset > item.head.first_offset and not prepared.matched:
-            raise not_a_prefix(f"shard {shard} holds {item.head.seq} entries, and the archive nothing of it")
+            raise not_a_prefix(f"shard {shard} has {item.head.seq} entries, and the archive has nothing of it")
     return prepared
 
 
@@ -153,7 +153,7 @@ def _head_matches(
     if archived is None:
         return False  # unreadable: the walk names it, and compares before it writes
     if archived != held_hash(found.shard, seq):
-        raise not_a_prefix(f"shard {found.shard} holds another entry at seq {seq} than the archive")
+        raise not_a_prefix(f"shard {found.shard} has another entry at seq {seq} than the archive")
     return True
 
 

@@ -214,7 +214,7 @@ class FirstVerdicts:
         )
         if covered:
             return Refused(
-                f"{place}, where the verdict log does not have it: the target is no prefix of this ledger",
+                f"{place}, where the verdict log does not have it: the target is not a prefix of this ledger",
                 remedy="give an empty database to --into",
             )
         return Refused(

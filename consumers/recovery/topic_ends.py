@@ -49,7 +49,7 @@ def look(
             archived = archived_hash(record.seq) if record.seq <= archived_seq else None
             if archived not in (None, record.entry_hash):
                 raise Refused(
-                    f"{topics.journal} [{shard}] holds another entry at seq {record.seq} than the archive",
+                    f"{topics.journal} [{shard}] has another entry at seq {record.seq} than the archive",
                     remedy="check KAFKA_BROKERS and FINANCE_TOPIC_PREFIX: that is the journal of another ledger",
                 )
             seqs.append(record.seq)
@@ -72,7 +72,7 @@ def _bounds(ends: Ends, topic: str, shard: int) -> tuple[int, int]:
 def _journal_record(message: Message, shard: int) -> JournalRecord:
     record = decode_journal(message.value() or b"")
     if record.shard != shard:
-        raise Corrupt(f"partition {shard} of the journal holds an entry of shard {record.shard}")
+        raise Corrupt(f"partition {shard} of the journal has an entry of shard {record.shard}")
     return record
 
 

@@ -125,7 +125,7 @@ class SignerSet:
         if circuit is None:
             nobody = SignerRefused(
                 SignerFailure.NOT_CONFIGURED,
-                f"a statement was written down for signer {kid}, and this process holds {', '.join(self._by_kid)}",
+                f"a statement was written down for signer {kid}, and this process has {', '.join(self._by_kid)}",
                 remedy="name that key with OUTGOING_AUDIT_SIGNING_* (or OUTGOING_SIGNING_PROXY_URL) until nothing "
                 "waits for it",
             )

@@ -141,7 +141,7 @@ def moment_of(text: str) -> dt.datetime:
     try:
         moment = dt.datetime.fromisoformat(text)
     except ValueError:
-        raise click.BadParameter(f"{text!r} is no day (2025-11-01) and no time (2025-11-01T12:00:00Z)") from None
+        raise click.BadParameter(f"{text!r} is neither a day (2025-11-01) nor a time (2025-11-01T12:00:00Z)") from None
     return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
 
 

@@ -28,7 +28,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "demo": (
         "finance.workshop.commands.demo",
         "command",
-        "Real sales on real servers, then attempts to cheat: the whole job at one look.",
+        "Real sales on real servers, then attempts to cheat: the whole job in one go.",
     ),
     "migrate": ("finance.cli.operating.migrate", "command", "Bring the database to the schema of this version."),
     "topics": ("finance.cli.operating.topics", "command", "Create the topics and ACLs of the topology, or check them."),
@@ -41,7 +41,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "signing-proxy": (
         "finance.cli.signing.signing_proxy",
         "command",
-        "Serve signatures to callers that hold no key; check its log.",
+        "Serve signatures to callers that have no key; check its log.",
     ),
     "publish": ("finance.cli.posting.publish", "command", "Publish settlement events from JSONL or sample data."),
     "status": (
@@ -72,7 +72,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "replay": (
         "finance.cli.recovery.replay",
         "command",
-        "The settlements topic again: into another database, or compared.",
+        "Replay the settlements topic into another database, or compare it with the ledger.",
     ),
     "audit": ("finance.cli.audit.audit", "command", "The audit chain: verify, read again, export, bring back."),
     "backup": (

@@ -137,7 +137,7 @@ class Connection:
             return self._http.next_event()
         except h11.RemoteProtocolError as error:
             code = "HEADERS_TOO_LARGE" if error.error_status_hint == 431 else "BAD_HTTP"
-            raise Problem(error.error_status_hint, code, f"this is no HTTP request that can be read: {error}") from None
+            raise Problem(error.error_status_hint, code, f"this is not a readable HTTP request: {error}") from None
 
     def _feed(self, data: bytes) -> None:
         try:

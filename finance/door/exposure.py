@@ -15,15 +15,15 @@ def check_exposure(env: str, host: str, *, tls: bool, callers: bool, plaintext_i
     """Raise Refused where plaintext, which knows no caller, must not be; and for certificates without callers."""
     if tls != callers:
         raise Refused(
-            "DOOR_TLS_DIR and DOOR_CONFIG come together: certificates without callers let nobody in, and callers "
-            "cannot be told apart in plaintext",
+            "DOOR_TLS_DIR and DOOR_CONFIG come together: certificates without callers let nobody in, and "
+            "plaintext identifies no caller",
             remedy="set both (docs/SIGNING_PROXY.md has an example), or neither",
         )
     if tls:
         return
     if not _is_loopback(host):
         raise Refused(
-            f"{host} is no loopback address, and DOOR_TLS_DIR is not set: everybody could come in",
+            f"{host} is not a loopback address, and DOOR_TLS_DIR is not set: everybody could come in",
             remedy="set DOOR_TLS_DIR and DOOR_CONFIG, or listen on 127.0.0.1",
         )
     if env == "production" and not plaintext_in_production:

@@ -151,7 +151,7 @@ def _bearer(rules: Rules, bearer: str, now: dt.datetime) -> Caller:
     if not who.is_token(bearer):
         return who.caller_of_api_key(rules.config, bearer, now)
     if rules.keys is None or rules.config.tokens is None:
-        raise who.unknown("tokens are not taken here", code="TOKENS_NOT_TAKEN")
+        raise who.unknown("this service accepts no tokens", code="TOKENS_NOT_TAKEN")
     return who.caller_of_claims(rules.config, rules.keys.check(bearer, rules.config.tokens, now))
 
 

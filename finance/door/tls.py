@@ -89,7 +89,7 @@ class TlsContexts:
             ends = _ends(certificate, authority, revocations)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise Refused(
-                f"the TLS files in {self._files.folder} do not do ({error})",
+                f"the TLS files in {self._files.folder} cannot be used ({error})",
                 remedy="give tls.crt with its tls.key, the clients' ca.crt, and crl.pem where certificates are revoked",
             ) from error
         self._had_crl = has_crl

@@ -66,11 +66,11 @@ class TokenKeys:
         try:
             found = msgspec.json.decode(data, type=_Jwks).keys
         except msgspec.DecodeError as error:
-            raise Refused(f"{name} is no JWKS: {error}", remedy='give {"keys":[…]} with public keys') from None
+            raise Refused(f"{name} is not a JWKS: {error}", remedy='give {"keys":[…]} with public keys') from None
         for key in found:
             algorithm = {("OKP", "Ed25519"): "EdDSA", ("EC", "P-256"): "ES256"}.get((key.kty, key.crv))
             if key.d or key.k:
-                raise Refused(f"{name}: key {key.kid} is no public key", remedy="take it out, and make a new one")
+                raise Refused(f"{name}: key {key.kid} is not a public key", remedy="take it out, and make a new one")
             if algorithm is None or key.kid in keys or len(keys) == KEYS_MAX:
                 raise Refused(
                     f"{name}: key {key.kid} is of another kind, stands there twice, or is one too many",
@@ -99,7 +99,7 @@ class TokenKeys:
 def _checked(claims: Mapping[str, object], rules: TokenRules, now: dt.datetime) -> Claims:
     audience = claims.get("aud")
     if claims.get("iss") != rules.issuer:
-        _no("TOKEN_ISSUER", "the token is of another issuer")
+        _no("TOKEN_ISSUER", "the token comes from another issuer")
     if rules.audience not in (audience if isinstance(audience, list) else [audience]):
         _no("TOKEN_AUDIENCE", "the token is for another audience")
     skew = dt.timedelta(seconds=rules.clock_skew_seconds_max)

@@ -46,7 +46,7 @@ def caller_of_certificate(config: DoorConfig, certificate: PeerCertificate, now:
         if principal in certificate.names
     }
     if len(found) != 1:
-        words = "the client certificate is of nobody known here" if not found else "it names more than one caller"
+        words = "no caller known here has this client certificate" if not found else "it names more than one caller"
         raise unknown(words, code="CALLER_UNKNOWN")
     ((name, principal),) = found.items()
     return _caller(config, name, "certificate", f"{principal} serial {certificate.serial:x}")
@@ -61,7 +61,7 @@ def caller_of_api_key(config: DoorConfig, key: str, now: dt.datetime) -> Caller:
                 if known.expires <= now:
                     raise unknown("the API key has expired", code="API_KEY_EXPIRED")
                 return _caller(config, name, "api key", f"API key {hashed[:12]}")
-    raise unknown("the bearer key is of nobody known here", code="CALLER_UNKNOWN")
+    raise unknown("no caller known here has this bearer key", code="CALLER_UNKNOWN")
 
 
 def caller_of_claims(config: DoorConfig, claims: Claims) -> Caller:
@@ -70,7 +70,7 @@ def caller_of_claims(config: DoorConfig, claims: Claims) -> Caller:
         if claims.subject in spec.tokens:
             caller = _caller(config, name, "token", f"token of {claims.subject}")
             return _with(caller, caller.scopes & claims.scopes, claims.token)
-    raise unknown("the token is of nobody known here", code="CALLER_UNKNOWN")
+    raise unknown("no caller known here has this token", code="CALLER_UNKNOWN")
 
 
 def both(certificate: Caller | None, bearer: Caller | None) -> Caller:
@@ -81,7 +81,7 @@ def both(certificate: Caller | None, bearer: Caller | None) -> Caller:
             raise unknown("a client certificate or a bearer token is needed", code="NO_CREDENTIAL")
         return caller
     if certificate.name != bearer.name:
-        raise Problem(403, "CALLERS_DIFFER", "the certificate and the bearer token are of two callers")
+        raise Problem(403, "CALLERS_DIFFER", "the certificate and the bearer token belong to two callers")
     return _with(certificate, certificate.scopes & bearer.scopes, bearer.token)
 
 

@@ -66,7 +66,7 @@ class Check:
 # The lines of the runbook that no command of this version can answer, and who does.
 BY_HAND: Final = (
     (
-        "Kernel's own registry holds the public key",
+        "Kernel's own registry has the public key",
         "compare signers.json with it before the signer is used (`finance signers check`)",
     ),
     ("the tests are green on this commit", "the pipeline's record of `.ci/run` for the commit that is promoted"),

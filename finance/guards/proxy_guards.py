@@ -111,7 +111,7 @@ def log_is_ours(given: Given) -> Iterator[GuardFault]:
         return
     for folder in sorted({own.log.absolute().parent, own.witness_state.absolute().parent}):
         if not folder.is_dir():
-            yield GuardFault(f"{folder} is no folder", "make it, for the proxy alone (chmod 700)")
+            yield GuardFault(f"{folder} is not a folder", "make it, for the proxy alone (chmod 700)")
         elif given.guarded and (who := _others_that_write(folder)):
             yield GuardFault(
                 f"{folder}, where the log is, can be written to by {who}", "give it to the proxy alone (chmod 700)"

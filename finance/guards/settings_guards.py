@@ -204,9 +204,9 @@ def watchers_have_addresses(given: Given) -> Iterator[GuardFault]:
     for name in ("SENTRY_DSN", "OTEL_COLLECTOR_URL", "PROM_ENDPOINT", "KERNEL_API_URL"):
         address = given.text(name)
         if address and not is_web_address(address):
-            yield GuardFault(f"{name} is no http(s) address", "correct it, or leave it empty")
+            yield GuardFault(f"{name} is not an http(s) address", "correct it, or leave it empty")
     if given.production and given.text("SENTRY_DSN").startswith("http://"):
-        yield GuardFault("SENTRY_DSN is not https", "errors tell about money: use its https address")
+        yield GuardFault("SENTRY_DSN is not https", "error reports mention amounts of money: use its https address")
 
 
 def is_web_address(address: str) -> bool:
@@ -259,11 +259,13 @@ def topology_holds_no_secret(given: Given) -> Iterator[GuardFault]:
     text = data.decode("utf-8", "replace")
     for secret in find_secrets(data):
         yield GuardFault(
-            f"topology.yaml, line {secret.line}, holds a secret ({secret.kind})",
+            f"topology.yaml, line {secret.line}, contains a secret ({secret.kind})",
             "name a variable there, and rotate the secret",
         )
     for name in _secrets_in(given.values, text):
-        yield GuardFault(f"topology.yaml holds the value of {name}", "name the variable there, and rotate the secret")
+        yield GuardFault(
+            f"topology.yaml contains the value of {name}", "name the variable there, and rotate the secret"
+        )
 
 
 def _secrets_in(values: Mapping[str, str], text: str) -> Iterator[str]:

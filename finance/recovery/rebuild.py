@@ -134,7 +134,7 @@ def _tasks(request: RebuildRequest, settings: Settings, archive: Archive, prepar
     missing = sorted(set(request.shards) - set(shards))
     if missing:
         raise Refused(
-            f"the archive holds nothing of shard {', '.join(map(str, missing))}",
+            f"the archive has nothing of shard {', '.join(map(str, missing))}",
             remedy=f"name one of {', '.join(map(str, archive.shards))}, or no --shard for all of them",
         )
     published = _published(request, settings, shards, archive, prepared)

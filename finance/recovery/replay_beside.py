@@ -54,7 +54,9 @@ def replay_beside(plan: ReplayPlan, state_path: Path | None, tell: Tell) -> tupl
         with open_ledger_reader(settings.database_url("auditor")) as reader:
             rows = [row for row in reader.shards() if row.shard in plan.wanted]
             if not rows:
-                raise Refused("that ledger has no shard to compare", remedy="see `finance status`: is it the one?")
+                raise Refused(
+                    "that ledger has no shard to compare", remedy="see `finance status`: is it the right database?"
+                )
             compared, ends = [], {}
             for row in rows:
                 place = state.place(row.shard) or _beginning(plan, reader, row)
@@ -197,7 +199,9 @@ class _State:
                 told = json.loads(path.read_text(encoding="utf-8"))
                 self._shards = told.pop("shards")
             except (ValueError, KeyError, AttributeError) as error:
-                raise Refused(f"{path} is no state of a replay ({error})", remedy="remove it: it begins anew") from None
+                raise Refused(
+                    f"{path} is not the state of a replay ({error})", remedy="remove it: it begins anew"
+                ) from None
             if told != self._of:
                 raise Refused(f"{path} is of another replay: {told}", remedy="name another file with --state")
 

@@ -67,7 +67,7 @@ def check_clock(watermarks: Watermarks, topic: str, ends: Mapping[int, int], now
         newest = now if told_ms is None else dt.datetime.fromtimestamp(told_ms / 1000, dt.UTC)
         if newest > now + CLOCK_MARGIN:
             raise Refused(
-                f"this clock says {format_time(now)}, and {topic} [{shard}] holds a record of {format_time(newest)}",
+                f"this clock says {format_time(now)}, and {topic} [{shard}] has a record of {format_time(newest)}",
                 remedy="set the clock (NTP), then run it again; nothing was written",
             )
 
@@ -120,7 +120,7 @@ def _check_newest(settings: Settings, target: Session, head: ShardHead, topic: s
     if made != head.head_hash:
         raise Refused(
             f"shard {head.shard} of the target ends at seq {head.seq} with another entry than this replay makes of "
-            f"offset {source[0]}: it is no prefix of it",
+            f"offset {source[0]}: it is not a prefix of it",
             remedy=replay_target.EMPTY_REMEDY,
         )
 

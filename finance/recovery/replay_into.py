@@ -165,7 +165,7 @@ def _check_source(plan: ReplayPlan, target: Session, state: replay_target.Target
         log.check_readable()
         if not any(log.covers(shard) for shard in plan.wanted):
             raise Refused(
-                f"the archive holds no manifest of shard {', '.join(map(str, plan.wanted))}",
+                f"the archive has no manifest of shard {', '.join(map(str, plan.wanted))}",
                 remedy="name other shards, or replay with --compare nothing",
             )
         replay_checks.check_identity(watermarks, plan.topic, plan.wanted, log.newest_source)

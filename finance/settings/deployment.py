@@ -271,7 +271,7 @@ def _stack_values(path: Path) -> dict[str, str]:
             f"{path} cannot be read ({error})", remedy="run `finance dev down` and `finance dev up`"
         ) from error
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
-        raise Refused(f"{path} is no object of texts", remedy="run `finance dev down` and `finance dev up`")
+        raise Refused(f"{path} is not an object of texts", remedy="run `finance dev down` and `finance dev up`")
     return {name: value for name, value in found.items() if name in _BY_NAME and value != ""}
 
 

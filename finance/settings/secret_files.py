@@ -43,7 +43,7 @@ def _read(variable: str, path: Path, *, guarded: bool) -> str:
     try:
         value = data.decode("utf-8").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
-        raise Refused(f"{variable}: {path} is no text", remedy="store the secret as text") from error
+        raise Refused(f"{variable}: {path} is not text", remedy="store the secret as text") from error
     if not value or len(data) > SECRET_BYTES_MAX:
         raise Refused(
             f"{variable}: {path} is empty or longer than {SECRET_BYTES_MAX} bytes", remedy="store the secret in it"

@@ -23,7 +23,7 @@ def unsafe_address(name: str, dsn: str, *, mutual: bool) -> Refused | None:
     given = _settings(dsn)
     if given is None:
         wanted = "postgresql://user@host:port/database?sslmode=verify-full"
-        return Refused(f"{name} is no Postgres address", remedy=f"write {wanted}")
+        return Refused(f"{name} is not a Postgres address", remedy=f"write {wanted}")
     if given.get("sslmode") != "verify-full":
         mode = given.get("sslmode", "prefer")
         return Refused(f"{name} has sslmode={mode}", remedy="use sslmode=verify-full and sslrootcert")

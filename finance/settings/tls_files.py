@@ -75,7 +75,7 @@ def in_folder(folder: Path, name: str, ca: Path | None = None) -> TlsFiles:
             beside = own / "ca.crt"
             return TlsFiles(ca or (beside if beside.exists() else folder / "ca.crt"), own / "tls.crt", own / "tls.key")
     raise Refused(
-        f"{folder} holds no certificate for {name}",
+        f"{folder} contains no certificate for {name}",
         remedy=f"mount {name}/tls.crt and {name}/tls.key there, or tls.crt and tls.key for this process alone",
     )
 
@@ -111,7 +111,7 @@ def lifetime(path: Path) -> Lifetime:
     try:
         found = x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise Refused(f"{path} is no certificate in PEM ({_line(error)})", remedy=f"set {NAMES} right") from error
+        raise Refused(f"{path} is not a certificate in PEM ({_line(error)})", remedy=f"set {NAMES} right") from error
     return Lifetime(found.subject.rfc4514_string(), found.not_valid_before_utc, found.not_valid_after_utc)
 
 
@@ -122,7 +122,7 @@ def is_pair(files: TlsFiles) -> bool:
         key = serialization.load_pem_private_key(files.key.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
         raise Refused(
-            f"{files.key} is no private key in PEM without a password ({_line(error)})", remedy=f"set {NAMES} right"
+            f"{files.key} is not a private key in PEM without a password ({_line(error)})", remedy=f"set {NAMES} right"
         ) from error
     form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     return certificate.public_key().public_bytes(*form) == key.public_key().public_bytes(*form)

@@ -165,11 +165,13 @@ VARIABLES: Final[tuple[Variable, ...]] = (
     Variable("KMS_ENDPOINT", "its endpoint, for a KMS other than AWS"),
     Variable("KMS_CA_FILE", "authorities that KMS_ENDPOINT's certificate is checked with, if others"),
     Variable(
-        "AWS_ACCESS_KEY_ID", "credentials for KMS; without them the AWS SDK looks where it always does", secret=True
+        "AWS_ACCESS_KEY_ID",
+        "credentials for KMS; without them the AWS SDK uses its default credential chain",
+        secret=True,
     ),
     Variable("AWS_SECRET_ACCESS_KEY", "see AWS_ACCESS_KEY_ID", secret=True),
     Variable("PKCS11_MODULE", "path of the HSM vendor's PKCS#11 library"),
-    Variable("PKCS11_TOKEN", "label of the token that holds the key"),
+    Variable("PKCS11_TOKEN", "label of the token that has the key"),
     Variable("PKCS11_PIN", "its user PIN; a wrong one is tried once, since tokens lock", secret=True),
     Variable("TRANSIT_URL", "address of the Vault or OpenBao server, https"),
     Variable("TRANSIT_MOUNT", "path of its transit engine", "transit"),

@@ -115,5 +115,5 @@ def _check(proof: bytes, registry: SignerRegistry, where: str) -> None:
         proof_id = orjson.loads(proof)["proof_id"]
         raise Refused(
             f"proof {proof_id} does not verify with {where}: {report.findings[0]}",
-            remedy="publish the key there first; if it is there, `finance rotate rollback` and look into it",
+            remedy="publish the key there first; if it is there, `finance rotate rollback` and find out why",
         )

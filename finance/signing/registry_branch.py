@@ -40,7 +40,7 @@ def prepare_commit(
     """Commit what `edit` makes of `file` at HEAD to a new branch. Raises Refused, with what git said."""
     place = PurePosixPath(file)
     if place.is_absolute() or ".." in place.parts:
-        raise Refused(f"{file} is no path inside the repository", remedy="name it from the repository's root")
+        raise Refused(f"{file} is not a path inside the repository", remedy="name it from the repository's root")
     head = _git(repo, "rev-parse", "--verify", "HEAD^{commit}")
     if _git(repo, "status", "--porcelain", "--", file):
         raise Refused(f"{file} has changes in {repo} that are not committed", remedy="commit or undo them first")

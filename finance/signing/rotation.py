@@ -149,7 +149,7 @@ def rollback(desk: Desk, reason: str) -> Done:
     if old.retired_at is not None and old.retired_at <= desk.now:
         if old.revoked_at is not None or any(look.told(it, old.kid) for it in (RETIRED, REVOKED, EMERGENCY)):
             raise Refused(
-                f"{old.kid} is over, and not by this rotation",
+                f"{old.kid} was ended by something else than this rotation",
                 remedy="a key that was revoked, or was for an emergency, never comes back: rotate to a new one",
             )
         old = dataclasses.replace(old, retired_at=None, validity=None)
@@ -179,7 +179,7 @@ def _announced(current: Rotation) -> None:
     if event.signer_kid != current.outgoing:
         raise Refused(
             f"the announcement is signed by {event.signer_kid}, not by {current.outgoing}",
-            remedy="roll back, and begin again: nobody could tell from the log whom to trust",
+            remedy="roll back, and begin again: the audit chain would not show which key to trust",
         )
 
 

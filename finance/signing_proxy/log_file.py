@@ -72,7 +72,7 @@ class LogFile:
         if not held:
             os.close(self._file)
             raise Refused(
-                f"the log {path} is held by another process", remedy="give each signing proxy a log of its own"
+                f"the log {path} is locked by another process", remedy="give each signing proxy a log of its own"
             )
         self.size = os.fstat(self._file).st_size
 
@@ -108,7 +108,7 @@ class LogFile:
         if os.stat(self._part).st_ino != held.st_ino:
             raise OSError("it was moved away: put it back, or restart the proxy to go on in a new one")
         if held.st_size != self.size:
-            self.dead = "somebody else wrote to it or cut it: look into it, then restart the proxy"
+            self.dead = "another process wrote to it or cut it: find out which, then restart the proxy"
             raise OSError(self.dead)
 
     def begin_part_when_full(self) -> None:

@@ -33,7 +33,7 @@ UNSEALED_SECONDS_MAX: Final = 600.0
 RETRY_SECONDS: Final = 5.0
 GAP_RECORDS_MAX: Final = UNSEALED_RECORDS_MAX + 5_000  # with those that come while the key service is asked
 EVER: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-REMEDY: Final = "keep that log as it is, look into it (finance signing-proxy log verify), and begin a new one"
+REMEDY: Final = "keep that log as it is, check it (finance signing-proxy log verify), and begin a new one"
 
 log = structlog.get_logger("signing-proxy")
 
@@ -133,7 +133,7 @@ class Sealer:
         """Where the newest seal stands, once it holds and leads to the head. Raises Refused, Unavailable."""
         sealed = next(map(seal_of, self._log.recent(EVER, b'"event":"sealed"')), None)
         if sealed is None:
-            raise Refused("the log holds records and no seal", remedy=REMEDY)
+            raise Refused("the log has records and no seal", remedy=REMEDY)
         if not self._leads_to(sealed.head):
             raise Refused(f"the log does not lead from its newest seal ({sealed.head.seq}) to its head", remedy=REMEDY)
         if not self._mac.verify(sealed.message, sealed.mac):

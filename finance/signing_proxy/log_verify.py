@@ -53,7 +53,7 @@ def verify_log(
     `known` a head that must be in them; `seal_holds` asks the key of the seals."""
     report = LogReport(head=after)
     seals = _Seals(report, wanted=seal_holds is not None)
-    broken: list[bytes] = []  # lines that are no records, and wait for the one that names them
+    broken: list[bytes] = []  # lines that are not records, and wait for the one that names them
     known_found = known is None or known == after
     number, line = 0, b"\n"
     for number, line in enumerate(lines, 1):

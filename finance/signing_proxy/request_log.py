@@ -27,7 +27,7 @@ from ledger_core.times import format_time
 
 LINE_BYTES_MAX: Final = 16_384
 VALUE_CHARS_MAX: Final = 1024  # of a name that a caller may choose; an origin and a nonce are shorter
-TORN_BYTES_MAX: Final = 4_194_304  # of lines that are no records, at the end
+TORN_BYTES_MAX: Final = 4_194_304  # of lines that are not records, at the end
 PART_BYTES_MAX: Final = 268_435_456
 LINES_BETWEEN_TIMES: Final = 1000
 Record = dict[str, str]
@@ -140,7 +140,7 @@ class RequestLog:
             broken.insert(0, line)
         if last is None and sum(part.stat().st_size for part in parts) > LINE_BYTES_MAX:
             raise Refused(
-                f"the log {self._path} ends in lines that are no records",
+                f"the log {self._path} ends in lines that are not records",
                 remedy="find out who wrote there (finance signing-proxy log verify), then begin a new log",
             )
         if last is None and not broken and parts[-1] != self._path:

@@ -118,14 +118,14 @@ def _fields(body: bytes) -> dict[str, object]:
         return dict(pairs)
 
     def constant(name: str) -> None:
-        raise ValueError(f"{name} is no JSON")
+        raise ValueError(f"{name} is not JSON")
 
     try:
         fields = json.loads(body.decode("utf-8"), object_pairs_hook=once, parse_constant=constant)
     except (ValueError, RecursionError) as error:
-        raise _bad(f"the body is no JSON object: {error}") from None
+        raise _bad(f"the body is not a JSON object: {error}") from None
     if not isinstance(fields, dict):
-        raise _bad("the body is no JSON object")
+        raise _bad("the body is not a JSON object")
     return fields
 
 

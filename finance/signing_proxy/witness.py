@@ -56,9 +56,7 @@ def read_checkpoint(text: bytes) -> tuple[str, Head]:
     try:
         origin, size, root, _ = parse_text(text)
     except ValueError as error:
-        raise Problem(
-            422, "NO_CHECKPOINT", f"the notes that are signed are checkpoints, and this is none: {error}"
-        ) from None
+        raise Problem(422, "NO_CHECKPOINT", f"only checkpoint notes are signed, and this is not one: {error}") from None
     if size > SIZE_MAX or len(origin) > ORIGIN_CHARS_MAX or not (origin.isascii() and origin.isprintable()):
         raise Problem(
             422, "NO_CHECKPOINT", f"an origin is up to {ORIGIN_CHARS_MAX} ASCII characters, a size below 2^63"
@@ -150,7 +148,7 @@ def _read(path: Path) -> Mapping[str, Head]:
     except msgspec.DecodeError as error:
         raise _unreadable(path, str(error)) from error
     if file.version != VERSION or not all(saved.size >= 0 and is_hash(saved.root) for saved in file.logs.values()):
-        raise _unreadable(path, "a version, size or root that is none")
+        raise _unreadable(path, "a version, size or root is not valid")
     return {log: Head(saved.size, bytes.fromhex(saved.root)) for log, saved in file.logs.items()}
 
 

@@ -177,7 +177,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric(
         "finance_signing_proxy_requests_total",
         "counter",
-        "Requests to sign or verify, by what became of them, as its log tells them",
+        "Requests to sign or verify, by what became of them, as its log records them",
         "signing-proxy",
         ("verdict",),
     ),

@@ -24,5 +24,5 @@ def open_source(address: str, settings: Settings) -> ArchiveReader:
         return BelowPrefix(bucket, prefix) if prefix else bucket
     folder = Path(address)
     if "://" in address or not folder.is_dir():
-        raise Refused(f"{address} is no archive", remedy="name s3://bucket, s3://bucket/prefix, or a folder")
+        raise Refused(f"{address} is not an archive", remedy="name s3://bucket, s3://bucket/prefix, or a folder")
     return services.open_archive_folder(folder)

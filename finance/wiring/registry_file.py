@@ -75,7 +75,7 @@ def check_copy(path: Path, signers: Iterable[RegisteredSigner]) -> None:
     for signer in signers:
         found = copy.find(signer.kid)
         if found is None or found.public_key != signer.public_key:
-            what = "does not hold" if found is None else "has another key for"
+            what = "does not have" if found is None else "has another key for"
             raise Refused(
                 f"{path} {what} {signer.kid}",
                 remedy="publish it first: `finance signers publish --repo ...`, and have the branch merged",

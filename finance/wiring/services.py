@@ -268,7 +268,7 @@ def open_backup_place(address: str, settings: Settings) -> BackupFolder | Backup
             client, parts.netloc, prefix, clock=clock.utc_now, mode=s3.lock_mode, retain_days=s3.retain_days
         )
     if "://" in address:
-        raise Refused(f"{address} is no place for backups", remedy="name s3://bucket/prefix, or a folder")
+        raise Refused(f"{address} is not a place for backups", remedy="name s3://bucket/prefix, or a folder")
     return BackupFolder(Path(address), clock=clock.utc_now)
 
 

@@ -32,7 +32,7 @@ def metrics_page() -> str:
         "done), `stalled`, `waiting for <kafka, postgres, s3, signer>` (503). `signers` there: each key's circuit,",
         "`closed`, `half_open` or `open`; an open one stops signing and nothing else.",
         "",
-        "| metric | kind | labels | meaning | told by |",
+        "| metric | kind | labels | meaning | reported by |",
         "|---|---|---|---|---|",
     ]
     for metric in METRICS:

@@ -184,7 +184,8 @@ def _month_bounds(month: str | None) -> tuple[int, int]:
         start = None
     if start is None or not FIRST_MONTH <= month <= LAST_MONTH:
         raise Refused(
-            f"{month!r} is no month of the sample", remedy=f"name one from {FIRST_MONTH} to {LAST_MONTH}, or take all"
+            f"{month!r} is not a month of the sample",
+            remedy=f"name one from {FIRST_MONTH} to {LAST_MONTH}, or take all",
         )
     end = (start + dt.timedelta(days=31)).replace(day=1)
     return int(start.timestamp()) * 1_000_000_000, int(end.timestamp()) * 1_000_000_000

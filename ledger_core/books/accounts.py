@@ -51,7 +51,9 @@ def account_type(account: str) -> AccountType:
         known = ", ".join(AccountType)
         raise Rejected(RejectReason.UNKNOWN_ACCOUNT, f"account {account!r}: its first word must be one of {known}")
     if not rest:
-        raise Rejected(RejectReason.BAD_FIELD, f"account {account!r}: a type alone is no account, name one below it")
+        raise Rejected(
+            RejectReason.BAD_FIELD, f"account {account!r}: a type alone is not an account, name one below it"
+        )
     raise Rejected(
         RejectReason.BAD_FIELD, f"account {account!r}: words of a-z, 0-9, '_', '.', '-' joined by ':' are wanted"
     )

@@ -71,7 +71,7 @@ class Selection:
     def __post_init__(self) -> None:
         if not 1 <= self.first_seq <= self.last_seq:
             raise Refused(
-                f"sequences {self.first_seq}..{self.last_seq} of shard {self.shard} are no range",
+                f"sequences {self.first_seq}..{self.last_seq} of shard {self.shard} are not a range",
                 remedy="give a first sequence from 1 and a last one that is not before it",
             )
 
@@ -172,7 +172,7 @@ def state(reader: OnDemandReader, registry: SignerRegistry, selection: Selection
         _add_range(reader, statement, payload, number)
         head = digest
     if head is None or head != top.hash:
-        raise Corrupt(f"shard {shard}: range {top.range_no} is not where its chain of hashes leads")
+        raise Corrupt(f"shard {shard}: range {top.range_no} is not the range that its chain of hashes leads to")
     _check_signed(reader.proof(shard, top.range_no), head, registry, shard, top.range_no)
     return statement
 
@@ -234,11 +234,11 @@ def _tree_before(reader: OnDemandReader, part: ShardRange, payload: ProofPayload
         return CompactRange(0, ())
     before = reader.range_numbered(part.shard, range_no - 1)
     if before is None or before.hash.hex() != payload.prev_proof_hash:
-        raise Corrupt(f"shard {part.shard}, range {range_no - 1}: not the range that the next one was chained to")
+        raise Corrupt(f"shard {part.shard}, range {range_no - 1}: the next range is chained to another range")
     (proved,) = _chained(before.payload, before.hash, part.shard, range_no - 1).shards
     tree = CompactRange.from_bytes(before.last_seq, before.tree)
     if tree.root().hex() != proved.root or str(tree.size) != proved.tree_size:
-        raise Corrupt(f"shard {part.shard}, range {range_no - 1}: its tree has not the proved root")
+        raise Corrupt(f"shard {part.shard}, range {range_no - 1}: its tree does not have the proved root")
     return tree
 
 
@@ -253,7 +253,7 @@ def _chained(data: bytes, digest: bytes, shard: int, range_no: int) -> ProofPayl
     try:
         payload = parse_payload(data)
     except ValueError as error:
-        raise Corrupt(f"shard {shard}, range {range_no}: its payload is none: {error}") from error
+        raise Corrupt(f"shard {shard}, range {range_no}: its payload is not that of a range proof: {error}") from error
     if (
         statement_hash(data, payload.prev_proof_hash) != digest
         or len(payload.shards) != 1
@@ -276,7 +276,7 @@ def _check_signed(proof: bytes | None, digest: bytes, registry: SignerRegistry, 
 
 def _held(found: ClosedRange | None, shard: int, seq: int) -> ClosedRange:
     if found is None:
-        raise Corrupt(f"shard {shard}, seq {seq}: no range holds it, and later ones are proved")
+        raise Corrupt(f"shard {shard}, seq {seq}: no range contains it, although later ones are proved")
     return found
 
 

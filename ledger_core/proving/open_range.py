@@ -175,7 +175,7 @@ class OpenRange:
         end = self.seen_offset
         if position.seq == self.seq:  # then nothing below its next_offset is still on its way
             if position.head_hash != self.head:
-                raise Corrupt(f"shard {self.shard}, seq {self.seq}: Postgres and the journal hold different heads")
+                raise Corrupt(f"shard {self.shard}, seq {self.seq}: Postgres and the journal have different heads")
             end = position.next_offset
         cuts = list(self._cut_through(end))
         if end > self.first_offset and not self.announced_ends:

@@ -1,7 +1,7 @@
 """A verified range of the archive on top of a shard's head: the plan that posting it made. Pure.
 
 Guarantees: the plan holds exactly what of the range the head does not hold yet, entry by entry and verdict by verdict,
-and its `after` is the head that the range's proof names; a head that is no prefix of the range is Refused.
+and its `after` is the head that the range's proof names; a head that is not a prefix of the range is Refused.
 Does not: have what the archive leaves out on purpose: personal data, the originals of rejected records, and the words
 beside a rejection. Its verdicts carry no record, its drafts no pii.
 """
@@ -35,8 +35,8 @@ def event_ids_to_look_up(verified: VerifiedRange) -> tuple[list[str], bool]:
 def plan_of(head: ShardHead, verified: VerifiedRange, known: Mapping[str, Known]) -> Plan:
     """The plan of what `head` lacks of the range. `known`: first verdicts of `event_ids_to_look_up`.
 
-    Raises Refused when the head is no prefix of the range (or not of what is before it), Corrupt for an entry that the
-    tables cannot hold.
+    Raises Refused when the head is not a prefix of the range (or not of what is before it), Corrupt for an entry that
+    the tables cannot store.
     """
     part, lines = verified.proof.shards[0], verified.lines
     assert lines is not None  # noqa: S101  # whoever plans asked the walk to keep them
@@ -97,8 +97,8 @@ def check_prefix(head: ShardHead, verified: VerifiedRange) -> None:
 def not_a_prefix(message: str) -> Refused:
     """What a database hears that holds something else than the archive."""
     return Refused(
-        f"this database is no prefix of the archive: {message}",
-        remedy="rebuild into an empty database; keep this one until it is known what it holds",
+        f"this database is not a prefix of the archive: {message}",
+        remedy="rebuild into an empty database; keep this one until you know what it contains",
     )
 
 

@@ -148,7 +148,7 @@ def check_kids(kids: Iterable[str], registry: SignerRegistry, *, signed: str = "
     if unknown:
         raise Refused(
             f"the registry lacks {', '.join(unknown)}, which signed parts of {signed}",
-            remedy="name a signers.json that holds every key that ever signed, retired ones too (--signers)",
+            remedy="name a signers.json that contains every key that ever signed, retired ones too (--signers)",
         )
 
 
@@ -158,7 +158,7 @@ def check_clock(surveys: Sequence[ShardSurvey], now: dt.datetime, *, locks_may_h
     retained = max((found.retained_until for found in surveys), default="")
     if newest and format_time(now) < newest:
         raise Refused(
-            f"this clock says {format_time(now)}, and the archive holds a manifest of {newest}",
+            f"this clock says {format_time(now)}, but the archive has a manifest of {newest}",
             remedy="set the clock (NTP), then run it again; nothing was written",
         )
     if retained and now > parse_time(retained) and not locks_may_have_ended:
@@ -175,8 +175,8 @@ def check_empty(reader: ArchiveReader, env: str, shards: Collection[int]) -> Non
     others = [name for name in ENVIRONMENTS if name != env and reader.versions(manifest_key(name, 0, 1))]
     remedy = "check the address, and the name of the environment (--env)"
     if others:
-        remedy = f"it holds {', '.join(others)}: name that with --env if it is what you want"
-    raise Refused(f"the archive holds nothing of environment {env}", remedy=remedy)
+        remedy = f"it contains {', '.join(others)}: name that with --env if it is what you want"
+    raise Refused(f"the archive has nothing of environment {env}", remedy=remedy)
 
 
 def start_position(found: ShardSurvey, held: HeldShard | None) -> Position:
@@ -189,7 +189,7 @@ def start_position(found: ShardSurvey, held: HeldShard | None) -> Position:
         proof = parse_proof(newest.proof)
         tree = CompactRange.from_bytes(newest.last_seq, newest.tree)
     except ValueError as error:
-        raise not_a_prefix(f"{place} is no proved range: {error}") from error
+        raise not_a_prefix(f"{place} is not a proved range: {error}") from error
     part = proof.shards[0]
     if tree.root().hex() != part.root or int(part.last_seq) != newest.last_seq:
         raise not_a_prefix(f"{place}: its tree is not that of its proof")
@@ -210,7 +210,7 @@ def check_ranges(found: ShardSurvey, held: HeldShard | None) -> None:
 
 def not_empty(missing: Sequence[str]) -> Refused:
     """A database that a rebuild will not touch."""
-    what = f"lacks {', '.join(missing)}" if missing else "holds rows without their shard"
+    what = f"lacks {', '.join(missing)}" if missing else "has rows without their shard"
     return Refused(
         f"this database is not empty, and {what}",
         remedy="name an empty database with --into, or bring this one to this version with `finance migrate`",

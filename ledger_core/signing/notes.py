@@ -88,5 +88,5 @@ def _parse_signature_line(line: str) -> NoteSignature:
         raise ValueError(f"{line[:60]!r} is not a signature line")
     data = decode_signature(blob)
     if len(data) <= KEY_ID_BYTES:
-        raise ValueError("a signature line holds a key id and a signature")
+        raise ValueError("a signature line contains a key id and a signature")
     return NoteSignature(name, data[:KEY_ID_BYTES], data[KEY_ID_BYTES:])

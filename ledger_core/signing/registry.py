@@ -103,7 +103,7 @@ class SignerRegistry:
         else:
             raise ValueError("a signer registry is an object or an array")
         if len(items) > SIGNERS_MAX:
-            raise ValueError(f"a signer registry holds at most {SIGNERS_MAX} signers")
+            raise ValueError(f"a signer registry has at most {SIGNERS_MAX} signers")
         return cls(_read(kid, item) for kid, item in items)
 
     def get(self, kid: str) -> RegisteredSigner:

@@ -34,7 +34,7 @@ class Interval:
 
     def __post_init__(self) -> None:
         if self.from_seq < 0 or (self.to_seq is not None and self.to_seq < self.from_seq - 1):
-            raise ValueError(f"sequences {self.from_seq}..{self.to_seq} are no interval")
+            raise ValueError(f"sequences {self.from_seq}..{self.to_seq} are not an interval")
         if self.head_hash is not None and (self.to_seq is None or not is_hash(self.head_hash)):
             raise ValueError(f"head_hash {self.head_hash!r} is no hash of a to_seq")
 
@@ -87,7 +87,7 @@ def parse_validity(value: object) -> Validity:
     shards: dict[int, Interval] | None = None
     if "shards" in value:
         if not isinstance(value["shards"], list):
-            raise ValueError("validity.shards is no list")
+            raise ValueError("validity.shards is not a list")
         shards = {}
         for item in value["shards"]:
             number = item.get("shard") if isinstance(item, dict) else None
@@ -102,7 +102,7 @@ def _read(value: object) -> Interval:
         raise ValueError("validity: an interval has from_seq, to_seq and head_hash")
     bounds = {name: _seq(text) for name, text in value.items() if name != "head_hash"}
     if "head_hash" in value and not is_hash(value["head_hash"]):
-        raise ValueError(f"validity: head_hash {value['head_hash']!r} is no hash")
+        raise ValueError(f"validity: head_hash {value['head_hash']!r} is not a hash")
     return Interval(bounds.get("from_seq", 1), bounds.get("to_seq"), value.get("head_hash"))
 
 

@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class VerifiedRange:
-    """One range of the archive in which everything holds. `listed` is None for a batch that has no manifest yet.
+    """One range of the archive in which everything is sound. `listed` is None for a batch that has no manifest yet.
 
     `tree` is the shard's tree at the end of the range, None when what came before it was lost.
     """

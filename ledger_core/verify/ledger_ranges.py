@@ -48,7 +48,9 @@ class RangeChecks:
             if len(payload.shards) != 1:
                 raise ValueError("a closed range speaks of one shard")
         except ValueError as error:
-            found.add("ledger.range", f"its payload is none: {error}", seq=row.last_seq, field="payload")
+            found.add(
+                "ledger.range", f"its payload is not that of a range proof: {error}", seq=row.last_seq, field="payload"
+            )
             position.jump(row.last_seq, row.head_hash.hex() if row.head_hash else None)
             position.next_offset = row.next_offset
             return

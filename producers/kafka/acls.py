@@ -1,7 +1,7 @@
 """ACLs as the topology wants them: made where they are missing, and only reported where there are more.
 
 Guarantees: `apply` adds and never takes away; what is too much is taken away by name alone (`remove`). Only ACLs on our
-own topics and groups, by whatever pattern reaches them, are looked at: other tenants of the cluster stay unseen.
+own topics and groups, by whatever pattern reaches them, are checked: other tenants of the cluster stay unseen.
 Does not: judge DENY entries but to report them, or name super users (they are in the brokers' own settings).
 """
 

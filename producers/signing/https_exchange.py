@@ -37,7 +37,7 @@ class HttpsExchange:
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise Refused(f"{url!r} is no URL of a key service", remedy="give https://host:port")
+            raise Refused(f"{url!r} is not a URL of a key service", remedy="give https://host:port")
         self._host, self._port, self._tls = parts.hostname, parts.port, parts.scheme == "https"
         self._base = parts.path.rstrip("/")
         self._ca_file, self._client_pair = ca_file, client_pair
@@ -120,7 +120,8 @@ class HttpsExchange:
         if len(answer) > ANSWER_BYTES_MAX:
             connection.close()
             raise Refused(
-                f"{self._host} answered with more than {ANSWER_BYTES_MAX} bytes", remedy="look at what stands there"
+                f"{self._host} answered with more than {ANSWER_BYTES_MAX} bytes",
+                remedy="check which server answers at that address",
             )
         if not response.will_close:
             self._kept = connection

@@ -39,7 +39,7 @@ class KmsKeyMaker(KmsKey):
         """Make the key, or find it. Raises Unavailable("signer") and Refused."""
         if not self._key_id.startswith(ALIAS) or self._key_id.startswith(ALIAS + "aws/"):
             raise Refused(
-                f"{self.name} is no alias, and KMS gives a new key an id of its own",
+                f"{self.name} is not an alias, and KMS gives a new key an id of its own",
                 remedy="name an alias: --key alias/finance-v2",
             )
         wanted = cast("KeySpecType", f"RSA_{spec.bits}" if spec.bits else "ECC_NIST_EDWARDS25519")

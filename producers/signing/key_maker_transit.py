@@ -61,4 +61,6 @@ class TransitKeyMaker(TransitKey):
         try:
             return msgspec.json.decode(answer, type=_Answer).data
         except msgspec.DecodeError as error:
-            raise Refused(f"{self.name}: an answer of another form ({error})", remedy="look at that address") from error
+            raise Refused(
+                f"{self.name}: an answer of another form ({error})", remedy="check which server answers at that address"
+            ) from error

@@ -58,7 +58,7 @@ class LocalKey:
         try:
             key = serialization.load_pem_private_key(data, password=None)
         except (ValueError, TypeError) as error:
-            raise Refused(f"key file {path} holds no plain PEM private key", remedy="give PKCS#8 PEM") from error
+            raise Refused(f"key file {path} contains no plain PEM private key", remedy="give PKCS#8 PEM") from error
         if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
             raise Refused(f"key file {path} is neither RSA nor Ed25519", remedy="make a key of these kinds")
         return cls(key, env=env, name=f"key file {path}")

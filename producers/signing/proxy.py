@@ -63,7 +63,7 @@ AnswerT = TypeVar("AnswerT", _Named, _Key, _Signed)
 Note = dict[str, str | list[str]]
 WITNESS_CODES: Final = ("OLD_SIZE", "LOG_SHRANK", "LOG_FORKED", "LOG_INCONSISTENT", "NO_CHECKPOINT")
 ASK_AGAIN: Final = ("OLD_SIZE", "LOG_SHRANK")  # it knows another size than the one before ours
-_LOOK: Final = "look at what stands at SIGNING_PROXY_URL; nothing was signed"
+_LOOK: Final = "check which server answers at SIGNING_PROXY_URL; nothing was signed"
 
 
 class ProxyKey:
@@ -120,7 +120,7 @@ class ProxyKey:
         if key.algorithm != self._algorithm:
             raise SignerRefused(
                 SignerFailure.WRONG_KEY,
-                f"{self.name} holds a key for {key.algorithm}, not {self._algorithm}",
+                f"{self.name} has a key for {key.algorithm}, not {self._algorithm}",
                 remedy="set AUDIT_SIGNING_ALG and SIGNING_PROXY_URL to what belongs together",
             )
         return key
@@ -206,7 +206,7 @@ class ProxyKey:
             raise SignerRefused(
                 SignerFailure.WRONG_KEY,
                 f"{self.name}: {error}",
-                remedy="let it hold an RSA (2048 bits or more, e of 65537 or more) or Ed25519 key",
+                remedy="give it an RSA (2048 bits or more, e of 65537 or more) or Ed25519 key",
             ) from error
 
     def _registered_key(self, kid: str) -> PublicKey:

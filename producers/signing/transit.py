@@ -123,12 +123,14 @@ class TransitKey:
         if match is None or int(match[1]) != self._version:
             raise Refused(
                 f"{self.name} answered a signature of another form or version: {text[:40]!r}",
-                remedy="pin the version that is registered, and look at what stands at that address",
+                remedy="pin the version that is registered, and check which server answers at that address",
             )
         try:
             return base64.b64decode(match[2], validate=True)
         except binascii.Error as error:
-            raise Refused(f"{self.name}: the signature is not base64", remedy="look at that address") from error
+            raise Refused(
+                f"{self.name}: the signature is not base64", remedy="check which server answers at that address"
+            ) from error
 
     def _ask(self, method: str, path: str, body: bytes | None, kind: type[AnswerT]) -> AnswerT:
         status, answer = self._exchange.ask(self.name, method, f"/v1/{self._mount}/{path}", body, self._headers)
@@ -137,7 +139,9 @@ class TransitKey:
         try:
             return msgspec.json.decode(answer, type=kind)
         except msgspec.DecodeError as error:
-            raise Refused(f"{self.name}: an answer of another form ({error})", remedy="look at that address") from error
+            raise Refused(
+                f"{self.name}: an answer of another form ({error})", remedy="check which server answers at that address"
+            ) from error
 
     def _failure(self, status: int, answer: bytes) -> Unavailable | Refused:
         detail = f"{self.name}: HTTP {status} {' '.join(answer.decode(errors='replace').split())[:200]}"

@@ -70,7 +70,7 @@ class FileArchiveStore:
             raise KeyError(f"{self._root / key} version {version_id}")
         data = (self._root / key).read_bytes()
         if hashlib.sha256(data).hexdigest() != stored.sha256:
-            raise Corrupt(f"{self._root / key} holds other bytes than were stored")
+            raise Corrupt(f"{self._root / key} has other bytes than were stored")
         return data
 
     def versions(self, prefix: str) -> list[StoredObject]:
@@ -115,7 +115,7 @@ class FileArchiveStore:
             replace_file(path.with_name(path.name + NOTE_SUFFIX), msgspec.json.encode(note))
             existing = stored
         if self.get(stored.key) != data:
-            raise Corrupt(f"{path} holds other bytes than were to be stored")
+            raise Corrupt(f"{path} has other bytes than were to be stored")
         return existing
 
     def _path(self, key: str) -> Path:

@@ -59,7 +59,7 @@ class S3ArchiveStore:
             raise Corrupt(f"s3://{self._bucket}/{key}: stored, and not there when read back")
         for version_id in version_ids:
             if self.get(key, version_id) != data:
-                raise Corrupt(f"s3://{self._bucket}/{key}: version {version_id} holds other bytes than given")
+                raise Corrupt(f"s3://{self._bucket}/{key}: version {version_id} has other bytes than given")
         stored = self._head(key, version_ids[0])
         if stored.mode == self._mode and stored.retain_until is not None and stored.retain_until < retain_until:
             self._extend(stored, retain_until)

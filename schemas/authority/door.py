@@ -93,7 +93,7 @@ def parse_door_config(text: str, name: str) -> DoorConfig:
     try:
         config = msgspec.convert(load_yaml(text), DoorConfig)
     except (YAMLError, msgspec.ValidationError) as error:
-        raise Refused(f"{name} is no door configuration: {error}", remedy=f"correct {name}") from None
+        raise Refused(f"{name} is not a door configuration: {error}", remedy=f"correct {name}") from None
     faults = list(_faults(config))
     if faults:
         listed = "".join(f"\n  - {fault}" for fault in faults)

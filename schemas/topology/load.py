@@ -82,7 +82,9 @@ def _check_struct(
     """Field by field, so that every wrong field is reported and not only the first one msgspec meets."""
     fields = {field.name: field for field in msgspec.structs.fields(struct)}
     below = f"{path}." if path else ""
-    faults += [f"{below}{key}: is no key here; the keys are {', '.join(fields)}" for key in values if key not in fields]
+    faults += [
+        f"{below}{key}: is not a key here; the keys are {', '.join(fields)}" for key in values if key not in fields
+    ]
     for name, field in fields.items():
         if name not in values:
             if field.required:

@@ -61,7 +61,7 @@ def test_what_the_oracle_finds_sound_a_stranger_finds_sound(
     hand_out(tmp_path, algorithm, range_no)
     done = run(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.endswith("everything holds\n")
+    assert done.stdout.endswith("everything is sound\n")
     assert not (tmp_path / "work").exists()
 
 
@@ -109,7 +109,7 @@ def test_what_was_tampered_with_a_stranger_finds(tmp_path: Path, name: str, edit
     assert path.read_bytes() != before
     done = run(tmp_path)
     assert done.returncode != 0
-    assert "everything holds" not in done.stdout
+    assert "everything is sound" not in done.stdout
 
 
 def test_a_folder_that_is_not_the_demos_is_left_alone(tmp_path: Path) -> None:

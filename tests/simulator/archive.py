@@ -39,7 +39,7 @@ class MemoryBucket:
         stored = StoredObject(key, f"v{len(self.held)}", len(data), sha256, retain_until, "COMPLIANCE", metadata)
         held = self.held.setdefault(key, (stored, data))
         if held[1] != data:
-            raise Corrupt(f"{key} holds other bytes")
+            raise Corrupt(f"{key} has other bytes")
         return held[0]
 
     def _get(self, key: str) -> bytes:

@@ -127,7 +127,7 @@ class _Idle:
             return False
         if status.control.halted:
             raise Refused(
-                f"posting is halted ({status.control.reason}), so idleness never comes",
+                f"posting is halted ({status.control.reason}), so the processes never become idle",
                 remedy="run `finance resume` when it is safe, or run without --until-idle",
             )
         self._looks = self._looks + 1 if status.finished else 0

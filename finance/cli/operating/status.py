@@ -17,7 +17,7 @@ EXIT_UNAVAILABLE = 4
 
 
 @click.command()
-@click.option("--watch", is_flag=True, help="Look again every second, until interrupted.")
+@click.option("--watch", is_flag=True, help="Refresh every second, until interrupted.")
 @json_option
 def command(watch: bool, as_json: bool) -> None:
     """Heads, lag, proofs, archive, audit chain, the halt flag, and the epoch: how this database came to be.

@@ -31,7 +31,13 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--remove-acl", "removals", multiple=True, metavar="TEXT", help="Take away this ACL, as check told it.")
+@click.option(
+    "--remove-acl",
+    "removals",
+    multiple=True,
+    metavar="TEXT",
+    help="Remove this ACL, written as `finance topics check` shows it.",
+)
 @json_option
 def apply(removals: tuple[str, ...], as_json: bool) -> None:
     """Create the topics and ACLs that are missing; report what differs or is too much (exit 1), change none of it.
@@ -82,7 +88,7 @@ def _place(settings: Settings) -> tuple[str, dict[str, str]]:
 def _acl(text: str) -> Acl:
     found = acl_of(text)
     if found is None:
-        raise click.BadParameter(f"{text!r} is no ACL like 'User:CN=old topic finance.journal READ'")
+        raise click.BadParameter(f"{text!r} is not an ACL like 'User:CN=old topic finance.journal READ'")
     return found
 
 

@@ -254,7 +254,7 @@ def tell(report: Report, seconds: float, as_json: bool) -> None:
     def words(console: Console) -> None:
         counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in report.counts.items()) or "nothing"
         rate = f", {entries / seconds:,.0f} entries/s" if entries and seconds > 0 else ""
-        console.print(f"looked at: {counts} in {seconds:.2f} s{rate}")
+        console.print(f"checked: {counts} in {seconds:.2f} s{rate}")
         if report.sound:
             console.print("sound: no findings", style="green")
             return

@@ -38,7 +38,7 @@ def command(prefix: str, type_: str | None, currency: str, limit: int, trial: bo
       finance balances --trial
     """
     if currency and currency not in CURRENCIES:
-        raise click.BadParameter(f"{currency!r} is no ISO 4217 code in use", param_hint="--currency")
+        raise click.BadParameter(f"{currency!r} is not an ISO 4217 code in use", param_hint="--currency")
     if trial and (prefix or type_ or currency):
         raise click.UsageError("--trial is over everything: leave the filters away")
     kind = None if type_ is None else AccountType(type_)

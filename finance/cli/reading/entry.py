@@ -152,4 +152,4 @@ def _uuid(text: str) -> str:
     try:
         return str(uuid.UUID(text))
     except ValueError:
-        raise click.BadParameter(f"{text!r} is no UUID", param_hint="EVENT_ID") from None
+        raise click.BadParameter(f"{text!r} is not a UUID", param_hint="EVENT_ID") from None

@@ -23,7 +23,7 @@ also_option: Callable[[F], F] = click.option(
     "altered a file, which is then healed.",
 )
 system_option: Callable[[F], F] = click.option(
-    "--system", help="The cluster, by its system identifier, when the place holds several."
+    "--system", help="The cluster, by its system identifier, when the place has several."
 )
 
 
@@ -192,7 +192,7 @@ def verify(system: str | None, also: tuple[str, ...], as_json: bool) -> None:
 @command.command()
 @system_option
 @also_option
-@click.option("--dry-run", is_flag=True, help="Say what would go, and delete nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be deleted, and delete nothing.")
 @json_option
 def prune(system: str | None, also: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     """Delete what the policy does not keep: BACKUP_KEEP_DAYS, BACKUP_KEEP_LAST. WAL that a kept backup needs stays.

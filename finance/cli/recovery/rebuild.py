@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 REMEDIES = {
     "dead_letter_originals": "originals of rejected records: --fill-from-topic has them while the topic does",
-    "verdict_details": "words beside a verdict, for people: they were told in the outcomes, and are proved nowhere",
+    "verdict_details": "words beside a verdict, for people: the outcomes published them, and nothing proves them",
     "pii": "entries' personal data, never archived: --fill-from-topic has it while the topic does",
 }
 
@@ -129,7 +129,7 @@ def _tell(rebuilt: Rebuilt, seconds: float, as_json: bool) -> None:
             (r.shard, f"{r.ranges_held:,}", f"{r.ranges_written:,}", f"{r.entries_written:,}", *_head(r.head))
             for r in rebuilt.shards
         ]
-        columns = ("shard", "ranges held", "written", "entries written", "seq", "next offset", "head")
+        columns = ("shard", "ranges already there", "written", "entries written", "seq", "next offset", "head")
         console.print(table(columns, rows, right=columns[:-1]))
         console.print(f"{written:,} entries in {seconds:.1f} s, {rate:,} entries/s; epoch {rebuilt.epoch_no}")
         for item in rebuilt.shards:
@@ -147,7 +147,7 @@ def _tell(rebuilt: Rebuilt, seconds: float, as_json: bool) -> None:
             for finding in item.report.findings:
                 console.print(str(finding))
         if rebuilt.sound and not written:
-            console.print("the database holds all that the archive has")
+            console.print("the database has all that the archive has")
         elif rebuilt.sound:
             console.print("next: finance verify ledger, then start the poster, then prover and archiver")
         else:

@@ -153,7 +153,7 @@ def _tell(
         console.print(table(heads, rows, right=heads))
         console.print(f"{offsets:,} offsets in {seconds:.1f} s, {rate:,.0f} offsets/s{_mark(plan)}")
         if any(run.from_log for run in runs.values()):
-            console.print("from the log: verdicts that hang on another shard; who came first was taken from the log")
+            console.print("from the log: verdicts that depend on another shard; who came first was taken from the log")
         with_what = {"database": "the live ledger", "archive": "the archive", "nothing": "nothing outside itself"}
         counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in report.counts.items())
         console.print(f"compared with {with_what[plan.compare]}: {counts}")

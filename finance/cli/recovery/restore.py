@@ -50,11 +50,9 @@ class TargetType(click.ParamType[Target]):
 @click.option(
     "--timeline",
     type=click.IntRange(1),
-    help="This life of the cluster, where an earlier restore began another. Default: the newest.",
+    help="The timeline to follow, where an earlier restore began another. Default: the newest.",
 )
-@click.option(
-    "--unsigned-wal", is_flag=True, help="Take WAL as it lies in the place where the lists that sign for it are lost."
-)
+@click.option("--unsigned-wal", is_flag=True, help="Use WAL that no signed list covers, where the lists are lost.")
 @click.option(
     "--target",
     "directory",
@@ -62,7 +60,7 @@ class TargetType(click.ParamType[Target]):
     help="The new data directory. Default: one below .finance/restored/.",
 )
 @click.option("--start", is_flag=True, help="Start it on a private socket, wait for it, and begin the epoch.")
-@click.option("--system", help="The cluster, by its system identifier, when the place holds several.")
+@click.option("--system", help="The cluster, by its system identifier, when the place has several.")
 @click.option(
     "--also",
     multiple=True,
@@ -188,7 +186,7 @@ def _words(
         f'finance backup adopt --backup {backup_id} --reason "why"',
         "finance migrate --check && finance verify ledger",
         "start the poster: it catches up from the topic. What the prover, archiver or notary then say is in RUNBOOK 9",
-        "finance backup stream, and finance backup create: the new life has its own timeline",
+        "finance backup stream, and finance backup create: the restored cluster has its own timeline",
     )
     for number, step in enumerate(steps, 1):
         console.print(f"  {number}. {step}")

@@ -41,7 +41,7 @@ def kernel_copy(given: Path | None, settings: Settings, *, needed: bool) -> Path
     path = given or kernel_path(settings)
     if path is None and needed and settings.env == "production":
         raise Refused(
-            "whether Kernel holds the key is not known",
+            "whether Kernel has the key is not known",
             remedy="name its own signers.json: KERNEL_SIGNERS_FILE, or --kernel",
         )
     return path
@@ -51,7 +51,7 @@ def key_options(function: F) -> F:
     """`--kid`, `--kind`, `--key`, `--key-version` and `--alg`."""
     options = (
         click.option("--kid", required=True, help="The name that the new key gets in the registry, for ever."),
-        click.option("--kind", type=click.Choice(KINDS), required=True, help="Which key service holds it."),
+        click.option("--kind", type=click.Choice(KINDS), required=True, help="The key service that has it."),
         click.option("--key", required=True, help="Its id there: KMS id, token label, transit name, proxy URL, file."),
         click.option("--key-version", type=click.IntRange(1), help="Of a transit key: each version is another key."),
         click.option("--alg", type=click.Choice(("rsa-sha256", "ed25519")), required=True, help="Its algorithm."),
@@ -66,14 +66,14 @@ def named(kid: str, kind: Kind, key: str, key_version: int | None, alg: str) -> 
     from finance.signing.key_choice import variables_of
 
     if key_version is not None and kind != "transit":
-        raise click.UsageError("--key-version is of a transit key")
+        raise click.UsageError("--key-version is for a transit key")
     return variables_of(kind, key, kid, alg, key_version)
 
 
 def key_policy(path: Path | None, kind: Kind, env: str) -> str | None:
     """The text of a KMS key policy. Raises Refused when it is no policy, or is needed and not there."""
     if path is not None and kind != "kms":
-        raise click.UsageError("--policy is of a key in KMS")
+        raise click.UsageError("--policy is for a key in KMS")
     if path is None:
         if kind == "kms" and env == "production":
             raise Refused(
@@ -88,7 +88,7 @@ def key_policy(path: Path | None, kind: Kind, env: str) -> str | None:
         sound = False
     if not sound:
         raise Refused(
-            f"{path} is no key policy that is filled in", remedy="give JSON in which no ${NAME} is left: envsubst"
+            f"{path} is not a key policy that is filled in", remedy="give JSON in which no ${NAME} is left: envsubst"
         )
     return text
 

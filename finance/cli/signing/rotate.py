@@ -208,7 +208,7 @@ def _say(as_json: bool, done: Done, *, dry_run: bool = False) -> None:
     def words(console: Console) -> None:
         show_diff(console, done.diff)
         if dry_run:
-            console.print("dry run: nothing was written, and the audit chain was not told. It would be:")
+            console.print("dry run: nothing was written, not even to the audit chain. The change would be:")
         if done.variables:
             console.print("variables of prover, archiver and notary (secrets and connections stay as they are):")
             show_variables(console, done.variables)

@@ -55,7 +55,7 @@ def create(
     if key_version is not None:
         raise click.UsageError("--key-version is given, and a new key has one version: give it a new name")
     if bits is not None and alg != "rsa-sha256":
-        raise click.UsageError("--bits is of an RSA key")
+        raise click.UsageError("--bits is for an RSA key")
     spec = KeySpec(alg, int(bits or RSA_BITS_DEFAULT) if alg == "rsa-sha256" else 0)
     variables = named(kid, kind, key, None, alg)
     with changing_desk() as desk:

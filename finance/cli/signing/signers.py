@@ -238,7 +238,7 @@ def publish(repo: Path, file: str, branch: str | None, dry_run: bool, as_json: b
     def words(console: Console) -> None:
         show_diff(console, changes)
         if done.commit is not None:
-            console.print(f"branch {done.branch} in {repo} holds this as commit {done.commit[:12]}: push it for review")
+            console.print(f"branch {done.branch} in {repo} has this as commit {done.commit[:12]}: push it for review")
 
     emit(as_json, {"ok": True, "diff": changes, "branch": done.branch, "commit": done.commit}, words)
 
@@ -276,7 +276,10 @@ def _say(as_json: bool, changed: Changed, dry_run: bool) -> None:
     def words(console: Console) -> None:
         show_diff(console, changed.diff)
         if changed.told:
-            console.print(f"the audit chain is told about {changed.kid}; bring signers.json to Kernel and auditors")
+            console.print(
+                f"the change of {changed.kid} is announced on the audit chain; "
+                "bring signers.json to Kernel and auditors"
+            )
         if changed.variables:
             console.print("then restart prover, archiver and notary with this key, and the regular one as outgoing:")
             show_variables(console, changed.variables)

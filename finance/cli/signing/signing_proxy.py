@@ -1,4 +1,4 @@
-"""`finance signing-proxy`: serve signatures to callers that hold no key, and check its log."""
+"""`finance signing-proxy`: serve signatures to callers that have no key, and check its log."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def log_group() -> None:
 @log_group.command(name="verify")
 @click.argument("path", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--after", metavar="SEQ:HASH", help="The head of the part before, when that is kept elsewhere.")
-@click.option("--head", metavar="SEQ:HASH", help="A head noted elsewhere (/health tells it): it must be in the log.")
+@click.option("--head", metavar="SEQ:HASH", help="A head noted elsewhere (/health shows it): it must be in the log.")
 @click.option("--mac-key", metavar="KEY", help="Check its seals by this key in KMS.  [SIGNING_PROXY_LOG_MAC_KEY]")
 @json_option
 def verify(path: Path | None, after: str | None, head: str | None, mac_key: str | None, as_json: bool) -> None:

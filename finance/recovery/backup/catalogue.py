@@ -100,9 +100,9 @@ def only_system(copies: Copies, wanted: str | None = None) -> str:
     if wanted is not None and wanted in found:
         return wanted
     if not found:
-        raise Refused(f"{copies.name} holds no backup", remedy="name the place with BACKUP_PLACE")
+        raise Refused(f"{copies.name} has no backup", remedy="name the place with BACKUP_PLACE")
     if wanted is not None or len(found) > 1:
-        raise Refused(f"{copies.name} holds clusters {', '.join(found)}", remedy="name one of them with --system")
+        raise Refused(f"{copies.name} has clusters {', '.join(found)}", remedy="name one of them with --system")
     return found[0]
 
 

@@ -80,7 +80,7 @@ def check_restorable(catalogue: Catalogue, env: str, now: dt.datetime, place: st
     newest = max(moments, default=now)
     if now + CLOCK_MARGIN < newest:
         raise Refused(
-            f"this clock says {format_time(now)}, and {place} holds what was stored at {format_time(newest)}",
+            f"this clock says {format_time(now)}, and {place} has a file that was stored at {format_time(newest)}",
             remedy="set the clock (NTP), then run it again; nothing was written",
         )
 
@@ -139,13 +139,13 @@ def _choose(
     if life > 1 and life not in histories and any(int(b.timeline) < life for b in catalogue.backups):
         raise Refused(
             f"{wal.history_name(life)} is missing in {place}: it says where timeline {life} left its parent",
-            remedy="name a second place that still has it with --also, or an earlier life with --timeline",
+            remedy="name a second place that still has it with --also, or an earlier timeline with --timeline",
         )
     lost = [f"{key.rpartition('/')[0]} has parts and no manifest.json" for key in catalogue.unfinished]
     told = "; ".join(dict.fromkeys([*catalogue.broken, *lost]))
     raise Refused(
-        f"{place} holds no backup of timeline {life} that ended before {target}" + (f" ({told})" if told else ""),
-        remedy="name a signers.json that holds every key that ever signed, or a second place with --also"
+        f"{place} has no backup of timeline {life} that ended before {target}" + (f" ({told})" if told else ""),
+        remedy="name a signers.json that contains every key that ever signed, or a second place with --also"
         if catalogue.broken
         else "restore to a later moment (`finance backup list`), or name another place",
     )
@@ -221,7 +221,7 @@ def _check_signed(catalogue: Catalogue, backup: BackupManifest, needed: Sequence
     faults = [*list_faults(catalogue, since), *unsigned_within(catalogue, needed)]
     if faults:
         raise Refused(
-            f"who signed for the WAL in {place} cannot be said: {'; '.join(faults)}",
+            f"who signed for the WAL in {place} is not known: {'; '.join(faults)}",
             remedy="name a second place that still has it with --also, restore another backup alone (--backup, "
             "--to immediate), or take the WAL as it lies there with --unsigned-wal",
         )

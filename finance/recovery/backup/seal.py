@@ -27,7 +27,7 @@ def read_recipients(text: str) -> list[x25519.Recipient]:
         recipients = [x25519.Recipient.from_str(name) for name in names]
     except pyrage.RecipientError as error:
         raise Refused(
-            f"BACKUP_RECIPIENTS holds what is no age public key ({error})",
+            f"BACKUP_RECIPIENTS contains something that is not an age public key ({error})",
             remedy="make a key pair with `age-keygen`, give its public part (age1...)",
         ) from error
     if not recipients:
@@ -46,7 +46,7 @@ def read_identities(path: Path) -> list[x25519.Identity]:
             remedy="name the file that `age-keygen` wrote with BACKUP_IDENTITY_FILE",
         ) from error
     if not identities:
-        raise Refused(f"the identity file {path.name} holds no identity", remedy="it has a line AGE-SECRET-KEY-...")
+        raise Refused(f"the identity file {path.name} contains no identity", remedy="it has a line AGE-SECRET-KEY-...")
     return identities
 
 

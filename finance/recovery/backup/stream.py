@@ -189,7 +189,8 @@ def _check(server: ServerIdentity, place: Catalogue) -> None:
     newest = max((life.number for life in lives if life.timeline == server.timeline), default=0)
     if newest > server.flush_lsn // server.segment_bytes:
         raise Refused(
-            f"the place holds WAL of timeline {server.timeline} beyond this server's: another life of the same cluster",
+            f"the place has WAL of timeline {server.timeline} beyond this server's: "
+            "another server of the same cluster wrote it",
             remedy="give this server a place of its own (BACKUP_PLACE), or restore with `finance backup restore`, "
             "which begins a new timeline",
         )

@@ -20,7 +20,7 @@ _HALF: Final = 2**32
 def parse_lsn(text: str) -> int:
     """`16/B374D848` -> bytes. Raises ValueError."""
     if not re.fullmatch(r"[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}", text):
-        raise ValueError(f"{text!r} is no WAL position like 0/3000028")
+        raise ValueError(f"{text!r} is not a WAL position like 0/3000028")
     high, _, low = text.partition("/")
     return int(high, 16) * _HALF + int(low, 16)
 
@@ -44,7 +44,7 @@ class Segment:
 def parse_segment(name: str, segment_bytes: int) -> Segment:
     """Raises ValueError on anything that is no segment's name."""
     if not SEGMENT_NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no WAL segment")
+        raise ValueError(f"{name!r} is not a WAL segment")
     timeline, log, number = (int(name[at : at + 8], 16) for at in (0, 8, 16))
     return Segment(timeline, log * (_HALF // segment_bytes) + number)
 

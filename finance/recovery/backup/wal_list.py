@@ -57,7 +57,7 @@ class WalListPayload(Payload, frozen=True, kw_only=True):
             raise ValueError("the first list of all, and no other, has no link before it")
         for key in self.files:
             if wal_file(key) is None or not key.startswith(f"{self.system_identifier}/"):
-                raise ValueError(f"{key} is no file of WAL of this cluster")
+                raise ValueError(f"{key} is not a WAL file of this cluster")
 
     @property
     def count_at_end(self) -> int:

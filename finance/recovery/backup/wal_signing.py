@@ -92,7 +92,7 @@ class WalSigning:
         """The list that stands next, and how many of the waiting files it takes. Raises Refused."""
         if self._listed.faults:
             raise Refused(
-                f"the lists of WAL do not hold together: {'; '.join(self._listed.faults)}",
+                f"the lists of WAL do not form one chain: {'; '.join(self._listed.faults)}",
                 remedy="`finance backup verify --also` a place that has them; else move wal-list/ aside, so that new "
                 "lists begin, and take a backup",
             )

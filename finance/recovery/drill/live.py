@@ -44,7 +44,9 @@ def read_live(settings: Settings) -> Live:
         heads = {head.shard: head for head in reader.shards()}
         recorded = recorded_of(reader, list(heads.values()))
     if not recorded:
-        raise Refused("this ledger holds no entry", remedy="see `finance status`: is DATABASE_URL_AUDITOR the one?")
+        raise Refused(
+            "this ledger has no entry", remedy="see `finance status`: is DATABASE_URL_AUDITOR the right database?"
+        )
     return Live(heads, recorded, published, exported, str(row[0]) if row else "postgres")
 
 

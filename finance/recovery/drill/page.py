@@ -70,9 +70,9 @@ def page_of(report: DrillReport, json_name: str, sha256: str) -> str:
 def _verdict(report: DrillReport) -> str:
     ways = len(report.ways)
     if report.sound:
-        return f"All that was tried held: {ways} drill{'s' if ways > 1 else ''}, no finding. Exit code 0."
+        return f"Every check passed: {ways} drill{'s' if ways > 1 else ''}, no finding. Exit code 0."
     bad = [escape(way.way) for way in report.ways if not way.sound]
-    return f"Something does not hold: {', '.join(bad)}. The findings stand below. Exit code 1."
+    return f"Some checks failed: {', '.join(bad)}. The findings stand below. Exit code 1."
 
 
 def _overview(ways: Sequence[WayResult]) -> str:

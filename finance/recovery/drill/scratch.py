@@ -32,7 +32,7 @@ def scratch_server(into: str | None, drill_id: str, tell: Callable[[str], None],
     if into is not None:
         if urlsplit(into).scheme not in ("postgresql", "postgres"):
             raise Refused(
-                "--into (DRILL_DATABASE_URL) is no address",
+                "--into (DRILL_DATABASE_URL) is not an address",
                 remedy="name a scratch server: postgresql://owner@host/postgres",
             )
         for name in sweep_server(into):

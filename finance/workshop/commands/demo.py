@@ -18,7 +18,7 @@ DEFAULT_MONTH = "2017-03"
 @click.command()
 @click.option("--full", is_flag=True, help="The whole year: 155,321 settlements.")
 @click.option("--month", metavar="YYYY-MM", help=f"Which month of 2017. Default {DEFAULT_MONTH}: 12,934 settlements.")
-@click.option("--keep", is_flag=True, help="Let the servers run on, to look around with `finance --help`.")
+@click.option("--keep", is_flag=True, help="Let the servers run on, to explore with `finance --help`.")
 @click.option("--name", default="demo", show_default=True, help="Which stack; it is wiped first.")
 @click.option(
     "--out", "folder", type=click.Path(file_okay=False, path_type=Path), default=Path("demo"), show_default=True,

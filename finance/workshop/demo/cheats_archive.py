@@ -110,5 +110,5 @@ def _target(ledger: DemoLedger) -> _Target:
             "SELECT object_key, version_id FROM archive_objects ORDER BY shard, range_no LIMIT 1"
         ).fetchone()
     if row is None:
-        raise LookupError("the archive holds no batch to tamper with")
+        raise LookupError("the archive has no batch to tamper with")
     return _Target(ledger.settings.archive().bucket, row[0], row[1])

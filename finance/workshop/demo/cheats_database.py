@@ -48,7 +48,7 @@ def cheat_database(ledger: DemoLedger) -> Iterator[Cheat]:
     with _guards_off(ledger) as connection:
         row = connection.execute(ENTRY).fetchone()
         if row is None:
-            raise LookupError("the ledger holds no entry to tamper with")
+            raise LookupError("the ledger has no entry to tamper with")
         victim = Victim(row[0], row[1], bytes(row[2]))
         yield _edit_body(ledger, connection, victim)
         yield _edit_line(ledger, connection, victim)

@@ -16,7 +16,7 @@ Step = tuple[str, tuple[str, ...]]
 
 HEAD: Final = """\
 #!/usr/bin/env bash
-# Checks the files beside it with bash, coreutils, sed, gzip and openssl alone. Ends 0 when everything holds.
+# Checks the files beside it with bash, coreutils, sed, gzip and openssl alone. Ends 0 when everything is sound.
 set -euo pipefail
 cd "$(dirname "$0")"
 rm -rf work && mkdir work
@@ -68,7 +68,7 @@ def script(kid: str, algorithm: str) -> str:
     parts = [HEAD]
     for title, lines in steps(kid, algorithm):
         parts.append(f"echo '== {title}'\n" + "\n".join(lines) + "\n")
-    parts.append("rm -rf work\necho 'everything holds'\n")
+    parts.append("rm -rf work\necho 'everything is sound'\n")
     return "\n".join(parts)
 
 

@@ -81,7 +81,7 @@ def leave(ledger: DemoLedger, folder: Path) -> Left:
     with session(ledger.settings.database_url("api"), application_name="finance demo", read_only=True) as connection:
         row = connection.execute(FIRST_RANGE).fetchone()
     if row is None:
-        raise Refused("no range was proved and archived", remedy="look into the log of the run")
+        raise Refused("no range was proved and archived", remedy="read the log of the run")
     proof, manifest, note, key, version_id = row
     batch = services.open_archive(ledger.settings).get(key, version_id)
     handed = Handed(bytes(proof), bytes(manifest), bytes(note), batch, _audit_topic(ledger))

@@ -106,7 +106,7 @@ class Teller:
             for failure in failures:
                 self.say(failure)
         else:
-            self._out.print(f"\n[bold green]Everything held[/], in {seconds:.0f} s")
+            self._out.print(f"\n[bold green]Every check passed[/], in {seconds:.0f} s")
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def read_allowed(path: Path) -> tuple[Allowed, ...]:
     except FileNotFoundError:
         return ()
     except (ValueError, msgspec.ValidationError) as error:
-        raise Refused(f"{path} is no allow-list ({error})", remedy="give path, kind, sha256, reason") from error
+        raise Refused(f"{path} is not an allow-list ({error})", remedy="give path, kind, sha256, reason") from error
     for entry in read.allowed:
         if entry.kind not in KINDS or len(entry.reason) < 10:
             raise Refused(f"{path}: {entry.path} has an unknown kind or no reason", remedy="say why it may stay")

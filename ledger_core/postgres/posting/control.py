@@ -70,7 +70,7 @@ def _checked(reason: str) -> str:
     text = unicodedata.normalize("NFC", reason.strip())
     if not text or len(text) > REASON_CHARS_MAX or not text.isprintable():
         raise Refused(
-            "the reason is no plain line of text",
+            "the reason is not a plain line of text",
             remedy=f"say in 1 to {REASON_CHARS_MAX} printable characters why, for whoever reads the audit chain",
         )
     return text

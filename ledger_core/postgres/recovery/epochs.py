@@ -83,7 +83,7 @@ def not_the_ledger(epoch: Epoch) -> Refused:
     """What everybody says who is asked to work on a what-if database as if it were the ledger."""
     return Refused(
         f"this database is not the ledger: epoch {epoch.epoch_no} is a what-if ({epoch.reason})",
-        remedy="use the address of the ledger's own database; drop this one when it has been looked at",
+        remedy="use the address of the ledger's own database; drop this one once nobody needs it",
     )
 
 

@@ -1,7 +1,7 @@
 """Rebuilding shards in Postgres from verified ranges of the archive.
 
 Guarantees: one range is one transaction; COMMIT is the commit point. What is there already is compared, never written
-over; a head that is no prefix of the range is Refused and nothing of it stays. Two rebuilds at once are the same as
+over; a head that is not a prefix of the range is Refused and nothing of it stays. Two rebuilds at once are the same as
 one: each locks the shard and plans from the head it finds.
 Does not: verify the range (`ledger_core.verify.archive_walk` did) or read the archive. Needs the owner: no role of the
 service may write into the tables of all others.
@@ -90,11 +90,11 @@ class RebuildStore:
             numbers.forget_uncommitted()
             detail = (error.diag.message_detail or str(error)).strip()
             raise Corrupt(
-                f"shard {shard}, archive range {verified.range_no}: what it holds stands elsewhere already: {detail}"
+                f"shard {shard}, archive range {verified.range_no}: a row of it is stored elsewhere already: {detail}"
             ) from error
         except (KeyError, ValueError) as error:  # a currency or an event id that no row can hold
             numbers.forget_uncommitted()
-            raise Corrupt(f"shard {shard}, archive range {verified.range_no}: no row can hold {error}") from error
+            raise Corrupt(f"shard {shard}, archive range {verified.range_no}: Postgres cannot store {error}") from error
         except BaseException:
             numbers.forget_uncommitted()
             raise
@@ -184,7 +184,7 @@ def _insert(cursor: Cursor[Any], table: _Table, values: Sequence[object], moment
     ).fetchone() or (None,) * len(compared)
     differing = [name for name, have, want in zip(compared, row, values, strict=False) if not _same(name, have, want)]
     if differing:
-        raise not_a_prefix(f"{table.name} {values[: table.key]} holds another {', '.join(differing)} than the archive")
+        raise not_a_prefix(f"{table.name} {values[: table.key]} has another {', '.join(differing)} than the archive")
 
 
 def _same(column: str, have: object, want: object) -> bool:

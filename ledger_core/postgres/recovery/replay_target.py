@@ -69,7 +69,7 @@ def inspect(connection: Session, dsn: str) -> TargetState:
     if not ours:
         row = connection.execute(TABLES).fetchone()
         if row is not None and row[0]:
-            raise Refused(f"the target holds {row[0]} tables that are not ours", remedy=EMPTY_REMEDY)
+            raise Refused(f"the target has {row[0]} tables that are not ours", remedy=EMPTY_REMEDY)
         return TargetState(None, ())
     missing = pending(dsn)
     if missing:
@@ -80,7 +80,7 @@ def inspect(connection: Session, dsn: str) -> TargetState:
         return TargetState(None, ())  # a start that was killed while it migrated
     heads = read_heads(connection)
     if not heads and _flag(connection, STRAYS):
-        raise Refused("the target holds entries or verdicts that belong to no shard", remedy=EMPTY_REMEDY)
+        raise Refused("the target has entries or verdicts that belong to no shard", remedy=EMPTY_REMEDY)
     return TargetState(read_epoch(connection), tuple(heads))
 
 

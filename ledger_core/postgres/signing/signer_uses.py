@@ -200,7 +200,7 @@ def only_changer(dsn: str) -> Iterator[None]:
         if row is None or not row[0]:
             raise Refused(
                 "another command is changing signers at this moment",
-                remedy="wait until it is done, look at `finance rotate status`, and try again",
+                remedy="wait until it is done, run `finance rotate status`, and try again",
             )
         yield
 

@@ -133,7 +133,7 @@ def test_repeats_at_the_end_of_the_topic_hide_nothing_of_what_was_published(
     _as_superuser(url, "DELETE FROM audit_events WHERE seq > 7; UPDATE notary_cursor SET published_seq = 3")
     audit.append(url, [audit.intent(10)])
     notary = audit.build_notary(environ, signer, registry)
-    with pytest.raises(Refused, match="holds seq 10, and this chain ends at 7"):
+    with pytest.raises(Refused, match="reaches seq 10, and this chain ends at 7"):
         notary.step()
     notary.close()
     assert audit.outbox_size(url) == 1

@@ -200,7 +200,7 @@ def test_what_cannot_be_right_is_refused_before_anything_is_written(
     registry["signers"] = [signer for signer in registry["signers"] if signer["algorithm"] != "ed25519"]
     lacking = tmp_path / "signers.json"
     lacking.write_text(json.dumps(registry))
-    with pytest.raises(Refused, match=r"holds no backup .*Remedy: name a signers.json that holds every key"):
+    with pytest.raises(Refused, match=r"has no backup .*Remedy: name a signers.json that contains every key"):
         attempt(dataclasses.replace(kept, environ={**kept.environ, "FINANCE_SIGNERS": str(lacking)}), tmp_path)
     monkeypatch.setattr(clock, "utc_now", lambda: dt.datetime(2025, 1, 1, tzinfo=dt.UTC))
     with pytest.raises(Refused, match=r"this clock says 2025-01-01.*Remedy: set the clock"):

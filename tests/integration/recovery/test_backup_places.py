@@ -190,7 +190,7 @@ def test_what_a_killed_writer_left_is_never_listed_and_goes_after_a_day(tmp_path
 
 def test_an_address_of_another_kind_is_refused(tmp_path: Path) -> None:
     settings = Settings.from_env({"FINANCE_STACK": "none"}, tmp_path)
-    with pytest.raises(Refused, match="is no place for backups"):
+    with pytest.raises(Refused, match="is not a place for backups"):
         open_backup_place("gs://bucket/x", settings)
     with pytest.raises(Refused, match="BACKUP_S3_ACCESS_KEY is not set"):
         open_backup_place("s3://bucket/x", settings)

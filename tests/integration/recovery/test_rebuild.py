@@ -192,8 +192,8 @@ def test_what_cannot_be_right_is_refused_before_anything_is_written(folder: Path
         ("nothing of environment production", (folder,), KEY.registry, {"env": "production"}),
         ("nothing of environment test", (void,), KEY.registry, {}),
         ("the registry lacks test-key-v1", (folder,), other, {}),
-        ("is no archive", (tmp_path / "nowhere",), KEY.registry, {}),
-        ("is no archive", ("ftp://bucket",), KEY.registry, {}),
+        ("is not an archive", (tmp_path / "nowhere",), KEY.registry, {}),
+        ("is not an archive", ("ftp://bucket",), KEY.registry, {}),
     ):
         with pytest.raises(Refused, match=match):
             run(empty, registry, *addresses, environ=None, **changes)
@@ -217,7 +217,7 @@ def test_a_database_with_another_history_is_refused_and_left_as_it_is(folder: Pa
     other.add(TinyShard().post(6, currency="JPY"), [], KEY)
     write_ledger(database_url, other)
     before = rows(database_url)
-    with pytest.raises(Refused, match="no prefix of the archive: shard 0 holds another entry at seq 6"):
+    with pytest.raises(Refused, match="not a prefix of the archive: shard 0 has another entry at seq 6"):
         run(database_url, KEY.registry, folder)
     assert rows(database_url) == before
 
@@ -226,7 +226,7 @@ def test_a_ledger_of_other_shards_is_refused(folder: Path, database_url: str) ->
     other = MemoryLedger()
     other.add(TinyShard(7).post(6), [], KEY)
     write_ledger(database_url, other)
-    with pytest.raises(Refused, match="shard 7 holds 6 entries, and the archive nothing of it"):
+    with pytest.raises(Refused, match="shard 7 has 6 entries, and the archive has nothing of it"):
         run(database_url, KEY.registry, folder)
 
 
@@ -277,6 +277,6 @@ def test_a_migration_that_was_interrupted_is_finished(folder: Path, empty: str) 
 def test_an_entry_that_no_row_can_hold_is_named_and_not_written(empty: str, tmp_path: Path) -> None:
     store = MemoryStore()
     archive_of(TinyShard().post(2).post(1, event_id="x" * 36), [(2, 2), (3, 3)], KEY, store)
-    with pytest.raises(Corrupt, match="shard 0, archive range 2: no row can hold"):
+    with pytest.raises(Corrupt, match="shard 0, archive range 2: Postgres cannot store"):
         run(empty, KEY.registry, write_folder(store, tmp_path / "archive"))
     assert counts(empty)["entries"] == 2

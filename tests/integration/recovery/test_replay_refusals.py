@@ -83,7 +83,7 @@ def test_a_database_that_is_not_this_replays_is_refused_and_left_alone(environ: 
         connection.execute("DROP TABLE theirs")
     other = replace(plan, from_offset=7)
     assert "goes on at offset 0, not at 7" in refused(other, target)
-    assert "the archive holds nothing of environment dev" in refused(replace(plan, compare="archive"), target)
+    assert "the archive has nothing of environment dev" in refused(replace(plan, compare="archive"), target)
     with psycopg.connect(environ["DATABASE_URL"], autocommit=True) as live:
         bind_deployment(live, "staging", "example.com")
     assert "the ledger to compare with belongs to environment staging" in refused(plan, target)
@@ -123,7 +123,7 @@ def refuse_what_cannot_be_right(environ: dict[str, str], target: str, monkeypatc
     others = [signer for signer in registry.signers if signer.algorithm != "ed25519"]
     lacking = SignerRegistry(others)
     assert "that ledger signs as environment dev" in refused(replace(plan, settings=staging), target)
-    with pytest.raises(Refused, match="it holds dev"):
+    with pytest.raises(Refused, match="it contains dev"):
         ArchiveLog(services.open_archive(plan.settings), "staging", registry).check_readable()
     for compare in ("database", "archive"):
         asked = replace(plan, compare=compare)

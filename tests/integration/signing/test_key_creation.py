@@ -96,14 +96,14 @@ def test_in_production_a_kms_key_has_a_policy_and_one_that_is_filled_in(tmp_path
     filled = tmp_path / "policy.json"
     filled.write_text('{"Version": "2012-10-17", "Statement": []}')
     assert key_policy(filled, "kms", "production") == filled.read_text()
-    filled.write_text("no JSON")
-    with pytest.raises(Refused, match="no key policy"):
+    filled.write_text("not JSON")
+    with pytest.raises(Refused, match="not a key policy"):
         key_policy(filled, "kms", "production")
 
 
 def test_in_production_kernel_s_own_copy_is_wanted_and_a_setting_remembers_it(office: Office, tmp_path: Path) -> None:
     settings = dataclasses.replace(office.settings, env="production")
-    with pytest.raises(Refused, match="whether Kernel holds the key") as refused:
+    with pytest.raises(Refused, match="whether Kernel has the key") as refused:
         kernel_copy(None, settings, needed=True)
     assert "KERNEL_SIGNERS_FILE" in refused.value.remedy
     assert kernel_copy(None, settings, needed=False) is None
@@ -115,7 +115,7 @@ def test_in_production_kernel_s_own_copy_is_wanted_and_a_setting_remembers_it(of
     topology = office.desk().topology
     copy.write_bytes(EMPTY)
     (fault,) = probe_registry(dataclasses.replace(known, env="dev"), topology, "prover").faults
-    assert "kernel.json does not hold old-v1" in fault.message
+    assert "kernel.json does not have old-v1" in fault.message
     copy.write_bytes(office.signers.read_bytes())
     probed = probe_registry(dataclasses.replace(known, env="dev"), topology, "prover")
     assert probed.faults == ()

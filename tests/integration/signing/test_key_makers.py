@@ -148,7 +148,7 @@ def all_keys(admin: object) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("key_id", ["finance-v2", "alias/aws/finance"])
 def test_kms_makes_a_key_under_an_alias_of_ours_alone(stack: Stack, key_id: str) -> None:
-    with pytest.raises(Refused, match="is no alias"):
+    with pytest.raises(Refused, match="is not an alias"):
         kms_maker(stack, key_id, ED25519).make(ED25519)
 
 

@@ -150,7 +150,7 @@ def test_a_rollback_never_brings_a_revoked_key_back(office: Office) -> None:
     changes.revoke(desk, OLD.kid, "token lost", {}, None, idle=False)
     revoked = office.registered(OLD.kid)
     assert revoked.revoked_at is not None
-    with pytest.raises(Refused, match="old-v1 is over, and not by this rotation"):
+    with pytest.raises(Refused, match="old-v1 was ended by something else than this rotation"):
         rotation.rollback(office.desk(), "why not")
     assert office.registered(OLD.kid) == revoked
     again = changes.retire(office.desk(), OLD.kid, "tidy up", idle=False)

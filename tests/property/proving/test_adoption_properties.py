@@ -137,7 +137,7 @@ def test_a_shard_that_the_poster_has_not_begun_again_is_waited_for() -> None:
     before = proved(TinyShard().post(5))
     after = lost(before, 0)
     shards, after.world.shards = after.world.shards, {}
-    with pytest.raises(Unavailable, match="does not hold it again yet"):
+    with pytest.raises(Unavailable, match="does not have it again yet"):
         after.build().step()
     after.world.shards = shards
     after.run()
@@ -213,5 +213,5 @@ def test_an_epoch_that_begins_between_the_look_and_the_closing_closes_nothing() 
 def test_in_the_first_epoch_an_unknown_shard_is_a_contradiction() -> None:
     bench = Bench(MemoryProofs({0: TinyShard().post(1)}), LIMITS, published=[])
     bench.world.shards = {}
-    with pytest.raises(Corrupt, match="knows no such shard"):
+    with pytest.raises(Corrupt, match="has no such shard"):
         bench.build().step()

@@ -190,5 +190,5 @@ def test_a_log_that_contradicts_the_target_is_refused() -> None:
         stop=StopAt(),
         batch_records_max=10,
     )
-    with pytest.raises(Refused, match="the target is no prefix of this ledger"):
+    with pytest.raises(Refused, match="the target is not a prefix of this ledger"):
         replay.step()

@@ -107,7 +107,7 @@ def test_another_chain_is_refused_wherever_the_database_ends() -> None:
 
 
 def test_an_empty_source_is_refused() -> None:
-    with pytest.raises(Refused, match="holds no audit event"):
+    with pytest.raises(Refused, match="contains no audit event"):
         restored(Store(), [])
 
 

@@ -168,7 +168,7 @@ EXPOSED = [("dev", "0.0.0.0"), ("staging", "10.0.0.1"), ("production", "::"), ("
 
 @pytest.mark.parametrize(("env", "host"), EXPOSED)
 def test_plaintext_is_on_loopback_only(env: str, host: str) -> None:
-    with pytest.raises(Refused, match="no loopback address") as caught:
+    with pytest.raises(Refused, match="not a loopback address") as caught:
         check_exposure(env, host, tls=False, callers=False, plaintext_in_production=True)
     assert "DOOR_TLS_DIR" in caught.value.remedy
     check_exposure(env, host, tls=True, callers=True, plaintext_in_production=False)

@@ -116,9 +116,9 @@ def test_what_the_database_lost_is_handed_out_to_be_closed_as_it_was(held_no: in
         ([told(3), told(4, adoptable=False)], "behind it", REBUILD),
         ([told(4)], "does not follow range 2", REBUILD),
         ([told(3), told(5)], "does not follow that of audit", REBUILD),
-        ([told(3), told(3, "b")], "holds another one", ANOTHER),
+        ([told(3), told(3, "b")], "has another one", ANOTHER),
         ([told(3, "b"), told(4)], "does not follow", REBUILD),
-        ([told(3, unknown_kid="stranger")], "nobody registered: stranger", REGISTER),
+        ([told(3, unknown_kid="stranger")], "signed by an unregistered key: stranger", REGISTER),
     ],
 )
 def test_a_shard_against_what_is_published_waits_and_says_why(

@@ -70,9 +70,9 @@ def test_what_no_handshake_can_work_with_is_refused(authority: Authority, tmp_pa
     other = issued(authority, tmp_path / "other")
     with pytest.raises(Refused, match="is not the key of"):
         checked(TlsFiles(good.ca, good.certificate, other.key), NOW, strict=False)
-    with pytest.raises(Refused, match="is no certificate in PEM"):
+    with pytest.raises(Refused, match="is not a certificate in PEM"):
         checked(TlsFiles(good.key, good.certificate, good.key), NOW, strict=False)
-    with pytest.raises(Refused, match="no private key in PEM"):
+    with pytest.raises(Refused, match="not a private key in PEM"):
         checked(TlsFiles(good.ca, good.certificate, good.certificate), NOW, strict=False)
     with pytest.raises(Refused, match=r"missing\.crt"):
         checked(TlsFiles(good.ca, tmp_path / "missing.crt", good.key), NOW, strict=True)
@@ -138,7 +138,7 @@ def test_endpoints_of_your_own_get_the_bundle_and_aws_itself_none(authority: Aut
         ("sslmode=verify-ca&sslrootcert=/c", False, "X has sslmode=verify-ca"),
         ("sslmode=verify-full", False, "X has no sslrootcert"),
         ("sslmode=verify-full&sslrootcert=/c&sslcert=/t", True, "X has no client certificate"),
-        ("sslmod=x", False, "X is no Postgres address"),
+        ("sslmod=x", False, "X is not a Postgres address"),
     ],
 )
 def test_what_an_address_of_postgres_lacks_is_named(query: str, mutual: bool, said: str | None) -> None:

@@ -98,7 +98,7 @@ def test_whoever_holds_an_older_part_does_not_hold_the_log(tmp_path: Path) -> No
     log = opened(path)
     for _ in range(8):
         log.append({"event": "asked"})
-    with pytest.raises(Refused, match="held by another"):
+    with pytest.raises(Refused, match="locked by another"):
         opened(path)
     log.close()
 

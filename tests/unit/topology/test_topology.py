@@ -44,7 +44,7 @@ def test_the_prefix_stands_before_every_topic_name() -> None:
 
 FAULTS = {
     "unknown key": (("  retention_days: -1   ", "  retention_weeks: 1"), "topics.settlements.retention_weeks"),
-    "unknown section": (("limits:\n", "limit: {}\nlimits:\n"), "limit: is no key"),
+    "unknown section": (("limits:\n", "limit: {}\nlimits:\n"), "limit: is not a key here"),
     "missing key": (("    key: event_id\n", ""), "topics.outcomes.key: is missing"),
     "missing section": (("signers:\n", "signer:\n"), "signers: is missing"),
     "no signer": ((TEXT[TEXT.index("signers:\n") :], "signers: {}\n"), "signers: at least one"),
