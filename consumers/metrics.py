@@ -1,7 +1,7 @@
-"""What a consumer tells about its work, in a few words; `finance.telemetry.surfaces` turns them into Prometheus
+"""What a consumer reports about its work, in a few words; `finance.telemetry.surfaces` turns them into Prometheus
 metrics.
 
-Guarantees: no method raises, blocks or does I/O, so that telling never changes what is done. Durations are seconds.
+Guarantees: no method raises, blocks or does I/O, so that reporting never changes what is done. Durations are seconds.
 Does not: keep history or decide health; `progress` and `lag` are the two facts that `/healthz` is decided from.
 """
 
@@ -48,7 +48,7 @@ class Metrics(Protocol):
         ...
 
     def released(self, shard: int) -> None:
-        """Another process owns `shard` now: its lag is no longer ours to tell."""
+        """Another process owns `shard` now: its lag is no longer ours to report."""
         ...
 
     def halted(self, halted: bool) -> None:

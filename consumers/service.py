@@ -65,9 +65,9 @@ def run_service(
 ) -> int:
     """Run until `stop` is set (exit code 0) or a failure that waiting cannot mend (its exit code).
 
-    `on_corrupt` is told before the process ends: it halts posting, so that nothing is built on a broken record.
+    `on_corrupt` is called before the process ends: it halts posting, so that nothing is built on a broken record.
     `renewed` is asked between two steps: when it says so (new certificates), the service is closed and built anew.
-    `beat` is told of everything that ended: a build, a step, a wait, a close.
+    `beat` is called for everything that ended: a build, a step, a wait, a close.
     """
     failures = 0
     while not stop.is_set():

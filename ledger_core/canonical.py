@@ -46,7 +46,7 @@ def sha256_hex(data: bytes) -> str:
 
 
 def is_hash(text: object) -> bool:
-    """True for the one spelling a hash has here: 64 lower-case hex digits (so `zz` and a one-byte hash are none)."""
+    """True for the one spelling a hash has here: 64 lower-case hex digits (so `zz` and a one-byte hash are refused)."""
     return type(text) is str and len(text) == 64 and not text.strip("0123456789abcdef")
 
 

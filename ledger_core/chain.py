@@ -1,7 +1,7 @@
 """The hash chain: each link commits to its own bytes and, through the link before it, to all history.
 
 Guarantees: the digest Kernel's verifier computes, `SHA256(canonical || previous 32 raw bytes)`, where genesis appends
-nothing. It does not look into what it chains: form and balance are checked by others.
+nothing. It does not read what it chains: form and balance are checked by others.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Four kinds of failure, told apart by what the caller must do.
+"""Four kinds of failure, named by what the caller must do.
 
 FinanceError
 ├── Rejected      one event is bad: dead-letter it, go on
@@ -25,7 +25,7 @@ class RejectReason(enum.StrEnum):
     OVERSIZE = "oversize"  # a limit of ledger_core.posting.rules exceeded
     BAD_FIELD = "bad_field"  # an id, time, text or metadata field outside its form
     KEY_MISMATCH = "key_mismatch"  # the message key is not the settlement_id
-    UNKNOWN_ACCOUNT = "unknown_account"  # the account's first word is no account type
+    UNKNOWN_ACCOUNT = "unknown_account"  # the account's first word is not an account type
     BAD_CURRENCY = "bad_currency"  # not an ISO 4217 code in use
     BAD_AMOUNT = "bad_amount"  # not a positive integer of minor units in range
     UNBALANCED = "unbalanced"  # debits differ from credits in some currency, or no lines

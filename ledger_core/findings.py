@@ -45,7 +45,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The result of one verification. `counts` say what was checked: a report of nothing is no comfort."""
+    """The result of one verification. `counts` say what was checked: a report of nothing comforts nobody."""
 
     findings: tuple[Finding, ...]  # in the order of discovery, up to a limit
     counts: Mapping[str, int]
@@ -100,7 +100,7 @@ class Collector:
         self._findings.append(Finding(code, message, where, seq, field, self.place if place is None else place))
 
     def count(self, name: str, number: int = 1) -> None:
-        """Say that `number` more of something were looked at."""
+        """Count `number` more of something that was checked."""
         self._counts[name] = self._counts.get(name, 0) + number
 
     def absorb(self, other: Collector) -> None:

@@ -3,7 +3,7 @@
 Guarantees: `CompactRange` holds the roots of the perfect subtrees of `size` leaves, left to right (at most 64
 hashes), which is all that is needed to grow the tree, to know its root, and to prove (with the leaves that came later)
 that a larger one continues it; the verifying functions follow the algorithms of RFC 9162, sections 2.1.3.2 and 2.1.4.2,
-and raise ValueError when a proof does not hold. It does not store leaves: whoever wants a proof brings the leaf hashes.
+and raise ValueError when a proof is wrong. It does not store leaves: whoever wants a proof brings the leaf hashes.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ Guarantees: an event that the poster would reject for what stands in it is rejec
 it leaves the shop; records of one settlement keep their order; leaving the `with` block normally means that the brokers
 acknowledged every record. A failed delivery surfaces from the next call, never silently; publishing again is harmless,
 because the same sale has the same event id.
-Does not: tell the verdict (it is on the outcomes topic), keep what was not acknowledged over a crash (the shop's own
+Does not: return the verdict (it is on the outcomes topic), keep what was not acknowledged over a crash (the shop's own
 outbox does), or serve several threads (make one publisher per thread).
 """
 

@@ -70,7 +70,7 @@ class ArchiverSettings:
     actor_id: str = "service:archiver"
     poll_records_max: int = 2000
     poll_seconds: float = 0.1
-    look_seconds: float = 0.25  # between two looks for a new proof
+    look_seconds: float = 0.25  # between two checks for a new proof
     batches_max: int = 4  # of one shard in one step
     waiting_bytes_max: int = 64 * 1024 * 1024  # read ahead of the proofs, over all shards
     canary_seconds: float = 3600.0  # between two attacks on the locked canary

@@ -102,7 +102,7 @@ class ManifestLister:
                 with self._signers.attempt() as signer:
                     signature = signer.sign_digest(payload.digest())
             except SignerAway:
-                return False  # told and counted; manifests wait, archiving goes on
+                return False  # logged and counted; manifests wait, archiving goes on
             data = assemble_manifest(payload.to_bytes(), signature)
         manifest = parse_manifest(data)
         texts = {"manifest-no": manifest.manifest_no, "hash": manifest.hash, "signer-kid": manifest.signer_kid}

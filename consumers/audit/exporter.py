@@ -69,7 +69,7 @@ class ExportSettings:
 
 
 class AuditExporter:
-    """Steps along with the archiver, which has the archive's credentials. `monotonic` tells seconds."""
+    """Steps along with the archiver, which has the archive's credentials. `monotonic` gives seconds."""
 
     def __init__(
         self,

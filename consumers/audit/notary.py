@@ -10,7 +10,7 @@ The order of side effects is the safety proof; each step stands as a comment whe
 An outage of the signer stops 2, one of Kafka stops 4, each alone: intents wait in the outbox, events in the table (a
 notary that starts while Kafka is away waits, though: it cannot know what was published). Nothing unsigned is ever
 written or published (G6). An operator's event that announces a new key is signed by the key it names as outgoing, or
-waits: so the log alone tells whom to trust next. The newest event is verified before anything is chained to it, and
+waits: so the log alone says whom to trust next. The newest event is verified before anything is chained to it, and
 every event again after it was read back to be published: what does not verify is Corrupt.
 Does not: judge the whole chain (`finance verify audit` does), or decide what is worth an event.
 """
@@ -67,7 +67,7 @@ class AuditStore(Protocol):
 
 
 class Notary:
-    """A service (consumers.service.Service). `new_id` makes event ids, `monotonic` tells seconds; the store, the signer
+    """A service (consumers.service.Service). `new_id` makes event ids, `monotonic` gives seconds; the store, the signer
     and the publisher are its own and end with it."""
 
     name = "notary"
@@ -231,7 +231,7 @@ class Notary:
 
 def check_event(event: AuditEvent, registry: SignerRegistry) -> None:
     """Raise Corrupt unless the event's hash and signature are its own; Refused where the registry may be to blame, for
-    a key that it lacks, or ended before its last signature: that is no reason to halt posting."""
+    a key that it lacks, or ended before its last signature: that does not halt posting."""
     try:
         if event_hash(event.payload, event.prev_hash) != event.hash:
             raise ValueError("its hash is not that of its payload and prev_hash")

@@ -2,7 +2,7 @@
 
 Guarantees: changes nothing. A notary that was killed, or frozen, while it published leaves repeats at the end of the
 topic, which are older than what stands before them: so the furthest event counts, not the last one.
-Does not: verify the event (it is compared with one that was), or look further back than TAIL_RECORDS: ten notaries
+Does not: verify the event (it is compared with one that was), or read further back than TAIL_RECORDS: ten notaries
 would have to die in a row, each in the middle of a whole batch.
 """
 
@@ -25,7 +25,7 @@ log: Final = structlog.get_logger("published")
 def newest_published(watermarks: Watermarks, topic: str) -> AuditEvent | None:
     """The furthest event of the chain that the topic holds; None while it is empty.
 
-    Raises Unavailable, and Refused when the last record is no audit event; one further back is passed over and told.
+    Raises Unavailable, and Refused when the last record is not an audit event; one further back is skipped and logged.
     """
     furthest: AuditEvent | None = None
     messages = watermarks.tail(topic, PARTITION, TAIL_RECORDS)

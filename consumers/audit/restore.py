@@ -8,7 +8,7 @@
 Guarantees: nothing is written that does not verify and follow what stands there; killed anywhere and run again it goes
 on. An intent that the restored database still has in its outbox, and whose event is on the restored chain, is taken
 out: it would be chained twice.
-Does not: repair a chain that contradicts the source: that is Refused, and people look.
+Does not: repair a chain that contradicts the source: that is Refused, and left to people.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def restore_chain(
         check.take(event)
         _raise_found(found, source)
         advance(1)
-        # Now and then, and at the head: that also tells the server that the lock's holder lives.
+        # Now and then, and at the head: that also shows the server that the lock's holder is alive.
         looked_at = event.seq == seq or (event.seq < seq and event.seq % BATCH_EVENTS == 0)
         if looked_at and store.hash_at(event.seq) != event.hash:
             raise _contradiction(source, event.seq)

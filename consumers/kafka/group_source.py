@@ -31,10 +31,10 @@ CONSUMER_DEFAULTS: dict[str, str | int | bool] = {
     "fetch.wait.max.ms": 50,
     "queued.max.messages.kbytes": 16384,
     "fetch.queue.backoff.ms": 50,
-    # What a shard needs before it is read (publishing a lost journal again, looking far back on the audit topic) runs
+    # What a shard needs before it is read (publishing a lost journal again, reading far back on the audit topic) runs
     # inside one poll. A member that was put out for it would begin anew, for ever; one that hangs, our watchdog ends.
     "max.poll.interval.ms": 1_800_000,
-    # Its connection failures come as Unavailable, told once a try: librdkafka would print several lines a second.
+    # Its connection failures come as Unavailable, logged once a try: librdkafka would print several lines a second.
     "log_level": 2,
     "reconnect.backoff.max.ms": 2000,  # found again soon after an outage
     # KIP-848: a second member has its share in half the time of the classic protocol (docs/PERFORMANCE.md).
@@ -46,8 +46,8 @@ CLASSIC_ONLY: dict[str, str | int | bool] = {
     "session.timeout.ms": 8000,
     "heartbeat.interval.ms": 1000,
 }
-# A reader that gets nothing cannot tell a quiet topic from a dead broker: librdkafka says once that all brokers are
-# down, and nothing of one that hangs. So silence is followed by a question.
+# A reader that gets nothing cannot distinguish a quiet topic from a dead broker: librdkafka says once that all brokers
+# are down, and nothing of one that hangs. So silence is followed by a question.
 PROBE_SECONDS = 10.0
 PROBE_TIMEOUT_SECONDS = 5.0
 # librdkafka's close waits for every commit that is on its way, and tries those again for as long as no broker answers
@@ -180,7 +180,7 @@ class KafkaSource:
         return high if high >= 0 else None
 
     def note_done(self, partition: int, next_offset: int) -> None:
-        """Tell Kafka how far we are: for its lag tools and autoscalers only, never read back."""
+        """Commit how far we are to Kafka: for its lag tools and autoscalers only, never read back."""
         if partition in self._owned:
             offsets = [TopicPartition(self._topic, partition, next_offset)]
             with suppress(KafkaException):  # a figure for tools: no reason to stop
@@ -205,7 +205,7 @@ class KafkaSource:
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._brokers_down = True  # perhaps told along with records fetched before: the next silence asks
+            self._brokers_down = True  # perhaps reported along with records fetched before: the next silence asks
         else:
             self._last_error = f"; last: {error.str()}"  # why: a name that does not resolve, a failed handshake
 

@@ -1,6 +1,6 @@
 """The records of the journal topic, taken for what they are.
 
-Guarantees: what is no journal record of its partition's shard raises Corrupt: only the poster writes this topic.
+Guarantees: whatever is not a journal record of its partition's shard raises Corrupt: only the poster writes this topic.
 Does not: check chain or sequence; prover and archiver do.
 """
 

@@ -51,7 +51,7 @@ class PartitionReader:
             {
                 **CONSUMER_DEFAULTS,
                 "group.protocol": "classic",  # the new one assigns by itself only
-                "enable.partition.eof": True,  # trailing markers hold no record: the end must be told
+                "enable.partition.eof": True,  # trailing markers contain no record: the end must be reported
                 **(options or {}),
                 "bootstrap.servers": brokers,
                 "group.id": GROUP,

@@ -55,7 +55,7 @@ def check_same_topic(watermarks: Watermarks, topic: str, shard: int, offset: int
     place = f"{topic} [{shard}] is not the topic that shard {shard} grew from"
     if high <= offset:
         raise Refused(f"{place}: it ends at offset {high}, and offset {offset} is posted", remedy=REMEDY)
-    found = watermarks.message_at(topic, shard, offset)  # a broker too slow to answer is no other topic
+    found = watermarks.message_at(topic, shard, offset)  # a broker too slow to answer does not prove another topic
     found_ms = found.timestamp()[1]
     if (found.offset(), found_ms) != (offset, timestamp_ms):
         raise Refused(

@@ -18,7 +18,7 @@ RECORDS_MAX: Final = 1_000
 
 
 class TopicReader:
-    """`bounds(topic, partition)` tells the oldest offset and the one after the newest, `open_reader(topic, partition,
+    """`bounds(topic, partition)` gives the oldest offset and the end offset, `open_reader(topic, partition,
     offset, end_offset)` reads between two."""
 
     def __init__(

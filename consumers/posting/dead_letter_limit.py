@@ -51,7 +51,7 @@ class DeadLetterLimit:
         return sum(record.timestamp_ms >= self._forgiven_before_ms for record in rejected)
 
     def resume(self, now_ms: int) -> None:
-        """Begin anew: an operator looked at what waits in the topic up to `now_ms`, and resumed.
+        """Begin anew: an operator checked what waits in the topic up to `now_ms`, and resumed.
 
         Without that, a batch with more rejections than the limit would halt again at every resume.
         """

@@ -7,7 +7,7 @@ The order of side effects is the safety proof; each step stands as a comment whe
   4. PLAN in a transaction on the head   look up, sequence, write; a crash rolls it back
   5. COMMIT                              the commit point: entries, balances, verdicts, dead letters, head
   6. RELAY what was committed            a crash publishes it again, from Postgres, on the next assignment
-Kafka's own offsets are told afterwards, for lag tools; nobody reads them.
+Kafka's own offsets are committed afterwards, for lag tools; nobody reads them.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ class Poster:
         self._committed(plan, batch[-1].record, self._monotonic() - started)
 
     def _counted(self, plan: Plan) -> int:
-        """The dead letters that count towards the limit: an offset without a record is none."""
+        """The dead letters that count towards the limit: an offset without a record does not count."""
         rejected = (verdict.record for verdict in plan.verdicts if verdict.kind == "rejected")
         return self._dead_letters.counted(record for record in rejected if record is not None)
 
@@ -259,7 +259,7 @@ class Poster:
         log.error(
             "poster.dead_letter_limit", shard=shard, reason=reason, remedy="mend the publisher, then `finance resume`"
         )
-        self._set_halted(True)  # at once: a resume that comes before the next look must still be seen as one
+        self._set_halted(True)  # at once: a resume that comes before the next check must still be seen as one
 
     # --- after the commit ---
 

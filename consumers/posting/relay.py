@@ -44,7 +44,9 @@ class RelayTopics(msgspec.Struct, frozen=True):
 
 
 class Relay:
-    """One publisher's worth of relaying, for all shards of a process. `on_slow` is told what a barrier waits for."""
+    """One publisher's worth of relaying, for all shards of a process. `on_slow` is called with what a barrier waits
+    for.
+    """
 
     def __init__(
         self, publisher: Publisher, topics: RelayTopics, on_slow: Callable[[str], None] = lambda _what: None
@@ -54,7 +56,7 @@ class Relay:
         self._on_slow = on_slow
 
     def publish(self, plan: Plan) -> None:
-        """Queue what the committed plan wrote, in order of offset: the newest record of a topic tells how far it came.
+        """Queue what the committed plan wrote, in order of offset: the newest record of a topic shows how far it came.
 
         Raises Unavailable; the next owner then starts from `relayed_offset`.
         """
@@ -168,7 +170,9 @@ def _dead_letter_headers(verdict: Verdict) -> list[tuple[str, bytes | None]]:
 
 
 def _settlement_id(verdict: Verdict) -> str | None:
-    """The message key is the settlement id where the event was right about itself; of a bad key nothing is told."""
+    """The message key is the settlement id where the event was right about itself; nothing of a bad key is
+    published.
+    """
     key = verdict.record.key if verdict.record is not None else None
     if not key or len(key) > SETTLEMENT_ID_BYTES_MAX:
         return None

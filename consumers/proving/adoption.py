@@ -38,10 +38,10 @@ class AdoptingCloser(RangeCloser):
         if not self._write(shard, closed, adopted_intent(announced, self._actor_id), "range.adopted"):
             return False
         shard.announced.popleft()
-        return bool(shard.announced)  # more may have been announced than the guard could tell at once
+        return bool(shard.announced)  # more may have been announced than the guard could return at once
 
     def _announced_ends(self, shard: ProvedShard, start: int, /) -> list[int]:
-        # A rebuild may have put some of them back since the guard looked.
+        # A rebuild may have put some of them back since the guard checked.
         announced = [it for it in self._guard.announced(shard.number) if int(it.range_no) > shard.range_no]
         if announced and int(announced[0].first_offset) != start:
             self._guard.refuse(

@@ -3,7 +3,7 @@
 The order of side effects is the safety proof; each step stands as a comment where it happens:
   1. READ journal records of a shard     nothing changes; a crash reads again from the last closed range
   2. TAKE them (chain, sequence, balance) and cut: in memory; a crash forgets it
-  3. CLOSE the range, INSERT ranges      a commit point: the bytes to sign are fixed (told by range_closer)
+  3. CLOSE the range, INSERT ranges      a commit point: the bytes to sign are fixed (described in range_closer)
   4. SIGN what has no proof, in order    a crash signs the same bytes again
   5. PUBLISH, INSERT proofs, checkpoints a commit point: the proof is published
 
@@ -239,7 +239,7 @@ class Prover:
                 cosignatures = tuple(cosigner.cosign(closed.hash) for cosigner in cosigners)
                 lines += [cosigner.note_line(text, history) for cosigner in cosigners] if grew else []
         except SignerAway:
-            return False  # told and counted; proofs wait; posting and closing go on
+            return False  # logged and counted; proofs wait; posting and closing go on
         except SignerRefused as error:
             if error.failure is not SignerFailure.WITNESS:
                 raise

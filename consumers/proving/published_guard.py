@@ -136,7 +136,7 @@ class PublishedGuard:
         self._held = held
         self._monotonic = monotonic
         self._metrics = metrics
-        self._allowed: dict[int, bool] = {}  # of every shard that was looked at
+        self._allowed: dict[int, bool] = {}  # of every shard that was checked
         self._announced: dict[int, tuple[AnnouncedRange, ...]] = {}
         self._again_at = 0.0
         self._epoch_no: int | None = None
@@ -148,18 +148,19 @@ class PublishedGuard:
         return self._epoch_no
 
     def allows(self, shard: int) -> bool:
-        """What the newest look at the shard said."""
+        """What the newest check of the shard said."""
         return self._allowed.get(shard, False)
 
     def announced(self, shard: int) -> tuple[AnnouncedRange, ...]:
         """The ranges that the database lost, to be closed as they were, in order, and before any other. There may be
-        more: look again afterwards."""
+        more: check again afterwards.
+        """
         return self._announced.get(shard, ())
 
     def look(self, shard: int) -> None:
         """Compare the shard with what is published. Raises Unavailable, Refused."""
         self.forget(shard)
-        self._epoch_at = 0.0  # whoever looks again was perhaps refused by a new epoch: then all shards are due
+        self._epoch_at = 0.0  # whoever checks again was perhaps refused by a new epoch: then all shards are due
         if self._epoch_no is None:
             self._epoch_no = self._held.epoch_no()
         held_no = self._held.newest(shard)
@@ -179,7 +180,7 @@ class PublishedGuard:
         self._refuse(shard, WaitReason(message, ANOTHER))
 
     def due(self) -> list[int]:
-        """The shards to look at again: all of them in a new epoch, else those that wait, now and then."""
+        """The shards to check again: all of them in a new epoch, else those that wait, now and then."""
         now = self._monotonic()
         if now >= self._epoch_at:
             self._epoch_at = now + EPOCH_SECONDS

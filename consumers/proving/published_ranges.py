@@ -2,8 +2,8 @@
 
 Guarantees: an audit event or manifest counts only when its signature verifies with the registered key. What cannot be
 ours (no audit event, another hash, a signature that the registered key did not make, or made where it no longer counts:
-the notary verifies each before it publishes) is passed over and told: whoever could write there without a key can stop
-nothing. A key that the registry does not hold is no such case: it may be ours, so the shard waits for it.
+the notary verifies each before it publishes) is skipped and logged: whoever could write there without a key can stop
+nothing. A key that the registry lacks is another case: it may be ours, so the shard waits for it.
 Does not: read more of the topic than back to the newest range that the database holds, a bounded step at a time, and
 one step more: a notary that was killed while it published begins again, at most one batch before. Changes nothing.
 """
@@ -54,7 +54,7 @@ def ranges_on_topic(
     open_reader: Callable[[int, int], Reader],
     registry: SignerRegistry,
 ) -> list[PublishedRange]:
-    """What the audit topic tells of a shard whose database ends at range `held_no`, ascending: the ranges beyond it
+    """What the audit topic says of a shard whose database ends at range `held_no`, ascending: the ranges beyond it
     (the oldest RANGES_MAX of them), and the newest one up to it.
 
     `bounds`: oldest offset of the topic, and the one after the newest; `open_reader` reads `[from, to)`. Raises
@@ -81,7 +81,7 @@ def ranges_on_topic(
 def newest_in_archive(
     shard: int, held_no: int, archive: ArchiveReader, env: str, registry: SignerRegistry
 ) -> list[PublishedRange]:
-    """The range that the shard's newest manifest lists; none while there is none. Raises Unavailable, Refused.
+    """The range that the shard's newest manifest lists; none while there is no manifest. Raises Unavailable, Refused.
 
     Manifests are numbered without a gap, so that some twenty questions near `held_no`, the newest range of the
     database, find it, however many there are: a listing would take longer than a group waits for its member.
@@ -128,9 +128,9 @@ def _read(reader: Reader) -> Sequence[Record]:
 
 
 def _closed_range(record: Record, shard: int, registry: SignerRegistry) -> PublishedRange | None:
-    """The range of the shard that a record tells of; None: it tells of something else, or is not ours."""
+    """The range of the shard that a record announces; None: it announces something else, or is not ours."""
     value = record.value or b""
-    if _MARK not in value:  # most records: a look costs a hundredth of reading one
+    if _MARK not in value:  # most records: this check costs a hundredth of reading one
         return None
     place = f"{record.topic} (offset {record.offset})"
     try:

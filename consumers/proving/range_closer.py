@@ -1,6 +1,6 @@
 """Closing the next range of a shard, in one transaction: from then on the bytes to sign are fixed.
 
-Guarantees: nothing is closed in another epoch than the one in which the guard looked.
+Guarantees: nothing is closed in another epoch than the one in which the guard checked.
 Does not: decide where a range is cut (`ledger_core.proving.open_range`), sign it (`consumers.proving.prover`), or close
 again what the database lost (`consumers.proving.adoption`).
 """

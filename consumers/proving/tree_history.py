@@ -1,10 +1,10 @@
 """The tree behind a checkpoint, as a witness asks for it: from closed ranges and the journal, when it is asked for.
 
-Guarantees: a proof that the checkpoint continues a smaller tree is held against both roots before it is handed out, so
+Guarantees: a proof that the checkpoint continues a smaller tree is compared with both roots before it is handed out, so
 that a journal that contradicts a closed range is Corrupt here, and no fork there; read as a stream, a range's worth.
 A checkpoint may also be asked to lead to a *larger* tree: that is how a database that was put back gets again what the
 witness had signed for it, and no other.
-Does not: read anything for signers that are no witness.
+Does not: read anything for signers that are not a witness.
 """
 
 from __future__ import annotations

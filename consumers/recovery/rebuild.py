@@ -2,8 +2,8 @@
 
     list, survey, check (nothing is written) -> of each shard: walk -> verify a range -> one transaction [commit point]
 
-Guarantees: a range is written only when everything in it holds, in order; a kill at any moment leaves a prefix, from
-which the next run goes on; a range that does not hold stops its shard behind the last good one and is named.
+Guarantees: a range is written only when everything in it is sound, in order; a kill at any moment leaves a prefix, from
+which the next run goes on; a range that is not sound stops its shard behind the last good one and is named.
 Does not: verify anything itself (`ledger_core.verify.archive_walk` does, as for `verify archive`), or publish: the
 poster does that, from `relayed_offset`, when it opens the shard.
 """
@@ -54,7 +54,7 @@ class Archive:
     scene: ArchiveScene  # what every check goes by
     readers: Sequence[ArchiveReader]  # the archive itself first, then second sources
     listings: Sequence[Mapping[int, ShardListing]]  # one a reader, shard -> listing; in the order of readers
-    strays: Report  # names below the environment that are none of ours
+    strays: Report  # names below the environment that are not ours
 
     @property
     def shards(self) -> list[int]:
@@ -198,7 +198,7 @@ def rebuild_shard(
     rows: RebuildRows,
     advance: Callable[[int], None],
 ) -> RebuildResult:
-    """Walk the shard and write what holds. `advance` is told of every entry written.
+    """Walk the shard and write what is sound. `advance` is called for every entry written.
 
     Raises Refused (the database holds something else), Corrupt, Unavailable; findings are in the result.
     """

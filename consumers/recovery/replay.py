@@ -6,8 +6,8 @@
   4. COMMIT                              the commit point: the target's head is the only cursor
 
 Guarantees: what is decided, sequenced and written is decided, sequenced and written by the poster's code, so the same
-records give the same bytes; killed anywhere and run again, it goes on from the target's head. A verdict that hangs on
-another shard takes the one fact "who came first" from the verdict log, is counted and told; without a log it is
+records give the same bytes; killed anywhere and run again, it goes on from the target's head. A verdict that depends on
+another shard takes the one fact "who came first" from the verdict log, is counted and reported; without a log it is
 Refused, never guessed.
 Does not: publish anything, or note as relayed what the journal topic does not surely hold: a poster that goes on from
 here relays the rest, and readers skip what they have seen.
@@ -150,7 +150,7 @@ class FirstVerdicts:
     def _take(self, event_id: str, first: Known) -> None:
         if event_id in self.known:
             return
-        if not self.knows_first:  # of several lines about one event id, a reversal's tells what the first content was
+        if not self.knows_first:  # of several lines about one event id, a reversal's says what the first content was
             reason = RejectReason.UNKNOWN_REVERSAL
             same = [known for other, known in self.taken.values() if other == event_id and known.reason == reason]
             first = same[0] if same else first
@@ -169,7 +169,7 @@ class FirstVerdicts:
             offsets = [entry.record.offset for entry in plan.posted if entry.record.offset in self.taken]
             if (
                 not self.knows_first
-            ):  # then the log's own words are all there is: what differs from them hangs on another
+            ):  # then the log's own words are all there is: what differs from them depends on another
                 offsets += [v.offset for v in plan.verdicts if v.reason != self._said(v)]
             more = [self.taken[offset] for offset in offsets]
             more = [(event_id, first) for event_id, first in more if event_id not in self.elsewhere]
@@ -187,7 +187,7 @@ class FirstVerdicts:
         """The plan, with every event id's first verdict in one shard only. Raises Refused when this shard and another
         one both claim an event id, and nothing says who came first.
 
-        The archive's lines do not tell whether a rejection was its event id's first verdict: there the shard that this
+        The archive's lines do not say whether a rejection was its event id's first verdict: there the shard that this
         replay came to first has it, no line changes by that, and what the log has as posted is posted all the same.
         """
         claims = [(entry.draft.event_id, entry.record.offset) for entry in plan.posted]

@@ -4,7 +4,7 @@ Guarantees: memory does not grow with the ledger: a shard's place is its head, i
 are compared byte by byte, verdict lines too; at the end of each signed range head, root, counts and verdicts hash with
 the proof. An event id's first verdict is looked up in the ledger and counts only when it lies before the position at
 hand; another shard's counts as the log's word on who came first. The first difference of a shard ends that shard.
-Does not: look at lines, accounts or columns of the live ledger (`finance verify ledger` derives them from the bodies).
+Does not: compare lines, accounts or columns of the live ledger (`finance verify ledger` derives them from the bodies).
 """
 
 from __future__ import annotations
@@ -258,7 +258,7 @@ class _RangeSums:
     def compare(self, place: ReplayPlace, signed: SignedPart, found: Collector) -> None:
         part, head, before = signed.part, place.head, self.before
         if not self.whole or int(part.source.next_offset) != head.next_offset:
-            # A range that ends between offsets without a record: its end is no place at which anything is known.
+            # A range that ends between offsets without a record: at its end nothing is known.
             found.count("signed_ranges_not_compared")
             return
         found.count("signed_ranges_compared")

@@ -1,7 +1,7 @@
 """The versions of the posting rules, by name: today there is one, and it is the ledger's.
 
 A version is a function from a record to its decision (`consumers.posting.decision.decide` is version 1). What the shard
-already holds is no part of it (`ledger_core.posting.sequencing`). Published verdicts are for ever, so a change of the
+already has is not part of it (`ledger_core.posting.sequencing`). Published verdicts are for ever, so a change of the
 rules is a new name here, beside the old one; which records it judges, and from when, has to be written into the topic
 before it may post. Until then another version can only be asked what it would have done: `finance replay --rules NAME`.
 

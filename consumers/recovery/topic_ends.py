@@ -36,7 +36,7 @@ def look(
 ) -> Published:
     """What the topics hold of a shard whose archive ends at `archived_seq`.
 
-    `archived_hash`: of an entry up to there, or None where it cannot be told. A journal that begins after the entry
+    `archived_hash`: of an entry up to there, or None where it cannot be known. A journal that begins after the entry
     which is needed next (it was made anew, and its beginning never published) counts as empty: everything is published
     again behind what it holds. Raises Refused, Unavailable, Corrupt.
     """

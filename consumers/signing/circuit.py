@@ -1,4 +1,4 @@
-"""Trying a signer: each failure told once, waits that grow, and a circuit that opens and fails closed.
+"""Trying a signer: each failure logged once, waits that grow, and a circuit that opens and fails closed.
 
     closed ──3 failures in a row──► open ──its wait is over──► half-open: one probe ──► closed, or open again
        └─ after each failure a wait: 0.5 s, doubling up to 10 s, in which nobody asks the key service
@@ -64,7 +64,7 @@ class SignerCircuit:
             with self.attempt():
                 pass
         except SignerAway:
-            pass  # told; the first attempt that succeeds pins it
+            pass  # logged; the first attempt that succeeds pins it
 
     @contextmanager
     def attempt(self) -> Iterator[PinnedSigner]:

@@ -2,7 +2,7 @@
 
 Guarantees: a statement is signed by the key its own bytes name, or by none; so a rotation needs no drain: the process
 holds the outgoing key beside the incoming one until nothing waits for it. A retired key signs only what was written
-down before it was retired. A statement for a key that nobody configured waits, told as a failure of that key.
+down before it was retired. A statement for a key that nobody configured waits, reported as a failure of that key.
 Does not: decide which keys there are (`finance.wiring.signers` does, from the settings), or sign.
 """
 

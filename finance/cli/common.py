@@ -67,7 +67,7 @@ def operator(settings: Settings) -> str:
 def emit(as_json: bool, result: object, words: Callable[[Console], None]) -> None:
     """Say the result: as one JSON object, or in words by `words`.
 
-    Words are plain text: `[...]` in them comes from events and objects, and is no markup of ours."""
+    Words are plain text: `[...]` in them comes from events and objects, and is not our markup."""
     if as_json:
         sys.stdout.buffer.write(orjson.dumps(result, default=_plain, option=orjson.OPT_INDENT_2) + b"\n")
         sys.stdout.buffer.flush()

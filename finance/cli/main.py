@@ -112,7 +112,7 @@ class LazyGroup(click.Group):
             return None
         loaded = getattr(importlib.import_module(found[0]), found[1])
         if not isinstance(loaded, click.Command):
-            raise TypeError(f"{found[0]}.{found[1]} is no click command")
+            raise TypeError(f"{found[0]}.{found[1]} is not a click command")
         return loaded
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -146,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run the command line and return its exit code; errors are told, not raised."""
+    """Run the command line and return its exit code; errors are printed, not raised."""
     as_json = "--json" in arguments
     try:
         result = cli.main(args=arguments, prog_name="finance", standalone_mode=False)

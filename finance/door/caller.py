@@ -48,7 +48,7 @@ class PeerCertificate:
 
     @classmethod
     def from_der(cls, der: bytes) -> Self:
-        """Raises ValueError for what is no certificate."""
+        """Raises ValueError for what is not a certificate."""
         certificate = x509.load_der_x509_certificate(der)
         names = {f"subject:{certificate.subject.rfc4514_string()}"}
         try:

@@ -1,8 +1,8 @@
 """A value that is read from files, and read again when they change, without a restart.
 
-Guarantees: a change that cannot be taken up (half written, broken, gone) leaves the last good value standing, is told
+Guarantees: a change that cannot be taken up (half written, broken, gone) leaves the last good value standing, is logged
 once, and is tried again every second; a value is whole, never of two moments: it is replaced, not changed.
-Does not: watch: it looks when it is asked, which costs one `stat` a file.
+Does not: watch: it checks when it is asked, which costs one `stat` a file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = structlog.get_logger("door")
 
 
 class Reloaded(Generic[T]):
-    """`read` gives the value and names the files it hangs on. Raises Refused at construction, never later."""
+    """`read` gives the value and names the files it depends on. Raises Refused at construction, never later."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Reloaded(Generic[T]):
         self._what, self._files, self._read, self._on_failure = what, files, read, on_failure
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        read()  # which files there are may hang on what is in them
+        read()  # the set of files may depend on what is in them
         self._stamp = self._look()
         self._value = read()
         self._failed: Stamp | None = None

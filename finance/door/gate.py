@@ -111,7 +111,7 @@ class Gate:
         if certificate is not None:
             try:
                 held = who.caller_of_certificate(rules.config, certificate, now)
-            except Problem as problem:  # where a token will do, a certificate of nobody is no harm
+            except Problem as problem:  # where a token is enough, an unknown certificate does no harm
                 if bearer is None or rules.config.client_certificate == "required":
                     raise problem
         elif rules.config.client_certificate == "required":

@@ -83,7 +83,7 @@ class Route:
 
 
 class DoorMetrics(Protocol):
-    """What a door tells. No method raises or waits."""
+    """What a door counts. No method raises or waits."""
 
     def door_answered(self, status: int) -> None:
         """One answer went out."""

@@ -1,10 +1,10 @@
 """The listener of a door: threads, routes, answers.
 
 Guarantees: at most `connections_max` connections, each with a thread of its own, handshake included, so that no slow
-one holds up another; when all are taken, one that nobody knows yet makes room for the next (the oldest of the address
+one delays another; when all are taken, one that nobody knows yet makes room for the next (the oldest of the address
 that has most), so that who says nothing keeps nobody out, and a known caller's connection is never cut for it;
 strangers learn nothing but that they are strangers, not even which paths exist; a fault of a
-route is a 500 that tells nothing, with its traceback in the log; a revocation counts from the next request on, and a
+route is a 500 that says nothing, with its traceback in the log; a revocation counts from the next request on, and a
 connection under older certificates ends after it. `close` lets requests in hand finish.
 Does not: authenticate (`gate.py` does), or make plaintext safe: `setup.py` says where that may be.
 """

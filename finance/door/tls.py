@@ -1,9 +1,9 @@
 """TLS of a door: a folder with `tls.crt`, `tls.key`, `ca.crt` and, where certificates are revoked, `crl.pem`.
 
-Guarantees: TLS 1.2 or later with forward secrecy; a client certificate, where one is shown, hangs on `ca.crt`, is meant
-for clients, is valid now, and is not on the revocation list; once there was a list, it cannot vanish unnoticed, and a
-list past its next update lets nobody in (OpenSSL's rule). No session outlives its files: nothing is resumed.
-The names are those that cert-manager gives its secrets. Does not: fetch anything (no OCSP).
+Guarantees: TLS 1.2 or later with forward secrecy; a client certificate, where one is shown, is issued below `ca.crt`,
+is meant for clients, is valid now, and is not on the revocation list; once there was a list, it cannot vanish
+unnoticed, and a list past its next update lets nobody in (OpenSSL's rule). No session outlives its files: nothing is
+resumed. The names are those that cert-manager gives its secrets. Does not: fetch anything (no OCSP).
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def check_scope(caller: Caller, scope: str | None) -> None:
 
 
 def unknown(message: str, *, code: str = "UNAUTHENTICATED", remedy: str = "") -> Problem:
-    """A 401: nothing is told but why this credential does not do."""
+    """A 401: it says nothing but why this credential is not accepted."""
     return Problem(401, code, message, remedy=remedy, headers={"WWW-Authenticate": "Bearer"})
 
 

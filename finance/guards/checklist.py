@@ -1,4 +1,4 @@
-"""The promotion checklist of the runbook (section 15) as checks: each line with evidence, or who must look at it.
+"""The promotion checklist of the runbook (section 15) as checks: each line with evidence, or who must check it.
 
 Guarantees: closed: every line of the runbook's checklist is a line here (tested); a line that no command can check says
 so and who answers for it, and is never shown as sound. A check that fails names the remedy.
@@ -105,7 +105,7 @@ def checks(given: Given) -> list[Check]:
 
 
 def by_hand() -> Iterator[Result]:
-    """What a person must look at."""
+    """What a person must check."""
     for name, evidence in BY_HAND:
         yield Result(name, "not checkable", evidence)
 

@@ -36,7 +36,7 @@ _STRUCTURES: Final[tuple[tuple[str, re.Pattern[bytes]], ...]] = tuple(
             rb"\x30" + _LENGTH + rb"\x30[\x0b-\x7f](?:\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x05[\x01-\x0d]"
             rb"|\x06\x0a\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x01[\x01-\x06])\x30",
         ),
-        # RSAPrivateKey: version 0, then the modulus (a public key has no version; a modulus is no single zero)
+        # RSAPrivateKey: version 0, then the modulus (a public key has no version; a modulus is not a single zero)
         ("der-pkcs1", rb"\x30\x82[\x00-\xff]{2}\x02\x01\x00\x02(?:\x81[\x80-\xff]|\x82[\x01-\xff][\x00-\xff])\x00"),
         # ECPrivateKey: version 1, the secret of 28 to 66 octets, then the curve or the public key
         ("der-sec1", rb"\x30" + _LENGTH + rb"\x02\x01\x01\x04(?:\x1c.{28}|\x20.{32}|\x30.{48}|\x42.{66})[\xa0\xa1]"),

@@ -1,7 +1,7 @@
 """What guards are given and what they say.
 
-Guarantees: a fault names what is wrong and what to do; all faults of a start are told at once, one line each. Nothing
-here shows a value of a secret variable.
+Guarantees: a fault names what is wrong and what to do; all faults of a start are reported at once, one line each.
+Nothing here shows a value of a secret variable.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Given:
 
     @property
     def production(self) -> bool:
-        """Either name says so: a guard that looks at one of them alone could be switched off by forgetting it."""
+        """Either name says so: a guard that reads one of them alone could be switched off by forgetting it."""
         return PRODUCTION in (self.env, self.text("NODE_ENV").lower())
 
     @property
@@ -81,7 +81,7 @@ class Given:
         return self.production or self.env != "dev"
 
     def does(self, *processes: str) -> bool:
-        """Whether one of these starts (or all of them are looked at)."""
+        """Whether one of these starts (or all of them are checked)."""
         return self.process == EVERYBODY or self.process in processes
 
 

@@ -180,7 +180,7 @@ def probe_archive(settings: Settings, topology: Topology, _process: str) -> Prob
 
 
 def probe_topics(settings: Settings, topology: Topology, _process: str) -> Probed:
-    """The topics are as topology.yaml says, where shards hang on it."""
+    """The topics are as topology.yaml says, where shards depend on it."""
     try:
         check_topics(settings, topology, tuple(topology.topics), name="admin")  # as `finance topics` asks
     except Refused as error:

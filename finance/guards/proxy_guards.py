@@ -2,7 +2,7 @@
 
 Guarantees: in production no key in a file and no proxy behind a proxy, TLS on every address, callers and scopes that
 mean something, a log (and a witness's memory) that nobody else can write to, and configuration that nobody else can
-change; all faults at once. In dev only what could never work. Pure but for looking at the files that are named.
+change; all faults at once. In dev only what could never work. Pure but for reading the files that are named.
 Does not: ask for the key (`probes.probe_signer` does), or read the log.
 """
 
@@ -39,7 +39,7 @@ from schemas.authority.door import DoorConfig
 
 
 class _Untold:
-    """A door that is only looked at tells nothing."""
+    """A door that is only checked counts nothing."""
 
     def door_answered(self, status: int) -> None: ...
 
@@ -51,7 +51,7 @@ class _Untold:
 
 
 def keys_are_in_custody(given: Given) -> Iterator[GuardFault]:
-    """What signs is named, and is no other proxy; in production a service's, and required."""
+    """What signs is named, and is not another proxy; in production a service's, and required."""
     if given.production and not given.is_true("REQUIRE_KMS"):
         yield GuardFault(
             "REQUIRE_KMS is not true",

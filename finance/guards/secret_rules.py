@@ -3,7 +3,7 @@
 Guarantees: pure; every kind of KINDS is found in a sample of it, plain, and (keys) as base64 or hex within a text
 (tests plant samples made at test time). What is found is named by the SHA-256 of its text, so that a report never
 repeats the secret.
-Does not: judge by file name, look into compressed files, or into the history of the repository.
+Does not: judge by file name, open compressed files, or into the history of the repository.
 
 Weighed against detect-secrets: it knows PEM headers only (no PKCS#12, DER, JWK, PuTTY), skips binary files, has had no
 release since May 2024 and no types; its allow-list holds line hashes without a reason. These rules are fewer and ours.
@@ -143,7 +143,7 @@ def _from_base64(text: str) -> bytes:
 
 
 def is_random(value: str) -> bool:
-    """Whether a value looks drawn by a machine: enough bits a character, letters and digits together.
+    """Whether a value seems drawn by a machine: enough bits a character, letters and digits together.
 
     The estimate of a short text is low, so the bound is what random base64 of 20 characters reaches in 99 of 100 cases.
     """

@@ -37,7 +37,7 @@ def settings_can_be_read(given: Given) -> Iterator[GuardFault]:
 
 
 def environments_agree(given: Given) -> Iterator[GuardFault]:
-    """NODE_ENV (what the platform's tools look at) and FINANCE_ENV (what stands in proofs) say the same."""
+    """NODE_ENV (what the platform's tools read) and FINANCE_ENV (what stands in proofs) say the same."""
     node, own = given.text("NODE_ENV").lower(), given.text("FINANCE_ENV")
     if node and (node == PRODUCTION) != (own == PRODUCTION):
         yield GuardFault(
@@ -83,7 +83,7 @@ def no_key_in_a_file(given: Given) -> Iterator[GuardFault]:
 
 
 def key_is_one_that_is_required(given: Given) -> Iterator[GuardFault]:
-    """The key that signs can be told, and is of a kind that is required."""
+    """The key that signs is known, and is of a kind that is required."""
     kms, proxy = given.is_true("REQUIRE_KMS"), given.is_true("REQUIRE_SIGNING_PROXY")
     named = any(given.text(name) for name in KEY_VARIABLES.values())
     if given.settings is None or not given.does(*SIGNING_PROCESSES) or not (given.guarded or kms or proxy) or not named:
@@ -200,7 +200,7 @@ def registry_is_there(given: Given) -> Iterator[GuardFault]:
 
 
 def watchers_have_addresses(given: Given) -> Iterator[GuardFault]:
-    """Where errors, traces and figures go: nothing is sent to an address that is none."""
+    """Where errors, traces and figures go: nothing is sent to something that is not an address."""
     for name in ("SENTRY_DSN", "OTEL_COLLECTOR_URL", "PROM_ENDPOINT", "KERNEL_API_URL"):
         address = given.text(name)
         if address and not is_web_address(address):

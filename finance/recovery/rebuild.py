@@ -195,7 +195,7 @@ def _fill(
 
 
 def _begin_epoch(connection: Session, request: RebuildRequest) -> None:
-    """Once for each life: a rebuild that was interrupted goes on in the epoch that it began."""
+    """Once for each epoch: a rebuild that was interrupted goes on in the epoch that it began."""
     reason = f"rebuilt from {request.addresses[0]}"
     newest = read_epoch(connection)
     if newest.kind == "rebuild" and newest.reason == reason:

@@ -2,7 +2,7 @@
 
 Guarantees: writes nothing but its state file, which is replaced whole at the end of each signed range: killed anywhere
 and run again it goes on from there, unless topic, environment or rules are others (Refused).
-Does not: look beyond the snapshot's heads; what the topic holds beyond them is the poster's lag, and is counted.
+Does not: read beyond the snapshot's heads; what the topic holds beyond them is the poster's lag, and is counted.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Guarantees: raises Refused with the remedy, or Unavailable; changes nothing. The topic must have the partitions and the
 time of the topology, reach from what is needed to what is posted, and hold the newest posted records where they stood,
-none of them from the future; the target must be empty or a true prefix of this replay, and no ledger that lives; all
+none of them from the future; the target must be empty or a true prefix of this replay, and not a live ledger; all
 must be of one environment, and the registry must hold every key that signed what is compared.
 """
 

@@ -26,7 +26,7 @@ from ledger_core.verify.signed_parts import compare_with_signed, parts_of_rows
 
 
 def compare_filled(plan: ReplayPlan, dsn: str, advance: Callable[[int], None]) -> Report:
-    """Everything about the database at `dsn`. `advance` is told of entries read. Raises Unavailable and Refused."""
+    """Everything about the database at `dsn`. `advance` is called with entries read. Raises Unavailable and Refused."""
     found = Collector()
     with open_ledger_reader(dsn) as ours:
         heads = _compare_with_source(plan, ours, found)

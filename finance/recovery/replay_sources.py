@@ -1,6 +1,6 @@
 """Where a replay finds what it is compared with: the live ledger's database, or the archive; both hold a verdict log.
 
-Guarantees: read-only. Raises Unavailable and Refused. Which one is used is chosen once, and told.
+Guarantees: read-only. Raises Unavailable and Refused. Which one is used is chosen once, and reported.
 """
 
 from __future__ import annotations

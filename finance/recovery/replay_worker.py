@@ -30,7 +30,7 @@ FENCED_WAIT_SECONDS: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ReplayJob:
-    """What a worker is told. `end_offset`: the topic's end as the replay began."""
+    """What a worker is given. `end_offset`: the topic's end as the replay began."""
 
     settings: Settings
     dsn: str

@@ -61,7 +61,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: FinanceError) -> Failure:
-        """Other kinds than these three no task lets through; one that does is a contradiction, told by its text."""
+        """Other kinds than these three no task lets through; one that does is a contradiction, named by its text."""
         if isinstance(error, Refused):
             return cls("refused", error.message, error.remedy)
         if isinstance(error, Unavailable):

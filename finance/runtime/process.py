@@ -47,7 +47,7 @@ def run_process(
     stop_on_eof: bool = False,
     build: Callable[[PrometheusBackup], Service] | None = None,
 ) -> int:
-    """Run one process until it is told to stop; return its exit code. `build` None: one of the topology's."""
+    """Run one process until a signal stops it; return its exit code. `build` None: one of the topology's."""
     configure_logging(process=name, log_format=settings.log_format, level=settings.log_level)
     log = structlog.get_logger("process")
     stop = threading.Event()
@@ -102,8 +102,8 @@ def _end_hung(stacks: dict[str, list[str]]) -> None:
 
 
 def spare_the_collector() -> None:
-    """A batch makes tens of thousands of small objects and no cycles: the collector's looks at them took a seventh of
-    the poster's time. It still runs, only seldom; what is loaded by now it need not look at again."""
+    """A batch makes tens of thousands of small objects and no cycles: the collector's passes over them took a seventh
+    of the poster's time. It still runs, only seldom; what is loaded by now it need not visit again."""
     gc.freeze()
     gc.set_threshold(200_000, 20, 20)
 

@@ -1,6 +1,6 @@
 """A signer registry that changes while a process runs: a key that was retired or revoked must not sign on.
 
-Guarantees: `changed` answers true when signers.json holds something else that can be read; a damaged file is told and
+Guarantees: `changed` answers true when signers.json holds something else that can be read; a damaged file is logged and
 waited for, because what is in memory still is what was published.
 Does not: judge keys. The service is built anew (run_service), and refuses a key that may not be used any more.
 """
@@ -38,7 +38,7 @@ class RegistryWatch:
         self._look_at = self._monotonic() + LOOK_SECONDS
 
     def changed(self) -> bool:
-        """Whether there is another registry to take up. Looks every LOOK_SECONDS; cheap otherwise."""
+        """Whether there is another registry to take up. Reads every LOOK_SECONDS; cheap otherwise."""
         if self._monotonic() < self._look_at:
             return False
         self._look_at = self._monotonic() + LOOK_SECONDS

@@ -65,7 +65,7 @@ class Supervisor:
         self._finished = finished
 
     def run(self) -> int:
-        """The exit code: 0 told to stop or finished; 1 or 3 that of the child which ended it."""
+        """The exit code: 0 stopped by a signal or finished; 1 or 3 that of the child which ended it."""
         code = EXIT_SOUND
         try:
             for child in self._children:
@@ -114,7 +114,7 @@ class Supervisor:
         return None
 
     def _start(self, child: Child) -> None:
-        """A session of its own: an interrupt at the terminal reaches us, and we tell the children."""
+        """A session of its own: an interrupt at the terminal reaches us, and we signal the children."""
         child.process = subprocess.Popen(  # noqa: S603  # our own interpreter and our own arguments
             child.command, stdin=subprocess.PIPE, env=dict(child.environ), start_new_session=True
         )
@@ -122,7 +122,7 @@ class Supervisor:
         log.info("supervisor.child_started", child=child.name, pid=child.process.pid)
 
     def _stop_all(self) -> int:
-        """Ask all, wait for all; what does not end in time is killed, and that is no sound end."""
+        """Ask all, wait for all; what does not end in time is killed, and that is not a sound end."""
         running = [child for child in self._children if child.process is not None]
         for child in running:
             if child.process is not None and child.process.poll() is None:

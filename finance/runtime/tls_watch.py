@@ -1,8 +1,8 @@
-"""Certificates that change while a process runs: when to take them up, and how long the ones in use still hold.
+"""Certificates that change while a process runs: when to take them up, and how long the ones in use are still valid.
 
 Guarantees: `renewed` answers true when there is a new, whole, valid set of files; a half-written pair, or one that has
-expired, is told and waited for, because what is in memory still works. The expiry of each certificate is a metric, and
-a warning is logged while less than a fifth of its life is left.
+expired, is logged and waited for, because what is in memory still works. The expiry of each certificate is a metric,
+and a warning is logged while less than a fifth of its life is left.
 Does not: load anything into a connection. The service is closed between two steps and built anew (run_service): every
 client, of Kafka, Postgres, S3 and KMS alike, then reads the files itself.
 """
@@ -27,7 +27,7 @@ log = structlog.get_logger("certificates")
 
 
 class TlsWatch:
-    """Watches the sets of files a process uses. `tell(which, unix time)` hears when each certificate ends."""
+    """Watches the sets of files a process uses. `tell(which, unix time)` is called with when each certificate ends."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class TlsWatch:
         self._tell_lifetimes()
 
     def renewed(self) -> bool:
-        """Whether there are new files to take up. Looks every LOOK_SECONDS; cheap otherwise."""
+        """Whether there are new files to take up. Reads every LOOK_SECONDS; cheap otherwise."""
         if not self._sets or self._monotonic() < self._look_at:
             return False
         self._look_at = self._monotonic() + LOOK_SECONDS

@@ -44,7 +44,7 @@ class Watchdog:
         self._stopped.set()
 
     def watch(self) -> None:
-        """Look once a tick. Ticks are counted, not clock time: a process that was stopped is not one that hangs."""
+        """Check once a tick. Ticks are counted, not clock time: a process that was stopped is not one that hangs."""
         seen, silent_seconds = self._beats, 0.0
         while not self._wait(TICK_SECONDS):
             if self._beats != seen:

@@ -1,7 +1,7 @@
 """The one door from production to the workshop: opened by name, at the moment a person asks for what lies behind it.
 
 Two commands use it: `finance publish` for sample data, and a recovery drill that has no scratch server of its own.
-What stands behind the door fulfils `Workshop`; mypy holds that in `finance.workshop.entrance`.
+What stands behind the door fulfils `Workshop`; mypy checks that in `finance.workshop.entrance`.
 
 Guarantees: without the workshop, or a package that it needs, Refused with what to install; never an import error.
 """

@@ -2,7 +2,7 @@
 
 Guarantees: times are in UTC. Whoever takes a clock or a maker of ids as an argument is handed these by the wiring.
 Does not: measure how long something took (`time.monotonic`, handed in too), or read the time in the rules
-(`ledger_core` is told it). Call them as `clock.utc_now()`, so that a test moves the clock at one place.
+(`ledger_core` is given it). Call them as `clock.utc_now()`, so that a test moves the clock at one place.
 """
 
 from __future__ import annotations

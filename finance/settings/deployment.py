@@ -1,6 +1,6 @@
-"""What this deployment is told by its environment.
+"""What the environment says of this deployment.
 
-Guarantees: a value that cannot be right (an unknown environment, a port that is no port) is Refused with the remedy
+Guarantees: a value that cannot be right (an unknown environment, a port out of range) is Refused with the remedy
 when it is read; what is missing is Refused when it is needed, by name. No secret appears in a repr.
 Does not: read `os.environ` (it is an argument) or connect to anything. The table is `finance.settings.variables`.
 """
@@ -261,7 +261,7 @@ class Settings:
 
 
 def _stack_values(path: Path) -> dict[str, str]:
-    """What the running dev stack tells; nothing when there is none. Only names of VARIABLES are taken."""
+    """What the running dev stack sets; nothing when there is none. Only names of VARIABLES are taken."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

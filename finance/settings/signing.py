@@ -1,10 +1,10 @@
-"""Which key signs, as the environment tells it: one of five kinds of key service, never two.
+"""Which key signs, as the environment says: one of five kinds of key service, never two.
 
 Guarantees: the kind is AUDIT_SIGNING_KIND, or follows from the one variable that names a key; none or several are
 Refused with the names; `hmac-sha256` is understood and Refused, since who can verify an HMAC can forge it, and proofs,
 manifests, checkpoints and audit events are all verified by strangers (a MAC seals the signing proxy's own log, and
 nothing else). Outside dev, secrets travel over https only.
-Does not: connect, or look into the registry. The same variables with OUTGOING_ before them name the key of a rotation
+Does not: connect, or read the registry. The same variables with OUTGOING_ before them name the key of a rotation
 that still signs what was written down for it, with COSIGNER_ one that adds its signature; connections are shared.
 """
 

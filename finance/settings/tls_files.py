@@ -81,7 +81,7 @@ def in_folder(folder: Path, name: str, ca: Path | None = None) -> TlsFiles:
 
 
 def checked(files: TlsFiles, now: dt.datetime, *, strict: bool) -> TlsFiles:
-    """The same files, if a handshake can work with them. `strict` (outside dev) looks at permissions too.
+    """The same files, if a handshake can work with them. `strict` (outside dev) checks permissions too.
 
     Raises Refused.
     """

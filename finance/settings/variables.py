@@ -20,7 +20,7 @@ ARCHIVE = "archiver, verify archive"
 OUTGOING: Final = "OUTGOING_"
 COSIGNER: Final = "COSIGNER_"
 
-# For each kind of key service, the variable that names a key of it: whichever is set tells the kind.
+# For each kind of key service, the variable that names a key of it: whichever is set decides the kind.
 KEY_VARIABLES: Final = {
     "kms": "AUDIT_SIGNING_KMS_KEY_ID",
     "pkcs11": "AUDIT_SIGNING_PKCS11_KEY",
@@ -79,7 +79,7 @@ def _role(role: str, needed_by: str) -> Variable:
     return Variable(f"DATABASE_URL_{role.upper()}", meaning, None, needed_by, secret=True)
 
 
-# Looked at by the guards of a start (finance/guards); truths are true, 1, yes or y, in any case.
+# Checked by the guards of a start (finance/guards); truths are true, 1, yes or y, in any case.
 GUARDED: Final = (
     Variable("NODE_ENV", "what the platform says: must be `production` exactly when FINANCE_ENV is"),
     Variable("REQUIRE_KMS", "a key in KMS, an HSM or a transit engine is configured and answers, or nothing starts"),

@@ -2,7 +2,7 @@
 
 Each is two side effects in this order, and asked for again after a crash it does what is missing:
   1. signers.json is replaced   the commit point: from here on the key is accepted, or is not
-  2. an intent is left          the audit chain tells who did it, and why
+  2. an intent is left          the audit chain says who did it, and why
 Guarantees: a kid never gets another key, a key never a second kid; a retired key counts for exactly what it signed, and
 never for more again.
 Does not: change what any process signs with: variables and a restart do.
@@ -26,7 +26,9 @@ from ledger_core.signing.validity import Validity
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What a change did: the diff of the registry (empty: it stood there), whether the chain is told, what is left."""
+    """What a change did: the diff of the registry (empty: it stood there), whether the chain announces it, what is
+    left.
+    """
 
     kid: str
     diff: str

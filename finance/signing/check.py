@@ -1,4 +1,4 @@
-"""`finance signers check`: one look at all the places that must agree about keys.
+"""`finance signers check`: one check of all the places that must agree about keys.
 
 Guarantees: findings, never a repair. Each key that a setting names holds what the registry says; each key that signed
 anything is registered, and for those sequences; Kernel's copy, where it is given, has the same keys and ends.

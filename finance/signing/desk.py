@@ -1,7 +1,7 @@
 """Who changes the signer registry, and what they see before they do.
 
-Guarantees: one command changes signers at a time, for the whole ledger (`Desk.alone`), so what was looked at still
-holds when it is acted on; a key leaves only when the newest statement of every shard is by another one.
+Guarantees: one command changes signers at a time, for the whole ledger (`Desk.alone`), so what was read is still true
+when it is acted on; a key leaves only when the newest statement of every shard is by another one.
 Does not: decide what changes (`finance.signing.changes`, `finance.signing.rotation`).
 """
 
@@ -95,8 +95,9 @@ class Desk:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The database at one moment: whose the newest statements are, which ranges wait for whom, what was told of
-    signers."""
+    """The database at one moment: whose the newest statements are, which ranges wait for whom, what the chain says of
+    signers.
+    """
 
     newest: Sequence[Newest]
     waiting: Mapping[str, int]

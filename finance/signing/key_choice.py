@@ -21,7 +21,7 @@ from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from producers.signing.verified_signer import VerifiedSigner
 from schemas.topology.model import Topology
 
-# What names a key and is no secret; connections, and the secrets for them, are shared with the key that signs now.
+# What names a key and is not a secret; connections, and the secrets for them, are shared with the key that signs now.
 NAMES: Final = (
     "AUDIT_SIGNING_KIND",
     "AUDIT_SIGNING_KID",

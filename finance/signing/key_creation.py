@@ -1,8 +1,8 @@
-"""A new key, made in its service, and the audit chain told of it: the first step of a key's life.
+"""A new key, made in its service, and announced on the audit chain: the first step of a key's life.
 
 Two side effects in this order, and asked for again after a crash it does what is missing:
   1. the key is made in its service   the commit point; a key that nobody registered signs nothing of ours
-  2. an intent is left                the audit chain tells who made it, where, and its fingerprint
+  2. an intent is left                the audit chain says who made it, where, and its fingerprint
 Guarantees: private material never leaves the service, nor reaches this process; a key that is registered already is
 never taken for a new one. Needs the credentials of who makes keys, not of who signs: nothing is signed here.
 Does not: register or announce the key: `finance rotate begin` does.
@@ -54,7 +54,7 @@ def create(desk: Desk, variables: Mapping[str, str], spec: KeySpec, *, policy: s
         check_kid(kid)
     except ValueError as error:
         raise Refused(str(error), remedy="name it otherwise with --kid") from error
-    look = desk.look()  # first: what cannot be told is not made
+    look = desk.look()  # first: what cannot be announced is not made
     if desk.registry.find(kid) is not None:
         raise Refused(f"signer {kid} is registered already", remedy="give the new key a kid of its own")
     signing = signing_of(with_key(desk.settings, variables))

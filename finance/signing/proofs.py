@@ -4,7 +4,7 @@ A second signature is a new proof on record, of the same entries, by the regular
 is, byte for byte (the ledger, its archive and its copies are append-only), and whoever wants no emergency signature
 verifies the new one, which states the same heads and roots.
 Guarantees: a proof is verified with the published registry, and Kernel's copy where that is given, before success is
-told; what was re-issued already is not signed again, so an interrupted run goes on.
+reported; what was re-issued already is not signed again, so an interrupted run goes on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The steps of a key rotation. Each reads the state from the audit chain, does one thing, tells it.
+"""The steps of a key rotation. Each reads the state from the audit chain, does one thing, announces it.
 
 Order of side effects of every step: the registry file first, then the intent: a step that was cut off between them is
 done again whole, and finds the file as it wants it. No process is restarted here: `deploy` says which variables change.
@@ -111,7 +111,7 @@ def deploy(desk: Desk, kernel: Path | None) -> Done:
 
 
 def prove(desk: Desk, proof: Mapping[str, object] | None) -> Done:
-    """Tell that the incoming key made a proof that the published registry verifies."""
+    """Announce that the incoming key made a proof that the published registry verifies."""
     current = _open(desk.look())
     _announced(current)
     details = {} if proof is None else {"proof_id": proof["proof_id"], "proof_hash": proof["hash"]}

@@ -2,7 +2,7 @@
 
 Guarantees: a line is on disk when `write` returns; nothing is ever renamed or cut, so that every part may be
 append-only for the file system; one process holds the newest part (a lock), and what somebody else wrote, moved or cut
-is noticed before the next line. A part that cannot be begun is no reason to stop: the one before grows on.
+is noticed before the next line. A part that cannot be begun stops nothing: the one before grows on.
 Does not: know what a line says. A crash between the beginning of a part and its first line leaves an empty part.
 """
 
@@ -21,7 +21,7 @@ from ledger_core.errors import Refused
 from producers.storage.whole_file import sync_folder
 
 BLOCK_BYTES: Final = 65_536
-BACK_BYTES_MAX: Final = 1_073_741_824  # how far back `lines_back` looks: some seconds
+BACK_BYTES_MAX: Final = 1_073_741_824  # how far back `lines_back` reads: some seconds
 
 log = structlog.get_logger("signing-proxy")
 

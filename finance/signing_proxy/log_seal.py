@@ -58,7 +58,7 @@ def seal_message(head: LogHead) -> bytes:
 
 
 def seal_of(record: Record) -> Seal | None:
-    """The seal in a record; None when it is none, or one that says nothing."""
+    """The seal in a record; None when it is not a seal, or one that says nothing."""
     number, hashed = record.get("sealed_seq", ""), record.get("sealed_hash")
     if record.get("event") != SEALED or not (number.isascii() and number.isdigit()) or len(number) > 19:
         return None
@@ -130,7 +130,7 @@ class Sealer:
         self._unsealed_since, self._log.held = None, None
 
     def _check_newest(self) -> int:
-        """Where the newest seal stands, once it holds and leads to the head. Raises Refused, Unavailable."""
+        """Where the newest seal stands, once it is right and leads to the head. Raises Refused, Unavailable."""
         sealed = next(map(seal_of, self._log.recent(EVER, b'"event":"sealed"')), None)
         if sealed is None:
             raise Refused("the log has records and no seal", remedy=REMEDY)

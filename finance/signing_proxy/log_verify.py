@@ -1,10 +1,10 @@
 """Checking the request log of a signing proxy: every line, its number, its link; its seals; where a known head stands.
 
 Guarantees: a line that was changed, taken out, put in or moved is named by its number; a torn line is sound only when
-the next record names it. With the key of the seals, the newest one holds: it is over the chain's head of then, so that
-everything before it is as it was sealed; and no stretch is longer than the proxy leaves unsealed. Reads as a stream, in
-one pass. Does not: notice records cut off at the end, unless it is given a head that was noted elsewhere (`GET /health`
-tells it): then it must still be there.
+the next record names it. With the key of the seals, the newest one is right: it is over the chain's head at that time,
+so that everything before it is as it was sealed; and no stretch is longer than the proxy leaves unsealed. Reads as a
+stream, in one pass. Does not: notice records cut off at the end, unless it is given a head that was noted elsewhere
+(`GET /health` shows it): then it must still be there.
 """
 
 from __future__ import annotations

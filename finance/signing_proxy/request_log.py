@@ -95,7 +95,7 @@ class RequestLog:
                 raise Unavailable("log", f"{self._file.name} cannot be written: {error}") from error
 
     def recent(self, since: dt.datetime, holding: bytes) -> Iterator[Record]:
-        """The records since then that hold these bytes, newest first, as far back as `lines_back` looks."""
+        """The records since then that hold these bytes, newest first, as far back as `lines_back` reads."""
         oldest = format_time(since)
         for number, line in enumerate(lines_back(self._file.parts)):
             wanted = holding in line
@@ -157,12 +157,12 @@ class RequestLog:
 
 
 def torn_hash(broken: Sequence[bytes]) -> str:
-    """What a `recovered` record says of the lines before it that are no records."""
+    """What a `recovered` record says of the lines before it that are not records."""
     return hashlib.sha256(b"\n".join(broken)).hexdigest()
 
 
 def parse_line(line: bytes) -> Record | None:
-    """The record of a line (without LF) whose hash fits; None for anything else. The chain is not looked at."""
+    """The record of a line (without LF) whose hash fits; None for anything else. The chain is not checked."""
     try:
         found = decode(line)
     except ValueError:

@@ -58,7 +58,7 @@ class VerifyRequest:
 
 
 def parse_sign(body: bytes) -> SignRequest:
-    """Raises Problem (400; 422 for a note that is no checkpoint)."""
+    """Raises Problem (400; 422 for a note that is not a checkpoint)."""
     fields = _fields(body)
     nonce = _text(fields, "nonce")
     if nonce is not None and _NONCE.fullmatch(nonce) is None:

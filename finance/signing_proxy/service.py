@@ -83,7 +83,7 @@ class SigningProxy:
         self._remember_nonces()
 
     def pin(self) -> None:
-        """Ask for every key now; /health tells which does not answer. Raises Refused when one is wrong."""
+        """Ask for every key now; /health says which does not answer. Raises Refused when one is wrong."""
         for kid, signer in self._signers.items():
             try:
                 signer.pin()
@@ -208,7 +208,7 @@ class SigningProxy:
     def _witnessed(
         self, witness: WitnessState, signer: ProxySigner, wanted: SignRequest, record: Record
     ) -> tuple[str, Head] | None:
-        """What the witness will remember of a note; a digest is none of its affair. Raises Problem."""
+        """What the witness will remember of a note; a digest does not concern it. Raises Problem."""
         if wanted.checkpoint is None:
             return None
         origin, head = wanted.checkpoint

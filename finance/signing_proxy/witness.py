@@ -3,7 +3,7 @@
 Guarantees: all that is signed of a log is one history. `judge` (pure) lets through its first checkpoint, the same one
 again, a larger one with a proof that it only appended, and a smaller one with a proof that the last one continues it
 (RFC 9162, 2.1.4.2; C2SP tlog-witness manners, but for the smaller one: so a ledger that was put back gets its lost
-signatures again). A smaller one without proof, another root at the same size, a proof that does not hold are refused.
+signatures again). A smaller one without proof, another root at the same size, a proof that is wrong are refused.
 `WitnessState` remembers the largest, on disk, before the key is asked: after a crash it knows at least as much as was
 signed; and it remembers LOGS_MAX logs, so that no caller fills the disk with names.
 Does not: know the log's own key, or what is in it. Who deletes the file makes it forget; the request log shows that.
@@ -67,7 +67,7 @@ def read_checkpoint(text: bytes) -> tuple[str, Head]:
 def judge(last: Head | None, new: Head, old_size: int | None, consistency: tuple[bytes, ...]) -> Head:
     """The head to remember, when `new` and `last` are of one history.
 
-    Else raises Problem: 409 with the size we know, 422 for a proof that does not hold.
+    Else raises Problem: 409 with the size we know, 422 for a proof that is wrong.
     """
     if last is None:
         if old_size not in (None, 0) or consistency:

@@ -2,7 +2,7 @@
 
 Guarantees: 200 only when a step ended without failure within the last `stall_seconds`, and in that time either
 something was done, or nothing waited, or posting was halted on purpose. Else 503. The JSON body says which, in one word
-and in facts. Who may ask, and how much, is the door's affair (`finance.door`); no request holds up the process.
+and in facts. Who may ask, and how much, is the door's affair (`finance.door`); no request delays the process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SCOPE: Final = "metrics"
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """What waited on a shard when it was told, at monotonic time `told`."""
+    """What waited on a shard when it was reported, at monotonic time `told`."""
 
     records: int
     seconds: float
@@ -30,7 +30,7 @@ class Lag:
 
 
 class Health:
-    """Decides from what a process tells whether it gets on. Thread-safe; `clock` is monotonic seconds."""
+    """Decides from what a process reports whether it gets on. Thread-safe; `clock` is monotonic seconds."""
 
     def __init__(self, *, process: str, stall_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._process = process

@@ -1,8 +1,8 @@
 """Every metric this service exports, once: name, kind, labels, meaning, buckets, values known from the start.
 
 Guarantees: nothing else is exported (`finance.telemetry.prometheus` makes what stands here, and a surface asks for it
-by name), and docs/METRICS.md is this list, in this order (tested). Names are published text: dashboards and alerts hold
-on to them.
+by name), and docs/METRICS.md is this list, in this order (tested). Names are published text: dashboards and alerts
+depend on them.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class MetricExporter:
     def _of(self, kind: type[K], name: str) -> K:
         made = self._made[name]
         if not isinstance(made, kind):
-            raise TypeError(f"{name} is no {kind.__name__}")
+            raise TypeError(f"{name} is not a {kind.__name__}")
         return made
 
 

@@ -134,7 +134,7 @@ class PrometheusBackup:
         self._failures.labels(what).inc()
 
     def backup_failures(self, noted: Mapping[str, int]) -> None:
-        """What commands noted so far, by name; told again and again."""
+        """What commands noted so far, by name; reported again and again."""
         for what, count in noted.items():
             self._failures.labels(what).inc(max(0, count - self._noted.get(what, 0)))
             self._noted[what] = count

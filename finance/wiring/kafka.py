@@ -29,14 +29,14 @@ from schemas.topology.model import Topology
 OpenSource = Callable[[Callable[[int], int], Callable[[int], None]], KafkaSource]
 """What opens a source once its callbacks are known: where a shard starts, and what to do when it goes."""
 
-# What a shard's meaning hangs on: a poster on another count or another kind of time would write another ledger.
+# What a shard's meaning depends on: a poster on another count or another kind of time would write another ledger.
 BINDING_SETTINGS = ("topic", "partitions", "message.timestamp.type")
 JOURNAL_RECORDS_MAX = 2000  # read at once
 TOPICS_SECONDS_MAX = 5.0  # a process waits in its own loop, which says so; a command may be more patient
 
 
 def check_topics(settings: Settings, topology: Topology, keys: tuple[str, ...], *, name: str = "api") -> None:
-    """As `name`: refuse to work on topics that are missing, or differ from the topology in what shards hang on."""
+    """As `name`: refuse to work on topics that are missing, or differ from the topology in what shards depend on."""
     names = {topology.topics[key].name for key in keys}
     brokers, options = settings.kafka_brokers, settings.kafka_options(name)
     for action in topics_kafka.check(topology, brokers, options, seconds_max=TOPICS_SECONDS_MAX):
@@ -72,9 +72,9 @@ def newest_audit_event(settings: Settings, topology: Topology, name: str) -> Aud
 def published_on_topic(
     settings: Settings, topology: Topology, registry: SignerRegistry, name: str, progress: Callable[[], None]
 ) -> Callable[[int, int], list[PublishedRange]]:
-    """(shard, newest range of the database) -> what the audit topic tells of its closed ranges, asked as `name`.
+    """(shard, newest range of the database) -> what the audit topic says of its closed ranges, asked as `name`.
 
-    `progress` is told of each piece that is read: a shard that was quiet for long leads far back."""
+    `progress` is called for each piece that is read: a shard that was quiet for long leads far back."""
     topic = topology.topics["audit"].name
 
     def open_piece(start: int, end: int) -> PartitionReader:
@@ -99,7 +99,7 @@ def published_on_topic(
 
 
 def journal_reader(settings: Settings, topology: Topology, name: str) -> ReadJournal:
-    """(shard, offset) -> the records of the journal from there to its end of that moment, read as `name`."""
+    """(shard, offset) -> the records of the journal from there to its present end, read as `name`."""
     topic = topology.topics["journal"].name
 
     def read(shard: int, offset: int) -> Generator[Record]:

@@ -1,4 +1,4 @@
-"""Asking the oracle about what Postgres and Kafka hold: opens the readers, tells the progress bar, closes them.
+"""Asking the oracle about what Postgres and Kafka hold: opens the readers, moves the progress bar, closes them.
 
 Guarantees: each check reads one snapshot of the database. Raises Unavailable and Refused; findings are in the report.
 """
@@ -28,7 +28,7 @@ Advance = Callable[[int], None]
 
 
 class _Watched:
-    """A ledger reader that tells how many entries were read, and is the given one in everything else."""
+    """A ledger reader that reports how many entries were read, and is the given one in everything else."""
 
     def __init__(self, reader: LedgerReader, advance: Advance) -> None:
         self._entries = reader.entries
@@ -51,7 +51,7 @@ class _Watched:
 
 
 def watched(reader: LedgerReader, advance: Advance) -> LedgerReader:
-    """The reader, telling `advance` how many entries were read."""
+    """The reader, calling `advance` with how many entries were read."""
     return _Watched(reader, advance)
 
 

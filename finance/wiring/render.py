@@ -1,7 +1,7 @@
 """What topology.yaml says about authority, rendered for those who enforce it: Kafka, AWS IAM, AWS KMS.
 
-Guarantees: pure: the same topology gives the same text, and a test holds the committed files under deploy/ to it. What
-differs between deployments stands as `${NAME}` (fill it in with envsubst); everything else is final.
+Guarantees: pure: the same topology gives the same text, and a test compares the committed files under deploy/ with it.
+What differs between deployments stands as `${NAME}` (fill it in with envsubst); everything else is final.
 Does not: apply anything. `finance topics apply` makes the ACLs by itself; IAM and KMS are the platform team's.
 """
 

@@ -176,7 +176,7 @@ def build_archiver(settings: Settings, topology: Topology, metrics: Metrics) -> 
 
 
 def build_notary(settings: Settings, topology: Topology, metrics: Metrics) -> Service:
-    """The notary, with a registered key. It begins once Kafka has told it what is published."""
+    """The notary, with a registered key. It begins once it has read from Kafka what is published."""
     check_topics(settings, topology, ("audit",), name="notary")
     with ExitStack() as undo:
         registry = read_registry(settings.signers_path)

@@ -1,7 +1,7 @@
 """The wiring of signers: from settings, topology and registry to keys that sign, each verified and pinned.
 
 Guarantees: a key service is used only when topology.yaml lists a signer of its kind; a key whose kid the configuration
-tells (AUDIT_SIGNING_KID, or the one key of its algorithm that is registered and not retired) is there at once, and is
+names (AUDIT_SIGNING_KID, or the one key of its algorithm that is registered and not retired) is there at once, and is
 pinned when its service answers: so a process starts, and ranges close, while the service is away. Any other key must
 be asked for first. The packages of KMS and HSM are extras: each is imported when a key of its kind is asked for.
 Does not: sign, wait or retry (`consumers.signing.circuit`), or read secrets (`finance.settings.signing`).

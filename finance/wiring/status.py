@@ -1,7 +1,7 @@
 """Where everything stands: what waits in Kafka, what each shard has done with it, the audit chain, the halt flag.
 
-Guarantees: the database part is one consistent snapshot, taken *before* Kafka is asked, so that lag is never told too
-small. When Kafka does not answer, the rest is told all the same and `kafka` says why.
+Guarantees: the database part is one consistent snapshot, taken *before* Kafka is asked, so that lag is never reported
+too small. When Kafka does not answer, the rest is reported all the same and `kafka` says why.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ShardStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One look at the whole. `kafka` is None, or why Kafka could not be asked."""
+    """The whole route, read once. `kafka` is None, or why Kafka could not be asked."""
 
     control: Control
     epoch: Epoch
@@ -52,7 +52,9 @@ class Status:
 
 
 class StatusReader:
-    """Looks again and again over the same Kafka client. Raises Unavailable and Refused for the database alone."""
+    """Reads the status again and again over the same Kafka client. Raises Unavailable and Refused for the database
+    alone.
+    """
 
     def __init__(self, settings: Settings, topology: Topology) -> None:
         self._dsn = settings.database_url("api")

@@ -1,6 +1,6 @@
 """The workshop's side of the one door that production has to it (`finance.runtime.workshop_door`).
 
-Guarantees: mypy holds that `WORKSHOP` fulfils what production asks for.
+Guarantees: mypy checks that `WORKSHOP` fulfils what production asks for.
 """
 
 from __future__ import annotations

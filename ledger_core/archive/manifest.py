@@ -4,7 +4,7 @@ Guarantees: a manifest pins one version of one object by version id, sizes and d
 under and the range and proof it holds, and chains to the manifest before it, so that a missing, exchanged or added
 object is found by whoever holds the newest manifest. It carries the signed checkpoint at the end of its range, so that
 the archive alone gives back all that was signed. `hash` is recomputed when a manifest is parsed.
-Does not: verify signatures or look into the store: `ledger_core.verify.oracle` does.
+Does not: verify signatures or read the store: `ledger_core.verify.oracle` does.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class ManifestPayload(Payload, frozen=True, kw_only=True):
 
 
 class Manifest(ManifestPayload, frozen=True, kw_only=True):
-    """A payload with its hash and the signature over it. Whether the signature holds is not decided here."""
+    """A payload with its hash and the signature over it. Whether the signature counts is not decided here."""
 
     hash: Hash  # of payload and prev_manifest_hash; recomputed when parsed
     signature: str  # base64, by signer_kid over the 32 bytes of hash

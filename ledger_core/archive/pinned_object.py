@@ -30,7 +30,7 @@ class PinnedObject:
     retain_until: dt.datetime  # locked until then; UTC
 
     def told(self) -> dict[str, object]:
-        """As an audit event tells of it."""
+        """As an audit event names it."""
         return {
             "object_key": self.object_key,
             "version_id": self.version_id,

@@ -22,7 +22,7 @@ LINES_BYTES_MIN: Final = 256 * 1024  # compressed together: a call for each line
 
 
 class RangeBatch:
-    """The batch of one signed proof (canonical bytes). Raises ValueError when that is no proof of one shard."""
+    """The batch of one signed proof (canonical bytes). Raises ValueError when that is not a proof of one shard."""
 
     def __init__(self, proof: bytes, *, pii_policy_version: str) -> None:
         self._proof_bytes = proof

@@ -1,7 +1,7 @@
-"""Reading the audit chain out of what holds it, and holding two copies of it side by side. Pure.
+"""Reading the audit chain out of what holds it, and comparing two copies of it. Pure.
 
-Guarantees: what is no event, stands twice with other content, or lies under a wrong name is a finding; a repeat on the
-topic (it is published at least once) is passed over. Memory stays bounded. Does not: check events (`verify_audit`).
+Guarantees: what is not an event, stands twice with other content, or lies under a wrong name is a finding; a repeat on
+the topic (it is published at least once) is passed over. Memory stays bounded. Does not: check events (`verify_audit`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ REPEATS_KEPT: Final = 10_000  # a repeat comes right after a crash: at most a ba
 
 
 def events_of_lines(lines: Iterable[bytes], found: Collector) -> Iterator[AuditEvent]:
-    """The events of JSON lines without their LF; what is none is a finding and left out."""
+    """The events of JSON lines without their LF; what is not an event is a finding and left out."""
     for number, line in enumerate(lines, 1):
         try:
             yield AuditEvent.from_json(line)
@@ -76,7 +76,7 @@ def _of_object(key: str, env: str, data: bytes, found: Collector) -> Iterator[Au
 def along(
     events: Iterable[AuditEvent], others: Iterator[AuditEvent], name: str, found: Collector, *, must_reach: bool
 ) -> Iterator[AuditEvent]:
-    """The events, while each is compared with the one of another copy; the first contradiction is told.
+    """The events, while each is compared with the one of another copy; the first contradiction is reported.
 
     `must_reach`: the other copy holds nothing that this one may lack.
     """

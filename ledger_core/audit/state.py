@@ -1,4 +1,4 @@
-"""What a run of audit events adds up to: halted or not, which keys signed from where on, which lives the database had.
+"""What a run of audit events adds up to: halted or not, which keys signed from where on, which epochs the database had.
 
 Guarantees: a pure fold, in the order of the chain. Does not: verify events, or know of what no event says.
 """

@@ -37,8 +37,8 @@ When it is not, `account_type(text)` raises the reason."""
 def account_type(account: str) -> AccountType:
     """The account's type, read from its first word.
 
-    Raises Rejected(UNKNOWN_ACCOUNT) when that word is no account type, Rejected(BAD_FIELD) when the account is not two
-    or more words `[a-z0-9][a-z0-9_.-]*` joined by colons, of at most 128 characters in all.
+    Raises Rejected(UNKNOWN_ACCOUNT) when that word is not an account type, Rejected(BAD_FIELD) when the account is not
+    two or more words `[a-z0-9][a-z0-9_.-]*` joined by colons, of at most 128 characters in all.
     """
     first, _, rest = account.partition(":")
     if is_account(account):

@@ -1,7 +1,7 @@
 """Checking entries by the thousand: canonical form, place, balance, chain and leaves, as fast as plain Python goes.
 
 Guarantees: a block passes exactly when every line of it would pass alone; the whole block is decoded, encoded back and
-compared at once, and amounts are summed in C. When anything in a block is wrong, `check_each` looks at it line by line
+compared at once, and amounts are summed in C. When anything in a block is wrong, `check_each` reads it line by line
 and names the sequence and the field.
 It does not know where a chain should begin or end: see `verify_range`.
 """
@@ -28,7 +28,7 @@ _encoder = msgspec.json.Encoder(order="deterministic")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """What a block of lines says. A line that is no entry has None in `entries`; totals are debits by currency.
+    """What a block of lines says. A line that is not an entry has None in `entries`; totals are debits by currency.
 
     `entries` is empty when the caller did not ask for them.
     """
@@ -152,7 +152,7 @@ def _integers(texts: Sequence[str]) -> list[int] | None:
 
 def _is_plain_text(data: bytes) -> bool:
     """Canonical text (ledger_core.canonical): NFC and no NUL. A false alarm only costs the way through `check_each`."""
-    if b"\\" in data and b"\\u0000" in data:  # the first look is many times faster, and mostly enough
+    if b"\\" in data and b"\\u0000" in data:  # the first check is many times faster, and mostly enough
         return False
     return data.isascii() or is_nfc(data.decode("utf-8"))
 

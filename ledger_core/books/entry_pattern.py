@@ -2,8 +2,8 @@
 
 Guarantees: what matches is a canonical entry of that shard and topic (so decoding and encoding it again would give
 the same bytes); `read_ordinary` further checks order of metadata keys, amounts, balance and sequence. It speaks of
-ordinary entries only: up to LEGS_MAX legs of one currency, plain ASCII texts. Anything else is no error here but a
-None: `verify_entries` then decodes the block. A property test holds both ways to the same judgement.
+ordinary entries only: up to LEGS_MAX legs of one currency, plain ASCII texts. Anything else is not an error here but a
+None: `verify_entries` then decodes the block. A property test compares both ways.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Ordinary(NamedTuple):
 def read_ordinary(data: bytes, count: int, shard: int, topic: str, first_seq: int) -> Ordinary | None:
     """Read `count` lines, each ended by LF, as sound ordinary entries first_seq, first_seq + 1, ...
 
-    None when they are not all ordinary and sound: then somebody has to look closer.
+    None when they are not all ordinary and sound: then somebody has to read it closely.
     """
     rows = _pattern(shard, topic).findall(data)
     if len(rows) != count or not rows:

@@ -49,7 +49,7 @@ _MAJOR = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?")
 class Money:
     """`amount_minor` minor units of `currency`, of either sign (a balance may be negative; a line may not).
 
-    Raises Rejected(BAD_CURRENCY) for a code not in CURRENCIES, Rejected(BAD_AMOUNT) when the amount is no integer.
+    Raises Rejected(BAD_CURRENCY) for a code not in CURRENCIES, Rejected(BAD_AMOUNT) when the amount is not an integer.
     """
 
     amount_minor: int

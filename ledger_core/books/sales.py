@@ -54,7 +54,7 @@ class SellerShare:
 class Sale:
     """A sale, or a partial refund when `refunds` names the event id of the sale it gives back a part of.
 
-    `paid_minor` is what the buyer really paid (or got back), as the payment provider was told. Amounts are minor units
+    `paid_minor` is what the buyer really paid (or got back), as the payment provider knows it. Amounts are minor units
     of `currency`, never negative. `part` tells several refunds of one settlement apart ("1", "2").
     """
 

@@ -1,6 +1,6 @@
 """The canonical bytes of an entry, written straight from its draft: as `journal.encode_entry` would, in half the time.
 
-Guarantees: byte for byte `encode_entry(JournalEntry(...))` of the same fields (a property test holds both equal), and
+Guarantees: byte for byte `encode_entry(JournalEntry(...))` of the same fields (a property test compares both), and
 like that type it raises ValueError instead of writing an entry that has no lines or does not balance (G1).
 Does not: check names, accounts, currencies and texts; `ledger_core.posting.rules` did, before there was a draft. So
 only memo, metadata and the topic can hold what JSON escapes.

@@ -100,7 +100,7 @@ class Posted(msgspec.Struct, frozen=True, gc=False):
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
-    """One offset that posts nothing. `record` is None for an offset that holds none."""
+    """One offset that posts nothing. `record` is None for an offset without a record."""
 
     offset: int  # settlements offset
     kind: VerdictKind  # duplicate or rejected

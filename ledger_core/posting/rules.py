@@ -4,7 +4,7 @@ Guarantees: the verdict depends on the record's bytes alone (what the shard alre
 `ledger_core.posting.sequencing`'s part): no clock, no configuration. So every limit below is part of the published
 rules; changing one changes verdicts at replay and needs a new rules version. `occurred_at` and trace headers are not
 content (G2).
-Does not: look at other events.
+Does not: read other events.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from ledger_core.posting.plans import Decided, Draft, Known, Plan, Posted, Shard
 from ledger_core.posting.rules import content_hash, content_of, differing_fields
 from ledger_core.posting.verdicts import VerdictLine, encode_verdict
 
-OFFSET_GAP_MAX: Final = 100_000  # offsets without a record in a row; more is no transaction marker but a hole
+OFFSET_GAP_MAX: Final = 100_000  # offsets without a record in a row; more are not transaction markers but a hole
 
 
 def event_ids(batch: Sequence[Decided]) -> tuple[list[str], list[str]]:

@@ -1,4 +1,4 @@
-"""A closed range as the audit topic tells of it: enough to close it again, to the byte, where it was lost. Pure.
+"""A closed range as the audit topic announces it: enough to close it again, to the byte, where it was lost. Pure.
 
 Guarantees: `journal.posted` carries all that a closed range takes from outside the chain (time, trace, key, origin) and
 where it was cut; entries and verdicts give the rest, and `proof_hash` says whether they are the same ones.
@@ -49,7 +49,7 @@ class AnnouncedRange(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, closed: ClosedRange, payload: ProofPayload) -> Self:
-        """What there is to tell of a range. `payload` is that of `closed`."""
+        """What is announced of a range. `payload` is that of `closed`."""
         part = payload.shards[0]
         return cls(
             shard=closed.shard,
@@ -73,7 +73,7 @@ class AnnouncedRange(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def parse(cls, payload: dict[str, object]) -> Self:
-        """The range that the payload of an audit event tells of. Raises ValueError on a missing or wrong field."""
+        """The range that the payload of an audit event announces. Raises ValueError on a missing or wrong field."""
         return msgspec.convert(payload, cls)
 
     def told(self) -> dict[str, object]:

@@ -48,14 +48,18 @@ def note_text(origin: str, size: int, root: bytes, extensions: Sequence[str] = (
 
 
 def parse(note: bytes) -> Checkpoint:
-    """Read a signed note without verifying it. Raises ValueError when it is no tlog-checkpoint in its one spelling."""
+    """Read a signed note without verifying it. Raises ValueError when it is not a tlog-checkpoint in its one
+    spelling.
+    """
     text, signatures = notes.split(note)
     origin, size, root, extensions = parse_text(text)
     return Checkpoint(origin, size, root, extensions, text, signatures)
 
 
 def same_text(one: bytes, other: bytes) -> bool:
-    """Whether two notes sign the same text, whichever keys did. Notes that are none are equal to themselves alone."""
+    """Whether two notes sign the same text, whichever keys did. A note that is not a checkpoint is equal to itself
+    alone.
+    """
     if one == other:
         return True
     try:
@@ -65,7 +69,9 @@ def same_text(one: bytes, other: bytes) -> bool:
 
 
 def parse_text(text: bytes) -> tuple[str, int, bytes, tuple[str, ...]]:
-    """Origin, size, root and extension lines of a note's text, LF at the end. Raises ValueError when it is none."""
+    """Origin, size, root and extension lines of a note's text, LF at the end. Raises ValueError when it is not a
+    checkpoint.
+    """
     whole = text.decode("utf-8")  # UnicodeDecodeError is a ValueError
     notes.check_characters(whole)
     lines = whole.removesuffix("\n").split("\n")

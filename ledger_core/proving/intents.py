@@ -1,4 +1,4 @@
-"""What the audit chain is told about ranges and proofs. Pure.
+"""What is announced on the audit chain about ranges and proofs. Pure.
 
 Guarantees: flat, canonical-safe payloads that name the range by sequences, offsets and hash, so that an auditor can go
 from an audit event to the proof and back; every number that grows is a decimal text.

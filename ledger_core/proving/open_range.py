@@ -4,7 +4,7 @@ Guarantees: every entry taken is canonical, balanced (G1), next in sequence and 
 is cut depends on the entries alone (count of offsets, recorded_at window) or on an explicit idle cut, never on how the
 entries were batched; cuts follow each other without a gap in sequences and in offsets. Ranges that were announced
 already (`announced_ends`) are cut where they were then, and nowhere else.
-Does not: read, write, sign, or tell the time. State is O(offsets_max) small hashes, whatever the backlog.
+Does not: read, write, sign, or ask for the time. State is O(offsets_max) small hashes, whatever the backlog.
 """
 
 from __future__ import annotations

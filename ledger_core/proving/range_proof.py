@@ -5,7 +5,7 @@
 Guarantees: a proof that contradicts itself cannot be constructed, also not by parsing one: counts add up to the offsets
 covered (G3), debits equal credits (G1), hashes of empty things are those of empty things, the row ids are those of the
 shards. `hash` is recomputed when a proof is parsed.
-Does not: look at entries, verify signatures, or check that `root` and `head_hash` are those of any chain:
+Does not: read entries, verify signatures, or check that `root` and `head_hash` are those of any chain:
 `ledger_core.verify.oracle` does.
 """
 
@@ -165,7 +165,7 @@ class ProofPayload(Payload, frozen=True, kw_only=True):
 
 
 class RangeProof(ProofPayload, frozen=True, kw_only=True):
-    """A payload with its hash and the signature over it. Whether the signature holds is not decided here.
+    """A payload with its hash and the signature over it. Whether the signature counts is not decided here.
 
     `cosignatures` stands outside of what `hash` covers: with and without it the proof is the same statement, and who
     reads only `hash` and `signature` need not know of it.
@@ -219,7 +219,7 @@ def assemble_proof(payload: bytes, signature: bytes, cosignatures: tuple[Cosigna
 
 def same_proof(one: bytes, other: bytes) -> bool:
     """Whether two signed proofs (canonical JSON) are the same statement with the same signature, whoever cosigned it.
-    What is no proof is equal to itself alone."""
+    What is not a proof is equal to itself alone."""
     if one == other:
         return True
     try:

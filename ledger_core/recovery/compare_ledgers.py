@@ -1,6 +1,6 @@
 """Comparing two ledgers that should be one: heads, counts, entries, verdicts, balances; the first difference is named.
 
-Guarantees: a chain that differs is searched for its first differing entry in log2(n) looks (every later hash differs
+Guarantees: a chain that differs is searched for its first differing entry in log2(n) reads (every later hash differs
 too), which is then named by the field of its body; verdicts are compared line by line, balances account by account.
 What cannot be compared, because one of the two has come further, is counted as not compared, never passed silently.
 Does not: judge either of them alone (`ledger_core.verify.ledger` does).
@@ -100,7 +100,7 @@ def differing_field(one: bytes, two: bytes) -> tuple[str, object, object]:
 def _compare_verdicts(
     ours: LedgerReader, other: LedgerReader, shard: int, first: int, end: int, name: str, found: Collector
 ) -> None:
-    """All offsets that posted nothing, in order; only the first difference is told."""
+    """All offsets that posted nothing, in order; only the first difference is reported."""
     for low in range(first, end, VERDICT_OFFSETS):
         high = min(low + VERDICT_OFFSETS, end)
         have, want = ours.verdicts(shard, low, high), other.verdicts(shard, low, high)

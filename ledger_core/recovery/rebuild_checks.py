@@ -132,7 +132,7 @@ def _read(sources: Sequence[ArchiveSource], number: int) -> Manifest | None:
 
 
 def kids_in(listings: Iterable[ShardListing]) -> set[str]:
-    """The keys that signed what is listed, as the objects' metadata tell."""
+    """The keys that signed what is listed, as the objects' metadata say."""
     return {
         stored.metadata["signer-kid"]
         for listing in listings

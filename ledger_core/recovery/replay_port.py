@@ -1,6 +1,6 @@
 """What a replay asks beside the topic: who came first where two shards saw one event id, and where it may stop.
 
-Guarantees: plain values and protocols, nothing decided. A verdict can hang on another shard in one way only: an event
+Guarantees: plain values and protocols, nothing decided. A verdict can depend on another shard in one way only: an event
 id that was taken there first. The order of two shards' commits is written in no topic, so that one fact comes from the
 verdict log (of a database, or of the archive); the verdict itself is computed again from the record all the same.
 """

@@ -35,7 +35,7 @@ class ShardPlace:
 
     shard: int  # number of the shard, from 0
     seq: int  # the last sequence it speaks of, inclusive; 0 when it speaks of none
-    head_hash: str | None = None  # entry hash at seq, 64 hex digits; None where the statement does not tell it
+    head_hash: str | None = None  # entry hash at seq, 64 hex digits; None where the statement does not name it
     chained: bool = True  # False: an operator's statement, which may speak of entries older than its key
 
 
@@ -67,7 +67,7 @@ class Claim:
     signed: bytes  # what must have been signed: 32 bytes of digest, or the text of a note
     is_text: bool = False  # True: `signed` is the text of a note
     alg: Algorithm | None = None  # the algorithm it declares; None where this kind of statement declares none
-    at: dt.datetime | None = None  # the time it says it was signed at, UTC; None where it tells none
+    at: dt.datetime | None = None  # the time it says it was signed at, UTC; None where it names none
     places: tuple[Place, ...] = ()  # every place that it speaks of
 
 

@@ -50,7 +50,7 @@ class RegisteredSigner:
             raise ValueError(f"signer {self.kid} is revoked, and not retired: it could sign still")
 
     def ended_by(self, moment: dt.datetime) -> bool:
-        """Whether the key had ended before that moment: a statement of the moment itself still counts."""
+        """Whether the key had ended before that moment: a statement made at that very moment still counts."""
         ends = [end for end in (self.retired_at, self.revoked_at) if end is not None]
         return bool(ends) and moment > min(ends)
 

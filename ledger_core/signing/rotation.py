@@ -1,4 +1,5 @@
-"""A key rotation as the audit chain tells it: the log is the only state, so any operator goes on where another stopped.
+"""A key rotation as the audit chain records it: the log is the only state, so any operator goes on where another
+stopped.
 
 ```
 announced ──► deployed ──► proved ──► retired          each an event `signer.rotation`
@@ -98,7 +99,7 @@ class Rotation:
 
 
 def rotations(events: Iterable[SignerEvent]) -> list[Rotation]:
-    """The rotations that the events (in order, outbox after chain) tell of, oldest first."""
+    """The rotations that the events (in order, outbox after chain) describe, oldest first."""
     found: dict[str, Rotation] = {}
     for event in events:
         key, step = event.text("rotation_id"), event.text("step")

@@ -64,7 +64,7 @@ class Payload(StatementPart, frozen=True, kw_only=True):
     alg: Algorithm  # that key's algorithm; what is registered decides
 
     chained_by: ClassVar[str | None] = None  # the field with the hash of the statement before it, if there is a chain
-    dated_by: ClassVar[str] = "ts"  # the field that tells when it was signed
+    dated_by: ClassVar[str] = "ts"  # the field that says when it was signed
 
     @property
     def stated_at(self) -> dt.datetime:
@@ -107,7 +107,7 @@ class Signed(Protocol):
 
 
 def check_signed(statement: Signed) -> None:
-    """For constructors: raises ValueError on a hash that is not the payload's, or what is no signature."""
+    """For constructors: raises ValueError on a hash that is not the payload's, or what is not a signature."""
     if statement.digest().hex() != statement.hash:
         chained = f" and {statement.chained_by}" if statement.chained_by is not None else ""
         raise ValueError(f"hash is not that of the payload{chained}")

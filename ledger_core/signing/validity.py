@@ -36,7 +36,7 @@ class Interval:
         if self.from_seq < 0 or (self.to_seq is not None and self.to_seq < self.from_seq - 1):
             raise ValueError(f"sequences {self.from_seq}..{self.to_seq} are not an interval")
         if self.head_hash is not None and (self.to_seq is None or not is_hash(self.head_hash)):
-            raise ValueError(f"head_hash {self.head_hash!r} is no hash of a to_seq")
+            raise ValueError(f"head_hash {self.head_hash!r} is not the hash of a to_seq")
 
     def fault(self, seq: int, head_hash: str | None = None, *, chained: bool = True) -> str | None:
         """Why a statement of `seq`, whose head is `head_hash` if that is known, does not count; None when it does. One

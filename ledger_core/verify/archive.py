@@ -26,7 +26,9 @@ from ledger_core.verify.range_tally import Position
 
 @dataclass(frozen=True, slots=True)
 class ArchiveHead:
-    """Where a shard's manifest chain must reach at least: from Postgres, or from an earlier look at the archive."""
+    """Where a shard's manifest chain must reach at least: from Postgres, or from an earlier walk through the
+    archive.
+    """
 
     shard: int  # number of the shard: the partition of the settlements topic, from 0
     manifest_no: int  # number of the newest manifest known; the shard's count from 1

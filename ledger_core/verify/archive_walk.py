@@ -4,7 +4,7 @@ Guarantees: what is yielded was verified whole, and follows what was yielded bef
 digests, version, lock, offsets, checkpoint. With several sources a manifest or batch that is missing or altered in one
 is taken from the next in which it is sound, and is counted and named in `healed`. Behind the newest manifest the
 batches that the archiver has not listed yet are verified too.
-Does not: stop at a finding unless told to (`stop`), or write anything.
+Does not: stop at a finding unless asked to (`stop`), or write anything.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Guarantees: hash, link, signature and signer of every event; seq gapless from 1; created_at strictly increasing; the
 payload repeats the columns (Kernel hashes nothing but the payload, so a column that differs was edited); a new key that
 is announced is announced by the one before it, before it signs. An empty
-chain is a finding, and so is one that ends before the head the caller knows of (`AuditHead`), since a chain cut off
-at its end looks whole.
+chain is a finding, and so is one that ends before the head the caller knows of (`AuditHead`), since a chain cut off at
+its end seems whole.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FIELDS: Final = {"signer": "signer_kid", "signature": "signature", "retired": "
 
 @dataclass(frozen=True, slots=True)
 class AuditHead:
-    """An event the chain must hold: `seq`, and `hash` when it is known. From the topic, or an earlier look."""
+    """An event the chain must hold: `seq`, and `hash` when it is known. From the topic, or an earlier run."""
 
     seq: int
     hash: str | None = None

@@ -3,8 +3,8 @@
 Guarantees: chain, tree, balances and counts are recomputed from the bodies and compared with every row that repeats
 them, with the shard's head, with the closed ranges, and with what was signed. So a superuser who edits one row is
 found and named, and one who rewrites a whole chain consistently still contradicts the signed proofs and checkpoints.
-Without any signed statement and without `expected` heads, a ledger replaced as a whole cannot be told from the true
-one.
+Without any signed statement and without `expected` heads, a ledger replaced as a whole cannot be distinguished from the
+true one.
 """
 
 from __future__ import annotations

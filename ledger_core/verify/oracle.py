@@ -1,7 +1,7 @@
 """The oracle: what the CLI, the rebuild, the fault tests, the nightly check and the auditor all ask.
 
 Guarantees: each function recomputes everything from the bytes it is given and reports every contradiction with shard,
-sequence and field where they apply; a report without findings means sound, and its counts say what was looked at.
+sequence and field where they apply; a report without findings means sound, and its counts say what was checked.
 Nothing raises for bad data; what a reader raises (Unavailable) passes through. It repairs nothing and reads no file
 or clock of its own.
 """

@@ -4,7 +4,7 @@ Guarantees: a proof passes only when its bytes are the one spelling of a proof w
 one recomputed from the payload and the previous hash, the kid is registered, the algorithm is the registered one, and
 the signature is that key's over these 32 bytes, and lies in the interval of sequences for which the key counts: a
 stolen key cannot write its way around that with an early `ts`. Nothing is taken from what the statement says of itself:
-not its hash, not its algorithm. It does not look at the entries: see `verify_range`.
+not its hash, not its algorithm. It does not read the entries: see `verify_range`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def check_signature(
 def check_note(
     note: bytes, registry: SignerRegistry, found: Collector, *, seq: int | None = None
 ) -> checkpoint.Checkpoint | None:
-    """Check one signed checkpoint on its own; None when it is none, or no known key signed it."""
+    """Check one signed checkpoint on its own; None when it is not a checkpoint, or no known key signed it."""
     found.count("checkpoints")
     try:
         kept = checkpoint.parse(note)
@@ -87,7 +87,9 @@ def check_note(
 def _check_cosignature(
     proof: RangeProof, cosignature: Cosignature, registry: SignerRegistry, found: Collector, seq: int | None
 ) -> None:
-    """A cosignature that is there must hold: it covers the same 32 bytes, and its key is registered like any other."""
+    """A cosignature that is there must be right: it covers the same 32 bytes, and its key is registered like any
+    other.
+    """
     claim = dataclasses.replace(
         claim_of(proof), kid=cosignature.signer_kid, alg=cosignature.alg, signature=cosignature.signature
     )
@@ -121,7 +123,9 @@ def _is_hash_or_genesis(fields: dict[str, object], name: str) -> bool:
 
 
 def _diagnose(data: bytes, registry: SignerRegistry, found: Collector, seq: int | None) -> None:
-    """For a proof that does not parse: say apart whether its hash and its signature hold, as far as can be read."""
+    """For a proof that does not parse: say apart whether its hash and its signature are right, as far as can be
+    read.
+    """
     try:
         fields = canonical.decode(data)
         hash_text, signature = fields.pop("hash", None), fields.pop("signature", None)

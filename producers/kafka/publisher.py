@@ -36,7 +36,7 @@ _DEFAULTS: Final[dict[str, str | int | bool]] = {
     "message.max.bytes": 2_200_000,  # above the largest topic's message_bytes_max: the broker decides
     "batch.size": 1_000_000,  # and below the smallest one's
     "reconnect.backoff.max.ms": 2000,  # found again soon after an outage
-    "log_level": 2,  # its connection failures come as Unavailable with the last error, told once by the service's loop
+    "log_level": 2,  # its connection failures come as Unavailable with the last error; the service logs them once
     "queue.buffering.max.kbytes": 65_536,  # the memory bound of a process whose broker is away
     "topic.metadata.propagation.max.ms": 10_000,  # then an unknown topic is a fault to name, no longer a slow broker
 }

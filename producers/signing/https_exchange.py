@@ -1,7 +1,7 @@
 """One question and its answer over HTTPS, on a connection that is kept: for the key services that speak HTTP.
 
 Guarantees: an answer comes whole within the deadline, or Unavailable; an answer longer than the limit, a certificate
-that does not hang on the given CA, and a server that does not take our client certificate are Refused. Certificate
+that the given CA did not issue, and a server that does not take our client certificate are Refused. Certificate
 files are read again at each new connection, so that renewed ones need no restart. When a kept connection turns out to
 be gone, the question is asked once more on a new one: so only send what may arrive twice (a signature may).
 Does not: follow redirects, use proxies of the environment, or understand what it carries.

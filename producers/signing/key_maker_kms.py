@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mypy_boto3_kms.literals import KeySpecType
     from mypy_boto3_kms.type_defs import CreateKeyRequestTypeDef, KeyMetadataTypeDef
 
-KEYS_MAX: Final = 1_000  # looked at for one without its alias; beyond, a new one is made
+KEYS_MAX: Final = 1_000  # searched for one without its alias; beyond, a new one is made
 POLICY_BYTES_MAX: Final = 32_768
 ALIAS: Final = "alias/"
 

@@ -38,7 +38,7 @@ class LocalKey:
 
     @classmethod
     def generate(cls, algorithm: Algorithm, *, env: str) -> LocalKey:
-        """A new key that lives as long as this object."""
+        """A new key that exists as long as this object."""
         if algorithm == "ed25519":
             return cls(Ed25519PrivateKey.generate(), env=env)
         return cls(rsa.generate_private_key(65537, RSA_BITS), env=env)

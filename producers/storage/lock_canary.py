@@ -2,7 +2,7 @@
 
 Guarantees: what is asked is the store's behaviour, not its settings alone: a canary object is put under the same mode
 as the archive, locked for a day, and attacked with all that our own credentials may do (a lock of GOVERNANCE that they
-can bypass is none). It is used again while its lock lasts, so that a day costs one version.
+can bypass locks nothing). It is used again while its lock lasts, so that a day costs one version.
 Does not: prove that an administrator below the S3 API cannot delete. The rendered policy lets the archiver delete the
 canary alone (`schemas.authority.policies`); under one that does not, only the attack on the retention asks the lock.
 """
@@ -86,7 +86,7 @@ def _canary(client: S3Client, bucket: str, mode: LockMode, now: dt.datetime) -> 
 
 
 def _refused(attack: Callable[[], object]) -> bool:
-    """Whether the store says no. An outage is no answer and passes through."""
+    """Whether the store says no. An outage is not an answer and passes through."""
     try:
         attack()
     except ClientError as error:

@@ -1,4 +1,4 @@
-"""What every store on S3 shares: a client that gives up in bounded time, and boto3's errors told as ours.
+"""What every store on S3 shares: a client that gives up in bounded time, and boto3's errors raised as ours.
 
 Guarantees: time-outs, connection errors and throttling are Unavailable; what is missing is a KeyError; a bucket, key or
 permission that is wrong is Refused with the caller's remedy.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 CONNECT_TIMEOUT_SECONDS: Final = 5
-READ_TIMEOUT_SECONDS: Final = 10  # between two packets, tried twice: an outage is told within half a minute
+READ_TIMEOUT_SECONDS: Final = 10  # between two packets, tried twice: an outage is reported within half a minute
 PASSING_CODES: Final = frozenset(
     {
         "SlowDown",

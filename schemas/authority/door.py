@@ -36,7 +36,7 @@ Rate = Annotated[float, msgspec.Meta(gt=0, le=100_000)]
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A long-lived key by its hash, so that the file is no secret; after `expires` it opens nothing."""
+    """A long-lived key by its hash, so that the file is not a secret; after `expires` it opens nothing."""
 
     sha256: Sha256  # of the key, lower-case hex
     expires: dt.datetime

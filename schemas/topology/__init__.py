@@ -1,1 +1,1 @@
-"""topology.yaml: model (what each key means), load, checks (what must hold between its parts)."""
+"""topology.yaml: model (what each key means), load, checks (what must be true between its parts)."""

@@ -1,4 +1,4 @@
-"""What must hold between the parts of a topology, and what must never stand in one. Findings, not exceptions.
+"""What must be true between the parts of a topology, and what must never stand in one. Findings, not exceptions.
 
 Each function gives every fault it finds as one line of text beginning with the path in the file.
 """
@@ -87,7 +87,7 @@ def _access_faults(topology: Topology) -> Iterator[str]:
             f"{path}: {name!r} is neither a process nor one of access.outsiders" for name in names if name not in known
         )
     for name in sorted({*access.outsiders, *access.operators} & {*topology.processes}):
-        yield f"access: {name} is a process; outsiders and operators are none"
+        yield f"access: {name} is a process; outsiders and operators are not processes"
     for name in sorted({*access.archive_writers} & {*access.archive_readers}):
         yield f"access.archive_readers: {name} is a writer already"
 

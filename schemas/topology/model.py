@@ -50,7 +50,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     # pattern; {name} is the common name
     kafka_principal: Annotated[str, msgspec.Meta(pattern=r"^User:[^{}]*\{name\}[^{}]*$", max_length=200)]
-    outsiders: tuple[Name, ...]  # certificate holders that are no process
+    outsiders: tuple[Name, ...]  # certificate holders that are not a process
     operators: tuple[Name, ...]  # may make topics and ACLs
     archive_writers: tuple[Name, ...]  # may put audit batches
     archive_readers: tuple[Name, ...]  # may read audit batches
@@ -91,7 +91,7 @@ class ArchiveStoreSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 class SignerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A kind of key service that may sign here, by the names of the variables that tell which key, and how to reach it.
+    """A kind of key service that may sign here, by the names of the variables that say which key, and how to reach it.
 
     A kind that the file does not list is refused, whatever the environment says.
     """

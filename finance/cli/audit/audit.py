@@ -67,7 +67,7 @@ def verify(
 ) -> None:
     """Chain, signatures, head and count of one copy, compared with another copy or with a head you know.
 
-    A chain that was cut off at its end looks whole; so does an empty one to whoever does not count. Exit 1: findings.
+    A chain that was cut off at its end seems whole; so does an empty one to whoever does not count. Exit 1: findings.
     Reads FINANCE_SIGNERS and, as needed, DATABASE_URL_AUDITOR, KAFKA_BROKERS, S3_AUDIT_*.
 
     \b

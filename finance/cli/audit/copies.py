@@ -29,7 +29,7 @@ file_option = click.option(
 def told_events(
     source: ChainSource, file: Path | None, settings: Settings, advance: Callable[[int], None]
 ) -> tuple[Iterator[AuditEvent], Collector]:
-    """The events of a source, telling `advance` of each; and the collector of what is no event."""
+    """The events of a source, calling `advance` for each; and the collector of what is not an event."""
     found = Collector()
     topology = load_topology_of(settings) if source == "topic" else None
     return _told(chain_events(source, settings, topology, found, file), advance), found

@@ -16,7 +16,7 @@ from finance.settings.deployment import Settings
 from ledger_core.errors import Refused, Unavailable
 from schemas.topology.model import Topology
 
-IDLE_LOOKS = 2  # one look may fall between two steps of the route
+IDLE_LOOKS = 2  # one check may fall between two steps of the route
 
 
 @click.group()

@@ -1,4 +1,4 @@
-"""`finance status`: the whole route at one look."""
+"""`finance status`: the whole route on one page."""
 
 from __future__ import annotations
 

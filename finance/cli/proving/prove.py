@@ -86,7 +86,7 @@ def command(
 
 
 def _reissue(kid: str, as_json: bool) -> None:
-    """Tell each proof when it is on record: an interrupted run goes on with the rest."""
+    """Print each proof when it is on record: an interrupted run goes on with the rest."""
     from finance.cli.signing.key_options import changing_desk
     from finance.signing.proofs import reissue
 

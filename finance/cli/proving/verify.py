@@ -119,7 +119,7 @@ def archive(
 ) -> None:
     """The whole archive, from S3 or from a directory: every version, lock, manifest, batch and entry.
 
-    Reads S3_AUDIT_*, FINANCE_ENV and FINANCE_SIGNERS, no database: what it says holds without trusting one. Manifests
+    Reads S3_AUDIT_*, FINANCE_ENV and FINANCE_SIGNERS, no database: what it says needs no trust in one. Manifests
     lost at the end of their chain show only --with-database.
 
     \b
@@ -170,7 +170,7 @@ def ledger(signers: Path | None, as_json: bool) -> None:
 def audit(signers: Path | None, file: Path | None, without_topic: bool, as_json: bool) -> None:
     """The audit chain, from Postgres or from a file of JSON lines: hashes, links, signatures, no gap, no lost end.
 
-    A chain that was cut off at its end looks whole: so the newest event of the audit topic says where it must reach.
+    A chain that was cut off at its end seems whole: so the newest event of the audit topic says where it must reach.
     Reads DATABASE_URL_AUDITOR, KAFKA_BROKERS and FINANCE_SIGNERS.
 
     \b
@@ -192,7 +192,7 @@ def audit(signers: Path | None, file: Path | None, without_topic: bool, as_json:
 
 
 class _Watched:
-    """An archive reader that tells the progress bar about each object read."""
+    """An archive reader that moves the progress bar for each object read."""
 
     def __init__(self, reader: ArchiveReader, advance: Callable[[int], None]) -> None:
         self._reader = reader
@@ -224,7 +224,7 @@ def registry_of(signers: Path | None, settings: Settings | None = None) -> Signe
 
 
 def _timed(as_json: bool, check: Callable[[], Report]) -> None:
-    """Run a check, tell its report and rate, exit 1 on findings."""
+    """Run a check, print its report and rate, exit 1 on findings."""
     started = time.perf_counter()
     report = check()
     tell(report, time.perf_counter() - started, as_json)

@@ -197,7 +197,7 @@ def verify(system: str | None, also: tuple[str, ...], as_json: bool) -> None:
 def prune(system: str | None, also: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     """Delete what the policy does not keep: BACKUP_KEEP_DAYS, BACKUP_KEEP_LAST. WAL that a kept backup needs stays.
 
-    What a lock of the bucket holds stays as well, and is told; it goes with a later run.
+    What a lock of the bucket holds stays as well, and is listed; it goes with a later run.
 
     \b
     Examples:

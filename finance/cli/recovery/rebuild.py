@@ -57,8 +57,8 @@ def command(
 
     Writes range by range, each in one transaction, into an empty database (which it migrates) or one that is a true
     prefix of the archive, such as a restored one; anything else is refused before anything is written. Run it again
-    after an interruption: it goes on. Exit 1: something does not hold, named; nothing beyond the last good range of
-    its shard was written. Reads S3_AUDIT_*, and KAFKA_BROKERS where they are set.
+    after an interruption: it goes on. Exit 1: something is not sound, and is named; nothing beyond the last good range
+    of its shard was written. Reads S3_AUDIT_*, and KAFKA_BROKERS where they are set.
 
     \b
     Examples:

@@ -85,7 +85,7 @@ def restore(
 
     Every file that is needed is read and compared with its digest before anything is written. What the stream left in
     BACKUP_SPOOL on this host is stored first. Then do what is printed; with --start it is done here, on a socket that
-    only the server's OS user reaches, for drills and for looking. Reads BACKUP_PLACE, BACKUP_IDENTITY_FILE (the private
+    only the server's OS user reaches, for drills and inspection. Reads BACKUP_PLACE, BACKUP_IDENTITY_FILE (the private
     key), FINANCE_SIGNERS, PG_BIN.
 
     \b

@@ -71,7 +71,7 @@ def named(kid: str, kind: Kind, key: str, key_version: int | None, alg: str) -> 
 
 
 def key_policy(path: Path | None, kind: Kind, env: str) -> str | None:
-    """The text of a KMS key policy. Raises Refused when it is no policy, or is needed and not there."""
+    """The text of a KMS key policy. Raises Refused when it is not a policy, or is needed and missing."""
     if path is not None and kind != "kms":
         raise click.UsageError("--policy is for a key in KMS")
     if path is None:

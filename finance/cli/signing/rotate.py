@@ -45,7 +45,7 @@ NEXT = {
 def command() -> None:
     """Change the key that signs: announced by the outgoing key, both accepted for an overlap, retired at the end.
 
-    The state is what the audit chain tells, so another operator may do the next step. A step that was interrupted is
+    The state is what the audit chain says, so another operator may do the next step. A step that was interrupted is
     done again. No process is restarted, and nothing is pushed: `deploy` says which variables change.
 
     \b

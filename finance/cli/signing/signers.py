@@ -39,8 +39,8 @@ def command() -> None:
     """The signer registry (FINANCE_SIGNERS): which public key stands behind which signer_kid, and for which sequences.
 
     Private keys are never touched: their services are asked for the public half, and for one signature as a proof.
-    --dry-run shows what would change; the file is replaced as a whole, and the audit chain is told. To change the key
-    that signs, use `finance rotate`.
+    --dry-run shows what would change; the file is replaced as a whole, and the change is announced on the audit chain.
+    To change the key that signs, use `finance rotate`.
 
     \b
     Examples:

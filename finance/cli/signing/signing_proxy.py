@@ -32,7 +32,7 @@ def command(context: click.Context, witness: bool, as_json: bool) -> None:
 
     Its keys are those that the processes would sign with (AUDIT_SIGNING_*); who may ask is in DOOR_CONFIG, its
     certificate in DOOR_TLS_DIR, its log at SIGNING_PROXY_LOG. SIGTERM or an interrupt finishes what is in hand, exit 0.
-    What is not as it must be is told at once, and nothing starts (exit 3).
+    All faults are reported at once, and nothing starts (exit 3).
 
     \b
     Examples:

@@ -77,7 +77,7 @@ def create_terms(settings: Settings, topology: Topology, also: Sequence[str]) ->
 
 
 def open_stream(settings: Settings, topology: Topology, also: Sequence[str], metrics: StreamMetrics) -> WalStream:
-    """Raises Refused, Unavailable; told to the metrics."""
+    """Raises Refused, Unavailable; counted in the metrics."""
     try:
         return _stream(settings, topology, also, metrics)
     except FinanceError:

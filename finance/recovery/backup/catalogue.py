@@ -82,7 +82,7 @@ class Catalogue:
         return [file for name, file in sorted(files.items()) if self.listed.keys.get(name) != file.key]
 
     def timelines(self) -> set[int]:
-        """Every life that left anything here."""
+        """Every timeline that left anything here."""
         names = {*self.segments, *self.partials, *self.histories}
         if self.stream is not None:
             names.add(self.stream.segment)
@@ -113,7 +113,7 @@ def read_catalogue(
     verified. Raises Unavailable."""
     read = partial(_signed, copies, registry, everywhere)
     sizes, stream, listed, faults = _look(copies, system_identifier, read)
-    if faults:  # a stream that is at work moves them between our listing and our reading: once is no fault
+    if faults:  # a stream that is at work moves them between our listing and our reading: once is not a fault
         sizes, stream, listed, faults = _look(copies, system_identifier, read)
     backups, broken = _backups(sizes, read, lambda backup: listed.latest(int(backup.wal_files)))
     files = [found for key in sorted(sizes) if (found := wal_file(key)) is not None]
@@ -139,8 +139,8 @@ def read_catalogue(
 
 
 def read_backups(copies: Copies, system_identifier: str, registry: SignerRegistry) -> tuple[BackupManifest, ...]:
-    """The backups alone, in order of time; without those whose manifest is broken; their place
-    behind lists of WAL is not looked at. Raises Unavailable."""
+    """The backups alone, in order of time; without those whose manifest is broken; their place in the lists of WAL is
+    not checked. Raises Unavailable."""
     sizes = copies.sizes(f"{system_identifier}/base/")
     return _backups(sizes, partial(_signed, copies, registry, False), _first)[0]
 

@@ -2,7 +2,7 @@
 
 Guarantees: nothing of the lost server's configuration acts (its archive_command, its listen addresses, its
 authentication): the copy listens on no port, and on a Unix socket in a folder that is its OS user's alone, which is who
-may come in (and root). For drills and for looking.
+may come in (and root). For drills and inspection.
 Does not: run a ledger: production starts the directory as its service, with its own configuration.
 """
 

@@ -1,8 +1,8 @@
 """The places that hold the backups, read as one: what one place lost or altered comes from another, and is healed.
 
 Guarantees: what `read` returns has the digest it was asked for, or it raises, naming the file and what each place said.
-A file is stored in every place, or the failure is told. What heals it and cannot (a place that is read-only) is told,
-and stops nothing.
+A file is stored in every place, or the failure is reported. What heals it and cannot (a place that is read-only) is
+reported, and stops nothing .
 Does not: know what the files mean, but for which of them will soon be replaced (`finance.recovery.backup.keys`).
 """
 

@@ -1,4 +1,4 @@
-"""How often backup commands failed on this host: they end before anybody could scrape them, so the stream tells it.
+"""How often backup commands failed on this host: they end before anybody could scrape them, so the stream reports it.
 
 Guarantees: a failure is counted durably, in BACKUP_SPOOL, also when nothing else answers; where it cannot be counted,
 that hides nothing.

@@ -71,7 +71,7 @@ def wal_key(system_identifier: str, name: str, stored_at: dt.datetime, sha256: s
 
 
 def wal_file(key: str) -> WalFile | None:
-    """What a key below wal/ says; None when it is no file of WAL."""
+    """What a key below wal/ says; None when it is not a WAL file."""
     found = WAL_KEY.fullmatch(key)
     if found is None:
         return None

@@ -2,7 +2,7 @@
 
 Guarantees: a backup exists exactly when its manifest does; the manifest pins every part by its digest, and what the
 lists of WAL had signed for by then, under a signature of the ledger's own key.
-Does not: look into the place, or verify a signature: `finance.recovery.backup.catalogue` does.
+Does not: read the place, or verify a signature: `finance.recovery.backup.catalogue` does.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class BackupPayload(Payload, frozen=True, kw_only=True):
     backup_id: BackupId  # when it began (UTC, to the second) and 8 hex digits; names its folder
     system_identifier: Decimal  # of the Postgres cluster, set by initdb
     server_version: Decimal  # as server_version_num, such as 180004
-    timeline: Decimal  # the life that it was taken in
+    timeline: Decimal  # the timeline that it was taken on
     segment_bytes: Decimal  # size of a WAL segment
     start_lsn: Decimal  # where its WAL begins, inclusive, bytes
     stop_lsn: Decimal  # up to where it needs WAL, exclusive, bytes

@@ -1,8 +1,8 @@
 """Which backup and which WAL a restore to a moment needs. Pure.
 
-Guarantees: the newest backup, on the way to the wanted life of the cluster (the newest, if none is named), that ended
-before the moment; every segment from its end to the moment, and on to the newest, each of the timeline it belongs to;
-what must be there and is not is named before anything is written.
+Guarantees: the newest backup, on the way to the wanted timeline of the cluster (the newest, if none is named), that
+ended before the moment; every segment from its end to the moment, and on to the newest, each of the timeline it belongs
+to; what must be there and is not is named before anything is written.
 Does not: read, decrypt or write.
 """
 
@@ -40,7 +40,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the operator asks for beside the moment. `timeline` None: the newest life; `unsigned_wal`: take WAL also
+    """What the operator asks for beside the moment. `timeline` None: the newest one; `unsigned_wal`: take WAL also
     where the lists that sign for it are lost."""
 
     backup_id: str | None = None
@@ -165,7 +165,7 @@ def _names(catalogue: Catalogue, backup: BackupManifest, timeline: int, historie
         known.add(catalogue.stream.segment)
     left_at = {parent: lsn // segment_bytes for parent, lsn in histories.get(timeline, ())}
     segments = [wal.parse_segment(name, segment_bytes) for name in known]
-    # What a parent wrote after it was left is another life's.
+    # What a parent wrote after it was left belongs to another timeline.
     own = [s.number for s in segments if s.timeline == timeline or s.number < left_at.get(s.timeline, 0)]
     first = int(backup.stop_lsn) // segment_bytes
     numbers = range(first, max(own, default=first - 1) + 1)

@@ -216,7 +216,7 @@ def _lay(terms: RestoreTerms, file: WalFile, making: Path, held: bytes | None) -
 
 
 def _reachable(terms: RestoreTerms, plan: RestorePlan, used: Sequence[Path]) -> Target:
-    """A time after the last commit is the latest: the server would look for a commit after it and give up."""
+    """A time after the last commit is the latest: the server would search for a commit after it and give up."""
     if plan.target.moment is None:
         return plan.target
     for path in reversed(used):

@@ -3,7 +3,7 @@
 Guarantees: the newest `keep_last` backups stay, and all that a restore to any moment of the last `keep_days` needs (so
 also the newest backup before them); only a backup whose parts are all there counts as kept; at least one stays. A
 backup goes by its manifest first: where a lock holds that, all of the backup stays.
-Does not: look into files, or shorten a lock.
+Does not: read files, or shorten a lock.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def prune_plan(catalogue: Catalogue, *, now: dt.datetime, keep_days: int, keep_l
     before = [backup for backup in whole if backup.finished < since]
     kept = {backup.backup_id for backup in (*whole[-max(1, keep_last) :], *before[-1:], *_forked(catalogue, before))}
     kept |= {backup.backup_id for backup in whole if backup.finished >= since}
-    # What is damaged is nobody's backup any more, but somebody may want to look why: it goes when its time has come.
+    # What is damaged is nobody's backup any more, but somebody may want to know why: it goes when its time has come.
     going = [b for b in catalogue.backups if b.backup_id not in kept and b.finished < since]
     return Pruning(
         kept=tuple(backup for backup in catalogue.backups if backup not in going),
@@ -52,8 +52,8 @@ def prune_plan(catalogue: Catalogue, *, now: dt.datetime, keep_days: int, keep_l
 
 
 def _forked(catalogue: Catalogue, before: Sequence[BackupManifest]) -> list[BackupManifest]:
-    """What a later life began from, where it has no old backup of its own: the newest that ended before its WAL. (The
-    history says it exactly, and is encrypted.)"""
+    """What a later timeline began from, where it has no old backup of its own: the newest that ended before its WAL.
+    (The history says it exactly, and is encrypted.)"""
     firsts: dict[int, str] = {}
     for name in sorted({*catalogue.segments, *catalogue.partials}, reverse=True):
         firsts[int(name[:8], 16)] = name

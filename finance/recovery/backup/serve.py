@@ -1,7 +1,7 @@
 """A restored data directory, served on a socket of its own, in the epoch that says it was restored.
 
 Guarantees: whoever gets a `Served` meets a promoted server whose newest epoch is `restore`; on any failure the server
-is stopped, and the directory stays for whoever wants to look.
+is stopped, and the directory stays for whoever wants to inspect it.
 Does not: replace the lost server (see `finance.recovery.backup.cluster`).
 """
 
@@ -34,8 +34,8 @@ class Served:
 def serve(
     settings: Settings, restored: RestoredCluster, lost: str, *, actor_id: str, reason: str, owner: str | None = None
 ) -> Served:
-    """Start it, wait until it is promoted, begin the epoch. `lost`: the lost server's address, as the owner if that is
-    not told apart.
+    """Start it, wait until it is promoted, begin the epoch. `lost`: the lost server's address, as the owner if that has
+    no address of its own .
 
     Raises Unavailable with the end of the server's log, Refused.
     """

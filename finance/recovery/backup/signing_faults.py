@@ -1,7 +1,7 @@
 """Where the signatures over WAL have a hole: lists that were lost or cut back, files that none signs for. Pure.
 
-Guarantees: what is found is named. Only the newest files of a life may wait for their signature: a signer that is away
-does not stop the stream.
+Guarantees: what is found is named. Only the newest files of a timeline may wait for their signature: a signer that is
+away does not stop the stream.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def list_faults(catalogue: Catalogue, backups: Iterable[BackupManifest]) -> list
 
 
 def unsigned_within(catalogue: Catalogue, files: Iterable[WalFile]) -> list[str]:
-    """Those of the files that no list signs for, though lists sign for later ones of the same life."""
+    """Those of the files that no list signs for, though lists sign for later ones of the same timeline."""
     newest: dict[str, str] = {}
     for name in catalogue.listed.keys:
         if wal.SEGMENT_NAME.fullmatch(name):

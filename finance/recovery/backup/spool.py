@@ -37,8 +37,8 @@ log = structlog.get_logger("backup")
 
 
 class Spool:
-    """The spool of one cluster below `folder`; one process works on it. `look` reads the place, once the spool is ours:
-    before, another process may have signed. `on_stored` is told stored bytes."""
+    """The spool of one cluster below `folder`; one process works on it. `look` (a function) reads the place, once the
+    spool is ours: before, another process may have signed. `on_stored` is called with the stored bytes."""
 
     def __init__(
         self,
@@ -93,15 +93,15 @@ class Spool:
 
     @property
     def safe_lsn(self) -> int:
-        """Everything before it is stored, as far as it was noted in this life."""
+        """Everything before it is stored, as far as it was noted by this process."""
         return self._reach[1]
 
     def close(self) -> None:
         self._lock.close()
 
     def drain(self) -> None:
-        """Store everything, then begin empty: a receiver goes on where its slot says. (With files of a life that the
-        server did not live, after a restore to the past, it would not go on at all.)"""
+        """Store everything, then begin empty: a receiver goes on where its slot says. (With files of a timeline that
+        the server never followed, after a restore to the past, it would not go on at all.)"""
         for path in self._files():  # a run that ended between its places may have filled one of them only
             key = self._stored.get(path.name)
             file = wal_file(key) if key is not None else None

@@ -26,7 +26,7 @@ Latest = Callable[[S], dt.datetime | None]
 def statement_fault(
     parse: Callable[[bytes], S], registry: SignerRegistry, latest: Latest[S], data: bytes
 ) -> str | None:
-    """Why these bytes are no statement whose signature counts; None when they are."""
+    """Why the signature of these bytes does not count; None when it counts."""
     try:
         statement = parse(data)
     except ValueError as error:

@@ -21,7 +21,7 @@ class Unsigned:
         self._path = path
         lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
         done = set(signed)
-        # A line that a crash tore is no key; one whose file never came to the place is stored anew, under another.
+        # A line that a crash tore is not a key; one whose file never came to the place is stored anew, under another.
         self.keys = [line for line in lines if wal_file(line) is not None and line in stored and line not in done]
         if self.keys != lines:
             self._write()

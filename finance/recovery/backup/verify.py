@@ -46,7 +46,7 @@ def verify_place(copies: Copies, catalogue: Catalogue, advance: Callable[[int], 
 
 
 def _check_partials(copies: Copies, catalogue: Catalogue, advance: Callable[[int], None]) -> list[str]:
-    """A stream that is at work replaces them: what is not there any more, and has a successor, is no finding."""
+    """A stream that is at work replaces them: what is not there any more, and has a successor, is not a finding."""
     findings = []
     for name, file in sorted(catalogue.partials.items()):
         faults = copies.check([(file.key, file.sha256)], advance, everywhere=True)
@@ -65,7 +65,7 @@ def _without_manifest(catalogue: Catalogue) -> list[str]:
 
 
 def _without_history(catalogue: Catalogue) -> list[str]:
-    """A later life whose beginning nobody can tell: a restore would end in an earlier one."""
+    """A later timeline whose beginning nobody knows: a restore would end in an earlier one."""
     names = (wal.history_name(timeline) for timeline in sorted(catalogue.timelines()) if timeline > 1)
     return [f"{name} is missing" for name in names if name not in catalogue.histories]
 

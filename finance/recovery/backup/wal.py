@@ -1,7 +1,7 @@
 """The arithmetic of WAL: positions, segment names, timelines. Pure (Postgres documentation, "WAL Internals").
 
-A position (LSN) is a byte offset; a segment is `segment_bytes` of it; a timeline is one life of a cluster, and its
-history says at which position it left its parent.
+A position (LSN) is a byte offset; a segment is `segment_bytes` of it; a timeline is one line of WAL of a cluster, and
+its history says at which position it left its parent.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Segment:
 
 
 def parse_segment(name: str, segment_bytes: int) -> Segment:
-    """Raises ValueError on anything that is no segment's name."""
+    """Raises ValueError on anything that is not a segment's name."""
     if not SEGMENT_NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not a WAL segment")
     timeline, log, number = (int(name[at : at + 8], 16) for at in (0, 8, 16))

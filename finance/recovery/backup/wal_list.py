@@ -94,7 +94,7 @@ def parse_wal_list(data: bytes) -> WalList:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What all lists of a place say together. `faults`: why they do not hold together, in words."""
+    """What all lists of a place say together. `faults`: why they do not form one chain, in words."""
 
     keys: Mapping[str, str]  # name of a segment or history -> the key that was signed for
     links: Mapping[int, str]  # count of files -> link at the last of them

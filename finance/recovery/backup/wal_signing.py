@@ -3,8 +3,8 @@
     newest list + what this host stored since -> signed -> place [commit point] -> out of `.unsigned`
     a list that has become full -> under its number, where it is never replaced; then the newest begins anew
 
-Guarantees: no failure of a signer stops anything: it is told, counted, and tried again a minute later; what waits is
-signed for then. Lists that do not hold together are never gone on with.
+Guarantees: no failure of a signer stops anything: it is logged, counted, and tried again a minute later; what waits is
+signed for then. Lists that do not form one chain are never continued.
 Does not: sign for the unfinished segment, or for a file that this host did not store.
 """
 
@@ -34,8 +34,9 @@ log = structlog.get_logger("backup")
 
 @dataclass(frozen=True, slots=True)
 class SigningTerms:
-    """What it takes from outside. `open_signer` is called when there is something to sign; `on_failure` is told of
-    each try that failed."""
+    """What it takes from outside. `open_signer` is called when there is something to sign; `on_failure` is called for
+    each try that failed.
+    """
 
     env: str
     open_signer: Callable[[], PinnedSigner]

@@ -3,7 +3,7 @@
 Guarantees: of each published range that the restored ledger covers, the whole payload is computed anew from restored
 entries and verdicts, and its hash must be the published one; heads and roots are expectations for the oracle. What
 differs is named by shard, sequence and field. Writes nothing.
-Does not: hold a copy to what was published after it: how far it is behind is told, and is no finding.
+Does not: compare a copy with what was published after it: how far it is behind is reported, and is not a finding.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _reproduced(
 def _make_again(
     ours: LedgerReader, position: Position, known: RangeRow, proof: RangeProof, found: Collector
 ) -> str | None:
-    """The hash of the payload with everything in it that entries and verdicts tell computed from them."""
+    """The hash of the payload with everything in it that entries and verdicts say computed from them."""
     part, tally = proof.shards[0], RangeTally(position, found)
     prev, first = position.head, position.seq + 1
     for low in range(known.first_seq, known.last_seq + 1, BLOCK_ENTRIES):
@@ -160,7 +160,7 @@ def _make_again(
             "prev_proof_hash": position.prev_proof_hash or None,
         }
         return ProofPayload(**fields).digest().hex()
-    except (ValueError, TypeError):  # what was restored does not even make a payload; `compare` has told why
+    except (ValueError, TypeError):  # what was restored does not even make a payload; `compare` has reported why
         return None
 
 

@@ -46,7 +46,7 @@ class CountedRegistry(SignerRegistry):
 
 def drill_keys(scene: DrillScene, signer: PinnedSigner) -> WayResult:
     """Verify the history, then make one signature with each key that the settings name: `signer`, which is the current
-    one, the outgoing one, the cosigner. A key that does not answer would hold proofs back the day it is needed."""
+    one, the outgoing one, the cosigner. A key that does not answer would delay proofs the day it is needed."""
     settings, sources = scene.settings, {}
     bucket = settings.archive("auditor").bucket
     record = WayRun("keys", (str(settings.signers_path), "database", f"s3://{bucket}", "audit chain, and its exports"))

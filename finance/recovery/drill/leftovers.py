@@ -1,6 +1,6 @@
 """What a drill leaves when it is killed (SIGKILL, a lost machine), and its end: the next drill removes it.
 
-A drill holds two locks as long as it lives: one on `drill-<id>.lock` in the state folder, before anything is made here,
+A drill holds two locks as long as it runs: one on `drill-<id>.lock` in the state folder, before anything is made here,
 and one on the scratch server, before a database is made there. The kernel, and the server, let go of them however the
 drill ends.
 
@@ -48,7 +48,7 @@ SELECT datname FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba
 
 @contextmanager
 def living(drill_id: str, folder: Path) -> Iterator[None]:
-    """Say that this drill lives, and where to look for what it leaves."""
+    """Note that this drill runs, and where to find what it leaves."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"drill-{drill_id}.lock"
     making = path.with_suffix(".making")

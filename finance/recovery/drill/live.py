@@ -1,6 +1,6 @@
 """Where the live ledger stands as a drill begins: what a restored one is measured against.
 
-Guarantees: one snapshot, read-only, as the auditor; taken before any copy is read, so that a copy is never told to be
+Guarantees: one snapshot, read-only, as the auditor; taken before any copy is read, so that a copy is never reported as
 behind by what came during the drill.
 """
 

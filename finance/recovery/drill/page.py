@@ -120,7 +120,7 @@ def _way(way: WayResult) -> str:
         parts.append("<h3>Keys of the registry, and signatures that name them</h3>" + _keys(way.keys))
     parts.append("<h3>Steps</h3>" + _steps(way.steps))
     counts = ", ".join(f"{_number(count)} {escape(name.replace('_', ' '))}" for name, count in way.counts.items())
-    parts.append(f'<h3>Looked at</h3><p class="dim">{counts or "nothing"}</p>')
+    parts.append(f'<h3>Checked</h3><p class="dim">{counts or "nothing"}</p>')
     return "".join(parts)
 
 

@@ -2,7 +2,7 @@
 
 Guarantees: canonical JSON, one signature over `hash` by a key of the registry, like every signed statement here; a
 report that says it is sound while it names a finding cannot be built. Times are UTC, durations in milliseconds.
-Does not: say that a ledger is sound for ever: it says what was looked at, and when.
+Does not: say that a ledger is sound for ever: it says what was checked, and when.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class DrillFinding(StatementPart, frozen=True, kw_only=True):
 
 
 class WayResult(StatementPart, frozen=True, kw_only=True):
-    """One way back, tried. `counts` say what was looked at."""
+    """One way back, tried. `counts` say what was checked."""
 
     way: Way  # which way back
     sources: tuple[Line, ...]  # where it was restored from
@@ -111,7 +111,7 @@ class WayResult(StatementPart, frozen=True, kw_only=True):
     audit: AuditResult | None  # None where this way brings no audit chain back
     balances: tuple[Sums, ...]  # in order of currency
     keys: tuple[KeyResult, ...]  # of the way `keys` alone
-    counts: dict[str, Decimal]  # by name: what was looked at
+    counts: dict[str, Decimal]  # by name: what was checked
     findings: tuple[DrillFinding, ...]  # the first of them
     findings_beyond_max: Decimal  # how many more there are
     sound: bool  # true exactly when nothing was found
@@ -122,7 +122,7 @@ class WayResult(StatementPart, frozen=True, kw_only=True):
 
     @property
     def restore_milliseconds(self) -> int:
-        """RTO: from nothing to a ledger that can be looked at."""
+        """RTO: from nothing to a ledger that can be read."""
         return sum(int(step.milliseconds) for step in self.steps if step.phase == "restore")
 
     @property

@@ -74,8 +74,8 @@ def run_drill(
     tell: Callable[[str], None],
     into: str | None = None,
 ) -> Drilled:
-    """Try every way of `ways`; `tell` hears of what is done beside that. Raises Refused and Unavailable before the
-    first of them, or for the live ledger."""
+    """Try every way of `ways`; `tell` is called with what is done beside that. Raises Refused and Unavailable before
+    the first of them, or for the live ledger."""
     started = clock.utc_now()
     drill_id = f"{started:%Y%m%dT%H%M%SZ}-{clock.new_suffix()}"
     _check_settings(settings, ways)

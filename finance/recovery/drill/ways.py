@@ -5,7 +5,7 @@
     pitr      finance backup restore --to latest, adopt              base backup and WAL, with the private identity
 
 Guarantees: what stops a way is a finding of it (the other ways go on), naming what stopped it with its remedy; what
-came back before a range that does not hold is judged all the same. Scratch databases, servers and directories are gone
+came back before a range that is not sound is judged all the same. Scratch databases, servers and directories are gone
 at the end.
 Does not: write to the live ledger, publish, or store anything in a place of backups (what a stream still holds in its
 spool stays there: it counts as lost).
@@ -164,7 +164,7 @@ def _rebuild(scene: DrillScene, record: WayRun, address: str, dsn: str, count: A
 
 
 def drill_topic(scene: DrillScene, server: str) -> WayResult:
-    """The topics, with the archive (where there is none yet, the live database) as the log of verdicts that hang on
+    """The topics, with the archive (where there is none yet, the live database) as the log of verdicts that depend on
     another shard: the database is lost, as far as this way knows."""
     record = WayRun("topic", tuple(scene.topology.topics[name].name for name in ("settlements", "audit")))
     with scratch_database(server, _name(scene, "topic")) as dsn:
@@ -205,7 +205,7 @@ def _verdict_log(scene: DrillScene) -> Source:
 
 
 def _check_topic_whole(record: WayRun, dsn: str) -> None:
-    """The topic holds all that was posted, and every verdict that hangs on another shard has its reason."""
+    """The topic holds all that was posted, and every verdict that depends on another shard has its reason."""
     for shard in record.shards:
         if shard.behind_offsets != "0":
             message = f"the topic ends {shard.behind_offsets} offsets before the ledger"

@@ -2,7 +2,7 @@
 
 Guarantees: bash, coreutils, sed, findutils, gzip and openssl (3.0 or later) are all they need: a plain Debian. What is
 compared stands in the files themselves, so the same lines check any range of any ledger; every line ends above 0 when
-something does not hold. They trust signers.json and nothing else: hold your own copy of it.
+something is not sound. They trust signers.json and nothing else: keep your own copy of it.
 Does not: recompute the tree root from the entries (`finance verify batch` does), or see what lies outside the files.
 """
 

@@ -31,7 +31,7 @@ COMMAND_SECONDS_MAX: Final = 300
 
 
 class FindingReport(msgspec.Struct, frozen=True):
-    """A finding as `--json` tells it."""
+    """A finding as `--json` prints it."""
 
     code: str
     message: str
@@ -42,14 +42,14 @@ class FindingReport(msgspec.Struct, frozen=True):
 
 
 class ErrorReport(msgspec.Struct, frozen=True):
-    """A failure as `--json` tells it."""
+    """A failure as `--json` prints it."""
 
     kind: str
     message: str
 
 
 class CommandReport(msgspec.Struct, frozen=True):
-    """What a command says with `--json`, as far as the demo looks at it."""
+    """What a command says with `--json`, as far as the demo reads it."""
 
     ok: bool
     counts: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""What the demo tells: plain values, made by its parts and shown by `finance.workshop.demo.words` or as JSON."""
+"""What the demo reports: plain values, made by its parts and shown by `finance.workshop.demo.words` or as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Stage:
 
     @property
     def per_second(self) -> float | None:
-        """None when it was over in one look."""
+        """None when it was over in one check."""
         return self.count / self.busy_seconds if self.busy_seconds >= 0.05 else None
 
 
@@ -73,7 +73,7 @@ class Cheat:
 
 @dataclass(frozen=True, slots=True)
 class DemoCheck:
-    """One command that must end 0, and what it looked at."""
+    """One command that must end 0, and what it checked."""
 
     command: str
     exit_code: int

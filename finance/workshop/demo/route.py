@@ -154,7 +154,7 @@ class _Publishing(threading.Thread):
                         return
                     publisher.publish(event)
                     self.published = publisher.published
-        except Exception as error:  # raised again where it is looked at
+        except Exception as error:  # raised again where it is read
             self.error = error
 
     def stop(self) -> None:
@@ -174,14 +174,14 @@ class _Watch:
         self._before = self._began
 
     def look(self, counts: dict[str, int]) -> dict[str, int]:
-        """Note the counts of one look; what they grew by since the first look."""
+        """Note the counts of one check; what they grew by since the first."""
         now = time.monotonic()
         if self._base is None:
             self._base = {**counts, "published": 0}
         grown = {name: count - self._base[name] for name, count in counts.items()}
         for name, count in grown.items():
             if count > self._counts.get(name, 0):
-                self._first.setdefault(name, self._before)  # it began at some moment since the look before
+                self._first.setdefault(name, self._before)  # it began at some moment since the check before
                 self._last[name] = now
         self._counts, self._before = grown, now
         return grown

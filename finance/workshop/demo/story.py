@@ -34,7 +34,7 @@ from finance.workshop.sample_data import sample
 
 STACK_ROOT: Final = Path(".finance")
 CHECK_SECONDS_MAX: Final = 600
-RANGE_ENTRIES_MAX_MONTH, RANGE_ENTRIES_MAX_YEAR = 500, 2_000  # a chain of proofs, and few enough to look at
+RANGE_ENTRIES_MAX_MONTH, RANGE_ENTRIES_MAX_YEAR = 500, 2_000  # a chain of proofs, and few enough to read
 VERIFICATIONS: Final = ("ledger", "archive", "audit")
 
 

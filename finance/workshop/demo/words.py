@@ -1,4 +1,4 @@
-"""How the demo tells its story: headings and tables on stdout, progress on stderr, nothing but JSON with `--json`."""
+"""How the demo prints its story: headings and tables on stdout, progress on stderr, nothing but JSON with `--json`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WIDE: Final = 110  # columns from which five of a table can be read
 
 
 class Teller:
-    """Tells while it happens. `quiet`: only progress and notes, on stderr."""
+    """Prints while it happens. `quiet`: only progress and notes, on stderr."""
 
     def __init__(self, *, quiet: bool) -> None:
         width = None if sys.stdout.isatty() else PIPE_WIDTH
@@ -86,7 +86,7 @@ class Teller:
         self._out.print(table)
 
     def checks(self, checks: Sequence[DemoCheck]) -> None:
-        table = _table("", "command", "exit", "looked at", right=("exit",))
+        table = _table("", "command", "exit", "checked", right=("exit",))
         for check in checks:
             table.add_row(
                 _mark(check.exit_code == 0), escape(check.command), str(check.exit_code), escape(check.looked_at)

@@ -2,8 +2,9 @@
 
 Guarantees: keys are made on this machine at run time (ECDSA P-256), readable by their owner only, and never leave the
 stack's own folder `tls/`, which `finance dev reset` wipes. A certificate is made anew at the next `up` once a third of
-its life is left; files are replaced whole, key before certificate, so that a reader sees a pair or that it is none.
-Does not: revoke. Whoever must be shut out loses its ACLs and its database role; the authority lives for a season.
+its life is left; files are replaced whole, key before certificate, so that a reader sees a whole pair, or that it is
+not a pair. Does not: revoke. Whoever must be shut out loses its ACLs and its database role; the authority is valid for
+a season.
 """
 
 from __future__ import annotations

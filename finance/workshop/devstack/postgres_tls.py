@@ -39,7 +39,7 @@ HBA: Final = """\
 hostssl all all 127.0.0.1/32 cert clientcert=verify-full map=finance
 hostssl replication finance_backup 127.0.0.1/32 cert clientcert=verify-full map=finance
 """
-# The common name of the certificate -> the role. A role of another process is no match, so it is refused.
+# The common name of the certificate -> the role. A role of another process does not match, so it is refused.
 IDENT: Final = """\
 finance admin postgres
 finance /^(owner|migrator|poster|prover|archiver|notary|api|auditor|backup)$ finance_\\1
@@ -68,7 +68,7 @@ def tools(package: Path) -> Path:
 
 
 def lay_out_tools(package: Path, server: Path) -> Path:
-    """The package's tools beside `server`'s libpq: they look for theirs by a path from their own. Only on Linux."""
+    """The package's tools beside `server`'s libpq: they find theirs by a path from their own. Only on Linux."""
     site, folder = package.parents[2], tools(package)
 
     def make(root: Path) -> None:
@@ -76,7 +76,7 @@ def lay_out_tools(package: Path, server: Path) -> Path:
         own.mkdir(parents=True)
         shutil.copytree(site / libraries.name, libraries)
         for name in _TOOLS:
-            shutil.copy(package / name, own)  # not a link: a program looks from where its file is
+            shutil.copy(package / name, own)  # not a link: a program searches from where its file is
         (own / "postgres").symlink_to(server / "postgres")
         for wanted in (site / libraries.name).glob("libpq-*"):
             shutil.copy(server.parent / "lib" / "libpq.so.5", libraries / wanted.name)

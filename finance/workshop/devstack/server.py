@@ -16,7 +16,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a server lives: its stack's directory, what the stack remembers, and whom to tell of progress."""
+    """Where a server stands: its stack's directory, what the stack remembers, and what to call with progress."""
 
     place: StackPlace
     state: State

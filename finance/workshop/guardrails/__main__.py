@@ -1,9 +1,9 @@
 """`python -m finance.workshop.guardrails [--json] [CHECK ...]`: the checks of the repository, one line each, all faults
 at once.
 
-Exit 0: all sound; 1: faults; 3: a check could not start (its remedy is told); 4: no faults, but something could not be
-checked, which is not the same as sound. `--accept-unchecked` names a check that may stay unchecked here (a machine
-without a network): it is told all the same, and does not change the exit code.
+Exit 0: all sound; 1: faults; 3: a check could not start (its remedy is printed); 4: no faults, but something could not
+be checked, which is not the same as sound. `--accept-unchecked` names a check that may stay unchecked here (a machine
+without a network): it is reported all the same, and does not change the exit code.
 """
 
 from __future__ import annotations

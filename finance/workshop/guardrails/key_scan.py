@@ -2,7 +2,7 @@
 
 Guarantees: each tracked file is read whole, text and binary; an allow-list entry that matches nothing any more is a
 fault too, so the list can only shrink by itself. Lines name kind and digest, never the secret.
-Does not: look at history or at files git does not track. What was ever pushed must be rotated, not only removed.
+Does not: read history or at files git does not track. What was ever pushed must be rotated, not only removed.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ledger_core.errors import Refused
 
 ALLOWED: Final = ".ci/allowed-secrets.toml"
 FILE_BYTES_MAX: Final = 50_000_000
-REMEDY: Final = f"remove it and rotate it; if it is no secret, add kind, path, sha256 and the reason to {ALLOWED}"
+REMEDY: Final = f"remove it and rotate it; if it is not a secret, add kind, path, sha256 and the reason to {ALLOWED}"
 
 
 class Allowed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One finding that is no secret: `sha256` as the scan printed it, and why it may stay."""
+    """One finding that is not a secret: `sha256` as the scan printed it, and why it may stay."""
 
     path: str
     kind: str

@@ -1,4 +1,4 @@
-"""What a guardrail says: what it looked at, what it found, or why it could not look.
+"""What a guardrail says: what it checked, what it found, or why it could not check.
 
 Guarantees: "could not be checked" is a state of its own, never taken for "nothing found".
 """
@@ -22,7 +22,7 @@ class RepositoryFault:
 
 @dataclass(frozen=True, slots=True)
 class ScanOutcome:
-    """The result of one check. `unchecked` (a reason) means that it says nothing about what it was to look at."""
+    """The result of one check. `unchecked` (a reason) means that it says nothing about what it was to check."""
 
     check: str
     looked_at: str

@@ -1,8 +1,8 @@
 """Known vulnerabilities of what is pinned, asked of OSV by pip-audit (the tool of the Python packaging authority).
 
-Guarantees: "could not be asked" is told as such and never as "none found", also for a single package that the service
-does not know (pip-audit itself ends with success then). The whole lock file is asked, with its versions and nothing
-resolved anew.
+Guarantees: "could not be asked" is reported as such and never as "none found", also for a single package that the
+service does not know (pip-audit itself ends with success then). The whole lock file is asked, with its versions and
+nothing resolved anew.
 Does not: hold a database of its own: without a way to the service nothing can be said, and this says so.
 """
 

@@ -1,7 +1,7 @@
 """What the archiver reads and writes: proved ranges, verdict lines, archived objects and manifests.
 
 Guarantees: an object's row and its audit intent are one transaction; whoever comes second with the same range writes
-nothing and is told so. Statements touch one shard each.
+nothing and learns that. Statements touch one shard each.
 Does not: compute or judge anything. Needs the grants of finance_archiver.
 """
 

@@ -1,7 +1,7 @@
 """Ranges of the audit chain that leave for the archive, and the objects that hold them.
 
 Guarantees: a range is closed once, right behind the one before it, and only over published events; an object's row and
-its audit intent are one transaction; whoever comes second writes nothing and is told so. Needs the grants of
+its audit intent are one transaction; whoever comes second writes nothing and learns that. Needs the grants of
 finance_archiver. Does not: read or store the objects.
 """
 

@@ -39,7 +39,7 @@ def append_intents(cursor: psycopg.Cursor[object], intents: Sequence[AuditIntent
 
 
 def _row(intent: AuditIntent) -> tuple[str, str, str, str]:
-    check_intent(intent)  # a field that the chain writes itself would hold up every later intent
+    check_intent(intent)  # a field that the chain writes itself would block every later intent
     payload = canonical.encode(intent.payload)
     for name, text, bytes_max in (
         ("event_type", intent.event_type, EVENT_TYPE_BYTES_MAX),

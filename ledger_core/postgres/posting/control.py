@@ -40,7 +40,7 @@ def read_control(connection: Session) -> Control:
 def halt(dsn: str, *, reason: str, actor_id: str, trace_id: str) -> bool:
     """Stop all posting. True when the flag changed, False when posting was halted already (its reason stays).
 
-    Raises Refused (no reason, or one that is no plain text), Unavailable.
+    Raises Refused (no reason, or one that is not plain text), Unavailable.
     """
     return _set(dsn, halted=True, reason=_checked(reason), actor_id=actor_id, trace_id=trace_id)
 

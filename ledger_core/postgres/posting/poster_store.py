@@ -176,7 +176,7 @@ def _stand_on(cursor: Cursor[TupleRow], head: ShardHead, *, rejects_first: bool)
     ).fetchone()
     if row is None or (row[0], row[1]) != (head.next_offset, head.seq):
         raise Fenced(f"shard {head.shard} moved to {row and row[:2]}, expected {head.next_offset, head.seq}")
-    # Asked after the locks were waited for: a snapshot from before could miss a halt of meanwhile (G10).
+    # Asked after the locks were waited for: a snapshot from before could miss a halt that came in between (G10).
     if _is_halted(cursor):
         raise Halted("posting is halted")
 
@@ -191,8 +191,8 @@ def _refusals() -> Iterator[None]:
             raise EventIdTaken(str(error)) from error
         raise BatchFailed(str(error)) from error
     except (psycopg.DataError, psycopg.IntegrityError) as error:
-        # Only what the rows themselves cause: a missing privilege, an aborted or timed-out transaction is no record's
-        # fault, and must not end as one.
+        # Only what the rows themselves cause: a missing privilege, an aborted or timed-out transaction is not the
+        # record's fault, and must not end as a reject .
         raise BatchFailed(str(error)) from error
 
 
@@ -217,7 +217,7 @@ def _verdict_from_row(shard: int, row: tuple[Any, ...]) -> Verdict:
     record = None
     if topic is not None:
         record = Record(topic, shard, offset, timestamp_ms, key, value, headers_from_json(headers))
-    elif body is not None:  # of a duplicate only the key is told again: the settlement id of the entry it repeats
+    elif body is not None:  # of a duplicate only the key is published again: the settlement id of the entry it repeats
         entry = decode_entry(body)
         record = Record(entry.source.topic, shard, offset, 0, entry.settlement_id.encode(), None)
     return Verdict(offset, kind, reason, event_id, content_hash, first_verdict, detail, line, record, seq or 0)

@@ -1,4 +1,4 @@
-"""Which closed ranges this database holds, and in which epoch it lives: to be compared with what is published.
+"""Which closed ranges this database holds, and in which epoch it is: to be compared with what is published.
 
 Read-only; needs the grants of finance_prover or finance_archiver. Does not judge.
 """

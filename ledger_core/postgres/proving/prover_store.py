@@ -1,7 +1,7 @@
 """What the prover reads and writes: shard positions, verdict lines, closed ranges, proofs and checkpoints.
 
 Guarantees: a range and its audit intent are one transaction, and so are a proof, its checkpoint and theirs; whoever
-comes second with the same range or proof writes nothing and is told so. Statements touch one shard each.
+comes second with the same range or proof writes nothing and learns that. Statements touch one shard each.
 Does not: compute or judge anything. Needs the grants of finance_prover.
 """
 
@@ -82,7 +82,7 @@ class PostgresProverStore:
     def close_range(self, closed: ClosedRange, intent: AuditIntent, epoch_no: int | None) -> bool:
         """Write a range and its audit intent down; the COMMIT closes the range.
 
-        False: another process closed one, or the database lives in another epoch than `epoch_no` (None: in any).
+        False: another process closed one, or the database is in another epoch than `epoch_no` (None: in any).
         """
         with self._connection.transaction(), self._connection.cursor() as cursor:
             cursor.execute(

@@ -41,11 +41,11 @@ class EpochHead:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One life of the database. `epoch_no` counts from 1; `heads` in order of shard."""
+    """One period of the database. `epoch_no` counts from 1; `heads` in order of shard."""
 
     epoch_no: int
     epoch_id: str  # UUID, made by who began it
-    kind: EpochKind  # why this life of the database began
+    kind: EpochKind  # why this epoch of the database began
     began_at: dt.datetime  # UTC; the database's clock
     actor_id: str  # who began it
     reason: str  # for people

@@ -78,7 +78,7 @@ class RebuildStore:
     def write(self, verified: VerifiedRange, rows: ArchivedRows, published: Published) -> ShardHead:
         """Write one range, or what of it is missing; the COMMIT puts it back. The shard's head afterwards.
 
-        Raises Refused, Corrupt (nothing of the range written), Unavailable (perhaps written: the next run looks).
+        Raises Refused, Corrupt (nothing of the range written), Unavailable (perhaps written: the next run finds out).
         """
         shard = verified.shard
         numbers = self._numbers.setdefault(shard, AccountNumbers(shard))

@@ -25,7 +25,7 @@ EMPTY_REMEDY: Final = "give an empty database to --into (`createdb`), or drop th
 OUR_TABLE: Final = "SELECT to_regclass('schema_migrations') IS NOT NULL"
 TABLES: Final = "SELECT count(*) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
 STRAYS: Final = "SELECT EXISTS (SELECT 1 FROM entries) OR EXISTS (SELECT 1 FROM verdicts)"
-# A lock of another session in this very database: whoever sees it looks at the database that the replay fills.
+# A lock of another session in this very database: whoever sees it is connected to the database that the replay fills.
 LOCK_SEEN: Final = """
 SELECT EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
                 WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.granted
@@ -57,7 +57,7 @@ def lock(connection: Session) -> None:
 
 @translated()
 def is_locked(connection: Session) -> bool:
-    """Whether this session looks at a database that a replay holds."""
+    """Whether this session is connected to a database that a replay fills."""
     row = connection.execute(LOCK_SEEN, (REPLAY_LOCK,)).fetchone()
     return bool(row and row[0])
 

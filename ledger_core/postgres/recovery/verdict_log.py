@@ -75,7 +75,7 @@ def newest_source(connection: Session, shard: int) -> tuple[int, int] | None:
 
 @translated()
 def of_another_shard(connection: Session) -> int:
-    """How many verdicts hang on another shard: their event id was taken there first."""
+    """How many verdicts depend on another shard: their event id was taken there first."""
     row = connection.execute(OF_ANOTHER_SHARD).fetchone()
     return 0 if row is None else int(row[0])
 

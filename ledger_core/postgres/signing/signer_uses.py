@@ -3,7 +3,7 @@
 Guarantees: one snapshot for all questions; proofs, their cosignatures, operators' proofs, manifests, checkpoints and
 audit events are all counted; a closed range without a proof counts for the key that it names. Needs the grants of
 finance_api.
-Does not: verify a signature (`finance verify` does), or look into the archive.
+Does not: verify a signature (`finance verify` does), or read the archive.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class SignerUses:
         return {str(kid): int(count) for kid, count in self._connection.execute(UNSIGNED)}
 
     def events(self) -> list[SignerEvent]:
-        """What the audit chain and its outbox tell about signers, in order."""
+        """What the audit chain and its outbox say about signers, in order."""
         names = [list(EVENT_TYPES)]
         waiting = [SignerEvent(*row) for row in self._connection.execute(WAITING, names)]
         return [*(SignerEvent(*row) for row in self._connection.execute(CHAINED, names)), *waiting]

@@ -1,7 +1,7 @@
 """What a rebuilt ledger lacks: words beside verdicts, originals of dead letters, personal data. No archive has them.
 
-Guarantees: counts only, and only of tables that this role may read: auditors may not read personal data, so of that
-they are told nothing. Reads every verdict, and every entry's body where `pii` may be read.
+Guarantees: counts only, and only of tables that this role may read: auditors may not read personal data, so they learn
+nothing of that. Reads every verdict, and every entry's body where `pii` may be read.
 """
 
 from __future__ import annotations

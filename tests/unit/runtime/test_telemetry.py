@@ -103,7 +103,7 @@ def test_every_metric_of_the_list_is_moved_by_one_surface() -> None:
 
 
 def test_a_surface_that_asks_for_another_kind_or_name_is_not_made(exporter: MetricExporter) -> None:
-    with pytest.raises(TypeError, match="finance_halted is no Counter"):
+    with pytest.raises(TypeError, match="finance_halted is not a Counter"):
         exporter.counter("finance_halted")
     with pytest.raises(KeyError):
         exporter.counter("finance_unheard_of_total")
