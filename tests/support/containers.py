@@ -9,7 +9,6 @@ TESTCONTAINERS_RYUK_DISABLED=true. In the suite only the refusal without Docker 
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Self
@@ -20,7 +19,8 @@ from testcontainers.core.container import DockerContainer
 
 from finance.workshop.devstack import SERVICES, ServiceStatus, Stack, kafka, kms, ports, postgres, s3
 from finance.workshop.devstack.server import Say, Server, Site
-from ledger_core.errors import Refused, Unavailable
+from ledger_core.errors import Refused
+from tests.support.waits import until
 
 IMAGES = {
     "postgres": "postgres:18",
@@ -29,7 +29,6 @@ IMAGES = {
     "kms": "ministackorg/ministack:latest",
 }
 _SERVERS: dict[str, Server] = {"postgres": postgres.Postgres(), "kafka": kafka.Kafka(), "s3": s3.S3(), "kms": kms.Kms()}
-_READY_SECONDS_MAX = 120.0
 
 
 class ContainerStack(Stack):
@@ -109,12 +108,10 @@ class ContainerStack(Stack):
             self.start(service)
 
     def _wait(self, service: str) -> None:
-        deadline = time.monotonic() + _READY_SECONDS_MAX
-        while not _SERVERS[service].is_ready(self._state):
-            if time.monotonic() > deadline:
-                said = b"".join(self._containers[service].get_logs()).decode(errors="replace")[-4000:]
-                raise Unavailable(service, f"its container is not ready after {_READY_SECONDS_MAX:.0f} s:\n{said}")
-            time.sleep(0.2)
+        def said() -> str:
+            return b"".join(self._containers[service].get_logs()).decode(errors="replace")[-4000:]
+
+        until(f"the container of {service} is ready", lambda: _SERVERS[service].is_ready(self._state), told=said)
 
 
 def require_docker() -> None:

@@ -49,7 +49,6 @@ class Running:
         self._environ = dict(environ)
         self.lines: list[tuple[float, dict[str, Any]]] = []
         self.noise: list[tuple[float, str]] = []  # what is no JSON line: nothing should be
-        self._told = threading.Condition()
         self._popen = subprocess.Popen(
             [sys.executable, "-m", "finance", "run", name],
             cwd=ROOT,
@@ -66,12 +65,10 @@ class Running:
         assert self._popen.stderr is not None
         for raw in self._popen.stderr:
             moment = time.monotonic()
-            with self._told:
-                try:
-                    self.lines.append((moment, json.loads(raw)))
-                except ValueError:
-                    self.noise.append((moment, raw.decode(errors="replace").rstrip()))
-                self._told.notify_all()
+            try:
+                self.lines.append((moment, json.loads(raw)))
+            except ValueError:
+                self.noise.append((moment, raw.decode(errors="replace").rstrip()))
 
     def said(self, event: str, since: float = 0.0, **fields: object) -> list[dict[str, Any]]:
         """The lines of one event from `since` on, whose fields have these values."""
@@ -80,18 +77,16 @@ class Running:
 
     def wait_said(self, *events: str, since: float = 0.0, **fields: object) -> str:
         """Wait until one of the events is told; which one. Every new line is progress."""
-        heard, deadline = -1, 0.0
-        with self._told:
-            while True:
-                for event in events:
-                    if self.said(event, since, **fields):
-                        return event
-                if heard < len(self.lines):
-                    heard, deadline = len(self.lines), time.monotonic() + PATIENCE_SECONDS
-                left = deadline - time.monotonic()
-                assert left > 0, f"{self.name} said none of {events}, and no more:\n{self.tail()}"
-                assert self._popen.poll() is None or self._reader.is_alive(), f"{self.name} ended:\n{self.tail()}"
-                self._told.wait(min(left, 0.5))
+        found: list[str] = []
+
+        def look() -> bool:
+            alive = self._popen.poll() is None or self._reader.is_alive()
+            found.extend(event for event in events if self.said(event, since, **fields))
+            assert found or alive, f"{self.name} ended:\n{self.tail()}"
+            return bool(found)
+
+        until(f"{self.name} says one of {events}", look, progress=lambda: len(self.lines), told=self.tail)
+        return found[0]
 
     def tail(self, count: int = 15) -> str:
         told = sorted([(m, json.dumps(line)) for m, line in list(self.lines)] + list(self.noise))

@@ -25,6 +25,7 @@ from tests.support.posting_runs import check_journal, check_ledger, post_all, pu
 from tests.support.replay_runs import empty_database, live_ledger, replay, start
 from tests.support.route import with_limit
 from tests.support.topics import TOPOLOGY
+from tests.support.waits import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.services
 
@@ -71,7 +72,7 @@ def test_killed_again_and_again_a_replay_ends_the_same_and_a_poster_carries_on(
         running = start(slow, "--into", target, "--json")
         before = offsets_of(target)
         wanted = before + dice.randrange(max(1, 2 * (whole - before) // (KILLS - number + 1)))
-        deadline = time.monotonic() + (dice.uniform(0, 3) if number % 4 == 0 else 60)
+        deadline = time.monotonic() + (dice.uniform(0, 3) if number % 4 == 0 else PATIENCE_SECONDS)
         while offsets_of(target) <= wanted and running.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         tree = workers(running.pid) if number % 2 else []

@@ -118,7 +118,7 @@ def test_a_publisher_that_outlives_the_outage_repeats_nothing(stack: Stack, make
             publisher.flush(0.5)
     finally:
         stack.start("kafka")
-    publisher.flush(30)
+    publisher.flush(60)
     assert [int(value or b"-1") for _, value, _ in _read(stack, topic, 0)] == list(range(2000))
 
 
@@ -126,7 +126,7 @@ def test_the_first_failed_delivery_is_raised_from_every_later_call(make: Make) -
     publisher = make("127.0.0.1:1", message_timeout_ms=300)
     publisher.publish("t", 0, key=None, value=b"x")
     with pytest.raises(Unavailable, match="_MSG_TIMED_OUT"):
-        publisher.flush(10)
+        publisher.flush(60)
     with pytest.raises(Unavailable, match="_MSG_TIMED_OUT"):
         publisher.publish("t", 0, key=None, value=b"x")
     with pytest.raises(Unavailable, match="_MSG_TIMED_OUT"):

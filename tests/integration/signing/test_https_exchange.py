@@ -11,6 +11,7 @@ import pytest
 
 from ledger_core.errors import Unavailable
 from producers.signing.https_exchange import HttpsExchange
+from tests.support.waits import PATIENCE_SECONDS
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
 
@@ -34,7 +35,7 @@ def serving(answer: Callable[[socket.socket], None]) -> Iterator[str]:
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         listener.shutdown(socket.SHUT_RDWR)
-        thread.join(30)
+        thread.join(PATIENCE_SECONDS)
         assert not thread.is_alive(), "the client let go of its connection"
 
 

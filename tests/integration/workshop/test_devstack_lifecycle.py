@@ -26,7 +26,7 @@ from ledger_core.errors import Refused, Unavailable
 from tests.conftest import STATE_ROOT, another_stack
 from tests.support.buckets import boto_tls, s3_client
 from tests.support.kafka import client
-from tests.support.waits import PATIENCE_SECONDS
+from tests.support.waits import PATIENCE_SECONDS, until
 
 KEPT = b"written before the servers went away"
 
@@ -168,8 +168,7 @@ def test_the_next_start_mends_what_a_killed_one_left(small: Stack, seconds: floa
 
 def test_an_interrupted_start_leaves_no_server_running(small: Stack) -> None:
     with subprocess.Popen(_command("up", "--name", small.name)) as interrupted:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            interrupted.wait(1.5)
+        until("the start is under way", small.place.path.exists)
         interrupted.send_signal(signal.SIGINT)
         assert interrupted.wait(PATIENCE_SECONDS) == 130
     assert processes.strays(small.place.path, SERVICES) == []

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import pytest
 from finance.recovery.worker_pool import run_pool
 from ledger_core.errors import Corrupt, FinanceError, Refused, Unavailable
 from tests.support.pool_tasks import Task, do
+from tests.support.waits import until
 
 ROOT = Path(__file__).parents[3]
 
@@ -63,7 +62,7 @@ def test_the_first_failure_ends_the_others_and_no_other_task_starts(tmp_path: Pa
             Task("refuse-after", tmp_path / "pid"),
             Task("touch", tmp_path / "third"),
         )
-    assert gone(int((tmp_path / "pid").read_text()))
+    wait_gone(int((tmp_path / "pid").read_text()))
     assert not (tmp_path / "third").exists()
 
 
@@ -75,7 +74,7 @@ def test_of_two_failures_that_are_there_at_once_the_first_task_is_raised(tmp_pat
         told.append(pid)
         if len(told) == 2:
             (tmp_path / "go").touch()
-            assert all(gone(pid) for pid in told)
+            wait_gone(*told)
 
     with pytest.raises(Refused, match="task 1"):
         run(*(Task("say-and-refuse", tmp_path / "go", result=number) for number in (1, 2)), on_progress=wait_for_both)
@@ -84,7 +83,7 @@ def test_of_two_failures_that_are_there_at_once_the_first_task_is_raised(tmp_pat
 def test_a_killed_worker_is_unavailable_and_ends_the_others(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="a worker ended with code -9: run it again, it goes on from there"):
         run(Task("for-ever", tmp_path / "pid"), Task("killed-after", tmp_path / "pid"))
-    assert gone(int((tmp_path / "pid").read_text()))
+    wait_gone(int((tmp_path / "pid").read_text()))
 
 
 def test_a_bug_in_a_worker_is_unavailable_and_never_a_success(
@@ -101,7 +100,7 @@ def test_an_interrupt_ends_the_workers_and_is_raised(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run(Task("for-ever", tmp_path / "one"), Task("for-ever", tmp_path / "two"), on_progress=interrupt)
-    assert all(gone(int(path.read_text())) for path in tmp_path.iterdir())
+    wait_gone(*(int(path.read_text()) for path in tmp_path.iterdir()))
 
 
 def test_a_worker_does_not_hear_an_interrupt_of_its_group(tmp_path: Path) -> None:
@@ -114,7 +113,7 @@ def test_a_worker_does_not_hear_an_interrupt_of_its_group(tmp_path: Path) -> Non
     os.killpg(parent.pid, signal.SIGINT)
     errors = parent.communicate(timeout=300)[1]
     assert errors.count("KeyboardInterrupt") == 1  # one traceback: the parent's
-    assert gone(worker)
+    wait_gone(worker)
 
 
 def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
@@ -123,25 +122,27 @@ def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
     worker = pid_in(tmp_path / "pid", parent)
     parent.kill()
     parent.wait(300)
-    assert gone(worker)
+    wait_gone(worker)
 
 
 def pid_in(path: Path, parent: subprocess.Popen[str] | subprocess.Popen[bytes]) -> int:
-    while not path.exists() or not path.read_text():
+    def look() -> bool:
         assert parent.poll() is None
-        time.sleep(0.02)
+        return path.exists() and bool(path.read_text())
+
+    until("the worker writes down its id", look)
     return int(path.read_text())
 
 
-def gone(pid: int, within_seconds: float = 300) -> bool:
-    """Whether the process ends; it is not always our child, so it is asked for by its id."""
-    waiting, latest = threading.Event(), time.monotonic() + within_seconds
-    while time.monotonic() < latest:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            return True  # dead, and its new parent has not asked for its code
-        waiting.wait(0.02)
-    return False
+def wait_gone(*pids: int) -> None:
+    until("the workers end", lambda: all(gone(pid) for pid in pids))
+
+
+def gone(pid: int) -> bool:
+    """The process has ended; it is not always our child, so it is asked for by its id."""
+    try:
+        os.kill(pid, 0)
+        # Z: dead, and its new parent has not asked for its code.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return True
