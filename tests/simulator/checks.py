@@ -6,9 +6,12 @@ from consumers.metrics import NullMetrics
 from consumers.posting.relay import RelayTopics
 from ledger_core.books.entries import decode_entry
 from ledger_core.chain import link
+from ledger_core.signing.registry import SignerRegistry
+from ledger_core.verify.oracle import verify_ledger
 from schemas.wire.journal import decode_journal
 from schemas.wire.outcomes import decode_outcome
-from tests.simulator.posting import MemoryBroker, MemoryLedger
+from tests.simulator.kafka import MemoryBroker
+from tests.simulator.ledger import MemoryLedger
 
 
 def check_chain_and_counts(ledger: MemoryLedger) -> None:
@@ -22,7 +25,7 @@ def check_chain_and_counts(ledger: MemoryLedger) -> None:
             assert item.entry_hash == prev
         assert (head.head_hash, head.seq) == (prev, len(ledger.posted.get(shard, [])))
         offsets = [p.record.offset for p in ledger.posted.get(shard, [])]
-        offsets += [v.offset for v in ledger.verdicts.get(shard, [])]
+        offsets += [v.offset for v in ledger.unposted.get(shard, [])]
         assert sorted(offsets) == list(range(head.next_offset)), "an offset without exactly one verdict"
 
 
@@ -40,13 +43,19 @@ def check_relayed(ledger: MemoryLedger, broker: MemoryBroker, topics: RelayTopic
         outcomes = {decode_outcome(value).offset for value in broker.values(topics.outcomes, shard)}
         assert outcomes >= set(range(head.relayed_offset)), "an outcome is lost"
         letters = {dict(h)["finance.offset"] for _, _, h in broker.logs.get((topics.dead_letters, shard), [])}
-        due = [v.offset for v in ledger.verdicts.get(shard, []) if v.kind == "rejected" and v.record]
+        due = [v.offset for v in ledger.unposted.get(shard, []) if v.kind == "rejected" and v.record]
         assert letters >= {b"%d" % offset for offset in due if offset < head.relayed_offset}, "a dead letter is lost"
 
 
 def bytes_of(ledger: MemoryLedger, shard: int) -> tuple[list[bytes], list[bytes]]:
-    verdicts: list[bytes] = [verdict.line for verdict in ledger.verdicts.get(shard, [])]
+    verdicts: list[bytes] = [verdict.line for verdict in ledger.unposted.get(shard, [])]
     return [item.body + item.entry_hash for item in ledger.posted.get(shard, [])], verdicts
+
+
+def check_sound(ledger: MemoryLedger) -> None:
+    """The oracle finds nothing: chain, offsets, lines, accounts and balances, recomputed from the bodies."""
+    report = verify_ledger(ledger, SignerRegistry(()))
+    assert report.sound, report.findings[:5]
 
 
 class StrictMetrics(NullMetrics):

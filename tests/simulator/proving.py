@@ -1,4 +1,4 @@
-"""The prover's world in memory: its store, its journal source and a signer, each able to fail at any call.
+"""The prover's tables in memory, its store and a signer, each able to fail at any call.
 
 For simulations of the service's own logic only; what Postgres, Kafka and a KMS really do is tested on the real ones.
 """
@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from consumers.kafka.source import OnRevoked, StartOffset
 from ledger_core.errors import Corrupt
-from ledger_core.ports import Algorithm, AuditIntent, Record, TreeHistory
+from ledger_core.ports import Algorithm, AuditIntent, TreeHistory
 from ledger_core.proving.closed_range import ClosedRange
 from ledger_core.proving.open_range import ShardPosition
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
@@ -115,62 +114,6 @@ class MemoryHeld:
 
     def epoch_no(self) -> int:
         return self._world.epoch_no
-
-
-class MemorySource:
-    """A source that owns the partitions of `records` and answers at most `records_max` of one partition a poll."""
-
-    def __init__(
-        self, records: dict[int, list[Record]], start: StartOffset, revoked: OnRevoked, faults: Faults, poll_max: int
-    ) -> None:
-        self._records = records
-        self._faults = faults
-        self._poll_max = poll_max
-        self._start = start
-        self._revoked = revoked
-        self._next: dict[int, int] = {}
-        self.paused: set[int] = set()
-
-    @property
-    def owned(self) -> frozenset[int]:
-        return frozenset(self._next)
-
-    def poll(self, records_max: int, timeout_seconds: float) -> list[tuple[int, list[Record]]]:
-        return self._faults.call("kafka", self._poll, records_max)
-
-    def _poll(self, records_max: int) -> list[tuple[int, list[Record]]]:
-        for partition in self._records.keys() - self._next.keys():
-            self._next[partition] = self._start(partition)
-        answer = []
-        for partition in sorted(self._next.keys() - self.paused):
-            at = self._next[partition]
-            records = [record for record in self._records[partition] if record.offset >= at]
-            records = records[: min(records_max, self._poll_max)]
-            if records:
-                self._next[partition] = records[-1].offset + 1
-                answer.append((partition, records))
-        return answer
-
-    def seek(self, partition: int, offset: int) -> None:
-        self._next[partition] = offset
-
-    def pause(self, partition: int) -> None:
-        self.paused.add(partition)
-
-    def resume(self, partition: int) -> None:
-        self.paused.discard(partition)
-
-    def high_watermark(self, partition: int) -> int | None:
-        records = self._records[partition]
-        return records[-1].offset + 1 if records else 0
-
-    def note_done(self, partition: int, next_offset: int) -> None: ...
-
-    def revoke(self, partition: int) -> None:
-        del self._next[partition]
-        self._revoked(partition)
-
-    def close(self) -> None: ...
 
 
 class MemorySigner:

@@ -10,7 +10,8 @@ from ledger_core.errors import Unavailable
 from ledger_core.proving.open_range import RangeLimits
 from tests.simulator.archive import MemoryArchiveRows, MemoryBucket
 from tests.simulator.faults import Faults
-from tests.simulator.proving import MemoryProofs, MemorySigner, MemorySource
+from tests.simulator.kafka import MemorySource
+from tests.simulator.proving import MemoryProofs, MemorySigner
 from tests.support.archive_checks import check_archive
 from tests.support.journal_factory import TinyShard
 from tests.support.prover_runs import NOW, Bench, CountingMetrics
@@ -37,7 +38,7 @@ class ArchiveBench:
 
     def build(self) -> Archiver:
         def open_source(start: StartOffset, revoked: OnRevoked) -> MemorySource:
-            self.source = MemorySource(self.proved.journal, start, revoked, self.faults, self.poll_max)
+            self.source = MemorySource(self.proved.journal, start, revoked, self.faults, records_max=self.poll_max)
             return self.source
 
         return Archiver(

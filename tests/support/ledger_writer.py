@@ -10,7 +10,7 @@ import psycopg
 
 from ledger_core.audit.events import AuditEvent
 from ledger_core.proving.range_proof import parse_proof
-from tests.simulator.rows import MemoryLedger
+from tests.simulator.ledger import MemoryLedger
 
 
 @contextmanager

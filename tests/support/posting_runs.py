@@ -23,7 +23,8 @@ from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify.oracle import verify_ledger
 from producers.kafka.publisher import KafkaPublisher
 from schemas.wire.journal import decode_journal
-from tests.simulator.posting import MemoryBroker, MemoryPublisher, Trouble
+from tests.simulator.faults import Faults
+from tests.simulator.kafka import MemoryBroker, MemoryPublisher
 from tests.support.kafka import client, tls
 from tests.support.waits import until
 
@@ -111,7 +112,7 @@ def post_all(environ: Mapping[str, str], *, dsn: str | None = None, **options: A
 
 def post_undisturbed(environ: Mapping[str, str], dsn: str, **options: Any) -> None:
     """The same into another database, with nothing published: what the ledger must look like."""
-    publisher = MemoryPublisher(MemoryBroker(), Trouble(), lambda count: count)
+    publisher = MemoryPublisher(MemoryBroker(), Faults())
     post_all(environ, dsn=dsn, publisher=publisher, **options)
 
 

@@ -13,7 +13,8 @@ from ledger_core.ports import Record
 from ledger_core.proving.announced_range import AnnouncedRange
 from ledger_core.proving.open_range import RangeLimits
 from tests.simulator.faults import Faults
-from tests.simulator.proving import MemoryHeld, MemoryProofs, MemoryProverStore, MemorySigner, MemorySource
+from tests.simulator.kafka import MemorySource
+from tests.simulator.proving import MemoryHeld, MemoryProofs, MemoryProverStore, MemorySigner
 from tests.support.signing import signer_set
 
 NOW = dt.datetime(2025, 11, 2, tzinfo=dt.UTC)
@@ -67,7 +68,7 @@ class Bench:
     def build(self) -> Prover:
         return Prover(
             MemoryProverStore(self.world, self.faults),
-            lambda start, revoked: MemorySource(self.journal, start, revoked, self.faults, self.poll_max),
+            lambda start, revoked: MemorySource(self.journal, start, revoked, self.faults, records_max=self.poll_max),
             signer_set(
                 self.signer,
                 self.registry,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -21,7 +20,7 @@ from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.rotation import announcement
 from ledger_core.verify.audit import check_audit
 from producers.signing.verified_signer import VerifiedSigner
-from tests.simulator.failing import FailsAt, When
+from tests.simulator.faults import Faults, Mode
 from tests.support import audit
 from tests.support.audit_checks import assert_chain, assert_published
 from tests.support.databases import role_url
@@ -39,47 +38,28 @@ def signing() -> tuple[VerifiedSigner, SignerRegistry]:
     return local_signer()
 
 
-def _once(wrap: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Wrap the first object it is given only: what is built anew after the failure is sound."""
-    used: list[bool] = []
-
-    def wrapper(target: Any) -> Any:
-        if used:
-            return target
-        used.append(True)
-        return wrap(target)
-
-    return wrapper
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("mode", ["not applied", "applied"])
 @pytest.mark.parametrize("step", [*STORE_STEPS, *PUBLISHER_STEPS, "sign_digest"])
 @pytest.mark.parametrize("nth", [1, 2])
 def test_a_failure_at_any_step_applied_or_not_loses_and_doubles_nothing(
-    environ: dict[str, str], signing: tuple[VerifiedSigner, SignerRegistry], step: str, when: When, nth: int
+    environ: dict[str, str], signing: tuple[VerifiedSigner, SignerRegistry], step: str, mode: Mode, nth: int
 ) -> None:
     signer, registry = signing
     url = environ["DATABASE_URL"]
     audit.append(url, [audit.intent(number) for number in range(25)])
-    failures: list[FailsAt] = []
+    faults = Faults()
+    faults.arm(step, mode, nth)
 
-    def fail(target: Any) -> FailsAt:
-        failures.append(FailsAt(target, step, when, Unavailable("test", step), nth))
-        return failures[-1]
+    def failing(target: Any) -> Any:
+        return faults.around(target, "test")
 
-    def same(target: Any) -> Any:
-        return target
-
-    store = _once(fail) if step in STORE_STEPS else same
-    publisher = _once(fail) if step in PUBLISHER_STEPS else same
-    pen = _once(fail) if step == "sign_digest" else same
     audit.run_until_idle(
         lambda: audit.build_notary(
-            environ, pen(signer), registry, batch_events_max=10, store=store, publisher=publisher
+            environ, failing(signer), registry, batch_events_max=10, store=failing, publisher=failing
         )
     )
-    once_per_life = step in ("acquire", "head", "backlog")
-    assert failures[0].calls >= (1 if once_per_life else nth), "the step was not reached"
+    once_a_life = nth == 2 and step in ("acquire", "head", "backlog")
+    assert faults.fired == ([] if once_a_life else [f"{step}: {mode}"])
     rows = assert_chain(url, registry, range(25))
     repeats = assert_published(environ, rows)
     assert repeats <= 10, "no more than the one batch that failed"
@@ -153,7 +133,9 @@ def test_without_a_signer_intents_wait_nothing_unsigned_leaves_and_it_resumes_by
     signer, registry = signing
     url = environ["DATABASE_URL"]
     audit.append(url, [audit.intent(number) for number in range(10)])
-    outage = FailsAt(signer, "sign_digest", "before", Unavailable("signer", "time-out"), nth=6)
+    faults = Faults()
+    faults.arm("sign_digest", "not applied", nth=6)
+    outage = faults.around(signer, "signer")
     notary = audit.build_notary(environ, outage, registry, batch_events_max=5)
     assert notary.step()
     assert notary.step(), "what was signed before is published"
@@ -173,7 +155,9 @@ def test_what_a_faltering_signer_did_sign_is_chained(
     signer, registry = signing
     url = environ["DATABASE_URL"]
     audit.append(url, [audit.intent(number) for number in range(10)])
-    outage = FailsAt(signer, "sign_digest", "before", Unavailable("signer", "throttled"), nth=4)
+    faults = Faults()
+    faults.arm("sign_digest", "not applied", nth=4)
+    outage = faults.around(signer, "signer")
     notary = audit.build_notary(environ, outage, registry)
     assert notary.step()
     assert audit.outbox_size(url) == 7

@@ -18,7 +18,8 @@ from ledger_core.postgres.recovery.epochs import begin_epoch, read_epoch
 from ledger_core.postgres.schema.migrate import migrate, shipped
 from ledger_core.postgres.session import session
 from ledger_core.signing.registry import SignerRegistry
-from tests.simulator.rows import MemoryLedger
+from tests.simulator.ledger import MemoryLedger
+from tests.simulator.tiny_shards import add_shard
 from tests.support import databases
 from tests.support.archive_factory import ENV, Key, MemoryStore, archive_of
 from tests.support.journal_factory import TinyShard
@@ -73,7 +74,7 @@ def test_an_archive_gives_the_whole_ledger_into_an_empty_database(folder: Path, 
     assert [(item.ranges_written, item.entries_written) for item in rebuilt.shards] == [(4, 15), (1, 0), (1, 2)]
     ledger = MemoryLedger()
     for shard, cuts in shards():
-        ledger.add(shard, cuts, KEY)
+        add_shard(ledger, shard, cuts, KEY)
     write_ledger(database_url, ledger)
     wanted, found = rows(database_url), rows(empty)
     for table in ("entries", "lines", "accounts", "balances", "ranges", "proofs", "checkpoints"):
@@ -117,7 +118,7 @@ def test_a_restored_ledger_is_continued_in_the_middle_of_a_range(
     if closed == 3:
         restored.silence(2, reason="malformed")
     ledger = MemoryLedger()
-    ledger.add(restored, CUTS[:closed], KEY, signed=signed)
+    add_shard(ledger, restored, CUTS[:closed], KEY, signed=signed)
     write_ledger(database_url, ledger)
     rebuilt = run(database_url, KEY.registry, folder)
     assert rebuilt.sound
@@ -214,7 +215,7 @@ def test_a_clock_that_cannot_be_right_is_refused(
 
 def test_a_database_with_another_history_is_refused_and_left_as_it_is(folder: Path, database_url: str) -> None:
     other = MemoryLedger()
-    other.add(TinyShard().post(6, currency="JPY"), [], KEY)
+    add_shard(other, TinyShard().post(6, currency="JPY"), [], KEY)
     write_ledger(database_url, other)
     before = rows(database_url)
     with pytest.raises(Refused, match="not a prefix of the archive: shard 0 has another entry at seq 6"):
@@ -224,7 +225,7 @@ def test_a_database_with_another_history_is_refused_and_left_as_it_is(folder: Pa
 
 def test_a_ledger_of_other_shards_is_refused(folder: Path, database_url: str) -> None:
     other = MemoryLedger()
-    other.add(TinyShard(7).post(6), [], KEY)
+    add_shard(other, TinyShard(7).post(6), [], KEY)
     write_ledger(database_url, other)
     with pytest.raises(Refused, match="shard 7 has 6 entries, and the archive has nothing of it"):
         run(database_url, KEY.registry, folder)
@@ -232,7 +233,7 @@ def test_a_ledger_of_other_shards_is_refused(folder: Path, database_url: str) ->
 
 def test_a_range_closed_otherwise_is_refused(folder: Path, database_url: str) -> None:
     other = MemoryLedger()
-    other.add(TinyShard().post(5), [(4, 4)], KEY)
+    add_shard(other, TinyShard().post(5), [(4, 4)], KEY)
     write_ledger(database_url, other)
     before = rows(database_url)
     with pytest.raises(Refused, match="closed range 1 with hash"):

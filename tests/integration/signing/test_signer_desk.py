@@ -14,7 +14,8 @@ from ledger_core.errors import Refused
 from ledger_core.postgres.signing.signer_uses import SignerUse, only_changer, open_signer_uses
 from ledger_core.signing.rotation import EVENT_TYPE, rotations, step_payload
 from ledger_core.signing.validity import Interval
-from tests.simulator.rows import MemoryLedger
+from tests.simulator.ledger import MemoryLedger
+from tests.simulator.tiny_shards import add_shard
 from tests.support.archive_factory import Key
 from tests.support.audit_factory import audit_events
 from tests.support.databases import role_url
@@ -31,8 +32,8 @@ OLD, NEW = Key("ed25519", "old-v1"), Key("ed25519", "new-v1")
 def api_url(database_url: str) -> str:
     """Two shards: the prover of shard 0 has the new key, that of shard 1 was not restarted, and signed earlier."""
     ledger = MemoryLedger()
-    ledger.add(TinyShard(shard=1).post(4), [(2, 2), (4, 4)], OLD)
-    ledger.add(TinyShard(shard=0).post(6), [(3, 3), (6, 6)], NEW)
+    add_shard(ledger, TinyShard(shard=1).post(4), [(2, 2), (4, 4)], OLD)
+    add_shard(ledger, TinyShard(shard=0).post(6), [(3, 3), (6, 6)], NEW)
     write_ledger(database_url, ledger)
     write_audit(database_url, audit_events(NEW, 3))
     return role_url(database_url, "finance_api")

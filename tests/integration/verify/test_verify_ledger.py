@@ -8,7 +8,8 @@ from finance.workshop.devstack import Stack
 from ledger_core.errors import Refused
 from ledger_core.postgres.verify.ledger_reader import open_ledger_reader
 from ledger_core.verify.oracle import AuditHead, Report, verify_audit, verify_ledger
-from tests.simulator.rows import MemoryLedger
+from tests.simulator.ledger import MemoryLedger
+from tests.simulator.tiny_shards import add_shard
 from tests.support.archive_factory import Key
 from tests.support.audit_factory import audit_events
 from tests.support.databases import create_database, drop_database, role_url
@@ -23,8 +24,8 @@ CUTS = [(5, 6), (12, 14), (15, 20)]
 def ledger_url(database_url: str) -> str:
     ledger = MemoryLedger()
     one = TinyShard().post(5).silence(2).post(7).silence(1, reason="malformed").post(3).silence(2).post(4)
-    ledger.add(one, CUTS, KEY)
-    ledger.add(TinyShard(1).silence(3).post(2, currency="EUR"), [(0, 2), (2, 5)], KEY)
+    add_shard(ledger, one, CUTS, KEY)
+    add_shard(ledger, TinyShard(1).silence(3).post(2, currency="EUR"), [(0, 2), (2, 5)], KEY)
     write_ledger(database_url, ledger)
     return database_url
 
@@ -101,9 +102,9 @@ def test_edited_body_is_named_alone_and_not_with_all_that_follow(ledger_url: str
 
 def test_history_rewritten_from_an_entry_on_contradicts_what_was_signed(database_url: str) -> None:
     ledger = MemoryLedger()
-    ledger.add(TinyShard().post(8), [(4, 4), (8, 8)], KEY)
+    add_shard(ledger, TinyShard().post(8), [(4, 4), (8, 8)], KEY)
     forged = MemoryLedger()
-    forged.add(TinyShard().post(2).post(6, currency="EUR"), [(4, 4), (8, 8)], Key("rsa-sha256"))
+    add_shard(forged, TinyShard().post(2).post(6, currency="EUR"), [(4, 4), (8, 8)], Key("rsa-sha256"))
     forged.signed_notes, true_ranges = ledger.signed_notes, ledger.range_rows[0]
     write_ledger(database_url, forged)  # consistent in itself, signed by a key of the forger
     findings = check(database_url).findings

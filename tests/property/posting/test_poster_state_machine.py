@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from consumers.kafka.source import OnRevoked, StartOffset
 from consumers.posting import relay_backlog
 from consumers.posting.decision import decide
 from consumers.posting.poster import Poster, PosterLimits
@@ -26,25 +27,19 @@ from consumers.posting.relay import Relay, RelayTopics
 from ledger_core.errors import Unavailable
 from ledger_core.ports import Record
 from ledger_core.posting.sequencing import event_ids, sequence
-from tests.simulator.checks import StrictMetrics, bytes_of, check_chain_and_counts, check_relayed
-from tests.simulator.posting import (
-    MemoryBroker,
-    MemoryLedger,
-    MemoryPosterStore,
-    MemoryPublisher,
-    MemorySource,
-    MemoryTopic,
-    Trouble,
-    genesis,
-)
+from tests.simulator.checks import StrictMetrics, bytes_of, check_chain_and_counts, check_relayed, check_sound
+from tests.simulator.faults import Faults, Mode
+from tests.simulator.kafka import MemoryBroker, MemoryPublisher, MemorySource
+from tests.simulator.ledger import MemoryLedger, genesis
+from tests.simulator.posting import MemoryPosterStore
 from tests.support.settlements import TOPIC, event_id, record, sale, settlement
 from tests.support.verdict_model import Model, Said
 
 SHARDS = (0, 1)
 TOPICS = RelayTopics("journal", "outcomes", "dead_letters")
-FAILURES = (
-    ("commit", "not applied"), ("commit", "applied"), ("open", "not applied"), ("open", "applied"),
-    ("note", "not applied"), ("note", "applied"), ("unrelayed", "not applied"), ("stale", "applied"),
+FAILURES: tuple[tuple[str, Mode], ...] = (
+    ("commit", "not applied"), ("commit", "applied"), ("open_shard", "not applied"), ("open_shard", "applied"),
+    ("note_relayed", "not applied"), ("note_relayed", "applied"), ("unrelayed", "not applied"), ("stale", "applied"),
     ("flush", "not applied"), ("queue", "not applied"), ("poll", "not applied"),
 )  # fmt: skip
 
@@ -76,8 +71,8 @@ class PosterMachine(RuleBasedStateMachine):
         self.random = random.Random(seed)
         self.ledger = MemoryLedger()
         self.broker = MemoryBroker()
-        self.trouble = Trouble()
-        self.topic = MemoryTopic(TOPIC, {shard: [] for shard in SHARDS})
+        self.faults = Faults()
+        self.topic: dict[int, list[Record | None]] = {shard: [] for shard in SHARDS}
         self.said: dict[int, list[Said]] = {shard: [] for shard in SHARDS}
         self.members: dict[int, Member] = {}
         self.owners: dict[int, int] = {0: 0, 1: 0}
@@ -86,11 +81,11 @@ class PosterMachine(RuleBasedStateMachine):
     # --- what publishers do ---
 
     def _append(self, shard: int, said: Said, made: Record | None) -> None:
-        self.topic.partitions[shard].append(made)
+        self.topic[shard].append(made)
         self.said[shard].append(said)
 
     def _next(self, shard: int) -> int:
-        return len(self.topic.partitions[shard])
+        return len(self.topic[shard])
 
     @rule(shard=shards, n=numbers, variant=variants, times=st.integers(1, 3))
     def publish_event(self, shard: int, n: int, variant: int, times: int) -> None:
@@ -129,8 +124,8 @@ class PosterMachine(RuleBasedStateMachine):
             self._step(who, records_max)
 
     @rule(failure=st.sampled_from(FAILURES))
-    def arm(self, failure: tuple[str, str]) -> None:
-        self.trouble.armed[failure[0]] = failure[1]
+    def arm(self, failure: tuple[str, Mode]) -> None:
+        self.faults.arm(*failure)
 
     @rule(shard=shards, who=st.integers(0, 1), deaf=st.booleans())
     def rebalance(self, shard: int, who: int, deaf: bool) -> None:
@@ -188,18 +183,18 @@ class PosterMachine(RuleBasedStateMachine):
             assert not halted or len(self.ledger.commits) == before, "posted while halted"
 
     def _build(self, who: int) -> Member:
-        publisher = MemoryPublisher(self.broker, self.trouble, lambda count: self.random.randint(0, count))
+        publisher = MemoryPublisher(self.broker, self.faults, lambda count: self.random.randint(0, count))
         sources: list[MemorySource] = []
 
-        def open_source(start_offset: object, on_revoked: object) -> MemorySource:
+        def open_source(start_offset: StartOffset, on_revoked: OnRevoked) -> MemorySource:
             wanted = {shard for shard, owner in self.owners.items() if owner == who}
-            sources.append(MemorySource(self.topic, wanted, start_offset, on_revoked, self.trouble))  # type: ignore[arg-type]
+            sources.append(MemorySource(self.topic, start_offset, on_revoked, self.faults, wanted=wanted))
             return sources[0]
 
         poster = Poster(
             topic=TOPIC,
             open_source=open_source,
-            store=MemoryPosterStore(self.ledger, self.trouble),
+            store=MemoryPosterStore(self.ledger, self.faults),
             relay=Relay(publisher, TOPICS),
             limits=PosterLimits(),
             metrics=StrictMetrics(),
@@ -235,7 +230,7 @@ class PosterMachine(RuleBasedStateMachine):
         for shard, first_offset, next_offset in self.ledger.commits:
             expected = [model.verdict(shard, said) for said in self.said[shard][first_offset:next_offset]]
             found = dict.fromkeys(range(first_offset, next_offset), "posted")
-            for verdict in self.ledger.verdicts.get(shard, []):
+            for verdict in self.ledger.unposted.get(shard, []):
                 if verdict.offset in found:
                     found[verdict.offset] = "duplicate" if verdict.kind == "duplicate" else verdict.reason
             assert [found[offset] for offset in range(first_offset, next_offset)] == expected
@@ -244,7 +239,7 @@ class PosterMachine(RuleBasedStateMachine):
         """Peace returns: everything is caught up with, and replaying gives the same bytes."""
         if not hasattr(self, "ledger"):
             return
-        self.trouble.armed.clear()
+        self.faults.calm()
         self.ledger.halted = False
         for member in self.members.values():
             member.source.deaf = False
@@ -259,11 +254,12 @@ class PosterMachine(RuleBasedStateMachine):
                     break
             assert rested == 3, "the poster never comes to rest"
         for shard in SHARDS:
-            records = [made for made in self.topic.partitions[shard] if made is not None]
+            records = [made for made in self.topic[shard] if made is not None]
             due = records[-1].offset + 1 if records else 0
             head = self.ledger.heads[shard]
             assert (head.next_offset, head.relayed_offset) == (due, due)
         self.chain_and_counts_hold()
+        check_sound(self.ledger)
         self.what_is_noted_as_relayed_is_there()
         self.verdicts_are_the_models()
         self._replays_to_the_same_bytes(1)
@@ -275,7 +271,7 @@ class PosterMachine(RuleBasedStateMachine):
         replayed = MemoryLedger()
         for shard, first_offset, next_offset in self.ledger.commits:
             head = replayed.heads.setdefault(shard, genesis(shard, TOPIC))
-            records = [r for r in self.topic.partitions[shard][first_offset:next_offset] if r is not None]
+            records = [r for r in self.topic[shard][first_offset:next_offset] if r is not None]
             for start in range(0, len(records), records_max):
                 batch = [decide(item) for item in records[start : start + records_max]]
                 ids, reversed_ids = event_ids(batch)

@@ -204,7 +204,7 @@ def test_an_epoch_that_begins_between_the_look_and_the_closing_closes_nothing() 
     def restored() -> None:
         real.epoch_no, after.published = 2, announced(before)
 
-    after.faults.before["_close_range"] = restored
+    after.faults.meanwhile["close_range"] = restored
     steps(after, after.build(), 60)
     check_adopted(before, after)
     assert {intent.event_type for intent in real.intents} == {"journal.adopted", "proof.published"}

@@ -95,7 +95,7 @@ def test_every_single_call_may_fail_either_way() -> None:
             bench.run()
             check_world(bench)
             fired |= set(bench.faults.fired)
-    for step in ("_close_range", "_publish_proof", "_position", "_last_range", "_unsigned", "sign", "_poll"):
+    for step in ("close_range", "publish_proof", "position", "last_range", "unsigned", "sign", "poll"):
         assert {f"{step}: not applied", f"{step}: applied"} <= fired
 
 

@@ -16,7 +16,9 @@ from ledger_core.ports import Record
 from ledger_core.posting.plans import Known
 from ledger_core.posting.sequencing import event_ids, sequence
 from ledger_core.recovery.replay_port import StopAt
-from tests.simulator.posting import MemoryLedger, MemoryPosterStore, Trouble
+from tests.simulator.faults import Faults
+from tests.simulator.ledger import MemoryLedger
+from tests.simulator.posting import MemoryPosterStore
 from tests.support.settlements import TOPIC, event_id, record, sale, settlement
 
 # (shard, number of the event, kind): few numbers, so that shards and batches meet in them.
@@ -50,7 +52,7 @@ class Log:
 
     def taken_elsewhere(self, shard: int, first_offset: int, next_offset: int) -> dict[int, tuple[str, Known]]:
         found = {}
-        for verdict in self.ledger.verdicts.get(shard, []):
+        for verdict in self.ledger.unposted.get(shard, []):
             if not first_offset <= verdict.offset < next_offset or verdict.event_id is None:
                 continue
             first = self.ledger.first[verdict.event_id]
@@ -81,7 +83,7 @@ def run(
 ) -> MemoryLedger:
     """Post both shards in this order of turns, and then to the end."""
     ledger = into or MemoryLedger()
-    store = MemoryPosterStore(ledger, Trouble())
+    store = MemoryPosterStore(ledger, Faults())
     shards = []
     for shard in (0, 1):
         head = store.open_shard(shard, TOPIC)
@@ -107,7 +109,7 @@ def run(
 def original(events: list[tuple[int, int, int]], logs: list[list[Record]]) -> MemoryLedger:
     """As the posters did it: record by record, in the order of the events, both shards seeing each other."""
     ledger = MemoryLedger()
-    store = MemoryPosterStore(ledger, Trouble())
+    store = MemoryPosterStore(ledger, Faults())
     heads = {shard: store.open_shard(shard, TOPIC) for shard in (0, 1)}
     for shard, _, _ in events:
         head = heads[shard]
@@ -123,7 +125,7 @@ def content(ledger: MemoryLedger, *, firsts: bool) -> object:
     return [
         (
             [(item.seq, item.entry_hash, item.body) for item in ledger.posted.get(shard, [])],
-            [(v.offset, v.line, v.first_verdict if firsts else None) for v in ledger.verdicts.get(shard, [])],
+            [(v.offset, v.line, v.first_verdict if firsts else None) for v in ledger.unposted.get(shard, [])],
         )
         for shard in (0, 1)
     ]
@@ -178,9 +180,9 @@ def test_a_log_that_contradicts_the_target_is_refused() -> None:
     logs = partitions(events)
     live = original(events, logs)
     other = original(events[::-1], logs)  # the other shard came first there
-    store = MemoryPosterStore(other, Trouble())
+    store = MemoryPosterStore(other, Faults())
     head = store.open_shard(0, TOPIC)
-    other.heads[0], other.verdicts[0] = msgspec.structs.replace(head, next_offset=0, rejected=0), []
+    other.heads[0], other.unposted[0] = msgspec.structs.replace(head, next_offset=0, rejected=0), []
     replay = ShardReplay(
         other.heads[0],
         reader=Reader(logs[0]),

@@ -27,7 +27,8 @@ from ledger_core.verify.oracle import (
     verify_ledger,
     verify_proof,
 )
-from tests.simulator.rows import MemoryLedger
+from tests.simulator.ledger import MemoryLedger
+from tests.simulator.tiny_shards import add_shard
 from tests.support.archive_factory import ENV, Key, MemoryStore, archive_of, closed_of, cut_of
 from tests.support.audit_factory import audit_events
 from tests.support.journal_factory import TinyShard
@@ -43,8 +44,8 @@ def shard() -> TinyShard:
 @cache
 def made_once(which: int) -> MemoryLedger:
     made = MemoryLedger()
-    made.add(shard(), CUTS, KEYS[which])
-    made.add(TinyShard(1).silence(3).post(2, currency="EUR"), [(0, 2), (2, 5)], KEYS[which])
+    add_shard(made, shard(), CUTS, KEYS[which])
+    add_shard(made, TinyShard(1).silence(3).post(2, currency="EUR"), [(0, 2), (2, 5)], KEYS[which])
     return made
 
 

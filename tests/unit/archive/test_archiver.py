@@ -49,14 +49,14 @@ def test_every_single_call_may_fail_either_way() -> None:
             assert bench.rows.manifests == calm.rows.manifests
             fired |= set(bench.faults.fired)
     for step in (
-        "_put",
-        "_record_object",
-        "_record_manifest",
+        "put",
+        "record_object",
+        "record_manifest",
         "sign",
-        "_cursor",
-        "_proved_range",
-        "_unlisted",
-        "_poll",
+        "cursor",
+        "proved_range",
+        "unlisted",
+        "poll",
     ):
         assert {f"{step}: not applied", f"{step}: applied"} <= fired
 

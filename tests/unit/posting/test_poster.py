@@ -20,16 +20,11 @@ from ledger_core.errors import Corrupt, Unavailable
 from ledger_core.ports import Record
 from ledger_core.posting.rules import LINES_MAX
 from schemas.wire.outcomes import decode_outcome
-from tests.simulator.checks import check_chain_and_counts, check_relayed
-from tests.simulator.posting import (
-    MemoryBroker,
-    MemoryLedger,
-    MemoryPosterStore,
-    MemoryPublisher,
-    MemorySource,
-    MemoryTopic,
-    Trouble,
-)
+from tests.simulator.checks import check_chain_and_counts, check_relayed, check_sound
+from tests.simulator.faults import Faults
+from tests.simulator.kafka import MemoryBroker, MemoryPublisher, MemorySource
+from tests.simulator.ledger import MemoryLedger
+from tests.simulator.posting import MemoryPosterStore
 from tests.support.settlements import APPENDED_AT_MS, TOPIC, record, settlement
 
 TOPICS = RelayTopics("journal", "outcomes", "dead_letters")
@@ -59,20 +54,20 @@ class World:
     """One poster on one shard; `now` is ten seconds after the first record was appended."""
 
     def __init__(self, *records: Record | None, **limits: int) -> None:
-        self.ledger, self.broker, self.trouble, self.told = MemoryLedger(), MemoryBroker(), Trouble(), Told()
-        self.topic = MemoryTopic(TOPIC, {0: list(records)})
+        self.ledger, self.broker, self.faults, self.told = MemoryLedger(), MemoryBroker(), Faults(), Told()
+        self.topic = {0: list(records)}
         self.now = APPENDED_AT_MS / 1000 + 10
         clock = itertools.count(1)
-        publisher = MemoryPublisher(self.broker, self.trouble, lambda count: count)
+        publisher = MemoryPublisher(self.broker, self.faults)
 
         def open_source(start: Callable[[int], int], revoked: Callable[[int], None]) -> MemorySource:
-            self.source = MemorySource(self.topic, {0}, start, revoked, self.trouble)
+            self.source = MemorySource(self.topic, start, revoked, self.faults)
             return self.source
 
         self.poster = Poster(
             topic=TOPIC,
             open_source=open_source,
-            store=MemoryPosterStore(self.ledger, self.trouble),
+            store=MemoryPosterStore(self.ledger, self.faults),
             relay=Relay(publisher, TOPICS),
             limits=PosterLimits(**limits),
             metrics=self.told,
@@ -86,6 +81,7 @@ class World:
 
     def check(self) -> None:
         check_chain_and_counts(self.ledger)
+        check_sound(self.ledger)
         check_relayed(self.ledger, self.broker, TOPICS)
 
 
@@ -148,7 +144,7 @@ def test_a_shard_that_must_be_published_again_is_so_in_pieces_and_posts_only_aft
     world.run()
     world.ledger.heads[0] = msgspec.structs.replace(world.ledger.heads[0], relayed_offset=0)
     assert world.source.start_offset(0) == 35
-    world.topic.partitions[0].append(record(35, settlement(35)))
+    world.topic[0].append(record(35, settlement(35)))
     told = []
     while world.ledger.heads[0].next_offset == 35:
         told.append(world.ledger.heads[0].relayed_offset)
@@ -179,8 +175,8 @@ def test_lag_in_seconds_is_the_age_of_what_waits_and_zero_when_nothing_does() ->
     assert world.told.lags[0] == (0, 0.0)
     world.now += 3600
     world.poster.step()
-    world.topic.partitions[0].append(record(4, settlement(4)))
-    world.trouble.armed["poll"] = "not applied"
+    world.topic[0].append(record(4, settlement(4)))
+    world.faults.arm("poll", "not applied")
     with pytest.raises(Unavailable):
         world.poster.step()
     world.poster._tell_lag()
@@ -203,7 +199,7 @@ def test_clean_stop_notes_what_is_published_and_a_failed_step_notes_nothing_new(
     clean.poster.close()
     assert clean.ledger.heads[0].relayed_offset == 1
     failed = World(record(0, settlement(0)))
-    failed.trouble.armed["queue"] = "not applied"
+    failed.faults.arm("queue", "not applied")
     with pytest.raises(Unavailable):
         failed.poster.step()
     failed.poster.close()

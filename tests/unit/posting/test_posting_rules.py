@@ -25,7 +25,7 @@ from ledger_core.posting.rules import (
 )
 from ledger_core.posting.sequencing import sequence
 from schemas.topology.load import load_topology
-from tests.simulator.posting import genesis
+from tests.simulator.ledger import genesis
 from tests.support.settlements import TOPIC, event_id, record, sale, settlement
 from tests.support.topics import TOPOLOGY
 

@@ -18,7 +18,7 @@ from ledger_core.posting.plans import Known, Plan
 from ledger_core.posting.rules import content_hash, content_of, draft
 from ledger_core.posting.sequencing import OFFSET_GAP_MAX, event_ids, sequence
 from ledger_core.posting.verdicts import VerdictLine, decode_verdict, encode_verdict, verdicts_hash
-from tests.simulator.posting import genesis
+from tests.simulator.ledger import genesis
 from tests.support.settlements import APPENDED_AT_MS, TOPIC, event_id, record, sale, settlement
 
 HEAD = genesis(0, TOPIC)

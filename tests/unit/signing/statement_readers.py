@@ -37,8 +37,9 @@ from ledger_core.times import format_time
 from ledger_core.verify.audit import check_audit
 from ledger_core.verify.ledger import head_of_checkpoint
 from ledger_core.verify.oracle import verify_archive, verify_batch, verify_ledger, verify_proof
+from tests.simulator.ledger import MemoryLedger
 from tests.simulator.place import MemoryPlace
-from tests.simulator.rows import MemoryLedger
+from tests.simulator.tiny_shards import add_shard
 from tests.support.archive_factory import ENV, NOW, Key, MemoryStore, archive_of, closed_of, cut_of
 from tests.support.audit_factory import audit_events
 from tests.support.journal_factory import TinyShard
@@ -165,7 +166,7 @@ def kept_checkpoint(trial: Trial) -> bool:
 def ledger(kind: str) -> Callable[[Trial], bool]:
     def accepts(trial: Trial) -> bool:
         made = MemoryLedger()
-        made.add(shard(), [(5, 5)], trial.key)
+        add_shard(made, shard(), [(5, 5)], trial.key)
         findings = verify_ledger(made, trial.registry).findings
         return not any(finding.code.startswith(f"{kind}.") for finding in findings)
 

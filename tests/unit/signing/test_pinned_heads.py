@@ -14,7 +14,8 @@ from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.validity import Interval, Validity
 from ledger_core.verify.audit import check_audit
 from ledger_core.verify.oracle import Report, verify_archive, verify_batch, verify_ledger, verify_proof
-from tests.simulator.rows import MemoryLedger
+from tests.simulator.ledger import MemoryLedger
+from tests.simulator.tiny_shards import add_shard
 from tests.support.archive_factory import ENV, Key, MemoryStore, archive_of, closed_of, cut_of
 from tests.support.audit_factory import CREATED_AT, audit_events
 from tests.support.journal_factory import TinyShard
@@ -52,7 +53,7 @@ def archive(made: TinyShard, cuts: list[tuple[int, int]]) -> MemoryStore:
 
 def ledger(made: TinyShard, cuts: list[tuple[int, int]]) -> MemoryLedger:
     held = MemoryLedger()
-    held.add(made, cuts, KEY)
+    add_shard(held, made, cuts, KEY)
     return held
 
 

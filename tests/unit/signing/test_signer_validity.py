@@ -16,7 +16,8 @@ from ledger_core.signing.statements import Cosignature
 from ledger_core.signing.validity import NOTHING, Interval, Validity, parse_validity
 from ledger_core.verify.audit import check_audit
 from ledger_core.verify.oracle import Report, verify_archive, verify_batch, verify_ledger, verify_proof
-from tests.simulator.rows import MemoryLedger
+from tests.simulator.ledger import MemoryLedger
+from tests.simulator.tiny_shards import add_shard
 from tests.support.archive_factory import ENV, Key, MemoryStore, archive_of, closed_of, cut_of
 from tests.support.audit_factory import audit_events
 from tests.support.journal_factory import TinyShard
@@ -78,7 +79,7 @@ def test_an_archive_below_the_revocation_verifies_and_each_statement_above_it_is
 
 def test_the_ledger_names_proofs_checkpoints_and_operators_proofs() -> None:
     made = MemoryLedger()
-    made.add(shard(), CUTS, KEY)
+    add_shard(made, shard(), CUTS, KEY)
     made.asked_for = [proof(13)]
     assert verify_ledger(made, revoked(15)).sound
     found = places(verify_ledger(made, revoked(12)))

@@ -10,7 +10,8 @@ from ledger_core.proving import checkpoint
 from ledger_core.proving.range_proof import assemble_proof
 from ledger_core.signing import notes
 from ledger_core.verify.oracle import LedgerHead, Report, head_of_checkpoint, verify_ledger
-from tests.simulator.rows import MemoryLedger
+from tests.simulator.ledger import MemoryLedger
+from tests.simulator.tiny_shards import add_shard
 from tests.support.archive_factory import Key, closed_of, cut_of
 from tests.support.journal_factory import TinyShard
 
@@ -23,7 +24,7 @@ def shard(currency: str = "USD") -> TinyShard:
 
 def ledger(made: TinyShard, cuts: Any = ((5, 6), (12, 14))) -> MemoryLedger:
     result = MemoryLedger()
-    result.add(made, cuts, KEY)
+    add_shard(result, made, cuts, KEY)
     return result
 
 
@@ -74,7 +75,7 @@ def test_one_edited_entry_does_not_make_later_ranges_findings() -> None:
 
 def test_ranges_that_wait_for_a_signature_are_counted_and_a_skipped_one_is_found() -> None:
     made = MemoryLedger()
-    made.add(shard(), [(5, 6), (12, 14)], KEY, signed=False)
+    add_shard(made, shard(), [(5, 6), (12, 14)], KEY, signed=False)
     report = verify_ledger(made, KEY.registry)
     assert report.sound
     assert report.counts["ranges_not_signed_yet"] == 2
