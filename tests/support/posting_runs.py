@@ -26,6 +26,7 @@ from schemas.wire.journal import decode_journal
 from tests.simulator.faults import Faults
 from tests.simulator.kafka import MemoryBroker, MemoryPublisher
 from tests.support.kafka import client, tls
+from tests.support.plain_ledger import written
 from tests.support.waits import until
 
 SHARDS = (0, 1)
@@ -164,6 +165,17 @@ def tables(dsn: str) -> dict[str, list[tuple[Any, ...]]]:
 def rows(dsn: str, query: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
     with psycopg.connect(dsn, autocommit=True) as connection:
         return connection.execute(query.encode(), parameters).fetchall()
+
+
+def balances(dsn: str) -> str:
+    """The balances of shard 0, each side that moved, in the order in which the accounts were opened."""
+    found = rows(
+        dsn,
+        "SELECT account, side, amount, currency FROM balances JOIN accounts USING (shard, account_no), "
+        "LATERAL (VALUES ('debit', debits), ('credit', credits)) sides (side, amount) "
+        "WHERE shard = 0 AND amount > 0 ORDER BY account_no, side DESC",
+    )
+    return written((account, side, int(amount), currency, None) for account, side, amount, currency in found)
 
 
 def check_ledger(dsn: str) -> None:

@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 
 from ledger_core.books.sales import Royalty, Sale, SellerShare, Tax, event_id_of, refund_of, settlement_of
-from ledger_core.books.settlements import SettlementEvent
 from ledger_core.errors import Rejected, RejectReason
+from tests.support.plain_ledger import plain, written
 
 AT = dt.datetime(2025, 11, 1, 12, 0, 0, 123_456, tzinfo=dt.UTC)
 SALE = Sale(
@@ -31,23 +31,17 @@ SALE = Sale(
 )
 
 
-def ledger(event: SettlementEvent) -> str:
-    """The lines as an accountant writes them."""
-    rows = (f"{'dr' if line.side == 'debit' else 'cr'} {line.account} {line.amount_minor}" for line in event.lines)
-    return "\n".join(rows)
-
-
 def test_every_part_of_a_sale_finds_its_account() -> None:
-    assert ledger(settlement_of(SALE)) == (
-        "dr asset:psp:stripe 11400\n"
-        "cr liability:payable:seller-42 6900\n"
-        "cr liability:payable:seller-43 2250\n"
-        "cr liability:royalties:artist-7 300\n"
-        "cr liability:tax:us-ca 1000\n"
-        "cr revenue:shipping 500\n"
-        "cr revenue:fees 1050\n"
-        "dr expense:discounts 600"
-    )
+    assert written(settlement_of(SALE).lines) == plain("""
+        dr asset:psp:stripe             114.00 USD
+        cr liability:payable:seller-42   69.00 USD
+        cr liability:payable:seller-43   22.50 USD
+        cr liability:royalties:artist-7   3.00 USD
+        cr liability:tax:us-ca           10.00 USD
+        cr revenue:shipping               5.00 USD
+        cr revenue:fees                  10.50 USD
+        dr expense:discounts              6.00 USD
+    """)
 
 
 def test_a_seller_who_owes_more_than_the_price_is_debited() -> None:
@@ -55,9 +49,11 @@ def test_a_seller_who_owes_more_than_the_price_is_debited() -> None:
         SALE, shares=(SellerShare("a", 1_000), SellerShare("b", 0, discount_minor=200)), paid_minor=800,
         house_discount_minor=0, shipping_minor=0, taxes=(),
     )  # fmt: skip
-    assert ledger(settlement_of(sale)) == (
-        "dr asset:psp:stripe 800\ncr liability:payable:a 1000\ndr liability:payable:b 200"
-    )
+    assert written(settlement_of(sale).lines) == plain("""
+        dr asset:psp:stripe     8.00 USD
+        cr liability:payable:a 10.00 USD
+        dr liability:payable:b  2.00 USD
+    """)
 
 
 def test_a_seller_who_comes_twice_gets_one_line() -> None:
@@ -65,7 +61,10 @@ def test_a_seller_who_comes_twice_gets_one_line() -> None:
         SALE, shares=(SellerShare("a", 600), SellerShare("a", 400)), paid_minor=1_000,
         house_discount_minor=0, shipping_minor=0, taxes=(),
     )  # fmt: skip
-    assert ledger(settlement_of(sale)) == "dr asset:psp:stripe 1000\ncr liability:payable:a 1000"
+    assert written(settlement_of(sale).lines) == plain("""
+        dr asset:psp:stripe    10.00 USD
+        cr liability:payable:a 10.00 USD
+    """)
 
 
 @pytest.mark.parametrize("paid_minor", [11_399, 11_401, 0])
@@ -95,11 +94,16 @@ def test_a_negative_part_is_refused(change: dict[str, Any]) -> None:
 def test_a_full_refund_turns_every_line_and_names_the_event_it_reverses() -> None:
     event = settlement_of(SALE)
     refund = refund_of(event, AT + dt.timedelta(days=2))
-    sides = {(line.account, line.side, line.amount_minor) for line in event.lines}
-    turned = {
-        (line.account, "debit" if line.side == "credit" else "credit", line.amount_minor) for line in refund.lines
-    }
-    assert turned == sides
+    assert set(written(refund.lines).splitlines()) == set(plain("""
+        cr asset:psp:stripe             114.00 USD
+        dr liability:payable:seller-42   69.00 USD
+        dr liability:payable:seller-43   22.50 USD
+        dr liability:royalties:artist-7   3.00 USD
+        dr liability:tax:us-ca           10.00 USD
+        dr revenue:shipping               5.00 USD
+        dr revenue:fees                  10.50 USD
+        cr expense:discounts              6.00 USD
+    """).splitlines())  # fmt: skip
     assert (refund.reverses, refund.settlement_id, refund.event_type) == (event.event_id, "st_1", "settlement.refunded")
     assert refund.event_id != event.event_id
 
@@ -111,7 +115,11 @@ def test_a_partial_refund_turns_its_own_parts() -> None:
         shipping_minor=0, taxes=(), refunds=event.event_id, part="1",
     )  # fmt: skip
     refund = settlement_of(back)
-    assert ledger(refund) == "cr asset:psp:stripe 500\ndr liability:payable:seller-43 450\ndr revenue:fees 50"
+    assert written(refund.lines) == plain("""
+        cr asset:psp:stripe            5.00 USD
+        dr liability:payable:seller-43 4.50 USD
+        dr revenue:fees                0.50 USD
+    """)
     assert refund.reverses == event.event_id
     assert settlement_of(replace(back, part="2")).event_id != refund.event_id
 

@@ -26,6 +26,7 @@ from ledger_core.posting.rules import (
 from ledger_core.posting.sequencing import sequence
 from schemas.topology.load import load_topology
 from tests.simulator.ledger import genesis
+from tests.support.plain_ledger import lines_of, plain, written
 from tests.support.settlements import TOPIC, event_id, record, sale, settlement
 from tests.support.topics import TOPOLOGY
 
@@ -64,11 +65,11 @@ def _many(count: int, memo: str | None = None) -> list[LineFields]:
 def test_valid_event_becomes_a_draft_whose_content_is_that_of_its_entry() -> None:
     fields = settlement(1, metadata={"channel": "web"}, provider=("stripe", "ch_1", 10_000, "USD"))
     content = content_of(_draft(fields))
-    assert [(line.account, line.side, line.amount_minor) for line in content.lines] == [
-        ("asset:psp:stripe", "debit", "10000"),
-        ("liability:payable:seller-42", "credit", "9997"),
-        ("revenue:fees", "credit", "3"),
-    ]
+    assert written(content.lines) == plain("""
+        dr asset:psp:stripe            100.00 USD
+        cr liability:payable:seller-42  99.97 USD
+        cr revenue:fees                  0.03 USD
+    """)
     (posted,) = sequence(genesis(0, TOPIC), [decide(record(0, fields))], {}).posted
     assert content == content_of(decode_entry(posted.body))
 
@@ -146,8 +147,11 @@ def test_provider_names_are_names(name: str) -> None:
 def test_every_currency_balances_by_itself() -> None:
     assert _reason(settlement(lines=[])) is R.UNBALANCED
     assert _reason(settlement(lines=sale()[:2])) is R.UNBALANCED
-    crossed: list[LineFields] = [("asset:a", "debit", 5, "USD", None), ("asset:a", "credit", 5, "EUR", None)]
-    assert _reason(settlement(lines=crossed)) is R.UNBALANCED
+    crossed = """
+        dr asset:a 0.05 USD
+        cr asset:a 0.05 EUR
+    """
+    assert _reason(settlement(lines=lines_of(crossed))) is R.UNBALANCED
     _draft(settlement(lines=sale(currency="USD") + sale(currency="JPY")))
 
 
