@@ -65,7 +65,7 @@ Probe = Callable[[Settings, Topology, str], Probed]
 def probe_database(settings: Settings, _topology: Topology, process: str) -> Probed:
     """The process's role may do what it must and no more, in a database of this environment whose guards are whole."""
     with session(settings.database_url(process), application_name="finance guards", read_only=True) as connection:
-        user, faults = _powers(connection, process, production=settings.env == "production")
+        user, faults = role_powers(connection, process, production=settings.env == "production")
         faults += _belongs(connection, settings)
         schema = check_schema(connection)
         for name, value in connection.execute(DURABILITY.encode()):
@@ -87,7 +87,8 @@ def probe_database(settings: Settings, _topology: Topology, process: str) -> Pro
     )
 
 
-def _powers(connection: Session, process: str, *, production: bool) -> tuple[str, list[GuardFault]]:
+def role_powers(connection: Session, process: str, *, production: bool) -> tuple[str, list[GuardFault]]:
+    """The role of this connection, and what it may do that it must not. Raises Refused."""
     row = connection.execute(POWERS.encode()).fetchone()
     if row is None:
         raise Refused("the database does not know this role", remedy="run `finance migrate`")

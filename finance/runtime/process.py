@@ -85,7 +85,7 @@ def run_process(
             stop=stop,
             metrics=metrics,
             backoff=services.backoff(topology),
-            on_corrupt=lambda error: _halt(name, settings, error),
+            on_corrupt=lambda error: halt_posting(name, settings, error),
             renewed=lambda: watch.renewed() or (registry is not None and registry.changed()),
             beat=watchdog.beat,
         )
@@ -147,7 +147,7 @@ def stop_with_parent(stop: threading.Event) -> None:
     threading.Thread(target=wait, name="parent", daemon=True).start()
 
 
-def _halt(name: str, settings: Settings, error: Corrupt) -> None:
+def halt_posting(name: str, settings: Settings, error: Corrupt) -> None:
     """Nothing may be built on a record that contradicts itself. Failing to say so must not hide the failure itself."""
     log = structlog.get_logger("process")
     reason = "".join(c if c.isprintable() else " " for c in f"{name} found a contradiction: {error}")

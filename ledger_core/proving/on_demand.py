@@ -173,7 +173,7 @@ def state(reader: OnDemandReader, registry: SignerRegistry, selection: Selection
         head = digest
     if head is None or head != top.hash:
         raise Corrupt(f"shard {shard}: range {top.range_no} is not the range that its chain of hashes leads to")
-    _check_signed(reader.proof(shard, top.range_no), head, registry, shard, top.range_no)
+    check_signed(reader.proof(shard, top.range_no), head, registry, shard, top.range_no)
     return statement
 
 
@@ -263,7 +263,8 @@ def _chained(data: bytes, digest: bytes, shard: int, range_no: int) -> ProofPayl
     return payload
 
 
-def _check_signed(proof: bytes | None, digest: bytes, registry: SignerRegistry, shard: int, range_no: int) -> None:
+def check_signed(proof: bytes | None, digest: bytes, registry: SignerRegistry, shard: int, range_no: int) -> None:
+    """A proof to build on: by a key that counts, over this digest. Raises Corrupt."""
     try:
         parsed = parse_proof(proof or b"")
     except ValueError as error:

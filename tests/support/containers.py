@@ -55,15 +55,18 @@ class ContainerStack(Stack):
         if secure:
             raise Refused("containers serve without TLS", remedy="leave out --services=containers, or --secure")
         stack = cls(name, root, say)
-        stack._images = {**IMAGES, **(images or {})}
-        stack._state.services = list(services)
-        try:
-            for service in stack._state.services:
-                stack._start_container(service)
-        except BaseException:
-            stack.down()
-            raise
+        stack.begin(services, {**IMAGES, **(images or {})})
         return stack
+
+    def begin(self, services: Iterable[str], images: Mapping[str, str]) -> None:
+        """Start the containers, or none."""
+        self._images, self._state.services = images, list(services)
+        try:
+            for service in self._state.services:
+                self._start_container(service)
+        except BaseException:
+            self.down()
+            raise
 
     def down(self) -> None:
         for container in self._containers.values():

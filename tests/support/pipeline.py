@@ -14,7 +14,7 @@ from consumers.kafka.group_source import KafkaSource
 from consumers.proving.prover import Prover, ProverSettings
 from finance.settings.deployment import Settings
 from finance.wiring.kafka import journal_reader
-from ledger_core.ports import Signer
+from ledger_core.ports import ArchiveStore, Signer
 from ledger_core.postgres.archive.archiver_store import PostgresArchiveStore
 from ledger_core.postgres.connection import connect
 from ledger_core.postgres.proving.prover_store import PostgresProverStore
@@ -82,10 +82,12 @@ class Pipeline:
         )
         return S3ArchiveStore(client, self.environ["S3_AUDIT_BUCKET"], clock=utc_now)
 
-    def archiver(self, store: type[PostgresArchiveStore] = PostgresArchiveStore) -> Archiver:
+    def archiver(
+        self, store: type[PostgresArchiveStore] = PostgresArchiveStore, archive: ArchiveStore | None = None
+    ) -> Archiver:
         return Archiver(
             store(connect(self.environ["DATABASE_URL_ARCHIVER"], application_name="test-archiver")),
-            self.archive(),
+            archive or self.archive(),
             lambda start, revoked: self._source("archiver", start, revoked),
             signer_set(self.signer, self.registry, metrics=self.metrics),
             self.archiving,

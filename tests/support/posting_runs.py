@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import psycopg
+import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from consumers.kafka.group_source import KafkaSource
@@ -15,6 +16,8 @@ from consumers.posting.decision import decide
 from consumers.posting.poster import Poster, PosterLimits
 from consumers.posting.relay import Relay, RelayTopics
 from ledger_core.ports import Publisher, Record
+from ledger_core.postgres.posting import poster_store
+from ledger_core.postgres.posting.account_numbers import AccountNumbers
 from ledger_core.postgres.posting.poster_store import PosterStore
 from ledger_core.postgres.verify.ledger_reader import open_ledger_reader
 from ledger_core.posting.plans import Decided, ShardHead
@@ -96,6 +99,18 @@ class SeesHalts(NullMetrics):
 
     def halted(self, halted: bool) -> None:
         self.halt_seen = halted
+
+
+def watched_caches(monkeypatch: pytest.MonkeyPatch) -> list[AccountNumbers]:
+    """The account caches that stores make from now on."""
+    made: list[AccountNumbers] = []
+
+    def make(shard: int) -> AccountNumbers:
+        made.append(AccountNumbers(shard))
+        return made[-1]
+
+    monkeypatch.setattr(poster_store, "AccountNumbers", make)
+    return made
 
 
 def step_until(poster: Poster, done: Callable[[], bool]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass, field
 
+from consumers.kafka.source import OnRevoked, StartOffset
 from consumers.metrics import NullMetrics
 from consumers.proving.prover import Prover, ProverSettings
 from consumers.proving.published_guard import NOTHING_PUBLISHED, PublishedGuard, PublishedRange
@@ -62,13 +63,18 @@ class Bench:
     def __post_init__(self) -> None:
         self.signer = MemorySigner(self.faults)
         self.registry = self.signer.registry
+        self.source: MemorySource | None = None
         if not self.journal:
             self.journal = {number: shard.journal() for number, shard in self.world.shards.items()}
 
     def build(self) -> Prover:
+        def open_source(start: StartOffset, revoked: OnRevoked) -> MemorySource:
+            self.source = MemorySource(self.journal, start, revoked, self.faults, records_max=self.poll_max)
+            return self.source
+
         return Prover(
             MemoryProverStore(self.world, self.faults),
-            lambda start, revoked: MemorySource(self.journal, start, revoked, self.faults, records_max=self.poll_max),
+            open_source,
             signer_set(
                 self.signer,
                 self.registry,

@@ -7,8 +7,9 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 
@@ -28,6 +29,21 @@ if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+
+
+@dataclass(frozen=True)
+class HeldPlace(KmsPlace):
+    """A place whose client the test holds too."""
+
+    client: Any = None
+
+    def open(self) -> KMSClient:
+        return cast("KMSClient", self.client)
+
+
+def held(place: KmsPlace) -> HeldPlace:
+    given = {field.name: getattr(place, field.name) for field in fields(place)}
+    return HeldPlace(**given, client=place.open())
 
 
 def register(service: KeyService, kid: str, *, retired_at: dt.datetime | None = None) -> SignerRegistry:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -37,6 +39,13 @@ class SigningProxy:
     lie: Lie | None = None
     url: str = ""
     requests: list[dict[str, Any]] = field(default_factory=list)
+    connections: list[socket.socket] = field(default_factory=list)
+
+    def hang_up(self) -> None:
+        """End every connection, as a server does with idle ones."""
+        for connection in self.connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def sign(self, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         self.requests.append(request)
@@ -68,6 +77,10 @@ def serving(proxy: SigningProxy, server: Files, *, client_ca: str | None = None)
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = 10
+
+        def setup(self) -> None:
+            proxy.connections.append(self.request)
+            super().setup()
 
         def do_GET(self) -> None:
             self._answer(proxy.look(self.path))

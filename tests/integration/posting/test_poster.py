@@ -15,9 +15,11 @@ from ledger_core.books.entries import decode_entry
 from ledger_core.errors import Unavailable
 from ledger_core.ports import Record
 from ledger_core.postgres.posting import control
+from producers.kafka.publisher import KafkaPublisher
 from schemas.wire.journal import decode_journal
 from schemas.wire.outcomes import decode_outcome
 from schemas.wire.records import Outcome
+from tests.simulator.faults import Faults
 from tests.support import databases
 from tests.support.kafka import client, tls
 from tests.support.mixed_events import mixed
@@ -183,12 +185,9 @@ def test_what_was_committed_but_not_published_is_published_by_the_next_owner(env
     """As after a crash between COMMIT and the first publication: with the answers that were due."""
     publish(environ, [record(0, settlement(1)), record(0, settlement(1)), Record(TOPIC, 0, 0, 0, b"k", b"x", ())])
     dsn = environ["DATABASE_URL_POSTER"]
-    first = new_poster(environ)
-
-    def dies(_plan: object) -> None:
-        raise Unavailable("kafka", "as a crash would")
-
-    first._relay.publish = dies  # type: ignore[assignment, method-assign]
+    faults, brokers = Faults(), environ["KAFKA_BROKERS"]
+    faults.arm("publish", "not applied")  # as a crash would
+    first = new_poster(environ, publisher=faults.around(KafkaPublisher(brokers, tls(brokers)), "kafka"))
     with pytest.raises(Unavailable):
         step_until(first, lambda: False)
     first.close()

@@ -15,7 +15,7 @@ from ledger_core.postgres.posting.poster_store import PosterStore
 from ledger_core.posting.plans import ShardHead
 from ledger_core.posting.store_port import Halted
 from tests.support.databases import role_url
-from tests.support.posting_runs import check_ledger, commit, rows
+from tests.support.posting_runs import check_ledger, commit, rows, watched_caches
 from tests.support.settlements import TOPIC, record, sale, settlement
 from tests.support.waits import until
 
@@ -88,13 +88,14 @@ def test_accounts_of_all_shards_share_one_bound_and_keep_their_numbers(
     database_url: str, poster_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(poster_store, "CACHED_ACCOUNTS_MAX", 4)
+    caches = watched_caches(monkeypatch)
     store = PosterStore(poster_url)
     heads = [store.open_shard(shard, TOPIC) for shard in range(3)]
     for turn in range(3):
         for shard in range(3):
             fields = settlement(10 * turn + shard, lines=sale(seller=f"seller-{turn}"))
             heads[shard] = commit(store, heads[shard], [record(turn, fields, shard=shard)])
-            assert sum(len(numbers.by_account) for numbers in store._numbers.values()) <= 4 + 3
+            assert sum(len(numbers.by_account) for numbers in caches) <= 4 + 3
     assert rows(database_url, "SELECT shard, count(*), max(account_no) FROM accounts GROUP BY 1 ORDER BY 1") == [
         (0, 5, 5), (1, 5, 5), (2, 5, 5),
     ]  # fmt: skip

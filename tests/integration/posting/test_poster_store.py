@@ -13,7 +13,7 @@ from ledger_core.postgres.posting.plan_writer import headers_from_json, headers_
 from ledger_core.postgres.posting.poster_store import PosterStore
 from ledger_core.posting.store_port import BatchFailed, EventIdTaken, Fenced, Halted
 from tests.support.databases import role_url
-from tests.support.posting_runs import check_ledger, commit, rows
+from tests.support.posting_runs import check_ledger, commit, rows, watched_caches
 from tests.support.settlements import TOPIC, event_id, record, sale, settlement
 from tests.support.waits import until
 
@@ -135,8 +135,9 @@ def test_missing_privilege_is_refused_with_a_remedy_and_blames_no_record(databas
 
 
 def test_row_that_contradicts_the_ledger_fails_the_batch_and_leaves_no_account_number(
-    database_url: str, poster_url: str
+    database_url: str, poster_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    caches = watched_caches(monkeypatch)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(
             "INSERT INTO entries VALUES (0, 1, gen_random_uuid(), 0, now(), decode(repeat('00', 32), 'hex'), '{}')"
@@ -147,7 +148,7 @@ def test_row_that_contradicts_the_ledger_fails_the_batch_and_leaves_no_account_n
         with pytest.raises(BatchFailed):
             commit(store, head, [record(0, settlement(1))])
     assert rows(database_url, "SELECT count(*) FROM accounts") == [(0,)]
-    assert store._numbers[0].by_account == {}
+    assert [numbers.by_account for numbers in caches] == [{}]
 
 
 def test_halted_ledger_takes_no_batch_and_the_first_reason_stays(database_url: str, poster_url: str) -> None:

@@ -44,7 +44,12 @@ def bucket_place(stack: Stack, bucket: str, *, now: dt.datetime = NOW, days: int
         **adapter_tls(stack.env, "backup"),
     )
     return BackupBucket(
-        client, bucket, f"p{uuid.uuid4().hex[:8]}/x", clock=lambda: now, mode="COMPLIANCE", retain_days=days
+        client,
+        bucket,
+        other.get("folder", f"p{uuid.uuid4().hex[:8]}/x"),
+        clock=lambda: now,
+        mode="COMPLIANCE",
+        retain_days=days,
     )
 
 
@@ -122,9 +127,10 @@ def test_what_a_lock_holds_stays_and_is_told(stack: Stack, buckets: dict[str, st
 def test_a_lock_lasts_as_long_as_the_policy_and_is_put_only_on_what_lasts(
     stack: Stack, buckets: dict[str, str]
 ) -> None:
-    place = bucket_place(stack, buckets["locked bucket"])
+    folder = f"lasts{uuid.uuid4().hex[:8]}"
+    place = bucket_place(stack, buckets["locked bucket"], folder=folder)
     place.put(KEY, DATA, passing=False)
-    head = s3_client(stack.env).head_object(Bucket=buckets["locked bucket"], Key=f"{place._prefix}{KEY}")
+    head = s3_client(stack.env).head_object(Bucket=buckets["locked bucket"], Key=f"{folder}/{KEY}")
     assert head["ObjectLockMode"] == "COMPLIANCE"
     assert head["ObjectLockRetainUntilDate"] == (NOW + dt.timedelta(days=2)).replace(microsecond=0)
     for unlocked, passing in ((bucket_place(stack, buckets["locked bucket"], days=0), False), (place, True)):
@@ -136,9 +142,10 @@ def test_a_lock_lasts_as_long_as_the_policy_and_is_put_only_on_what_lasts(
 def test_under_a_lock_what_was_hidden_is_still_listed_read_and_put_back(
     stack: Stack, buckets: dict[str, str], attack: str
 ) -> None:
-    place = bucket_place(stack, buckets["locked bucket"])
+    folder = f"hidden{uuid.uuid4().hex[:8]}"
+    place = bucket_place(stack, buckets["locked bucket"], folder=folder)
     place.put(KEY, DATA, passing=False)
-    client, bucket, key = s3_client(stack.env), buckets["locked bucket"], f"{place._prefix}{KEY}"
+    client, bucket, key = s3_client(stack.env), buckets["locked bucket"], f"{folder}/{KEY}"
     if attack == "written over":
         client.put_object(Bucket=bucket, Key=key, Body=b"nothing")
     else:

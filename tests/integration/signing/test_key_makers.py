@@ -22,7 +22,7 @@ from producers.signing.key_maker_transit import TransitKeyMaker
 from producers.signing.transit import TransitKey
 from producers.signing.verified_signer import KeyService, VerifiedSigner
 from tests.support.hsm import Token, module
-from tests.support.signing import NOW, kms_admin, kms_key, kms_place, register
+from tests.support.signing import NOW, held, kms_admin, kms_key, kms_place, register
 from tests.support.transit_server import TransitServer, transit_server
 
 pytestmark = pytest.mark.services
@@ -127,9 +127,10 @@ def test_a_kms_key_whose_alias_was_never_set_is_found_and_named(
     def cut_off(**_: object) -> None:
         raise Unavailable("signer", "killed between the two steps")
 
-    maker = kms_maker(stack, name, ED25519)
+    place = held(kms_place(stack.env))
+    maker = KmsKeyMaker(name, ED25519.algorithm, place)
     with monkeypatch.context() as patched:
-        patched.setattr(maker._client, "create_alias", cut_off)
+        patched.setattr(place.client, "create_alias", cut_off)
         with pytest.raises(Unavailable):
             maker.make(ED25519)
     (left,) = [key for key in all_keys(admin) if key["Description"].endswith(name)]

@@ -172,7 +172,7 @@ class PosterMachine(RuleBasedStateMachine):
         halted = self.ledger.halted
         try:
             member = self.members.get(who) or self._build(who)
-            member.poster._limits = PosterLimits(batch_records_max=records_max, dead_letters_max=10**9)
+            member.source.records_max = records_max
             return member.poster.step()
         except Unavailable:
             self.members.pop(who, None)
@@ -196,7 +196,7 @@ class PosterMachine(RuleBasedStateMachine):
             open_source=open_source,
             store=MemoryPosterStore(self.ledger, self.faults),
             relay=Relay(publisher, TOPICS),
-            limits=PosterLimits(),
+            limits=PosterLimits(dead_letters_max=10**9),
             metrics=StrictMetrics(),
             now=lambda: 1_762_000_000.0,
             monotonic=lambda: float(next(self.clock)),

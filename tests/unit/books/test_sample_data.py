@@ -45,9 +45,9 @@ def test_the_month_comes_to_the_money_of_the_file(march: tuple[list[SettlementEv
     import pyarrow.compute as pc
     from pyarrow import parquet
 
-    from finance.workshop.sample_data import _data_file
+    from finance.workshop.sample_data import data_file
 
-    table = parquet.read_table(_data_file("transactions.parquet"))
+    table = parquet.read_table(data_file("transactions.parquet"))
     month = table.filter(pc.equal(pc.strftime(table["transaction_timestamp"], format="%Y-%m"), "2017-03"))
     columns = ("basket_id", "sales_value", "retail_disc", "coupon_disc", "coupon_match_disc")
     paid: dict[int, int] = {}

@@ -166,8 +166,10 @@ def test_a_revoked_partition_is_forgotten_and_taken_up_again_from_postgres() -> 
     bench = bench_of(shard)
     prover = bench.build()
     prover.step()
-    prover._source.revoke(0)  # type: ignore[attr-defined]
-    assert prover._shards == {}
+    assert bench.source is not None
+    bench.source.revoke(0)
+    asked: list[bool] = []
+    bench.faults.meanwhile["last_range"] = lambda: asked.append(True)
     bench.now += 10
     for _ in range(10):
         bench.now += 3

@@ -128,13 +128,18 @@ def test_a_failing_look_still_stops_the_children(child: Make) -> None:
 def test_children_learn_that_their_parent_is_gone(child: Make) -> None:
     """stdin is a pipe whose other end only the parent holds: the kernel closes it, however the parent went."""
     one = child(WAIT_FOR_EOF)
-    supervisor = Supervisor([one], stop=threading.Event())
-    supervisor._start(one)
-    assert one.process is not None
-    assert one.process.stdin is not None
-    assert one.process.poll() is None
-    one.process.stdin.close()
-    assert one.process.wait(PATIENCE_SECONDS) == 0
+    codes: list[int | None] = []
+
+    def parent_goes() -> bool:
+        assert one.process is not None
+        assert one.process.stdin is not None
+        codes.append(one.process.poll())
+        one.process.stdin.close()
+        codes.append(one.process.wait(PATIENCE_SECONDS))
+        return True
+
+    Supervisor([one], stop=threading.Event(), finished=parent_goes).run()
+    assert codes == [None, 0]
 
 
 def test_only_the_first_poster_takes_the_port() -> None:

@@ -27,7 +27,7 @@ from finance.recovery.drill.report import DrillPayload, assemble_report, parse_r
 from ledger_core.archive.batch import SealedBatch
 from ledger_core.archive.names import manifest_key
 from ledger_core.errors import FinanceError
-from ledger_core.proving.on_demand import _check_signed
+from ledger_core.proving.on_demand import check_signed
 from ledger_core.proving.range_proof import assemble_proof, parse_proof
 from ledger_core.signing import notes
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
@@ -119,7 +119,7 @@ def cosigned_proof(trial: Trial) -> bool:
 
 def proof_to_build_on(trial: Trial) -> bool:
     data = proof_of(trial.key)
-    return not refused(lambda: _check_signed(data, parse_proof(data).digest(), trial.registry, 0, 1))
+    return not refused(lambda: check_signed(data, parse_proof(data).digest(), trial.registry, 0, 1))
 
 
 def archived(kind: str) -> Callable[[Trial], bool]:
@@ -265,7 +265,7 @@ STATEMENTS = "ledger_core.verify.statements"
 READERS: Final = {
     "range proof": Reader(f"{STATEMENTS}.check_signature", range_proof),
     "cosignature of a range proof": Reader(f"{STATEMENTS}._check_cosignature", cosigned_proof),
-    "range proof to build on": Reader("ledger_core.proving.on_demand._check_signed", proof_to_build_on),
+    "range proof to build on": Reader("ledger_core.proving.on_demand.check_signed", proof_to_build_on),
     "range proof in a ledger": Reader(f"{STATEMENTS}.check_signature", ledger("proof")),
     "range proof in an archive": Reader(f"{STATEMENTS}.check_signature", archived("proof")),
     "archive batch": Reader(f"{STATEMENTS}.check_signature", archive_batch),

@@ -42,7 +42,7 @@ def prepare(repo: Path, content: bytes = b"new") -> str | None:
 def test_killed_before_its_commit_point_it_leaves_no_branch_and_is_done_again(
     repo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = registry_branch._git
+    real = registry_branch.run_git
 
     def killed(repo: Path, *arguments: str, **more: Any) -> str:
         if arguments[0] == "update-ref":
@@ -50,7 +50,7 @@ def test_killed_before_its_commit_point_it_leaves_no_branch_and_is_done_again(
         return real(repo, *arguments, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr(registry_branch, "_git", killed)
+        patched.setattr(registry_branch, "run_git", killed)
         with pytest.raises(KeyboardInterrupt):
             prepare(repo)
     assert git_in(repo, "branch", "--format=%(refname:short)") == "main"
@@ -65,17 +65,17 @@ def test_killed_before_its_commit_point_it_leaves_no_branch_and_is_done_again(
 def test_two_operators_at_once_make_one_branch_and_the_second_is_told(
     repo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = registry_branch._git
+    real = registry_branch.run_git
 
     def overtaken(repo: Path, *arguments: str, **more: Any) -> str:
         if arguments[0] == "update-ref":
             git_in(repo, "branch", "review", "HEAD")
         return real(repo, *arguments, **more)
 
-    monkeypatch.setattr(registry_branch, "_git", overtaken)
+    monkeypatch.setattr(registry_branch, "run_git", overtaken)
     with pytest.raises(Refused, match="update-ref"):
         prepare(repo)
-    monkeypatch.setattr(registry_branch, "_git", real)
+    monkeypatch.setattr(registry_branch, "run_git", real)
     with pytest.raises(Refused, match="review is there with another"):
         prepare(repo)
 

@@ -7,15 +7,20 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, NoCredentialsE
 from botocore.stub import Stubber
 
 from ledger_core.errors import FinanceError, Refused, Unavailable
+from ledger_core.ports import Algorithm
 from producers.signing.kms import KmsKey
 from producers.signing.kms_client import KmsPlace
-
-PLACE = KmsPlace("us-east-1", access_key="x", secret="x")
+from tests.support.signing import HeldPlace, held
 
 
 @pytest.fixture
-def key() -> KmsKey:
-    return KmsKey("alias/x", "rsa-sha256", PLACE)
+def place() -> HeldPlace:
+    return held(KmsPlace("us-east-1", access_key="x", secret="x"))
+
+
+@pytest.fixture
+def key(place: HeldPlace) -> KmsKey:
+    return KmsKey("alias/x", "rsa-sha256", place)
 
 
 @pytest.mark.parametrize(
@@ -39,10 +44,10 @@ def key() -> KmsKey:
     ],
 )
 def test_a_service_error_says_whether_waiting_helps(
-    key: KmsKey, code: str, status: int, failure: type[FinanceError]
+    place: HeldPlace, key: KmsKey, code: str, status: int, failure: type[FinanceError]
 ) -> None:
     for operation, call in (("sign", lambda: key.sign_digest(bytes(32))), ("get_public_key", key.public_key)):
-        with Stubber(key._client) as stub:
+        with Stubber(place.client) as stub:
             stub.add_client_error(operation, service_error_code=code, service_message="no", http_status_code=status)
             with pytest.raises(failure, match="alias/x") as caught:
                 call()
@@ -58,9 +63,14 @@ def test_a_service_error_says_whether_waiting_helps(
     ],
 )
 def test_a_time_out_passes_and_missing_credentials_do_not(
-    key: KmsKey, error: Exception, failure: type[FinanceError]
+    place: HeldPlace, key: KmsKey, error: Exception, failure: type[FinanceError]
 ) -> None:
-    assert isinstance(key._failure(error), failure)  # type: ignore[arg-type]
+    def fail(**_: object) -> None:
+        raise error
+
+    place.client.meta.events.register("before-call.kms.Sign", fail)
+    with pytest.raises(failure):
+        key.sign_digest(bytes(32))
 
 
 @pytest.mark.parametrize(
@@ -68,15 +78,15 @@ def test_a_time_out_passes_and_missing_credentials_do_not(
     [("rsa-sha256", "RSASSA_PKCS1_V1_5_SHA_256", "DIGEST", 32), ("ed25519", "ED25519_SHA_512", "RAW", 5)],
 )
 def test_the_request_names_the_one_right_scheme(
-    algorithm: str, scheme: str, message_type: str, text_bytes: int
+    place: HeldPlace, algorithm: Algorithm, scheme: str, message_type: str, text_bytes: int
 ) -> None:
-    key = KmsKey("k", algorithm, PLACE)  # type: ignore[arg-type]
+    key = KmsKey("k", algorithm, place)
     fixed = {"KeyId": "k", "MessageType": message_type, "SigningAlgorithm": scheme}
-    with Stubber(key._client) as stub:
+    with Stubber(place.client) as stub:
         stub.add_response("sign", {"Signature": b"s"}, {**fixed, "Message": bytes(32)})
         assert key.sign_digest(bytes(32)) == b"s"
         sent: list[bytes] = []
-        key._client.meta.events.register(
+        place.client.meta.events.register(
             "provide-client-params.kms.Sign", lambda params, **_: sent.append(params["Message"])
         )
         stub.add_response("sign", {"Signature": b"t"})

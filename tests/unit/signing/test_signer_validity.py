@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from ledger_core.errors import Corrupt
-from ledger_core.proving.on_demand import _check_signed
+from ledger_core.proving.on_demand import check_signed
 from ledger_core.proving.range_proof import assemble_proof, parse_payload, parse_proof
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import encode_signature
@@ -115,9 +115,9 @@ def test_an_operator_s_proof_may_speak_of_history_older_than_its_key() -> None:
 def test_nothing_new_is_stated_on_a_proof_outside_of_its_key_s_interval() -> None:
     data = proof(13)
     digest = parse_proof(data).digest()
-    _check_signed(data, digest, revoked(13), 0, 1)
+    check_signed(data, digest, revoked(13), 0, 1)
     with pytest.raises(Corrupt, match=r"seq 1\.\.12"):
-        _check_signed(data, digest, revoked(12), 0, 1)
+        check_signed(data, digest, revoked(12), 0, 1)
 
 
 @pytest.mark.parametrize(
