@@ -21,6 +21,8 @@ PRINTS_NOTHING = "prints nothing"
 MESSAGES = "| the message says |"
 NO_EVENTS = {"access.signing"}  # of topology.yaml
 FILES = (".crt", ".key", ".pem", ".yaml", ".json", ".txt")
+WORDS = re.compile(r"[a-zA-Z][a-zA-Z ,:;'`_-]+")
+NOT_OURS = {"server started", "halted: False"}  # pg_ctl says the one; the other is a name and a value
 NAMED_SECTION = re.compile(r"RUNBOOK(?:\.md)?,? (?:section )?(\d+)(?: ([A-F])\b)?")
 
 
@@ -136,3 +138,16 @@ def test_every_message_that_a_table_explains_is_said(path: Path) -> None:
             rows.append(line.split("|")[1])
     phrases = [phrase for row in rows for phrase in re.findall(r'"([^"]+)"', row)]
     assert [phrase for phrase in phrases if phrase not in SOURCE] == []
+
+
+@pytest.mark.parametrize("path", [SHEET, *PAGES], ids=[path.stem for path in [SHEET, *PAGES]])
+def test_what_a_command_prints_is_printed_in_these_words(path: Path) -> None:
+    """Lines without a figure: sentences, and the heads of tables, cell by cell. Figures are those of one day."""
+    lines = [
+        line.strip()
+        for block in re.findall(r"^ *```text\n(.*?)^ *```", path.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+        for line in block.replace("operator:root", "").splitlines()
+    ]
+    worded = [line for line in lines if WORDS.fullmatch(line) and " " in line]
+    said = [cell for line in worded for cell in re.split(r" {2,}", line)]
+    assert [cell for cell in said if cell not in SOURCE and cell not in NOT_OURS] == []
