@@ -22,10 +22,10 @@ from finance.settings import clock
 from finance.settings.deployment import Settings
 from finance.wiring.archive_source import open_source
 from finance.wiring.kafka import open_partition, open_watermarks
+from finance.wiring.stores import fill_store
 from ledger_core.errors import Refused
 from ledger_core.postgres.recovery import rebuild_state
 from ledger_core.postgres.recovery.epochs import begin_epoch, not_the_ledger, read_epoch
-from ledger_core.postgres.recovery.fill_store import FillStore
 from ledger_core.postgres.schema.deployment import bind_deployment, read_deployment
 from ledger_core.postgres.schema.migrate import migrate
 from ledger_core.postgres.session import Session, session
@@ -189,7 +189,7 @@ def _fill(
     )
     try:
         with counting("reading the topic", None) as advance:
-            return fill(FillStore(connection), reader, advance)
+            return fill(fill_store(connection), reader, advance)
     finally:
         ends.close()
 

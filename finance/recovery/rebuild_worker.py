@@ -15,8 +15,8 @@ from consumers.recovery.rebuild import RebuildJob, RebuildResult, rebuild_shard
 from finance.recovery.worker_pool import run_pool
 from finance.settings.deployment import Settings
 from finance.wiring.archive_source import open_source
+from finance.wiring.stores import open_rebuild_store
 from ledger_core.archive.listing import ShardListing
-from ledger_core.postgres.recovery.rebuild_store import RebuildStore
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify.archived_range import ArchiveScene, sources_of
 
@@ -47,9 +47,6 @@ def run_tasks(tasks: Sequence[Task], advance: Advance, workers_max: int | None =
 def _run(task: Task, advance: Advance) -> RebuildResult:
     readers = [open_source(address, task.settings) for address in task.addresses]
     sources = sources_of(readers, task.listings)
-    store = RebuildStore(task.dsn)
-    try:
+    with open_rebuild_store(task.dsn) as store:
         scene = ArchiveScene(task.env, SignerRegistry.from_json(task.signers), keep_lines=True)
         return rebuild_shard(task.job, scene, sources, store, advance)
-    finally:
-        store.close()

@@ -8,30 +8,38 @@ Does not: read beyond the snapshot's heads; what the topic holds beyond them is 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from consumers.recovery.replay_beside import BesideShard, ReplayPlace, place_head
+from consumers.recovery.replay_beside import BesideShard, LiveLedger, ReplayPlace, place_head
 from consumers.recovery.rule_sets import RULE_SETS
 from finance.recovery import replay_checks
 from finance.recovery.replay_into import ReplayPlan, ShardRun, Tell
 from finance.recovery.replay_sources import APPLICATION
 from finance.settings import clock
 from finance.wiring.kafka import open_partition, open_watermarks
+from finance.wiring.stores import open_ledger_reader
 from ledger_core.errors import Refused
 from ledger_core.findings import Collector, Report
+from ledger_core.postgres.recovery.recorded_verdicts import newest_source
 from ledger_core.postgres.recovery.replay_target import TargetState
-from ledger_core.postgres.recovery.verdict_log import newest_source
 from ledger_core.postgres.session import session
-from ledger_core.postgres.verify.ledger_reader import PostgresLedgerReader, open_ledger_reader
 from ledger_core.tree import CompactRange
-from ledger_core.verify.ledger_rows import RangeRow, ShardRow
+from ledger_core.verify.ledger_rows import LedgerReader, RangeRow, ShardRow
 from ledger_core.verify.signed_parts import SignedPart, parts_of_rows
 from producers.storage.whole_file import replace_file
 
 STATE_VERSION: Final = 1
+
+
+class LedgerSnapshot(LedgerReader, LiveLedger, Protocol):
+    """One snapshot of the live ledger: what is compared entry by entry, what was signed, and its sums."""
+
+    def sums(self, shard: int) -> Mapping[str, list[int]]:
+        """`<currency> <account type>` -> [debits, credits] of all balances of a shard."""
+        ...
 
 
 def replay_beside(plan: ReplayPlan, state_path: Path | None, tell: Tell) -> tuple[dict[int, ShardRun], Report]:
@@ -82,7 +90,7 @@ class _Shard:
     """One shard from its place to the snapshot's head."""
 
     plan: ReplayPlan
-    reader: PostgresLedgerReader
+    reader: LedgerSnapshot
     row: ShardRow
     place: ReplayPlace
     found: Collector
@@ -162,7 +170,7 @@ class _Shard:
                 self.found.add("replay.shard", message, seq=head.seq, field=name)
 
 
-def _beginning(plan: ReplayPlan, reader: PostgresLedgerReader, row: ShardRow) -> ReplayPlace:
+def _beginning(plan: ReplayPlan, reader: LedgerSnapshot, row: ShardRow) -> ReplayPlace:
     """Genesis, or the newest end of a range at or before `--from-offset`: there head and tree stand on record."""
     place = ReplayPlace(place_head(row.shard, row.topic, first_offset=row.first_offset, next_offset=row.first_offset))
     if plan.from_offset is None:

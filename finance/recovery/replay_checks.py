@@ -19,8 +19,8 @@ from finance.settings.deployment import Settings
 from finance.wiring.kafka import check_topics, open_partition
 from ledger_core.errors import Refused
 from ledger_core.postgres.recovery import replay_target
+from ledger_core.postgres.recovery.recorded_verdicts import newest_source
 from ledger_core.postgres.recovery.replay_target import TargetState
-from ledger_core.postgres.recovery.verdict_log import newest_source
 from ledger_core.postgres.schema.deployment import read_deployment
 from ledger_core.postgres.session import Session
 from ledger_core.postgres.signing.signer_uses import proof_signers

@@ -15,10 +15,10 @@ from finance.recovery.replay_into import ReplayPlan
 from finance.recovery.replay_sources import APPLICATION, open_archive_log
 from finance.wiring.kafka import open_watermarks
 from finance.wiring.oracle import watched
+from finance.wiring.stores import open_ledger_reader
 from ledger_core.findings import Collector, Report
-from ledger_core.postgres.recovery.verdict_log import of_another_shard, unfounded
+from ledger_core.postgres.recovery.recorded_verdicts import of_another_shard, unfounded
 from ledger_core.postgres.session import session
-from ledger_core.postgres.verify.ledger_reader import open_ledger_reader
 from ledger_core.recovery.compare_ledgers import compare_ledgers
 from ledger_core.verify.ledger_rows import LedgerReader
 from ledger_core.verify.oracle import LedgerHead, verify_ledger

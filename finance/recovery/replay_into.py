@@ -27,7 +27,7 @@ from finance.wiring.kafka import open_watermarks
 from ledger_core.errors import Refused
 from ledger_core.postgres.recovery import replay_target
 from ledger_core.postgres.recovery.epochs import EpochKind
-from ledger_core.postgres.recovery.verdict_log import newest_source
+from ledger_core.postgres.recovery.recorded_verdicts import newest_source
 from ledger_core.postgres.schema.deployment import bind_deployment
 from ledger_core.postgres.session import Session, session
 from ledger_core.recovery.replay_port import StopAt

@@ -13,9 +13,9 @@ from consumers.recovery.archive_log import ArchiveLog
 from finance.settings.deployment import Settings
 from finance.wiring.registry_file import read_registry
 from finance.wiring.services import open_archive
+from finance.wiring.stores import open_verdict_log
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.postgres.recovery.replay_target import is_locked, read_heads
-from ledger_core.postgres.recovery.verdict_log import PostgresVerdictLog
 from ledger_core.postgres.session import session
 from ledger_core.recovery.replay_port import VerdictLog
 from ledger_core.signing.registry import SignerRegistry
@@ -32,8 +32,8 @@ def open_log(source: Source, settings: Settings) -> Iterator[VerdictLog | None]:
     elif source == "archive":
         yield open_archive_log(settings, read_registry(settings.signers_path))
     else:
-        with session(settings.database_url("auditor"), application_name=APPLICATION, read_only=True) as connection:
-            yield PostgresVerdictLog(connection)
+        with open_verdict_log(settings, APPLICATION) as log:
+            yield log
 
 
 def open_archive_log(settings: Settings, registry: SignerRegistry) -> ArchiveLog:

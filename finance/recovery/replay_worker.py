@@ -19,8 +19,8 @@ from finance.recovery.replay_sources import Source, open_log
 from finance.recovery.worker_pool import Say
 from finance.settings.deployment import Settings
 from finance.wiring.kafka import open_partition
+from finance.wiring.stores import open_poster_store
 from ledger_core.errors import Refused
-from ledger_core.postgres.posting.poster_store import PosterStore
 from ledger_core.posting.store_port import Fenced, Halted
 from ledger_core.recovery.replay_port import StopAt
 
@@ -84,8 +84,7 @@ def _replay(job: ReplayJob, say: Say[ReplayMessage]) -> ReplayMessage:
 
 @contextmanager
 def _replaying(job: ReplayJob) -> Iterator[ShardReplay]:
-    store = PosterStore(job.dsn)
-    try:
+    with open_poster_store(job.dsn) as store:
         head = store.open_shard(job.shard, job.topic)
         reader = open_partition(job.settings, job.topic, job.shard, head.next_offset, job.end_offset)
         try:
@@ -102,5 +101,3 @@ def _replaying(job: ReplayJob) -> Iterator[ShardReplay]:
                 )
         finally:
             reader.close()
-    finally:
-        store.close()

@@ -24,7 +24,6 @@ from finance.runtime.compiled import HOT, compiled
 from finance.runtime.registry_watch import RegistryWatch
 from finance.runtime.tls_watch import TlsWatch
 from finance.runtime.watchdog import Watchdog
-from finance.settings import clock
 from finance.settings.deployment import Settings
 from finance.telemetry.health import Health, telemetry_routes
 from finance.telemetry.log_lines import configure_logging
@@ -32,7 +31,6 @@ from finance.telemetry.prometheus import MetricExporter
 from finance.telemetry.surfaces import PrometheusBackup, PrometheusDoor, PrometheusWork
 from finance.wiring import services
 from ledger_core.errors import Corrupt, FinanceError, Refused
-from ledger_core.postgres.posting import control
 from schemas.topology.model import Topology
 
 REASON_CHARS_MAX = 900
@@ -152,12 +150,7 @@ def halt_posting(name: str, settings: Settings, error: Corrupt) -> None:
     log = structlog.get_logger("process")
     reason = "".join(c if c.isprintable() else " " for c in f"{name} found a contradiction: {error}")
     try:
-        control.halt(
-            settings.database_url(name),
-            reason=reason[:REASON_CHARS_MAX],
-            actor_id=f"service:{name}",
-            trace_id=clock.new_trace_id(),
-        )
+        services.halt_posting(name, settings, reason[:REASON_CHARS_MAX])
     except FinanceError as failure:
         log.critical("process.halt_failed", detail=str(failure), remedy="run `finance halt` yourself, now")
     else:

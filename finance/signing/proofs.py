@@ -15,16 +15,15 @@ from pathlib import Path
 
 import orjson
 
-from consumers.proving.on_demand import DemandTerms, prove_on_demand
+from consumers.proving.on_demand import DemandTerms, OnDemandStore, prove_on_demand
 from finance.settings import clock
 from finance.settings.deployment import Settings
 from finance.signing.desk import Desk
 from finance.signing.key_choice import with_key
-from finance.wiring import services
+from finance.wiring import stores
 from finance.wiring.registry_file import read_registry
 from finance.wiring.signers import open_signer
 from ledger_core.errors import Refused
-from ledger_core.postgres.proving.on_demand_store import PostgresOnDemandStore
 from ledger_core.postgres.signing.signer_uses import open_signer_uses
 from ledger_core.proving.on_demand import Selection
 from ledger_core.signing.pinned_signer import PinnedSigner
@@ -46,7 +45,7 @@ def prove_with(desk: Desk, kernel: Path | None) -> bytes | None:
     signer = open_signer(settings, desk.topology, registry)
     try:
         signer.pin()
-        with services.open_on_demand_store(settings) as store:
+        with stores.open_on_demand_store(settings) as store:
             newest = [(shard, store.newest_proved(shard)) for shard in store.shards()]
             chosen = [Selection(s, it.first_seq, it.last_seq) for s, it in newest if it and it.last_seq >= it.first_seq]
             if not chosen:
@@ -70,7 +69,7 @@ def reissue(desk: Desk, kid: str) -> Iterator[bytes]:
         if signer.kid == kid:
             raise Refused(f"these settings sign with {kid} itself", remedy="restore the regular key's variables first")
         signer.pin()
-        with services.open_on_demand_store(desk.settings) as store:
+        with stores.open_on_demand_store(desk.settings) as store:
             for shard, first_seq, last_seq in stretches:
                 proof = _prove(desk, store, signer, registry, [Selection(shard, first_seq, last_seq)])
                 _check(proof, registry, "signers.json")
@@ -93,7 +92,7 @@ def _stretches(ranges: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, i
 
 def _prove(
     desk: Desk,
-    store: PostgresOnDemandStore,
+    store: OnDemandStore,
     signer: PinnedSigner,
     registry: SignerRegistry,
     selections: Sequence[Selection],

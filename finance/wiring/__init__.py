@@ -2,6 +2,7 @@
 
 services         poster, prover, archiver, notary         signers   keys that sign
 kafka            every Kafka client                       oracle    the oracle asked about database and topics
+stores           what commands write to and read from     topics    made and compared
 archive_source, audit_chain, audit_exports                where archives and the chain are read; the exporter
 registry_file    signers.json                             status    where everything stands
 render           authority for those who enforce it

@@ -8,8 +8,8 @@ Does not: run anything (`consumers.service.run_service` does) or hold state: wha
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
@@ -39,16 +39,15 @@ from finance.wiring.kafka import (
 )
 from finance.wiring.registry_file import read_registry
 from finance.wiring.signers import open_signers
+from finance.wiring.stores import check_is_ledger
 from ledger_core.errors import Refused
 from ledger_core.postgres.archive.archiver_store import PostgresArchiveStore
 from ledger_core.postgres.audit.notary_store import PostgresAuditStore
 from ledger_core.postgres.connection import connect
+from ledger_core.postgres.posting import control
 from ledger_core.postgres.posting.poster_store import PosterStore
 from ledger_core.postgres.proving.held_ranges import PostgresHeldRanges
-from ledger_core.postgres.proving.on_demand_store import PostgresOnDemandStore
 from ledger_core.postgres.proving.prover_store import PostgresProverStore
-from ledger_core.postgres.recovery.epochs import not_the_ledger, read_epoch
-from ledger_core.postgres.session import session
 from ledger_core.proving.open_range import RangeLimits
 from producers.storage.archive_file import FileArchiveStore
 from producers.storage.backup_folder import BackupFolder
@@ -207,12 +206,9 @@ BUILDERS: Mapping[str, Build] = {
 }
 
 
-def check_is_ledger(dsn: str) -> None:
-    """Refuse a database that is marked as a what-if: nothing of it may be posted on, signed or archived."""
-    with session(dsn, application_name="finance epoch", read_only=True) as connection:
-        epoch = read_epoch(connection)
-    if epoch.kind == "what-if":
-        raise not_the_ledger(epoch)
+def halt_posting(name: str, settings: Settings, reason: str) -> None:
+    """Halt all posting as the process `name`. Raises Unavailable and Refused."""
+    control.halt(settings.database_url(name), reason=reason, actor_id=f"service:{name}", trace_id=clock.new_trace_id())
 
 
 def open_archive(
@@ -243,17 +239,6 @@ def _client_of(s3: ArchiveSettings | BucketSettings) -> S3Client:
         ca_file=s3.tls.ca_file,
         client_pair=s3.tls.client_pair,
     )
-
-
-@contextmanager
-def open_on_demand_store(settings: Settings) -> Iterator[PostgresOnDemandStore]:
-    """What proofs on demand are made from, as the role of operators. Raises Refused on a what-if database."""
-    check_is_ledger(settings.database_url("api"))
-    connection = connect(settings.database_url("api"), application_name="finance-prove")
-    try:
-        yield PostgresOnDemandStore(connection)
-    finally:
-        connection.close()
 
 
 def open_backup_place(address: str, settings: Settings) -> BackupFolder | BackupBucket:

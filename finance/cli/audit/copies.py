@@ -99,7 +99,7 @@ def restore(source: ChainSource, file: Path | None, into: str | None, signers: P
     """
     from consumers.audit.restore import restore_chain
     from finance.wiring.kafka import newest_audit_event
-    from ledger_core.postgres.audit.restore_store import PostgresAuditRestoreStore
+    from finance.wiring.stores import open_audit_restore_store
 
     settings = load_settings()
     published = 0
@@ -109,22 +109,21 @@ def restore(source: ChainSource, file: Path | None, into: str | None, signers: P
     except (Unavailable, Refused):
         if source == "topic":
             raise
-    store = PostgresAuditRestoreStore(into or settings.owner_database_url())
-    try:
-        with counting("restoring audit events", "events", published or None) as advance:
-            events, found = told_events(source, file, settings, lambda _count: None)
-            restored = restore_chain(
-                store,
-                events,
-                registry_of(signers, settings),
-                source=source,
-                actor_id=operator(settings),
-                trace_id=clock.new_trace_id(),
-                published_seq=published,
-                advance=advance,
-            )
-    finally:
-        store.close()
+    with (
+        open_audit_restore_store(into or settings.owner_database_url()) as store,
+        counting("restoring audit events", "events", published or None) as advance,
+    ):
+        events, found = told_events(source, file, settings, lambda _count: None)
+        restored = restore_chain(
+            store,
+            events,
+            registry_of(signers, settings),
+            source=source,
+            actor_id=operator(settings),
+            trace_id=clock.new_trace_id(),
+            published_seq=published,
+            advance=advance,
+        )
     report = found.report()
     count = restored.last_seq - restored.first_seq + 1
     result = {

@@ -8,12 +8,9 @@ import click
 from rich.console import Console
 
 from finance.cli.common import emit, json_option, load_settings, load_topology_of, table
-from finance.settings.deployment import Settings
+from finance.wiring import topics
+from finance.wiring.topics import AclPlan, Action
 from ledger_core.errors import Refused
-from producers.kafka import acls as acls_kafka
-from producers.kafka import topics as topics_kafka
-from producers.kafka.acls import AclPlan
-from producers.kafka.topics import Action
 from schemas.authority.kafka_acls import Acl, acl_of, acls_of
 from schemas.wire.registry import import_requests, published
 
@@ -52,13 +49,13 @@ def apply(removals: tuple[str, ...], as_json: bool) -> None:
     """
     settings = load_settings()
     unwanted = [_acl(text) for text in removals]
-    topology, place = load_topology_of(settings), _place(settings)
+    topology = load_topology_of(settings)
     wanted = acls_of(topology, settings.topic_prefix)
     if any(acl in wanted for acl in unwanted):
         raise Refused("topology.yaml wants an ACL that --remove-acl names", remedy="change topology.yaml first")
-    actions = topics_kafka.apply(topology, *place)
-    acls = acls_kafka.apply(wanted, *place)
-    removed = acls_kafka.remove(unwanted, *place) if unwanted else 0
+    actions = topics.apply_topics(settings, topology)
+    acls = topics.apply_acls(settings, wanted)
+    removed = topics.remove_acls(settings, unwanted) if unwanted else 0
     left = replace(acls, extra=tuple(text for text in acls.extra if text not in removals))
     _report(actions, left, as_json, applied=True, removed=removed)
 
@@ -75,14 +72,9 @@ def check(as_json: bool) -> None:
       finance topics check --json
     """
     settings = load_settings()
-    topology, place = load_topology_of(settings), _place(settings)
-    acls = acls_kafka.plan(acls_of(topology, settings.topic_prefix), *place)
-    _report(topics_kafka.check(topology, *place), acls, as_json, applied=False)
-
-
-def _place(settings: Settings) -> tuple[str, dict[str, str]]:
-    """The brokers, met as an operator."""
-    return settings.kafka_brokers, settings.kafka_options("admin")
+    topology = load_topology_of(settings)
+    acls = topics.compare_acls(settings, acls_of(topology, settings.topic_prefix))
+    _report(topics.compare_topics(settings, topology), acls, as_json, applied=False)
 
 
 def _acl(text: str) -> Acl:

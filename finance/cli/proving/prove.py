@@ -109,7 +109,7 @@ def _prove(settings: Settings, select: Callable[[OnDemandReader], list[Selection
     from consumers.proving.on_demand import DemandTerms, prove_on_demand
     from finance.settings.signing import signing_of
     from finance.settings.variables import COSIGNER
-    from finance.wiring import services
+    from finance.wiring import stores
     from finance.wiring.registry_file import read_registry
     from finance.wiring.signers import open_signer
 
@@ -126,5 +126,5 @@ def _prove(settings: Settings, select: Callable[[OnDemandReader], list[Selection
         ts=clock.utc_now(),
         actor_id=operator(settings),
     )
-    with services.open_on_demand_store(settings) as store:
+    with stores.open_on_demand_store(settings) as store:
         return prove_on_demand(store, signer, registry, select(store), terms, cosigners)

@@ -9,19 +9,19 @@ Does not: compare a copy with what was published after it: how far it is behind 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from finance.recovery.drill.live import APPLICATION, Live, recorded_of
 from finance.recovery.drill.report import AuditResult, DrillShardResult, Sums
 from finance.wiring.oracle import watched
+from finance.wiring.stores import open_ledger_reader
 from ledger_core.audit.events import AuditEvent
 from ledger_core.audit.sources import along
 from ledger_core.findings import Collector, Report
 from ledger_core.postgres.schema.guard import check_schema
 from ledger_core.postgres.session import session
-from ledger_core.postgres.verify.ledger_reader import PostgresLedgerReader, open_ledger_reader
 from ledger_core.posting.verdicts import verdicts_hash
 from ledger_core.proving.range_proof import ProofPayload, RangeProof, TimeRange, Totals
 from ledger_core.recovery.compare_ledgers import compare_ledgers
@@ -85,7 +85,7 @@ def measure(
         for shard, wanted in sorted(live.heads.items()):
             results.append(_shard(shard, rows.get(shard), wanted, live, recorded, proved.get(shard)))
             if shard in rows:
-                _add(sums, reader, shard)
+                _add(sums, reader.sums(shard))
     balances = (Sums(currency=name, debits=str(one), credits=str(two)) for name, (one, two) in sorted(sums.items()))
     return tuple(results), tuple(balances)
 
@@ -194,9 +194,9 @@ def _shard(
     )
 
 
-def _add(sums: dict[str, list[int]], reader: PostgresLedgerReader, shard: int) -> None:
+def _add(sums: dict[str, list[int]], of_shard: Mapping[str, list[int]]) -> None:
     """`sums` by currency, from the sums by currency and account type."""
-    for name, (debits, credits_) in reader.sums(shard).items():
+    for name, (debits, credits_) in of_shard.items():
         total = sums.setdefault(name.partition(" ")[0], [0, 0])
         total[0] += debits
         total[1] += credits_

@@ -10,10 +10,10 @@ import datetime as dt
 from dataclasses import dataclass
 
 from finance.settings.deployment import Settings
+from finance.wiring.stores import open_ledger_reader
 from ledger_core.errors import Refused
 from ledger_core.postgres.reading.progress import audit_reach
 from ledger_core.postgres.session import session
-from ledger_core.postgres.verify.ledger_reader import open_ledger_reader
 from ledger_core.verify.ledger_rows import LedgerReader, ShardRow
 
 APPLICATION = "finance drill"

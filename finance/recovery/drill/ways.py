@@ -38,11 +38,11 @@ from finance.recovery.replay_sources import Source, open_archive_log
 from finance.settings import clock
 from finance.settings.deployment import STATE_FOLDER, Settings
 from finance.wiring.audit_chain import ChainSource, chain_events
+from finance.wiring.stores import open_audit_restore_store
 from ledger_core.audit.events import AuditEvent
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.findings import Collector
-from ledger_core.postgres.audit.restore_store import PostgresAuditRestoreStore
-from ledger_core.postgres.recovery.verdict_log import unfounded
+from ledger_core.postgres.recovery.recorded_verdicts import unfounded
 from ledger_core.postgres.session import session
 from ledger_core.signing.registry import SignerRegistry
 from schemas.topology.model import Topology
@@ -256,21 +256,20 @@ def _restore_audit(scene: DrillScene, record: WayRun, source: ChainSource, dsn: 
     """The chain from its own copy; what is not of the form of an event is a finding."""
     with record.stopping(), record.step(f"restore the audit chain from {source}", unit="events") as count:
         found = Collector()
-        store = PostgresAuditRestoreStore(dsn)
         try:
-            events: Iterator[AuditEvent] = chain_events(source, scene.settings, scene.topology, found)
-            restore_chain(
-                store,
-                events,
-                scene.registry,
-                source=source,
-                actor_id=scene.actor_id,
-                trace_id=clock.new_trace_id(),
-                published_seq=0,
-                advance=count,
-            )
+            with open_audit_restore_store(dsn) as store:
+                events: Iterator[AuditEvent] = chain_events(source, scene.settings, scene.topology, found)
+                restore_chain(
+                    store,
+                    events,
+                    scene.registry,
+                    source=source,
+                    actor_id=scene.actor_id,
+                    trace_id=clock.new_trace_id(),
+                    published_seq=0,
+                    advance=count,
+                )
         finally:
-            store.close()
             record.found.absorb(found)
 
 

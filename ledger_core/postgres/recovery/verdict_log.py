@@ -23,22 +23,6 @@ SELECT v.source_offset, v.event_id::text, f.shard, 0, NULL, f.content_hash, f.re
   FROM verdicts v JOIN verdicts f ON f.event_id = v.event_id AND f.first_verdict AND f.shard <> v.shard
  WHERE v.shard = %(shard)s AND v.source_offset >= %(first)s AND v.source_offset < %(next)s"""
 
-OF_ANOTHER_SHARD: Final = """
-SELECT (SELECT count(*) FROM verdicts v JOIN entries e ON e.event_id = v.event_id AND e.shard <> v.shard)
-     + (SELECT count(*) FROM verdicts v JOIN verdicts f
-          ON f.event_id = v.event_id AND f.first_verdict AND f.shard <> v.shard)"""
-
-UNFOUNDED: Final = """
-SELECT v.shard, v.source_offset, v.event_id::text FROM verdicts v
- WHERE v.event_id IS NOT NULL AND NOT v.first_verdict
-   AND NOT EXISTS (SELECT 1 FROM entries e WHERE e.event_id = v.event_id)
-   AND NOT EXISTS (SELECT 1 FROM verdicts f WHERE f.event_id = v.event_id AND f.first_verdict)
- ORDER BY 1, 2 LIMIT 10"""
-
-NEWEST_SOURCE: Final = """
-SELECT source_offset, (extract(epoch FROM recorded_at) * 1000)::bigint FROM entries
- WHERE shard = %s ORDER BY seq DESC LIMIT 1"""
-
 
 class PostgresVerdictLog:
     """`ledger_core.recovery.replay_port.VerdictLog` on a session in autocommit mode."""
@@ -64,24 +48,3 @@ class PostgresVerdictLog:
             if row[4] is not None or row[0] not in found:  # an entry outranks a rejection, as in `plan_writer.look_up`
                 found[row[0]] = (row[1], Known(row[2], row[3], row[4], row[5], row[6]))
         return found
-
-
-@translated()
-def newest_source(connection: Session, shard: int) -> tuple[int, int] | None:
-    """Offset and append time (ms) of the record of a shard's newest entry; None while it has none."""
-    row = connection.execute(NEWEST_SOURCE, (shard,)).fetchone()
-    return None if row is None else (row[0], row[1])
-
-
-@translated()
-def of_another_shard(connection: Session) -> int:
-    """How many verdicts depend on another shard: their event id was taken there first."""
-    row = connection.execute(OF_ANOTHER_SHARD).fetchone()
-    return 0 if row is None else int(row[0])
-
-
-@translated()
-def unfounded(connection: Session) -> list[tuple[int, int, str]]:
-    """(shard, offset, event id) of repeats and conflicts of an event id that has no first verdict anywhere: a log that
-    was believed there, and is not borne out by the other shards. At most ten."""
-    return [(row[0], row[1], row[2]) for row in connection.execute(UNFOUNDED)]

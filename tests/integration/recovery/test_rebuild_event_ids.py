@@ -13,7 +13,8 @@ from consumers.posting.decision import decide
 from finance.workshop.devstack import Stack
 from ledger_core.errors import Corrupt
 from ledger_core.postgres.posting.plan_writer import look_up
-from ledger_core.postgres.recovery.verdict_log import PostgresVerdictLog, unfounded
+from ledger_core.postgres.recovery.recorded_verdicts import unfounded
+from ledger_core.postgres.recovery.verdict_log import PostgresVerdictLog
 from ledger_core.posting.plans import Decided, Draft
 from ledger_core.posting.rules import content_hash, content_of
 from ledger_core.posting.sequencing import sequence

@@ -55,6 +55,21 @@ def test_a_room_can_be_seen_at_one_look(room: Path) -> None:
     assert len(modules(room)) <= ROOM_FILES_MAX
 
 
+def test_the_import_rules_know_every_store_and_adapter() -> None:
+    """Who may import one is docs/decisions/079; a store that the contract does not name could be imported anywhere."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    (named,) = (each for each in contracts if each["name"] == "Only the wiring (and the workshop) imports an adapter")
+    stores = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in (ROOT / "ledger_core/postgres").rglob("*.py")
+        if re.search(r"^class (Postgres\w+|\w+Store)\b", path.read_text("utf-8"), re.MULTILINE)
+    }
+    adapters = {f"producers.{path.parent.name}" for path in (ROOT / "producers").glob("*/__init__.py")}
+    assert set(named["forbidden_modules"]) == stores | adapters
+    rooms = {f"finance.{path.parent.name}" for path in (ROOT / "finance").glob("*/__init__.py")}
+    assert set(named["source_modules"]) == rooms - {"finance.wiring", "finance.workshop"}
+
+
 def test_the_import_rules_know_every_room() -> None:
     """A room that no contract names could be imported from anywhere."""
     config = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
