@@ -1,7 +1,7 @@
 """What moves the metrics: one small class a surface, each the Prometheus side of one protocol.
 
     PrometheusWork      consumers.metrics.Metrics               what a consumer does; the health learns of it
-    PrometheusBackup    finance.recovery.backup.stream.StreamMetrics   the stream of WAL
+    PrometheusBackup    finance.recovery.backup.streaming.stream.StreamMetrics   the stream of WAL
     PrometheusDoor      finance.door.problem.DoorMetrics        an HTTP surface
     PrometheusProxy     the signing proxy's `told`
 

@@ -22,7 +22,7 @@ LEFT: Final = dt.timedelta(days=1)  # a file that is being written for so long w
 
 
 class BackupFolder:
-    """The Place protocol of `finance.recovery.backup.copies` below `root`."""
+    """The Place protocol of `finance.recovery.backup.place.copies` below `root`."""
 
     def __init__(self, root: Path, *, clock: Callable[[], dt.datetime]) -> None:
         self._root = root

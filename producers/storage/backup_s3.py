@@ -30,7 +30,7 @@ UNVERSIONED: Final = (None, "null")
 
 
 class BackupBucket:
-    """The Place protocol of `finance.recovery.backup.copies` below `prefix` (empty, or without a slash at its end)."""
+    """The Place protocol of `finance.recovery.backup.place.copies` below `prefix` (empty, or no slash at its end)."""
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ import psutil
 import psycopg
 
 from finance.recovery.backup.assembly import copies_of
-from finance.recovery.backup.catalogue import read_stream_state, systems
+from finance.recovery.backup.place.catalogue import read_stream_state, systems
 from finance.recovery.backup.wal import parse_lsn
 from finance.settings.deployment import Settings
 from finance.workshop.devstack import Stack

@@ -57,7 +57,7 @@ def create(also: tuple[str, ...], as_json: bool) -> None:
       finance backup create
     """
     from finance.recovery.backup.assembly import create_terms
-    from finance.recovery.backup.create import create as take
+    from finance.recovery.backup.base.create import create as take
     from finance.recovery.backup.failures import counting_failures
     from finance.settings.backup import backup_settings
 
@@ -154,8 +154,8 @@ def verify(system: str | None, also: tuple[str, ...], as_json: bool) -> None:
       finance backup verify --also s3://second-bucket/finance
     """
     from finance.recovery.backup.assembly import catalogue_of, copies_of
+    from finance.recovery.backup.base.verify import verify_place
     from finance.recovery.backup.failures import count_failure, counting_failures
-    from finance.recovery.backup.verify import verify_place
     from finance.settings.backup import backup_settings
 
     settings = load_settings()
@@ -205,9 +205,9 @@ def prune(system: str | None, also: tuple[str, ...], dry_run: bool, as_json: boo
       finance backup prune
     """
     from finance.recovery.backup.assembly import catalogue_of, copies_of
+    from finance.recovery.backup.base.retention import prune as carry_out
+    from finance.recovery.backup.base.retention import prune_plan
     from finance.recovery.backup.failures import counting_failures
-    from finance.recovery.backup.retention import prune as carry_out
-    from finance.recovery.backup.retention import prune_plan
     from finance.settings.backup import backup_settings
     from ledger_core.postgres.recovery.replication import hold_backup_lock
     from ledger_core.postgres.session import session

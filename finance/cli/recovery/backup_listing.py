@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 
 from finance.cli.common import table, utc
 from finance.recovery.backup import wal
-from finance.recovery.backup.catalogue import Catalogue
+from finance.recovery.backup.place.catalogue import Catalogue
 from ledger_core.times import parse_time
 
 

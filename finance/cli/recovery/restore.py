@@ -10,9 +10,9 @@ from rich.console import Console
 
 from finance.cli.common import byte_progress, emit, json_option, load_settings, moment_of, operator
 from finance.recovery.backup import wal
-from finance.recovery.backup.copies import Copies
-from finance.recovery.backup.plan import Choice, Target
-from finance.recovery.backup.restore import RestoredCluster
+from finance.recovery.backup.base.plan import Choice, Target
+from finance.recovery.backup.base.restore import RestoredCluster
+from finance.recovery.backup.place.copies import Copies
 from finance.settings.deployment import STATE_FOLDER, Settings
 
 
@@ -94,8 +94,8 @@ def restore(
       finance backup restore --to 2025-11-01T12:00:00Z --start
     """
     from finance.recovery.backup.assembly import copies_of, drain_spool, restorable, restore_terms
-    from finance.recovery.backup.restore import plan_of
-    from finance.recovery.backup.restore import restore as make
+    from finance.recovery.backup.base.restore import plan_of
+    from finance.recovery.backup.base.restore import restore as make
 
     settings, began = load_settings(), time.monotonic()
     copies = copies_of(settings, also)

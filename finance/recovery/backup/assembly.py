@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from finance.recovery.backup.catalogue import Catalogue, only_system, read_catalogue
-from finance.recovery.backup.cluster import server_owner
-from finance.recovery.backup.copies import Copies
-from finance.recovery.backup.create import Terms
-from finance.recovery.backup.plan import check_restorable
-from finance.recovery.backup.restore import RestoreTerms
-from finance.recovery.backup.seal import read_identities, read_recipients
-from finance.recovery.backup.spool import Spool
-from finance.recovery.backup.stream import StreamMetrics, StreamTerms, WalStream
+from finance.recovery.backup.base.cluster import server_owner
+from finance.recovery.backup.base.create import Terms
+from finance.recovery.backup.base.plan import check_restorable
+from finance.recovery.backup.base.restore import RestoreTerms
+from finance.recovery.backup.place.catalogue import Catalogue, only_system, read_catalogue
+from finance.recovery.backup.place.copies import Copies
+from finance.recovery.backup.place.seal import read_identities, read_recipients
+from finance.recovery.backup.streaming.spool import Spool
+from finance.recovery.backup.streaming.stream import StreamMetrics, StreamTerms, WalStream
+from finance.recovery.backup.streaming.wal_signing import SigningTerms
 from finance.recovery.backup.tools import Tools
-from finance.recovery.backup.wal_signing import SigningTerms
 from finance.settings import clock
 from finance.settings.backup import backup_settings
 from finance.settings.child_environment import inherited

@@ -2,7 +2,7 @@
 
 Guarantees: whoever gets a `Served` meets a promoted server whose newest epoch is `restore`; on any failure the server
 is stopped, and the directory stays for whoever wants to inspect it.
-Does not: replace the lost server (see `finance.recovery.backup.cluster`).
+Does not: replace the lost server (see `finance.recovery.backup.base.cluster`).
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from finance.recovery.backup import cluster
 from finance.recovery.backup.assembly import tools_of
-from finance.recovery.backup.restore import RestoredCluster
+from finance.recovery.backup.base import cluster
+from finance.recovery.backup.base.restore import RestoredCluster
 from finance.settings import clock
 from finance.settings.deployment import Settings
 from ledger_core.errors import Refused

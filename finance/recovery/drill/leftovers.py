@@ -25,8 +25,8 @@ from typing import Final
 import psutil
 from psycopg import sql
 
-from finance.recovery.backup.cluster import SOCKETS_PREFIX
-from finance.recovery.backup.restore import RESTORING
+from finance.recovery.backup.base.cluster import SOCKETS_PREFIX
+from finance.recovery.backup.base.restore import RESTORING
 from finance.recovery.drill.live import APPLICATION
 from finance.runtime.workshop_door import open_workshop
 from ledger_core.postgres.session import Session, session

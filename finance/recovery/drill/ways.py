@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from consumers.audit.restore import restore_chain
-from finance.recovery.backup import cluster
 from finance.recovery.backup.assembly import copies_of, restorable, restore_terms
-from finance.recovery.backup.plan import Choice, Target
-from finance.recovery.backup.restore import RESTORING, plan_of
-from finance.recovery.backup.restore import restore as restore_files
+from finance.recovery.backup.base import cluster
+from finance.recovery.backup.base.plan import Choice, Target
+from finance.recovery.backup.base.restore import RESTORING, plan_of
+from finance.recovery.backup.base.restore import restore as restore_files
 from finance.recovery.backup.serve import serve
 from finance.recovery.drill.judge import judge_audit, judge_ledger, measure
 from finance.recovery.drill.leftovers import restored_directory

@@ -16,12 +16,12 @@ import pytest
 from pyrage import x25519
 
 from finance.recovery.backup.assembly import catalogue_of, copies_of, restorable, restore_terms
-from finance.recovery.backup.keys import wal_key
-from finance.recovery.backup.manifest import digest_of
-from finance.recovery.backup.plan import Choice, Target
-from finance.recovery.backup.restore import plan_of, restore
-from finance.recovery.backup.seal import pack, read_recipients
-from finance.recovery.backup.verify import verify_place
+from finance.recovery.backup.base.plan import Choice, Target
+from finance.recovery.backup.base.restore import plan_of, restore
+from finance.recovery.backup.base.verify import verify_place
+from finance.recovery.backup.place.keys import wal_key
+from finance.recovery.backup.place.manifest import digest_of
+from finance.recovery.backup.place.seal import pack, read_recipients
 from finance.settings import clock
 from finance.settings.deployment import Settings
 from finance.workshop.devstack import Stack

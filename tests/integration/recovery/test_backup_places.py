@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from finance.recovery.backup.copies import BackupStore, Copies, digest_fault
-from finance.recovery.backup.manifest import digest_of
+from finance.recovery.backup.place.copies import BackupStore, Copies, digest_fault
+from finance.recovery.backup.place.manifest import digest_of
 from finance.settings.deployment import Settings
 from finance.wiring.services import open_backup_place
 from finance.workshop.devstack import Stack

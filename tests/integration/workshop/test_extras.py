@@ -157,6 +157,9 @@ def test_the_service_decides_and_names_the_extra_of_what_it_lacks(environment: E
         "pip install 'finance-ledger[backup]'": [
             "finance.cli.recovery",
             "finance.recovery.backup",
+            "finance.recovery.backup.base",
+            "finance.recovery.backup.place",
+            "finance.recovery.backup.streaming",
             "finance.recovery.drill",
         ],
     }
@@ -213,7 +216,7 @@ def test_hsm_signs_on_a_real_token(environment: Environment, tmp_path_factory: p
 BACKUP = """
 import json
 from pyrage import x25519
-from finance.recovery.backup.seal import pack, unpack
+from finance.recovery.backup.place.seal import pack, unpack
 identity = x25519.Identity.generate()
 sealed = pack(b"a page" * 1000, [identity.to_public()])
 print(json.dumps([sealed[:21].decode(), unpack(sealed, [identity], "page") == b"a page" * 1000]))

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finance.recovery.backup import wal
-from finance.recovery.backup.catalogue import Catalogue, Histories, StreamState
-from finance.recovery.backup.copies import Copies
-from finance.recovery.backup.keys import WalFile, wal_file, wal_key
-from finance.recovery.backup.manifest import BackupManifest, BackupPart, BackupPayload, parse_backup_manifest
-from finance.recovery.backup.plan import Choice, RestorePlan, Target, make_plan
-from finance.recovery.backup.retention import prune_plan
-from finance.recovery.backup.wal_list import join
+from finance.recovery.backup.base.plan import Choice, RestorePlan, Target, make_plan
+from finance.recovery.backup.base.retention import prune_plan
+from finance.recovery.backup.place.catalogue import Catalogue, Histories, StreamState
+from finance.recovery.backup.place.copies import Copies
+from finance.recovery.backup.place.keys import WalFile, wal_file, wal_key
+from finance.recovery.backup.place.manifest import BackupManifest, BackupPart, BackupPayload, parse_backup_manifest
+from finance.recovery.backup.place.wal_list import join
 from ledger_core.errors import Refused
 from ledger_core.signing.statements import assemble
 from ledger_core.times import format_time

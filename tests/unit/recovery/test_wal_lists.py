@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from pyrage import x25519
 
 from finance.recovery.backup import wal
-from finance.recovery.backup.catalogue import Catalogue, read_catalogue
-from finance.recovery.backup.copies import Copies
-from finance.recovery.backup.keys import newest_list_key, stream_key, wal_key, wal_list_key
-from finance.recovery.backup.manifest import digest_of
-from finance.recovery.backup.signing_faults import list_faults, unsigned_within
-from finance.recovery.backup.spool import Spool
-from finance.recovery.backup.wal_list import FILES_MAX, WalList, WalListPayload, parse_wal_list
-from finance.recovery.backup.wal_signing import RETRY_SECONDS, SigningTerms, WalSigning
+from finance.recovery.backup.place.catalogue import Catalogue, read_catalogue
+from finance.recovery.backup.place.copies import Copies
+from finance.recovery.backup.place.keys import newest_list_key, stream_key, wal_key, wal_list_key
+from finance.recovery.backup.place.manifest import digest_of
+from finance.recovery.backup.place.signing_faults import list_faults, unsigned_within
+from finance.recovery.backup.place.wal_list import FILES_MAX, WalList, WalListPayload, parse_wal_list
+from finance.recovery.backup.streaming.spool import Spool
+from finance.recovery.backup.streaming.wal_signing import RETRY_SECONDS, SigningTerms, WalSigning
 from ledger_core.errors import Unavailable
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.registry import SignerRegistry

@@ -17,12 +17,12 @@ from consumers.audit.restore import restore_chain
 from consumers.proving.published_guard import PublishedRange
 from consumers.proving.published_ranges import newest_in_archive, ranges_on_topic
 from consumers.recovery.archive_log import ArchiveLog
-from finance.recovery.backup.catalogue import read_catalogue
-from finance.recovery.backup.copies import Copies
-from finance.recovery.backup.keys import manifest_key as backup_key
-from finance.recovery.backup.keys import newest_list_key, wal_key, wal_list_key
-from finance.recovery.backup.manifest import BackupManifest, BackupPayload
-from finance.recovery.backup.wal_list import WalList, WalListPayload, parse_wal_list
+from finance.recovery.backup.place.catalogue import read_catalogue
+from finance.recovery.backup.place.copies import Copies
+from finance.recovery.backup.place.keys import manifest_key as backup_key
+from finance.recovery.backup.place.keys import newest_list_key, wal_key, wal_list_key
+from finance.recovery.backup.place.manifest import BackupManifest, BackupPayload
+from finance.recovery.backup.place.wal_list import WalList, WalListPayload, parse_wal_list
 from finance.recovery.drill.report import DrillPayload, assemble_report, parse_report, verify_report
 from ledger_core.archive.batch import SealedBatch
 from ledger_core.archive.names import manifest_key
@@ -287,8 +287,8 @@ READERS: Final = {
     ),
     "audit event to chain to": Reader("ledger_core.audit.events.faults_of", audit_event_to_chain_to, NO_ALGORITHM),
     "announced range": Reader("ledger_core.audit.events.faults_of", announced_range, NO_ALGORITHM),
-    "newest list of WAL": Reader("finance.recovery.backup.statement.counting_fault", newest_wal_list),
-    "full list of WAL": Reader("finance.recovery.backup.statement.counting_fault", full_wal_list),
-    "backup manifest": Reader("finance.recovery.backup.statement.counting_fault", backup_manifest),
+    "newest list of WAL": Reader("finance.recovery.backup.place.statement.counting_fault", newest_wal_list),
+    "full list of WAL": Reader("finance.recovery.backup.place.statement.counting_fault", full_wal_list),
+    "backup manifest": Reader("finance.recovery.backup.place.statement.counting_fault", backup_manifest),
     "drill report": Reader(f"{STATEMENTS}.check_signature", drill_report, NO_PLACE),
 }

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from finance.recovery.backup import wal
-from finance.recovery.backup.catalogue import Catalogue, Histories
-from finance.recovery.backup.keys import WalFile
-from finance.recovery.backup.manifest import BackupManifest
-from finance.recovery.backup.signing_faults import list_faults, unsigned_within
+from finance.recovery.backup.place.catalogue import Catalogue, Histories
+from finance.recovery.backup.place.keys import WalFile
+from finance.recovery.backup.place.manifest import BackupManifest
+from finance.recovery.backup.place.signing_faults import list_faults, unsigned_within
 from ledger_core.errors import Refused
 from ledger_core.times import format_time
 

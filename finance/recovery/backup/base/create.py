@@ -22,15 +22,21 @@ from typing import IO, Protocol, cast
 from isal import isal_zlib
 from pyrage import x25519
 
-from finance.recovery.backup import pages
-from finance.recovery.backup.catalogue import read_catalogue
-from finance.recovery.backup.copies import Copies
-from finance.recovery.backup.keys import manifest_key, part_key
-from finance.recovery.backup.manifest import BackupManifest, BackupPart, BackupPayload, digest_of, parse_backup_manifest
-from finance.recovery.backup.seal import COMPRESSION_LEVEL, seal
-from finance.recovery.backup.statement import check_counts
+from finance.recovery.backup.base import pages
+from finance.recovery.backup.place.catalogue import read_catalogue
+from finance.recovery.backup.place.copies import Copies
+from finance.recovery.backup.place.keys import manifest_key, part_key
+from finance.recovery.backup.place.manifest import (
+    BackupManifest,
+    BackupPart,
+    BackupPayload,
+    digest_of,
+    parse_backup_manifest,
+)
+from finance.recovery.backup.place.seal import COMPRESSION_LEVEL, seal
+from finance.recovery.backup.place.statement import check_counts
+from finance.recovery.backup.place.wal_list import join
 from finance.recovery.backup.tools import Tools, failed
-from finance.recovery.backup.wal_list import join
 from ledger_core.postgres.recovery.replication import ServerIdentity, hold_backup_lock, identify
 from ledger_core.postgres.session import session
 from ledger_core.signing.pinned_signer import PinnedSigner

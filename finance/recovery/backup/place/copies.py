@@ -3,7 +3,7 @@
 Guarantees: what `read` returns has the digest it was asked for, or it raises, naming the file and what each place said.
 A file is stored in every place, or the failure is reported. What heals it and cannot (a place that is read-only) is
 reported, and stops nothing .
-Does not: know what the files mean, but for which of them will soon be replaced (`finance.recovery.backup.keys`).
+Does not: know what the files mean, but for which of them will soon be replaced (`finance.recovery.backup.place.keys`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
-from finance.recovery.backup.keys import is_passing
-from finance.recovery.backup.manifest import digest_of
+from finance.recovery.backup.place.keys import is_passing
+from finance.recovery.backup.place.manifest import digest_of
 from ledger_core.errors import Refused, Unavailable
 
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from finance.recovery.backup import wal
-from finance.recovery.backup.catalogue import Catalogue
-from finance.recovery.backup.copies import Copies
-from finance.recovery.backup.keys import base_prefix, manifest_key, wal_file, wal_list_key
-from finance.recovery.backup.manifest import BackupManifest
+from finance.recovery.backup.place.catalogue import Catalogue
+from finance.recovery.backup.place.copies import Copies
+from finance.recovery.backup.place.keys import base_prefix, manifest_key, wal_file, wal_list_key
+from finance.recovery.backup.place.manifest import BackupManifest
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from finance.recovery.backup import wal
-from finance.recovery.backup.catalogue import Catalogue
-from finance.recovery.backup.keys import WalFile
-from finance.recovery.backup.manifest import BackupManifest
+from finance.recovery.backup.place.catalogue import Catalogue
+from finance.recovery.backup.place.keys import WalFile
+from finance.recovery.backup.place.manifest import BackupManifest
 
 
 def list_faults(catalogue: Catalogue, backups: Iterable[BackupManifest]) -> list[str]:

@@ -3,7 +3,7 @@
 Guarantees: `ledger_core.signing.counting` is asked like for every signed statement, and in its place: lists are
 numbered, and a backup names how many files were listed before it. What stands behind a list was signed after it: so a
 key that had ended by then signed nothing there, whatever time the statement claims.
-Does not: know where the statements lie (`finance.recovery.backup.catalogue` does).
+Does not: know where the statements lie (`finance.recovery.backup.place.catalogue` does).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from finance.recovery.backup.keys import wal_file
+from finance.recovery.backup.place.keys import wal_file
 from producers.storage.whole_file import replace_file
 
 

@@ -2,7 +2,7 @@
 
 Guarantees: a backup exists exactly when its manifest does; the manifest pins every part by its digest, and what the
 lists of WAL had signed for by then, under a signature of the ledger's own key.
-Does not: read the place, or verify a signature: `finance.recovery.backup.catalogue` does.
+Does not: read the place, or verify a signature: `finance.recovery.backup.place.catalogue` does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
-from finance.recovery.backup.wal_list import Key
+from finance.recovery.backup.place.wal_list import Key
 from ledger_core.signing import statements
 from ledger_core.signing.statements import Decimal, Hash, Name, Payload, Timestamp, check_signed, decode_statement
 from ledger_core.times import parse_time
@@ -49,7 +49,7 @@ class BackupPayload(Payload, frozen=True, kw_only=True):
     sha256: Hash  # of the plain tar
     parts: tuple[BackupPart, ...]  # in order; together the compressed tar, each encrypted by itself
     wal_files: Decimal  # how many files of WAL the lists had signed for then; 0 while there was no list
-    wal_link: Hash | None  # the link at the last of them (`finance.recovery.backup.wal_list`); None exactly at 0
+    wal_link: Hash | None  # the link at the last of them (`finance.recovery.backup.place.wal_list`); None exactly at 0
 
     dated_by: ClassVar[str] = "finished_at"
 

@@ -8,7 +8,7 @@ All WAL lies in pg_wal when the server starts, so recovery needs neither our too
 
 Guarantees: a target that is not empty is refused; the files are those that the server wrote (its
 `backup_manifest`), recovered to the target and no further.
-Does not: start a server (`finance.recovery.backup.cluster` does) or touch the one that was lost.
+Does not: start a server (`finance.recovery.backup.base.cluster` does) or touch the one that was lost.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ from typing import IO, Final, cast
 from isal import isal_zlib
 from pyrage import x25519
 
-from finance.recovery.backup import pages, wal
-from finance.recovery.backup.catalogue import Catalogue
-from finance.recovery.backup.copies import Copies
-from finance.recovery.backup.keys import WalFile
-from finance.recovery.backup.manifest import BackupManifest
-from finance.recovery.backup.plan import Choice, RestorePlan, Target, make_plan, parse_histories
-from finance.recovery.backup.seal import unpack, unseal
+from finance.recovery.backup import wal
+from finance.recovery.backup.base import pages
+from finance.recovery.backup.base.plan import Choice, RestorePlan, Target, make_plan, parse_histories
+from finance.recovery.backup.place.catalogue import Catalogue
+from finance.recovery.backup.place.copies import Copies
+from finance.recovery.backup.place.keys import WalFile
+from finance.recovery.backup.place.manifest import BackupManifest
+from finance.recovery.backup.place.seal import unpack, unseal
 from finance.recovery.backup.tools import Tools
 from ledger_core.errors import Refused, Unavailable
 

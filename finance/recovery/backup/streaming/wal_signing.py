@@ -1,4 +1,4 @@
-"""Signing for the WAL that was stored: the stream's side of `finance.recovery.backup.wal_list`.
+"""Signing for the WAL that was stored: the stream's side of `finance.recovery.backup.place.wal_list`.
 
     newest list + what this host stored since -> signed -> place [commit point] -> out of `.unsigned`
     a list that has become full -> under its number, where it is never replaced; then the newest begins anew
@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 import structlog
 
-from finance.recovery.backup.copies import Copies
-from finance.recovery.backup.keys import newest_list_key, wal_list_key
-from finance.recovery.backup.statement import check_counts
-from finance.recovery.backup.unsigned import Unsigned
-from finance.recovery.backup.wal_list import FILES_MAX, Listed, WalList, WalListPayload, join, parse_wal_list
+from finance.recovery.backup.place.copies import Copies
+from finance.recovery.backup.place.keys import newest_list_key, wal_list_key
+from finance.recovery.backup.place.statement import check_counts
+from finance.recovery.backup.place.wal_list import FILES_MAX, Listed, WalList, WalListPayload, join, parse_wal_list
+from finance.recovery.backup.streaming.unsigned import Unsigned
 from ledger_core.errors import FinanceError, Refused
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.registry import SignerRegistry

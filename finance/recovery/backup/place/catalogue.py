@@ -1,4 +1,4 @@
-"""What a place holds of one cluster: its backups, its WAL, its timelines (names: `finance.recovery.backup.keys`).
+"""What a place holds of one cluster: its backups, its WAL, its timelines (names: `finance.recovery.backup.place.keys`).
 
 Guarantees: a manifest counts where it lies in its own folder, of its own cluster, and its signature verifies. Where a
 list signs for a file of WAL, that file counts, whether it is there or not, and no other of its name.
@@ -16,8 +16,8 @@ from typing import Annotated, Protocol, TypeVar
 import msgspec
 
 from finance.recovery.backup import wal
-from finance.recovery.backup.copies import Copies
-from finance.recovery.backup.keys import (
+from finance.recovery.backup.place.copies import Copies
+from finance.recovery.backup.place.keys import (
     MANIFEST,
     WAL_LISTS,
     WalFile,
@@ -27,9 +27,9 @@ from finance.recovery.backup.keys import (
     wal_file,
     wal_list_key,
 )
-from finance.recovery.backup.manifest import BackupManifest, parse_backup_manifest
-from finance.recovery.backup.statement import Latest, statement_fault
-from finance.recovery.backup.wal_list import Listed, WalList, join, parse_wal_list
+from finance.recovery.backup.place.manifest import BackupManifest, parse_backup_manifest
+from finance.recovery.backup.place.statement import Latest, statement_fault
+from finance.recovery.backup.place.wal_list import Listed, WalList, join, parse_wal_list
 from ledger_core.errors import Refused
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.statements import Signed

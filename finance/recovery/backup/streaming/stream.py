@@ -25,13 +25,13 @@ import structlog
 from pyrage import x25519
 
 from finance.recovery.backup import wal
-from finance.recovery.backup.catalogue import Catalogue, read_backups, read_catalogue
-from finance.recovery.backup.copies import Copies
 from finance.recovery.backup.failures import failures
-from finance.recovery.backup.receiver import end_left, start_receiver
-from finance.recovery.backup.spool import Spool
+from finance.recovery.backup.place.catalogue import Catalogue, read_backups, read_catalogue
+from finance.recovery.backup.place.copies import Copies
+from finance.recovery.backup.streaming.receiver import end_left, start_receiver
+from finance.recovery.backup.streaming.spool import Spool
+from finance.recovery.backup.streaming.wal_signing import SigningTerms, WalSigning
 from finance.recovery.backup.tools import Tools, failed
-from finance.recovery.backup.wal_signing import SigningTerms, WalSigning
 from ledger_core.errors import FinanceError, Refused, Unavailable
 from ledger_core.postgres.recovery.replication import ServerIdentity, ensure_slot, identify, received_lsn
 from ledger_core.postgres.session import session

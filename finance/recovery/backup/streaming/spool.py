@@ -22,12 +22,12 @@ import structlog
 from pyrage import x25519
 
 from finance.recovery.backup import wal
-from finance.recovery.backup.catalogue import Catalogue, StreamState
-from finance.recovery.backup.copies import Copies
-from finance.recovery.backup.keys import stream_key, wal_file, wal_key
-from finance.recovery.backup.manifest import digest_of
-from finance.recovery.backup.seal import pack
-from finance.recovery.backup.unsigned import Unsigned
+from finance.recovery.backup.place.catalogue import Catalogue, StreamState
+from finance.recovery.backup.place.copies import Copies
+from finance.recovery.backup.place.keys import stream_key, wal_file, wal_key
+from finance.recovery.backup.place.manifest import digest_of
+from finance.recovery.backup.place.seal import pack
+from finance.recovery.backup.streaming.unsigned import Unsigned
 from ledger_core.errors import Refused, Unavailable
 
 LOCK = ".lock"

@@ -18,7 +18,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 import msgspec
 
-from finance.recovery.backup.keys import wal_file
+from finance.recovery.backup.place.keys import wal_file
 from ledger_core.signing.statements import (
     Decimal,
     Hash,

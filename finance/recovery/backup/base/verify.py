@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from finance.recovery.backup import wal
-from finance.recovery.backup.catalogue import Catalogue
-from finance.recovery.backup.copies import Copies
-from finance.recovery.backup.signing_faults import list_faults, unsigned_within
+from finance.recovery.backup.place.catalogue import Catalogue
+from finance.recovery.backup.place.copies import Copies
+from finance.recovery.backup.place.signing_faults import list_faults, unsigned_within
 
 
 @dataclass(frozen=True, slots=True)
