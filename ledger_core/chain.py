@@ -23,7 +23,9 @@ def link(canonical: bytes, prev_hash: bytes | None) -> bytes:
 
 
 def link_all(canonicals: Iterable[bytes], prev_hash: bytes | None) -> list[bytes]:
-    """The links of many items in order: `[link(c0, prev), link(c1, that), ...]`, without a call for each."""
+    """The links of many items in order: `[link(c0, prev), link(c1, that), ...]`, without a call for each. Raises
+    ValueError when a hash has another length.
+    """
     if prev_hash is not None and len(prev_hash) != HASH_BYTES:
         raise ValueError(f"a previous hash has {HASH_BYTES} bytes, not {len(prev_hash)}")
     sha256 = hashlib.sha256

@@ -107,7 +107,9 @@ def root_of(leaves: Iterable[bytes]) -> bytes:
 
 
 def inclusion_proof(leaves: Sequence[bytes], index: int, size: int) -> tuple[bytes, ...]:
-    """The audit path of leaf `index` (from 0) in the tree of the first `size` leaves: PATH of RFC 9162, 2.1.3.1."""
+    """The audit path of leaf `index` (from 0) in the tree of the first `size` leaves: PATH of RFC 9162, 2.1.3.1. Raises
+    ValueError when there is no such leaf.
+    """
     if not 0 <= index < size <= len(leaves):
         raise ValueError(f"no leaf {index} in a tree of {size} over {len(leaves)} leaves")
     path, _, _ = _path(leaves, index, size, to_leaf=True)
@@ -138,7 +140,9 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
 
 
 def consistency_proof(leaves: Sequence[bytes], old_size: int, size: int) -> tuple[bytes, ...]:
-    """That the tree of `old_size` is a prefix of the tree of `size`: PROOF of RFC 9162, section 2.1.4.1."""
+    """That the tree of `old_size` is a prefix of the tree of `size`: PROOF of RFC 9162, section 2.1.4.1. Raises
+    ValueError when there are no such trees.
+    """
     if not 0 <= old_size <= size <= len(leaves):
         raise ValueError(f"no trees of {old_size} and {size} over {len(leaves)} leaves")
     if old_size in (0, size):

@@ -39,6 +39,7 @@ class ShardHistory:
         return self._closed.first_seq - 1
 
     def consistency(self, size: int) -> tuple[bytes, ...]:
+        """The proof that the tree of `size` is a prefix. Raises Corrupt when the journal leads elsewhere."""
         tree = CompactRange.from_bytes(self._closed.last_seq, self._closed.tree)
         if size >= tree.size:
             return consistency_onwards(tree, size, self._leaves(tree.size, size, self._closed.journal_offset))

@@ -96,7 +96,9 @@ class SignerSet:
 
     @contextmanager
     def attempt_written(self, kid: str, ts: str) -> Iterator[PinnedSigner]:
-        """One try at a statement that was written down for the key `kid` at `ts`."""
+        """One try at a statement that was written down for the key `kid` at `ts`. Raises SignerRefused when the key was
+        retired before `ts`.
+        """
         with self._holding(kid).attempt() as signer:
             retired_at = signer.registered.retired_at
             if retired_at is not None and parse_time(ts) > retired_at:

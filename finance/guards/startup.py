@@ -33,7 +33,7 @@ def check_start(process: str, environ: Mapping[str, str], cwd: Path) -> None:
 
 
 def check_proxy_start(environ: Mapping[str, str], cwd: Path) -> None:
-    """The same for the signing proxy. In dev its key may be away: /health says so."""
+    """The same for the signing proxy. In dev its key may be away: /health says so. Raises StartRefused."""
     from finance.guards.proxy_guards import proxy_faults
 
     given = Given.of(SIGNING_PROXY, environ, cwd)

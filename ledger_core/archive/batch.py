@@ -28,7 +28,9 @@ CHUNK_BYTES: Final = 1024 * 1024
 
 
 class BatchMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The first line of a batch; the same stands in the object's metadata."""
+    """The first line of a batch; the same stands in the object's metadata. Raises ValueError when the count contradicts
+    the sequences.
+    """
 
     service: Literal["finance"]  # always finance
     env: Name  # environment, such as prod; part of every proof and object name

@@ -59,7 +59,7 @@ class ManifestObject(StatementPart, frozen=True, kw_only=True):
 
 
 class ManifestPayload(Payload, frozen=True, kw_only=True):
-    """Everything that `hash` covers."""
+    """Everything that `hash` covers. Raises ValueError when its number and the link before it contradict each other."""
 
     version: Literal[1]  # of this format
     service: Literal["finance"]  # always ours

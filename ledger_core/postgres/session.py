@@ -50,7 +50,9 @@ def session(
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn psycopg's errors into ours where the caller can do something about them."""
+    """Turn psycopg's errors into ours where the caller can do something about them. Raises Refused (a missing migration
+    or grant, a wrong address) and Unavailable.
+    """
     try:
         yield
     except (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction) as error:

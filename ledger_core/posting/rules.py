@@ -133,7 +133,9 @@ def _checked_metadata(metadata: dict[str, str]) -> dict[str, str]:
 
 
 def check_text(what: str, text: str) -> None:
-    """Text that canonical JSON can hold for ever: NFC, no control character, no lone surrogate, not too long."""
+    """Text that canonical JSON can hold for ever: NFC, no control character, no lone surrogate, not too long. Raises
+    Rejected for any other.
+    """
     if len(text) > TEXT_CHARACTERS_MAX:
         raise Rejected(RejectReason.OVERSIZE, f"{what} has {len(text)} characters, more than {TEXT_CHARACTERS_MAX}")
     if not text.isprintable() and _CONTROL.search(text):

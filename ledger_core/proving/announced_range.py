@@ -20,7 +20,8 @@ from ledger_core.times import parse_time
 
 class AnnouncedRange(msgspec.Struct, frozen=True, kw_only=True):
     """The payload of `journal.posted`. `origin` is that of the shard's checkpoints, `signer_kid` and `alg` name the
-    key that the range was closed for."""
+    key that the range was closed for. Raises ValueError when it covers no offset, or its number contradicts the hash
+    before it."""
 
     shard: ShardNo  # number of the shard: the partition of the settlements topic, from 0
     range_no: Decimal  # decimal text; the shard's ranges count from 1, without a gap

@@ -38,7 +38,9 @@ def origin_of(domain: str, env: str, shard: int) -> str:
 
 
 def note_text(origin: str, size: int, root: bytes, extensions: Sequence[str] = ()) -> bytes:
-    """The text to sign (C2SP tlog-checkpoint): origin, decimal size, base64 root, extension lines; each ended by LF."""
+    """The text to sign (C2SP tlog-checkpoint): origin, decimal size, base64 root, extension lines; each ended by LF.
+    Raises ValueError for what no checkpoint can say.
+    """
     if not origin or size < 0 or len(root) != 32:
         raise ValueError("a checkpoint has an origin, a size from 0 and a root of 32 bytes")
     lines = [origin, str(size), base64.b64encode(root).decode("ascii"), *extensions]

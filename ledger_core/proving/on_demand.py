@@ -62,7 +62,9 @@ class OnDemandReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Entries first_seq..last_seq (inclusive, not empty) of one shard."""
+    """Entries first_seq..last_seq (inclusive, not empty) of one shard. Raises Refused when the sequences are not a
+    range.
+    """
 
     shard: int  # number of the shard: the partition of the settlements topic, from 0
     first_seq: int  # inclusive

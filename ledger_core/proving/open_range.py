@@ -35,7 +35,8 @@ LEAF_PREFIX: Final = b"\x00"  # RFC 6962 section 2.1; inlined, because it is met
 @dataclass(frozen=True, slots=True)
 class RangeLimits:
     """A range covers at most `offsets_max` settlement offsets (and so at most as many entries and verdicts), and its
-    entries lie within `window_seconds` of the first one's recorded_at."""
+    entries lie within `window_seconds` of the first one's recorded_at. Raises ValueError when a limit is not
+    positive."""
 
     offsets_max: int
     window_seconds: int

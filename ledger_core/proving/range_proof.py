@@ -39,7 +39,9 @@ SERVICE: Final = "finance"
 
 
 class SourceRange(StatementPart, frozen=True, kw_only=True):
-    """The settlement offsets `[first_offset, next_offset)` and what became of each of them."""
+    """The settlement offsets `[first_offset, next_offset)` and what became of each of them. Raises ValueError when the
+    counts, the offsets and the hash contradict each other.
+    """
 
     topic: Name  # Kafka topic of the settlements, prefix included
     partition: ShardNo  # partition of that topic; equal to the shard
@@ -62,7 +64,9 @@ class SourceRange(StatementPart, frozen=True, kw_only=True):
 
 
 class ShardRange(StatementPart, frozen=True, kw_only=True):
-    """Entries `first_seq..last_seq` (inclusive; none when last_seq = first_seq - 1) and the chain around them."""
+    """Entries `first_seq..last_seq` (inclusive; none when last_seq = first_seq - 1) and the chain around them. Raises
+    ValueError when sequences, counts and hashes contradict each other.
+    """
 
     shard: ShardNo  # number of the shard, from 0
     first_seq: Decimal  # first entry, inclusive, from 1
@@ -100,7 +104,7 @@ class RowIds(StatementPart, frozen=True, kw_only=True):
 
 
 class Totals(StatementPart, frozen=True, kw_only=True):
-    """Sums of one currency in minor units."""
+    """Sums of one currency in minor units. Raises ValueError when debits differ from credits."""
 
     debits: Decimal  # sum of the debit lines, minor units
     credits: Decimal  # sum of the credit lines, minor units; equal to debits
@@ -118,7 +122,7 @@ class TimeRange(StatementPart, frozen=True, kw_only=True):
 
 
 class ProofPayload(Payload, frozen=True, kw_only=True):
-    """Everything that `hash` covers."""
+    """Everything that `hash` covers. Raises ValueError when its parts contradict each other."""
 
     proof_id: Name  # unique; of a closed range `<env>-<shard>-<range_no>`
     version: Literal[1]  # of this format
@@ -168,7 +172,8 @@ class RangeProof(ProofPayload, frozen=True, kw_only=True):
     """A payload with its hash and the signature over it. Whether the signature counts is not decided here.
 
     `cosignatures` stands outside of what `hash` covers: with and without it the proof is the same statement, and who
-    reads only `hash` and `signature` need not know of it.
+    reads only `hash` and `signature` need not know of it. Raises ValueError when the cosignatures are not in order of
+    kid, each once, by other keys.
     """
 
     hash: Hash  # of payload and prev_proof_hash; recomputed when parsed

@@ -54,7 +54,9 @@ class ArchivedRows:
 
 
 def rows_of(verified: VerifiedRange, journal_offset: int, origin: str) -> ArchivedRows:
-    """The rows of a range. `origin` names the shard's checkpoints, for a range that has no manifest with one yet."""
+    """The rows of a range. `origin` names the shard's checkpoints, for a range that has no manifest with one yet.
+    Raises Corrupt when the tree before the range is not known.
+    """
     proof, part, tree = verified.proof, verified.proof.shards[0], verified.tree
     if tree is None:
         raise Corrupt(f"shard {verified.shard}, archive range {verified.range_no}: the tree before it is not known")

@@ -143,7 +143,9 @@ def kids_in(listings: Iterable[ShardListing]) -> set[str]:
 
 
 def check_kids(kids: Iterable[str], registry: SignerRegistry, *, signed: str = "this archive") -> None:
-    """Refuse a registry without a key that signed something: a retired key stays in it, or history stops verifying."""
+    """Refuse a registry without a key that signed something: a retired key stays in it, or history stops verifying.
+    Raises Refused.
+    """
     unknown = sorted({kid for kid in kids if registry.find(kid) is None})
     if unknown:
         raise Refused(
@@ -153,7 +155,9 @@ def check_kids(kids: Iterable[str], registry: SignerRegistry, *, signed: str = "
 
 
 def check_clock(surveys: Sequence[ShardSurvey], now: dt.datetime, *, locks_may_have_ended: bool) -> None:
-    """Refuse a clock that cannot be right: before the newest signed statement, or after every lock has ended."""
+    """Refuse a clock that cannot be right: before the newest signed statement, or after every lock has ended. Raises
+    Refused.
+    """
     newest = max((found.newest_ts for found in surveys), default="")
     retained = max((found.retained_until for found in surveys), default="")
     if newest and format_time(now) < newest:
@@ -169,7 +173,7 @@ def check_clock(surveys: Sequence[ShardSurvey], now: dt.datetime, *, locks_may_h
 
 
 def check_empty(reader: ArchiveReader, env: str, shards: Collection[int]) -> None:
-    """Refuse an archive without anything of this environment, naming one that it has."""
+    """Refuse an archive without anything of this environment, naming one that it has. Raises Refused."""
     if shards:
         return
     others = [name for name in ENVIRONMENTS if name != env and reader.versions(manifest_key(name, 0, 1))]

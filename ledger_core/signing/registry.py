@@ -31,7 +31,8 @@ _KEY_FIELDS = ("public_key_pem", "publicKeyPem", "public_key", "publicKey")
 @dataclass(frozen=True, slots=True)
 class RegisteredSigner:
     """One key with its name. `retired_at` is the moment after which it no longer signs; its history stays valid, as far
-    as `validity` (None: everywhere) reaches. `revoked_at`: it may be in other hands since."""
+    as `validity` (None: everywhere) reaches. `revoked_at`: it may be in other hands since. Raises ValueError when the
+    key is of another algorithm, or is revoked and not retired."""
 
     kid: str  # name of the key, unique in the registry
     algorithm: Algorithm  # of the key; a signature of another one never counts

@@ -26,7 +26,9 @@ FIELD: Final = "validity"  # of a signer in signers.json; Kernel's tools pass it
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Sequences `from_seq`..`to_seq`, inclusive; `to_seq` None: open. `head_hash` (hex) is that of `to_seq`."""
+    """Sequences `from_seq`..`to_seq`, inclusive; `to_seq` None: open. `head_hash` (hex) is that of `to_seq`. Raises
+    ValueError for what is not an interval.
+    """
 
     from_seq: int = 1
     to_seq: int | None = None

@@ -25,7 +25,9 @@ ANSWER_BYTES_MAX: Final = 1_000_000
 
 
 class HttpsExchange:
-    """A server at `url`. `ca_file` None: the system's authorities; `client_pair`: certificate and key files of ours."""
+    """A server at `url`. `ca_file` None: the system's authorities; `client_pair`: certificate and key files of ours.
+    Raises Refused when `url` is not a URL of a server.
+    """
 
     def __init__(
         self,

@@ -22,7 +22,9 @@ RSA_BITS: Final = (2048, 3072, 4096)
 
 @dataclass(frozen=True, slots=True)
 class KeySpec:
-    """The kind of key: its algorithm, and `bits` of an RSA modulus (0 for Ed25519)."""
+    """The kind of key: its algorithm, and `bits` of an RSA modulus (0 for Ed25519). Raises ValueError when both do not
+    go together.
+    """
 
     algorithm: Algorithm
     bits: int = 0

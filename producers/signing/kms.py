@@ -64,7 +64,7 @@ class KmsKey:
         return None
 
     def public_key(self) -> PublicKey:
-        """GetPublicKey, checked for the wanted algorithm."""
+        """GetPublicKey, checked for the wanted algorithm. Raises Refused on another key, and Unavailable."""
         try:
             answer = self._client.get_public_key(KeyId=self._key_id)
         except (BotoCoreError, ClientError) as error:

@@ -103,7 +103,9 @@ class ProxyKey:
         return self._kid
 
     def public_key(self) -> PublicKey:
-        """What the proxy shows under `/public-key`; without that, the registered key of the kid it has."""
+        """What the proxy shows under `/public-key`; without that, the registered key of the kid it has. Raises
+        SignerRefused on a key of another algorithm; Refused, Unavailable.
+        """
         wanted = "" if self._kid is None else f"?kid={quote(self._kid, safe='')}"
         status, answer = self._ask("GET", f"/public-key{wanted}", None)
         shown = self._read(answer, _Key) if status == 200 else None
@@ -140,7 +142,9 @@ class ProxyKey:
         return self._signature(*self._post(_note(text)), note=True)
 
     def sign_checkpoint(self, text: bytes, history: TreeHistory) -> bytes:
-        """As `sign_text`; to a witness with the proof that it wants."""
+        """As `sign_text`; to a witness with the proof that it wants. Raises SignerRefused when the witness refuses the
+        checkpoint.
+        """
         if self._algorithm == "rsa-sha256":
             return self.sign_text(text)
         told = _continuing(text, history, history.old_size) if self._witness else _note(text)

@@ -84,7 +84,9 @@ class TransitKey:
         return None
 
     def public_key(self) -> PublicKey:
-        """The pinned version's public key, checked for the wanted algorithm."""
+        """The pinned version's public key, checked for the wanted algorithm. Raises Refused on another key or none, and
+        Unavailable.
+        """
         data = self._ask("GET", f"keys/{quote(self._key_name, safe='')}", None, _KeyAnswer).data
         if _KEY_TYPES.get(data.type) != self._algorithm:
             raise Refused(

@@ -41,7 +41,7 @@ class FileArchiveStore:
         self._read_only = read_only
 
     def check_lock(self) -> None:
-        """A directory locks nothing: refused unless it is only read."""
+        """A directory locks nothing. Raises Refused unless it is only read."""
         if not self._read_only:
             raise Refused(
                 f"{self._root} is a directory: it locks nothing",

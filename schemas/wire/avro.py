@@ -23,7 +23,9 @@ def frame(schema_id: int) -> bytes:
 
 
 def read_long(value: bytes, at: int) -> tuple[int, int]:
-    """A zig-zag varint of at most ten bytes and 64 bits, in its shortest form: one number, one spelling."""
+    """A zig-zag varint of at most ten bytes and 64 bits, in its shortest form: one number, one spelling. Raises
+    ValueError on any other.
+    """
     bits = shift = 0
     while (byte := value[at]) >= _CONTINUES:
         bits |= (byte & 0x7F) << shift
@@ -43,7 +45,7 @@ def read_long(value: bytes, at: int) -> tuple[int, int]:
 
 
 def read_span(value: bytes, at: int) -> tuple[int, int]:
-    """A length prefix: where the bytes it announces start and end."""
+    """A length prefix: where the bytes it announces start and end. Raises ValueError when it is negative."""
     size, at = read_long(value, at)
     if size < 0:
         raise ValueError("a negative length")
@@ -66,7 +68,7 @@ def read_text(value: bytes, at: int) -> tuple[str, int]:
 
 
 def read_is_present(value: bytes, at: int) -> tuple[bool, int]:
-    """The branch of a union [null, X]: False for null."""
+    """The branch of a union [null, X]: False for null. Raises ValueError on any other branch."""
     branch = value[at]
     if branch == 2:
         return True, at + 1
@@ -85,7 +87,9 @@ def read_count(value: bytes, at: int) -> tuple[int, int]:
 
 
 def read_text_map(value: bytes, at: int) -> tuple[dict[str, str], int]:
-    """A map of texts. A key that comes twice is refused: readers would differ on which one counts."""
+    """A map of texts. A key that comes twice is refused: readers would differ on which one counts. Raises ValueError
+    then.
+    """
     found: dict[str, str] = {}
     total = 0
     while True:

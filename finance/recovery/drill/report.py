@@ -102,7 +102,9 @@ class DrillFinding(StatementPart, frozen=True, kw_only=True):
 
 
 class WayResult(StatementPart, frozen=True, kw_only=True):
-    """One way back, tried. `counts` say what was checked."""
+    """One way back, tried. `counts` say what was checked. Raises ValueError when it is sound with a finding, or unsound
+    without one.
+    """
 
     way: Way  # which way back
     sources: tuple[Line, ...]  # where it was restored from
@@ -131,7 +133,7 @@ class WayResult(StatementPart, frozen=True, kw_only=True):
 
 
 class DrillPayload(Payload, frozen=True, kw_only=True):
-    """Everything that is signed."""
+    """Everything that is signed. Raises ValueError when it is sound and one of its ways is not."""
 
     version: Literal[1]  # of this format
     service: Literal["finance"]  # always ours

@@ -42,7 +42,7 @@ class Victim:
 
 
 def cheat_database(ledger: DemoLedger) -> Iterator[Cheat]:
-    """Every attempt in the database, one after the other."""
+    """Every attempt in the database, one after the other. Raises LookupError when the ledger is empty."""
     for role, statement, tried in REFUSALS:
         yield _refused(ledger, role, statement, tried)
     with _guards_off(ledger) as connection:

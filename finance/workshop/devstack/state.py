@@ -53,7 +53,9 @@ class State(msgspec.Struct):
 
 
 class StackPlace:
-    """The directory of one stack: `state.json`, `env.json`, `signers.json`, `logs/`, `tls/`, one for each server."""
+    """The directory of one stack: `state.json`, `env.json`, `signers.json`, `logs/`, `tls/`, one for each server.
+    Raises Refused on a bad name.
+    """
 
     def __init__(self, root: Path, name: str) -> None:
         if not _NAME.fullmatch(name):
@@ -94,7 +96,9 @@ class StackPlace:
 
     @contextlib.contextmanager
     def locked(self, on_wait: Callable[[str], None]) -> Iterator[None]:
-        """Hold the stack's lock. It belongs to the process, so a killed holder cannot leave it behind."""
+        """Hold the stack's lock. It belongs to the process, so a killed holder cannot leave it behind. Raises Refused
+        when it stays locked.
+        """
         self.root.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + LOCK_WAIT_SECONDS_MAX
         waiting = False

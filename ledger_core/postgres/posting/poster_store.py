@@ -48,7 +48,9 @@ class PosterStore:
 
     @translated()
     def open_shard(self, shard: int, topic: str) -> ShardHead:
-        """The shard's head; a shard seen for the first time begins at offset 0."""
+        """The shard's head; a shard seen for the first time begins at offset 0. Raises Corrupt when the shard grew from
+        another topic.
+        """
         with self._connection.transaction(), self._connection.cursor() as cursor:
             self._numbers[shard] = AccountNumbers(shard)
             cursor.execute(

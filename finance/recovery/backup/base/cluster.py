@@ -66,7 +66,9 @@ class Cluster:
 
 
 def server_owner() -> tuple[int, int] | None:
-    """Postgres refuses to run as root: then it is the user `postgres`, or `nobody` where there is none."""
+    """Postgres refuses to run as root: then it is the user `postgres`, or `nobody` where there is none. Raises Refused
+    when there is neither.
+    """
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):

@@ -68,7 +68,7 @@ class RestorePlan:
 
 
 def check_restorable(catalogue: Catalogue, env: str, now: dt.datetime, place: str) -> None:
-    """Refuse backups of another environment, and a clock that is behind what is stored here."""
+    """Refuse backups of another environment, and a clock that is behind what is stored here. Raises Refused."""
     other = next((backup for backup in catalogue.backups if backup.env != env), None)
     if other is not None:
         raise Refused(

@@ -70,7 +70,9 @@ class Copies:
         return self.read_if(key, digest_fault(sha256))
 
     def read_if(self, key: str, fault: Callable[[bytes], str | None], *, everywhere: bool = False) -> bytes:
-        """The first copy in which `fault` finds none; the places before it, or all, are healed with it."""
+        """The first copy in which `fault` finds none; the places before it, or all, are healed with it. Raises Refused
+        when every copy has a fault, and Unavailable when a place does not answer.
+        """
         sound: bytes | None = None
         said: list[tuple[BackupStore, str]] = []
         away: Unavailable | None = None

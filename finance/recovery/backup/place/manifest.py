@@ -30,7 +30,9 @@ class BackupPart(statements.StatementPart, frozen=True, kw_only=True):
 
 
 class BackupPayload(Payload, frozen=True, kw_only=True):
-    """Everything that is signed. Positions are bytes of WAL; `sha256` and `size_bytes` are of the plain tar."""
+    """Everything that is signed. Positions are bytes of WAL; `sha256` and `size_bytes` are of the plain tar. Raises
+    ValueError without a part, or when a link stands at no file.
+    """
 
     version: Literal[1]  # of this format
     service: Literal["finance"]  # always ours

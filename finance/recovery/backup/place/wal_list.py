@@ -36,7 +36,9 @@ Key = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9./-]{0,250}\Z"
 
 
 class WalListPayload(Payload, frozen=True, kw_only=True):
-    """Everything that is signed. `files_before`: how many files the lists before it hold, `link_before`: their link."""
+    """Everything that is signed. `files_before`: how many files the lists before it hold, `link_before`: their link.
+    Raises ValueError when the links contradict the count, or a file is not WAL of the cluster.
+    """
 
     version: Literal[1]  # of this format
     service: Literal["finance"]  # always ours

@@ -38,7 +38,8 @@ log = structlog.get_logger("backup")
 
 class Spool:
     """The spool of one cluster below `folder`; one process works on it. `look` (a function) reads the place, once the
-    spool is ours: before, another process may have signed. `on_stored` is called with the stored bytes."""
+    spool is ours: before, another process may have signed. `on_stored` is called with the stored bytes. Raises Refused
+    when another process works on it."""
 
     def __init__(
         self,
@@ -198,7 +199,7 @@ class Spool:
 
 @contextmanager
 def failures(path: Path) -> Iterator[None]:
-    """A disk that is full, or a folder that may not be written."""
+    """A disk that is full, or a folder that may not be written. Raises Unavailable."""
     try:
         yield
     except OSError as error:
