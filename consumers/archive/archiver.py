@@ -65,11 +65,11 @@ class ArchiverStore(ListerStore, Protocol):
 class ArchiverSettings:
     """What never changes while an archiver runs."""
 
-    retention_days: int
-    pii_policy_version: str
-    actor_id: str = "service:archiver"
-    poll_records_max: int = 2000
-    poll_seconds: float = 0.1
+    retention_days: int  # how long a lock lasts, from the storing on
+    pii_policy_version: str  # stands in every batch: by which policy personal data is left out
+    actor_id: str = "service:archiver"  # who archived, in audit events
+    poll_records_max: int = 2000  # of the journal, in one poll
+    poll_seconds: float = 0.1  # how long one poll waits for the first record
     look_seconds: float = 0.25  # between two checks for a new proof
     batches_max: int = 4  # of one shard in one step
     waiting_bytes_max: int = 64 * 1024 * 1024  # read ahead of the proofs, over all shards

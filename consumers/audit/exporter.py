@@ -60,12 +60,12 @@ class ExportStore(Protocol):
 class ExportSettings:
     """What never changes while an exporter runs. `idle_seconds` 0: whatever is published is exported now."""
 
-    env: str
-    retention_days: int
-    events_max: int
+    env: str  # environment, such as prod
+    retention_days: int  # how long a lock lasts, from the storing on
+    events_max: int  # in one object; a full one is exported at once
     idle_seconds: float
-    look_seconds: float = 1.0
-    actor_id: str = "service:archiver"
+    look_seconds: float = 1.0  # between two checks for new events
+    actor_id: str = "service:archiver"  # who exported, in audit events
 
 
 class AuditExporter:

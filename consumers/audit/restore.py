@@ -46,9 +46,9 @@ class RestoreStore(Protocol):
 class RestoredChain:
     """Events first_seq..last_seq came back (none when last_seq < first_seq); `intents_taken` were chained already."""
 
-    first_seq: int
-    last_seq: int
-    head_hash: str | None
+    first_seq: int  # of the first event that came back
+    last_seq: int  # of the last one, inclusive
+    head_hash: str | None  # of the chain's last event now, hex; None while it is empty
     intents_taken: int
 
 

@@ -31,8 +31,8 @@ class Asked(NamedTuple):
     rejects_first  some event id may get a rejection as its first verdict, so no other shard may post meanwhile
     """
 
-    event_ids: list[str]
-    rejects_first: bool
+    event_ids: list[str]  # not unique
+    rejects_first: bool  # set by the batch's records alone
 
 
 def asked_of(batch: Sequence[Decided]) -> Asked:

@@ -40,8 +40,8 @@ class PosterLimits(msgspec.Struct, frozen=True):
     """Set by topology.yaml. At most so many records are read at once, after waiting so long for the first; more than
     `dead_letters_max` rejections among the newest `dead_letter_window_records` halt posting."""
 
-    batch_records_max: int = 4000
-    linger_ms: int = 50
+    batch_records_max: int = 4000  # in one transaction
+    linger_ms: int = 50  # waited out by each read, unless it is full
     dead_letters_max: int = 1000
     dead_letter_window_records: int = 10_000
 

@@ -38,9 +38,9 @@ log = structlog.get_logger("relay")
 class RelayTopics(msgspec.Struct, frozen=True):
     """Topic names, prefix included."""
 
-    journal: str
-    outcomes: str
-    dead_letters: str
+    journal: str  # entries
+    outcomes: str  # one verdict for each record
+    dead_letters: str  # rejected originals
 
 
 class Relay:

@@ -40,11 +40,11 @@ class OnDemandStore(OnDemandReader, Protocol):
 class DemandTerms:
     """Who asks, and what the caller makes up. `proof_id` must be new; `trace_id` has 32 hex digits."""
 
-    env: str
+    env: str  # environment, such as prod
     proof_id: str
     trace_id: str
-    ts: dt.datetime
-    actor_id: str
+    ts: dt.datetime  # of the statement, UTC
+    actor_id: str  # the operator, in the audit event
 
 
 def prove_on_demand(

@@ -61,13 +61,13 @@ class ProverStore(ClosingStore, Protocol):
 class ProverSettings:
     """What never changes while a prover runs."""
 
-    env: str
-    domain: str
-    limits: RangeLimits
-    idle_seconds: float
-    actor_id: str = "service:prover"
-    poll_records_max: int = 2000
-    poll_seconds: float = 0.1
+    env: str  # environment, such as prod
+    domain: str  # the origin of checkpoints begins with it
+    limits: RangeLimits  # where a range is cut
+    idle_seconds: float  # after so long without a record an open range is cut
+    actor_id: str = "service:prover"  # who proved, in audit events
+    poll_records_max: int = 2000  # of the journal, in one poll
+    poll_seconds: float = 0.1  # how long one poll waits for the first record
     sign_ranges_max: int = 20  # in one step
 
 

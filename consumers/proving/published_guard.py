@@ -47,9 +47,9 @@ class PublishedRange:
     the registry does not hold it, `ended_kid` when that key had ended before; then nothing else of it counts.
     """
 
-    range_no: int
+    range_no: int  # in its shard, from 1
     proof_hash: str
-    place: str
+    place: str  # where it was read, for people
     announced: AnnouncedRange | None = None
     unknown_kid: str | None = None
     ended_kid: str | None = None
@@ -115,8 +115,8 @@ NOTHING_PUBLISHED: Final = _NothingPublished()
 class WaitReason(NamedTuple):
     """Why a shard waits."""
 
-    message: str
-    remedy: str
+    message: str  # what is wrong, one line
+    remedy: str  # what to do about it
 
 
 class PublishedGuard:

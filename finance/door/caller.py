@@ -19,32 +19,32 @@ class Token:
     """What is left of a bearer token once it is checked. `jti` None: it carries none."""
 
     jti: str | None
-    issued_at: dt.datetime
-    expires_at: dt.datetime
+    issued_at: dt.datetime  # inclusive, UTC
+    expires_at: dt.datetime  # exclusive, UTC
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Somebody the door knows. `principal` says by what; `scopes` what it may ask for; `signing_keys` are kids."""
 
-    name: str
-    by: Literal["certificate", "token", "api key", "loopback"]
+    name: str  # as door.yaml names it
+    by: Literal["certificate", "token", "api key", "loopback"]  # what it showed
     principal: str
     scopes: frozenset[str]
     signing_keys: frozenset[str] = frozenset()
-    requests_per_second_max: float | None = None
-    token: Token | None = None
+    requests_per_second_max: float | None = None  # None: that of door.yaml for all
+    token: Token | None = None  # None when it showed no token
 
 
 @dataclass(frozen=True, slots=True)
 class PeerCertificate:
     """The facts of a client certificate that its caller is found by."""
 
-    names: frozenset[str]
-    not_before: dt.datetime
-    not_after: dt.datetime
+    names: frozenset[str]  # subject and alternative names, as the rules spell them
+    not_before: dt.datetime  # inclusive, UTC
+    not_after: dt.datetime  # inclusive, UTC
     issuer: str  # RFC 4514
-    serial: int
+    serial: int  # unique below its issuer
 
     @classmethod
     def from_der(cls, der: bytes) -> Self:

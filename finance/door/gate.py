@@ -35,8 +35,8 @@ LOOPBACK: Final = "loopback"
 class Rules:
     """door.yaml and the keys it names, of one moment."""
 
-    config: DoorConfig
-    keys: TokenKeys | None
+    config: DoorConfig  # who may call, and what for
+    keys: TokenKeys | None  # that sign tokens; None when no token is accepted
 
 
 class Gate:

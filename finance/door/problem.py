@@ -51,10 +51,10 @@ class Problem(FinanceError):
 class Answer:
     """One answer. `body` is whole: nothing here streams."""
 
-    status: int
+    status: int  # of HTTP
     body: bytes
-    content_type: str = JSON
-    headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = JSON  # a media type
+    headers: Mapping[str, str] = field(default_factory=dict)  # besides those that every answer has
 
     @classmethod
     def of(cls, told: object, status: int = 200) -> Answer:
@@ -66,18 +66,18 @@ class Answer:
 class Request:
     """One request of a caller that may make it. `query` holds the last of repeated names."""
 
-    method: str
-    path: str
+    method: str  # of HTTP, upper case
+    path: str  # without the query
     query: Mapping[str, str]
-    body: bytes
-    caller: Caller
+    body: bytes  # whole; empty when there is none
+    caller: Caller  # who asks, once the door knows it
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """What answers a path. `scope` None: any known caller. `changes`: a token opens it once."""
 
-    handler: Callable[[Request], Answer]
+    handler: Callable[[Request], Answer]  # answers it; may raise Problem
     scope: str | None
     changes: bool = False
 

@@ -30,7 +30,7 @@ CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2; those of 1.3 are a
 class DoorFiles:
     """Where the four files are."""
 
-    folder: Path
+    folder: Path  # DOOR_TLS_DIR
 
     @property
     def all(self) -> Sequence[Path]:
@@ -41,8 +41,8 @@ class DoorFiles:
 class Tls:
     """The files of one moment: a context for new connections, and what older ones are held to."""
 
-    context: ssl.SSLContext
-    revocations: tuple[x509.CertificateRevocationList, ...]
+    context: ssl.SSLContext  # for new connections
+    revocations: tuple[x509.CertificateRevocationList, ...]  # older connections are checked against them too
 
     def revoked(self, certificate: PeerCertificate) -> bool:
         """Whether a list of the certificate's issuer names it."""

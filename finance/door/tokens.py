@@ -32,9 +32,9 @@ _NO_CHECKS: Final[Any] = {
 class Claims:
     """What a good token says. `scopes` are the words of `scope`."""
 
-    subject: str
+    subject: str  # `sub`: whom the token stands for
     scopes: frozenset[str]
-    token: Token
+    token: Token  # its times and id
 
 
 class _Jwk(msgspec.Struct):

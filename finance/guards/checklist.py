@@ -37,18 +37,18 @@ State = Literal["sound", "refused", "found", "unavailable", "not checkable"]
 class Result:
     """One line of the doctor's report. `refused` would stop a process from starting, `found` stops a promotion."""
 
-    name: str
-    state: State
-    evidence: str
-    faults: tuple[GuardFault, ...] = ()
+    name: str  # of the line, as the runbook has it
+    state: State  # what came of it
+    evidence: str  # what was seen, one line
+    faults: tuple[GuardFault, ...] = ()  # empty when it is as it must be
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
     """One line to run. `refuses`: whether a process refuses to start for its faults."""
 
-    name: str
-    run: Callable[[], Probed]
+    name: str  # of the line, as the runbook has it
+    run: Callable[[], Probed]  # sees for itself; does not raise for a fault
     refuses: bool = True
 
     def result(self) -> Result:

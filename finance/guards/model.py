@@ -27,8 +27,8 @@ EVERYBODY: Final = "doctor"  # stands for all processes at once
 class GuardFault:
     """One thing that must not be so, and the remedy."""
 
-    message: str
-    remedy: str
+    message: str  # what is wrong, one line
+    remedy: str  # what to do about it
 
     def __str__(self) -> str:
         return f"{self.message.rstrip(chr(46))}. Remedy: {self.remedy}"
@@ -41,9 +41,9 @@ class Given:
     `settings` is None when they could not be read: `unreadable` says why.
     """
 
-    process: str
-    values: Mapping[str, str] = field(repr=False)
-    topology_path: Path
+    process: str  # poster, prover, archiver, notary or signing-proxy
+    values: Mapping[str, str] = field(repr=False)  # by name of the variable
+    topology_path: Path  # FINANCE_TOPOLOGY
     settings: Settings | None = field(repr=False)
     unreadable: tuple[Refused, ...] = ()
 

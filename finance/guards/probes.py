@@ -55,8 +55,8 @@ SELECT name, setting FROM pg_settings
 class Probed:
     """What a probe saw: one line of evidence, and the faults."""
 
-    evidence: str
-    faults: tuple[GuardFault, ...] = ()
+    evidence: str  # what was seen, one line
+    faults: tuple[GuardFault, ...] = ()  # empty when it is as it must be
 
 
 Probe = Callable[[Settings, Topology, str], Probed]

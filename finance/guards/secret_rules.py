@@ -82,9 +82,9 @@ _WORDS: Final = re.compile(r"(?i)example|changeme|placeholder|dummy|your[_-]|xxx
 class Secret:
     """One finding: its kind, the line it starts on (1 for binary data), and the SHA-256 (hex) of what was matched."""
 
-    kind: str
-    line: int
-    sha256: str
+    kind: str  # name of the rule that matched
+    line: int  # from 1
+    sha256: str  # hex
 
 
 def find_secrets(data: bytes) -> list[Secret]:

@@ -43,26 +43,26 @@ class RebuildRequest:
     """What the operator asked for. `topology` None: the topics are not asked what they hold."""
 
     addresses: tuple[str, ...]  # the first one is the archive, the others heal it
-    env: str
-    registry: SignerRegistry
-    dsn: str
-    shards: tuple[int, ...]
+    env: str  # environment, such as prod
+    registry: SignerRegistry  # with every key that ever signed
+    dsn: str  # of the database that is filled, as its owner
+    shards: tuple[int, ...]  # empty: all that the archive has
     topology: Topology | None
-    actor_id: str
-    fill_from_topic: bool = False
-    locks_may_have_ended: bool = False
-    workers_max: int | None = None
+    actor_id: str  # the operator, in the epoch
+    fill_from_topic: bool = False  # also what the archive leaves out
+    locks_may_have_ended: bool = False  # an archive past its retention does not prove a wrong clock
+    workers_max: int | None = None  # processes at once; None: as many as processors
 
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
     """What was done. `migrated`: the database was empty; `not_held`: counts of what the archive leaves out."""
 
-    shards: list[RebuildResult]
-    strays: tuple[str, ...]
+    shards: list[RebuildResult]  # one for each shard, in order
+    strays: tuple[str, ...]  # keys below the environment that are not ours
     migrated: bool
-    epoch_no: int
-    filled: Filled | None
+    epoch_no: int  # that this rebuild began, or went on in
+    filled: Filled | None  # None when it was not asked for
     not_held: dict[str, int]
 
     @property

@@ -28,12 +28,12 @@ class Task:
     """Everything a worker needs. `listings`: the shard in each of the addresses."""
 
     settings: Settings
-    dsn: str
-    env: str
+    dsn: str  # of the database that is filled
+    env: str  # environment, such as prod
     signers: bytes  # the registry as JSON: keys do not travel between processes
-    addresses: tuple[str, ...]
+    addresses: tuple[str, ...]  # of the archives, the first one read
     listings: tuple[ShardListing, ...]
-    job: RebuildJob
+    job: RebuildJob  # one shard
 
 
 def run_tasks(tasks: Sequence[Task], advance: Advance, workers_max: int | None = None) -> list[RebuildResult]:

@@ -42,11 +42,11 @@ class ReplayPlan:
     settings: Settings
     topology: Topology
     registry: SignerRegistry
-    compare: Source
+    compare: Source  # with the database or the archive
     shards: tuple[int, ...] = ()
-    stop: StopAt = field(default_factory=StopAt)
-    rules: str = LEDGER_RULES
-    from_offset: int | None = None
+    stop: StopAt = field(default_factory=StopAt)  # where it ends
+    rules: str = LEDGER_RULES  # name of the rules that decide
+    from_offset: int | None = None  # inclusive; None: from the target's head
 
     @property
     def topic(self) -> str:

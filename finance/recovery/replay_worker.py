@@ -33,25 +33,25 @@ class ReplayJob:
     """What a worker is given. `end_offset`: the topic's end as the replay began."""
 
     settings: Settings
-    dsn: str
-    topic: str
-    shard: int
+    dsn: str  # of the database that is filled
+    topic: str  # settlements, prefix included
+    shard: int  # its partition
     end_offset: int
-    stop: StopAt
-    rules: str
-    log: Source
-    batch_records_max: int
-    journal_seq: int
+    stop: StopAt  # where it ends
+    rules: str  # name of the rules that decide
+    log: Source  # where first verdicts are looked up
+    batch_records_max: int  # in one transaction
+    journal_seq: int  # the newest entry that the journal topic has
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayMessage:
     """Where a shard stands: after each batch, and at its end."""
 
-    shard: int
-    next_offset: int = 0
-    seq: int = 0
-    from_log: int = 0
+    shard: int  # its partition
+    next_offset: int = 0  # the first offset not replayed yet
+    seq: int = 0  # of the newest entry; 0 before the first
+    from_log: int = 0  # verdicts taken from the log so far
 
 
 def work(job: ReplayJob, say: Say[ReplayMessage]) -> ReplayMessage:

@@ -41,21 +41,21 @@ Work = Callable[[T, Say[P]], R]
 class Progress(Generic[P]):
     """One message of a running task."""
 
-    what: P
+    what: P  # how far it is, as the task counts
 
 
 @dataclass(frozen=True, slots=True)
 class TaskDone(Generic[R]):
     """The last message of a task that succeeded."""
 
-    result: R
+    result: R  # what the task returned
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     """The last message of a task that failed: an error as plain texts, which cross a process boundary."""
 
-    kind: Literal["refused", "unavailable", "corrupt"]
+    kind: Literal["refused", "unavailable", "corrupt"]  # which of our errors it was
     first: str  # the message; of "unavailable" the word for what does not answer
     second: str = ""  # the remedy; of "unavailable" the detail
 

@@ -14,12 +14,12 @@ from ledger_core.ports import LockMode
 class BackupSettings:
     """Where backups lie (a folder, or s3://bucket/prefix), and for how long. `tools` None: Postgres's are on PATH."""
 
-    place: str
-    spool: Path
-    slot: str
-    partial_seconds: int
-    keep_days: int
-    keep_last: int
+    place: str  # BACKUP_PLACE
+    spool: Path  # folder on this host
+    slot: str  # name of the replication slot
+    partial_seconds: int  # between two storings of the unfinished segment
+    keep_days: int  # a restore to any moment of so many days stays possible
+    keep_last: int  # so many backups stay whatever their age
     tools: Path | None
 
 
@@ -27,13 +27,13 @@ class BackupSettings:
 class BucketSettings:
     """How a bucket of backups is met, and how long a lock lasts; `endpoint` None means AWS itself."""
 
-    region: str
+    region: str  # of AWS
     endpoint: str | None
-    access_key: str = field(repr=False)
-    secret: str = field(repr=False)
+    access_key: str = field(repr=False)  # of the backup host
+    secret: str = field(repr=False)  # see access_key
     tls: EndpointTls
-    lock_mode: LockMode
-    retain_days: int
+    lock_mode: LockMode  # of Object Lock
+    retain_days: int  # from the storing on
 
 
 def backup_bucket_settings(settings: Settings) -> BucketSettings:

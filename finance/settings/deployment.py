@@ -45,19 +45,19 @@ _BY_NAME: Final = {variable.name: variable for variable in VARIABLES}
 class EndpointTls:
     """How an https endpoint is met: the bundle its certificate is checked with (None: the system's), and ours."""
 
-    ca_file: str | None
-    client_pair: tuple[str, str] | None
+    ca_file: str | None  # PEM
+    client_pair: tuple[str, str] | None  # certificate and key files of ours; None: none is shown
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveSettings:
     """The S3 bucket of the audit archive; `endpoint` None means AWS itself."""
 
-    bucket: str
-    region: str
+    bucket: str  # with Object Lock
+    region: str  # of AWS
     endpoint: str | None
-    access_key: str = field(repr=False)
-    secret: str = field(repr=False)
+    access_key: str = field(repr=False)  # of the process's own role
+    secret: str = field(repr=False)  # see access_key
     tls: EndpointTls
 
 
@@ -65,16 +65,16 @@ class ArchiveSettings:
 class Settings:
     """Checked settings. Methods that need a value raise Refused, naming the variable, when it is not set."""
 
-    env: Environment
-    domain: str
-    stack: str
-    topic_prefix: str
-    topology_path: Path
-    metrics_host: str
-    health_stall_seconds: float
-    hang_seconds: float
-    log_format: LogFormat
-    log_level: str
+    env: Environment  # FINANCE_ENV
+    domain: str  # FINANCE_DOMAIN: the origin of checkpoints begins with it
+    stack: str  # name of the dev stack that is read, outside production
+    topic_prefix: str  # stands before every topic and group
+    topology_path: Path  # FINANCE_TOPOLOGY
+    metrics_host: str  # address that /metrics listens on
+    health_stall_seconds: float  # without progress for so long, /healthz answers 503
+    hang_seconds: float  # without a beat for so long, the process ends itself
+    log_format: LogFormat  # JSON or text
+    log_level: str  # of structlog
     values: Mapping[str, str] = field(repr=False)  # every variable that is set, dev stack included
 
     @staticmethod

@@ -33,11 +33,11 @@ HMAC_REMEDY: Final = (
 class KmsKeySettings:
     """A key in AWS KMS; `endpoint` None means AWS itself, credentials None the AWS SDK's own search."""
 
-    key_id: str
-    region: str
+    key_id: str  # an id, an ARN or an alias
+    region: str  # of AWS
     endpoint: str | None
-    access_key: str | None = field(repr=False)
-    secret: str | None = field(repr=False)
+    access_key: str | None = field(repr=False)  # both credentials, or neither
+    secret: str | None = field(repr=False)  # see access_key
     tls: EndpointTls
 
 
@@ -45,21 +45,21 @@ class KmsKeySettings:
 class Pkcs11KeySettings:
     """A key on a token of a PKCS#11 module (a shared library), by its label."""
 
-    module: str
-    token: str
-    key: str
-    pin: str = field(repr=False)
+    module: str  # path of the library
+    token: str  # its label
+    key: str  # its label on the token
+    pin: str = field(repr=False)  # of the token's user
 
 
 @dataclass(frozen=True, slots=True)
 class TransitKeySettings:
     """A version of a key of a transit engine; None: the newest at the start."""
 
-    url: str
-    mount: str
-    key: str
-    version: int | None
-    token: str = field(repr=False)
+    url: str  # of the server
+    mount: str  # path of the engine
+    key: str  # its name there
+    version: int | None  # from 1
+    token: str = field(repr=False)  # of the server
     tls: EndpointTls
 
 
@@ -67,8 +67,8 @@ class TransitKeySettings:
 class ProxySettings:
     """A signing proxy. It knows us by the API key, the client certificate, or both."""
 
-    url: str
-    api_key: str | None = field(repr=False)
+    url: str  # of the proxy
+    api_key: str | None = field(repr=False)  # None: the certificate alone
     tls: EndpointTls
 
 
@@ -76,7 +76,7 @@ class ProxySettings:
 class LocalKeySettings:
     """A PEM file. Never in production."""
 
-    path: str
+    path: str  # of an unencrypted PKCS#8 file
 
 
 KeySettings = KmsKeySettings | Pkcs11KeySettings | TransitKeySettings | ProxySettings | LocalKeySettings
@@ -86,10 +86,10 @@ KeySettings = KmsKeySettings | Pkcs11KeySettings | TransitKeySettings | ProxySet
 class SigningSettings:
     """One key: how it is reached, and what is expected of it. `algorithm` None: that of the registered `kid`."""
 
-    kind: Kind
+    kind: Kind  # of the key service
     kid: str | None
     algorithm: Algorithm | None
-    key: KeySettings
+    key: KeySettings  # settings of that kind
 
 
 def signing_of(settings: Settings, slot: Slot = "", *, name: str = "api") -> SigningSettings:

@@ -30,9 +30,9 @@ NAMES: Final = "FINANCE_TLS_DIR, or KAFKA_TLS_CA_FILE, KAFKA_TLS_CERT_FILE and K
 class TlsFiles:
     """Three paths: the authorities' bundle, the own certificate (with its chain) and its private key."""
 
-    ca: Path
-    certificate: Path
-    key: Path
+    ca: Path  # PEM
+    certificate: Path  # PEM
+    key: Path  # PEM, without a password
 
     @property
     def client_pair(self) -> tuple[str, str]:
@@ -59,9 +59,9 @@ class TlsFiles:
 class Lifetime:
     """From when to when a certificate holds (UTC), and whose it is."""
 
-    subject: str
-    begins: dt.datetime
-    ends: dt.datetime
+    subject: str  # RFC 4514
+    begins: dt.datetime  # inclusive
+    ends: dt.datetime  # inclusive
 
     def is_late(self, now: dt.datetime) -> bool:
         """A fifth of its life is left: whoever renews at a third, as cert-manager does, is overdue."""

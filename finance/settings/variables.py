@@ -35,8 +35,8 @@ BACKUP = "backup create, stream"
 class Variable:
     """One environment variable. `default` None: no default; then `needed_by` says who refuses to start without it."""
 
-    name: str
-    meaning: str
+    name: str  # as the environment spells it
+    meaning: str  # one line for the table in docs/CONFIGURATION.md
     default: str | None = ""
     needed_by: str = ""
     secret: bool = False  # then `<name>_FILE` may name a file that holds the value

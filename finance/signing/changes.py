@@ -30,10 +30,10 @@ class Changed:
     left.
     """
 
-    kid: str
-    diff: str
-    told: bool
-    variables: Mapping[str, str] = field(default_factory=dict)
+    kid: str  # of the signer that was changed
+    diff: str  # unified, of signers.json
+    told: bool  # announced on the audit chain by this change, or one before
+    variables: Mapping[str, str] = field(default_factory=dict)  # to set for prover, archiver and notary
 
 
 def add(desk: Desk, variables: Mapping[str, str], description: str) -> Changed:

@@ -32,9 +32,9 @@ class Desk:
 
     settings: Settings
     topology: Topology
-    actor_id: str
-    now: dt.datetime
-    dry_run: bool = False
+    actor_id: str  # the operator, in audit events
+    now: dt.datetime  # UTC
+    dry_run: bool = False  # nothing is written
 
     @property
     def dsn(self) -> str:
@@ -99,9 +99,9 @@ class Look:
     signers.
     """
 
-    newest: Sequence[Newest]
-    waiting: Mapping[str, int]
-    events: Sequence[SignerEvent]
+    newest: Sequence[Newest]  # statements, one for each shard and kind
+    waiting: Mapping[str, int]  # ranges without a proof, by kid
+    events: Sequence[SignerEvent]  # in order, outbox after chain
 
     @property
     def notary_kid(self) -> str | None:

@@ -39,10 +39,10 @@ MADE_ELSEWHERE: Final = {
 class Created:
     """The key as it will be registered, what its service calls it, and what was done now."""
 
-    signer: RegisteredSigner
-    key_id: str
-    made: bool
-    told: bool
+    signer: RegisteredSigner  # with its kid and public key
+    key_id: str  # what the service calls it: an ARN, a label, a name
+    made: bool  # False: it stood there already
+    told: bool  # announced on the audit chain by this command
 
 
 def create(desk: Desk, variables: Mapping[str, str], spec: KeySpec, *, policy: str | None) -> Created:

@@ -28,9 +28,9 @@ _ELSEWHERE: Final = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_D
 class Prepared:
     """What the file was and is; `commit` None when there was nothing to change, or it was only tried."""
 
-    before: bytes
-    after: bytes
-    branch: str
+    before: bytes  # signers.json of the current branch
+    after: bytes  # signers.json of the new branch
+    branch: str  # name of the new branch
     commit: str | None
 
 

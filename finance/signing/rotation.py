@@ -40,11 +40,11 @@ class Done:
     """What a step did. `variables` are those that change, for prover, archiver and notary."""
 
     rotation: Rotation
-    step: Step
-    diff: str = ""
-    told: bool = False
+    step: Step  # that was done
+    diff: str = ""  # unified, of signers.json; empty: it stands as it was
+    told: bool = False  # announced on the audit chain by this step
     variables: Mapping[str, str] = field(default_factory=dict)
-    proof: Mapping[str, object] | None = None
+    proof: Mapping[str, object] | None = None  # what the incoming key signed, where the step asks for it
 
 
 def begin(desk: Desk, variables: Mapping[str, str], *, overlap: dt.timedelta, description: str) -> Done:

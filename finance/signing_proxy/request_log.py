@@ -37,8 +37,8 @@ Record = dict[str, str]
 class LogHead:
     """The last record: its number, from 1, and its hash; 0 and None before the first."""
 
-    seq: int
-    hash: bytes | None
+    seq: int  # from 1
+    hash: bytes | None  # 32 bytes
 
 
 NO_RECORD: Final = LogHead(0, None)

@@ -32,19 +32,19 @@ Kind = Literal["digest", "note"]
 class Message:
     """What is signed: 32 bytes of a digest, or the text of a note; with which key, if one is named."""
 
-    kind: Kind
-    data: bytes
-    kid: str | None
-    algorithm: str | None
+    kind: Kind  # digest or note
+    data: bytes  # what the key is given
+    kid: str | None  # None: the only key that the caller may use
+    algorithm: str | None  # None: that of the key
 
 
 @dataclass(frozen=True, slots=True)
 class SignRequest:
     """A message to sign. `old_size` and `consistency` are for a witness (C2SP add-checkpoint)."""
 
-    message: Message
+    message: Message  # what is to be signed
     checkpoint: tuple[str, Head] | None  # origin and head of a note
-    nonce: str | None
+    nonce: str | None  # for the log; None when none was sent
     old_size: int | None
     consistency: tuple[bytes, ...]
 
@@ -53,8 +53,8 @@ class SignRequest:
 class VerifyRequest:
     """A signature that may be the one of the message."""
 
-    message: Message
-    signature: bytes
+    message: Message  # what was signed
+    signature: bytes  # raw bytes
 
 
 def parse_sign(body: bytes) -> SignRequest:

@@ -49,12 +49,12 @@ log = structlog.get_logger(SIGNING_PROXY)
 class ProxyServiceSettings:
     """Where it listens, and what it writes."""
 
-    host: str
-    port: int
-    log: Path
+    host: str  # address that it listens on
+    port: int  # 0: any free one
+    log: Path  # its newest part
     log_bytes_max: int  # of one part
     log_mac_key: str  # empty: it is not sealed
-    witness_state: Path
+    witness_state: Path  # file with the largest head of each log
 
     @staticmethod
     def of(settings: Settings) -> ProxyServiceSettings:
@@ -75,8 +75,8 @@ class ProxyServiceSettings:
 class OpenProxy:
     """What runs. `beat` is for every second."""
 
-    door: Door
-    sealer: Sealer | None
+    door: Door  # serves until it is closed
+    sealer: Sealer | None  # None: the log is not sealed
 
     def beat(self) -> None:
         if self.sealer is not None:

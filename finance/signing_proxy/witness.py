@@ -37,8 +37,8 @@ SIZE_MAX: Final = 2**63 - 1
 class Head:
     """A tree head: size and 32-byte root."""
 
-    size: int
-    root: bytes
+    size: int  # leaves
+    root: bytes  # RFC 9162
 
 
 class _Saved(msgspec.Struct, forbid_unknown_fields=True):

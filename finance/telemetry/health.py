@@ -24,9 +24,9 @@ SCOPE: Final = "metrics"
 class Lag:
     """What waited on a shard when it was reported, at monotonic time `told`."""
 
-    records: int
-    seconds: float
-    told: float
+    records: int  # that wait
+    seconds: float  # age of the oldest that waits
+    told: float  # monotonic, seconds
 
 
 class Health:

@@ -24,11 +24,11 @@ PROOF_BUCKETS_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2
 class Metric:
     """One metric as scraped."""
 
-    name: str
-    kind: Kind
-    meaning: str
+    name: str  # published text, as dashboards use it
+    kind: Kind  # of Prometheus
+    meaning: str  # one line for the table in docs/METRICS.md
     told_by: str  # the processes that move it
-    labels: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()  # their names
     buckets: tuple[float, ...] = ()  # upper bounds, inclusive; of a histogram
     known: tuple[str, ...] = ()  # values of the one label that stand at 0 from the start: a rate needs the zero
 

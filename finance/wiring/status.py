@@ -23,11 +23,11 @@ from schemas.topology.model import Topology
 class ShardStatus:
     """One partition of the settlements topic. `progress` None: no poster has opened it yet. Lag None: not known."""
 
-    shard: int
+    shard: int  # its partition
     progress: ShardProgress | None
-    high_watermark: int | None
-    lag_records: int | None
-    lag_seconds: float | None
+    high_watermark: int | None  # the end offset
+    lag_records: int | None  # between cursor and end offset
+    lag_seconds: float | None  # age of the oldest that waits
 
     @property
     def finished(self) -> bool:
@@ -39,10 +39,10 @@ class ShardStatus:
 class Status:
     """The whole route, read once. `kafka` is None, or why Kafka could not be asked."""
 
-    control: Control
-    epoch: Epoch
-    shards: tuple[ShardStatus, ...]
-    audit: AuditProgress
+    control: Control  # whether posting is halted
+    epoch: Epoch  # the present one
+    shards: tuple[ShardStatus, ...]  # by number
+    audit: AuditProgress  # the chain's head, and how far it is published
     kafka: str | None
 
     @property

@@ -34,7 +34,7 @@ class Unrelayed(msgspec.Struct, frozen=True, gc=False):
 
     offset: int  # of the settlements partition
     entry: tuple[int, str, bytes, bytes] | None  # seq, event id, entry hash, body
-    verdict: Verdict | None
+    verdict: Verdict | None  # of the same offset; None where the entry says all
 
 
 class BatchTransaction(Protocol):

@@ -35,8 +35,8 @@ class Action:
     people decide, and `remedy` says how.
     """
 
-    kind: Literal["create", "finding"]
-    topic: str
+    kind: Literal["create", "finding"]  # made by `apply`, or left to people
+    topic: str  # its full name, prefix included
     setting: str
     wanted: str
     found: str

@@ -26,7 +26,7 @@ class KeySpec:
     go together.
     """
 
-    algorithm: Algorithm
+    algorithm: Algorithm  # of its signatures
     bits: int = 0
 
     def __post_init__(self) -> None:
@@ -38,9 +38,9 @@ class KeySpec:
 class MadeKey:
     """The public half of the key, what its service calls it, and whether it was made just now or stood there."""
 
-    public_key: PublicKey
-    key_id: str
-    made: bool
+    public_key: PublicKey  # as it will be registered
+    key_id: str  # what the service calls it: an ARN, a label, a name
+    made: bool  # False: it stood there already
 
 
 class KeyMaker(Protocol):

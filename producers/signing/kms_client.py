@@ -59,14 +59,14 @@ class KmsPlace:
     """Where the service is, and as whom. `endpoint` None means AWS itself; credentials None mean the AWS SDK's own
     search (environment, web identity, instance role), `ca_file` None the system's authorities."""
 
-    region: str
+    region: str  # of AWS
     endpoint: str | None = None
-    access_key: str | None = field(default=None, repr=False)
-    secret: str | None = field(default=None, repr=False)
+    access_key: str | None = field(default=None, repr=False)  # both credentials, or neither
+    secret: str | None = field(default=None, repr=False)  # see access_key
     ca_file: str | None = None
-    client_pair: tuple[str, str] | None = None
-    connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS
-    read_timeout_seconds: float = READ_TIMEOUT_SECONDS
+    client_pair: tuple[str, str] | None = None  # certificate and key files of ours
+    connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS  # for each of two tries
+    read_timeout_seconds: float = READ_TIMEOUT_SECONDS  # between two packets
 
     def open(self) -> KMSClient:
         """A client. Raises Refused."""

@@ -26,9 +26,9 @@ WAIT_SECONDS_MAX: Final = 3600.0
 class Served:
     """A server that was started here. `dsn`: the database as its owner, by a socket, without a password."""
 
-    server: cluster.Cluster
+    server: cluster.Cluster  # runs until it is stopped
     dsn: str
-    epoch: Epoch
+    epoch: Epoch  # that the restore began
 
 
 def serve(

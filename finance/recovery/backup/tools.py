@@ -26,7 +26,7 @@ class Tools:
     """`folder` holds the tools; None: they are on PATH."""
 
     folder: Path | None
-    environ: Mapping[str, str] = field(repr=False)
+    environ: Mapping[str, str] = field(repr=False)  # that the tools are started with
 
     def path(self, name: str) -> str:
         """Raises Refused."""

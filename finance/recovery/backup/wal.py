@@ -33,7 +33,7 @@ def format_lsn(lsn: int) -> str:
 class Segment:
     """One WAL file: `number` counts segments from the beginning of all WAL."""
 
-    timeline: int
+    timeline: int  # from 1
     number: int
 
     def name(self, segment_bytes: int) -> str:

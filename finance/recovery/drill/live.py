@@ -27,10 +27,10 @@ class Live:
     `owner`: the database's owner, whose name a restored copy knows too.
     """
 
-    heads: dict[int, ShardRow]
-    recorded: dict[int, dt.datetime]
-    published_seq: int
-    exported_seq: int
+    heads: dict[int, ShardRow]  # by shard
+    recorded: dict[int, dt.datetime]  # by shard: recorded_at of the head's entry, UTC
+    published_seq: int  # audit events up to it are on the topic, inclusive
+    exported_seq: int  # audit events up to it are locked objects, inclusive
     owner: str
 
 

@@ -93,12 +93,12 @@ class KeyResult(StatementPart, frozen=True, kw_only=True):
 class DrillFinding(StatementPart, frozen=True, kw_only=True):
     """As `ledger_core.findings.Finding`."""
 
-    code: Line
-    message: Line
-    shard: ShardNo | None
-    seq: Decimal | None
-    field: Line | None
-    place: Line | None
+    code: Line  # of the oracle, such as ledger.chain
+    message: Line  # for people
+    shard: ShardNo | None  # None: of no shard
+    seq: Decimal | None  # entry; None: of no entry
+    field: Line | None  # of the entry or statement
+    place: Line | None  # object, file or table
 
 
 class WayResult(StatementPart, frozen=True, kw_only=True):

@@ -57,9 +57,9 @@ class Drilled:
     """The report, and where it lies."""
 
     report: DrillReport
-    json_path: Path
-    page_path: Path
-    sha256: str
+    json_path: Path  # the signed report
+    page_path: Path  # the same for people, HTML
+    sha256: str  # hex, of the file at `json_path`
 
 
 def run_drill(

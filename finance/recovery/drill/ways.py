@@ -59,10 +59,10 @@ class DrillScene:
     settings: Settings
     topology: Topology
     registry: SignerRegistry
-    live: Live
-    drill_id: str
-    actor_id: str
-    counting: Counting
+    live: Live  # the ledger as the drill began
+    drill_id: str  # hex; names what the drill leaves
+    actor_id: str  # the operator, in the report
+    counting: Counting  # the registry, counting look-ups
 
     @property
     def live_url(self) -> str:

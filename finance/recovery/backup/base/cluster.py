@@ -49,9 +49,9 @@ SETTINGS: Final = {
 class Cluster:
     """One server that was started here."""
 
-    process: subprocess.Popen[bytes]
-    directory: Path
-    sockets: Path
+    process: subprocess.Popen[bytes]  # of the postmaster
+    directory: Path  # PGDATA
+    sockets: Path  # folder of its Unix socket; it has no TCP port
 
     def stop(self) -> None:
         """End it, with a checkpoint; the directory stays."""

@@ -56,11 +56,11 @@ class Advance(Protocol):
 class Terms:
     """What a backup takes from outside. `new_id` gives 8 hex digits, `clock` UTC times."""
 
-    dsn: str
-    env: str
+    dsn: str  # of the server, with the right to replicate
+    env: str  # environment, such as prod
     tools: Tools
     copies: Copies
-    recipients: Sequence[x25519.Recipient]
+    recipients: Sequence[x25519.Recipient]  # age keys that can open the backup
     signer: PinnedSigner
     registry: SignerRegistry
     clock: Callable[[], dt.datetime]

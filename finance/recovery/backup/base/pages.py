@@ -49,9 +49,9 @@ class _Pages(msgspec.Struct, frozen=True):
 class WalRange:
     """The WAL that makes the backup consistent, in bytes."""
 
-    timeline: int
-    start_lsn: int
-    stop_lsn: int
+    timeline: int  # from 1
+    start_lsn: int  # inclusive
+    stop_lsn: int  # exclusive
 
 
 def wal_range(data: bytes) -> WalRange:

@@ -28,6 +28,7 @@ CLOCK_MARGIN: Final = dt.timedelta(seconds=60)  # between the clocks of server a
 class Target:
     """The moment to restore to: `moment` with "time" (UTC), `lsn` (bytes) with "lsn"."""
 
+    # "latest": all WAL there is; "immediate": the end of the backup
     kind: Literal["latest", "time", "lsn", "immediate"]
     moment: dt.datetime | None = None
     lsn: int | None = None
@@ -43,7 +44,7 @@ class Choice:
     """What the operator asks for beside the moment. `timeline` None: the newest one; `unsigned_wal`: take WAL also
     where the lists that sign for it are lost."""
 
-    backup_id: str | None = None
+    backup_id: str | None = None  # None: the newest that ended before the target
     timeline: int | None = None
     unsigned_wal: bool = False
 
@@ -53,12 +54,12 @@ class RestorePlan:
     """What a restore reads. `needed` must be sound; `spare` follows it and is used as far as it is. `unsigned`: names
     among the needed that no list signs for."""
 
-    backup: BackupManifest
-    target: Target
-    timeline: int
+    backup: BackupManifest  # where it begins
+    target: Target  # where it ends
+    timeline: int  # that is followed to the target
     needed: tuple[WalFile, ...] = ()
     spare: tuple[WalFile, ...] = ()
-    histories: tuple[WalFile, ...] = ()
+    histories: tuple[WalFile, ...] = ()  # of the timelines on the way
     unsigned: tuple[str, ...] = ()
 
     def files(self) -> list[tuple[str, str]]:

@@ -55,20 +55,20 @@ class RestoreTerms:
     """What a restore takes from outside. `owner`: uid and gid of the server's OS user, when we are root."""
 
     copies: Copies
-    identities: Sequence[x25519.Identity]
+    identities: Sequence[x25519.Identity]  # age keys that open the backup
     tools: Tools
     owner: tuple[int, int] | None
-    advance: Callable[[int], None]
+    advance: Callable[[int], None]  # called with stored bytes as they are read
 
 
 @dataclass(frozen=True, slots=True)
 class RestoredCluster:
     """A data directory that waits for its server to be started."""
 
-    directory: Path
-    backup: BackupManifest
-    target: Target
-    wal_files: int
+    directory: Path  # PGDATA
+    backup: BackupManifest  # that it began from
+    target: Target  # where recovery will stop
+    wal_files: int  # in pg_wal
     stored_bytes: int  # read from the place
     ignored: tuple[str, ...]  # WAL beyond what was needed that was not sound
     unsigned: tuple[str, ...]  # WAL that was used, and that no list signs for

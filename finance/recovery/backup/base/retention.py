@@ -24,10 +24,10 @@ from finance.recovery.backup.place.manifest import BackupManifest
 class Pruning:
     """What to delete: of each backup all its keys, the manifest's first; and keys of WAL."""
 
-    kept: tuple[BackupManifest, ...]
-    backups: tuple[BackupManifest, ...]
-    backup_keys: tuple[tuple[str, ...], ...]
-    wal_keys: tuple[str, ...]
+    kept: tuple[BackupManifest, ...]  # backups that stay
+    backups: tuple[BackupManifest, ...]  # backups that go
+    backup_keys: tuple[tuple[str, ...], ...]  # in the order of `backups`
+    wal_keys: tuple[str, ...]  # before the oldest backup that is kept
 
     @property
     def keys(self) -> tuple[str, ...]:

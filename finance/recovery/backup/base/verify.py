@@ -20,9 +20,9 @@ from finance.recovery.backup.place.signing_faults import list_faults, unsigned_w
 class Checked:
     """What was read, what is wrong, in words; and the names of the newest WAL, which waits for its signature."""
 
-    files: int
-    findings: tuple[str, ...]
-    unsigned: tuple[str, ...]
+    files: int  # how many were read
+    findings: tuple[str, ...]  # in words; empty when sound
+    unsigned: tuple[str, ...]  # names of WAL files
 
 
 def verify_place(copies: Copies, catalogue: Catalogue, advance: Callable[[int], None]) -> Checked:

@@ -63,17 +63,17 @@ class StreamState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 class Catalogue:
     """One listing of a place. Backups in order of time; WAL by file name."""
 
-    system_identifier: str
-    backups: tuple[BackupManifest, ...]
+    system_identifier: str  # of the Postgres cluster, set by initdb
+    backups: tuple[BackupManifest, ...]  # verified, by time of their end
     broken: tuple[str, ...]  # what is signed and cannot be read or does not verify, with the reason
     unfinished: tuple[str, ...]  # keys below base/ that belong to no manifest
-    segments: Mapping[str, WalFile]
-    partials: Mapping[str, WalFile]
-    histories: Mapping[str, WalFile]
-    listed: Listed
+    segments: Mapping[str, WalFile]  # complete ones, by name
+    partials: Mapping[str, WalFile]  # unfinished ones, by name of the segment
+    histories: Mapping[str, WalFile]  # of timelines, by name
+    listed: Listed  # what the lists of WAL sign for
     list_faults: tuple[str, ...]  # among `broken`: what the lists of WAL and the stream's note lack
-    stream: StreamState | None
-    sizes: Mapping[str, int] = field(repr=False)
+    stream: StreamState | None  # what the stream noted last; None when it never did
+    sizes: Mapping[str, int] = field(repr=False)  # stored bytes by key
 
     @property
     def unsigned(self) -> list[WalFile]:

@@ -34,10 +34,10 @@ WAL_KEY: Final = re.compile(
 class WalFile:
     """One stored file of WAL. `stored_at` is the receiver's clock when the file was complete."""
 
-    key: str
-    name: str
+    key: str  # in the place
+    name: str  # as Postgres names it
     stored_at: dt.datetime
-    sha256: str
+    sha256: str  # hex, of the stored bytes
 
 
 def base_prefix(system_identifier: str, backup_id: str) -> str:

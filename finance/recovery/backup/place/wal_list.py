@@ -48,6 +48,7 @@ class WalListPayload(Payload, frozen=True, kw_only=True):
     list_no: Decimal  # place among the lists, from 1
     files_before: Decimal  # files in the lists before it; 0 at the first
     link_before: Hash | None  # link at the last of those; None exactly at 0
+    # keys, in the order of their storing
     files: Annotated[tuple[Key, ...], msgspec.Meta(min_length=1, max_length=FILES_MAX)]
     signed_at: Timestamp  # by the backup host's clock, UTC; the newest list is signed again as it grows
 
@@ -100,7 +101,7 @@ class Listed:
 
     keys: Mapping[str, str]  # name of a segment or history -> the key that was signed for
     links: Mapping[int, str]  # count of files -> link at the last of them
-    lists: tuple[WalList, ...]
+    lists: tuple[WalList, ...]  # those that verify, by number
     faults: tuple[str, ...]
 
     @property

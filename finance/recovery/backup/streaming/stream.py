@@ -61,18 +61,18 @@ class StreamMetrics(Protocol):
 class StreamTerms:
     """What the stream takes from outside. `clock` gives UTC times, `monotonic` seconds."""
 
-    dsn: str
-    slot: str
+    dsn: str  # of the server, with the right to replicate
+    slot: str  # name of the replication slot
     tools: Tools
     copies: Copies
-    recipients: Sequence[x25519.Recipient]
+    recipients: Sequence[x25519.Recipient]  # age keys that can open the WAL
     registry: SignerRegistry
-    spool: Path
-    partial_seconds: float
+    spool: Path  # folder on this host
+    partial_seconds: float  # between two storings of the unfinished segment
     clock: Callable[[], dt.datetime]
     monotonic: Callable[[], float]
-    metrics: StreamMetrics
-    signing: SigningTerms
+    metrics: StreamMetrics  # counts what is stored and what fails
+    signing: SigningTerms  # who signs for the WAL
 
 
 class WalStream:

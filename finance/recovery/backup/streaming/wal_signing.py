@@ -38,10 +38,10 @@ class SigningTerms:
     each try that failed.
     """
 
-    env: str
+    env: str  # environment, such as prod
     open_signer: Callable[[], PinnedSigner]
-    clock: Callable[[], dt.datetime]
-    monotonic: Callable[[], float]
+    clock: Callable[[], dt.datetime]  # UTC
+    monotonic: Callable[[], float]  # seconds
     on_failure: Callable[[], None]
 
 
