@@ -14,10 +14,9 @@ import psycopg
 import pytest
 
 from finance.workshop.devstack import Stack
-from ledger_core.errors import Refused, Unavailable
+from ledger_core.errors import Refused
 from ledger_core.signing.registry import SignerRegistry
 from producers.signing.verified_signer import VerifiedSigner
-from tests.simulator.faults import Faults
 from tests.support import audit, buckets, databases
 from tests.support.audit_checks import assert_chain
 from tests.support.signing import kms_signer
@@ -174,12 +173,9 @@ def test_a_fork_is_refused_by_the_notary_and_by_a_restore(
 ) -> None:
     chain(environ, signing, 0, 10)
     fork = {**environ, "DATABASE_URL": other_database, "DATABASE_URL_AUDITOR": other_database}
-    faults = Faults()
-    faults.arm("publish", "not applied")
-    alone = audit.build_notary(fork, *signing, newest=lambda: None, publisher=lambda real: faults.around(real, "kafka"))
+    alone = audit.build_notary(fork, *signing, newest=lambda: None)
     audit.append(other_database, [audit.intent(number) for number in range(100, 115)])
-    with pytest.raises(Unavailable):
-        alone.step()  # it chains in a database that never heard of the topic, and publishes nothing
+    assert alone.step()  # it chains in a database that never heard of the topic; the next step would publish
     alone.close()
     with pytest.raises(Refused, match="one of them is a fork"):
         notarize(fork, signing)
