@@ -128,7 +128,7 @@ def read_topic(environ: Mapping[str, str]) -> list[tuple[bytes | None, bytes]]:
     consumer = Consumer({**client(environ["KAFKA_BROKERS"]), "group.id": uuid.uuid4().hex, "enable.auto.commit": False})
     partition = TopicPartition(topic_of(environ), 0, 0)
     try:
-        _, end = consumer.get_watermark_offsets(partition, timeout=60)
+        _, end = consumer.get_watermark_offsets(partition, timeout=300)
         consumer.assign([partition])
         found: list[tuple[bytes | None, bytes]] = []
         while len(found) < end:

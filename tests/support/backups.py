@@ -63,7 +63,7 @@ def streaming(environ: Mapping[str, str], *arguments: str) -> Iterator[subproces
     finally:
         if child.poll() is None:
             child.send_signal(signal.SIGTERM)
-        child.wait(60)
+        child.wait(300)
 
 
 def write(url: str, text: str) -> str:

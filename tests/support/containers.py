@@ -82,7 +82,7 @@ class ContainerStack(Stack):
         super().remove(keep_logs=keep_logs)
 
     def stop(self, service: str) -> None:
-        self._containers[service].get_wrapped_container().stop(timeout=60)
+        self._containers[service].get_wrapped_container().stop(timeout=300)
 
     def kill(self, service: str) -> None:
         self._containers[service].get_wrapped_container().kill()
@@ -120,7 +120,7 @@ class ContainerStack(Stack):
 def require_docker() -> None:
     """Raises Refused, with what to do, when no Docker engine answers."""
     try:
-        docker.from_env(timeout=60).ping()
+        docker.from_env(timeout=300).ping()
     except DockerException as error:
         raise Refused(
             f"--services=containers needs Docker, which does not answer ({error})",

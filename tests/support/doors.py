@@ -178,7 +178,7 @@ def ask(
 ) -> Reply:
     """One request on a connection of its own. Raises OSError when the door lets nobody speak."""
     connection = http.client.HTTPSConnection(
-        "127.0.0.1", port, timeout=60, context=context or tls_client(authority, pair)
+        "127.0.0.1", port, timeout=300, context=context or tls_client(authority, pair)
     )
     try:
         sent = {**(headers or {}), **({"Authorization": f"Bearer {bearer}"} if bearer else {})}

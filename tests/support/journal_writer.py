@@ -65,4 +65,4 @@ def publish(brokers: str, topic: str, shard: TinyShard, first_seq: int = 1, last
     for item in shard.entries[first_seq - 1 : last_seq]:
         value = encode_journal(shard.shard, item.seq, item.body, item.entry_hash)
         publisher.publish(topic, shard.shard, key=None, value=value)
-    publisher.flush(60)
+    publisher.flush(300)

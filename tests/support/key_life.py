@@ -38,7 +38,7 @@ class Life:
         for n in range(self.posted + 1, self.posted + count + 1):
             fields = settlement(n)
             producer.produce(topic, key=fields.settlement_id.encode(), value=wire(fields), partition=0)
-        assert producer.flush(60) == 0
+        assert producer.flush(300) == 0
         self.posted += count
         self.go()
 

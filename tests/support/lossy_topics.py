@@ -24,7 +24,7 @@ def lose_in_the_middle(brokers: str, topic: str, publish_more: Callable[[], None
     """The first offset of partition 0 that is gone afterwards. `publish_more` begins a new segment, so that the one
     before is cleaned. The settings are those of before again."""
     admin = AdminClient(client(brokers))
-    (broker,) = admin.list_topics(topic, timeout=60).brokers
+    (broker,) = admin.list_topics(topic, timeout=300).brokers
     _alter(admin, ResourceType.BROKER, str(broker), SOON)
     try:
         _alter(admin, ResourceType.TOPIC, topic, COMPACTING)
@@ -51,7 +51,7 @@ def _alter(admin: AdminClient, kind: ResourceType, name: str, settings: Mapping[
         for key, value in settings.items()
     ]
     for future in admin.incremental_alter_configs([ConfigResource(kind, name, incremental_configs=entries)]).values():
-        future.result(60)
+        future.result(300)
 
 
 def _offsets(brokers: str, topic: str) -> list[int]:

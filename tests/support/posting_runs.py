@@ -61,7 +61,7 @@ def publish(environ: Mapping[str, str], records: Iterable[Record]) -> None:
             value=record.value,
             headers=record.headers,
         )
-    publisher.flush(60)
+    publisher.flush(300)
     publisher.close()
 
 
@@ -142,7 +142,7 @@ def is_done(environ: Mapping[str, str], dsn: str) -> bool:
 def end_offsets(brokers: str, topic: str) -> dict[int, int]:
     consumer = Consumer({**client(brokers), "group.id": "never-joined"})
     try:
-        return {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=60)[1] for p in SHARDS}
+        return {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=300)[1] for p in SHARDS}
     finally:
         consumer.close()
 

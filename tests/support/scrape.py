@@ -11,7 +11,7 @@ from collections.abc import Mapping
 def scrape(url: str, environ: Mapping[str, str]) -> tuple[int, str]:
     """The status and the body of a GET."""
     try:
-        with urllib.request.urlopen(url, timeout=60, context=_context(environ)) as answer:
+        with urllib.request.urlopen(url, timeout=300, context=_context(environ)) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()

@@ -59,7 +59,7 @@ def listening(stack: Stack) -> dict[int, str]:
 
 def plain_answer(port: int, first: bytes) -> bytes:
     """What a port says to a client that speaks without TLS."""
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=300) as connection:
         connection.settimeout(3)
         connection.sendall(first)
         with contextlib.suppress(OSError):
@@ -71,7 +71,7 @@ def tls_answer(port: int, service: str, ca: Path) -> str:
     """What a TLS client without a certificate gets: the error's name, or `answered ...`."""
     context = ssl.create_default_context(cafile=str(ca))
     first = {"kafka": PLAIN["kafka"], "postgres": PLAIN["postgres"]}.get(service, PLAIN["http"])
-    raw = socket.create_connection(("127.0.0.1", port), timeout=60)
+    raw = socket.create_connection(("127.0.0.1", port), timeout=300)
     try:
         raw.settimeout(5)
         if service == "postgres":

@@ -40,4 +40,4 @@ def delete_topics(brokers: str, names: list[str]) -> None:
         ]  # that group has no prefix: every test's readers ask by it
         acls_kafka.remove(own, brokers, tls(brokers))
     for future in admin.delete_topics(names, operation_timeout=60).values():
-        future.exception(timeout=60)
+        future.exception(timeout=300)

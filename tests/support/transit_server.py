@@ -41,7 +41,7 @@ class TransitServer:
 
     def call(self, method: str, path: str, body: dict[str, object] | None = None) -> tuple[int, bytes]:
         """One request as the administrator: status and answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         try:
             data = None if body is None else msgspec.json.encode(body)
             connection.request(method, f"/v1/{path}", data, {"X-Vault-Token": self.token})
@@ -113,7 +113,7 @@ def transit_server(folder: Path, ca: ThrowawayCa | None = None) -> Iterator[Tran
     finally:
         process.terminate()
         try:
-            process.wait(60)
+            process.wait(300)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -1,7 +1,7 @@
 """The one wait of the suite: it ends when something is so, and fails only after minutes in which nothing moved.
 
 A busy machine is slow, not wrong: no test decides by how fast a thing came. What is measured stands in tests/bench, and
-tests/unit/house/test_waits.py refuses a clock of a test's own.
+tests/unit/house/test_untimed.py refuses asserts on a time that passed.
 """
 
 from __future__ import annotations

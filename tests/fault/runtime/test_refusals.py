@@ -65,8 +65,8 @@ def post_and_stop(ledger: Ledger, events: int) -> None:
 def recreate(ledger: Ledger, admin: AdminClient) -> None:
     """The settlements topic is deleted and made again under its name, as the topology wants it."""
     brokers, name = ledger.environ["KAFKA_BROKERS"], settlements(ledger)
-    admin.delete_topics([name], operation_timeout=60)[name].result(60)
-    while name in admin.list_topics(timeout=60).topics:
+    admin.delete_topics([name], operation_timeout=60)[name].result(300)
+    while name in admin.list_topics(timeout=300).topics:
         continue
     topics.create_topics(brokers, ledger.environ["FINANCE_TOPIC_PREFIX"])
 
@@ -97,7 +97,7 @@ def test_key_that_is_not_registered_signs_nothing(ledger: Ledger) -> None:
 def test_topic_whose_times_publishers_choose_is_refused(ledger: Ledger, admin: AdminClient) -> None:
     entry = ConfigEntry("message.timestamp.type", "CreateTime", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, settlements(ledger), incremental_configs=[entry])
-    admin.incremental_alter_configs([resource])[resource].result(60)
+    admin.incremental_alter_configs([resource])[resource].result(300)
     told = refusal(ledger.start("poster"))
     assert "message.timestamp.type is CreateTime, the topology says LogAppendTime" in told
     assert settlements(ledger) in told
@@ -122,7 +122,7 @@ def test_hole_in_the_topic_stops_the_poster_and_names_the_offset(ledger: Ledger,
     before = ledger.ask("SELECT array_agg((shard, next_offset, head_hash)::text ORDER BY shard) FROM shards")
     holes = [TopicPartition(settlements(ledger), shard, 70) for shard in (0, 1)]
     for future in admin.delete_records(holes).values():
-        future.result(60)
+        future.result(300)
     told = refusal(ledger.start("poster"))
     assert settlements(ledger) in told
     assert "offset 50" in told

@@ -128,7 +128,7 @@ def test_repeats_at_the_end_of_the_topic_hide_nothing_of_what_was_published(
     killed = KafkaPublisher(brokers, tls(brokers))
     for key, value in published[3:6]:
         killed.publish(audit.topic_of(environ), 0, key=key, value=value)
-    killed.flush(60)
+    killed.flush(300)
     killed.close()
     _as_superuser(url, "DELETE FROM audit_events WHERE seq > 7; UPDATE notary_cursor SET published_seq = 3")
     audit.append(url, [audit.intent(10)])

@@ -27,7 +27,7 @@ def send(environ: dict[str, str], *messages: tuple[bytes, bytes], partition: int
     topic = environ["FINANCE_TOPIC_PREFIX"] + "finance.settlements"
     for key, value in messages:
         producer.produce(topic, key=key, value=value, partition=partition, headers=[("trace", b"\x00\xff")])
-    assert producer.flush(60) == 0
+    assert producer.flush(300) == 0
 
 
 def valid(n: int, **changes: object) -> tuple[bytes, bytes]:

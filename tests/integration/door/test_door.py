@@ -103,7 +103,7 @@ def test_a_revoked_certificate_is_refused_from_the_next_request_on(door: TestDoo
     door.authority.write_crl(door.folder / "tls" / "crl.pem")
     successor = door.authority.issue("prover")
     connection = http.client.HTTPSConnection(
-        "127.0.0.1", door.door.port, timeout=60, context=tls_client(door.authority.path, door.client)
+        "127.0.0.1", door.door.port, timeout=300, context=tls_client(door.authority.path, door.client)
     )
     connection.request("GET", "/look")
     assert connection.getresponse().read()

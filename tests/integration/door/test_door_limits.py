@@ -30,7 +30,7 @@ def door(tmp_path: Path) -> Iterator[TestDoor]:
 
 
 def dial(door: TestDoor) -> ssl.SSLSocket:
-    raw = socket.create_connection(("127.0.0.1", door.door.port), timeout=60)
+    raw = socket.create_connection(("127.0.0.1", door.door.port), timeout=300)
     return tls_client(door.authority.path, door.client).wrap_socket(raw, server_hostname="localhost")
 
 

@@ -105,7 +105,7 @@ def test_nobody_writes_to_a_topic_of_another(stack: Stack, finance: Finance, nam
     errors: list[KafkaError | None] = []
     producer = Producer(kafka(stack, name, **{"message.timeout.ms": 10_000}))
     producer.produce(f"finance.{topic}", b"x", partition=0, on_delivery=lambda error, _message: errors.append(error))
-    producer.flush(60)
+    producer.flush(300)
     assert errors[0] is not None
     assert errors[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED, errors[0]
 
@@ -150,7 +150,7 @@ def test_processes_change_nothing_on_the_cluster(stack: Stack, finance: Finance)
             admin.delete_topics(["finance.audit"]),
         ):
             (future,) = futures.values()
-            error = future.exception(timeout=60)
+            error = future.exception(timeout=300)
             assert error is not None
             assert "AUTHORIZATION_FAILED" in str(error)
     denied = finance("topics", "apply", code=3, **as_operator(stack, "poster"))

@@ -44,7 +44,7 @@ def topic(stack: Stack, topic_prefix: str) -> str:
     publisher = KafkaPublisher(stack.env["KAFKA_BROKERS"], tls(stack.env["KAFKA_BROKERS"]))
     for number in range(RECORDS):
         publisher.publish(name, number % 2, key=b"k", value=b"%d" % number)
-    publisher.flush(60)
+    publisher.flush(300)
     publisher.close()
     return name
 

@@ -149,7 +149,7 @@ def test_original_too_large_for_the_dead_letter_topic_stays_whole_in_postgres(en
         environ["KAFKA_BROKERS"], {**tls(environ["KAFKA_BROKERS"]), "message.max.bytes": 10_000_000}
     )
     publisher.publish(topic_of(environ, "settlements"), 0, key=b"k", value=bytes(3_000_000))
-    publisher.flush(60)
+    publisher.flush(300)
     publisher.close()
     publish(environ, [record(0, settlement(1))])
     post_all(environ)
@@ -277,7 +277,7 @@ def test_markers_of_transactions_are_accounted_for_and_are_no_dead_letters(envir
         fields = settlement(n)
         producer.begin_transaction()
         producer.produce(topic, record(0, fields).value, fields.settlement_id, 0)
-        producer.flush(60)
+        producer.flush(300)
         ends(20)
     publish(environ, [record(0, settlement(100))])
     post_all(environ, limits=PosterLimits(dead_letters_max=3))

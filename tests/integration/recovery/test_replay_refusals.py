@@ -68,7 +68,7 @@ def set_time_type(admin: AdminClient, topic: str, value: str) -> None:
     entry = ConfigEntry("message.timestamp.type", value, incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     for future in admin.incremental_alter_configs([resource]).values():
-        future.result(60)
+        future.result(300)
 
 
 def test_a_database_that_is_not_this_replays_is_refused_and_left_alone(environ: dict[str, str], target: str) -> None:
@@ -98,18 +98,18 @@ def test_a_topic_that_is_not_the_ledgers_whole_topic_is_refused(environ: dict[st
     assert "message.timestamp.type is CreateTime" in refused(plan, target)
     set_time_type(admin, topic, "LogAppendTime")
     for future in admin.delete_records([TopicPartition(topic, 1, 20)]).values():
-        future.result(60)
+        future.result(300)
     assert "begins at offset 20: offsets 0 to 19 are gone" in refused(plan, target)
     for future in admin.delete_topics([topic]).values():
-        future.result(60)
+        future.result(300)
     topics.create_topics(environ["KAFKA_BROKERS"], environ["FINANCE_TOPIC_PREFIX"])
     publish(environ, mixed(400, 77))
     assert "is not the topic that shard" in refused(plan, target)
     for future in admin.create_partitions([NewPartitions(topic, 3)]).values():
-        future.result(60)
+        future.result(300)
     assert "partitions is 3, the topology says 2" in refused(plan, target)
     for future in admin.delete_topics([topic]).values():
-        future.result(60)
+        future.result(300)
     assert "is missing" in refused(plan, target)
     assert rows(target, TABLES) == [(0,)], "nothing was written"
 

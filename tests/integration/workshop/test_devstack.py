@@ -88,7 +88,7 @@ def test_kafka_makes_no_topic_by_itself(stack: Stack) -> None:
     errors: list[object] = []
     producer = Producer({**client(stack.env["KAFKA_BROKERS"]), "message.timeout.ms": 2000})
     producer.produce("never-created", b"x", on_delivery=lambda error, _message: errors.append(error))
-    producer.flush(60)
+    producer.flush(300)
     assert errors[0] is not None
     with pytest.raises(KafkaException):
         raise KafkaException(errors[0])

@@ -56,7 +56,7 @@ def written(own: Stack) -> Stack:
     created.result(timeout=300)
     producer = Producer({**client(own.env["KAFKA_BROKERS"]), "acks": "all"})
     producer.produce("kept", KEPT)
-    assert producer.flush(60) == 0
+    assert producer.flush(300) == 0
     s3_client(own.env).put_object(Bucket=own.env["S3_AUDIT_BUCKET"], Key="kept", Body=KEPT)
     return own
 

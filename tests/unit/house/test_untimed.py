@@ -1,6 +1,6 @@
 """No test decides by how fast something came: a busy machine is slow, not wrong.
 
-An assert compares no time that passed; a wait has a minute, unless it is one that must fail; who sleeps has a reason
+An assert compares no time that passed; a wait has minutes, unless it is one that must fail; who sleeps has a reason
 that is no wait. What is to be measured stands in tests/bench, and the one clock of the suite in tests/support/waits.py.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[2]
-WAIT_SECONDS_MIN = 60.0
+WAIT_SECONDS_MIN = 300.0
 CLOCKS = {"monotonic", "perf_counter", "process_time", "monotonic_ns", "perf_counter_ns", "time_ns", "time"}
 WAITS = {"wait", "join", "flush", "communicate", "result"}
 CLOCK_OF_THE_SUITE = "support/waits.py"
@@ -106,7 +106,7 @@ def test_no_assert_compares_a_time_that_passed() -> None:
     assert [place for name, tree in suite() for place in timed_asserts(name, tree)] == []
 
 
-def test_every_wait_has_a_minute_or_is_expected_to_fail() -> None:
+def test_every_wait_has_minutes_or_is_expected_to_fail() -> None:
     assert [place for name, tree in suite() for place in short_waits(name, tree)] == []
 
 
@@ -132,7 +132,7 @@ def test_a_planted_measurement_is_found(planted: str) -> None:
     assert list(timed_asserts("planted", ast.parse(planted)))
 
 
-@pytest.mark.parametrize("planted", ["thread.join(10)", "run(command, timeout=30)", "future.result(timeout=1.5)"])
+@pytest.mark.parametrize("planted", ["thread.join(10)", "run(command, timeout=60)", "future.result(timeout=1.5)"])
 def test_a_planted_short_wait_is_found(planted: str) -> None:
     assert list(short_waits("planted", ast.parse(planted)))
     assert not list(short_waits("planted", ast.parse(f"with pytest.raises(Unavailable):\n    {planted}")))
