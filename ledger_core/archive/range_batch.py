@@ -8,12 +8,12 @@ compressed batch and a few lines.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Final
 
 from ledger_core.archive.batch import BatchWriter, SealedBatch, metadata_of, object_metadata
 from ledger_core.archive.names import batch_key
+from ledger_core.chain import link
 from ledger_core.errors import Corrupt
 from ledger_core.posting.verdicts import verdicts_hash
 from ledger_core.proving.range_proof import RangeProof, ShardRange, parse_proof
@@ -55,8 +55,7 @@ class RangeBatch:
         if seq != self._seq + 1 or seq > self._last_seq:
             raise Corrupt(f"shard {self._shard}: the journal goes from seq {self._seq} to {seq}: a gap")
         head = self._head
-        # chain.link, inlined: met once for every entry.
-        if hashlib.sha256(body if head is None else body + head).digest() != entry_hash:
+        if link(body, head) != entry_hash:
             raise Corrupt(f"shard {self._shard}, seq {seq}: entry_hash does not continue the chain")
         self._head = entry_hash
         self._seq = seq

@@ -8,7 +8,6 @@ It does not know where a chain should begin or end: see `verify_range`.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -60,13 +59,6 @@ def check_lines(lines: Sequence[bytes], data: bytes, shard: int, topic: str, fir
         return check_block(lines, shard, first_seq, found, data)
     found.count("entries", len(lines))
     return Block((), ordinary.offsets, ordinary.totals, {topic}, ordinary.from_ts, ordinary.to_ts)
-
-
-def entry_hashes(lines: Sequence[bytes], prev_hash: bytes | None) -> list[bytes]:
-    """The chain over lines that follow `prev_hash` (None at genesis)."""
-    sha256 = hashlib.sha256
-    head = prev_hash or b""
-    return [head := sha256(line + head).digest() for line in lines]
 
 
 def check_each(lines: Sequence[bytes], shard: int, first_seq: int, found: Collector) -> Block:

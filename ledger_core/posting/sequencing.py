@@ -8,11 +8,11 @@ a compare-and-swap of the head it was made from.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 from ledger_core.books.entries import decode_entry
+from ledger_core.chain import link
 from ledger_core.errors import Corrupt, RejectReason
 from ledger_core.ports import Record
 from ledger_core.posting.entry_bytes import entry_bytes
@@ -55,7 +55,7 @@ class _Builder:
         self.head = head
         self.known = known
         self.seq = head.seq
-        self.prev = head.head_hash or b""
+        self.prev = head.head_hash
         self.next_offset = head.next_offset
         self.posted: list[Posted] = []
         self.verdicts: list[Verdict] = []
@@ -101,7 +101,7 @@ class _Builder:
     def _post(self, record: Record, draft: Draft) -> None:
         self.seq += 1
         body = entry_bytes(draft, self.head.shard, self.seq, record)
-        entry_hash = hashlib.sha256(body + self.prev).digest()  # ledger_core.chain.link, inlined: once for every entry
+        entry_hash = link(body, self.prev)
         self.prev = entry_hash
         posted = Posted(self.seq, record, entry_hash, body, draft)
         self.posted.append(posted)
@@ -177,7 +177,7 @@ class _Builder:
             first_offset=head.first_offset,
             next_offset=self.next_offset,
             seq=self.seq,
-            head_hash=self.prev or None,
+            head_hash=self.prev,
             accounts=head.accounts,  # the store opens accounts, in the order of the lines
             posted=head.posted + posted,
             duplicates=head.duplicates + self.duplicates,

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ledger_core.books.entries import JournalEntry, decode_entry
+from ledger_core.chain import link_all
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.posting.verdicts import decode_verdict, verdicts_hash
 from ledger_core.proving.closed_range import ClosedRange
@@ -208,7 +209,7 @@ def _add_cut_range(reader: OnDemandReader, statement: Statement, payload: ProofP
     first, last = int(part.first_seq), int(part.last_seq)
     bodies = reader.bodies(part.shard, first, last)
     head = None if part.prev_hash is None else bytes.fromhex(part.prev_hash)
-    heads = [head := hashlib.sha256(body if head is None else body + head).digest() for body in bodies]
+    heads = link_all(bodies, head)
     if len(bodies) != last - first + 1 or heads[-1].hex() != part.head_hash:
         raise Corrupt(f"shard {part.shard}, seq {first}..{last}: the entries differ from the proved ones")
     for seq, body in enumerate(bodies, start=first):

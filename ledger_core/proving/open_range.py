@@ -10,7 +10,6 @@ Does not: read, write, sign, or ask for the time. State is O(offsets_max) small 
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,18 +17,18 @@ from operator import ge
 from typing import Final
 
 from ledger_core.books.entries import JournalEntry, decode_entry
-from ledger_core.books.entry_checks import entry_hashes, read_sound
+from ledger_core.books.entry_checks import read_sound
+from ledger_core.chain import link, link_all
 from ledger_core.errors import Corrupt
 from ledger_core.proving.closed_range import ClosedRange, Cut
 from ledger_core.times import format_time, parse_time
-from ledger_core.tree import CompactRange, leaf_hashes
+from ledger_core.tree import CompactRange, leaf_hash, leaf_hashes
 
 JournalItem = tuple[int, int, bytes, bytes]
 """(offset in the journal topic, seq, body, entry_hash)"""
 
 BLOCK_ENTRIES_MAX: Final = 500  # checked together; more do not fit the processor's cache and cost half as much again
 NO_END: Final = "~"  # after every time
-LEAF_PREFIX: Final = b"\x00"  # RFC 6962 section 2.1; inlined, because it is met once for every entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +187,7 @@ class OpenRange:
         if records[0][1] != self.seq + 1:
             return 0
         journal_offsets, _, bodies, hashes = zip(*records, strict=True)
-        if entry_hashes(bodies, self.head) != list(hashes):
+        if link_all(bodies, self.head) != list(hashes):
             return 0
         block = read_sound(bodies, self.shard, self.seq + 1, b"\n".join(bodies) + b"\n")
         if block is None or block.from_ts is None or block.to_ts is None or block.topics != {self.topic}:
@@ -220,8 +219,7 @@ class OpenRange:
         if seq != self.seq + 1:
             raise Corrupt(f"shard {self.shard}: the journal goes from seq {self.seq} to {seq}: a gap")
         head = self.head
-        # chain.link, inlined: met once for every entry.
-        if hashlib.sha256(body if head is None else body + head).digest() != entry_hash:
+        if link(body, head) != entry_hash:
             raise Corrupt(f"shard {self.shard}, seq {seq}: entry_hash does not continue the chain")
         try:
             entry = decode_entry(body)
@@ -248,7 +246,7 @@ class OpenRange:
             self._to_ts = recorded_at
         if self._from_ts is None or recorded_at < self._from_ts:
             self._from_ts = recorded_at
-        self._leaves.append(hashlib.sha256(LEAF_PREFIX + body).digest())
+        self._leaves.append(leaf_hash(body))
         self.seq += 1
         self.head = entry_hash
         self.seen_offset = offset + 1

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
-from ledger_core.books.entry_checks import Block, check_block, check_lines, entry_hashes, is_decimal
+from ledger_core.books.entry_checks import Block, check_block, check_lines, is_decimal
+from ledger_core.chain import link_all
 from ledger_core.findings import Collector
 from ledger_core.posting.verdicts import VerdictLine, decode_verdict, verdicts_hash
 from ledger_core.proving.range_proof import ProofPayload, ShardRange
@@ -91,7 +92,7 @@ class RangeTally:
             block = check_lines(lines, data, position.shard, topic, first_seq, self.found)
         else:
             block = check_block(lines, position.shard, first_seq, self.found, data)
-        hashes = entry_hashes(lines, position.head)
+        hashes = link_all(lines, position.head or None)
         if hashes:
             position.head = hashes[-1]
         if position.tree is not None:

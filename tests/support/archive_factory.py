@@ -25,7 +25,7 @@ from ledger_core.signing import notes
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import PublicKey
 from ledger_core.times import format_time
-from ledger_core.tree import CompactRange
+from ledger_core.tree import CompactRange, leaf_hash
 from tests.support.journal_factory import TinyShard
 
 ENV = "test"
@@ -105,7 +105,7 @@ def cut_of(shard: TinyShard, prev: Cut | None, last_seq: int, next_offset: int) 
                 totals[line.currency] = totals.get(line.currency, 0) + int(line.amount_minor)
     tree = prev.tree if prev else CompactRange()
     for item in items:
-        tree = tree.append(hashlib.sha256(b"\x00" + item.body).digest())
+        tree = tree.append(leaf_hash(item.body))
     times = [item.entry.recorded_at for item in items]
     prev_hash = prev.head_hash if prev else None
     return Cut(
