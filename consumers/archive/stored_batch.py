@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from ledger_core.archive.batch import SealedBatch, batch_lines
+from ledger_core.archive.batch import SealedBatch
+from ledger_core.archive.lines import batch_lines
 from ledger_core.archive.manifest import Manifest, parse_manifest
 from ledger_core.findings import Collector
 from ledger_core.ports import ArchiveStore

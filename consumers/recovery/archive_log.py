@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from ledger_core.archive.batch import batch_lines, parse_metadata
+from ledger_core.archive.batch import parse_metadata
+from ledger_core.archive.lines import batch_lines
 from ledger_core.archive.listing import ArchiveReader, list_archive
 from ledger_core.archive.manifest import Manifest, parse_manifest
 from ledger_core.archive.names import manifest_key, manifests_folder

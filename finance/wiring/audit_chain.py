@@ -12,6 +12,7 @@ from typing import IO, Literal, cast
 
 from finance.settings.deployment import Settings
 from finance.wiring.kafka import open_partition, open_watermarks
+from ledger_core.archive.lines import GZIP_MAGIC
 from ledger_core.audit.events import AuditEvent
 from ledger_core.audit.sources import events_of_lines, exported_events, once
 from ledger_core.errors import Refused
@@ -22,7 +23,6 @@ from schemas.topology.model import Topology
 ChainSource = Literal["db", "topic", "s3", "file"]
 PARTITION = 0
 READ_MAX = 2000
-GZIP_MAGIC = b"\x1f\x8b"
 
 
 def chain_events(

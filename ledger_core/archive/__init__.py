@@ -1,7 +1,7 @@
 """From a proved range to a locked object.
 
 range_batch      journal entries in, a sealed batch out
-batch            the audit batch: gzipped JSON lines of one range
+batch            the audit batch: gzipped JSON lines of one range; lines: out of the gzip again
 pinned_object    a locked object as the database pins it: version, digest, lock
 archived_object  objects that wait for their manifest
 manifest         the signed statement that lists an object

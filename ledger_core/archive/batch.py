@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -23,8 +23,6 @@ from ledger_core.signing.statements import Decimal, Hash, Name, ShardNo, Timesta
 # RFC 1952 section 2.3: ID1 ID2 CM=8 FLG=0 MTIME=0 XFL=0 OS=255 (unknown).
 GZIP_HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 GZIP_LEVEL: Final = 6
-LINE_BYTES_MAX: Final = 8 * 1024 * 1024  # twice over what a message of the journal topic can hold
-CHUNK_BYTES: Final = 1024 * 1024
 
 
 class BatchMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -142,29 +140,3 @@ def object_metadata(metadata: BatchMetadata, sha256: str) -> dict[str, str]:
         if value is not None:
             texts[name.replace("_", "-")] = str(value).lower() if isinstance(value, bool) else str(value)
     return texts
-
-
-def batch_lines(data: bytes) -> Iterator[bytes]:
-    """The lines of a stored batch without their LF, one by one; memory is bounded whatever the data claims.
-
-    Raises ValueError for what is not exactly one gzip member of LF-ended lines of at most LINE_BYTES_MAX.
-    """
-    inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    rest = b""
-    pending = data
-    try:
-        while not inflate.eof:
-            chunk = inflate.decompress(pending, CHUNK_BYTES)
-            pending = inflate.unconsumed_tail
-            if not chunk and not pending and not inflate.eof:
-                raise ValueError("the batch ends in the middle of its gzip member")
-            *lines, rest = (rest + chunk).split(b"\n")
-            yield from lines
-            if len(rest) > LINE_BYTES_MAX:
-                raise ValueError(f"a line of more than {LINE_BYTES_MAX} bytes")
-    except zlib.error as error:
-        raise ValueError(f"not gzip: {error}") from error
-    if rest:
-        raise ValueError("the last line is not ended by LF")
-    if inflate.unused_data:
-        raise ValueError("bytes follow the gzip member")

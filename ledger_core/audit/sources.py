@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from ledger_core.archive.batch import batch_lines
+from ledger_core.archive.lines import batch_lines
 from ledger_core.archive.listing import ArchiveReader
 from ledger_core.archive.names import export_key, exports_folder
 from ledger_core.audit.events import AuditEvent

@@ -9,14 +9,10 @@ not know what came before unless a position says so: see `verify_archive`.
 from __future__ import annotations
 
 import hashlib
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final, cast
 
-from isal import igzip_lib, isal_zlib
-
-from ledger_core.archive.batch import LINE_BYTES_MAX, BatchMetadata, metadata_of, parse_metadata
+from ledger_core.archive.batch import BatchMetadata, metadata_of, parse_metadata
+from ledger_core.archive.lines import line_blocks
 from ledger_core.books.entries import EntryFields
 from ledger_core.findings import Collector
 from ledger_core.posting.verdicts import VerdictLine
@@ -26,11 +22,6 @@ from ledger_core.tree import CompactRange
 from ledger_core.verify.event_ids import pack_ids
 from ledger_core.verify.range_tally import Position, RangeTally
 from ledger_core.verify.statements import check_proof
-
-BLOCK_BYTES: Final = 192 * 1024  # small enough that a block, decoded, stays in the processor's second-level cache
-GZIP_MAGIC: Final = b"\x1f\x8b"
-
-_GzipError = cast(type[Exception], igzip_lib.IsalError)  # its stub calls the class an instance
 
 
 @dataclass(slots=True)
@@ -90,44 +81,6 @@ def check_batch(
         b"".join(reader.event_ids),
         reader.kept,
     )
-
-
-def line_blocks(data: bytes) -> Iterator[bytes]:
-    """Blocks of whole lines, of about BLOCK_BYTES, out of gzip or plain JSON lines.
-
-    Raises ValueError for what is not exactly one gzip member, or not lines of at most LINE_BYTES_MAX each ended by LF.
-    """
-    rest = b""
-    for chunk in _inflated(data) if data.startswith(GZIP_MAGIC) else _sliced(data):
-        end = chunk.rfind(b"\n") + 1
-        if end:
-            yield rest + chunk[:end]
-            rest = chunk[end:]
-        else:
-            rest += chunk
-        if len(rest) > LINE_BYTES_MAX:
-            raise ValueError(f"a line of more than {LINE_BYTES_MAX} bytes")
-    if rest:
-        raise ValueError("the last line is not ended by LF")
-
-
-def _sliced(data: bytes) -> Iterator[bytes]:
-    return (data[at : at + BLOCK_BYTES] for at in range(0, len(data), BLOCK_BYTES))
-
-
-def _inflated(data: bytes) -> Iterator[bytes]:
-    inflate = isal_zlib.decompressobj(zlib.MAX_WBITS | 16)  # three times the speed of zlib, the same bytes
-    try:
-        while not inflate.eof:
-            chunk = inflate.decompress(data, BLOCK_BYTES)
-            data = inflate.unconsumed_tail
-            if not chunk and not data and not inflate.eof:
-                raise ValueError("the batch ends in the middle of its gzip member")
-            yield chunk
-    except _GzipError as error:
-        raise ValueError(f"not gzip: {error}") from None
-    if inflate.unused_data:
-        raise ValueError("bytes follow the gzip member")
 
 
 @dataclass(slots=True)

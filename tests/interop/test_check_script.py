@@ -16,7 +16,7 @@ import pytest
 from finance.workshop.demo.cheats_files import edit_entry, edit_sequence, edit_time, flip_bit
 from finance.workshop.demo.check_script import script
 from finance.workshop.demo.leave import Handed, Left, prepare, write
-from ledger_core.archive.batch import batch_lines
+from ledger_core.archive.lines import batch_lines
 from ledger_core.archive.names import manifest_key
 from ledger_core.errors import Refused
 from ledger_core.ports import Algorithm

@@ -12,11 +12,11 @@ from ledger_core import canonical
 from ledger_core.archive.batch import (
     GZIP_HEADER,
     BatchWriter,
-    batch_lines,
     metadata_of,
     object_metadata,
     parse_metadata,
 )
+from ledger_core.archive.lines import batch_lines
 from ledger_core.archive.names import batch_key, manifest_key
 from ledger_core.proving.range_proof import assemble_proof, parse_proof
 from tests.support.proof_examples import VERDICTS, payload, shard_range
