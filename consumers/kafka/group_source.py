@@ -17,7 +17,7 @@ from typing import cast
 import structlog
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from ledger_core.errors import Corrupt, Refused, Unavailable
+from consumers.kafka.failures import ALL_BROKERS_DOWN, LastComplaint, read_failure
 from ledger_core.ports import Record
 
 # Where the record's own topic ends, a retention hole begins: `error` makes it loud (G3).
@@ -53,7 +53,6 @@ PROBE_TIMEOUT_SECONDS = 5.0
 # librdkafka's close waits for every commit that is on its way, and tries those again for as long as no broker answers
 # (its issue 3740): without a bound, a process whose broker hangs would hang with it, and could not even be stopped.
 CLOSE_SECONDS_MAX = 5.0
-_NOT_ALLOWED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
 
 log = structlog.get_logger("kafka")
 HEADERS_UNREADABLE: tuple[tuple[str, bytes | None], ...] = (("finance.headers", b"unreadable: a name is not UTF-8"),)
@@ -88,7 +87,7 @@ class KafkaSource:
         self._monotonic = monotonic
         self._heard_at = monotonic()
         self._brokers_down = False
-        self._last_error = ""
+        self._complaint = LastComplaint()
         self._consumer = Consumer(
             {
                 **config,
@@ -112,7 +111,7 @@ class KafkaSource:
         try:
             messages = self._consumer.consume(records_max, timeout_seconds)
         except KafkaException as error:
-            raise source_failure(self._topic, error.args[0], last=self._last_error) from error
+            raise read_failure(self._topic, error.args[0], self._complaint) from error
         if self._callback_error is not None:
             failed, self._callback_error = self._callback_error, None
             raise failed
@@ -128,9 +127,9 @@ class KafkaSource:
         try:
             found = self._consumer.list_topics(self._topic, timeout=PROBE_TIMEOUT_SECONDS).topics[self._topic]
         except KafkaException as error:
-            raise source_failure(self._topic, error.args[0], last=self._last_error) from error
+            raise read_failure(self._topic, error.args[0], self._complaint) from error
         if found.error is not None:
-            raise source_failure(self._topic, found.error, last=self._last_error)
+            raise read_failure(self._topic, found.error, self._complaint)
         self._heard_at = self._monotonic()
 
     def _grouped(self, messages: list[Message]) -> list[tuple[int, list[Record]]]:
@@ -139,8 +138,8 @@ class KafkaSource:
         for message in messages:
             error = message.error()
             if error is not None:
-                raise source_failure(
-                    self._topic, error, f" [{message.partition()}] offset {message.offset()}", self._last_error
+                raise read_failure(
+                    self._topic, error, self._complaint, place=f" [{message.partition()}] offset {message.offset()}"
                 )
             partition = message.partition()
             if partition not in self._owned:
@@ -166,7 +165,7 @@ class KafkaSource:
         try:
             self._consumer.seek(TopicPartition(self._topic, partition, offset))
         except KafkaException as error:
-            raise source_failure(self._topic, error.args[0], last=self._last_error) from error
+            raise read_failure(self._topic, error.args[0], self._complaint) from error
 
     def pause(self, partition: int) -> None:
         self._consumer.pause([TopicPartition(self._topic, partition)])
@@ -204,10 +203,9 @@ class KafkaSource:
             log.warning("kafka.close_failed", topic=self._topic, error=str(error))
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+        if error.code() == ALL_BROKERS_DOWN:
             self._brokers_down = True  # perhaps reported along with records fetched before: the next silence asks
-        else:
-            self._last_error = f"; last: {error.str()}"  # why: a name that does not resolve, a failed handshake
+        self._complaint(error)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         starts = []
@@ -232,32 +230,6 @@ class KafkaSource:
             except Exception as error:
                 self._callback_error = error
         consumer.incremental_unassign(partitions)
-
-
-def source_failure(topic: str, error: KafkaError, place: str = "", last: str = "") -> Exception:
-    """What a reader of `topic` says of an error of the client: Refused or Corrupt where waiting helps nobody.
-
-    `last` is what the client complained of before, such as a handshake that failed."""
-    if error.code() == KafkaError._AUTO_OFFSET_RESET:
-        return Refused(
-            f"{topic} no longer has the record that this cursor needs next,{place} ({error.str()})",
-            remedy="restore the topic, or rebuild from the archive; nothing was skipped",
-        )
-    if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):
-        return Refused(f"topic {topic} does not exist", remedy="run `finance topics apply`")
-    if error.code() == KafkaError._BAD_MSG:
-        return Corrupt(f"{topic}: a record fails its checksum: {error.str()}")
-    if error.code() == KafkaError._BAD_COMPRESSION:
-        return Refused(
-            f"{topic} has a batch that this client cannot unpack ({error.str()})",
-            remedy="raise receive.message.max.bytes above the batch's unpacked size; nothing was skipped",
-        )
-    if error.code() in _NOT_ALLOWED:
-        return Refused(
-            f"Kafka does not let this principal read {topic}, or join its group ({error.str()})",
-            remedy="let topology.yaml name it as a reader, then: finance topics apply",
-        )
-    return Unavailable("kafka", f"{error.str()}{last}")
 
 
 def headers_of(message: Message) -> tuple[tuple[str, bytes | None], ...]:

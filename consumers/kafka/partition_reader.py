@@ -15,7 +15,8 @@ from typing import Final, cast
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, KafkaException, TopicPartition
 
-from consumers.kafka.group_source import CONSUMER_DEFAULTS, headers_of, source_failure
+from consumers.kafka.failures import LastComplaint, read_failure
+from consumers.kafka.group_source import CONSUMER_DEFAULTS, headers_of
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.ports import Record
 
@@ -47,6 +48,7 @@ class PartitionReader:
         self._end = end_offset
         self._append_times = append_times
         self._monotonic = monotonic
+        self._complaint = LastComplaint()
         self._consumer = Consumer(
             {
                 **CONSUMER_DEFAULTS,
@@ -55,6 +57,7 @@ class PartitionReader:
                 **(options or {}),
                 "bootstrap.servers": brokers,
                 "group.id": GROUP,
+                "error_cb": self._complaint,
                 "logger": logging.getLogger("kafka.consumer"),
             }
         )
@@ -72,7 +75,7 @@ class PartitionReader:
             try:
                 messages = self._consumer.consume(records_max, linger_seconds)
             except KafkaException as error:
-                raise source_failure(self._place.topic, error.args[0]) from error
+                raise read_failure(self._place.topic, error.args[0], self._complaint) from error
             records: list[Record] = []
             for message in messages:
                 failed = message.error()
@@ -117,4 +120,5 @@ class PartitionReader:
         if error.code() == KafkaError._PARTITION_EOF:
             self._next = max(self._next, offset)
             return
-        raise source_failure(self._place.topic, error, f" [{self._place.partition}] offset {offset}")
+        place = f" [{self._place.partition}] offset {offset}"
+        raise read_failure(self._place.topic, error, self._complaint, place=place)

@@ -11,7 +11,8 @@ from typing import Final, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from ledger_core.errors import Refused, Unavailable
+from consumers.kafka.failures import LastComplaint, read_failure
+from ledger_core.errors import FinanceError, Unavailable
 from schemas.authority.kafka_acls import ASKING_GROUP
 
 TIMEOUT_SECONDS = 5.0
@@ -26,14 +27,14 @@ _LEADER_MOVES: Final = (
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.UNKNOWN_LEADER_EPOCH,
 )
-_MISSING = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
 
 
 class Watermarks:
-    """One client for several questions. Every method raises Unavailable, and Refused for a topic that is not there."""
+    """One client for several questions. Every method raises Unavailable, and Refused or Corrupt for what
+    waiting cannot mend (`consumers.kafka.failures`)."""
 
     def __init__(self, brokers: str, options: Mapping[str, str] | None = None) -> None:
-        self._last_error = ""
+        self._complaint = LastComplaint()
         self._consumer = Consumer(
             {
                 "bootstrap.servers": brokers,
@@ -42,7 +43,7 @@ class Watermarks:
                 "auto.offset.reset": "error",
                 "allow.auto.create.topics": False,
                 "log_level": 2,  # the failure comes back as an error: librdkafka need not print it too
-                "error_cb": self._on_error,
+                "error_cb": self._complaint,
                 **(options or {}),
             }
         )
@@ -117,16 +118,5 @@ class Watermarks:
             raise self._failure(topic, error) from error
         return None if message is None or message.error() is not None else message
 
-    def _on_error(self, error: KafkaError) -> None:
-        self._last_error = f"; last: {error.str()}"
-
-    def _failure(self, topic: str, error: KafkaException) -> Exception:
-        reason: KafkaError = error.args[0]
-        if reason.code() in _MISSING:
-            return Refused(f"topic {topic} does not exist", remedy="run `finance topics apply`")
-        if reason.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
-            return Refused(
-                f"Kafka does not let this principal read {topic}, or ask as group {GROUP} ({reason.str()})",
-                remedy="let topology.yaml name it as a reader, then: finance topics apply",
-            )
-        return Unavailable("kafka", f"{reason.str()}{self._last_error}")
+    def _failure(self, topic: str, error: KafkaException) -> FinanceError:
+        return read_failure(topic, error.args[0], self._complaint, doing=f"ask as group {GROUP}")

@@ -12,23 +12,19 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from confluent_kafka import KafkaException
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
     AclOperation,
     AclPermissionType,
-    AdminClient,
     ConfigResource,
     ResourcePatternType,
     ResourceType,
 )
 
-from ledger_core.errors import Unavailable
-from producers.kafka.admin import Admin
+from producers.kafka.admin import REQUEST_SECONDS_MAX, Admin
 from schemas.authority.kafka_acls import CLUSTER, Acl, Resource
 
-REQUEST_SECONDS_MAX: Final = 15.0
 _RESOURCES: Final[dict[Resource, ResourceType]] = {
     "topic": ResourceType.TOPIC,
     "group": ResourceType.GROUP,
@@ -61,10 +57,7 @@ def apply(wanted: Collection[Acl], brokers: str, options: Mapping[str, str] | No
             [_binding(acl) for acl in planned.missing], request_timeout=REQUEST_SECONDS_MAX
         )
         for binding, future in futures.items():
-            try:
-                future.result(timeout=REQUEST_SECONDS_MAX + 5)
-            except KafkaException as error:
-                raise admin.failure(error, f"make the ACL on {binding.name}") from error
+            admin.result(future, f"make the ACL on {binding.name}")
         _await_them(wanted, admin)
     return planned
 
@@ -88,10 +81,7 @@ def remove(acls: Collection[Acl], brokers: str, options: Mapping[str, str] | Non
     ]  # fmt: skip
     removed = 0
     for future in admin.client.delete_acls(filters, request_timeout=REQUEST_SECONDS_MAX).values():
-        try:
-            removed += len(future.result(timeout=REQUEST_SECONDS_MAX + 5))
-        except KafkaException as error:
-            raise admin.failure(error, "remove an ACL") from error
+        removed += len(admin.result(future, "remove an ACL"))
     return removed
 
 
@@ -105,25 +95,20 @@ def _plan(wanted: Collection[Acl], admin: Admin) -> AclPlan:
         AclOperation.ANY,
         AclPermissionType.ANY,
     )
-    try:
-        found = admin.client.describe_acls(any_acl, request_timeout=REQUEST_SECONDS_MAX).result(REQUEST_SECONDS_MAX + 5)
-        if not found and not _has_authorizer(admin.client):
-            return AclPlan((), (), enforced=False)
-    except KafkaException as error:
-        raise admin.failure(error, "list ACLs") from error
-    except TimeoutError as error:
-        raise Unavailable("kafka", f"list ACLs: no answer within {REQUEST_SECONDS_MAX:g} s") from error
+    found = admin.result(admin.client.describe_acls(any_acl, request_timeout=REQUEST_SECONDS_MAX), "list ACLs")
+    if not found and not _has_authorizer(admin):
+        return AclPlan((), (), enforced=False)
     plain = {acl for binding in found if (acl := _plain(binding)) is not None}
     ours = {(acl.resource, acl.name) for acl in wanted if acl.name != CLUSTER}
     extra = [_told(binding) for binding in found if _plain(binding) not in wanted and _reaches(binding, ours)]
     return AclPlan(tuple(sorted(set(wanted) - plain)), tuple(sorted(extra)))
 
 
-def _has_authorizer(admin: AdminClient) -> bool:
+def _has_authorizer(admin: Admin) -> bool:
     """Asked of a broker's settings: without an authorizer librdkafka gives an empty list, and no error."""
-    broker = str(min(admin.list_topics(timeout=REQUEST_SECONDS_MAX).brokers))
-    (future,) = admin.describe_configs([ConfigResource(ResourceType.BROKER, broker)]).values()
-    return bool(future.result(REQUEST_SECONDS_MAX + 5)["authorizer.class.name"].value)
+    broker = str(min(admin.cluster("list ACLs").brokers))
+    (future,) = admin.client.describe_configs([ConfigResource(ResourceType.BROKER, broker)]).values()
+    return bool(admin.result(future, "list ACLs")["authorizer.class.name"].value)
 
 
 def _plain(binding: Any) -> Acl | None:

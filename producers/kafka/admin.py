@@ -7,10 +7,11 @@ failure, which by itself says only that there was no answer.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, Final, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from ledger_core.errors import FinanceError, Refused, Unavailable
 
@@ -18,6 +19,15 @@ from ledger_core.errors import FinanceError, Refused, Unavailable
 # found soon after it came back.
 _QUIET = {"log_level": 2, "reconnect.backoff.ms": 500, "reconnect.backoff.max.ms": 2000}
 _DENIED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
+_AGAINST_POLICY = (KafkaError.INVALID_REPLICATION_FACTOR, KafkaError.INVALID_CONFIG, KafkaError.POLICY_VIOLATION)
+REQUEST_SECONDS_MAX: Final = 15.0  # how long a broker may take over one request
+_GRACE_SECONDS: Final = 5.0  # for the client to say itself that time ran out
+
+T = TypeVar("T")
+
+
+class AlreadyThere(Exception):
+    """Somebody else made it since it was found missing."""
 
 
 class Admin:
@@ -36,6 +46,24 @@ class Admin:
                 f"Kafka client settings: {error}", remedy="correct KAFKA_BROKERS or the certificate files"
             ) from error
 
+    def cluster(self, what: str, seconds_max: float = REQUEST_SECONDS_MAX) -> ClusterMetadata:
+        """Brokers and topics. Raises Unavailable, Refused."""
+        try:
+            return self.client.list_topics(timeout=seconds_max)
+        except KafkaException as error:
+            raise self.failure(error, what) from error
+
+    def result(self, future: Future[T], what: str) -> T:
+        """What a request came to. Raises AlreadyThere, Unavailable, Refused."""
+        try:
+            return future.result(REQUEST_SECONDS_MAX + _GRACE_SECONDS)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                raise AlreadyThere from error
+            raise self.failure(error, what) from error
+        except TimeoutError as error:
+            raise Unavailable("kafka", f"{what}: no answer within {REQUEST_SECONDS_MAX:g} s") from error
+
     def failure(self, error: KafkaException, what: str) -> FinanceError:
         """Unavailable for what waiting can mend, Refused for what it cannot."""
         reason: KafkaError = error.args[0]
@@ -43,6 +71,11 @@ class Admin:
             return Refused(
                 f"Kafka does not allow to {what}",
                 remedy="run with the certificate of an operator (access.operators in topology.yaml)",
+            )
+        if reason.code() in _AGAINST_POLICY:
+            return Refused(
+                f"Kafka refuses to {what}: {reason.str()}",
+                remedy="bring topology.yaml and the cluster's policy together",
             )
         self.client.poll(0)  # complaints are served from here
         why = self._last_error or self._hint

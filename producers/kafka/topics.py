@@ -3,28 +3,22 @@
 Guarantees: nothing is ever deleted, altered or given more partitions (that would re-map keys to other shards); a second
 run does nothing. Every topic is created with delete as its only cleanup policy (compaction would drop records that
 proofs commit to), explicit retention by time and none by size, and no unclean leader election.
-Does not: manage ACLs (acls_kafka does) or wait for replicas to catch up.
+Does not: manage ACLs (`producers.kafka.acls` does) or wait for replicas to catch up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
-from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 
-from ledger_core.errors import FinanceError, Refused, Unavailable
-from producers.kafka.admin import Admin
+from producers.kafka.admin import REQUEST_SECONDS_MAX, Admin, AlreadyThere
 from schemas.topology.model import Topic, Topology
 
-REQUEST_SECONDS_MAX: Final = 15.0
 REPLICATION_MAX: Final = 3
 _DAY_MS: Final = 86_400_000
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +48,12 @@ def apply(topology: Topology, brokers: str, options: Mapping[str, str] | None = 
     actions = _plan(topology, admin)
     missing = {action.topic for action in actions if action.kind == "create"}
     if missing:
-        broker_count = _broker_count(admin)
+        broker_count = len(admin.cluster("list brokers").brokers)
         new = [_new_topic(topic, broker_count) for topic in topology.topics.values() if topic.name in missing]
         for name, future in admin.client.create_topics(new, operation_timeout=REQUEST_SECONDS_MAX).items():
             try:
-                _result(admin, future, f"create {name}")
-            except _AlreadyExists:
+                admin.result(future, f"create {name}")
+            except AlreadyThere:
                 continue  # another run of this command was faster
     return actions
 
@@ -94,15 +88,8 @@ def replication(broker_count: int) -> int:
     return max(1, min(REPLICATION_MAX, broker_count))
 
 
-class _AlreadyExists(Exception):
-    """Somebody else created the topic since it was listed."""
-
-
 def _plan(topology: Topology, admin: Admin, seconds_max: float = REQUEST_SECONDS_MAX) -> list[Action]:
-    try:
-        cluster = admin.client.list_topics(timeout=seconds_max)
-    except KafkaException as error:
-        raise _outside(admin, error, "list topics") from error
+    cluster = admin.cluster("list topics", seconds_max)
     broker_count = len(cluster.brokers)
     actions: list[Action] = []
     present: list[Topic] = []
@@ -117,9 +104,7 @@ def _plan(topology: Topology, admin: Admin, seconds_max: float = REQUEST_SECONDS
     if present:
         resources = [ConfigResource(ResourceType.TOPIC, topic.name) for topic in present]
         answers = admin.client.describe_configs(resources, request_timeout=seconds_max)
-        configs = {
-            resource.name: _result(admin, future, f"read {resource.name}") for resource, future in answers.items()
-        }
+        configs = {resource.name: admin.result(future, f"read {resource.name}") for resource, future in answers.items()}
         for topic in present:
             actions += _setting_findings(topic, configs[topic.name], broker_count)
     return sorted(actions, key=lambda action: (action.kind, action.topic, action.setting))
@@ -162,30 +147,3 @@ def _new_topic(topic: Topic, broker_count: int) -> NewTopic:
         replication_factor=replication(broker_count),
         config=topic_settings(topic, broker_count),
     )
-
-
-def _broker_count(admin: Admin) -> int:
-    try:
-        return len(admin.client.list_topics(timeout=REQUEST_SECONDS_MAX).brokers)
-    except KafkaException as error:
-        raise _outside(admin, error, "list brokers") from error
-
-
-def _result(admin: Admin, future: Future[T], what: str) -> T:
-    try:
-        return future.result(timeout=REQUEST_SECONDS_MAX + 5)
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
-            raise _AlreadyExists from error
-        raise _outside(admin, error, what) from error
-    except TimeoutError as error:
-        raise Unavailable("kafka", f"{what}: no answer within {REQUEST_SECONDS_MAX:g} s") from error
-
-
-def _outside(admin: Admin, error: KafkaException, what: str) -> FinanceError:
-    reason: KafkaError = error.args[0]
-    if reason.code() in (KafkaError.INVALID_REPLICATION_FACTOR, KafkaError.INVALID_CONFIG, KafkaError.POLICY_VIOLATION):
-        return Refused(
-            f"Kafka refuses to {what}: {reason.str()}", remedy="bring topology.yaml and the cluster's policy together"
-        )
-    return admin.failure(error, what)
