@@ -115,26 +115,6 @@ def mtls_is_on(given: Given) -> Iterator[GuardFault]:
         yield from missing(given, ("FINANCE_TLS_DIR",), "certificates are needed on every hop")
 
 
-def kernel_is_reached_safely(given: Given) -> Iterator[GuardFault]:
-    """By client certificate, or by a token where mTLS is not required."""
-    address, certificate, key = (given.text(f"KERNEL_{part}") for part in ("API_URL", "CLIENT_CERT", "CLIENT_KEY"))
-    if bool(certificate) != bool(key):
-        yield GuardFault("KERNEL_CLIENT_CERT and KERNEL_CLIENT_KEY go together", "set both, or neither of them")
-    if address and given.guarded and not address.startswith("https://"):
-        yield GuardFault("KERNEL_API_URL is not https", "use Kernel's https address")
-    if (
-        address
-        and given.guarded
-        and not certificate
-        and (given.is_true("REQUIRE_MTLS") or not given.text("KERNEL_SERVICE_TOKEN"))
-    ):
-        yield from missing(given, ("KERNEL_CLIENT_CERT",), "KERNEL_API_URL is set" + _token_is_not_enough(given))
-
-
-def _token_is_not_enough(given: Given) -> str:
-    return ", and REQUIRE_MTLS rules out a token" if given.is_true("REQUIRE_MTLS") else " without KERNEL_SERVICE_TOKEN"
-
-
 def database_is_reached_safely(given: Given) -> Iterator[GuardFault]:
     """The address of the process's own role, with the server's certificate checked."""
     for role in ROLES if given.process == "doctor" else (given.process,):
@@ -201,7 +181,7 @@ def registry_is_there(given: Given) -> Iterator[GuardFault]:
 
 def watchers_have_addresses(given: Given) -> Iterator[GuardFault]:
     """Where errors, traces and figures go: nothing is sent to something that is not an address."""
-    for name in ("SENTRY_DSN", "OTEL_COLLECTOR_URL", "PROM_ENDPOINT", "KERNEL_API_URL"):
+    for name in ("SENTRY_DSN", "OTEL_COLLECTOR_URL", "PROM_ENDPOINT"):
         address = given.text(name)
         if address and not is_web_address(address):
             yield GuardFault(f"{name} is not an http(s) address", "correct it, or leave it empty")
@@ -277,7 +257,7 @@ def _secrets_in(values: Mapping[str, str], text: str) -> Iterator[str]:
 
 SETTINGS_GUARDS: Final[tuple[Guard, ...]] = (
     settings_can_be_read, environments_agree, truths_are_spelled, domain_is_ours, signing_path_is_required,
-    no_key_in_a_file, key_is_one_that_is_required, mtls_is_on, kernel_is_reached_safely, database_is_reached_safely,
+    no_key_in_a_file, key_is_one_that_is_required, mtls_is_on, database_is_reached_safely,
     owner_stays_at_home, archive_is_named, brokers_are_named, registry_can_be_read, watchers_have_addresses,
     doors_are_shut, admin_token_is_strong, port_is_a_port, topology_holds_no_secret,
 )  # fmt: skip

@@ -86,21 +86,18 @@ GUARDED: Final = (
     Variable("REQUIRE_SIGNING_PROXY", "the same of a signing proxy; in production at least one of the two is true"),
     Variable("REQUIRE_MTLS", "certificates are configured on every hop (in production they always must be)"),
     Variable("DEV_SKIP_MTLS", "for a development machine; refused in production when true"),
-    Variable("KERNEL_API_URL", "Kernel's address, https; nothing calls it yet, the guards check it"),
     Variable(
         "KERNEL_SIGNERS_FILE",
         "path of Kernel's own signers.json, as it is deployed there: `rotate deploy`, `rotate prove`, `signers check` "
         "and the doctor compare with it (`--kernel` is the same for one command); in production the first two want it",
     ),
-    Variable("KERNEL_CLIENT_CERT", "PEM file of our client certificate for Kernel; goes with KERNEL_CLIENT_KEY"),
-    Variable("KERNEL_CLIENT_KEY", "PEM file of its private key"),
-    Variable("KERNEL_SERVICE_TOKEN", "instead of a certificate, where REQUIRE_MTLS is not true", secret=True),
     Variable("SENTRY_DSN", "where errors are reported; nothing is sent yet, the guards check the address", secret=True),
     Variable("OTEL_COLLECTOR_URL", "where traces go; nothing is sent yet, the guards check the address"),
-    Variable("PROM_ENDPOINT", "where Prometheus is, for people and dashboards; the guards check the address"),
+    Variable("PROM_ENDPOINT", "where metrics are pushed; nothing is sent yet, the guards check the address"),
     Variable(
         "FINANCE_ADMIN_TOKEN",
-        "token of internal tooling: 32 random characters or more, used for nothing else",
+        "token of internal tooling: 32 random characters or more, no other secret; nothing asks for it yet, the guards "
+        "check it",
         secret=True,
     ),
     Variable("PORT", "port of the HTTP API; nothing listens there yet, the guards check it"),

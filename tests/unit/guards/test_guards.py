@@ -58,7 +58,7 @@ CASES: Final[tuple[tuple[str, dict[str, str | None], str], ...]] = (
     ("prover", {"AUDIT_SIGNING_ALG": "RSA-SHA256"}, "AUDIT_SIGNING_ALG is 'RSA-SHA256'"),
     ("prover", {"KMS_ENDPOINT": "http://kms:4566"}, "KMS_ENDPOINT is plain http"),
     ("poster", {"FINANCE_ADMIN_TOKEN_FILE": "/nowhere/token"}, "/nowhere/token cannot be read"),
-    ("poster", {"FINANCE_ADMIN_TOKEN_FILE": "open", "KERNEL_SERVICE_TOKEN_FILE": "/nowhere"}, "everybody may read"),
+    ("poster", {"FINANCE_ADMIN_TOKEN_FILE": "open", "SENTRY_DSN_FILE": "/nowhere"}, "everybody may read"),
     ("archiver", {"S3_AUDIT_SECRET_FILE": "open"}, "S3_AUDIT_SECRET and S3_AUDIT_SECRET_FILE are both set"),
     ("prover", {"FINANCE_SIGNERS": None}, "FINANCE_SIGNERS is not set, and no key signs that is not registered"),
     ("prover", {"FINANCE_SIGNERS": "/nowhere/signers.json"}, "/nowhere/signers.json cannot be read"),
@@ -84,10 +84,6 @@ CASES: Final[tuple[tuple[str, dict[str, str | None], str], ...]] = (
     ("archiver", {"S3_AUDIT_ENDPOINT": "HTTP://s3:9000"}, "S3_AUDIT_ENDPOINT is not https"),
     ("prover", {"KMS_ENDPOINT": "Http://kms:4566"}, "KMS_ENDPOINT is plain http"),
     ("poster", {"PROM_ENDPOINT": "http://[::1"}, "PROM_ENDPOINT is not an http(s) address"),
-    ("notary", {"KERNEL_CLIENT_CERT": "c.pem"}, "KERNEL_CLIENT_CERT and KERNEL_CLIENT_KEY go together"),
-    ("notary", {"KERNEL_API_URL": "http://kernel"}, "KERNEL_API_URL is not https"),
-    ("notary", {"KERNEL_API_URL": "https://kernel", "KERNEL_SERVICE_TOKEN": RANDOM}, "REQUIRE_MTLS rules out a token"),
-    ("notary", {"KERNEL_API_URL": "https://kernel", "REQUIRE_MTLS": "false"}, "without KERNEL_SERVICE_TOKEN"),
     ("poster", {"METRICS_HOST": "0.0.0.0"}, "0.0.0.0 is not a loopback address, and DOOR_TLS_DIR is not set"),
     ("poster", {"DOOR_CONFIG": "door.yaml"}, "DOOR_TLS_DIR and DOOR_CONFIG come together"),
     ("poster", {"SENTRY_DSN": "sentry"}, "SENTRY_DSN is not an http(s) address"),
@@ -155,7 +151,7 @@ def test_a_secret_from_a_file_is_as_good_as_a_variable(tmp_path: Path) -> None:
 
 
 def test_every_wrong_file_is_told_at_once(tmp_path: Path) -> None:
-    wrong: dict[str, str | None] = {"FINANCE_ADMIN_TOKEN_FILE": "open", "KERNEL_SERVICE_TOKEN_FILE": "/nowhere"}
+    wrong: dict[str, str | None] = {"FINANCE_ADMIN_TOKEN_FILE": "open", "SENTRY_DSN_FILE": "/nowhere"}
     assert len(settings_faults(Given.of("poster", environment(tmp_path, "poster", wrong), tmp_path))) == 2
 
 
