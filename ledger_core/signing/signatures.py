@@ -119,6 +119,11 @@ def verify_text(public_key: PublicKey, text: bytes, signature: bytes) -> None:
         raise BadSignature(f"the {public_key.algorithm} signature does not fit the text") from None
 
 
+def to_sign(algorithm: Algorithm, text: bytes) -> bytes:
+    """What a key service is given for a signature over `text`: Ed25519 takes the text itself, RSA its SHA-256."""
+    return text if algorithm == "ed25519" else hashlib.sha256(text).digest()
+
+
 def encode_signature(signature: bytes) -> str:
     """Standard base64 with padding."""
     return base64.b64encode(signature).decode("ascii")

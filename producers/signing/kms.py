@@ -8,7 +8,6 @@ Does not: verify (see verified_signer) or retry. IAM: kms:Sign and kms:GetPublic
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -17,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.ports import Algorithm
-from ledger_core.signing.signatures import PublicKey
+from ledger_core.signing.signatures import PublicKey, to_sign
 from producers.signing.kms_client import KmsPlace, kms_failure
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ class KmsKey:
 
     def sign_text(self, text: bytes) -> bytes:
         """Ed25519 signs the text itself (KMS takes up to 4096 bytes), RSA its SHA-256."""
-        return self._sign(text if self._algorithm == "ed25519" else hashlib.sha256(text).digest())
+        return self._sign(to_sign(self._algorithm, text))
 
     def close(self) -> None:
         self._client.close()

@@ -10,7 +10,6 @@ Does not: verify (see verified_signer), retry, or make keys (see key_maker_pkcs1
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import traceback
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from pkcs11 import exceptions as p11
 
 from ledger_core.errors import FinanceError, Refused, SignerFailure, SignerRefused, Unavailable
 from ledger_core.ports import Algorithm
-from ledger_core.signing.signatures import PublicKey
+from ledger_core.signing.signatures import PublicKey, to_sign
 
 TIMEOUT_SECONDS: Final = 5.0
 DIGEST_INFO: Final = bytes.fromhex("3031300d060960864801650304020105000420")  # RFC 8017 section 9.2: SHA-256
@@ -92,7 +91,7 @@ class Pkcs11Key:
 
     def sign_text(self, text: bytes) -> bytes:
         """Ed25519 signs the text itself, RSA its SHA-256."""
-        return self.sign_digest(text if self._algorithm == "ed25519" else hashlib.sha256(text).digest())
+        return self.sign_digest(to_sign(self._algorithm, text))
 
     def close(self) -> None:
         """End the session. A token that is gone has ended it already."""

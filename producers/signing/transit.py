@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
 from typing import Final, TypeVar
 from urllib.parse import quote
@@ -20,7 +19,7 @@ import msgspec
 
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.ports import Algorithm
-from ledger_core.signing.signatures import PublicKey
+from ledger_core.signing.signatures import PublicKey, to_sign
 from producers.signing.https_exchange import HttpsExchange
 
 _KEY_TYPES: Final = {"ed25519": "ed25519", "rsa-2048": "rsa-sha256", "rsa-3072": "rsa-sha256", "rsa-4096": "rsa-sha256"}
@@ -108,7 +107,7 @@ class TransitKey:
 
     def sign_text(self, text: bytes) -> bytes:
         """Ed25519 signs the text itself, RSA its SHA-256."""
-        return self._sign(text if self._algorithm == "ed25519" else hashlib.sha256(text).digest())
+        return self._sign(to_sign(self._algorithm, text))
 
     def close(self) -> None:
         self._exchange.close()
