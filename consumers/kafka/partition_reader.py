@@ -19,8 +19,8 @@ from consumers.kafka.failures import LastComplaint, read_failure
 from consumers.kafka.group_source import CONSUMER_DEFAULTS, headers_of
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.ports import Record
+from schemas.authority.kafka_acls import ASKING_GROUP
 
-GROUP: Final = "finance-status"  # never joined: the client wants a name, and this one may be described
 SILENCE_SECONDS_MAX: Final = 30.0
 CREATE_TIME_REMEDY: Final = (
     "a replay needs the broker's own append times: bring the topic back as it was, with message.timestamp.type="
@@ -56,7 +56,7 @@ class PartitionReader:
                 "enable.partition.eof": True,  # trailing markers contain no record: the end must be reported
                 **(options or {}),
                 "bootstrap.servers": brokers,
-                "group.id": GROUP,
+                "group.id": ASKING_GROUP,  # never joined: the client wants a name, and this one may be described
                 "error_cb": self._complaint,
                 "logger": logging.getLogger("kafka.consumer"),
             }

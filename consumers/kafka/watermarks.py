@@ -17,7 +17,6 @@ from schemas.authority.kafka_acls import ASKING_GROUP
 
 TIMEOUT_SECONDS = 5.0
 ASK_AGAIN_SECONDS: Final = 0.05
-GROUP = ASKING_GROUP  # never joined: the client wants a name
 
 # A partition that is just made, or just moved: its leader answers in a moment, and the client does not ask again.
 _LEADER_MOVES: Final = (
@@ -38,7 +37,7 @@ class Watermarks:
         self._consumer = Consumer(
             {
                 "bootstrap.servers": brokers,
-                "group.id": GROUP,
+                "group.id": ASKING_GROUP,  # never joined: the client wants a name
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
                 "allow.auto.create.topics": False,
@@ -119,4 +118,4 @@ class Watermarks:
         return None if message is None or message.error() is not None else message
 
     def _failure(self, topic: str, error: KafkaException) -> FinanceError:
-        return read_failure(topic, error.args[0], self._complaint, doing=f"ask as group {GROUP}")
+        return read_failure(topic, error.args[0], self._complaint, doing=f"ask as group {ASKING_GROUP}")

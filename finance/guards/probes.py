@@ -14,7 +14,7 @@ from typing import Final
 from finance.guards.model import GuardFault
 from finance.settings import clock
 from finance.settings.deployment import Settings
-from finance.settings.signing import cosigner_of, outgoing_of, signing_of
+from finance.settings.signing import EVERY_SLOT, outgoing_of
 from finance.settings.variables import SIGNING_PROXY
 from finance.wiring import services
 from finance.wiring.kafka import check_topics
@@ -150,7 +150,7 @@ def _probe_keys(
 ) -> Probed:
     registry = read_registry(settings.signers_path)
     told, faults = [], []
-    for key_of in (signing_of, outgoing_of, cosigner_of):
+    for key_of in EVERY_SLOT:
         signing = key_of(settings, name=process)
         if signing is None:
             continue

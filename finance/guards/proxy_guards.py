@@ -29,7 +29,7 @@ from finance.guards.settings_guards import (
 )
 from finance.settings import clock
 from finance.settings.deployment import Settings
-from finance.settings.signing import cosigner_of, outgoing_of, signing_of
+from finance.settings.signing import EVERY_SLOT
 from finance.settings.variables import PROXY_SCOPES, SIGNING_PROXY
 from finance.signing_proxy.log_file import parts_of
 from finance.signing_proxy.setup import ProxyServiceSettings
@@ -59,7 +59,7 @@ def keys_are_in_custody(given: Given) -> Iterator[GuardFault]:
         )
     if given.settings is None:
         return
-    for key_of in (signing_of, outgoing_of, cosigner_of):
+    for key_of in EVERY_SLOT:
         try:
             key = key_of(given.settings, name=SIGNING_PROXY)
         except Refused as error:

@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from finance.door.exposure import check_exposure
 from finance.guards.model import EVERYBODY, FALSE, PRODUCTION, TRUE, Given, Guard, GuardFault, missing
 from finance.guards.secret_rules import find_secrets, is_random
-from finance.settings.signing import cosigner_of, outgoing_of, signing_of
+from finance.settings.signing import EVERY_SLOT
 from finance.settings.tls_database import unsafe_address
 from finance.settings.variables import COSIGNER, KEY_VARIABLES, OUTGOING, PROCESSES, ROLES, VARIABLES
 from finance.wiring.registry_file import read_registry
@@ -89,7 +89,7 @@ def key_is_one_that_is_required(given: Given) -> Iterator[GuardFault]:
     if given.settings is None or not given.does(*SIGNING_PROCESSES) or not (given.guarded or kms or proxy) or not named:
         return  # without any key, signing_path_is_required has said so
     name = SIGNING_PROCESSES[0] if given.process == EVERYBODY else given.process
-    for key_of in (signing_of, outgoing_of, cosigner_of):
+    for key_of in EVERY_SLOT:
         try:
             key = key_of(given.settings, name=name)
         except Refused as error:

@@ -112,6 +112,10 @@ def cosigner_of(settings: Settings, *, name: str = "api") -> SigningSettings | N
     return signing_of(settings, COSIGNER, name=name) if _named(settings, COSIGNER) else None
 
 
+# Who needs every key of a process asks these, in this order.
+EVERY_SLOT: Final = (signing_of, outgoing_of, cosigner_of)
+
+
 def _named(settings: Settings, slot: Slot) -> dict[str, str]:
     """The kinds whose key variable is set, with that variable."""
     return {kind: slot + name for kind, name in KEY_VARIABLES.items() if settings.text(slot + name)}
