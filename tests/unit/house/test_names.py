@@ -6,6 +6,7 @@ Where two rooms must share a word, one or both carry the room in front: RecordSo
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -33,6 +34,13 @@ def test_each_exception_is_one_protocol_and_one_implementation() -> None:
     assert {name: len(places[name]) for name in PORT_AND_ADAPTER} == dict.fromkeys(PORT_AND_ADAPTER, 2)
     for name in PORT_AND_ADAPTER:
         assert sorted("(Protocol)" in place for place in places[name]) == [False, True], name
+
+
+def test_the_glossary_names_classes_that_exist() -> None:
+    page = (ROOT / "docs" / "GLOSSARY.md").read_text("utf-8")
+    named = set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)*)`", page))
+    assert len(named) > 20
+    assert named - set(_places()) == set()
 
 
 def test_the_scan_sees_classes_within_classes() -> None:
