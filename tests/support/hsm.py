@@ -16,6 +16,7 @@ from pkcs11 import Attribute, KeyType, MechanismFlag, ObjectClass
 
 from ledger_core.ports import Algorithm
 from producers.signing.pkcs11 import Pkcs11Key
+from tests.support.waits import PATIENCE_SECONDS
 
 ED25519_PARAMS = b"\x13\x0cedwards25519"  # CKA_EC_PARAMS: the curve's name as PrintableString
 INSTALL = Path(__file__).with_name("install-softhsm")
@@ -69,7 +70,8 @@ class Token:
             return found.open(rw=True)
 
     def key(self, label: str, algorithm: Algorithm, *, pin: str | None = None) -> Pkcs11Key:
-        return Pkcs11Key(module(), self.label, label, algorithm, pin=pin or self.pin)
+        given = pin or self.pin
+        return Pkcs11Key(module(), self.label, label, algorithm, pin=given, timeout_seconds=PATIENCE_SECONDS)
 
     def make_key(self, label: str, algorithm: Algorithm, *, bits: int = 2048, may_sign: bool = True) -> None:
         """A key pair made on the token: its private half was never anywhere else."""

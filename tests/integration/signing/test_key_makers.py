@@ -24,6 +24,7 @@ from producers.signing.verified_signer import KeyService, VerifiedSigner
 from tests.support.hsm import Token, module
 from tests.support.signing import NOW, held, kms_admin, kms_key, kms_place, register
 from tests.support.transit_server import TransitServer, transit_server
+from tests.support.waits import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.services
 
@@ -80,7 +81,9 @@ def service(request: pytest.FixtureRequest) -> Service:
         )
     token: Token = request.getfixturevalue("token")
     return Service(
-        lambda name, spec: Pkcs11KeyMaker(module(), token.label, name, spec.algorithm, pin=token.pin),
+        lambda name, spec: Pkcs11KeyMaker(
+            module(), token.label, name, spec.algorithm, pin=token.pin, timeout_seconds=PATIENCE_SECONDS
+        ),
         lambda name, spec: token.key(name, spec.algorithm),
     )
 
@@ -189,7 +192,7 @@ def test_a_transit_key_that_may_come_out_is_never_taken(transit: TransitServer) 
 
 
 def test_a_token_s_key_never_leaves_it_and_another_s_is_never_taken(token: Token) -> None:
-    maker = Pkcs11KeyMaker(module(), token.label, "made", "rsa-sha256", pin=token.pin)
+    maker = Pkcs11KeyMaker(module(), token.label, "made", "rsa-sha256", pin=token.pin, timeout_seconds=PATIENCE_SECONDS)
     maker.make(RSA)
     with token.open() as session:
         (private,) = session.get_objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY, Attribute.LABEL: "made"})
@@ -199,8 +202,12 @@ def test_a_token_s_key_never_leaves_it_and_another_s_is_never_taken(token: Token
     maker.close()
     token.make_key("decrypts", "rsa-sha256", may_sign=False, bits=3072)
     with pytest.raises(Refused, match="SIGN is False"):
-        Pkcs11KeyMaker(module(), token.label, "decrypts", "rsa-sha256", pin=token.pin).make(RSA)
+        Pkcs11KeyMaker(
+            module(), token.label, "decrypts", "rsa-sha256", pin=token.pin, timeout_seconds=PATIENCE_SECONDS
+        ).make(RSA)
     for _ in range(2):
         token.make_key("twice", "ed25519")
     with pytest.raises(Refused, match="2 private and 2 public"):
-        Pkcs11KeyMaker(module(), token.label, "twice", "ed25519", pin=token.pin).make(ED25519)
+        Pkcs11KeyMaker(module(), token.label, "twice", "ed25519", pin=token.pin, timeout_seconds=PATIENCE_SECONDS).make(
+            ED25519
+        )
