@@ -22,7 +22,7 @@ class RejectReason(enum.StrEnum):
 
     MALFORMED = "malformed"  # not Confluent-framed Avro of the named schema
     UNKNOWN_SCHEMA = "unknown_schema"  # a schema id that was never published
-    OVERSIZE = "oversize"  # a limit of ledger_core.posting.rules exceeded
+    OVERSIZE = "oversize"  # a limit of ledger_core.books.event_rules exceeded
     BAD_FIELD = "bad_field"  # an id, time, text or metadata field outside its form
     KEY_MISMATCH = "key_mismatch"  # the message key is not the settlement_id
     UNKNOWN_ACCOUNT = "unknown_account"  # the account's first word is not an account type

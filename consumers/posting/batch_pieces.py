@@ -2,7 +2,7 @@
 
 A transaction that computes for longer than Postgres lets it sit idle (2 s for a poster) is ended by the server, and the
 same records, read again, would end it again, for ever. A record's weight is the rows that it writes: up to
-`posting_rules.LINES_MAX` lines, and one verdict for each offset without a record before it.
+`event_rules.LINES_MAX` lines, and one verdict for each offset without a record before it.
 
 Guarantees: records come in their order, each once; a batch writes at most `ROWS_MAX` rows, or holds one record alone.
 Records are decided as they are taken, so that memory is that of one batch. Where batches are cut changes no verdict

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Final
 
-from ledger_core.errors import Rejected, RejectReason
+from ledger_core.books.event_rules import check_recorded_at
+from ledger_core.errors import Rejected
 from ledger_core.ports import Record
 from ledger_core.posting.plans import Decided, Rejection
-from ledger_core.posting.rules import OCCURRED_AT_US_MAX, claimed_event_id, draft
+from ledger_core.posting.rules import claimed_event_id, draft
 from schemas.wire.settlements import decode_settlement
-
-# A broker's own clock never comes near; a topic that is not LogAppendTime takes any number from a publisher.
-TIMESTAMP_MS_MAX: Final = OCCURRED_AT_US_MAX // 1000
 
 
 def decide(record: Record) -> Decided:
     """A draft of its entry, or the reason why there will be none."""
     fields = None
     try:
-        if not 0 <= record.timestamp_ms <= TIMESTAMP_MS_MAX:
-            raise Rejected(RejectReason.BAD_FIELD, f"the record's timestamp {record.timestamp_ms} ms is not a time")
+        check_recorded_at(record.timestamp_ms)
         fields = decode_settlement(record.value)
         return Decided(record, draft(fields, record.key))
     except Rejected as rejected:

@@ -1,4 +1,5 @@
-"""Checking entries by the thousand: canonical form, place, balance, chain and leaves, as fast as plain Python goes.
+"""Checking entries by the thousand: canonical form, place, balance, the rules of posting, chain and leaves, as fast as
+plain Python goes.
 
 Guarantees: a block passes exactly when every line of it would pass alone; the whole block is decoded, encoded back and
 compared at once, and amounts are summed in C. When anything in a block is wrong, `check_each` reads it line by line
@@ -17,6 +18,7 @@ import orjson
 from ledger_core import canonical
 from ledger_core.books.entries import EntryFields, decode_entry
 from ledger_core.books.entry_pattern import read_ordinary
+from ledger_core.books.entry_rules import all_follow, entry_faults
 from ledger_core.books.lines import AMOUNT_MINOR_MAX
 from ledger_core.findings import Collector
 from ledger_core.normal_form import is_nfc
@@ -95,7 +97,7 @@ def read_sound(lines: Sequence[bytes], shard: int, first_seq: int, data: bytes) 
         return None
     offsets = _integers([source.offset for source in sources])
     totals = _balanced_totals(entries)
-    if offsets is None or totals is None:
+    if offsets is None or totals is None or not all_follow(entries):
         return None
     if not all(key.isascii() and not key.isdigit() for key in {key for entry in entries for key in entry.metadata}):
         return None
@@ -166,6 +168,8 @@ def _check_one(line: bytes, shard: int, seq: int, found: Collector) -> EntryFiel
     if not is_decimal(entry.source.offset):
         message = f"offset {entry.source.offset[:40]!r} is not a decimal integer"
         found.add("entry.form", message, shard=shard, seq=seq, field="source.offset")
+    for fault in entry_faults(entry):
+        found.add("entry.rule", fault.message, shard=shard, seq=seq, field=fault.field)
     return entry
 
 

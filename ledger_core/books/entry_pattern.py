@@ -1,9 +1,10 @@
 """The ordinary entry as a regular expression: a block of them is checked without making an object of each.
 
 Guarantees: what matches is a canonical entry of that shard and topic (so decoding and encoding it again would give
-the same bytes); `read_ordinary` further checks order of metadata keys, amounts, balance and sequence. It speaks of
-ordinary entries only: up to LEGS_MAX legs of one currency, plain ASCII texts. Anything else is not an error here but a
-None: `verify_entries` then decodes the block. A property test compares both ways.
+the same bytes) whose names and times keep the rules of posting; `read_ordinary` further checks accounts, currencies,
+metadata, amounts, balance and sequence. It speaks of ordinary entries only: up to LEGS_MAX legs of one currency, plain
+ASCII texts. Anything else is not an error here but a None: `verify_entries` then decodes the block. A property test
+compares both ways.
 """
 
 from __future__ import annotations
@@ -17,25 +18,54 @@ from typing import Final, NamedTuple
 import msgspec
 import orjson
 
+from ledger_core.books.accounts import ACCOUNT_CHARS_MAX, is_account
+from ledger_core.books.entry_rules import OCCURRED_AT_FORM, RECORDED_AT_FORM
+from ledger_core.books.event_rules import (
+    EVENT_TYPE_FORM,
+    NAME_FORM,
+    TEXT_CHARACTERS_MAX,
+    UUID_FORM,
+    check_currency,
+    check_metadata,
+)
 from ledger_core.books.lines import AMOUNT_MINOR_MAX
+from ledger_core.errors import Rejected
 
 LEGS_MAX: Final = 8
 _TEXT: Final = rb'"[ !#-\[\]-~]*+"'  # printable ASCII that needs no escape
+_MEMO: Final = rb'"[ !#-\[\]-~]{0,%d}+"' % TEXT_CHARACTERS_MAX
+_ACCOUNT: Final = rb'"([a-z0-9_.:-]{1,%d}+)"' % ACCOUNT_CHARS_MAX
 _PAIRS: Final = rb"\{(?:%(t)b:%(t)b(?:,%(t)b:%(t)b)*+)?+\}" % {b"t": _TEXT}
 _LEG: Final = (
-    rb'\{"account":%(t)b,"amount_minor":"([1-9][0-9]{0,15}+)","currency":"%(c)b",(?:"memo":%(t)b,)?+'
+    rb'\{"account":%(a)b,"amount_minor":"([1-9][0-9]{0,15}+)","currency":"%(c)b",(?:"memo":%(m)b,)?+'
     rb'"side":"([cd])(?:redit|ebit)"\}'
 )
 _ENTRY: Final = (
-    rb'(?:\{"event_id":%(t)b,"event_type":%(t)b,"lines":\[%(legs)b\],"metadata":(%(pairs)b),"occurred_at":%(t)b,'
-    rb'"order_id":%(t)b,(?:"pii_digest":%(t)b,)?+'
-    rb'(?:"provider":\{"amount_minor":%(t)b,"currency":%(t)b,"name":%(t)b,"reference":%(t)b\},)?+'
-    rb'"recorded_at":(%(t)b),(?:"reverses":%(t)b,)?+"seq":"([1-9][0-9]*+)","settlement_id":%(t)b,"shard":%(shard)d,'
-    rb'"source":\{"offset":"(0|[1-9][0-9]*+)","partition":%(shard)d,"topic":"%(topic)b"\},"version":1\}|([^\n]*+))\n'
+    rb'(?:\{"event_id":"([0-9a-f-]{36}+)","event_type":"%(type)b","lines":\[%(legs)b\],"metadata":(%(pairs)b),'
+    rb'"occurred_at":"%(occurred)b","order_id":"%(name)b",(?:"pii_digest":"[0-9a-f]{64}",)?+'
+    rb'(?:"provider":\{"amount_minor":"(?:10{15}|[1-9][0-9]{0,14}+)","currency":"([A-Z]{3})","name":"%(name)b",'
+    rb'"reference":"%(name)b"\},)?+'
+    rb'"recorded_at":"(%(recorded)b)",(?:"reverses":"%(id)b",)?+"seq":"([1-9][0-9]*+)","settlement_id":"%(name)b",'
+    rb'"shard":%(shard)d,"source":\{"offset":"(0|[1-9][0-9]*+)","partition":%(shard)d,"topic":"%(topic)b"\},'
+    rb'"version":1\}|([^\n]*+))\n'
 )
-_SIDE_GROUPS: Final = ((0, 2), *((3 + 2 * leg, 4 + 2 * leg) for leg in range(LEGS_MAX - 1)))
-_CURRENCY: Final = 1
-_METADATA, _RECORDED_AT, _SEQ, _OFFSET, _OTHER = range(-5, 0)
+_PARTS: Final = {
+    b"id": UUID_FORM.encode(),
+    b"type": EVENT_TYPE_FORM.encode(),
+    b"name": NAME_FORM.encode(),
+    b"occurred": OCCURRED_AT_FORM.encode(),
+    b"recorded": RECORDED_AT_FORM.encode(),
+    b"pairs": _PAIRS,
+}
+# Groups: event id; of the first leg account, amount, currency, side; of each other one account, amount, side.
+_EVENT_ID: Final = 0
+_SIDE_GROUPS: Final = ((2, 4), *((6 + 3 * leg, 7 + 3 * leg) for leg in range(LEGS_MAX - 1)))
+_ACCOUNT_GROUPS: Final = (1, *(5 + 3 * leg for leg in range(LEGS_MAX - 1)))
+_CURRENCY: Final = 3
+_METADATA, _PROVIDER_CURRENCY, _RECORDED_AT, _SEQ, _OFFSET, _OTHER = range(-6, 0)
+
+KNOWN_ACCOUNTS_MAX: Final = 500_000
+_known_accounts: set[bytes] = set()
 
 _pairs_decoder = msgspec.json.Decoder(dict[str, str])
 _pairs_encoder = msgspec.json.Encoder(order="deterministic")
@@ -63,16 +93,18 @@ def read_ordinary(data: bytes, count: int, shard: int, topic: str, first_seq: in
     if any(columns[_OTHER]) or len(currencies) > 1:
         return None
     try:
-        if not _are_sorted(set(columns[_METADATA])):
+        if not _are_uuids(columns[_EVENT_ID]) or not _are_accounts(columns) or not _are_sound(set(columns[_METADATA])):
             return None
+        for currency in currencies | set(columns[_PROVIDER_CURRENCY]) - {b""}:
+            check_currency(currency.decode())
         total = _balanced_total(columns)
         offsets = _integers(columns[_OFFSET])
         if total is None or _integers(columns[_SEQ]) != list(range(first_seq, first_seq + count)):
             return None
-    except ValueError:
+    except (ValueError, Rejected):
         return None
     times = columns[_RECORDED_AT]
-    from_ts, to_ts = min(times)[1:-1].decode(), max(times)[1:-1].decode()
+    from_ts, to_ts = min(times).decode(), max(times).decode()
     return Ordinary(offsets, {currencies.pop().decode(): total}, from_ts, to_ts)
 
 
@@ -106,21 +138,47 @@ def _integers(texts: Sequence[bytes]) -> list[int]:
     return numbers
 
 
-def _are_sorted(metadata: set[bytes]) -> bool:
-    """Whether each metadata object has its keys in order, each once, and none that looks like an integer."""
+def _are_uuids(texts: Sequence[bytes]) -> bool:
+    """Whether texts of 36 hex digits and hyphens have the hyphens of a UUID: column by column of all texts at once."""
+    joined, count = b"".join(texts), len(texts)
+    hyphens = b"-" * count
+    return joined.count(b"-") == 4 * count and all(joined[at::36] == hyphens for at in (8, 13, 18, 23))
+
+
+def _are_sound(metadata: set[bytes]) -> bool:
+    """Whether each metadata object has its keys in order, each once, and keeps the rules. Raises Rejected."""
     for text in metadata:
         if text != b"{}":
             pairs = _pairs_decoder.decode(text)
-            if _pairs_encoder.encode(pairs) != text or any(key.isdigit() for key in pairs):
+            check_metadata(pairs)
+            if _pairs_encoder.encode(pairs) != text:
                 return False
+    return True
+
+
+def _are_accounts(columns: Sequence[Sequence[bytes]]) -> bool:
+    """Whether every leg names an account. One that was met before costs nothing: sellers come back."""
+    known = _known_accounts
+    for group in _ACCOUNT_GROUPS:
+        fresh = set(columns[group]) - known
+        if len(fresh) > 1 or (fresh and fresh != {b""}):
+            fresh.discard(b"")
+            if not all(is_account(account.decode()) for account in fresh):
+                return False
+            if len(known) > KNOWN_ACCOUNTS_MAX:
+                known.clear()
+            known |= fresh
+        elif fresh:
+            break  # no entry has a leg more
     return True
 
 
 @lru_cache(maxsize=64)
 def _pattern(shard: int, topic: str) -> re.Pattern[bytes]:
+    parts = {b"a": _ACCOUNT, b"m": _MEMO}
     legs = b""
     for _ in range(LEGS_MAX - 1):
-        legs = b"(?:," + _LEG % {b"t": _TEXT, b"c": rb"\2"} + legs + b")?+"
-    first = _LEG % {b"t": _TEXT, b"c": b"([A-Z]{3})"}
+        legs = b"(?:," + _LEG % {**parts, b"c": rb"\4"} + legs + b")?+"
+    first = _LEG % {**parts, b"c": b"([A-Z]{3})"}
     source = {b"shard": shard, b"topic": re.escape(topic.encode())}
-    return re.compile(_ENTRY % {b"t": _TEXT, b"legs": first + legs, b"pairs": _PAIRS, **source})
+    return re.compile(_ENTRY % {**_PARTS, b"legs": first + legs, **source})

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
+from ledger_core.books.entry_checks import is_decimal
+from ledger_core.books.event_rules import is_uuid
+from ledger_core.canonical import is_hash
+from ledger_core.errors import RejectReason
+
 VerdictKind = Literal["duplicate", "rejected"]
+_REASONS: Final = frozenset(reason.value for reason in RejectReason)
 
 
 class VerdictLine(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
@@ -38,6 +44,18 @@ def decode_verdict(data: bytes) -> VerdictLine:
     if _encoder.encode(line) != data:
         raise ValueError("verdict line is not in canonical form")
     return line
+
+
+def check_verdict(line: VerdictLine) -> None:
+    """Raise ValueError for a verdict that posting cannot have given."""
+    if not is_decimal(line.offset):
+        raise ValueError("offset is not a decimal integer")
+    if line.verdict == "rejected" and line.reason not in _REASONS:
+        raise ValueError(f"{line.reason[:64]!r} is not the reason of a rejection")
+    if line.event_id is not None and not is_uuid(line.event_id):
+        raise ValueError("event_id is not a lower-case uuid")
+    if line.content_hash is not None and not is_hash(line.content_hash):
+        raise ValueError("content_hash is not 64 lower-case hex digits")
 
 
 def verdicts_hash(lines: Iterable[bytes]) -> bytes:

@@ -1,9 +1,9 @@
 """The range that is growing: journal entries in, cuts of the chain out. Pure.
 
-Guarantees: every entry taken is canonical, balanced (G1), next in sequence and linked to the one before; where a range
-is cut depends on the entries alone (count of offsets, recorded_at window) or on an explicit idle cut, never on how the
-entries were batched; cuts follow each other without a gap in sequences and in offsets. Ranges that were announced
-already (`announced_ends`) are cut where they were then, and nowhere else.
+Guarantees: every entry taken is canonical, balanced (G1), such as the rules of posting allow, next in sequence and
+linked to the one before; where a range is cut depends on the entries alone (count of offsets, recorded_at window) or on
+an explicit idle cut, never on how the entries were batched; cuts follow each other without a gap in sequences and in
+offsets. Ranges that were announced already (`announced_ends`) are cut where they were then, and nowhere else.
 Does not: read, write, sign, or ask for the time. State is O(offsets_max) small hashes, whatever the backlog.
 """
 
@@ -18,6 +18,7 @@ from typing import Final
 
 from ledger_core.books.entries import JournalEntry, decode_entry
 from ledger_core.books.entry_checks import read_sound
+from ledger_core.books.entry_rules import entry_faults
 from ledger_core.chain import link, link_all
 from ledger_core.errors import Corrupt
 from ledger_core.proving.closed_range import ClosedRange, Cut
@@ -225,6 +226,8 @@ class OpenRange:
             entry = decode_entry(body)
         except ValueError as error:
             raise Corrupt(f"shard {self.shard}, seq {seq}: not a journal entry: {error}") from error
+        for fault in entry_faults(entry):
+            raise Corrupt(f"shard {self.shard}, seq {seq}: {fault.field} breaks a rule of posting: {fault.message}")
         source = entry.source
         if entry.seq != str(seq) or entry.shard != self.shard or source.partition != self.shard:
             raise Corrupt(f"shard {self.shard}, seq {seq}: the entry says it is shard {entry.shard}, seq {entry.seq}")

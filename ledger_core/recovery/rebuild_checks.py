@@ -187,7 +187,7 @@ def start_position(found: ShardSurvey, held: HeldShard | None) -> Position:
     """Where the walk begins: at genesis, or behind the database's newest manifest, anchored in its signed proof."""
     newest = held.newest if held is not None else None
     if newest is None:
-        return Position(found.shard)
+        return Position.genesis(found.shard)
     place = f"shard {found.shard}, range {newest.number}"
     try:
         proof = parse_proof(newest.proof)

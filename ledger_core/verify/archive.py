@@ -1,12 +1,12 @@
 """Checking a whole archive from the store alone: every version of every object, and every byte in them.
 
 Guarantees: per shard, manifests form one gapless signed chain from 1; each pins one version of one batch whose
-digests, sizes, lock and range are what it says, and carries the signed checkpoint of the batch's root; batches follow
-each other without a gap in sequences, offsets and proofs, and their entries are recomputed from genesis on; no event
-id stands in two entries, up to a limit (`ledger_core.verify.event_ids`). A key with several versions or a delete marker
-is a finding (shadowed), and so is an object that no manifest lists, unless it lies behind the newest manifest (the
-archiver's next step). It cannot know of manifests cut off at the end, unless the caller says where the chain must end
-(`expected`).
+digests, sizes, lock and range are what it says, and carries the signed checkpoint of the batch's root; the first batch
+begins at offset 0, batches follow each other without a gap in sequences, offsets and proofs, and their entries are
+recomputed from genesis on and held to the rules of posting; no event id stands in two entries, up to a limit
+(`ledger_core.verify.event_ids`). A key with several versions or a delete marker is a finding (shadowed), and so is an
+object that no manifest lists, unless it lies behind the newest manifest (the archiver's next step). It cannot know of
+manifests cut off at the end, unless the caller says where the chain must end (`expected`).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def check_archive(
     for shard in sorted(wanted):
         found.shard = shard
         source = ArchiveSource(reader, listings.get(shard) or ShardListing())
-        walk = ShardWalk(ArchiveScene(env, registry), shard, [source], found, Position(shard))
+        walk = ShardWalk(ArchiveScene(env, registry), shard, [source], found, Position.genesis(shard))
         for verified in walk.ranges():
             event_ids.add(verified.event_ids)
         found.place = None

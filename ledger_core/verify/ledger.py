@@ -19,7 +19,7 @@ from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify.ledger_fold import RowFold, compare_verdicts, locate_break
 from ledger_core.verify.ledger_ranges import RangeChecks
 from ledger_core.verify.ledger_rows import EntryRow, LedgerReader, RangeRow, ShardRow
-from ledger_core.verify.range_tally import Position, RangeTally
+from ledger_core.verify.range_tally import FIRST_OFFSET, Position, RangeTally
 from ledger_core.verify.statements import check_proof
 
 BLOCK_ENTRIES = 2_000  # rows fetched at once: a few megabytes with their lines
@@ -219,6 +219,7 @@ class _ShardCheck:
         row, position = self.row, self.position
         for name, said, recomputed in (
             ("head_hash", (row.head_hash or b"").hex(), (position.head or b"").hex()),
+            ("first_offset", row.first_offset, FIRST_OFFSET),
             ("seq", row.seq, position.seq),
             ("next_offset", row.next_offset, position.next_offset),
             ("accounts", row.accounts, len(self.fold.numbers) if self.fold.whole else row.accounts),

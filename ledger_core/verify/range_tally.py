@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
-from ledger_core.books.entry_checks import Block, check_block, check_lines, is_decimal
+from ledger_core.books.entry_checks import Block, check_block, check_lines
 from ledger_core.chain import link_all
 from ledger_core.findings import Collector
-from ledger_core.posting.verdicts import VerdictLine, decode_verdict, verdicts_hash
+from ledger_core.posting.verdicts import VerdictLine, check_verdict, decode_verdict, verdicts_hash
 from ledger_core.proving.range_proof import ProofPayload, ShardRange
 from ledger_core.tree import CompactRange, leaf_hashes
 
+FIRST_OFFSET: Final = 0  # of the settlements partition: where every shard begins
 PLACES_NAMED_MAX: Final = 5  # offsets, or runs of them, named in one finding
 
 
@@ -42,6 +43,11 @@ class Position:
         if self.seq == 0:
             self.head = b""
             self.tree = self.tree or CompactRange()
+
+    @classmethod
+    def genesis(cls, shard: int) -> Position:
+        """Before the first range of a shard: every shard begins at offset 0, and nothing was proved before it."""
+        return cls(shard, next_offset=FIRST_OFFSET, prev_proof_hash="")
 
     def jump(self, seq: int, prev_hash: str | None) -> None:
         """Go on after a gap that was reported: what follows is checked on its own, without the lost history."""
@@ -113,8 +119,7 @@ class RangeTally:
             self.verdict_lines.append(line)
             try:
                 verdict = decode_verdict(line)
-                if not is_decimal(verdict.offset):
-                    raise ValueError("offset is not a decimal integer")
+                check_verdict(verdict)
                 self.verdicts.append(verdict)
             except ValueError as error:
                 self.found.add("verdict.form", f"not a verdict line: {error}: {line[:80]!r}", field="verdict")

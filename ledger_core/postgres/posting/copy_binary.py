@@ -11,9 +11,9 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeAlias
 
+from ledger_core.books.event_rules import LINES_MAX
 from ledger_core.books.money import CURRENCIES
 from ledger_core.posting.plans import Posted
-from ledger_core.posting.rules import LINES_MAX
 
 HEADER: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 TRAILER: Final = struct.pack(">h", -1)

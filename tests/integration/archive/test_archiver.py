@@ -80,7 +80,7 @@ def archived_whole(url: str, shard: TinyShard) -> bool:
 
 
 def test_everything_proved_is_archived_under_lock_and_listed(pipeline: Pipeline, database_url: str) -> None:
-    shards = [TinyShard(shard=0).post(23).silence(4), TinyShard(shard=1, first_offset=5).silence(12).post(3)]
+    shards = [TinyShard(shard=0).post(23).silence(4), TinyShard(shard=1).silence(17).post(3)]
     prove(pipeline, database_url, *shards)
     with contextlib.closing(pipeline.archiver()) as archiver:
         step_until(archiver, lambda: all(listed_offset(database_url, it.shard) == it.next_offset for it in shards))

@@ -42,7 +42,7 @@ def store(environ: dict[str, str]) -> Iterator[PostgresOnDemandStore]:
 @pytest.fixture
 def ledger(pipeline: Pipeline, database_url: str) -> list[TinyShard]:
     """Two shards with verdicts before, between, inside and after their entries, and ranges without any entry."""
-    first = TinyShard(shard=0, first_offset=3).silence(12).post(7).silence(2).post(4, seconds=10, currency="EUR")
+    first = TinyShard(shard=0).silence(15).post(7).silence(2).post(4, seconds=10, currency="EUR")
     first.silence(25).post(16, seconds=20).silence(3)
     shards = [first, TinyShard(shard=1).post(9, seconds=5).post(9, seconds=15)]
     prove(pipeline, database_url, *shards)

@@ -72,7 +72,7 @@ def check_all(url: str, shards: Any, registry: SignerRegistry) -> None:
 def test_two_shards_are_proved_gapless_with_their_verdicts(
     pipeline: Pipeline, environ: dict[str, str], database_url: str
 ) -> None:
-    shards = [TinyShard(shard=0).post(23).silence(4), TinyShard(shard=1, first_offset=5).silence(12).post(3)]
+    shards = [TinyShard(shard=0).post(23).silence(4), TinyShard(shard=1).silence(17).post(3)]
     for shard in shards:
         write(database_url, shard)
         publish(pipeline.brokers, pipeline.topic, shard)
@@ -96,7 +96,7 @@ def test_a_restart_goes_on_from_the_last_closed_range(pipeline: Pipeline, databa
 
 
 def test_a_range_without_entries_is_proved_at_genesis_and_later(pipeline: Pipeline, database_url: str) -> None:
-    shard = TinyShard(first_offset=3).silence(2)
+    shard = TinyShard().silence(5)
     write(database_url, shard)
     with contextlib.closing(pipeline.prover()) as prover:
         step_until(prover, lambda: proved_offset(database_url, 0) == 5)

@@ -15,10 +15,10 @@ from consumers.posting import relay_backlog
 from consumers.posting.batch_pieces import ROWS_MAX
 from consumers.posting.poster import Poster, PosterLimits
 from consumers.posting.relay import DEAD_LETTER_BYTES_MAX, Relay, RelayTopics
+from ledger_core.books.event_rules import LINES_MAX
 from ledger_core.books.settlements import LineFields
 from ledger_core.errors import Corrupt, Unavailable
 from ledger_core.ports import Record
-from ledger_core.posting.rules import LINES_MAX
 from schemas.wire.outcomes import decode_outcome
 from tests.simulator.checks import check_chain_and_counts, check_relayed, check_sound
 from tests.simulator.faults import Faults

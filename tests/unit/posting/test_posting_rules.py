@@ -9,16 +9,13 @@ import pytest
 
 from consumers.posting.decision import decide
 from ledger_core.books.entries import decode_entry
+from ledger_core.books.event_rules import LINES_MAX, METADATA_PAIRS_MAX, OCCURRED_AT_US_MAX, TEXT_CHARACTERS_MAX
 from ledger_core.books.lines import AMOUNT_MINOR_MAX
 from ledger_core.books.settlements import PII_SALT_BYTES_MIN, LineFields, SettlementRecord
 from ledger_core.errors import Rejected, RejectReason
 from ledger_core.posting.plans import Decided, Draft
 from ledger_core.posting.rules import (
-    LINES_MAX,
-    METADATA_PAIRS_MAX,
-    OCCURRED_AT_US_MAX,
     PII_SALT_BYTES_MAX,
-    TEXT_CHARACTERS_MAX,
     claimed_event_id,
     content_of,
     draft,

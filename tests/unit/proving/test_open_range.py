@@ -50,7 +50,7 @@ def test_verdicts_count_towards_the_limit_and_a_long_silence_makes_ranges_withou
 
 
 def test_range_closes_before_the_entry_beyond_its_window() -> None:
-    shard = TinyShard().post(2, seconds=0).post(1, seconds=60).silence(2).post(1, seconds=60.000001).post(1, seconds=70)
+    shard = TinyShard().post(2, seconds=0).post(1, seconds=60).silence(2).post(1, seconds=60.001).post(1, seconds=70)
     assert spans(cuts_of(shard, idle=True)) == [(1, 3, 0, 5), (4, 5, 5, 7)]
 
 

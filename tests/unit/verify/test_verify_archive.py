@@ -198,7 +198,7 @@ def test_a_proof_that_claims_a_quintillion_offsets_costs_nothing(archive: Archiv
 def test_one_event_id_in_two_entries_is_named_across_ranges_and_shards() -> None:
     store = MemoryStore()
     archive_of(TinyShard().post(4), [(2, 2), (4, 4)], KEY, store)
-    twin = TinyShard(1, first_offset=2)
+    twin = TinyShard(1).silence(2)
     twin.post(1)
     copied = TinyShard(0, first_offset=2).post(1).entries[0].entry.event_id  # what the first shard has at offset 2
     entry = twin.entries[0].entry

@@ -1,0 +1,47 @@
+"""How a shard begins in an archive, and what a verdict line may say."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from ledger_core.verify.oracle import verify_archive
+from tests.support.archive_factory import ENV, ArchiveMaker, Key, MemoryStore, archive_of, closed_of, cut_of
+from tests.support.journal_factory import TinyShard
+
+KEY = Key("ed25519")
+
+
+def test_a_first_range_that_does_not_begin_at_offset_0_lacks_what_was_before() -> None:
+    store = MemoryStore()
+    archive_of(TinyShard(first_offset=1_000).post(3), [(3, 1_003)], KEY, store)
+    report = verify_archive(store, ENV, KEY.registry)
+    assert [(f.code, f.field) for f in report.findings] == [("range.source.first_offset", "source.first_offset")]
+    assert "recomputed 0" in report.findings[0].message
+
+
+def test_a_first_range_that_claims_a_proof_before_it_is_no_first_range() -> None:
+    store, shard = MemoryStore(), TinyShard().post(3)
+    cut = cut_of(shard, None, 3, 3)
+    maker = ArchiveMaker(store, KEY)
+    maker.add(closed_of(cut, shard, KEY, 1, "ab" * 32), [item.body for item in shard.entries], ())
+    report = verify_archive(store, ENV, KEY.registry)
+    assert {found.code for found in report.findings} == {"range.prev_proof_hash"}
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ({"verdict": "rejected", "reason": "whim"}, "not the reason of a rejection"),
+        ({"verdict": "rejected", "reason": "malformed", "event_id": "sale-1"}, "not a lower-case uuid"),
+        ({"verdict": "rejected", "reason": "malformed", "content_hash": "AB" * 32}, "64 lower-case hex digits"),
+        ({"verdict": "duplicate", "reason": "already_posted", "offset": "+3"}, "not a decimal integer"),
+    ],
+)
+def test_a_verdict_that_posting_cannot_have_given_is_found(line: dict[str, str], words: str) -> None:
+    store, shard = MemoryStore(), TinyShard().post(3).silence(1)
+    closed = closed_of(cut_of(shard, None, 3, 4), shard, KEY, 1, None)
+    shard.verdicts[3] = msgspec.json.encode({"offset": "3", **line}, order="sorted")
+    ArchiveMaker(store, KEY).add(closed, [item.body for item in shard.entries], shard.verdict_lines(0, 4))
+    report = verify_archive(store, ENV, KEY.registry)
+    assert any(f.code == "verdict.form" and words in f.message for f in report.findings), report.findings
