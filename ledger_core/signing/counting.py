@@ -4,6 +4,7 @@
     what:    did that key sign these bytes
     when:    does the statement's own time lie before the key's end (retired, or revoked)
     where:   does the key count at the statement's place in its shard, in the audit chain, among the lists of WAL
+    by whom: a revoked key's statement that stands in no chain counts once something later holds its hash
 
 Guarantees: every reason is named, in this order, so that a reader may report all of them or stop at the first; no
 reader asks less than another. Nothing but the place is proof against a stolen key, which writes any time it likes.
@@ -49,13 +50,22 @@ class AuditPlace:
 
 @dataclass(frozen=True, slots=True)
 class BackupPlace:
-    """A list of WAL, or a backup, behind lists of WAL: these are numbered, and each is signed when it is made. So what
-    stands behind a list was signed after it, whatever time it claims."""
+    """A list of WAL, or a backup, among the lists of WAL: these are numbered, and each is signed when it is made. So
+    what stands behind a list was signed after it, whatever time it claims."""
 
-    after: dt.datetime  # the latest time that a list before it was signed at, UTC
+    after: dt.datetime | None  # the latest time that a list before it was signed at, UTC; None: no list is before it
+    is_held: bool  # whether a later one, of a key that counts there, holds its hash
 
 
-Place = ShardPlace | AuditPlace | BackupPlace
+@dataclass(frozen=True, slots=True)
+class RecordedPlace:
+    """A statement whose hash an event of a sound audit chain holds."""
+
+    seq: int  # of the event, from 1
+    at: dt.datetime  # when the event was asked for, by the database's clock, UTC
+
+
+Place = ShardPlace | AuditPlace | BackupPlace | RecordedPlace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +129,8 @@ def _faults(claim: Claim, signer: RegisteredSigner) -> Iterator[SignatureFault]:
     if claim.at is not None and signer.ended_by(claim.at):
         message = f"signed at {format_time(claim.at)} by {signer.kid}, which was retired before"
         yield SignatureFault("retired", message)
+    if not claim.places and signer.revoked_at is not None:
+        yield _not_held(signer)
     for place in claim.places:
         fault = _place_fault(place, signer)
         if fault is not None:
@@ -126,11 +138,12 @@ def _faults(claim: Claim, signer: RegisteredSigner) -> Iterator[SignatureFault]:
 
 
 def _place_fault(place: Place, signer: RegisteredSigner) -> SignatureFault | None:
+    if isinstance(place, RecordedPlace):
+        return _late(f"was put on record at {format_time(place.at)}", signer) if signer.ended_by(place.at) else None
     if isinstance(place, BackupPlace):
-        if not signer.ended_by(place.after):
-            return None
-        message = f"stands behind a list of {format_time(place.after)}, and signer {signer.kid} was retired before"
-        return SignatureFault("validity", message)
+        if place.after is not None and signer.ended_by(place.after):
+            return _late(f"stands behind a list of {format_time(place.after)}", signer)
+        return None if place.is_held or signer.revoked_at is None else _not_held(signer)
     if isinstance(place, AuditPlace):
         why = signer.audit_fault(place.seq, place.hash)
         shard, what = None, f"is seq {place.seq}"
@@ -140,3 +153,13 @@ def _place_fault(place: Place, signer: RegisteredSigner) -> SignatureFault | Non
     if why is None:
         return None
     return SignatureFault("validity", f"signer {signer.kid} {why} and this {what}", shard, place.seq)
+
+
+def _late(what: str, signer: RegisteredSigner) -> SignatureFault:
+    return SignatureFault("validity", f"{what}, and signer {signer.kid} was retired before")
+
+
+def _not_held(signer: RegisteredSigner) -> SignatureFault:
+    return SignatureFault(
+        "validity", f"signer {signer.kid} was revoked, and nothing signed later holds this one's hash"
+    )

@@ -16,7 +16,7 @@ from ledger_core import canonical, chain
 from ledger_core.findings import Collector
 from ledger_core.proving import checkpoint
 from ledger_core.proving.range_proof import RangeProof, parse_proof
-from ledger_core.signing.counting import Claim, faults
+from ledger_core.signing.counting import Claim, Place, faults
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.statements import Cosignature, Signed, claim_of
 
@@ -50,10 +50,18 @@ def check_proof(
 
 
 def check_signature(
-    statement: Signed, registry: SignerRegistry, found: Collector, kind: str, *, seq: int | None = None
+    statement: Signed,
+    registry: SignerRegistry,
+    found: Collector,
+    kind: str,
+    *,
+    seq: int | None = None,
+    beside: tuple[Place, ...] = (),
 ) -> None:
-    """Check the signer, algorithm and signature of a parsed statement; codes are `<kind>.signer` and the like."""
-    told = faults(claim_of(statement), registry)
+    """Check the signer, algorithm and signature of a parsed statement; codes are `<kind>.signer` and the like.
+    `beside`: places that others say it has."""
+    claim = claim_of(statement)
+    told = faults(dataclasses.replace(claim, places=(*claim.places, *beside)), registry)
     if not any(fault.code in ("signer", "signature") for fault in told):
         found.count("signatures")
     for fault in told:

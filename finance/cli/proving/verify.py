@@ -68,18 +68,28 @@ def proof(file: Path, signers: Path | None, as_json: bool) -> None:
 @command.command()
 @file_argument
 @signers_option
+@click.option(
+    "--audit",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The audit chain as JSON lines: it must hold the report's hash.",
+)
 @json_option
-def drill(file: Path, signers: Path | None, as_json: bool) -> None:
+def drill(file: Path, signers: Path | None, audit: Path | None, as_json: bool) -> None:
     """The report of a recovery drill (the JSON): form, hash, signer, signature. What it found stands in it. No network.
 
+    The report of a key that was revoked counts only with --audit: a thief dates what he signs as he likes, and the
+    chain (`finance audit export`) says whether the report was on record before the key's end.
+
     \b
-    Example:
+    Examples:
       finance verify drill drill.json --signers signers.json
+      finance verify drill drill.json --signers signers.json --audit audit_events.jsonl
     """
     from finance.recovery.drill.report import verify_report
 
     registry = registry_of(signers)
-    _timed(as_json, lambda: verify_report(file.read_bytes(), registry, place=str(file)))
+    lines = None if audit is None else audit.read_bytes()
+    _timed(as_json, lambda: verify_report(file.read_bytes(), registry, place=str(file), audit_lines=lines))
 
 
 @command.command()

@@ -2,7 +2,8 @@
 
 Guarantees: canonical JSON, one signature over `hash` by a key of the registry, like every signed statement here; a
 report that says it is sound while it names a finding cannot be built. Times are UTC, durations in milliseconds.
-Does not: say that a ledger is sound for ever: it says what was checked, and when.
+Does not: say that a ledger is sound for ever, only what was checked, and when. Its place in the record is the event
+of the audit chain that holds its hash.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from ledger_core.audit.sources import events_of_lines
 from ledger_core.findings import Collector, Finding, Report
 from ledger_core.ports import Algorithm
+from ledger_core.postgres.recovery.drills import EVENT_TYPE
+from ledger_core.signing.counting import RecordedPlace
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.statements import (
     Decimal,
@@ -28,6 +32,7 @@ from ledger_core.signing.statements import (
     decode_statement,
 )
 from ledger_core.times import parse_time
+from ledger_core.verify.oracle import verify_audit_lines
 from ledger_core.verify.statements import check_signature
 
 Way = Literal["archive", "topic", "pitr", "keys"]
@@ -177,8 +182,14 @@ def assemble_report(payload: DrillPayload, signature: bytes) -> bytes:
     return assemble(payload, DrillReport, signature)
 
 
-def verify_report(data: bytes, registry: SignerRegistry, *, place: str | None = None) -> Report:
-    """One report on its own: form, recomputed hash, signer, signature. What it found is not a finding of this."""
+def verify_report(
+    data: bytes, registry: SignerRegistry, *, place: str | None = None, audit_lines: bytes | None = None
+) -> Report:
+    """One report on its own: form, recomputed hash, signer, signature. What it found is not a finding of this.
+
+    `audit_lines`: the audit chain as JSON lines, from its first event, which must hold the report's hash; without it no
+    report counts whose key was revoked.
+    """
     found = Collector(place=place)
     found.count("drill_reports")
     try:
@@ -186,8 +197,23 @@ def verify_report(data: bytes, registry: SignerRegistry, *, place: str | None = 
     except ValueError as error:
         found.add("drill.form", f"not the report of a drill: {error}")
         return found.report()
-    check_signature(report, registry, found, "drill")
+    places = () if audit_lines is None else _recorded(report, audit_lines, registry, found)
+    check_signature(report, registry, found, "drill", beside=places)
     return found.report()
+
+
+def _recorded(
+    report: DrillReport, audit_lines: bytes, registry: SignerRegistry, found: Collector
+) -> tuple[RecordedPlace, ...]:
+    """Where a sound chain holds the report's hash."""
+    checked = verify_audit_lines(audit_lines, registry)
+    found.take(checked)
+    for event in events_of_lines(audit_lines.splitlines(), Collector()) if checked.sound else ():
+        if event.event_type == EVENT_TYPE and event.payload.get("report_hash") == report.hash:
+            return (RecordedPlace(event.seq, event.created_at),)
+    if checked.sound:
+        found.add("drill.record", "the audit chain does not hold this report's hash", field="hash")
+    return ()
 
 
 def finding_of(finding: Finding) -> DrillFinding:

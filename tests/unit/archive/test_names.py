@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from ledger_core.archive import names
 from ledger_core.proving.range_proof import parse_proof
-from tests.unit.signing.statement_readers import KEY, proof_of
+from tests.unit.signing.statement_readers import proof_of
+from tests.unit.signing.trials import KEY
 
 ROOT = Path(__file__).parents[3]
 NUMBERS = st.integers(0, 10**19 - 1)

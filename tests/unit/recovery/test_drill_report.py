@@ -21,6 +21,7 @@ from finance.recovery.drill.report import (
 )
 from ledger_core.findings import Finding
 from tests.support.archive_factory import Key
+from tests.support.audit_factory import audit_events
 
 KEY = Key("ed25519")
 EVIL = '<script>alert("1")</script>\x00\n\u202eend'
@@ -85,6 +86,15 @@ def test_a_report_verifies_and_any_changed_byte_is_found() -> None:
         changed = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
         assert not verify_report(changed, KEY.registry).sound, at
     assert not verify_report(data, Key("ed25519", "another-key").registry).sound
+
+
+def test_a_chain_that_does_not_hold_the_report_or_is_not_sound_is_no_place_for_it() -> None:
+    data, other = signed(way()), audit_events(KEY)
+    chain = b"".join(event.to_json() + b"\n" for event in other)
+    codes = [
+        [it.code for it in verify_report(data, KEY.registry, audit_lines=it).findings] for it in (chain, chain[:-1])
+    ]
+    assert codes == [["drill.record"], ["audit.form"]]
 
 
 @pytest.mark.parametrize("changes", [{"sound": False}, {"findings": (finding_of(Finding("a.b", "c")),)}])

@@ -73,8 +73,8 @@ class Host:
             self.spool.note_listed(count)
         return count
 
-    def look(self) -> Catalogue:
-        return read_catalogue(self.copies, SYSTEM, REGISTRY)
+    def look(self, registry: SignerRegistry = REGISTRY) -> Catalogue:
+        return read_catalogue(self.copies, SYSTEM, registry)
 
 
 @pytest.fixture

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-import datetime as dt
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, TypeVar
-
-import msgspec
+from typing import Final
 
 from consumers.archive.stored_batch import manifest_under, range_as_stored
 from consumers.audit import notary
@@ -17,76 +11,26 @@ from consumers.audit.restore import restore_chain
 from consumers.proving.published_guard import PublishedRange
 from consumers.proving.published_ranges import newest_in_archive, ranges_on_topic
 from consumers.recovery.archive_log import ArchiveLog
-from finance.recovery.backup.place.catalogue import read_catalogue
-from finance.recovery.backup.place.copies import Copies
-from finance.recovery.backup.place.keys import manifest_key as backup_key
-from finance.recovery.backup.place.keys import newest_list_key, wal_key, wal_list_key
-from finance.recovery.backup.place.manifest import BackupManifest, BackupPayload
-from finance.recovery.backup.place.wal_list import WalList, WalListPayload, parse_wal_list
-from finance.recovery.drill.report import DrillPayload, assemble_report, parse_report, verify_report
 from ledger_core.archive.batch import SealedBatch
 from ledger_core.archive.names import manifest_key
 from ledger_core.errors import FinanceError
 from ledger_core.proving.on_demand import check_signed
 from ledger_core.proving.range_proof import assemble_proof, parse_proof
 from ledger_core.signing import notes
-from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import encode_signature
-from ledger_core.signing.statements import Cosignature, assemble
-from ledger_core.times import format_time
+from ledger_core.signing.statements import Cosignature
 from ledger_core.verify.audit import check_audit
 from ledger_core.verify.ledger import head_of_checkpoint
 from ledger_core.verify.oracle import verify_archive, verify_batch, verify_ledger, verify_proof
 from tests.simulator.ledger import MemoryLedger
-from tests.simulator.place import MemoryPlace
 from tests.simulator.tiny_shards import add_shard
-from tests.support.archive_factory import ENV, NOW, Key, MemoryStore, archive_of, closed_of, cut_of
+from tests.support.archive_factory import ENV, Key, MemoryStore, archive_of, closed_of, cut_of
 from tests.support.audit_factory import audit_events
 from tests.support.journal_factory import TinyShard
 from tests.unit.audit.test_audit_restore import Store
 from tests.unit.proving.test_published_ranges import Topic, chain
-from tests.unit.recovery.test_backup_plan import backup
-from tests.unit.recovery.test_drill_report import signed as drill_of
-from tests.unit.recovery.test_drill_report import way
-
-P = TypeVar("P", bound=msgspec.Struct)
-ROOT: Final = Path(__file__).parents[3]
-KEY, OTHER, RSA = Key(), Key(kid="other-v1"), Key("rsa-sha256")
-SYSTEM = "7"
-BEFORE = dt.datetime(2025, 10, 1, tzinfo=dt.UTC)  # every statement here
-AFTER = dt.datetime(2025, 12, 1, tzinfo=dt.UTC)
-SHA = "0" * 64
-
-
-@dataclass(frozen=True)
-class Trial:
-    """Who signs (`key.algorithm` is what the statement declares), and what the reader knows of keys."""
-
-    key: Key
-    registry: SignerRegistry
-    lists_until: dt.datetime = NOW  # of backups: when the list of WAL that stands before the statement was signed
-
-
-def registry(**changes: object) -> SignerRegistry:
-    ours = RegisteredSigner(KEY.kid, "ed25519", KEY.public)
-    return SignerRegistry([*OTHER.registry.signers, dataclasses.replace(ours, **changes)])  # type: ignore[arg-type]
-
-
-SOUND = Trial(KEY, registry())
-# What a kind of statement does not say cannot be asked.
-NO_ALGORITHM: Final = frozenset({"declares another algorithm"})
-NO_TIME: Final = frozenset({"retired before", "revoked before"})
-NO_PLACE: Final = frozenset({"revoked, and dated back"})  # a drill's report: the audit chain holds its digest
-
-
-@dataclass(frozen=True)
-class Reader:
-    """`accepts` builds the statement by the trial's key and gives it to the reader. `asks`: the function, as
-    `module.function`, that asks `ledger_core.signing.counting` for it."""
-
-    asks: str
-    accepts: Callable[[Trial], bool]
-    not_said: frozenset[str] = frozenset()
+from tests.unit.signing.recovery_readers import backup_manifest, drill_report, full_wal_list, newest_wal_list
+from tests.unit.signing.trials import NO_ALGORITHM, NO_TIME, OTHER, Reader, Trial
 
 
 def shard() -> TinyShard:
@@ -195,64 +139,6 @@ def announced_range(trial: Trial) -> bool:
     return [item.announced is not None for item in found] == [True]
 
 
-def wal_list(key: Key, signed_at: dt.datetime, before: WalList | None) -> bytes:
-    number = int(before.list_no) + 1 if before is not None else 1
-    payload = WalListPayload(
-        version=1,
-        service="finance",
-        statement="backup-wal",
-        env="test",
-        system_identifier=SYSTEM,
-        list_no=str(number),
-        files_before=str(number - 1),
-        link_before=before.links()[-1] if before is not None else None,
-        files=(wal_key(SYSTEM, f"{number:024X}", BEFORE, SHA),),
-        signed_at=format_time(signed_at),
-        signer_kid=key.kid,
-        alg=key.algorithm,
-    )
-    return assemble(payload, WalList, key.sign_digest(payload.digest()))
-
-
-def newest_wal_list(trial: Trial) -> bool:
-    first = wal_list(OTHER, trial.lists_until, None)
-    newest = wal_list(trial.key, NOW, parse_wal_list(first))
-    return place_is_sound({wal_list_key(SYSTEM, 1): first, newest_list_key(SYSTEM): newest}, trial)
-
-
-def full_wal_list(trial: Trial) -> bool:
-    first = wal_list(OTHER, trial.lists_until, None)
-    second = wal_list(trial.key, NOW, parse_wal_list(first))
-    return place_is_sound({wal_list_key(SYSTEM, 1): first, wal_list_key(SYSTEM, 2): second}, trial)
-
-
-def backup_manifest(trial: Trial) -> bool:
-    listed = wal_list(OTHER, trial.lists_until, None)
-    says = {"wal_files": "1", "wal_link": parse_wal_list(listed).links()[-1], **names(trial.key)}
-    payload = payload_of(BackupPayload, backup(1, NOW), **says)
-    data = assemble(payload, BackupManifest, trial.key.sign_digest(payload.digest()))
-    key = backup_key(SYSTEM, payload.backup_id)
-    return place_is_sound({wal_list_key(SYSTEM, 1): listed, key: data}, trial)
-
-
-def drill_report(trial: Trial) -> bool:
-    payload = payload_of(DrillPayload, parse_report(drill_of(way())), **names(trial.key))
-    return verify_report(assemble_report(payload, trial.key.sign_digest(payload.digest())), trial.registry).sound
-
-
-def names(key: Key) -> dict[str, str]:
-    return {"signer_kid": key.kid, "alg": key.algorithm}
-
-
-def payload_of(kind: type[P], statement: msgspec.Struct, **changes: str) -> P:
-    """The payload of a signed statement, with other words in it."""
-    return kind(**{**{name: getattr(statement, name) for name in kind.__struct_fields__}, **changes})
-
-
-def place_is_sound(files: dict[str, bytes], trial: Trial) -> bool:
-    return read_catalogue(Copies([MemoryPlace("there", files)]), SYSTEM, trial.registry).broken == ()
-
-
 def refused(ask: Callable[[], object]) -> bool:
     try:
         ask()
@@ -262,6 +148,7 @@ def refused(ask: Callable[[], object]) -> bool:
 
 
 STATEMENTS = "ledger_core.verify.statements"
+BACKUPS = "finance.recovery.backup.place.statement.counting_fault"
 READERS: Final = {
     "range proof": Reader(f"{STATEMENTS}.check_signature", range_proof),
     "cosignature of a range proof": Reader(f"{STATEMENTS}._check_cosignature", cosigned_proof),
@@ -287,8 +174,10 @@ READERS: Final = {
     ),
     "audit event to chain to": Reader("ledger_core.audit.events.faults_of", audit_event_to_chain_to, NO_ALGORITHM),
     "announced range": Reader("ledger_core.audit.events.faults_of", announced_range, NO_ALGORITHM),
-    "newest list of WAL": Reader("finance.recovery.backup.place.statement.counting_fault", newest_wal_list),
-    "full list of WAL": Reader("finance.recovery.backup.place.statement.counting_fault", full_wal_list),
-    "backup manifest": Reader("finance.recovery.backup.place.statement.counting_fault", backup_manifest),
-    "drill report": Reader(f"{STATEMENTS}.check_signature", drill_report, NO_PLACE),
+    "newest list of WAL": Reader(
+        "finance.recovery.backup.place.statement.counting_fault", newest_wal_list, is_last=True
+    ),
+    "full list of WAL": Reader(BACKUPS, full_wal_list),
+    "backup manifest": Reader(BACKUPS, backup_manifest),
+    "drill report": Reader(f"{STATEMENTS}.check_signature", drill_report),
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import copy
 import datetime as dt
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -18,19 +19,8 @@ import pytest
 from ledger_core.signing.counting import AuditPlace, ShardPlace, place_faults
 from ledger_core.signing.validity import NOTHING, Interval, Validity
 from tests.support.archive_factory import NOW, Key
-from tests.unit.signing.statement_readers import (
-    AFTER,
-    BEFORE,
-    KEY,
-    OTHER,
-    READERS,
-    RSA,
-    SOUND,
-    STATEMENTS,
-    Reader,
-    Trial,
-    registry,
-)
+from tests.unit.signing.statement_readers import READERS, STATEMENTS
+from tests.unit.signing.trials import AFTER, BEFORE, KEY, OTHER, RSA, SOUND, Reader, Trial, registry
 
 ROOT: Final = Path(__file__).parents[3]
 
@@ -52,14 +42,20 @@ CASES: Final = {
     "revoked, and dated back": Trial(
         KEY, registry(retired_at=AFTER, revoked_at=AFTER, validity=NOWHERE), AFTER + dt.timedelta(days=14)
     ),
+    "revoked, dated back, and held by nothing": Trial(
+        KEY, registry(retired_at=AFTER, revoked_at=AFTER, validity=NOWHERE), held=False
+    ),
 }
 
 
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
 def test_a_sound_signature_counts(reader: Reader) -> None:
     assert reader.accepts(SOUND)
-    ended_later = registry(retired_at=NOW + dt.timedelta(days=1), revoked_at=NOW + dt.timedelta(days=2))
-    assert reader.accepts(Trial(KEY, ended_later)), "what a key signed before its end stands"
+    assert reader.accepts(Trial(KEY, registry(), held=False)), "a key that counts needs nothing later"
+    later = NOW + dt.timedelta(days=1)
+    assert reader.accepts(Trial(KEY, registry(retired_at=later), held=False)), "nor does one that was retired since"
+    revoked = registry(retired_at=later, revoked_at=later + dt.timedelta(days=1))
+    assert reader.accepts(Trial(KEY, revoked)) != reader.is_last, "what a key signed before its end stands"
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -81,6 +77,7 @@ MAKERS: Final = frozenset(
     }
 )
 ASKING: Final = frozenset({"faults", "first_fault"})
+IMPORTS: Final = re.compile(r"signing\.counting import .*\b(faults|first_fault)\b")
 ROOMS: Final = ("ledger_core", "schemas", "producers", "consumers", "finance")
 PARSERS: Final = frozenset(
     {"parse_proof", "parse_manifest", "parse_report", "parse_backup_manifest", "parse_wal_list", "from_json"}
@@ -95,6 +92,7 @@ ELSEWHERE: Final = {
     "consumers.audit.published_chain": "the notary compares it with its head, and asks of both",
     "finance.recovery.backup.place.catalogue": "reads through statement_fault",
     "finance.recovery.backup.base.create": "the manifest that it has just signed",
+    "finance.recovery.backup.place.wal_list": "reads through statement_fault",
     "finance.recovery.backup.streaming.wal_signing": "the list that it has just signed",
     "finance.recovery.drill.run": "the report that it has just signed and verified",
     "finance.recovery.replay_checks": "takes the name of the environment from it",
@@ -144,7 +142,7 @@ def test_a_record_of_who_signed_what_is_asked_place_by_place() -> None:
 
 
 def test_every_reader_that_asks_stands_in_the_table() -> None:
-    counting = {path for path in ROOT.rglob("*.py") if "signing.counting import" in path.read_text(encoding="utf-8")}
+    counting = {path for path in ROOT.rglob("*.py") if IMPORTS.search(path.read_text(encoding="utf-8"))}
     modules = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in counting}
     found = {f"{module}.{function}" for module, function, name in calls() if name in ASKING and module in modules}
     assert found == {reader.asks for reader in READERS.values()} | {f"{STATEMENTS}._diagnose"}

@@ -34,7 +34,7 @@ from finance.recovery.backup.place.manifest import (
     parse_backup_manifest,
 )
 from finance.recovery.backup.place.seal import COMPRESSION_LEVEL, seal
-from finance.recovery.backup.place.statement import check_counts
+from finance.recovery.backup.place.statement import JUST_MADE, check_counts
 from finance.recovery.backup.place.wal_list import join
 from finance.recovery.backup.tools import Tools, failed
 from ledger_core.postgres.recovery.replication import ServerIdentity, hold_backup_lock, identify
@@ -82,7 +82,7 @@ def create(terms: Terms, advance: Advance) -> BackupManifest:
         payload = _payload(terms, server, backup_id, started_at, stored, needs)
         manifest = assemble(payload, BackupManifest, terms.signer.sign_digest(payload.digest()))
         # A backup takes hours: its key may have ended since, and then the manifest would never be read.
-        made = check_counts(manifest, parse_backup_manifest, terms.registry, lambda _made: None)
+        made = check_counts(manifest, parse_backup_manifest, terms.registry, lambda _made: JUST_MADE)
         terms.copies.put(manifest_key(server.system_identifier, backup_id), manifest)
     return made
 
@@ -187,7 +187,8 @@ def _payload(
     needs: pages.WalRange,
 ) -> BackupPayload:
     sha256 = stored.finish()
-    listed = read_catalogue(terms.copies, server.system_identifier, terms.registry).listed
+    before = read_catalogue(terms.copies, server.system_identifier, terms.registry)
+    listed = before.listed
     if listed.faults:  # a backup is worth more than what it would say of them
         listed = join([], ())
     return BackupPayload(
@@ -209,6 +210,7 @@ def _payload(
         parts=tuple(stored.parts),
         wal_files=str(listed.count),
         wal_link=listed.link,
+        backups_before=tuple(backup.hash for backup in before.backups),
         signer_kid=terms.signer.kid,
         alg=terms.signer.algorithm,
     )

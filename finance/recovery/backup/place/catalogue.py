@@ -7,11 +7,10 @@ Does not: decrypt anything: `verify` needs no private identity.
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, Protocol, TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -19,18 +18,17 @@ from finance.recovery.backup import wal
 from finance.recovery.backup.place.copies import Copies
 from finance.recovery.backup.place.keys import (
     MANIFEST,
-    WAL_LISTS,
     WalFile,
     manifest_key,
     newest_list_key,
     stream_key,
     wal_file,
-    wal_list_key,
 )
 from finance.recovery.backup.place.manifest import BackupManifest, parse_backup_manifest
-from finance.recovery.backup.place.statement import Latest, statement_fault
-from finance.recovery.backup.place.wal_list import Listed, WalList, join, parse_wal_list
+from finance.recovery.backup.place.statement import PlaceOf, ReadSigned, statement_fault
+from finance.recovery.backup.place.wal_list import Listed, join, read_listed
 from ledger_core.errors import Refused
+from ledger_core.signing.counting import BackupPlace
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.statements import Signed
 
@@ -40,12 +38,6 @@ Histories = Mapping[int, tuple[tuple[int, int], ...]]
 SegmentName = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-F]{24}\Z")]
 Natural = Annotated[int, msgspec.Meta(ge=0)]
 S = TypeVar("S", bound=Signed)
-
-
-class ReadSigned(Protocol):
-    """The statement under a key, read and verified in its place behind `latest`. Raises Refused, Unavailable."""
-
-    def __call__(self, key: str, parse: Callable[[bytes], S], latest: Latest[S], /) -> S: ...
 
 
 class StreamState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -115,7 +107,7 @@ def read_catalogue(
     sizes, stream, listed, faults = _look(copies, system_identifier, read)
     if faults:  # a stream that is at work moves them between our listing and our reading: once is not a fault
         sizes, stream, listed, faults = _look(copies, system_identifier, read)
-    backups, broken = _backups(sizes, read, lambda backup: listed.latest(int(backup.wal_files)))
+    backups, broken = _backups(sizes, read, listed)
     files = [found for key in sorted(sizes) if (found := wal_file(key)) is not None]
     known = {part.key for backup in backups for part in backup.parts}
     manifests = {key.rpartition("/")[0] for key in sizes if key.endswith(f"/{MANIFEST}")}
@@ -142,53 +134,33 @@ def read_backups(copies: Copies, system_identifier: str, registry: SignerRegistr
     """The backups alone, in order of time; without those whose manifest is broken; their place in the lists of WAL is
     not checked. Raises Unavailable."""
     sizes = copies.sizes(f"{system_identifier}/base/")
-    return _backups(sizes, partial(_signed, copies, registry, False), _first)[0]
+    return _backups(sizes, partial(_signed, copies, registry, False), join([], ()))[0]
 
 
 def _backups(
-    keys: Iterable[str], read: ReadSigned, latest: Latest[BackupManifest]
+    keys: Iterable[str], read: ReadSigned, listed: Listed
 ) -> tuple[tuple[BackupManifest, ...], tuple[str, ...]]:
     """The backups whose manifests are among the keys, in order of time; and which manifests are broken, in words."""
-    backups, broken = [], []
+    backups: list[BackupManifest] = []
+    doubtful, broken = [], []
+    named: set[str] = set()
+
+    def place(backup: BackupManifest) -> BackupPlace:
+        return BackupPlace(listed.latest(int(backup.wal_files)), is_held=backup.hash in named)
+
     for key in sorted(key for key in keys if key.endswith(f"/{MANIFEST}")):
         try:
-            backups.append(read(key, partial(_parse_manifest, key), latest))
+            backups.append(read(key, partial(_parse_manifest, key), place))
+        except Refused:
+            doubtful.append(key)
+        else:
+            named.update(backups[-1].backups_before or ())
+    for key in doubtful:  # of a key that was revoked, perhaps: now that is known which ones later backups name
+        try:
+            backups.append(read(key, partial(_parse_manifest, key), place))
         except Refused as error:
             broken.append(error.message)
     return tuple(sorted(backups, key=lambda backup: (backup.finished, backup.backup_id))), tuple(broken)
-
-
-def _read_listed(system_identifier: str, keys: Collection[str], read: ReadSigned) -> Listed:
-    """What the lists of WAL say together; what is wrong with them is in its `faults`."""
-    newest, below = newest_list_key(system_identifier), f"{system_identifier}/{WAL_LISTS}"
-    named = (key.removeprefix(below).removesuffix(".json") for key in keys if key.startswith(below))
-    full = sorted(int(name) for name in named if name.isdecimal())
-    faults: list[str] = []
-    lists: list[WalList] = []
-    last: WalList | None = None
-
-    def latest(_one: WalList) -> dt.datetime | None:
-        return max((one.stated_at for one in lists), default=None)
-
-    if newest in keys:
-        try:
-            last = read(newest, parse_wal_list, _first)
-        except Refused as error:
-            faults.append(error.message)
-    before_last = int(last.list_no) - 1 if last is not None else 0
-    for number in range(full[0], max(full[-1], before_last) + 1) if full else ():
-        try:
-            lists.append(read(wal_list_key(system_identifier, number), parse_wal_list, latest))
-        except Refused as error:
-            faults.append(error.message)
-    if last is not None and (not full or before_last >= full[-1]):  # else it was made full, and is not replaced yet
-        if lists:  # now that is known what stands before it
-            try:
-                last = read(newest, parse_wal_list, latest)
-            except Refused as error:
-                faults.append(error.message)
-        lists.append(last)
-    return join([one for one in lists if one.system_identifier == system_identifier], faults)
 
 
 def read_stream_state(copies: Copies, system_identifier: str, sizes: Iterable[str]) -> StreamState | None:
@@ -218,7 +190,7 @@ def _look(
         stream = read_stream_state(copies, system_identifier, sizes)
     except Refused as error:
         faults.append(error.message)
-    listed = _read_listed(system_identifier, sizes, read)
+    listed = read_listed(system_identifier, sizes, read)
     key, newest = stream_key(system_identifier), newest_list_key(system_identifier)
     if key not in sizes and any(wal_file(found) is not None for found in sizes):
         faults.append(f"backup file {key} is missing in {copies.name}")
@@ -237,13 +209,9 @@ def _signed(
     everywhere: bool,
     key: str,
     parse: Callable[[bytes], S],
-    latest: Latest[S],
+    place_of: PlaceOf[S],
 ) -> S:
-    return parse(copies.read_if(key, partial(statement_fault, parse, registry, latest), everywhere=everywhere))
-
-
-def _first(_statement: Signed) -> None:
-    """As if no list stood before it."""
+    return parse(copies.read_if(key, partial(statement_fault, parse, registry, place_of), everywhere=everywhere))
 
 
 def _parse_manifest(key: str, data: bytes) -> BackupManifest:

@@ -1,7 +1,8 @@
 """The manifest of one base backup: what it is of, its parts and their digests, signed. Pure.
 
 Guarantees: a backup exists exactly when its manifest does; the manifest pins every part by its digest, and what the
-lists of WAL had signed for by then, under a signature of the ledger's own key.
+lists of WAL had signed for by then, under a signature of the ledger's own key; it names the backups before it, so that
+they count whatever becomes of their key.
 Does not: read the place, or verify a signature: `finance.recovery.backup.place.catalogue` does.
 """
 
@@ -12,6 +13,7 @@ import hashlib
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from finance.recovery.backup.place.wal_list import Key
 from ledger_core.signing import statements
@@ -52,6 +54,8 @@ class BackupPayload(Payload, frozen=True, kw_only=True):
     parts: tuple[BackupPart, ...]  # in order; together the compressed tar, each encrypted by itself
     wal_files: Decimal  # how many files of WAL the lists had signed for then; 0 while there was no list
     wal_link: Hash | None  # the link at the last of them (`finance.recovery.backup.place.wal_list`); None exactly at 0
+
+    backups_before: tuple[Hash, ...] | UnsetType = UNSET  # `hash` of each that counted then; unset in the first ones
 
     dated_by: ClassVar[str] = "finished_at"
 

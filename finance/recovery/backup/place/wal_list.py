@@ -5,20 +5,24 @@
 
 Guarantees: a list is signed by the ledger's own key and begins at the link where the one before it ended, so that no
 file can be exchanged, and no list taken away from among others, unseen; a backup's manifest holds the count and the
-link of its time, so that lists cannot be cut back behind a backup either.
+link of its time, so that lists cannot be cut back behind a backup either. Of a key that was revoked those lists count
+that another key's list goes on from, and none that a thief put at the end.
 Does not: say anything about the newest files, stored since the last signature, or about the unfinished segment.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final, Literal
 
 import msgspec
 
-from finance.recovery.backup.place.keys import wal_file
+from finance.recovery.backup.place.keys import WAL_LISTS, newest_list_key, wal_file, wal_list_key
+from finance.recovery.backup.place.statement import JUST_MADE, PlaceOf, ReadSigned
+from ledger_core.errors import Refused
+from ledger_core.signing.counting import BackupPlace
 from ledger_core.signing.statements import (
     Decimal,
     Hash,
@@ -135,3 +139,61 @@ def join(lists: Sequence[WalList], faults: Iterable[str]) -> Listed:
         keys |= {file.name: file.key for key in one.files if (file := wal_file(key)) is not None}
         before = one
     return Listed(keys, links, tuple(lists), tuple(found))
+
+
+def read_listed(system_identifier: str, keys: Collection[str], read: ReadSigned) -> Listed:
+    """What the lists of WAL say together; what is wrong with them is in its `faults`."""
+    newest, below = newest_list_key(system_identifier), f"{system_identifier}/{WAL_LISTS}"
+    named = (key.removeprefix(below).removesuffix(".json") for key in keys if key.startswith(below))
+    full = sorted(int(name) for name in named if name.isdecimal())
+    faults: list[str] = []
+    lists: list[tuple[str, WalList]] = []  # with their keys, oldest first
+    last: WalList | None = None
+    if newest in keys:
+        try:
+            last = read(newest, parse_wal_list, _at(JUST_MADE))
+        except Refused as error:
+            faults.append(error.message)
+    before_last = int(last.list_no) - 1 if last is not None else 0
+    for number in range(full[0], max(full[-1], before_last) + 1) if full else ():
+        key, place = wal_list_key(system_identifier, number), BackupPlace(_latest(lists), is_held=True)
+        try:
+            lists.append((key, read(key, parse_wal_list, _at(place))))
+        except Refused as error:
+            faults.append(error.message)
+    if last is not None and (not full or before_last >= full[-1]):  # else it was made full, and is not replaced yet
+        lists.append((newest, last))
+    counting = _held(lists, read, faults)
+    return join([one for one in counting if one.system_identifier == system_identifier], faults)
+
+
+def _held(lists: Sequence[tuple[str, WalList]], read: ReadSigned, faults: list[str]) -> list[WalList]:
+    """From the newest list back: one that the next list that counts does not go on from must count without it."""
+    counting: list[WalList] = []
+    for at, (key, one) in reversed(list(enumerate(lists))):
+        start = (counting[-1].files_before, counting[-1].link_before) if counting else None
+        if _end(one) != start:  # another copy may hold the list that was gone on from
+            try:
+                one = read(key, parse_wal_list, _before(start, _latest(lists[:at])))
+            except Refused as error:
+                faults.append(error.message)
+                continue
+        counting.append(one)
+    return counting[::-1]
+
+
+def _end(one: WalList) -> tuple[str, str | None]:
+    return str(one.count_at_end), one.links()[-1]
+
+
+def _before(start: tuple[str, str | None] | None, after: dt.datetime | None) -> PlaceOf[WalList]:
+    """Of a list, before the one that starts there."""
+    return lambda one: BackupPlace(after, is_held=_end(one) == start)
+
+
+def _at(place: BackupPlace) -> PlaceOf[WalList]:
+    return lambda _one: place
+
+
+def _latest(lists: Iterable[tuple[str, WalList]]) -> dt.datetime | None:
+    return max((one.stated_at for _, one in lists), default=None)

@@ -22,6 +22,7 @@ from finance.recovery.backup.place.statement import check_counts
 from finance.recovery.backup.place.wal_list import FILES_MAX, Listed, WalList, WalListPayload, join, parse_wal_list
 from finance.recovery.backup.streaming.unsigned import Unsigned
 from ledger_core.errors import FinanceError, Refused
+from ledger_core.signing.counting import BackupPlace
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.statements import assemble
@@ -67,7 +68,7 @@ class WalSigning:
             self._signer = self._signer or self._terms.open_signer()
             payload, taken = self._next(unsigned, self._signer)
             data = assemble(payload, WalList, self._signer.sign_digest(payload.digest()))
-            made = check_counts(data, parse_wal_list, SignerRegistry([self._signer.registered]), self._latest)
+            made = check_counts(data, parse_wal_list, SignerRegistry([self._signer.registered]), self._place)
         except FinanceError as error:
             self._not_before = self._terms.monotonic() + RETRY_SECONDS
             self._terms.on_failure()
@@ -85,9 +86,9 @@ class WalSigning:
         if self._signer is not None:
             self._signer.close()
 
-    def _latest(self, made: WalList) -> dt.datetime | None:
-        """When a list before it was signed, as far as is known here."""
-        return self._listed.latest(int(made.files_before))
+    def _place(self, made: WalList) -> BackupPlace:
+        """Behind the lists that are known here."""
+        return BackupPlace(self._listed.latest(int(made.files_before)), is_held=True)
 
     def _next(self, unsigned: Unsigned, signer: PinnedSigner) -> tuple[WalListPayload, int]:
         """The list that stands next, and how many of the waiting files it takes. Raises Refused."""

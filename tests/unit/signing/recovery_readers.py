@@ -1,0 +1,109 @@
+"""The readers of what recovery signs: lists of WAL, backups, reports of drills."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TypeVar
+
+import msgspec
+
+from finance.recovery.backup.place.catalogue import read_catalogue
+from finance.recovery.backup.place.copies import Copies
+from finance.recovery.backup.place.keys import manifest_key as backup_key
+from finance.recovery.backup.place.keys import newest_list_key, wal_key, wal_list_key
+from finance.recovery.backup.place.manifest import BackupManifest, BackupPayload
+from finance.recovery.backup.place.wal_list import WalList, WalListPayload, parse_wal_list
+from finance.recovery.drill.report import DrillPayload, assemble_report, parse_report, verify_report
+from ledger_core.audit.events import next_event
+from ledger_core.ports import AuditIntent
+from ledger_core.signing.statements import assemble
+from ledger_core.times import format_time
+from tests.simulator.place import MemoryPlace
+from tests.support.archive_factory import NOW, Key
+from tests.unit.recovery.test_backup_plan import backup
+from tests.unit.recovery.test_drill_report import signed as drill_of
+from tests.unit.recovery.test_drill_report import way
+from tests.unit.signing.trials import BEFORE, OTHER, Trial
+
+P = TypeVar("P", bound=msgspec.Struct)
+SYSTEM = "7"
+SHA = "0" * 64
+
+
+def wal_list(key: Key, signed_at: dt.datetime, before: WalList | None) -> bytes:
+    number = int(before.list_no) + 1 if before is not None else 1
+    payload = WalListPayload(
+        version=1,
+        service="finance",
+        statement="backup-wal",
+        env="test",
+        system_identifier=SYSTEM,
+        list_no=str(number),
+        files_before=str(number - 1),
+        link_before=before.links()[-1] if before is not None else None,
+        files=(wal_key(SYSTEM, f"{number:024X}", BEFORE, SHA),),
+        signed_at=format_time(signed_at),
+        signer_kid=key.kid,
+        alg=key.algorithm,
+    )
+    return assemble(payload, WalList, key.sign_digest(payload.digest()))
+
+
+def newest_wal_list(trial: Trial) -> bool:
+    first = wal_list(OTHER, trial.stands_behind, None)
+    newest = wal_list(trial.key, NOW, parse_wal_list(first))
+    return place_is_sound({wal_list_key(SYSTEM, 1): first, newest_list_key(SYSTEM): newest}, trial)
+
+
+def full_wal_list(trial: Trial) -> bool:
+    first = wal_list(OTHER, trial.stands_behind, None)
+    second = wal_list(trial.key, NOW, parse_wal_list(first))
+    files = {wal_list_key(SYSTEM, 1): first, wal_list_key(SYSTEM, 2): second}
+    if trial.held:
+        files[newest_list_key(SYSTEM)] = wal_list(OTHER, trial.stands_behind, parse_wal_list(second))
+    return place_is_sound(files, trial)
+
+
+def backup_manifest(trial: Trial) -> bool:
+    listed = wal_list(OTHER, trial.stands_behind, None)
+    says = {"wal_files": "1", "wal_link": parse_wal_list(listed).links()[-1]}
+    made = payload_of(BackupPayload, backup(1, NOW), **says, **names(trial.key))
+    later = payload_of(
+        BackupPayload,
+        backup(2, NOW),
+        **says,
+        **names(OTHER),
+        backups_before=(made.digest().hex(),) if trial.held else (),
+    )
+    files = {wal_list_key(SYSTEM, 1): listed}
+    for payload, key in ((made, trial.key), (later, OTHER)):
+        data = assemble(payload, BackupManifest, key.sign_digest(payload.digest()))
+        files[backup_key(SYSTEM, payload.backup_id)] = data
+    return place_is_sound(files, trial)
+
+
+def drill_report(trial: Trial) -> bool:
+    payload = payload_of(DrillPayload, parse_report(drill_of(way())), **names(trial.key))
+    data = assemble_report(payload, trial.key.sign_digest(payload.digest()))
+    chain = drill_on_chain(OTHER, payload.digest().hex(), trial.stands_behind) if trial.held else None
+    return verify_report(data, trial.registry, audit_lines=chain).sound
+
+
+def drill_on_chain(key: Key, report_hash: str, at: dt.datetime) -> bytes:
+    """The audit chain, as JSON lines, with the event that puts a drill on record."""
+    intent = AuditIntent("drill.completed", "operator:ada", {"report_hash": report_hash}, "ab" * 16)
+    unsigned = next_event(None, intent, event_id="drill-1", created_at=at)
+    return unsigned.signed(key.sign_digest(unsigned.digest), key.registry.get(key.kid)).to_json() + b"\n"
+
+
+def names(key: Key) -> dict[str, str]:
+    return {"signer_kid": key.kid, "alg": key.algorithm}
+
+
+def payload_of(kind: type[P], statement: msgspec.Struct, **changes: object) -> P:
+    """The payload of a signed statement, with other words in it."""
+    return kind(**{**{name: getattr(statement, name) for name in kind.__struct_fields__}, **changes})
+
+
+def place_is_sound(files: dict[str, bytes], trial: Trial) -> bool:
+    return read_catalogue(Copies([MemoryPlace("there", files)]), SYSTEM, trial.registry).broken == ()
