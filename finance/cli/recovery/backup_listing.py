@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from finance.cli.common import table, utc
 from finance.recovery.backup import wal
 from finance.recovery.backup.place.catalogue import Catalogue
+from finance.recovery.backup.place.keys import wal_folder
 from ledger_core.times import parse_time
 
 
@@ -39,7 +40,9 @@ def listing(catalogue: Catalogue) -> dict[str, object]:
             "unsigned": len(catalogue.unsigned),
             "reaches_lsn": wal.format_lsn(stream.lsn) if stream else None,
             "reaches_time": utc(dt.datetime.fromtimestamp(stream.at / 1000, dt.UTC)) if stream else None,
-            "bytes": sum(size for key, size in catalogue.sizes.items() if "/wal/" in key),
+            "bytes": sum(
+                size for key, size in catalogue.sizes.items() if key.startswith(wal_folder(catalogue.system_identifier))
+            ),
         },
     }
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from finance.recovery.backup import wal
 from finance.recovery.backup.place.catalogue import Catalogue
 from finance.recovery.backup.place.copies import Copies
+from finance.recovery.backup.place.keys import wal_folder
 from finance.recovery.backup.place.signing_faults import list_faults, unsigned_within
 
 
@@ -50,7 +51,7 @@ def _check_partials(copies: Copies, catalogue: Catalogue, advance: Callable[[int
     findings = []
     for name, file in sorted(catalogue.partials.items()):
         faults = copies.check([(file.key, file.sha256)], advance, everywhere=True)
-        below = f"{catalogue.system_identifier}/wal/"
+        below = wal_folder(catalogue.system_identifier)
         now = copies.sizes(below) if faults else {file.key: 0}
         if file.key in now or not any(key.startswith(f"{below}{name}") for key in now):
             findings += faults

@@ -17,8 +17,9 @@ import msgspec
 from finance.recovery.backup import wal
 from finance.recovery.backup.place.copies import Copies
 from finance.recovery.backup.place.keys import (
-    MANIFEST,
     WalFile,
+    backups_folder,
+    is_manifest,
     manifest_key,
     newest_list_key,
     stream_key,
@@ -110,7 +111,7 @@ def read_catalogue(
     backups, broken = _backups(sizes, read, listed)
     files = [found for key in sorted(sizes) if (found := wal_file(key)) is not None]
     known = {part.key for backup in backups for part in backup.parts}
-    manifests = {key.rpartition("/")[0] for key in sizes if key.endswith(f"/{MANIFEST}")}
+    manifests = {key.rpartition("/")[0] for key in sizes if is_manifest(key)}
     return Catalogue(
         system_identifier,
         backups,
@@ -118,7 +119,9 @@ def read_catalogue(
         tuple(
             key
             for key in sorted(sizes)
-            if "/base/" in key and key not in known and key.rpartition("/")[0] not in manifests
+            if key.startswith(backups_folder(system_identifier))
+            and key not in known
+            and key.rpartition("/")[0] not in manifests
         ),
         _files(files, listed, _needed_segments(backups)),
         {file.name.removesuffix(wal.PARTIAL): file for file in files if file.name.endswith(wal.PARTIAL)},
@@ -133,7 +136,7 @@ def read_catalogue(
 def read_backups(copies: Copies, system_identifier: str, registry: SignerRegistry) -> tuple[BackupManifest, ...]:
     """The backups alone, in order of time; without those whose manifest is broken; their place in the lists of WAL is
     not checked. Raises Unavailable."""
-    sizes = copies.sizes(f"{system_identifier}/base/")
+    sizes = copies.sizes(backups_folder(system_identifier))
     return _backups(sizes, partial(_signed, copies, registry, False), join([], ()))[0]
 
 
@@ -148,7 +151,7 @@ def _backups(
     def place(backup: BackupManifest) -> BackupPlace:
         return BackupPlace(listed.latest(int(backup.wal_files)), is_held=backup.hash in named)
 
-    for key in sorted(key for key in keys if key.endswith(f"/{MANIFEST}")):
+    for key in sorted(key for key in keys if is_manifest(key)):
         try:
             backups.append(read(key, partial(_parse_manifest, key), place))
         except Refused:

@@ -1,4 +1,4 @@
-"""The names of everything in a place of backups. Pure.
+"""The names of everything in a place of backups: made here, read back here, and nowhere else. Pure.
 
     <system identifier>/base/<backup id>/manifest.json       signed; a backup without it does not exist
     <system identifier>/base/<backup id>/part-00001-<sha256>.age
@@ -23,7 +23,6 @@ from finance.recovery.backup import wal
 
 MANIFEST: Final = "manifest.json"
 STREAM: Final = "stream.json"
-WAL_LISTS: Final = "wal-list/"
 NEWEST: Final = "newest.json"
 WAL_KEY: Final = re.compile(
     r"(.+?/wal/)([0-9A-F]{24}|[0-9A-F]{24}\.partial|[0-9A-F]{8}\.history)-(\d{13})-([0-9a-f]{64})\.age"
@@ -40,8 +39,18 @@ class WalFile:
     sha256: str  # hex, of the stored bytes
 
 
+def backups_folder(system_identifier: str) -> str:
+    """Where the backups of a cluster stand."""
+    return f"{system_identifier}/base/"
+
+
+def wal_folder(system_identifier: str) -> str:
+    """Where its segments and histories stand."""
+    return f"{system_identifier}/wal/"
+
+
 def base_prefix(system_identifier: str, backup_id: str) -> str:
-    return f"{system_identifier}/base/{backup_id}/"
+    return f"{backups_folder(system_identifier)}{backup_id}/"
 
 
 def manifest_key(system_identifier: str, backup_id: str) -> str:
@@ -59,15 +68,26 @@ def stream_key(system_identifier: str) -> str:
 
 def wal_list_key(system_identifier: str, list_no: int) -> str:
     """Of a list that is full."""
-    return f"{system_identifier}/{WAL_LISTS}{list_no:08d}.json"
+    return f"{_wal_lists_folder(system_identifier)}{list_no:08d}.json"
+
+
+def wal_list_no(key: str, system_identifier: str) -> int | None:
+    """The number of the full list; None when this is not the name of one."""
+    number = key.removeprefix(_wal_lists_folder(system_identifier)).removesuffix(".json")
+    return int(number) if number.isdecimal() and key == wal_list_key(system_identifier, int(number)) else None
 
 
 def newest_list_key(system_identifier: str) -> str:
-    return f"{system_identifier}/{WAL_LISTS}{NEWEST}"
+    return f"{_wal_lists_folder(system_identifier)}{NEWEST}"
 
 
 def wal_key(system_identifier: str, name: str, stored_at: dt.datetime, sha256: str) -> str:
-    return f"{system_identifier}/wal/{name}-{int(stored_at.timestamp() * 1000):013d}-{sha256}.age"
+    return f"{wal_folder(system_identifier)}{name}-{int(stored_at.timestamp() * 1000):013d}-{sha256}.age"
+
+
+def is_manifest(key: str) -> bool:
+    """Whether this is the name of a backup's manifest."""
+    return key.endswith(f"/{MANIFEST}")
 
 
 def wal_file(key: str) -> WalFile | None:
@@ -83,3 +103,7 @@ def is_passing(key: str) -> bool:
     """Whether it will soon be replaced or deleted: no lock is put on it."""
     found = wal_file(key)
     return key.endswith((f"/{STREAM}", f"/{NEWEST}")) or (found is not None and found.name.endswith(wal.PARTIAL))
+
+
+def _wal_lists_folder(system_identifier: str) -> str:
+    return f"{system_identifier}/wal-list/"

@@ -19,7 +19,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 import msgspec
 
-from finance.recovery.backup.place.keys import WAL_LISTS, newest_list_key, wal_file, wal_list_key
+from finance.recovery.backup.place.keys import newest_list_key, wal_file, wal_list_key, wal_list_no
 from finance.recovery.backup.place.statement import JUST_MADE, PlaceOf, ReadSigned
 from ledger_core.errors import Refused
 from ledger_core.signing.counting import BackupPlace
@@ -143,9 +143,8 @@ def join(lists: Sequence[WalList], faults: Iterable[str]) -> Listed:
 
 def read_listed(system_identifier: str, keys: Collection[str], read: ReadSigned) -> Listed:
     """What the lists of WAL say together; what is wrong with them is in its `faults`."""
-    newest, below = newest_list_key(system_identifier), f"{system_identifier}/{WAL_LISTS}"
-    named = (key.removeprefix(below).removesuffix(".json") for key in keys if key.startswith(below))
-    full = sorted(int(name) for name in named if name.isdecimal())
+    newest = newest_list_key(system_identifier)
+    full = sorted(number for key in keys if (number := wal_list_no(key, system_identifier)) is not None)
     faults: list[str] = []
     lists: list[tuple[str, WalList]] = []  # with their keys, oldest first
     last: WalList | None = None
