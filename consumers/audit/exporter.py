@@ -112,6 +112,7 @@ class AuditExporter:
         events = self._checked(found)
         key = export_key(settings.env, found.first_seq, found.last_seq)
         sealed = seal_export(events)
+        # After a crash alone: the bytes that stand there already, should another zlib have written them (stored_batch).
         sealed = as_stored(self._archive, key, sealed) or sealed
         until = export_retain_until(events[-1], settings.retention_days)
         metadata = export_metadata(settings.env, events, sealed.sha256)

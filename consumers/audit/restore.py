@@ -1,9 +1,10 @@
 """Bringing the audit chain of a database back from where it was published or exported.
 
-    become the only writer (no notary runs)   nothing changes
-    read the chain from its beginning, check each event, compare with what the database still has
-    one transaction a batch: INSERT events, take their intents from the outbox   COMMIT is the commit point
-    note what the topic holds as published, say on the chain that it was restored
+The order of side effects is the safety proof; each step stands as a comment where it happens:
+  1. LEAD: become the only writer        nothing changes; no notary may run
+  2. CHECK each event from the first on  nothing changes; compared with what the database still has
+  3. INSERT a batch, take its intents    a commit point: a crash leaves a prefix, and the next run goes on behind it
+  4. FINISH: note what is published, say on the chain that it was restored    the commit point: restored
 
 Guarantees: nothing is written that does not verify and follow what stands there; killed anywhere and run again it goes
 on. An intent that the restored database still has in its outbox, and whose event is on the restored chain, is taken
@@ -65,6 +66,7 @@ def restore_chain(
 ) -> RestoredChain:
     """Bring back what the source has beyond the database. `published_seq`: what the topic holds, 0 if that is not
     known. Raises Refused and Unavailable."""
+    # 1. LEAD. The lock ends with the session; nothing has changed.
     if not store.acquire(LOCK_WAIT_SECONDS):
         raise Refused("a notary works on this database", remedy="stop every notary, then run this again")
     head = store.head()
@@ -73,6 +75,7 @@ def restore_chain(
     check = AuditCheck(registry, found)
     waiting: list[AuditEvent] = []
     taken = 0
+    # 2. CHECK. What does not verify, or contradicts the database, is Refused: what was inserted before it stands.
     for event in events:
         check.take(event)
         _raise_found(found, source)
@@ -83,6 +86,7 @@ def restore_chain(
             raise _contradiction(source, event.seq)
         if event.seq > seq:
             waiting.append(event)
+        # 3. INSERT. A crash before the COMMIT: the batch is checked again; after: it stands, and is compared.
         if len(waiting) == BATCH_EVENTS:
             taken += store.restore(waiting)
             waiting = []
@@ -95,6 +99,7 @@ def restore_chain(
     _raise_found(found, source)
     restored = RestoredChain(seq + 1, max(seq, check.seq), check.hash, taken)
     intent = _intent(restored, source, actor_id, trace_id) if restored.last_seq > seq else None
+    # 4. FINISH. A crash before the COMMIT: every event stands, and the next run comes here with nothing to insert.
     store.finish(min(published_seq, restored.last_seq), intent)
     return restored
 

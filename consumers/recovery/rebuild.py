@@ -1,6 +1,9 @@
 """The ledger from its archive: what a database lacks, range by verified range.
 
-    list, survey, check (nothing is written) -> of each shard: walk -> verify a range -> one transaction [commit point]
+The order of side effects is the safety proof; each step stands as a comment where it happens:
+  1. CHECK: list, survey, compare        nothing is written; what does not fit is Refused
+  2. VERIFY the next range of a shard    nothing is written
+  3. WRITE it, one transaction           the commit point: a crash leaves a prefix, and the next run goes on behind it
 
 Guarantees: a range is written only when everything in it is sound, in order; a kill at any moment leaves a prefix, from
 which the next run goes on; a range that is not sound stops its shard behind the last good one and is named.
@@ -124,6 +127,7 @@ def prepare(
     locks_may_have_ended: bool = False,
 ) -> Preparation:
     """Everything that can be refused before anything is written. Raises Refused, Unavailable."""
+    # 1. CHECK. Nothing is written: a crash checks again, also what an earlier run wrote.
     by_shard = {item.head.shard: item for item in held}
     surveys = {shard: survey(archive.sources(shard), shard, by_shard.get(shard)) for shard in archive.shards}
     listings = [source.listing for shard in archive.shards for source in archive.sources(shard)]
@@ -208,12 +212,14 @@ def rebuild_shard(
     seq = job.held_seq
     written = 0
     origin = job.origin
+    # 2. VERIFY. Each range before it is written, from behind the last one that the database holds; a crash forgets it.
     for verified in walk.ranges(stop=True):
         part = verified.proof.shards[0]
         if verified.listed is not None:
             origin = verified.listed.manifest.checkpoint.partition("\n")[0]
         artefacts = rows_of(verified, job.published.journal_offset(int(part.last_seq)), origin)
-        head = rows.write(verified, artefacts, job.published)  # the commit point
+        # 3. WRITE. A crash before the COMMIT: the range is walked again; after: it is held like any other.
+        head = rows.write(verified, artefacts, job.published)
         written += 1
         advance(max(0, head.seq - seq))
         seq = max(seq, head.seq)

@@ -1,5 +1,12 @@
 """`finance rebuild`, put together: sources, guards, the epoch, workers, and what a rebuilt ledger cannot have.
 
+The order of side effects is the safety proof; each step stands as a comment where it happens:
+  1. LIST, survey and compare            nothing is written; what does not fit is Refused
+  2. MIGRATE an empty database, BIND it  a commit point: from now on it belongs to this environment
+  3. BEGIN the epoch                     a commit point, once a rebuild
+  4. WRITE ranges, a worker a shard      a commit point a range (`consumers.recovery.rebuild`)
+  5. FILL from the topic                 a commit point a page (`consumers.recovery.topic_fill`)
+
 Guarantees: nothing is written before the archive was listed and surveyed, the database found empty or a true prefix,
 and the topics (where there are brokers) asked what they hold; then an empty database is migrated, and the epoch begins.
 Does not: hold any of the steps: `consumers.recovery.rebuild` and `ledger_core.recovery.rebuild_checks` do.
@@ -77,6 +84,7 @@ def rebuild(
 
     Raises Refused (before anything is written, or at the range that contradicts the database), Corrupt, Unavailable.
     """
+    # 1. LIST. Everything that can be refused is, before anything is written: a crash begins again.
     readers = [open_source(address, settings) for address in request.addresses]
     archive = open_archive(readers, request.env, request.registry)
     empty = rebuild_state.is_empty(request.dsn)
@@ -91,14 +99,18 @@ def rebuild(
             locks_may_have_ended=request.locks_may_have_ended,
         )
         tasks = _tasks(request, settings, archive, prepared)
+        # 2. MIGRATE. A crash here leaves tables without a shard: the next run takes the database for empty still.
         if empty:
             migrate(request.dsn)
         if not prepared.held and request.env in ENVIRONMENTS:  # or no process would take it
             bind_deployment(connection, request.env, _domain(prepared) or settings.domain)
+        # 3. BEGIN. A crash before the COMMIT: no range was written; after: the next run goes on in this very epoch.
         if empty or any(prepared.surveys[task.job.shard].manifests for task in tasks):
             _begin_epoch(connection, request)
+        # 4. WRITE. A crash leaves a prefix of each shard, and the next run goes on behind it.
         with counting("rebuilding", sum(max(0, task.job.last_seq - task.job.held_seq) for task in tasks)) as advance:
             results = run_tasks(tasks, advance, request.workers_max)
+        # 5. FILL. A crash leaves what was put back, and the next run asks for what is missing still.
         filled = _fill(connection, settings, counting) if request.fill_from_topic else None
         return Rebuilt(
             results,

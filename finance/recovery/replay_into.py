@@ -1,9 +1,9 @@
 """`finance replay --into`: checks first, then one worker a shard, then the comparison.
 
-    check topic, target and ledger   nothing is written; a guard that says no is Refused
-    claim the target                 COMMIT of its schema and its epoch
-    workers, a shard each            COMMIT of each batch (`consumers.recovery.replay`)
-    compare                          nothing is written
+The order of side effects is the safety proof; each step stands as a comment where it happens:
+  1. CHECK topic, target and ledger   nothing is written; a guard that says no is Refused
+  2. CLAIM the target                 a commit point: its schema and its epoch
+  3. REPLAY, a worker a shard         a commit point a batch (`consumers.recovery.replay`), compared as it is written
 
 Guarantees: the same at every run; killed anywhere and run again it goes on. Nothing is published.
 """
@@ -93,14 +93,17 @@ def replay_into(plan: ReplayPlan, dsn: str, actor_id: str, tell: Tell) -> dict[i
     """Run it to its end. Raises Refused (nothing was written, or what was stands), Unavailable, Corrupt."""
     with ExitStack() as stack:
         target = stack.enter_context(session(dsn, application_name=APPLICATION))
+        # 1. CHECK. The lock ends with the session; nothing is written, and a crash begins again.
         replay_target.lock(target)
         jobs, runs = _check(plan, dsn, target, stack)
+        # 2. CLAIM. A crash before the COMMIT: the target is as it was; after: the next run of the same replay takes it.
         ids = (clock.new_id(), clock.new_trace_id())
         replay_target.claim(
             target, dsn, kind=plan.kind, reason=plan.reason, epoch_id=ids[0], actor_id=actor_id, trace_id=ids[1]
         )
         bind_deployment(target, plan.settings.env, plan.settings.domain)
         tell(runs)
+        # 3. REPLAY. A crash leaves a prefix of each shard, and the next run goes on behind it.
         _run_workers(jobs, runs, tell)
     return runs
 

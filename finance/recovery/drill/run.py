@@ -1,10 +1,11 @@
 """A drill from its first question to its place on the audit chain.
 
-    settings, pin the key, the live ledger's heads     nothing is made; a guard that says no is Refused
-    remove what killed drills left                     `finance.recovery.drill.leftovers`
-    each way, in a place of its own                    what stops it is a finding
-    sign the report, verify it, write JSON and page    findings are signed like their absence
-    the intent `drill.completed`                       COMMIT: the drill is on record, with the report's digests
+The order of side effects is the safety proof; each step stands as a comment where it happens:
+  1. CHECK settings and folder, SWEEP what killed drills left (`finance.recovery.drill.leftovers`)
+  2. READ: pin the key, the live ledger's heads      nothing is made; a guard that says no is Refused
+  3. TRY each way, in a place of its own             what stops it is a finding; a crash leaves places to sweep
+  4. SIGN the report, verify it, WRITE JSON and page findings are signed like their absence
+  5. RECORD the intent `drill.completed`             the commit point: on record, with the report's digests
 
 Guarantees: no report without a verified signature; no event without a report on disk. Killed before the end there is
 neither, and a drill is run again from its beginning.
@@ -78,10 +79,12 @@ def run_drill(
     the first of them, or for the live ledger."""
     started = clock.utc_now()
     drill_id = f"{started:%Y%m%dT%H%M%SZ}-{clock.new_suffix()}"
+    # 1. CHECK. Before hours of work. A crash up to here left nothing; one of before is swept away.
     _check_settings(settings, ways)
     _check_folder(folder)
     for path in sweep_here(Path(STATE_FOLDER)):
         tell(f"{path}, left by a drill that was killed: removed")
+    # 2. READ. The key, and what the ways are compared with, before the first of them; a crash forgets it.
     with _signer(settings, topology, registry) as signer, living(drill_id, Path(STATE_FOLDER)), ExitStack() as undo:
         scene = DrillScene(settings, topology, registry, read_live(settings), drill_id, actor_id, counting)
         server = ""
@@ -94,9 +97,12 @@ def run_drill(
             "pitr": lambda: drill_pitr(scene),
             "keys": lambda: drill_keys(scene, signer),
         }
+        # 3. TRY. A crash here leaves no report: databases and folders of its own, which the next drill sweeps away.
         results = tuple(runs[way]() for way in ways)
+        # 4. SIGN. A crash before it is written leaves no report; after: one that is not on record yet.
         data = _signed(scene, signer, results, started)
     drilled = _write(data, folder)
+    # 5. RECORD. A crash before the COMMIT: the drill is run again; after: the chain will hold the report's digests.
     complete_drill(settings.database_url("api"), _payload(drilled), actor_id=actor_id, trace_id=clock.new_trace_id())
     return drilled
 

@@ -17,10 +17,19 @@ NARRATED = (
     "consumers/archive/manifest_lister.py",
     "consumers/audit/exporter.py",
     "consumers/audit/notary.py",
+    "consumers/audit/restore.py",
     "consumers/posting/poster.py",
     "consumers/posting/relay.py",
     "consumers/proving/prover.py",
+    "consumers/recovery/rebuild.py",
     "consumers/recovery/replay.py",
+    "finance/recovery/backup/base/create.py",
+    "finance/recovery/backup/base/restore.py",
+    "finance/recovery/backup/streaming/spool.py",
+    "finance/recovery/backup/streaming/wal_signing.py",
+    "finance/recovery/drill/run.py",
+    "finance/recovery/rebuild.py",
+    "finance/recovery/replay_into.py",
 )
 STEP = re.compile(r"^\s+(\d+)\. ([A-Z]{2,})\b", re.MULTILINE)
 COMMENT = re.compile(r"^# (\d+)\. ([A-Z]{2,})\. \S")
@@ -58,3 +67,13 @@ def test_every_service_tells_its_steps() -> None:
                 services.add(str(path.relative_to(ROOT)))
     assert len(services) >= 4
     assert services - set(NARRATED) == set()
+
+
+def test_whoever_tells_of_a_commit_point_numbers_the_steps_to_it() -> None:
+    telling = {
+        str(path.relative_to(ROOT))
+        for room in ("consumers", "finance/recovery")
+        for path in (ROOT / room).rglob("*.py")
+        if "commit point" in (ast.get_docstring(ast.parse(path.read_text())) or "").lower()
+    }
+    assert telling - set(NARRATED) == set()

@@ -1,7 +1,10 @@
 """Taking a base backup: pg_basebackup's tar, compressed, cut into parts, encrypted, stored; then the signed manifest.
 
-    lock -> remove what a killed run left -> pg_basebackup | gzip | parts (age) -> place
-         -> manifest, signed -> place [commit point: before it there is no backup]
+The order of side effects is the safety proof; each step stands as a comment where it happens:
+  1. SWEEP: lock, remove the parts that a killed run left
+  2. STORE: pg_basebackup | gzip | parts (age) -> place     a crash leaves parts without a manifest: no backup
+  3. SIGN the manifest                                      a crash forgets it
+  4. PUT the manifest                                       the commit point: before it there is no backup
 
 Guarantees: the backup holds the WAL it needs to become consistent (`--wal-method=fetch`), so it restores without any
 other file; memory stays at a few parts, whatever the size of the database; a killed run leaves no backup, and the next
@@ -70,6 +73,7 @@ class Terms:
 def create(terms: Terms, advance: Advance) -> BackupManifest:
     """Take one backup; `advance` counts bytes of the plain tar. Raises Refused, Unavailable, Corrupt."""
     with session(terms.dsn, application_name="finance backup") as connection:
+        # 1. SWEEP. The lock ends with the session, so what has no manifest was left by a run that is over.
         hold_backup_lock(connection)
         server = identify(connection)
         catalogue = read_catalogue(terms.copies, server.system_identifier, terms.registry)
@@ -78,11 +82,14 @@ def create(terms: Terms, advance: Advance) -> BackupManifest:
         started_at = terms.clock()
         backup_id = f"{started_at:%Y%m%dT%H%M%SZ}-{terms.new_id()}"
         stored = _Stored(terms, server.system_identifier, backup_id)
+        # 2. STORE. Each part under the digest of its bytes. A crash leaves them, and the next run removes them.
         needs = _copy(terms, stored, advance)
         payload = _payload(terms, server, backup_id, started_at, stored, needs)
+        # 3. SIGN. A crash forgets it, and the parts are nobody's: the next backup is taken from its beginning.
         manifest = assemble(payload, BackupManifest, terms.signer.sign_digest(payload.digest()))
         # A backup takes hours: its key may have ended since, and then the manifest would never be read.
         made = check_counts(manifest, parse_backup_manifest, terms.registry, lambda _made: JUST_MADE)
+        # 4. PUT. A crash before: there is no backup; after: it is whole, and every part is pinned by its digest.
         terms.copies.put(manifest_key(server.system_identifier, backup_id), manifest)
     return made
 

@@ -1,8 +1,9 @@
 """Restoring: digests first, then a data directory beside its place, moved there when it is whole.
 
-    read everything that is needed, compare digests (heal)     nothing is written; a fault is named
-    -> TARGET.restoring: unpack, compare with the server's own list, WAL, recovery settings
-    -> rename to TARGET [commit point: before it there is nothing, and running it again begins anew]
+The order of side effects is the safety proof; each step stands as a comment where it happens:
+  1. READ what is needed, compare digests (heal)      nothing is written but what heals a copy; a fault is named
+  2. MAKE TARGET.restoring: unpack, compare with the server's own list, WAL, settings    a crash leaves it, unused
+  3. RENAME it to TARGET                              the commit point: before it there is nothing
 
 All WAL lies in pg_wal when the server starts, so recovery needs neither our tools, nor the place, nor a private key.
 
@@ -97,12 +98,14 @@ def _restore(terms: RestoreTerms, plan: RestorePlan, directory: Path) -> Restore
         raise Refused(
             f"{directory} is not empty", remedy="restore into a new directory; nothing is ever written over a database"
         )
+    # 1. READ. Before hours of work: a crash, or a fault, leaves nothing behind.
     newest = _hold_newest(terms, plan)
     faults = terms.copies.check(plan.files()[: None if newest is None else -1], terms.advance, everywhere=False)
     if faults:
         raise Refused(
             "; ".join(faults), remedy="name a second place with --also, or restore from another backup (--backup)"
         )
+    # 2. MAKE. Beside the target, from its beginning: what a killed run left there is thrown away.
     making = directory.with_name(directory.name + RESTORING)
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(mode=0o700, parents=True)
@@ -120,6 +123,7 @@ def _restore(terms: RestoreTerms, plan: RestorePlan, directory: Path) -> Restore
     (making / "recovery.signal").touch(mode=0o600)
     _hand_over(making, terms.owner)
     os.sync()
+    # 3. RENAME. A crash before: no data directory, run it again; after: it is whole, and on the disk.
     if directory.exists():
         directory.rmdir()
     making.rename(directory)

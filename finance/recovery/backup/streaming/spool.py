@@ -1,6 +1,10 @@
 """The spool: where the receiver writes WAL, and from where it is sealed and stored.
 
-    complete segment: name it in `.unsigned` -> put it in the place [commit point] -> note it -> out of the spool
+The order of side effects is the safety proof; each step stands as a comment where it happens:
+  1. NAME a complete segment in `.unsigned`     a crash leaves a name without a file, which no start takes over
+  2. PUT it in the place                        the commit point of a segment
+  3. NOTE how far the place has come            a crash notes it with the next segment
+  4. REMOVE it from the spool                   a crash finds it stored at the next start, and removes it
 
 Guarantees: a file leaves the spool only when it is stored; storing again what is stored changes nothing, so a kill at
 any moment costs nothing. What this host stored and nobody signed for yet is remembered here, and not taken from what
@@ -126,8 +130,10 @@ class Spool:
                 worked = True
             if wal.SEGMENT_NAME.fullmatch(name):
                 segment_bytes = path.stat().st_size
+                # 3. NOTE. Only of what is stored; a crash before it lets the note lag, which the next one mends.
                 self._reached(name, (wal.parse_segment(name, segment_bytes).number + 1) * segment_bytes)
                 self._forget_partials(name)
+                # 4. REMOVE. A crash before it: the next start finds the name among what is stored, and removes it.
                 path.unlink()
         return worked
 
@@ -169,9 +175,11 @@ class Spool:
         packed = pack(path.read_bytes(), self._recipients)
         key = wal_key(self._system, path.name, stored_at, digest_of(packed))
         is_partial = path.name.endswith(wal.PARTIAL)
+        # 1. NAME. What is signed for is what this host named: a crash here leaves a key under which nothing will stand.
         if not is_partial:
             with failures(self.path):
                 self.unsigned.add(key)
+        # 2. PUT. A crash before: the segment lies in the spool still; after: it is stored, and signed for later.
         self._copies.put(key, packed)
         self._on_stored(len(packed))
         if not is_partial:

@@ -1,7 +1,7 @@
 """Streaming WAL off the server as it is written: pg_receivewal on a replication slot, each segment sealed and stored.
 
-    pg_receivewal -> spool -> compress, encrypt -> place [commit point of a segment] -> removed from the spool
-                                                         -> signed for, in the list of what is stored (wal_signing)
+    pg_receivewal -> spool -> compress, encrypt -> place  (steps: `finance.recovery.backup.streaming.spool`)
+                                                -> lists  (steps: `finance.recovery.backup.streaming.wal_signing`)
 
 Guarantees: the segment that is being written is stored as `.partial` every few seconds, so that what can be lost with
 the server and this host together is seconds of WAL; the slot makes the server keep what was not received. A killed

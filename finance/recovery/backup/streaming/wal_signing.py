@@ -1,7 +1,9 @@
 """Signing for the WAL that was stored: the stream's side of `finance.recovery.backup.place.wal_list`.
 
-    newest list + what this host stored since -> signed -> place [commit point] -> out of `.unsigned`
-    a list that has become full -> under its number, where it is never replaced; then the newest begins anew
+The order of side effects is the safety proof; each step stands as a comment where it happens:
+  1. SIGN the newest list + what this host stored since     a crash forgets it
+  2. PUT it: newest, or full under its number               the commit point: it is never replaced once it is full
+  3. DROP what it holds from `.unsigned`                    a crash finds it signed for at the next start, and drops it
 
 Guarantees: no failure of a signer stops anything: it is logged, counted, and tried again a minute later; what waits is
 signed for then. Lists that do not form one chain are never continued.
@@ -64,6 +66,7 @@ class WalSigning:
         """
         if not unsigned.keys or self._terms.monotonic() < self._not_before:
             return None
+        # 1. SIGN. In memory alone: a signer that is away, or a crash, leaves the files in `.unsigned`.
         try:
             self._signer = self._signer or self._terms.open_signer()
             payload, taken = self._next(unsigned, self._signer)
@@ -74,10 +77,12 @@ class WalSigning:
             self._terms.on_failure()
             log.warning("backup.wal_not_signed", waiting=len(unsigned.keys), error=str(error))
             return None
+        # 2. PUT. A crash before: the files are signed for at the next try; after: they are, and nobody exchanges them.
         if len(payload.files) == FILES_MAX:
             self._copies.put(wal_list_key(self._system, int(payload.list_no)), data)
         else:
             self._copies.put(newest_list_key(self._system), data)
+        # 3. DROP. A crash before it: the next start compares `.unsigned` with the lists, and drops them there.
         unsigned.drop(taken)
         self._listed = join([made], ())
         return self._listed.count
