@@ -195,8 +195,7 @@ class Archiver:
 
     def _tell_lag(self, shard: _Shard) -> None:
         oldest = shard.waiting[0] if shard.waiting else None
-        high = self._source.high_watermark(shard.number)
-        records = 0 if high is None or oldest is None else max(0, high - oldest.offset)
+        records = 0 if oldest is None else self._source.waiting(shard.number, oldest.offset) or 0
         seconds = 0.0 if oldest is None else max(0.0, self._clock().timestamp() - oldest.timestamp_ms / 1000)
         self._metrics.lag(shard.number, records, seconds)
 

@@ -18,6 +18,7 @@ import structlog
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from consumers.kafka.failures import ALL_BROKERS_DOWN, LastComplaint, read_failure
+from consumers.kafka.positions import Positions
 from ledger_core.ports import Record
 
 # Where the record's own topic ends, a retention hole begins: `error` makes it loud (G3).
@@ -26,6 +27,8 @@ CONSUMER_DEFAULTS: dict[str, str | int | bool] = {
     "enable.auto.offset.store": False,
     "auto.offset.reset": "error",
     "isolation.level": "read_committed",
+    # Markers and aborted records hold no record: only the broker's word on the end tells them from work that waits.
+    "enable.partition.eof": True,
     "check.crcs": True,
     "allow.auto.create.topics": False,
     "fetch.wait.max.ms": 50,
@@ -83,6 +86,8 @@ class KafkaSource:
         self._start_offset = start_offset
         self._on_revoked = on_revoked
         self._owned: set[int] = set()
+        self._positions = Positions()
+        self._noted: dict[int, int] = {}
         self._callback_error: Exception | None = None
         self._monotonic = monotonic
         self._heard_at = monotonic()
@@ -134,14 +139,17 @@ class KafkaSource:
 
     def _grouped(self, messages: list[Message]) -> list[tuple[int, list[Record]]]:
         groups: dict[int, list[Record]] = {}
+        ends: dict[int, int] = {}
         topic = self._topic
         for message in messages:
             error = message.error()
+            partition = cast("int", message.partition())
             if error is not None:
-                raise read_failure(
-                    self._topic, error, self._complaint, place=f" [{message.partition()}] offset {message.offset()}"
-                )
-            partition = message.partition()
+                if error.code() != KafkaError._PARTITION_EOF:
+                    place = f" [{partition}] offset {message.offset()}"
+                    raise read_failure(self._topic, error, self._complaint, place=place)
+                ends[partition] = cast("int", message.offset())
+                continue
             if partition not in self._owned:
                 continue  # consume may return what was revoked during the call
             group = groups.get(partition)
@@ -158,6 +166,12 @@ class KafkaSource:
                     headers_of(message),
                 )
             )
+        for partition, group in groups.items():
+            self._positions.took(partition, group[-1].offset)
+        for partition, offset in ends.items():
+            self._positions.ended(partition, offset)
+            if partition in self._noted:
+                self._note(partition, self._noted[partition])
         return list(groups.items())
 
     def seek(self, partition: int, offset: int) -> None:
@@ -166,6 +180,7 @@ class KafkaSource:
             self._consumer.seek(TopicPartition(self._topic, partition, offset))
         except KafkaException as error:
             raise read_failure(self._topic, error.args[0], self._complaint) from error
+        self._positions.start(partition, offset)
 
     def pause(self, partition: int) -> None:
         self._consumer.pause([TopicPartition(self._topic, partition)])
@@ -173,17 +188,25 @@ class KafkaSource:
     def resume(self, partition: int) -> None:
         self._consumer.resume([TopicPartition(self._topic, partition)])
 
-    def high_watermark(self, partition: int) -> int | None:
-        """The offset after the newest record, as of the last fetch; None when not known yet."""
+    def waiting(self, partition: int, next_offset: int) -> int | None:
+        """How many offsets may hold a record for a cursor at `next_offset`, as of the last fetch; None when not known
+        yet. What ends in markers and aborted records is read to its end when its records are."""
         high = int(self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)[1])
-        return high if high >= 0 else None
+        return self._positions.waiting(partition, next_offset, high) if high >= 0 else None
 
     def note_done(self, partition: int, next_offset: int) -> None:
-        """Commit how far we are to Kafka: for its lag tools and autoscalers only, never read back."""
+        """Commit how far we are to Kafka: for its lag tools and autoscalers only, never read back. Offsets without a
+        record at the end count as done once they are met: such a tool would see work in them for ever."""
         if partition in self._owned:
-            offsets = [TopicPartition(self._topic, partition, next_offset)]
+            self._noted.pop(partition, None)
+            self._note(partition, next_offset)
+
+    def _note(self, partition: int, next_offset: int) -> None:
+        done = self._positions.passed(partition, next_offset)
+        if self._noted.get(partition) != done:
+            self._noted[partition] = done
             with suppress(KafkaException):  # a figure for tools: no reason to stop
-                self._consumer.commit(offsets=offsets, asynchronous=True)
+                self._consumer.commit(offsets=[TopicPartition(self._topic, partition, done)], asynchronous=True)
 
     def close(self) -> None:
         """Leave the group, so that another member takes over at once; wait for the brokers up to CLOSE_SECONDS_MAX.
@@ -220,11 +243,15 @@ class KafkaSource:
             consumer.pause(starts)
             return
         consumer.incremental_assign(starts)
-        self._owned.update(p.partition for p in partitions)
+        for start in starts:
+            self._positions.start(start.partition, start.offset)
+            self._owned.add(start.partition)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for partition in partitions:
             self._owned.discard(partition.partition)
+            self._positions.forget(partition.partition)
+            self._noted.pop(partition.partition, None)
             try:
                 self._on_revoked(partition.partition)
             except Exception as error:

@@ -17,10 +17,10 @@ def newest_in_journal(watermarks: Watermarks, topic: str, shard: int) -> Journal
     """The newest entry of a shard on the journal topic; None when it has none, or the topic is lost. Raises Unavailable
     and Corrupt."""
     try:
-        value = watermarks.newest(topic, shard)
+        message = watermarks.newest(topic, shard)
     except Refused:
         return None
-    return None if value is None else decode_journal(value)
+    return None if message is None else decode_journal(message.value() or b"")
 
 
 def surely_relayed_seq(newest: JournalRecord | None, batch_records_max: int) -> int:

@@ -28,7 +28,10 @@ class RecordSource(Protocol):
 
     def resume(self, partition: int) -> None: ...
 
-    def high_watermark(self, partition: int) -> int | None: ...
+    def waiting(self, partition: int, next_offset: int) -> int | None:
+        """How many offsets from `next_offset` on may hold a record; None when not known yet. 0 at the end of what can
+        be read, even where the partition ends in offsets without a record."""
+        ...
 
     def note_done(self, partition: int, next_offset: int) -> None:
         """Commit how far we are to Kafka, for lag tools only."""

@@ -1,4 +1,4 @@
-"""How much waits in a topic, asked of Kafka without joining a group.
+"""How far a topic goes and what stands at its ends, asked of Kafka without joining a group.
 
 Guarantees: changes nothing on the broker; answers within `TIMEOUT_SECONDS` or raises Unavailable.
 """
@@ -6,7 +6,9 @@ Guarantees: changes nothing on the broker; answers within `TIMEOUT_SECONDS` or r
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from typing import Final, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -17,6 +19,7 @@ from schemas.authority.kafka_acls import ASKING_GROUP
 
 TIMEOUT_SECONDS = 5.0
 ASK_AGAIN_SECONDS: Final = 0.05
+LOOK_BACK_FACTOR: Final = 16
 
 # A partition that is just made, or just moved: its leader answers in a moment, and the client does not ask again.
 _LEADER_MOVES: Final = (
@@ -40,6 +43,7 @@ class Watermarks:
                 "group.id": ASKING_GROUP,  # never joined: the client wants a name
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
+                "enable.partition.eof": True,  # the end may hold no record: it must be told
                 "allow.auto.create.topics": False,
                 "log_level": 2,  # the failure comes back as an error: librdkafka need not print it too
                 "error_cb": self._complaint,
@@ -48,11 +52,11 @@ class Watermarks:
         )
 
     def high(self, topic: str, partition: int) -> int:
-        """The offset after the newest record."""
+        """The offset after the newest that can be read, perhaps of no record."""
         return self.bounds(topic, partition)[1]
 
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
-        """The offset of the oldest record that is kept, and the one after the newest."""
+        """The oldest offset that is kept, and the one after the newest that can be read (before open transactions)."""
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while True:
             left_seconds = max(deadline - time.monotonic(), ASK_AGAIN_SECONDS)
@@ -67,55 +71,64 @@ class Watermarks:
             raise Unavailable("kafka", f"no answer within {TIMEOUT_SECONDS:g} s")
         return int(answer[0]), int(answer[1])
 
-    def timestamp_ms(self, topic: str, partition: int, offset: int) -> int | None:
-        """The time of the first record at or after `offset`; None when there is none (yet)."""
-        message = self._first_from(topic, partition, offset)
-        return None if message is None else int(message.timestamp()[1])
+    def newest(self, topic: str, partition: int) -> Message | None:
+        """The newest record; None when the partition holds none. It may stand far before the end: markers of
+        transactions and aborted records are offsets without a record."""
+        low, high = self.bounds(topic, partition)
+        back = 1
+        while low < high:
+            start = max(low, high - back)
+            found = deque(self._read(topic, partition, start, high), maxlen=1)
+            if found:
+                return found[0]
+            high, back = start, back * LOOK_BACK_FACTOR
+        return None
 
-    def newest(self, topic: str, partition: int) -> bytes | None:
-        """The value of the newest record; None when the partition is empty."""
-        high = self.high(topic, partition)
-        return None if high == 0 else self.message_at(topic, partition, high - 1).value()
+    def first_from(self, topic: str, partition: int, offset: int) -> Message | None:
+        """The first record at or after an offset that the partition holds; None when there is none (yet)."""
+        with closing(self._read(topic, partition, offset, self.high(topic, partition))) as records:
+            return next(records, None)
 
     def message_at(self, topic: str, partition: int, offset: int) -> Message:
-        """The first record at or after an offset that the partition holds."""
-        message = self._first_from(topic, partition, offset)
+        """The same, where there must be one."""
+        message = self.first_from(topic, partition, offset)
         if message is None:
             raise Unavailable("kafka", f"{topic} [{partition}]: the record at offset {offset} cannot be read")
         return message
 
     def tail(self, topic: str, partition: int, records_max: int) -> list[Message]:
-        """The newest records in order, at most so many offsets back; none of an empty partition."""
-        low, high = self.bounds(topic, partition)
-        start = max(low, high - records_max)
-        found: list[Message] = []
-        try:
-            self._consumer.assign([TopicPartition(topic, partition, start)])
-            while start < high:
-                messages = self._consumer.consume(high - start, TIMEOUT_SECONDS)
-                error = next((error for message in messages if (error := message.error()) is not None), None)
-                if error is not None:
-                    raise KafkaException(error)
-                if not messages:
-                    raise Unavailable("kafka", f"{topic} [{partition}]: the records from offset {start} do not come")
-                found += messages
-                start = cast("int", messages[-1].offset()) + 1
-            self._consumer.unassign()
-        except KafkaException as failure:
-            raise self._failure(topic, failure) from failure
-        return found
+        """The newest records in order, at most so many offsets back from the newest; none of an empty partition."""
+        newest = self.newest(topic, partition)
+        if newest is None:
+            return []
+        end = cast("int", newest.offset()) + 1
+        low, _ = self.bounds(topic, partition)
+        return list(self._read(topic, partition, max(low, end - records_max), end))
 
     def close(self) -> None:
         self._consumer.close()
 
-    def _first_from(self, topic: str, partition: int, offset: int) -> Message | None:
+    def _read(self, topic: str, partition: int, start: int, end: int) -> Generator[Message]:
+        """The records of offsets `[start, end)`; none where these hold none. `end` at most the end of the topic."""
         try:
-            self._consumer.assign([TopicPartition(topic, partition, offset)])
-            message = self._consumer.poll(TIMEOUT_SECONDS)
+            self._consumer.assign([TopicPartition(topic, partition, start)])
+            while start < end:
+                message = self._consumer.poll(TIMEOUT_SECONDS)
+                if message is None:
+                    raise Unavailable("kafka", f"{topic} [{partition}]: the records from offset {start} do not come")
+                error, offset = message.error(), cast("int", message.offset())
+                if error is None:
+                    start = offset + 1
+                    if offset < end:
+                        yield message
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    start = offset
+                else:
+                    raise KafkaException(error)
+        except KafkaException as failure:
+            raise self._failure(topic, failure) from failure
+        finally:
             self._consumer.unassign()
-        except KafkaException as error:
-            raise self._failure(topic, error) from error
-        return None if message is None or message.error() is not None else message
 
     def _failure(self, topic: str, error: KafkaException) -> FinanceError:
         return read_failure(topic, error.args[0], self._complaint, doing=f"ask as group {ASKING_GROUP}")

@@ -280,9 +280,9 @@ class Poster:
         """Seconds are an upper bound, and a tight one: what was appended before `_fresh_at` waits no longer."""
         now = self._now()
         for shard, head in self._heads.items():
-            high = self._source.high_watermark(shard)
-            if high is None:
+            waiting = self._source.waiting(shard, head.next_offset)
+            if waiting is None:
                 continue
-            if high <= head.next_offset:
+            if not waiting:
                 self._fresh_at[shard] = now
-            self._metrics.lag(shard, max(0, high - head.next_offset), max(0.0, now - self._fresh_at[shard]))
+            self._metrics.lag(shard, waiting, max(0.0, now - self._fresh_at[shard]))

@@ -126,6 +126,7 @@ class Prover:
             self._take(partition, records)
             worked = True
         for partition in sorted(self._source.owned & self._shards.keys()):
+            self._tell_lag(self._shards[partition])
             worked |= self._guard.allows(partition) and self._close_idle(partition)
         return self._sign_waiting() or worked
 
@@ -163,14 +164,17 @@ class Prover:
         if not self._close_all(shard, growing.take_block(items)):
             return
         shard.quiet_since = self._monotonic()
-        self._tell_lag(partition, records[-1])
+        shard.newest = records[-1].offset, records[-1].timestamp_ms
+        self._source.note_done(partition, records[-1].offset + 1)
 
-    def _tell_lag(self, partition: int, newest: Record) -> None:
-        high = self._source.high_watermark(partition)
-        waiting = 0 if high is None else max(0, high - newest.offset - 1)
-        age_seconds = max(0.0, self._clock().timestamp() - newest.timestamp_ms / 1000) if waiting else 0.0
-        self._metrics.lag(partition, waiting, age_seconds)
-        self._source.note_done(partition, newest.offset + 1)
+    def _tell_lag(self, shard: ProvedShard) -> None:
+        """At each step: that the end is reached may be known only after the last record was taken."""
+        if shard.newest is None:
+            return
+        offset, timestamp_ms = shard.newest
+        waiting = self._source.waiting(shard.number, offset + 1) or 0
+        age_seconds = max(0.0, self._clock().timestamp() - timestamp_ms / 1000) if waiting else 0.0
+        self._metrics.lag(shard.number, waiting, age_seconds)
 
     # --- closing ---------------------------------------------------------------------------------------------------
 

@@ -30,6 +30,8 @@ class Ends(Protocol):
 
     def message_at(self, topic: str, partition: int, offset: int) -> Message: ...
 
+    def newest(self, topic: str, partition: int) -> Message | None: ...
+
 
 def look(
     ends: Ends, topics: RelayTopics, shard: int, archived_seq: int, archived_hash: Callable[[int], bytes | None]
@@ -42,10 +44,11 @@ def look(
     """
     low, high = _bounds(ends, topics.journal, shard)
     first = newest = 0
-    if low < high:
+    last = ends.newest(topics.journal, shard) if low < high else None
+    if last is not None:
         seqs = []
-        for offset in sorted({low, high - 1}):
-            record = _journal_record(ends.message_at(topics.journal, shard, offset), shard)
+        for message in (ends.message_at(topics.journal, shard, low), last):
+            record = _journal_record(message, shard)
             archived = archived_hash(record.seq) if record.seq <= archived_seq else None
             if archived not in (None, record.entry_hash):
                 raise Refused(
@@ -78,16 +81,18 @@ def _journal_record(message: Message, shard: int) -> JournalRecord:
 
 def _outcome_offset(ends: Ends, topic: str, shard: int) -> int | None:
     low, high = _bounds(ends, topic, shard)
-    if low == high:
+    newest = ends.newest(topic, shard) if low < high else None
+    if newest is None:
         return None if high else 0  # emptied by its retention, or never written
-    return decode_outcome(ends.message_at(topic, shard, high - 1).value() or b"").offset + 1
+    return decode_outcome(newest.value() or b"").offset + 1
 
 
 def _dead_letter_offset(ends: Ends, topic: str, shard: int) -> int | None:
     low, high = _bounds(ends, topic, shard)
-    if low == high:
+    newest = ends.newest(topic, shard) if low < high else None
+    if newest is None:
         return None if high else 0
-    headers = dict(ends.message_at(topic, shard, high - 1).headers() or ())
+    headers = dict(newest.headers() or ())
     value = headers.get(OFFSET_HEADER)
     text = value.decode("ascii", "replace") if isinstance(value, bytes) else ""
     return int(text) + 1 if text.isdigit() else 0

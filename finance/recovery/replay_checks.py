@@ -65,8 +65,8 @@ def check_clock(watermarks: Watermarks, topic: str, ends: Mapping[int, int], now
     Raises Refused.
     """
     for shard, end in ends.items():
-        told_ms = watermarks.timestamp_ms(topic, shard, end - 1) if end else None
-        newest = now if told_ms is None else dt.datetime.fromtimestamp(told_ms / 1000, dt.UTC)
+        message = watermarks.newest(topic, shard) if end else None
+        newest = now if message is None else dt.datetime.fromtimestamp(message.timestamp()[1] / 1000, dt.UTC)
         if newest > now + CLOCK_MARGIN:
             raise Refused(
                 f"this clock says {format_time(now)}, and {topic} [{shard}] has a record of {format_time(newest)}",

@@ -87,12 +87,12 @@ class StatusReader:
         self._watermarks.close()
 
     def _with_lag(self, shard: int, progress: ShardProgress | None, now: dt.datetime) -> ShardStatus:
-        high = self._watermarks.high(self._settlements.name, shard)
+        low, high = self._watermarks.bounds(self._settlements.name, shard)
         next_offset = progress.next_offset if progress else 0
-        lag_records = max(0, high - next_offset)
-        lag_seconds = 0.0
-        if lag_records:
-            oldest_ms = self._watermarks.timestamp_ms(self._settlements.name, shard, next_offset)
-            if oldest_ms is not None:
-                lag_seconds = max(0.0, now.timestamp() - oldest_ms / 1000)
-        return ShardStatus(shard, progress, high, lag_records, lag_seconds)
+        if high <= next_offset:
+            return ShardStatus(shard, progress, high, 0, 0.0)
+        oldest = self._watermarks.first_from(self._settlements.name, shard, max(low, next_offset))
+        if oldest is None:  # markers of transactions, aborted records: a poster never moves over them alone
+            return ShardStatus(shard, progress, high, 0 if low <= next_offset else high - next_offset, 0.0)
+        lag_seconds = max(0.0, now.timestamp() - oldest.timestamp()[1] / 1000)
+        return ShardStatus(shard, progress, high, high - next_offset, lag_seconds)

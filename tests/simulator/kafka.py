@@ -81,10 +81,8 @@ class MemorySource:
     def resume(self, partition: int) -> None:
         self.paused.discard(partition)
 
-    def high_watermark(self, partition: int) -> int | None:
-        log = self.partitions[partition]
-        newest = log[-1] if log else None
-        return len(log) if newest is None else newest.offset + 1
+    def waiting(self, partition: int, next_offset: int) -> int | None:
+        return sum(it is not None and it.offset >= next_offset for it in self.partitions[partition])
 
     def note_done(self, partition: int, next_offset: int) -> None:
         """Kafka's own offsets are never read."""

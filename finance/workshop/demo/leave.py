@@ -115,12 +115,14 @@ def _audit_topic(ledger: DemoLedger) -> list[bytes]:
         ledger.settings.kafka_options("kernel"),
     )
     values: list[bytes] = []
+    next_offset = 0
     deadline = time.monotonic() + AUDIT_READ_SECONDS_MAX
     try:
         while time.monotonic() < deadline:
             for _, records in source.poll(1000, 0.2):
                 values += [record.value for record in records if record.value is not None]
-            if values and source.high_watermark(0) == len(values):
+                next_offset = records[-1].offset + 1
+            if values and source.waiting(0, next_offset) == 0:
                 return values
     finally:
         source.close()

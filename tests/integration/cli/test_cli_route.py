@@ -13,6 +13,7 @@ from confluent_kafka import Producer
 from tests.support.command_line import Finance, audit_types, quick_topology
 from tests.support.kafka import client
 from tests.support.settlements import settlement, wire
+from tests.support.transactions import ENDINGS, ending
 
 NOT_A_SETTLEMENT = b"\xffno magic byte"
 
@@ -96,6 +97,16 @@ def test_the_whole_route_and_every_reading_command(settled: Finance, tmp_path: P
     assert finance.json("entry", "show", "--shard", "0", "--seq", "999", code=1)["entries"] == []
     rejected = finance.json("entry", "show", settlement(90).event_id, code=1)["rejected"]
     assert rejected["reason"] == "unbalanced"
+
+
+@pytest.mark.parametrize("how", ENDINGS)
+def test_a_transactional_publisher_is_idle_too(finance: Finance, how: str) -> None:
+    environ = finance.environ
+    topic = environ["FINANCE_TOPIC_PREFIX"] + "finance.settlements"
+    with ending(environ["KAFKA_BROKERS"], topic, how, [valid(n) for n in range(5)]):
+        assert finance.json("run", "all", "--until-idle")["finished"] is True
+        shard = finance.json("status")["shards"][0]
+    assert (shard["posted"], shard["lag_records"], shard["lag_seconds"]) == (5, 0, 0.0)
 
 
 def test_dead_letters_are_listed_shown_whole_and_retried(settled: Finance, tmp_path: Path) -> None:

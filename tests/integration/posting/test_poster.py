@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import msgspec
 import psycopg
 import pytest
 
+from consumers.metrics import NullMetrics
 from consumers.posting import relay_backlog
 from consumers.posting.poster import PosterLimits
 from finance.workshop.devstack import Stack
@@ -42,6 +44,7 @@ from tests.support.posting_runs import (
     topic_of,
 )
 from tests.support.settlements import TOPIC, event_id, record, sale, settlement
+from tests.support.transactions import ENDINGS, ending
 
 pytestmark = pytest.mark.services
 
@@ -286,6 +289,25 @@ def test_markers_of_transactions_are_accounted_for_and_are_no_dead_letters(envir
     assert rows(dsn, "SELECT DISTINCT reason FROM verdicts") == [("no_record",)]
     assert rows(dsn, "SELECT count(*) FROM dead_letters") == [(0,)]
     check_ledger(dsn)
+
+
+@pytest.mark.parametrize("how", ENDINGS)
+def test_behind_a_transactional_publisher_nothing_waits_once_its_records_are_posted(
+    environ: dict[str, str], how: str
+) -> None:
+    class Told(NullMetrics):
+        lags: ClassVar[dict[int, tuple[int, float]]] = {}
+
+        def lag(self, shard: int, records: int, seconds: float) -> None:
+            self.lags[shard] = records, seconds
+
+    messages = [(settlement(n).settlement_id.encode(), record(0, settlement(n)).value or b"") for n in range(5)]
+    with ending(environ["KAFKA_BROKERS"], topic_of(environ, "settlements"), how, messages) as end:
+        poster = new_poster(environ, metrics=Told())
+        dsn = environ["DATABASE_URL_POSTER"]
+        done = "SELECT next_offset, relayed_offset FROM shards WHERE shard = 0"
+        step_until(poster, lambda: rows(dsn, done) == [(end, end)] and Told.lags.get(0) == (0, 0.0))
+        poster.close()
 
 
 def test_idle_poster_notes_what_is_relayed_and_a_stopped_one_leaves_nothing_to_repeat(environ: dict[str, str]) -> None:

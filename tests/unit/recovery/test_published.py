@@ -104,6 +104,9 @@ class Topics(Ends):
     def message_at(self, topic: str, partition: int, offset: int) -> Message:
         return cast("Message", self._records[topic][offset - self._lows.get(topic, 0)])
 
+    def newest(self, topic: str, partition: int) -> Message | None:
+        return cast("Message | None", next(reversed(self._records[topic]), None))
+
 
 NAMES = RelayTopics("journal", "outcomes", "dead_letters")
 
