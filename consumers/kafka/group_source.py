@@ -27,7 +27,7 @@ CONSUMER_DEFAULTS: dict[str, str | int | bool] = {
     "enable.auto.offset.store": False,
     "auto.offset.reset": "error",
     "isolation.level": "read_committed",
-    # Markers and aborted records hold no record: only the broker's word on the end tells them from work that waits.
+    # Markers and aborted records hold no record: only the broker's word on the end sets them apart from work.
     "enable.partition.eof": True,
     "check.crcs": True,
     "allow.auto.create.topics": False,

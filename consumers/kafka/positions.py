@@ -5,7 +5,7 @@ open transaction keeps back. Whoever takes the end offset minus the cursor for w
 The broker says when the reader has reached the end: then nothing waits, whatever the end offset is.
 
 Guarantees: pure; `waiting` is 0 once everything that was returned is done and the end was reached behind it.
-Does not: know what came since the last poll: that is told with the next one.
+Does not: know what came since the last poll: the next one brings it.
 """
 
 from __future__ import annotations

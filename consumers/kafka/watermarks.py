@@ -43,7 +43,7 @@ class Watermarks:
                 "group.id": ASKING_GROUP,  # never joined: the client wants a name
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
-                "enable.partition.eof": True,  # the end may hold no record: it must be told
+                "enable.partition.eof": True,  # the end may hold no record: the broker must say where it is
                 "allow.auto.create.topics": False,
                 "log_level": 2,  # the failure comes back as an error: librdkafka need not print it too
                 "error_cb": self._complaint,

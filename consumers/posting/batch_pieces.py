@@ -11,12 +11,14 @@ Records are decided as they are taken, so that memory is that of one batch. Wher
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from ledger_core.posting.plans import Decided, Draft
 
 ROWS_MAX: Final = 100_000
+# Rejections nearer than this share a piece: so many records cost other shards about as long as one transaction more.
+APART_RECORDS: Final = 200
 
 
 def pieces(decided: Iterable[Decided], next_offset: int) -> Iterator[list[Decided]]:
@@ -34,3 +36,21 @@ def pieces(decided: Iterable[Decided], next_offset: int) -> Iterator[list[Decide
         next_offset = offset + 1
     if batch:
         yield batch
+
+
+def around(batch: Sequence[Decided], offsets: Collection[int]) -> list[tuple[Sequence[Decided], bool]]:
+    """The batch in order, cut around the records at `offsets`: (piece, whether it holds some of them). Those that
+    stand near each other share a piece with what is between."""
+    numbers = [number for number, item in enumerate(batch) if item.record.offset in offsets]
+    spans: list[tuple[int, int]] = []
+    for number in numbers:
+        if spans and number - spans[-1][1] < APART_RECORDS:
+            spans[-1] = spans[-1][0], number + 1
+        else:
+            spans.append((number, number + 1))
+    cut: list[tuple[Sequence[Decided], bool]] = []
+    done = 0
+    for start, end in spans:
+        cut += [(batch[done:start], False), (batch[start:end], True)]
+        done = end
+    return [(piece, holds) for piece, holds in [*cut, (batch[done:], False)] if piece]

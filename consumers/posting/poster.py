@@ -192,9 +192,10 @@ class Poster:
             return False
         return worked
 
-    def _commit(self, head: ShardHead, batch: Sequence[Decided]) -> None:
-        """One batch, one transaction, then its publication. Raises Fenced, Halted, EventIdTaken, BatchFailed and
-        DeadLetterLimitReached (nothing was written), Unavailable (the head says what happened), Corrupt."""
+    def _commit(self, head: ShardHead, batch: Sequence[Decided], *, alone: bool) -> None:
+        """One batch, one transaction, then its publication. Raises Fenced, Halted, EventIdTaken, FirstRejections,
+        BatchFailed, DeadLetterLimitReached (nothing was written), Unavailable (the head says what happened), Corrupt.
+        """
         started = self._monotonic()
         asked = asked_of(batch)
         # 3. WAIT. Everything below the head is acknowledged, so `relayed_offset` may move along with it. A crash here:
@@ -203,8 +204,8 @@ class Poster:
 
         # 4. PLAN. The head's row is locked and is the very head planned on: a zombie is Fenced before it writes. A
         # crash inside rolls back: nothing happened, and the next owner seeks to shards.next_offset.
-        with self._store.batch(head, rejects_first=asked.rejects_first) as tx:
-            plan = sequence(head, batch, tx.look_up(asked.event_ids))
+        with self._store.batch(head, alone=alone) as tx:
+            plan = sequence(head, batch, tx.look_up(asked))
             self._dead_letters.check(len(batch), self._counted(plan))
             plan = tx.write(plan, relayed_offset=head.next_offset)
         # 5. COMMIT. The end of the block: from here on the batch is posted. A crash before: nothing happened; after:

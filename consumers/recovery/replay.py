@@ -94,8 +94,10 @@ class ShardReplay:
                 return records[:number]
         return records
 
-    def _commit(self, head: ShardHead, batch: Sequence[Decided]) -> None:
+    def _commit(self, head: ShardHead, batch: Sequence[Decided], *, alone: bool) -> None:
         """The poster's transaction, with one difference: who came first may be another shard, as the log says."""
+        if self._stop.seq is not None and head.seq >= self._stop.seq:
+            return  # a piece before this one held the entry at which the replay stops
         asked = asked_of(batch)
         next_offset = batch[-1].record.offset + 1
         taken = self._log.taken_elsewhere(head.shard, head.next_offset, next_offset) if self._log else {}
@@ -105,8 +107,8 @@ class ShardReplay:
         relayed = head.next_offset if head.seq and head.seq <= self._journal_seq else head.relayed_offset
 
         # 3. PLAN. On the very head of the target; a crash inside rolls back, and the next run plans the same again.
-        with self._store.batch(head, rejects_first=asked.rejects_first) as tx:
-            first = FirstVerdicts(head.shard, tx.look_up(asked.event_ids), taken, knows_first=knows_first)
+        with self._store.batch(head, alone=alone) as tx:
+            first = FirstVerdicts(head.shard, tx.look_up(asked), taken, knows_first=knows_first)
             plan = first.settled(first.plan(head, self._cut(head, batch, first)), covered=covered)
             told = first.told(plan)
             plan = tx.write(plan, relayed_offset=relayed)

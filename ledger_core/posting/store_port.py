@@ -1,4 +1,4 @@
-"""What the poster asks of its store, and the four ways in which a batch can be turned away without a fault."""
+"""What the poster asks of its store, and the five ways in which a batch can be turned away without a fault."""
 
 from __future__ import annotations
 
@@ -25,6 +25,17 @@ class EventIdTaken(FinanceError):
     """Another shard posted one of the batch's event ids meanwhile: nothing was written; look up and plan again."""
 
 
+class FirstRejections(FinanceError):
+    """The plan gives rejections as first verdicts, and other shards may post meanwhile: nothing was written; plan those
+    records again, alone. `offsets`: where they stand."""
+
+    def __init__(self, offsets: frozenset[int]) -> None:
+        super().__init__(
+            f"{len(offsets)} first rejections, from offset {min(offsets)}, want no other shard beside them"
+        )
+        self.offsets = offsets
+
+
 class BatchFailed(FinanceError):
     """The database refuses something in the batch, and would again: nothing was written; find the record."""
 
@@ -37,6 +48,14 @@ class Unrelayed(msgspec.Struct, frozen=True, gc=False):
     verdict: Verdict | None  # of the same offset; None where the entry says all
 
 
+def check_alone(plan: Plan, *, alone: bool) -> None:
+    """Raise FirstRejections unless the plan may be written so. An entry has its event id by itself: the database lets
+    no second one in; a rejection, which stands in another table, only because nobody posts beside it."""
+    offsets = frozenset(v.offset for v in plan.verdicts if v.first_verdict and v.event_id is not None)
+    if offsets and not alone:
+        raise FirstRejections(offsets)
+
+
 class BatchTransaction(Protocol):
     """One batch's transaction, open on the very head it was asked for."""
 
@@ -46,7 +65,8 @@ class BatchTransaction(Protocol):
 
     def write(self, plan: Plan, *, relayed_offset: int) -> Plan:
         """Write the plan and move the head, once. `relayed_offset`: everything below was acknowledged downstream; it
-        moves along. Returns the plan as written: its `after` has the accounts opened and `relayed_offset`."""
+        moves along. Raises FirstRejections for a plan that must be alone, in a transaction that is not. Returns the
+        plan as written: its `after` has the accounts opened and `relayed_offset`."""
         ...
 
 
@@ -59,7 +79,7 @@ class PosterStore(Protocol):
 
     def halt(self, reason: str, intent: AuditIntent) -> None: ...
 
-    def batch(self, head: ShardHead, *, rejects_first: bool) -> AbstractContextManager[BatchTransaction]: ...
+    def batch(self, head: ShardHead, *, alone: bool) -> AbstractContextManager[BatchTransaction]: ...
 
     def note_relayed(self, shard: int, relayed_offset: int) -> None: ...
 

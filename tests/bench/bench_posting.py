@@ -3,9 +3,10 @@
     python -m tests.bench posting -- --events 300000
 
 Measured: from Kafka to committed in Postgres, one poster process a shard, two shards, relay and outcomes on, fsync and
-synchronous_commit on, three-line settlements, a payable drawn from 100,000 sellers; broker, database and posters share
-the machine. The same run then writes the very same rows (entries, lines, accounts), in the same batches, by raw binary
-COPY over one connection into fresh tables with the same indexes: with their triggers, and without.
+synchronous_commit on, three-line settlements, a payable drawn from 100,000 sellers, with refunds, disputes, duplicates
+and rejections between them (`--no-mix`: sales alone); broker, database and posters share the machine. The same run then
+writes the very same rows (entries, lines, accounts), in the same batches, by raw binary COPY over one connection into
+fresh tables with the same indexes: with their triggers, and without.
 """
 
 from __future__ import annotations
@@ -27,14 +28,22 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--events", type=int, default=300_000)
     parser.add_argument("--posters", type=int, default=2)
     parser.add_argument("--latency-seconds", type=float, default=20.0, help="how long to run at half the rate")
+    parser.add_argument(
+        "--mix",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="refunds, disputes, duplicates and rejections between the sales (tests/bench/mix.py)",
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
     with fresh_ledger() as ledger:
-        figures = posting(ledger, options.events, options.posters)
+        figures = posting(ledger, options.events, options.posters, mix=options.mix)
         figures |= raw_copy(ledger)
         figures["of_raw_copy"] = figures["posted_per_second"] / figures["raw_copy_per_second"]
         if options.latency_seconds:
-            figures |= latency(ledger, options.events, figures["posted_per_second"] / 2, options.latency_seconds)
+            figures |= latency(
+                ledger, options.events, figures["posted_per_second"] / 2, options.latency_seconds, options.mix
+            )
     if options.json:
         print(json.dumps(figures))
     else:
@@ -43,11 +52,11 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def posting(ledger: Ledger, events: int, posters: int) -> dict[str, float]:
+def posting(ledger: Ledger, events: int, posters: int, *, mix: bool) -> dict[str, float]:
     """Publish everything while halted, let each poster own its shards, resume, and time until the last commit."""
     ledger.execute("UPDATE control SET halted = true, reason = 'bench'")
     logs = [ledger.start("poster", number) for number in range(posters)]
-    ledger.publish(events)
+    ledger.publish(events, mix=mix)
     ledger.wait_owned(2, posters)
     ledger.execute("UPDATE control SET halted = false, reason = NULL")
     began = time.monotonic()
@@ -64,6 +73,8 @@ def posting(ledger: Ledger, events: int, posters: int) -> dict[str, float]:
     return {
         "events": events,
         "batches": len(batches),
+        "rejected": sum(line["rejected"] for line in batches),
+        "duplicates": sum(line["duplicates"] for line in batches),
         "posted_per_second": events / (last - first),
         "commit_path_per_second_per_shard": events / committing,
         **used,
@@ -123,13 +134,13 @@ def _binary(source: psycopg.Connection[tuple[object, ...]], rows: str) -> bytes:
         return b"".join(bytes(part) for part in copy)
 
 
-def latency(ledger: Ledger, first: int, rate: float, seconds: float) -> dict[str, float]:
+def latency(ledger: Ledger, first: int, rate: float, seconds: float, mix: bool) -> dict[str, float]:
     """Publish at `rate` and take, for every event, the age of the oldest record of its batch at commit: no event took
     longer than that. The server first writes out what the phases before left: that is not this load's."""
     ledger.execute("CHECKPOINT")
     seen = {log: len(list(records(log))) for log in ledger.logs.glob("poster-*.jsonl")}
     count = int(rate * seconds)
-    ledger.publish(count, first=first, rate=rate)
+    ledger.publish(count, first=first, rate=rate, mix=mix)
     while ledger.ask("SELECT sum(next_offset) FROM shards") < first + count:
         time.sleep(0.1)
     ages: list[tuple[float, int]] = []

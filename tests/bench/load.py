@@ -17,9 +17,8 @@ from typing import Any
 import psycopg
 
 from finance.workshop.devstack import Stack
-from finance.workshop.sample_data import synthetic
 from producers.kafka.publisher import KafkaPublisher
-from schemas.wire.settlements import encode_settlement
+from tests.bench import mix as bench_mix
 from tests.support import buckets, databases, topics
 
 ROOT = Path(__file__).parents[2]
@@ -71,13 +70,12 @@ class Ledger:
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(statement)
 
-    def publish(self, events: int, *, first: int = 0, rate: float | None = None) -> float:
-        """Publish synthetic settlements, evenly over the shards; returns the seconds it took."""
+    def publish(self, events: int, *, first: int = 0, rate: float | None = None, mix: bool = False) -> float:
+        """Publish synthetic settlements, evenly over the shards; returns the seconds it took. `mix`: see
+        tests/bench/mix.py."""
         publisher = KafkaPublisher(self.stack.env["KAFKA_BROKERS"])
         topic = f"{self.prefix}finance.settlements"
-        messages: Iterable[tuple[bytes, bytes]] = (
-            (event.settlement_id.encode(), encode_settlement(event)) for event in synthetic(events, first=first)
-        )
+        messages: Iterable[tuple[bytes, bytes]] = bench_mix.messages(events, first=first, mix=mix)
         if rate is not None and events <= ENCODED_AHEAD_MAX:
             messages = list(messages)  # else the publisher's own work would take a core from what is measured
         began = time.monotonic()

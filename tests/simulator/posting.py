@@ -11,7 +11,7 @@ import msgspec
 from ledger_core.errors import Unavailable
 from ledger_core.ports import AuditIntent
 from ledger_core.posting.plans import Known, Plan, ShardHead
-from ledger_core.posting.store_port import Fenced, Halted, Unrelayed
+from ledger_core.posting.store_port import Fenced, Halted, Unrelayed, check_alone
 from tests.simulator.faults import Faults
 from tests.simulator.ledger import MemoryLedger, genesis
 
@@ -22,7 +22,7 @@ class MemoryTransaction:
 
     ledger: MemoryLedger
     shard: int
-    rejects_first: bool
+    alone: bool
     stale: bool
     written: Plan | None = None
 
@@ -31,7 +31,7 @@ class MemoryTransaction:
         return {i: first for i, first in known.items() if first.shard == self.shard} if self.stale else known
 
     def write(self, plan: Plan, *, relayed_offset: int) -> Plan:
-        assert self.rejects_first or not any(v.first_verdict for v in plan.verdicts), "a rejection without the lock"
+        check_alone(plan, alone=self.alone)
         self.written = self.ledger.checked(plan, relayed_offset)
         return self.written
 
@@ -58,7 +58,7 @@ class MemoryPosterStore:
             self.ledger.intents.append(intent)
 
     @contextmanager
-    def batch(self, head: ShardHead, *, rejects_first: bool) -> Iterator[MemoryTransaction]:
+    def batch(self, head: ShardHead, *, alone: bool) -> Iterator[MemoryTransaction]:
         with self._step("commit"):
             stands = self.ledger.heads[head.shard]
             if (stands.next_offset, stands.seq) != (head.next_offset, head.seq):
@@ -66,7 +66,7 @@ class MemoryPosterStore:
             if self.ledger.halted:
                 raise Halted("halted")
             stale = self.faults.hits("stale", "applied")
-            tx = MemoryTransaction(self.ledger, head.shard, rejects_first, stale=stale)
+            tx = MemoryTransaction(self.ledger, head.shard, alone, stale=stale)
             yield tx
             if tx.written is not None:
                 self.ledger.apply(tx.written)

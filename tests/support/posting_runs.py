@@ -22,6 +22,7 @@ from ledger_core.postgres.posting.poster_store import PosterStore
 from ledger_core.postgres.verify.ledger_reader import open_ledger_reader
 from ledger_core.posting.plans import Decided, ShardHead
 from ledger_core.posting.sequencing import event_ids, sequence
+from ledger_core.posting.store_port import FirstRejections
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify.oracle import verify_ledger
 from producers.kafka.publisher import KafkaPublisher
@@ -221,9 +222,14 @@ def commit(
     """Decide and commit one batch on a head; `look` runs inside the transaction, before the plan is made."""
     batch: list[Decided] = [decide(item) for item in records]
     ids, reversed_ids = event_ids(batch)
-    rejects = bool(reversed_ids) or any(not hasattr(item.outcome, "lines") for item in batch)
-    with store.batch(head, rejects_first=rejects) as tx:
-        known = tx.look_up(ids + reversed_ids)
-        look()
-        plan = tx.write(sequence(head, batch, known), relayed_offset=head.relayed_offset)
-    return plan.after
+
+    def one(alone: bool) -> ShardHead:
+        with store.batch(head, alone=alone) as tx:
+            known = tx.look_up(ids + reversed_ids)
+            look()
+            return tx.write(sequence(head, batch, known), relayed_offset=head.relayed_offset).after
+
+    try:
+        return one(alone=False)
+    except FirstRejections:
+        return one(alone=True)

@@ -20,7 +20,7 @@ def ending(brokers: str, topic: str, how: str, messages: Sequence[tuple[bytes, b
     commit's marker, aborted records and their marker, or records of a transaction that is not ended. Answers the
     offset after the last message."""
     producer = Producer({**client(brokers), "transactional.id": f"shop-{uuid.uuid4().hex[:8]}"})
-    producer.init_transactions(60)
+    producer.init_transactions(300)
     ends: list[int] = []
 
     def publish(key: bytes, value: bytes) -> None:
@@ -31,17 +31,17 @@ def ending(brokers: str, topic: str, how: str, messages: Sequence[tuple[bytes, b
     producer.begin_transaction()
     for key, value in messages:
         publish(key, value)
-    producer.commit_transaction(60)
+    producer.commit_transaction(300)
     end = max(ends, default=0)
     if how != "committed":
         producer.begin_transaction()
         for _ in range(3):
             publish(b"k", b"never to be read")
-        producer.flush(60)
+        producer.flush(300)
         if how == "aborted":
-            producer.abort_transaction(60)
+            producer.abort_transaction(300)
     try:
         yield end
     finally:
         if how == "open":
-            producer.abort_transaction(60)
+            producer.abort_transaction(300)

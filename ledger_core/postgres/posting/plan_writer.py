@@ -26,8 +26,8 @@ from ledger_core.posting.store_port import Fenced
 HEAD_COLUMNS: Final = (
     "shard, topic, first_offset, next_offset, seq, head_hash, accounts, posted, duplicates, rejected, relayed_offset"
 )
-# Taken shared by every batch, and alone by one that gives a rejection as an event id's first verdict: otherwise two
-# shards could give one event id two verdicts without seeing each other's (docs/decisions, 007).
+# Taken shared by every batch before it looks up, and alone by one that gives a rejection as an event id's first
+# verdict: otherwise two shards could give one event id two verdicts without seeing each other's (docs/decisions, 007).
 FIRST_VERDICT_LOCK: Final = 0x46494E01
 
 

@@ -31,7 +31,7 @@ from ledger_core.postgres.posting.plan_writer import (
 )
 from ledger_core.postgres.session import translated
 from ledger_core.posting.plans import Known, Plan, ShardHead, Verdict
-from ledger_core.posting.store_port import BatchFailed, EventIdTaken, Fenced, Halted, Unrelayed
+from ledger_core.posting.store_port import BatchFailed, EventIdTaken, Fenced, Halted, Unrelayed, check_alone
 
 
 class PosterStore:
@@ -91,13 +91,14 @@ class PosterStore:
                 append_intent(cursor, intent)
 
     @contextmanager
-    def batch(self, head: ShardHead, *, rejects_first: bool) -> Iterator[_BatchTransaction]:
+    def batch(self, head: ShardHead, *, alone: bool) -> Iterator[_BatchTransaction]:
         """The one transaction of a batch: opened on the very head, committed at the end of the block, rolled back by
         whatever the block raises.
 
-        `rejects_first`: the batch may give a rejection as an event id's first verdict (docs/decisions, 007).
-        Raises Halted, Fenced, EventIdTaken, BatchFailed (nothing written), Unavailable (ask the head what happened),
-        Corrupt, Refused.
+        `alone`: no other shard's batch runs meanwhile; needed to give a rejection as an event id's first verdict, and
+        refused without (docs/decisions, 007).
+        Raises Halted, Fenced, EventIdTaken, FirstRejections, BatchFailed (nothing written), Unavailable (ask the head
+        what happened), Corrupt, Refused.
         """
         numbers = self._numbers[head.shard]
         if sum(len(held.by_account) for held in self._numbers.values()) > CACHED_ACCOUNTS_MAX:
@@ -105,8 +106,8 @@ class PosterStore:
                 held.by_account.clear()
         try:
             with translated(), _refusals(), self._connection.transaction(), self._connection.cursor() as cursor:
-                _stand_on(cursor, head, rejects_first=rejects_first)
-                yield _BatchTransaction(cursor, numbers)
+                _stand_on(cursor, head, alone=alone)
+                yield _BatchTransaction(cursor, numbers, alone=alone)
         except BaseException:
             numbers.forget_uncommitted()
             raise
@@ -157,22 +158,24 @@ class PosterStore:
 class _BatchTransaction:
     """A `ledger_core.posting.store_port.BatchTransaction`."""
 
-    def __init__(self, cursor: Cursor[TupleRow], numbers: AccountNumbers) -> None:
+    def __init__(self, cursor: Cursor[TupleRow], numbers: AccountNumbers, *, alone: bool) -> None:
         self._cursor = cursor
         self._numbers = numbers
+        self._alone = alone
 
     def look_up(self, event_ids: Sequence[str]) -> dict[str, Known]:
         return look_up(self._cursor, event_ids)
 
     def write(self, plan: Plan, *, relayed_offset: int) -> Plan:
+        check_alone(plan, alone=self._alone)
         return write_plan(self._cursor, plan, self._numbers, relayed_offset)
 
 
-def _stand_on(cursor: Cursor[TupleRow], head: ShardHead, *, rejects_first: bool) -> None:
+def _stand_on(cursor: Cursor[TupleRow], head: ShardHead, *, alone: bool) -> None:
     """Lock the shard's row, and raise Fenced unless it is that head, Halted when posting is halted."""
     row = cursor.execute(
         "SELECT next_offset, seq, "
-        f"pg_advisory_xact_lock{'' if rejects_first else '_shared'}({FIRST_VERDICT_LOCK}) "
+        f"pg_advisory_xact_lock{'' if alone else '_shared'}({FIRST_VERDICT_LOCK}) "
         "FROM shards WHERE shard = %s FOR UPDATE",
         (head.shard,),
     ).fetchone()

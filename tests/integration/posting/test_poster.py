@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
 
 import msgspec
 import psycopg
 import pytest
 
-from consumers.metrics import NullMetrics
 from consumers.posting import relay_backlog
 from consumers.posting.poster import PosterLimits
 from finance.workshop.devstack import Stack
@@ -23,7 +21,7 @@ from schemas.wire.outcomes import decode_outcome
 from schemas.wire.records import Outcome
 from tests.simulator.faults import Faults
 from tests.support import databases
-from tests.support.kafka import client, tls
+from tests.support.kafka import tls
 from tests.support.mixed_events import mixed
 from tests.support.plain_ledger import plain, written
 from tests.support.posting_runs import (
@@ -44,7 +42,6 @@ from tests.support.posting_runs import (
     topic_of,
 )
 from tests.support.settlements import TOPIC, event_id, record, sale, settlement
-from tests.support.transactions import ENDINGS, ending
 
 pytestmark = pytest.mark.services
 
@@ -268,46 +265,6 @@ def test_dead_letter_limit_halts_and_after_resume_the_same_records_pass(environ:
     finally:
         poster.close()
     assert rows(admin, "SELECT count(*) FROM verdicts") == [(30,)]
-
-
-def test_markers_of_transactions_are_accounted_for_and_are_no_dead_letters(environ: dict[str, str]) -> None:
-    from confluent_kafka import Producer
-
-    producer = Producer({**client(environ["KAFKA_BROKERS"]), "transactional.id": "shop"})
-    producer.init_transactions(20)
-    topic = topic_of(environ, "settlements")
-    for n, ends in enumerate((producer.commit_transaction, producer.abort_transaction) * 3):
-        fields = settlement(n)
-        producer.begin_transaction()
-        producer.produce(topic, record(0, fields).value, fields.settlement_id, 0)
-        producer.flush(300)
-        ends(20)
-    publish(environ, [record(0, settlement(100))])
-    post_all(environ, limits=PosterLimits(dead_letters_max=3))
-    dsn = environ["DATABASE_URL"]
-    assert rows(dsn, "SELECT posted, rejected, next_offset FROM shards WHERE shard = 0") == [(4, 9, 13)]
-    assert rows(dsn, "SELECT DISTINCT reason FROM verdicts") == [("no_record",)]
-    assert rows(dsn, "SELECT count(*) FROM dead_letters") == [(0,)]
-    check_ledger(dsn)
-
-
-@pytest.mark.parametrize("how", ENDINGS)
-def test_behind_a_transactional_publisher_nothing_waits_once_its_records_are_posted(
-    environ: dict[str, str], how: str
-) -> None:
-    class Told(NullMetrics):
-        lags: ClassVar[dict[int, tuple[int, float]]] = {}
-
-        def lag(self, shard: int, records: int, seconds: float) -> None:
-            self.lags[shard] = records, seconds
-
-    messages = [(settlement(n).settlement_id.encode(), record(0, settlement(n)).value or b"") for n in range(5)]
-    with ending(environ["KAFKA_BROKERS"], topic_of(environ, "settlements"), how, messages) as end:
-        poster = new_poster(environ, metrics=Told())
-        dsn = environ["DATABASE_URL_POSTER"]
-        done = "SELECT next_offset, relayed_offset FROM shards WHERE shard = 0"
-        step_until(poster, lambda: rows(dsn, done) == [(end, end)] and Told.lags.get(0) == (0, 0.0))
-        poster.close()
 
 
 def test_idle_poster_notes_what_is_relayed_and_a_stopped_one_leaves_nothing_to_repeat(environ: dict[str, str]) -> None:

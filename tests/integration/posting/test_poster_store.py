@@ -210,6 +210,26 @@ def test_two_shards_racing_for_the_same_event_ids_give_each_one_first_verdict(
     check_ledger(database_url)
 
 
+@pytest.mark.parametrize("batch", ["a refund of a posted sale", "an event rejected before", "a conflict"])
+def test_what_is_no_first_rejection_stops_no_other_shard(poster_url: str, database_url: str, batch: str) -> None:
+    one, two = PosterStore(poster_url), PosterStore(poster_url)
+    other = two.open_shard(1, TOPIC)
+    bad = settlement(2, reverses=event_id(99))
+    head = commit(one, one.open_shard(0, TOPIC), [record(0, settlement(1)), record(1, bad)])
+    fields = {
+        "a refund of a posted sale": settlement(3, reverses=event_id(1)),
+        "an event rejected before": bad,
+        "a conflict": settlement(1, order_id="other"),
+    }[batch]
+
+    def post_beside() -> None:
+        commit(two, other, [record(0, settlement(50), shard=1)])
+
+    commit(one, head, [record(2, fields)], look=post_beside)  # who waits for a lock here waits until it is Unavailable
+    assert rows(database_url, "SELECT count(*) FROM entries WHERE shard = 1") == [(1,)]
+    check_ledger(database_url)
+
+
 def test_headers_come_back_exactly(poster_url: str) -> None:
     headers = (("trace", b"\x00\xff"), ("trace", None), ("", b""), ("naïve \x01", b"x" * 1000))
     store = PosterStore(poster_url)

@@ -115,7 +115,7 @@ def original(events: list[tuple[int, int, int]], logs: list[list[Record]]) -> Me
         head = heads[shard]
         batch = [decide(logs[shard][head.next_offset])]
         ids, reversed_ids = event_ids(batch)
-        with store.batch(head, rejects_first=True) as tx:
+        with store.batch(head, alone=True) as tx:
             plan = tx.write(sequence(head, batch, tx.look_up(ids + reversed_ids)), relayed_offset=0)
         heads[shard] = plan.after
     return ledger
