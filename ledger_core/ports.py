@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -118,6 +118,10 @@ class ArchiveStore(Protocol):
     def versions(self, prefix: str) -> Sequence[StoredObject]:
         """Every version below a prefix in order of key; delete markers have version_id but size_bytes == -1."""
         ...
+
+
+NO_APPEND_TIME_MS: Final = -1
+"""Time of a record that a publisher dated, not the broker: Kafka's own word for none."""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):

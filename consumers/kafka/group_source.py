@@ -15,11 +15,19 @@ from contextlib import suppress
 from typing import cast
 
 import structlog
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_INVALID,
+    TIMESTAMP_LOG_APPEND_TIME,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from consumers.kafka.failures import ALL_BROKERS_DOWN, LastComplaint, read_failure
 from consumers.kafka.positions import Positions
-from ledger_core.ports import Record
+from ledger_core.ports import NO_APPEND_TIME_MS, Record
 
 # Where the record's own topic ends, a retention hole begins: `error` makes it loud (G3).
 CONSUMER_DEFAULTS: dict[str, str | int | bool] = {
@@ -66,6 +74,8 @@ class KafkaSource:
 
     `start_offset(partition)` is called on assignment and answers the offset to read first; `on_revoked(partition)` is
     called when a partition goes, and must forget what it holds for it. Both run inside `poll`.
+    `check_append_times`, where a record's time is asked of the broker alone, is called when one has another kind of
+    time: it raises Refused while the topic takes such times; later, such a record comes with NO_APPEND_TIME_MS.
     """
 
     def __init__(
@@ -77,6 +87,7 @@ class KafkaSource:
         on_revoked: Callable[[int], None],
         options: Mapping[str, str] | None = None,
         *,
+        check_append_times: Callable[[], None] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         config: dict[str, str | int | bool] = {**CONSUMER_DEFAULTS, **(options or {})}
@@ -89,6 +100,7 @@ class KafkaSource:
         self._positions = Positions()
         self._noted: dict[int, int] = {}
         self._callback_error: Exception | None = None
+        self._check_append_times = check_append_times
         self._monotonic = monotonic
         self._heard_at = monotonic()
         self._brokers_down = False
@@ -140,7 +152,7 @@ class KafkaSource:
     def _grouped(self, messages: list[Message]) -> list[tuple[int, list[Record]]]:
         groups: dict[int, list[Record]] = {}
         ends: dict[int, int] = {}
-        topic = self._topic
+        topic, asks = self._topic, self._check_append_times is not None
         for message in messages:
             error = message.error()
             partition = cast("int", message.partition())
@@ -155,12 +167,15 @@ class KafkaSource:
             group = groups.get(partition)
             if group is None:
                 group = groups[partition] = []
+            kind, timestamp_ms = message.timestamp()
+            if asks and kind != TIMESTAMP_LOG_APPEND_TIME:
+                timestamp_ms = self._no_append_time(partition)
             group.append(
                 Record(
                     topic,
                     partition,
                     cast("int", message.offset()),
-                    message.timestamp()[1],
+                    timestamp_ms,
                     message.key(),
                     message.value(),
                     headers_of(message),
@@ -173,6 +188,13 @@ class KafkaSource:
             if partition in self._noted:
                 self._note(partition, self._noted[partition])
         return list(groups.items())
+
+    def _no_append_time(self, partition: int) -> int:
+        """A publisher dated the record. Raises Refused while the topic lets publishers do so."""
+        if self._check_append_times is not None:
+            self._check_append_times()
+        log.warning("kafka.no_append_time", topic=self._topic, partition=partition)
+        return int(NO_APPEND_TIME_MS)
 
     def seek(self, partition: int, offset: int) -> None:
         """Read `partition` from `offset` next; what was fetched ahead is dropped."""

@@ -1,8 +1,8 @@
 """Reading one partition from an offset to a fixed end, without a group: what replay reads.
 
 Guarantees: records come in offset order from the very offset asked for, never beyond the end fixed at the start; a hole
-is Refused, and so is a record whose time a publisher chose (the topic is not LogAppendTime, or was not when the record
-came): its entry could not be the same at every replay (`append_times` False: where the time means nothing).
+is Refused. A record whose time a publisher chose (the topic was not LogAppendTime when it came) has NO_APPEND_TIME_MS,
+as the poster saw it (`append_times` False: where the time means nothing).
 Does not: join a group, commit offsets, or follow the topic as it grows.
 """
 
@@ -17,15 +17,11 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, Kaf
 
 from consumers.kafka.failures import LastComplaint, read_failure
 from consumers.kafka.group_source import CONSUMER_DEFAULTS, headers_of
-from ledger_core.errors import Refused, Unavailable
-from ledger_core.ports import Record
+from ledger_core.errors import Unavailable
+from ledger_core.ports import NO_APPEND_TIME_MS, Record
 from schemas.authority.kafka_acls import ASKING_GROUP
 
 SILENCE_SECONDS_MAX: Final = 30.0
-CREATE_TIME_REMEDY: Final = (
-    "a replay needs the broker's own append times: bring the topic back as it was, with message.timestamp.type="
-    "LogAppendTime and its records at their offsets with their times, or use `finance rebuild`"
-)
 
 
 class PartitionReader:
@@ -88,11 +84,7 @@ class PartitionReader:
                     break
                 kind, timestamp_ms = message.timestamp()
                 if self._append_times and kind != TIMESTAMP_LOG_APPEND_TIME:
-                    raise Refused(
-                        f"{self._place.topic} [{self._place.partition}] offset {offset}: the record's time is not the "
-                        "broker's append time",
-                        remedy=CREATE_TIME_REMEDY,
-                    )
+                    timestamp_ms = NO_APPEND_TIME_MS  # rejected, as the poster rejects it
                 records.append(
                     Record(
                         self._place.topic,

@@ -228,10 +228,11 @@ class Poster:
     def _committed(self, plan: Plan, newest: Record, seconds: float) -> None:
         before, after = plan.before, plan.after
         self._source.note_done(after.shard, after.next_offset)
-        self._fresh_at[after.shard] = newest.timestamp_ms / 1000
+        if newest.timestamp_ms > 0:  # a record that its publisher dated says nothing of the lag
+            self._fresh_at[after.shard] = newest.timestamp_ms / 1000
         rejected = after.rejected - before.rejected
         records = [*(entry.record for entry in plan.posted[:1]), *(v.record for v in plan.verdicts[:1] if v.record)]
-        oldest_ms = min((record.timestamp_ms for record in records), default=None)
+        oldest_ms = min((record.timestamp_ms for record in records if record.timestamp_ms > 0), default=None)
         latency_seconds = 0.0 if oldest_ms is None else max(0.0, self._now() - oldest_ms / 1000)
         log.info(
             "poster.batch",

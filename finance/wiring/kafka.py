@@ -138,7 +138,12 @@ def open_partition(
 
 def settlements_opener(settings: Settings, topology: Topology, newest_source: NewestSource) -> OpenSource:
     """The poster's source: it reads on only in the topic that its shards grew from."""
-    open_source = source_opener("poster", settings, topology)
+    open_source = source_opener(
+        "poster",
+        settings,
+        topology,
+        check_append_times=lambda: check_topics(settings, topology, ("settlements",), name="poster"),
+    )
     topic = topology.topics["settlements"].name
     return lambda start_offset, on_revoked: open_source(
         checking(
@@ -151,7 +156,9 @@ def settlements_opener(settings: Settings, topology: Topology, newest_source: Ne
     )
 
 
-def source_opener(name: str, settings: Settings, topology: Topology) -> OpenSource:
+def source_opener(
+    name: str, settings: Settings, topology: Topology, *, check_append_times: Callable[[], None] | None = None
+) -> OpenSource:
     """What opens the process's source once its callbacks are known. Raises Refused when the topology gives the process
     no topic or no group.
     """
@@ -162,5 +169,5 @@ def source_opener(name: str, settings: Settings, topology: Topology) -> OpenSour
     group = settings.topic_prefix + process.group
     options = {**settings.kafka_group_options(name), **settings.kafka_options(name)}
     return lambda start_offset, on_revoked: KafkaSource(
-        settings.kafka_brokers, topic, group, start_offset, on_revoked, options
+        settings.kafka_brokers, topic, group, start_offset, on_revoked, options, check_append_times=check_append_times
     )

@@ -27,12 +27,11 @@ from ledger_core.times import parse_time
 # A moment that exists, in the one form of `ledger_core.times`; a 29th of February is for the slow way to judge. The
 # broker's time has milliseconds.
 _SECOND: Final = (
-    r"(?:19[7-9][0-9]|[2-9][0-9]{3})-"
     r"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
     r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\."
 )
-OCCURRED_AT_FORM: Final = _SECOND + r"[0-9]{6}Z"
-RECORDED_AT_FORM: Final = _SECOND + r"[0-9]{3}000Z"
+OCCURRED_AT_FORM: Final = r"(?:2[01][0-9]{2}|19[7-9][0-9])-" + _SECOND + r"[0-9]{6}Z"
+RECORDED_AT_FORM: Final = r"2[01][0-9]{2}-" + _SECOND + r"[0-9]{3}000Z"
 _NAMES: Final = re.compile(rf"(?:{UUID_FORM}\n{EVENT_TYPE_FORM}\n{NAME_FORM}\n{NAME_FORM}\n)*+")
 _TIMES: Final = re.compile(rf"(?:{OCCURRED_AT_FORM}\n{RECORDED_AT_FORM}\n)*+")
 _is_topic = re.compile(r"[A-Za-z0-9._-]{1,249}").fullmatch

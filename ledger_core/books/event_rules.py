@@ -19,11 +19,15 @@ from ledger_core.books.money import CURRENCIES
 from ledger_core.books.settlements import LineFields
 from ledger_core.errors import Rejected, RejectReason
 from ledger_core.normal_form import is_nfc
+from ledger_core.ports import NO_APPEND_TIME_MS
 
 LINES_MAX: Final = 1_000
 METADATA_PAIRS_MAX: Final = 32
 TEXT_CHARACTERS_MAX: Final = 512
-OCCURRED_AT_US_MAX: Final = 253_402_300_799_999_999  # the last microsecond of year 9999
+# Times of an entry are computed with: windows and locks are added to them. Bounds are constants, never the clock.
+OCCURRED_AT_US_MAX: Final = 7_258_118_399_999_999  # the last microsecond of year 2199
+RECORDED_AT_MS_MIN: Final = 946_684_800_000  # the first millisecond of year 2000: no broker is older
+RECORDED_AT_MS_MAX: Final = OCCURRED_AT_US_MAX // 1000
 
 UUID_FORM: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 EVENT_TYPE_FORM: Final = "[a-z][a-z0-9_.]{0,63}+"
@@ -51,13 +55,16 @@ def check_names(event_id: str, event_type: str, settlement_id: str, order_id: st
 def check_occurred_at(occurred_at_us: int) -> None:
     """Raise Rejected for a business time outside the bounds."""
     if not 0 <= occurred_at_us <= OCCURRED_AT_US_MAX:
-        raise Rejected(RejectReason.BAD_FIELD, "occurred_at is outside the years 1970 to 9999")
+        raise Rejected(RejectReason.BAD_FIELD, "occurred_at is outside the years 1970 to 2199")
 
 
 def check_recorded_at(timestamp_ms: int) -> None:
     """Raise Rejected unless the record's own time, which the broker gave it, is within the bounds."""
-    if not 0 <= timestamp_ms <= OCCURRED_AT_US_MAX // 1000:
-        raise Rejected(RejectReason.BAD_FIELD, f"the record's timestamp {timestamp_ms} ms is not a time")
+    if timestamp_ms == NO_APPEND_TIME_MS:
+        raise Rejected(RejectReason.BAD_FIELD, "the record's time is its publisher's, not the broker's: send it again")
+    if not RECORDED_AT_MS_MIN <= timestamp_ms <= RECORDED_AT_MS_MAX:
+        message = f"the record's timestamp {timestamp_ms} ms is outside the years 2000 to 2199"
+        raise Rejected(RejectReason.BAD_FIELD, message)
 
 
 def check_lines(lines: Sequence[LineFields]) -> None:

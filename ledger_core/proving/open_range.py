@@ -257,7 +257,10 @@ class OpenRange:
     def _end_of_window(self, recorded_at: str) -> str:
         if self.announced_ends:
             return NO_END
-        return format_time(parse_time(recorded_at) + dt.timedelta(seconds=self.limits.window_seconds))
+        try:
+            return format_time(parse_time(recorded_at) + dt.timedelta(seconds=self.limits.window_seconds))
+        except OverflowError:  # no time is later: the window never ends
+            return NO_END
 
     def _cut_through(self, end: int) -> Iterator[Cut]:
         """Cut as often as the count of offsets (or what was announced) asks for; the rest ends at or before `end`."""

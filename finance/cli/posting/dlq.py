@@ -208,9 +208,12 @@ def _object(letter: DeadLetter) -> dict[str, object]:
 
 
 def _time(letter: DeadLetter) -> str:
-    return (
-        utc(dt.datetime.fromtimestamp(letter.record.timestamp_ms / 1000, dt.UTC)) if letter.record.timestamp_ms else "-"
-    )
+    """The record's time; a publisher may have given it one that no calendar has."""
+    try:
+        moment = dt.datetime.fromtimestamp(letter.record.timestamp_ms / 1000, dt.UTC)
+    except (ValueError, OverflowError, OSError):
+        return "-"
+    return utc(moment) if letter.record.timestamp_ms > 0 else "-"
 
 
 def _base64(data: bytes | None) -> str | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -21,6 +21,8 @@ from confluent_kafka.admin import (
 from tests.support import buckets, topics
 from tests.support.kafka import client
 from tests.support.route import Ledger, Running
+from tests.support.settlements import record, settlement
+from tests.support.waits import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.services
 
@@ -127,3 +129,33 @@ def test_hole_in_the_topic_stops_the_poster_and_names_the_offset(ledger: Ledger,
     assert settlements(ledger) in told
     assert "offset 50" in told
     assert ledger.ask("SELECT array_agg((shard, next_offset, head_hash)::text ORDER BY shard) FROM shards") == before
+
+
+def test_times_that_publishers_choose_stop_a_running_poster_and_are_rejected_later(
+    ledger: Ledger, admin: AdminClient
+) -> None:
+    def set_type(kind: str) -> None:
+        changes = {"message.timestamp.type": kind, "message.timestamp.after.max.ms": str(2**63 - 1)}
+        entries = [ConfigEntry(k, v, incremental_operation=AlterConfigOpType.SET) for k, v in changes.items()]
+        resource = ConfigResource(ResourceType.TOPIC, settlements(ledger), incremental_configs=entries)
+        admin.incremental_alter_configs([resource])[resource].result(300)
+
+    def send(n: int, timestamp: int = 0) -> None:
+        fields = settlement(n)
+        key, value = fields.settlement_id.encode(), record(0, fields).value
+        producer.produce(settlements(ledger), value, key, 0, timestamp=timestamp)
+        producer.flush(PATIENCE_SECONDS)
+
+    producer = Producer(client(ledger.environ["KAFKA_BROKERS"]))
+    poster = ledger.start("poster")
+    send(1)
+    until("posted", lambda: ledger.ask("SELECT coalesce(sum(seq), 0) FROM shards") == (1,))
+    set_type("CreateTime")
+    send(2, timestamp=253_402_300_799_000)
+    assert "message.timestamp.type is CreateTime, the topology says LogAppendTime" in refusal(poster)
+    set_type("LogAppendTime")
+    send(2)
+    poster = ledger.start("poster")
+    until("posted", lambda: ledger.ask("SELECT coalesce(sum(seq), 0) FROM shards") == (2,))
+    assert ledger.ask("SELECT reason, event_id FROM verdicts") == ("bad_field", None)
+    assert ledger.ask("SELECT max(recorded_at) < clock_timestamp() FROM entries") == (True,)

@@ -99,7 +99,7 @@ def test_key_must_be_the_settlement_id(key: bytes | None) -> None:
     assert caught.value.reason is R.KEY_MISMATCH
 
 
-def test_times_are_within_1970_and_9999() -> None:
+def test_times_are_within_1970_and_2199() -> None:
     for fine in (0, OCCURRED_AT_US_MAX):
         _draft(settlement(occurred_at_us=fine))
     for wrong in (-1, OCCURRED_AT_US_MAX + 1):

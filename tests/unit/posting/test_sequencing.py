@@ -154,7 +154,7 @@ def test_ids_to_look_up_are_those_of_events_and_of_what_they_reverse() -> None:
     assert event_ids(batch) == ([event_id(1), event_id(2), event_id(3)], [event_id(9)])
 
 
-@pytest.mark.parametrize("timestamp_ms", [-1, 2**63 - 1])
+@pytest.mark.parametrize("timestamp_ms", [-1, 0, 946_684_799_999, 7_258_118_400_000, 253_402_300_799_000, 2**63 - 1])
 def test_record_with_an_impossible_time_is_rejected_and_raises_nothing(timestamp_ms: int) -> None:
     """A topic that is not LogAppendTime takes any number from a publisher."""
     plan = _plan(msgspec.structs.replace(record(0, settlement(1)), timestamp_ms=timestamp_ms))

@@ -90,7 +90,9 @@ ROWS: list[tuple[str, Break, str, str, str]] = [
     ("occurred at, hour 24", put(occurred_at="2025-02-20T24:00:00.000000Z"), RULE, "occurred_at", "time"),
     ("occurred at, range", put(occurred_at="1969-12-31T23:59:59.999999Z"), RULE, "occurred_at", "outside the years"),
     ("recorded at, form", put(recorded_at="2025-11-01T00:00:01"), RULE, "recorded_at", "not a time in the form"),
-    ("recorded at, range", put(recorded_at="1969-12-31T23:59:59.999000Z"), RULE, "recorded_at", "timestamp"),
+    ("recorded at, range", put(recorded_at="1999-12-31T23:59:59.999000Z"), RULE, "recorded_at", "timestamp"),
+    ("occurred at, far", put(occurred_at="2200-01-01T00:00:00.000000Z"), RULE, "occurred_at", "years 1970 to 2199"),
+    ("recorded at, far", put(recorded_at="9999-12-31T23:59:59.000000Z"), RULE, "recorded_at", "years 2000 to 2199"),
     ("recorded at, no broker's", put(recorded_at="2025-11-01T00:00:00.000001Z"), RULE, "recorded_at", "milliseconds"),
     ("metadata pairs", put(metadata={f"k{n:02}": "" for n in range(METADATA_PAIRS_MAX + 1)}), RULE, "metadata",
      "metadata pairs"),
@@ -124,6 +126,7 @@ IDS = [row[0] for row in ROWS]
 
 # Rules on what an entry does not hold: nobody can ask them of it again.
 NOT_IN_AN_ENTRY = {
+    "the record's time is its publisher's": "the kind of the record's time",
     "the message key must be the settlement_id": "the key of the record",
     "pii and pii_salt come together or not at all": "personal data",
     "pii_salt has ": "personal data",
