@@ -33,9 +33,12 @@ from consumers.signing.signer_set import SignerSet
 from ledger_core.archive.archived_object import ArchivedObject, ProvedRange, exported_intent, retain_until_of
 from ledger_core.archive.pinned_object import pin_object
 from ledger_core.archive.range_batch import RangeBatch
-from ledger_core.errors import Corrupt
+from ledger_core.errors import Corrupt, Refused
 from ledger_core.ports import ArchiveStore, AuditIntent, Record
+from ledger_core.proving.range_proof import RangeProof
+from ledger_core.times import format_time, parse_time
 
+CLOCK_SKEW_SECONDS_MAX = 300.0  # between prover and archiver
 RECORD_BYTES = 300  # what a waiting record weighs beside its value
 
 log = structlog.get_logger("archiver")
@@ -236,6 +239,24 @@ class Archiver:
                 f"shard {shard.number}, range {proved.range_no}: its proof is not a range proof: {error}"
             ) from error
 
+    def _lock_end(self, shard: int, range_no: int, proof: RangeProof) -> dt.datetime:
+        """The end of the lock of a range, counted from its proof. Raises Refused for a proof of a clock that was ahead
+        (nobody could shorten the lock), and for a lock that would be over already."""
+        until = retain_until_of(proof, self._settings.retention_days)
+        now = self._clock()
+        place = f"shard {shard}, range {range_no}: its proof is of {proof.ts}, and this clock says {format_time(now)}"
+        if (parse_time(proof.ts) - now).total_seconds() > CLOCK_SKEW_SECONDS_MAX:
+            raise Refused(
+                f"{place}: nothing is locked until {until.date()}",
+                remedy="set this clock if it is behind; if the prover's was ahead: docs/runbook/13d-archive.md",
+            )
+        if until <= now:
+            raise Refused(
+                f"{place}: a lock until {until.date()} is over already",
+                remedy="set this clock if it is ahead; if the prover's was behind: docs/runbook/13d-archive.md",
+            )
+        return until
+
     def _store_batch(self, shard: _Shard, proved: ProvedRange, batch: RangeBatch) -> bool:
         """Put one object and write its row. False: another process archived it, and we start anew from there."""
         source = batch.part.source
@@ -244,10 +265,10 @@ class Archiver:
         lines = self._store.verdict_lines(shard.number, first_offset, next_offset) if silent else []
         # 3. SEAL. A function of the range: every try makes the same bytes, under the same name and lock.
         sealed, metadata = batch.seal(lines)
-        until = retain_until_of(batch.proof, self._settings.retention_days)
         sealed, listed_until = self._leftovers.batch(shard.number, proved.range_no, batch, sealed)
+        until = listed_until or self._lock_end(shard.number, proved.range_no, batch.proof)
         # 4. PUT. A crash before leaves nothing; after it, an equal object that the next try takes for its own.
-        stored = self._archive.put(batch.key, sealed.data, retain_until=listed_until or until, metadata=metadata)
+        stored = self._archive.put(batch.key, sealed.data, retain_until=until, metadata=metadata)
         pinned = pin_object(sealed, stored)
         if listed_until is not None:
             pinned = replace(pinned, retain_until=listed_until)

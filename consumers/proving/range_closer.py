@@ -17,6 +17,7 @@ import structlog
 
 from consumers.proving.published_guard import ClosingGuard
 from consumers.signing.signer_set import SignerSet
+from ledger_core.errors import Refused
 from ledger_core.ports import AuditIntent
 from ledger_core.proving.announced_range import AnnouncedRange
 from ledger_core.proving.checkpoint import origin_of
@@ -24,6 +25,9 @@ from ledger_core.proving.closed_range import ClosedRange, ClosingTerms, Cut, clo
 from ledger_core.proving.intents import posted_intent
 from ledger_core.proving.open_range import OpenRange, RangeLimits, ShardPosition
 from ledger_core.proving.range_proof import parse_payload
+from ledger_core.times import format_time
+
+CLOCK_SKEW_SECONDS_MAX: Final = 300.0  # between this process and the database
 
 log: Final = structlog.get_logger("prover")
 
@@ -34,6 +38,8 @@ class ClosingStore(Protocol):
     def position(self, shard: int) -> ShardPosition | None: ...
 
     def last_range(self, shard: int) -> ClosedRange | None: ...
+
+    def now(self) -> dt.datetime: ...
 
     def verdict_lines(self, shard: int, first_offset: int, next_offset: int) -> list[bytes]: ...
 
@@ -129,6 +135,17 @@ class RangeCloser:
         )
         return True
 
+    def _now(self) -> dt.datetime:
+        """The time of a proof, fixed for ever: the lock of its range is counted from it. Raises Refused when the
+        database has another."""
+        ours, theirs = self._clock(), self._store.now()
+        if abs((ours - theirs).total_seconds()) > CLOCK_SKEW_SECONDS_MAX:
+            raise Refused(
+                f"this clock says {format_time(ours)}, the database's {format_time(theirs)}: no range is closed",
+                remedy="set the clock that is wrong (NTP), then start the prover again; nothing was written",
+            )
+        return ours
+
     def _terms(self, shard: ProvedShard) -> ClosingTerms:
         self._signers.check_current()
         return ClosingTerms(
@@ -139,5 +156,5 @@ class RangeCloser:
             signer_kid=self._signers.kid,
             alg=self._signers.algorithm,
             trace_id=self._new_trace_id(),
-            ts=self._clock(),
+            ts=self._now(),
         )

@@ -5,7 +5,9 @@ For simulations of the service's own logic only; what Postgres, Kafka and a KMS 
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -33,8 +35,9 @@ class MemoryProofs:
 
 
 class MemoryProverStore:
-    def __init__(self, world: MemoryProofs, faults: Faults) -> None:
+    def __init__(self, world: MemoryProofs, faults: Faults, clock: Callable[[], dt.datetime]) -> None:
         self._world = world
+        self._clock = clock
         self._faults = faults
 
     def position(self, shard: int) -> ShardPosition | None:
@@ -42,6 +45,9 @@ class MemoryProverStore:
 
     def last_range(self, shard: int) -> ClosedRange | None:
         return self._faults.call("postgres", self._last_range, shard)
+
+    def now(self) -> dt.datetime:
+        return self._clock()
 
     def verdict_lines(self, shard: int, first_offset: int, next_offset: int) -> list[bytes]:
         return self._faults.call("postgres", self._world.shards[shard].verdict_lines, first_offset, next_offset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass, field
 
 from consumers.archive.archiver import Archiver, ArchiverSettings
@@ -28,6 +29,7 @@ class ArchiveBench:
     waiting_bytes_max: int = 1_000_000
     now: float = 0.0
     metrics: CountingMetrics = field(default_factory=CountingMetrics)
+    clock: dt.datetime = NOW
 
     def __post_init__(self) -> None:
         self.bucket = MemoryBucket(self.faults)
@@ -47,7 +49,7 @@ class ArchiveBench:
             open_source,
             signer_set(self.signer, self.registry, metrics=self.metrics, monotonic=lambda: self.now),
             ArchiverSettings(2557, "1", waiting_bytes_max=self.waiting_bytes_max),
-            clock=lambda: NOW,
+            clock=lambda: self.clock,
             monotonic=lambda: self.now,
             metrics=self.metrics,
         )

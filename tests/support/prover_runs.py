@@ -58,6 +58,7 @@ class Bench:
     others: list[MemorySigner] = field(default_factory=list)
     cosigner: MemorySigner | None = None
     clock: dt.datetime = NOW
+    database_clock: dt.datetime | None = None  # None: the same
     published: list[AnnouncedRange] | None = None  # on the audit topic; None: nobody asks
 
     def __post_init__(self) -> None:
@@ -73,7 +74,7 @@ class Bench:
             return self.source
 
         return Prover(
-            MemoryProverStore(self.world, self.faults),
+            MemoryProverStore(self.world, self.faults, lambda: self.database_clock or self.clock),
             open_source,
             signer_set(
                 self.signer,

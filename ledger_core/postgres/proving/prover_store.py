@@ -7,6 +7,7 @@ Does not: compute or judge anything. Needs the grants of finance_prover.
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any, Final
 
 import psycopg
@@ -71,6 +72,14 @@ class PostgresProverStore:
         """The newest closed range of a shard."""
         row = self._connection.execute(LAST_RANGE, (shard,)).fetchone()
         return None if row is None else ClosedRange(*row)
+
+    @translated()
+    def now(self) -> dt.datetime:
+        """The database's clock."""
+        row = self._connection.execute("SELECT clock_timestamp()").fetchone()
+        assert row is not None  # noqa: S101  # a SELECT without FROM has its row
+        moment: dt.datetime = row[0]
+        return moment
 
     @translated()
     def verdict_lines(self, shard: int, first_offset: int, next_offset: int) -> list[bytes]:

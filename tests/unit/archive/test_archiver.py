@@ -35,6 +35,19 @@ def test_every_proved_range_becomes_one_object_and_one_manifest() -> None:
     assert bench.metrics.exports == len(bench.rows.objects) == 6
 
 
+@pytest.mark.parametrize(("year", "words"), [(2015, "nothing is locked until"), (2199, "is over already")])
+def test_a_wrong_clock_locks_nothing(year: int, words: str) -> None:
+    """A proof of the future is locked for years that nobody can shorten; a lock of the past the store refuses."""
+    bench = bench_of(TinyShard().post(12))
+    right, bench.clock = bench.clock, bench.clock.replace(year=year)
+    with pytest.raises(Refused, match=words):
+        bench.run()
+    assert bench.bucket.held == {}
+    bench.clock = right
+    bench.run()
+    bench.check()
+
+
 def test_every_single_call_may_fail_either_way() -> None:
     shards = (TinyShard().post(3).silence(2).post(4, seconds=90), TinyShard(shard=1).silence(3))
     calm = bench_of(*shards, poll_max=3)

@@ -33,6 +33,26 @@ def bench_of(shard: TinyShard) -> Bench:
     return Bench(MemoryProofs({shard.shard: shard}), LIMITS)
 
 
+@pytest.mark.parametrize("year", [2015, 2199])
+def test_a_prover_whose_clock_is_not_the_databases_closes_nothing(year: int) -> None:
+    bench = bench_of(TinyShard().post(20))
+    bench.database_clock, bench.clock = bench.clock, bench.clock.replace(year=year)
+    prover = bench.build()
+
+    def run() -> None:
+        for _ in range(20):
+            prover.step()
+
+    with pytest.raises(Refused, match=f"this clock says {year}-.*Remedy: set the clock"):
+        run()
+    assert not any(bench.world.ranges.values())
+    bench.clock = bench.database_clock
+    prover = bench.build()
+    for _ in range(20):
+        prover.step()
+    assert len(bench.world.proofs) == 4
+
+
 @pytest.mark.parametrize("error", [Unavailable("signer", "time-out"), Refused("key is disabled", remedy="enable it")])
 def test_signer_outage_stops_proofs_and_nothing_else_then_resumes_without_a_gap(error: Exception) -> None:
     shard = TinyShard().post(20).silence(2)
