@@ -1,6 +1,6 @@
 """The one fenced door to the database: SQL beside its code, a folder a noun.
 
-session, connection   how commands and how services connect
+session, connection   how commands and how services connect; stalled: who keeps a lock and gets nowhere
 schema                migrations, roles, the guard
 posting, proving, archive, audit   what each process reads and writes
 verify, recovery, signing, reading what the oracle, recovery, key changes and commands ask

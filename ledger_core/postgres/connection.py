@@ -1,8 +1,9 @@
 """The long-lived connection of a service, with a limit on everything that could block it or its successor.
 
 A frozen owner inside an open transaction would block the next owner on the shard's row for ever, so the server ends a
-transaction that sits idle, a lock that waits and a statement that runs too long. The client notices a dead server by
-TCP keep-alives and `tcp_user_timeout`.
+transaction that sits idle, a lock that waits and a statement that runs too long. None of that ends a session in the
+middle of COPY: whoever waits behind one ends it (`ledger_core.postgres.stalled`). TCP keep-alives and
+`tcp_user_timeout` at both ends show the client a dead server, and the server a host that was cut off.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Any
 
 import psycopg
 
-from ledger_core.postgres.session import CONNECT_TIMEOUT_SECONDS, translated
+from ledger_core.postgres.session import CONNECT_TIMEOUT_SECONDS, SERVER_KEEPALIVES, translated
+from ledger_core.postgres.stalled import WatchedConnection, watch
 
 STATEMENT_TIMEOUT_MS = 60_000
 LOCK_TIMEOUT_MS = 10_000
@@ -30,7 +32,7 @@ def connect(
     `idle_session_timeout_ms`: the server ends a session that says nothing for so long, and gives its locks free (0:
     never). For sessions that hold a lock beyond their transactions.
     """
-    return psycopg.connect(
+    connection = WatchedConnection.connect(
         dsn,
         autocommit=True,
         application_name=application_name,
@@ -44,6 +46,9 @@ def connect(
             "-c default_transaction_isolation=read\\ committed "
             f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} "
             f"-c idle_in_transaction_session_timeout={idle_in_transaction_timeout_ms} "
-            f"-c idle_session_timeout={idle_session_timeout_ms} -c client_connection_check_interval=2000"
+            f"-c idle_session_timeout={idle_session_timeout_ms} -c client_connection_check_interval=2000 "
+            + " ".join(f"-c {name}={value}" for name, value in SERVER_KEEPALIVES)
         ),
     )
+    watch(connection, dsn)
+    return connection

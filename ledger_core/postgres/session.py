@@ -19,6 +19,13 @@ from ledger_core.errors import Refused, Unavailable
 CONNECT_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT_MS = 60_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
+# The server's side: the session of a host that was cut off ends, and gives its locks free.
+SERVER_KEEPALIVES = (
+    ("tcp_keepalives_idle", 5),
+    ("tcp_keepalives_interval", 2),
+    ("tcp_keepalives_count", 3),
+    ("tcp_user_timeout", 15_000),
+)
 
 # Classes of SQLSTATE that pass by themselves: connection, resources, operator intervention, serialization.
 # 25P03, 25P04 and 55P03: a transaction that was idle or open, or a lock that waited, too long. 25006: a server that
@@ -43,6 +50,7 @@ def session(
             for name, value in (
                 ("statement_timeout", statement_timeout_ms),
                 ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT_MS),
+                *SERVER_KEEPALIVES,
             ):
                 connection.execute(sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
             yield connection

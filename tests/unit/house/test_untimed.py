@@ -19,6 +19,7 @@ WAITS = {"wait", "join", "flush", "communicate", "result"}
 CLOCK_OF_THE_SUITE = "support/waits.py"
 SLEEPS = {
     "fault/audit/test_notary_killed.py": "kills at a random moment",
+    "fault/posting/test_frozen_sessions.py": "is a client that thinks, or sends its rows slowly",
     "fault/posting/test_poster_faults.py": "kills at a random moment, publishes at a steady rate",
     "fault/proving/test_kill_downstream.py": "kills at a random moment",
     "fault/recovery/test_backup_killed.py": "kills at a random moment",

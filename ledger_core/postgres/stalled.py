@@ -1,0 +1,125 @@
+"""The end of a session that stands in our way and gets nowhere.
+
+A backend that takes rows from its client (COPY, statements sent in one go), or hands it a long answer, waits for that
+client as long as its host answers: no time-out of Postgres ends it there, and it keeps its locks. A poster that froze
+in the middle of COPY would stop its shard, and everybody who wants a lock beside it, for ever.
+
+So a second session watches the waits of a `WatchedConnection`. It ends a session which, at STALLED_CHECKS
+checks in a row, blocks ours (it holds the very lock that we wait for), is of our own role and database, and is in the
+middle of a statement, waiting for its client, without a byte of progress.
+
+Guarantees: a session that works, waits for a lock or for the disk, moves on between two checks, or is idle is left
+alone (one that idles in a transaction, the server ends by itself). Whoever was ended finds its connection gone: nothing
+of its transaction is written, and that is Unavailable.
+Does not: decide who owns a shard; the group and the compare-and-swap of the head do. Sessions of other roles are an
+operator's affair (RUNBOOK, section 14).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import threading
+import weakref
+from typing import Any, Final, NamedTuple, TypeVar
+
+import psycopg
+from psycopg.abc import PQGen
+
+CHECK_EVERY_SECONDS: Final = 0.25  # a wait that ends in less is nobody's concern
+STALLED_CHECKS: Final = 5  # a second: a client that works leaves no such gap in the middle of a statement
+CONNECT_TIMEOUT_SECONDS: Final = 2
+OPTIONS: Final = "-c statement_timeout=2000 -c idle_session_timeout=10000"
+
+_STALLED: Final = """
+SELECT a.pid, a.backend_start, a.query_start, a.state_change, coalesce(p.bytes_processed, 0)
+  FROM pg_stat_activity a LEFT JOIN pg_stat_progress_copy p ON p.pid = a.pid
+ WHERE a.pid = ANY (pg_blocking_pids(%s)) AND a.usename = session_user AND a.datname = current_database()
+   AND a.state = 'active' AND a.wait_event_type = 'Client'
+"""
+_END: Final = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+ WHERE (pid, backend_start, query_start, state_change) = (%s, %s, %s, %s)
+   AND state = 'active' AND wait_event_type = 'Client'
+"""
+
+RV = TypeVar("RV")
+log = logging.getLogger("postgres.stalled")
+
+
+class Stalled(NamedTuple):
+    """A session in the middle of a statement, and how far it has come. Equal at two checks: it stands still."""
+
+    pid: int  # of the backend
+    backend_start: dt.datetime  # with the pid, one session for ever
+    query_start: dt.datetime  # of the statement it is in
+    state_change: dt.datetime  # when it became active
+    bytes_processed: int  # of its COPY; 0 for another statement
+
+
+class WatchedConnection(psycopg.Connection[Any]):
+    """A connection that numbers its client's waits for the server: odd while it waits, even while it does not."""
+
+    waits: int = 0
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        self.waits += 1
+        try:
+            return super().wait(gen, interval, timeout)
+        finally:
+            self.waits += 1
+
+
+def watch(connection: WatchedConnection, dsn: str) -> None:
+    """Watch the waits of a connection until it is closed or forgotten, from a thread of its own."""
+    watcher = _Watcher(connection, dsn)
+    threading.Thread(target=watcher.run, name=f"waits of session {watcher.pid}", daemon=True).start()
+
+
+class _Watcher:
+    def __init__(self, connection: WatchedConnection, dsn: str) -> None:
+        self.pid = connection.info.backend_pid
+        self._waiting = weakref.ref(connection)
+        self._dsn = dsn
+        self._checking: psycopg.Connection[Any] | None = None
+        self._seen: dict[Stalled, int] = {}  # at so many checks in a row
+
+    def run(self) -> None:
+        pause, before = threading.Event(), 0
+        while not pause.wait(CHECK_EVERY_SECONDS):
+            connection = self._waiting()
+            if connection is None or connection.closed:
+                break
+            waits = connection.waits
+            del connection  # or this thread would keep it
+            if waits % 2 and waits == before:
+                self._check()
+            else:
+                self._stop_checking()
+            before = waits
+        self._stop_checking()
+
+    def _check(self) -> None:
+        try:
+            if self._checking is None:
+                self._checking = psycopg.connect(
+                    self._dsn,
+                    autocommit=True,
+                    application_name="finance-waits",
+                    connect_timeout=CONNECT_TIMEOUT_SECONDS,
+                    options=OPTIONS,
+                )
+            found = [Stalled(*row) for row in self._checking.execute(_STALLED, [self.pid])]
+            self._seen = {it: self._seen.get(it, 0) + 1 for it in found}
+            for stalled, checks in self._seen.items():
+                if checks >= STALLED_CHECKS:
+                    self._checking.execute(_END, stalled[:4])
+                    log.warning("session %d kept its locks and got nowhere: its client is frozen; ended", stalled.pid)
+        except psycopg.Error as error:  # the server is away, or full: whoever waits will learn it by its own limits
+            log.info("what session %d waits for cannot be checked: %s", self.pid, error)
+            self._stop_checking()
+
+    def _stop_checking(self) -> None:
+        if self._checking is not None:
+            self._checking.close()
+            self._checking = None
