@@ -4,7 +4,7 @@ The order of side effects is the safety proof; each step stands as a comment whe
   1. READ journal records of a shard     nothing changes; a crash reads again from the last closed range
   2. TAKE them (chain, sequence, balance) and cut: in memory; a crash forgets it
   3. CLOSE the range, INSERT ranges      a commit point: the bytes to sign are fixed (described in range_closer)
-  4. SIGN what has no proof, in order    a crash signs the same bytes again
+  4. SIGN what is announced, in order    nothing leaves before finance.audit holds its range; a crash signs it again
   5. PUBLISH, INSERT proofs, checkpoints a commit point: the proof is published
 
 Guarantees: a range is written down before it is signed, so that every retry signs the same bytes; a signer that is away
@@ -219,7 +219,9 @@ class Prover:
         left = self._settings.sign_ranges_max
         for shard in [s for s in self._shards.values() if s.may_wait and self._guard.allows(s.number)]:
             waiting = self._store.unsigned(shard.number, left)
-            signed = sum(itertools.takewhile(bool, map(self._sign, waiting)))
+            # Signed only once its announcement is published: what leaves before that binds nobody after a restore.
+            announced = itertools.takewhile(self._guard.binds, waiting)
+            signed = sum(itertools.takewhile(bool, map(self._sign, announced)))
             left -= signed
             if not left:
                 break

@@ -20,6 +20,7 @@ import structlog
 
 from consumers.metrics import Metrics
 from ledger_core.proving.announced_range import AnnouncedRange
+from ledger_core.proving.closed_range import ClosedRange
 
 ASK_AGAIN_SECONDS: Final = 10.0
 EPOCH_SECONDS: Final = 1.0  # between two questions for the epoch
@@ -60,9 +61,13 @@ class HeldRanges(Protocol):
 
     def newest(self, shard: int) -> int: ...
 
+    def newest_proved(self, shard: int) -> int: ...
+
     def proof_hash(self, shard: int, range_no: int) -> str | None: ...
 
     def epoch_no(self) -> int: ...
+
+    def is_announced(self, proof_hash: str) -> bool: ...
 
 
 class Guard(Protocol):
@@ -85,6 +90,8 @@ class ClosingGuard(Guard, Protocol):
 
     def announced(self, shard: int) -> tuple[AnnouncedRange, ...]: ...
 
+    def binds(self, closed: ClosedRange) -> bool: ...
+
     def refuse(self, shard: int, message: str) -> None: ...
 
 
@@ -106,6 +113,9 @@ class _NothingPublished:
     def announced(self, _shard: int) -> tuple[AnnouncedRange, ...]:
         return ()
 
+    def binds(self, _closed: ClosedRange) -> bool:
+        return True
+
     def refuse(self, _shard: int, _message: str) -> None: ...
 
 
@@ -120,8 +130,9 @@ class WaitReason(NamedTuple):
 
 
 class PublishedGuard:
-    """`published(shard, held_no)` asks the world outside for the ranges beyond `held_no`, the newest of the database,
-    and for the newest one up to it, ascending; it may raise Unavailable and Refused. `monotonic` gives seconds.
+    """`published(shard, proved_no)` asks the world outside for the ranges beyond `proved_no`, the newest one that the
+    database holds a proof of, and for the newest one up to it, ascending; it may raise Unavailable and Refused.
+    `monotonic` gives seconds.
     """
 
     def __init__(
@@ -138,6 +149,7 @@ class PublishedGuard:
         self._metrics = metrics
         self._allowed: dict[int, bool] = {}  # of every shard that was checked
         self._announced: dict[int, tuple[AnnouncedRange, ...]] = {}
+        self._binding: dict[int, frozenset[str]] = {}  # shard -> proof hashes found published when last compared
         self._again_at = 0.0
         self._epoch_no: int | None = None
         self._epoch_at = 0.0
@@ -157,6 +169,11 @@ class PublishedGuard:
         """
         return self._announced.get(shard, ())
 
+    def binds(self, closed: ClosedRange) -> bool:
+        """Whether the announcement of a closed range is published: only then may it be signed, since from then on no
+        database that was put back can close another range in its place. Raises Unavailable."""
+        return closed.hash.hex() in self._binding.get(closed.shard, ()) or self._held.is_announced(closed.hash.hex())
+
     def look(self, shard: int) -> None:
         """Compare the shard with what is published. Raises Unavailable, Refused."""
         self.forget(shard)
@@ -164,12 +181,13 @@ class PublishedGuard:
         if self._epoch_no is None:
             self._epoch_no = self._held.epoch_no()
         held_no = self._held.newest(shard)
-        told = self._published(shard, held_no)
+        told = self._published(shard, self._held.newest_proved(shard))
         fault = self._fault(shard, held_no, told)
         if fault is not None:
             self._refuse(shard, fault)
             return
         self._allowed[shard] = True
+        self._binding[shard] = frozenset(item.proof_hash for item in told)
         self._announced[shard] = tuple(item.announced for item in told if item.range_no > held_no and item.announced)
         if self._announced[shard]:
             first, last = self._announced[shard][0].range_no, self._announced[shard][-1].range_no
@@ -196,6 +214,7 @@ class PublishedGuard:
     def forget(self, shard: int) -> None:
         self._allowed.pop(shard, None)
         self._announced.pop(shard, None)
+        self._binding.pop(shard, None)
 
     def _refuse(self, shard: int, fault: WaitReason) -> None:
         self._allowed[shard] = False

@@ -4,7 +4,7 @@ Guarantees: an audit event or manifest counts only when its signature verifies w
 ours (no audit event, another hash, a signature that the registered key did not make, or made where it no longer counts:
 the notary verifies each before it publishes) is skipped and logged: whoever could write there without a key can stop
 nothing. A key that the registry lacks is another case: it may be ours, so the shard waits for it.
-Does not: read more of the topic than back to the newest range that the database holds, a bounded step at a time, and
+Does not: read more of the topic than back to the newest range that the database proved, a bounded step at a time, and
 one step more: a notary that was killed while it published begins again, at most one batch before. Changes nothing.
 """
 
@@ -96,6 +96,17 @@ def newest_in_archive(
         return []
     manifest = _manifest(newest.key, archive.get(newest.key, newest.version_id), registry)
     return [PublishedRange(int(manifest.manifest_no), manifest.object.range.proof_hash, f"the archive ({newest.key})")]
+
+
+def in_both(on_topic: Sequence[PublishedRange], in_archive: Sequence[PublishedRange]) -> list[PublishedRange]:
+    """What the topic and the archive know, ascending: a range that only the archive holds binds as well, and
+    two that differ both stand there. While the topic gave as many as it may at once, the archive waits for its turn:
+    its newest range is perhaps far beyond them."""
+    if len(on_topic) >= RANGES_MAX:
+        return list(on_topic)
+    known = {(item.range_no, item.proof_hash) for item in on_topic}
+    only = [item for item in in_archive if (item.range_no, item.proof_hash) not in known]
+    return sorted([*on_topic, *only], key=lambda item: item.range_no)  # stable: the topic's first
 
 
 def newest_number(is_there: Callable[[int], bool], near: int) -> int:

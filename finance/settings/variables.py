@@ -16,7 +16,7 @@ SIGNING_PROXY: Final = "signing-proxy"
 PROXY_SCOPES: Final = ("sign", "verify", "metrics")  # what the roles of its door.yaml may name
 
 SIGNING = "prover, archiver, notary, prove"
-ARCHIVE = "archiver, verify archive"
+ARCHIVE = "archiver, prover, verify archive"
 OUTGOING: Final = "OUTGOING_"
 COSIGNER: Final = "COSIGNER_"
 

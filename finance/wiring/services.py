@@ -20,8 +20,8 @@ from consumers.metrics import Metrics
 from consumers.posting.poster import Poster, PosterLimits
 from consumers.posting.relay import Relay, RelayTopics
 from consumers.proving.prover import Prover, ProverSettings
-from consumers.proving.published_guard import PublishedGuard
-from consumers.proving.published_ranges import newest_in_archive
+from consumers.proving.published_guard import PublishedGuard, PublishedRange
+from consumers.proving.published_ranges import in_both, newest_in_archive
 from consumers.service import Backoff, Service
 from finance.settings import clock
 from finance.settings.backup import BucketSettings, backup_bucket_settings
@@ -112,6 +112,13 @@ def build_prover(settings: Settings, topology: Topology, metrics: Metrics) -> Se
         undo.callback(signers.close)
         connection = connect(settings.database_url("prover"), application_name="finance-prover")
         undo.callback(connection.close)
+        archive = open_archive(settings, name="prover")
+        on_topic = published_on_topic(settings, topology, registry, "prover", metrics.progress)
+
+        def published(shard: int, proved_no: int) -> list[PublishedRange]:
+            told = on_topic(shard, proved_no)
+            return in_both(told, newest_in_archive(shard, proved_no, archive, settings.env, registry))
+
         prover = Prover(
             PostgresProverStore(connection),
             source_opener("prover", settings, topology),
@@ -128,7 +135,7 @@ def build_prover(settings: Settings, topology: Topology, metrics: Metrics) -> Se
             new_trace_id=clock.new_trace_id,
             metrics=metrics,
             guard=PublishedGuard(
-                published_on_topic(settings, topology, registry, "prover", metrics.progress),
+                published,
                 PostgresHeldRanges(connection),
                 monotonic=time.monotonic,
                 metrics=metrics,

@@ -32,6 +32,7 @@ class MemoryProofs:
     checkpoints: dict[tuple[int, int], bytes] = field(default_factory=dict)
     intents: list[AuditIntent] = field(default_factory=list)
     epoch_no: int = 1
+    announced: set[str] | None = None  # proof hashes that audit events announced; None: of every range, at once
 
 
 class MemoryProverStore:
@@ -113,6 +114,12 @@ class MemoryHeld:
 
     def newest(self, shard: int) -> int:
         return len(self._world.ranges.get(shard, []))
+
+    def newest_proved(self, shard: int) -> int:
+        return sum(1 for proved_shard, _ in self._world.proofs if proved_shard == shard)
+
+    def is_announced(self, proof_hash: str) -> bool:
+        return self._world.announced is None or proof_hash in self._world.announced
 
     def proof_hash(self, shard: int, range_no: int) -> str | None:
         held = self._world.ranges.get(shard, [])

@@ -33,6 +33,19 @@ class PostgresHeldRanges:
         return 0 if row is None or row[0] is None else int(row[0])
 
     @translated()
+    def newest_proved(self, shard: int) -> int:
+        """The number of the newest range with a proof; 0 when there is none."""
+        row = self._connection.execute("SELECT max(range_no) FROM proofs WHERE shard = %s", (shard,)).fetchone()
+        return 0 if row is None or row[0] is None else int(row[0])
+
+    @translated()
     def epoch_no(self) -> int:
         row = self._connection.execute("SELECT max(epoch_no) FROM epochs").fetchone()
         return 0 if row is None or row[0] is None else int(row[0])
+
+    @translated()
+    def is_announced(self, proof_hash: str) -> bool:
+        """Whether the range of that proof stands on the audit topic, so that its bytes bind whoever comes later. Needs
+        the grants of finance_prover."""
+        row = self._connection.execute("SELECT range_is_announced(%s)", (proof_hash,)).fetchone()
+        return row is not None and bool(row[0])

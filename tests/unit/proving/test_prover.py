@@ -75,6 +75,29 @@ def test_signer_outage_stops_proofs_and_nothing_else_then_resumes_without_a_gap(
     assert [range_no for _, range_no in bench.world.proofs] == [1, 2, 3, 4, 5]
 
 
+def test_nothing_is_signed_before_its_announcement_is_published_and_later_ranges_wait_in_order() -> None:
+    shard = TinyShard().post(20)
+    bench = bench_of(shard)
+    bench.published = []
+    bench.world.announced = announced = set()
+    prover = bench.build()
+
+    def steps(number: int) -> list[int]:
+        """The ranges that are proved after so many steps."""
+        for _ in range(number):
+            bench.now += 1
+            prover.step()
+        return [range_no for _, range_no in bench.world.proofs]
+
+    assert steps(40) == []
+    hashes = [closed.hash.hex() for closed in bench.world.ranges[0]]
+    assert len(hashes) == 4
+    announced |= {hashes[0], hashes[2]}
+    assert steps(5) == [1]
+    announced |= set(hashes)
+    assert steps(5) == [1, 2, 3, 4]
+
+
 def test_what_a_retry_signs_is_what_was_written_down() -> None:
     shard = TinyShard().post(5)
     bench = bench_of(shard)

@@ -17,6 +17,7 @@ from consumers.proving.published_guard import (
     PublishedRange,
 )
 from ledger_core.proving.announced_range import AnnouncedRange
+from ledger_core.proving.closed_range import ClosedRange
 
 
 def proof_hash(range_no: int, fork: str = "a") -> str:
@@ -47,9 +48,16 @@ class Database:
     newest_no: int = 0
     epoch: int = 1
     asked: int = 0
+    announced: set[str] = field(default_factory=set)
 
     def newest(self, _shard: int) -> int:
         return self.newest_no
+
+    def newest_proved(self, _shard: int) -> int:
+        return self.newest_no
+
+    def is_announced(self, proof_hash: str) -> bool:
+        return proof_hash in self.announced
 
     def proof_hash(self, _shard: int, range_no: int) -> str | None:
         return proof_hash(range_no) if 1 <= range_no <= self.newest_no else None
@@ -191,3 +199,24 @@ def test_whoever_was_refused_by_a_new_epoch_learns_of_it_in_the_next_step() -> N
     scene.database.epoch = 2
     guard.look(0)
     assert guard.due() == [0]
+
+
+def test_a_range_binds_once_its_announcement_is_published_or_was_found_outside() -> None:
+    scene = Scene([told(4)], Database(3))
+    guard = scene.guard()
+    guard.look(0)
+    here, lost = closed_range(3), closed_range(4)
+    assert not guard.binds(here)
+    assert guard.binds(lost)  # the topic or the archive holds it: it cannot bind more
+    scene.database.announced.add(proof_hash(3))
+    assert guard.binds(here)
+    guard.forget(0)
+    assert not guard.binds(lost)
+
+
+def closed_range(range_no: int) -> ClosedRange:
+    first = (range_no - 1) * 10
+    return ClosedRange(
+        0, range_no, first + 1, first + 10, first, first + 10, b"{}", bytes.fromhex(proof_hash(range_no)), b"", b"",
+        b"c" * 32, range_no,
+    )  # fmt: skip

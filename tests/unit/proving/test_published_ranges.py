@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.proving import published_ranges
-from consumers.proving.published_ranges import newest_in_archive, newest_number, ranges_on_topic
+from consumers.proving.published_guard import PublishedRange
+from consumers.proving.published_ranges import in_both, newest_in_archive, newest_number, ranges_on_topic
 from ledger_core.audit import events as audit_chain
 from ledger_core.audit.events import AuditEvent, UnsignedAuditEvent
 from ledger_core.ports import AuditIntent, Record
@@ -180,3 +181,21 @@ def test_the_archives_newest_manifest_is_what_binds() -> None:
         assert found.range_no == 3
     assert newest_in_archive(1, 0, store, ENV, KEY.registry) == []
     assert newest_in_archive(1, 7, store, ENV, KEY.registry) == []
+
+
+def test_a_range_that_only_the_archive_holds_binds_as_well() -> None:
+    def item(range_no: int, digest: str, place: str) -> PublishedRange:
+        return PublishedRange(range_no, digest, place)
+
+    topic = [item(3, "a", "topic"), item(4, "b", "topic")]
+    assert in_both(topic, []) == topic
+    assert in_both(topic, [item(4, "b", "archive")]) == topic
+    assert in_both(topic, [item(2, "c", "archive")])[0].place == "archive"
+    assert [it.place for it in in_both(topic, [item(4, "x", "archive")])] == ["topic", "topic", "archive"]
+    assert [it.range_no for it in in_both(topic, [item(9, "x", "archive")])] == [3, 4, 9]
+
+
+def test_while_the_topic_has_more_the_archives_newest_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(published_ranges, "RANGES_MAX", 2)
+    topic = [PublishedRange(3, "a", "topic"), PublishedRange(4, "b", "topic")]
+    assert in_both(topic, [PublishedRange(9, "x", "archive")]) == topic
