@@ -62,7 +62,9 @@ def prove_on_demand(
     if not selections:
         raise Refused("there is no entry in that range", remedy="ask for another time or other sequences")
     if signer.kid in {cosigner.kid for cosigner in cosigners}:
-        raise Refused(f"{signer.kid} cannot cosign what it signs", remedy="name another key with COSIGNER_*")
+        raise Refused(
+            f"{signer.kid} cannot cosign what it signs", remedy="name another [cosigner] in SIGNING_KEYS_FILE"
+        )
     ordered = sorted(selections, key=lambda selection: selection.shard)
     if len({selection.shard for selection in ordered}) != len(ordered):
         raise Refused("a shard was asked for twice", remedy="ask for one stretch of each shard")

@@ -128,8 +128,7 @@ class SignerSet:
             nobody = SignerRefused(
                 SignerFailure.NOT_CONFIGURED,
                 f"a statement was written down for signer {kid}, and this process has {', '.join(self._by_kid)}",
-                remedy="name that key with OUTGOING_AUDIT_SIGNING_* (or OUTGOING_SIGNING_PROXY_URL) until nothing "
-                "waits for it",
+                remedy="name that key in the table [outgoing] of SIGNING_KEYS_FILE until nothing waits for it",
             )
             circuit = self._by_kid[kid] = self._circuit(kid, nobody)
         return circuit

@@ -16,17 +16,20 @@ from psycopg.conninfo import conninfo_to_dict
 from finance.door.exposure import check_exposure
 from finance.guards.model import EVERYBODY, FALSE, PRODUCTION, TRUE, Given, Guard, GuardFault, missing
 from finance.guards.secret_rules import find_secrets, is_random
+from finance.settings.key_file import API_KEY, KEYS_FILE, TABLES, spelled
 from finance.settings.signing import EVERY_SLOT
 from finance.settings.tls_database import unsafe_address
-from finance.settings.variables import COSIGNER, KEY_VARIABLES, OUTGOING, PROCESSES, ROLES, VARIABLES
+from finance.settings.variables import COSIGNER, KEY_VARIABLES, OUTGOING, PROCESSES, ROLES, VARIABLES, Kind
 from finance.wiring.registry_file import read_registry
 from ledger_core.errors import Refused
 
 SIGNING_PROCESSES: Final = ("prover", "archiver", "notary")
 TRUTHS: Final = ("REQUIRE_KMS", "REQUIRE_SIGNING_PROXY", "REQUIRE_MTLS", "DEV_SKIP_MTLS")
 REQUIRING: Final = ("REQUIRE_KMS", "REQUIRE_SIGNING_PROXY")
-CUSTODY: Final = ("kms", "pkcs11", "transit")  # where REQUIRE_KMS lets a key live
+CUSTODY: Final[tuple[Kind, ...]] = ("kms", "pkcs11", "transit")  # where REQUIRE_KMS lets a key live
 ADMIN_TOKEN_CHARS_MIN: Final = 32
+# Every secret, those that a keys file names included.
+SECRETS: Final = (*(it.name for it in VARIABLES if it.secret), OUTGOING + API_KEY, COSIGNER + API_KEY)
 SECRET_CHARS_MIN: Final = 8
 
 
@@ -68,18 +71,29 @@ def signing_path_is_required(given: Given) -> Iterator[GuardFault]:
             "neither REQUIRE_KMS nor REQUIRE_SIGNING_PROXY is true", "set the one whose signer you run to true"
         )
     if kms and not any(given.text(KEY_VARIABLES[kind]) for kind in CUSTODY):
-        yield from missing(given, (KEY_VARIABLES["kms"],), "REQUIRE_KMS is true")
+        yield from _no_key(given, "kms", "REQUIRE_KMS is true")
     if proxy:
-        yield from missing(given, (KEY_VARIABLES["proxy"],), "REQUIRE_SIGNING_PROXY is true")
+        yield from _no_key(given, "proxy", "REQUIRE_SIGNING_PROXY is true")
         if not any(given.text(name) for name in ("SIGNING_PROXY_API_KEY", "FINANCE_TLS_DIR")):
             yield from missing(given, ("SIGNING_PROXY_API_KEY",), "no client certificate is given either")
 
 
+def _no_key(given: Given, kind: Kind, why: str) -> Iterator[GuardFault]:
+    """The key that signs is of another kind; where a keys file names it, the file is mended."""
+    if given.text(KEYS_FILE) and not given.text(KEY_VARIABLES[kind]):
+        place = spelled(given.values, "", "AUDIT_SIGNING_KIND")
+        yield GuardFault(f"{place} is not {kind}, and {why}", "name such a key there")
+    else:
+        yield from missing(given, (KEY_VARIABLES[kind],), why)
+
+
 def no_key_in_a_file(given: Given) -> Iterator[GuardFault]:
     """Outside dev no private key is in a process, in no slot: not the outgoing one, and no cosigner."""
-    for name in (slot + KEY_VARIABLES["local"] for slot in ("", OUTGOING, COSIGNER)):
-        if given.guarded and given.text(name):
-            yield GuardFault(f"{name} names a key in a file", "unset it; sign with KMS, an HSM or a signing proxy")
+    name = KEY_VARIABLES["local"]
+    for slot in TABLES:
+        if given.guarded and given.text(slot + name):
+            place = spelled(given.values, slot, name)
+            yield GuardFault(f"{place} names a key in a file", "unset it; sign with KMS, an HSM or a signing proxy")
 
 
 def key_is_one_that_is_required(given: Given) -> Iterator[GuardFault]:
@@ -219,7 +233,7 @@ def admin_token_is_strong(given: Given) -> Iterator[GuardFault]:
             "FINANCE_ADMIN_TOKEN is short or guessable",
             f"use {ADMIN_TOKEN_CHARS_MIN} random characters or more, and rotate them",
         )
-    if any(token == given.text(v.name) for v in VARIABLES if v.secret and v.name != "FINANCE_ADMIN_TOKEN"):
+    if any(token == given.text(name) for name in SECRETS if name != "FINANCE_ADMIN_TOKEN"):
         yield GuardFault("FINANCE_ADMIN_TOKEN is used for something else too", "give each purpose a secret of its own")
 
 
@@ -249,10 +263,10 @@ def topology_holds_no_secret(given: Given) -> Iterator[GuardFault]:
 
 
 def _secrets_in(values: Mapping[str, str], text: str) -> Iterator[str]:
-    for variable in VARIABLES:
-        value = values.get(variable.name, "")
-        if variable.secret and len(value) >= SECRET_CHARS_MIN and value in text:
-            yield variable.name
+    for name in SECRETS:
+        value = values.get(name, "")
+        if len(value) >= SECRET_CHARS_MIN and value in text:
+            yield name
 
 
 SETTINGS_GUARDS: Final[tuple[Guard, ...]] = (

@@ -7,7 +7,6 @@ Does not: read `os.environ` (it is an argument) or connect to anything. The tabl
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,10 +14,12 @@ from pathlib import Path
 from typing import Final, Literal, cast
 
 from finance.settings import clock
+from finance.settings.dev_stack import values_lent
+from finance.settings.key_file import API_KEY, keys_given
 from finance.settings.secret_files import secrets_from_files
 from finance.settings.tls_database import database_tls_files, unsafe_address
 from finance.settings.tls_files import TlsFiles, checked, in_folder
-from finance.settings.variables import KEY_VARIABLES, VARIABLES
+from finance.settings.variables import COSIGNER, KEY_VARIABLES, NAMES_A_KEY, OUTGOING, VARIABLES
 from ledger_core.errors import Refused
 
 Environment = Literal["dev", "staging", "production"]
@@ -30,7 +31,7 @@ PATHS: Final = (
     "KAFKA_TLS_KEY_FILE", "S3_AUDIT_CA_FILE", "KMS_CA_FILE", "BACKUP_S3_CA_FILE",
     "DOOR_TLS_DIR", "DOOR_CONFIG",
     "SIGNING_PROXY_CA_FILE", "TRANSIT_CA_FILE",
-    "AUDIT_SIGNING_KEY_FILE", "OUTGOING_AUDIT_SIGNING_KEY_FILE", "COSIGNER_AUDIT_SIGNING_KEY_FILE",
+    "AUDIT_SIGNING_KEY_FILE", "SIGNING_KEYS_FILE",
     "BACKUP_PLACE", "BACKUP_SPOOL", "BACKUP_IDENTITY_FILE", "PG_BIN",
     "SIGNING_PROXY_LOG", "SIGNING_PROXY_WITNESS_STATE",
 )  # fmt: skip
@@ -39,6 +40,8 @@ PREFIX_FORM: Final = re.compile(r"[A-Za-z0-9._-]{0,60}")
 
 _LENT: Final = ("AUDIT_SIGNING_KMS_KEY_ID",)  # what has a default, and yet comes from a dev stack
 _BY_NAME: Final = {variable.name: variable for variable in VARIABLES}
+# The keys that a keys file alone names: the same defaults.
+_BY_NAME.update({slot + name: _BY_NAME[name] for slot in (OUTGOING, COSIGNER) for name in (*NAMES_A_KEY, API_KEY)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +91,9 @@ class Settings:
         stack = _matching(given, "FINANCE_STACK", re.compile(r"[A-Za-z0-9_-]{1,60}"))
         secret_names = [variable.name for variable in VARIABLES if variable.secret]
         given |= secrets_from_files(environ, secret_names, cwd, guarded=env != "dev")
+        given |= keys_given(environ, cwd, given.get(API_KEY, ""), guarded=env != "dev")
         if env == "dev":
-            lent = _stack_values(cwd / STATE_FOLDER / stack / "env.json")
+            lent = values_lent(cwd / STATE_FOLDER / stack / "env.json")
             if any(name in given for name in KEY_VARIABLES.values()):  # a signer of one's own, instead of the stack's
                 lent = {name: value for name, value in lent.items() if not name.startswith("AUDIT_SIGNING_")}
             given = {**lent, **given}
@@ -258,21 +262,6 @@ class Settings:
         if self.env == "dev" and (_BY_NAME[name].default is None or name in _LENT):
             remedy += ", or start the dev stack with `finance dev up`"
         raise Refused(f"{name} is not set", remedy=remedy)
-
-
-def _stack_values(path: Path) -> dict[str, str]:
-    """What the running dev stack sets; nothing when there is none. Only names of VARIABLES are taken."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise Refused(
-            f"{path} cannot be read ({error})", remedy="run `finance dev down` and `finance dev up`"
-        ) from error
-    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
-        raise Refused(f"{path} is not an object of texts", remedy="run `finance dev down` and `finance dev up`")
-    return {name: value for name, value in found.items() if name in _BY_NAME and value != ""}
 
 
 def _text(given: Mapping[str, str], name: str) -> str:

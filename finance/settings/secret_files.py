@@ -29,11 +29,12 @@ def secrets_from_files(environ: Mapping[str, str], names: Iterable[str], cwd: Pa
             continue
         if environ.get(name):
             raise Refused(f"{name} and {name}{SUFFIX} are both set", remedy="keep the one that is meant")
-        found[name] = _read(name + SUFFIX, cwd / path, guarded=guarded)
+        found[name] = read_secret(name + SUFFIX, cwd / path, guarded=guarded)
     return found
 
 
-def _read(variable: str, path: Path, *, guarded: bool) -> str:
+def read_secret(variable: str, path: Path, *, guarded: bool) -> str:
+    """The secret in a file that `variable` names. Raises Refused when the file cannot be used."""
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(path.stat().st_mode)

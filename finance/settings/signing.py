@@ -4,29 +4,25 @@ Guarantees: the kind is AUDIT_SIGNING_KIND, or follows from the one variable tha
 Refused with the names; `hmac-sha256` is understood and Refused, since who can verify an HMAC can forge it, and proofs,
 manifests, checkpoints and audit events are all verified by strangers (a MAC seals the signing proxy's own log, and
 nothing else). Outside dev, secrets travel over https only.
-Does not: connect, or read the registry. The same variables with OUTGOING_ before them name the key of a rotation
-that still signs what was written down for it, with COSIGNER_ one that adds its signature; connections are shared.
+Does not: connect, or read the registry. A keys file (`key_file`) names the key in place of the variables, and beside
+it the key of a rotation that still signs what was written down for it (its values have OUTGOING_ before their names)
+and one that adds its signature (COSIGNER_); connections are shared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Literal, cast
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 from finance.settings.deployment import EndpointTls, Settings
-from finance.settings.variables import COSIGNER, KEY_VARIABLES, OUTGOING
+from finance.settings.key_file import HMAC_REMEDY, KEYS_FILE, TABLES, Slot, spelled
+from finance.settings.variables import COSIGNER, KEY_VARIABLES, OUTGOING, Kind
 from ledger_core.errors import Refused
 from ledger_core.ports import Algorithm
 
-Slot = Literal["", "OUTGOING_", "COSIGNER_"]
-Kind = Literal["kms", "pkcs11", "transit", "proxy", "local"]
-
 DEFAULT_ALGORITHM: Final[Algorithm] = "rsa-sha256"
-HMAC_REMEDY: Final = (
-    "use rsa-sha256 or ed25519: whoever can verify an HMAC can forge it, and all that is signed is verified by others"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +122,17 @@ def _kind(settings: Settings, slot: Slot) -> Kind:
     wanted = settings.one_of(slot + "AUDIT_SIGNING_KIND", ("", *KEY_VARIABLES))
     if wanted:
         if wanted not in named:
-            settings.needed(slot + KEY_VARIABLES[wanted])
+            settings.needed(slot + KEY_VARIABLES[cast(Kind, wanted)])
         return cast(Kind, wanted)
     if len(named) > 1:
         raise Refused(
             f"more than one signing key is named, by {' and '.join(sorted(named.values()))}",
             remedy=f"keep one, or say which with {slot}AUDIT_SIGNING_KIND ({', '.join(named)})",
+        )
+    if not named and slot:
+        raise Refused(
+            f"no key is named as {TABLES[slot]}",
+            remedy=f"write the table [{TABLES[slot]}] in a file that {KEYS_FILE} names (docs/SIGNING.md)",
         )
     if not named:
         others = ", ".join(slot + name for kind, name in KEY_VARIABLES.items() if kind != "kms")
@@ -177,7 +178,7 @@ def _pkcs11(settings: Settings, slot: Slot, _name: str) -> Pkcs11KeySettings:
 def _transit(settings: Settings, slot: Slot, name: str) -> TransitKeySettings:
     version = settings.number(slot + "AUDIT_SIGNING_TRANSIT_KEY_VERSION", 0, 999_999)
     return TransitKeySettings(
-        url=_https(settings, "TRANSIT_URL"),
+        url=_https(settings, "TRANSIT_URL", "TRANSIT_URL"),
         mount=settings.text("TRANSIT_MOUNT"),
         key=settings.needed(slot + "AUDIT_SIGNING_TRANSIT_KEY"),
         version=int(version) or None,
@@ -187,14 +188,15 @@ def _transit(settings: Settings, slot: Slot, name: str) -> TransitKeySettings:
 
 
 def _proxy(settings: Settings, slot: Slot, name: str) -> ProxySettings:
-    url = _https(settings, slot + "SIGNING_PROXY_URL")
+    url = _https(settings, slot + "SIGNING_PROXY_URL", spelled(settings.values, slot, "SIGNING_PROXY_URL"))
     api_key = settings.text(slot + "SIGNING_PROXY_API_KEY") or None
     if api_key is None and url == settings.text("SIGNING_PROXY_URL"):
         api_key = settings.text("SIGNING_PROXY_API_KEY") or None  # one proxy with two keys knows us by one API key
     tls = settings.endpoint_tls(slot + "SIGNING_PROXY_URL", "SIGNING_PROXY_CA_FILE", name)
     if tls.client_pair is None and api_key is None:
         raise Refused(
-            f"the signing proxy would not know us: {slot}SIGNING_PROXY_API_KEY is not set, nor is FINANCE_TLS_DIR",
+            f"the signing proxy would not know us: {spelled(settings.values, slot, 'SIGNING_PROXY_API_KEY')} is not "
+            "set, nor is FINANCE_TLS_DIR",
             remedy="set the API key, or give a folder with the process's client certificate",
         )
     return ProxySettings(url, api_key, tls)
@@ -213,9 +215,11 @@ _READERS: Final[dict[Kind, Callable[[Settings, Slot, str], KeySettings]]] = {
 }
 
 
-def _https(settings: Settings, name: str) -> str:
+def _https(settings: Settings, name: str, spelling: str) -> str:
     url = settings.needed(name)
     parts = urlsplit(url)
     if not parts.hostname or parts.scheme not in (("https", "http") if settings.env == "dev" else ("https",)):
-        raise Refused(f"{name} is {url!r}", remedy="give https://host:port: a secret and what is signed travel there")
+        raise Refused(
+            f"{spelling} is {url!r}", remedy="give https://host:port: a secret and what is signed travel there"
+        )
     return url

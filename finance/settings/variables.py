@@ -17,17 +17,29 @@ PROXY_SCOPES: Final = ("sign", "verify", "metrics")  # what the roles of its doo
 
 SIGNING = "prover, archiver, notary, prove"
 ARCHIVE = "archiver, prover, verify archive"
-OUTGOING: Final = "OUTGOING_"
-COSIGNER: Final = "COSIGNER_"
+Kind = Literal["kms", "pkcs11", "transit", "proxy", "local"]
+
+# Which keys sign beside the one for what is new, a keys file alone says. Inside, their values go by the same names with
+# these before them.
+OUTGOING: Final = "OUTGOING_"  # signs what was written down for it before a rotation
+COSIGNER: Final = "COSIGNER_"  # adds a second signature to proofs and checkpoints
 
 # For each kind of key service, the variable that names a key of it: whichever is set decides the kind.
-KEY_VARIABLES: Final = {
+KEY_VARIABLES: Final[dict[Kind, str]] = {
     "kms": "AUDIT_SIGNING_KMS_KEY_ID",
     "pkcs11": "AUDIT_SIGNING_PKCS11_KEY",
     "transit": "AUDIT_SIGNING_TRANSIT_KEY",
     "proxy": "SIGNING_PROXY_URL",
     "local": "AUDIT_SIGNING_KEY_FILE",
 }
+# What names a key and is not a secret; connections, and the secrets for them, are shared by all keys of a kind.
+NAMES_A_KEY: Final = (
+    "AUDIT_SIGNING_KIND",
+    "AUDIT_SIGNING_KID",
+    "AUDIT_SIGNING_ALG",
+    *KEY_VARIABLES.values(),
+    "AUDIT_SIGNING_TRANSIT_KEY_VERSION",
+)
 BACKUP = "backup create, stream"
 
 
@@ -42,35 +54,33 @@ class Variable:
     secret: bool = False  # then `<name>_FILE` may name a file that holds the value
 
 
-def _signer(slot: Literal["", "OUTGOING_", "COSIGNER_"]) -> tuple[Variable, ...]:
-    """The variables that choose one signing key: the one for what is new, an outgoing one, or a cosigner."""
-    whose = {
-        "": "",
-        OUTGOING: " (outgoing: signs what was written down for it before a rotation)",
-        COSIGNER: " (cosigner: a second signature on proofs and checkpoints)",
-    }[slot]
+def _signer() -> tuple[Variable, ...]:
+    """The variables that choose the one signing key; a keys file names it, and up to two others, in their place."""
     kinds = ", ".join(f"`{kind}`" for kind in KEY_VARIABLES)
     return (
-        Variable(slot + "AUDIT_SIGNING_KIND", f"{kinds}; unset: by which of their variables is set{whose}"),
+        Variable("AUDIT_SIGNING_KIND", f"{kinds}; unset: by which of their variables is set"),
+        Variable("AUDIT_SIGNING_KID", "signer_kid in the registry, so that a start needs no key service"),
         Variable(
-            slot + "AUDIT_SIGNING_KID", f"signer_kid in the registry, so that a start needs no key service{whose}"
-        ),
-        Variable(
-            slot + "AUDIT_SIGNING_ALG",
-            f"`rsa-sha256` (2048 bits or more) or `ed25519`; `hmac-sha256` is refused{whose}",
+            "AUDIT_SIGNING_ALG",
+            "`rsa-sha256` (2048 bits or more) or `ed25519`; `hmac-sha256` is refused",
             "rsa-sha256",
         ),
         Variable(
-            slot + "AUDIT_SIGNING_KMS_KEY_ID",
-            f"id, ARN or alias of the key in KMS{whose}",
-            needed_by="" if slot else f"{SIGNING}: this or another kind of key",
+            "AUDIT_SIGNING_KMS_KEY_ID",
+            "id, ARN or alias of the key in KMS",
+            needed_by=f"{SIGNING}: this or another kind of key",
         ),
-        Variable(slot + "AUDIT_SIGNING_PKCS11_KEY", f"label of the key on the PKCS#11 token{whose}"),
-        Variable(slot + "AUDIT_SIGNING_TRANSIT_KEY", f"name of the key in the transit engine{whose}"),
-        Variable(slot + "AUDIT_SIGNING_TRANSIT_KEY_VERSION", f"its version; 0: the newest at the start{whose}", "0"),
-        Variable(slot + "SIGNING_PROXY_URL", f"address of the signing proxy, https{whose}"),
-        Variable(slot + "SIGNING_PROXY_API_KEY", f"bearer key for the signing proxy{whose}", secret=True),
-        Variable(slot + "AUDIT_SIGNING_KEY_FILE", f"PEM file of a key, refused in production{whose}"),
+        Variable("AUDIT_SIGNING_PKCS11_KEY", "label of the key on the PKCS#11 token"),
+        Variable("AUDIT_SIGNING_TRANSIT_KEY", "name of the key in the transit engine"),
+        Variable("AUDIT_SIGNING_TRANSIT_KEY_VERSION", "its version; 0: the newest at the start", "0"),
+        Variable("SIGNING_PROXY_URL", "address of the signing proxy, https"),
+        Variable("SIGNING_PROXY_API_KEY", "bearer key for the signing proxy", secret=True),
+        Variable("AUDIT_SIGNING_KEY_FILE", "PEM file of a key, refused in production"),
+        Variable(
+            "SIGNING_KEYS_FILE",
+            "TOML file of the keys that sign, instead of the variables above (but SIGNING_PROXY_API_KEY): tables "
+            "`[signing]`, `[outgoing]`, `[cosigner]` (docs/SIGNING.md)",
+        ),
     )
 
 
@@ -155,9 +165,7 @@ VARIABLES: Final[tuple[Variable, ...]] = (
     Variable("S3_AUDIT_READ_ACCESS_KEY", "access key of a reader, for commands that only read; else the archive's"),
     Variable("S3_AUDIT_READ_SECRET", "its secret", secret=True),
     Variable("S3_AUDIT_CA_FILE", "authorities that S3_AUDIT_ENDPOINT's certificate is checked with, if others"),
-    *_signer(""),
-    *_signer(OUTGOING),
-    *_signer(COSIGNER),
+    *_signer(),
     Variable("KMS_REGION", "region of the KMS", "us-east-1"),
     Variable("KMS_ENDPOINT", "its endpoint, for a KMS other than AWS"),
     Variable("KMS_CA_FILE", "authorities that KMS_ENDPOINT's certificate is checked with, if others"),

@@ -129,7 +129,7 @@ class Look:
         if self.waiting.get(kid):
             raise Refused(
                 f"{self.waiting[kid]} closed ranges wait for a signature of {kid}",
-                remedy="keep its OUTGOING_ variables set until they are proved (`finance rotate status`)",
+                remedy="keep it as [outgoing] in SIGNING_KEYS_FILE until they are proved (`finance rotate status`)",
             )
         self.check_signs_no_more(kid, idle=idle)
 

@@ -10,25 +10,21 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from finance.settings.deployment import Settings
-from finance.settings.signing import DEFAULT_ALGORITHM, Kind, signing_of
-from finance.settings.variables import KEY_VARIABLES, OUTGOING
+from finance.settings.key_file import KEYS_FILE, TABLES, KeysFile, NamedKey, Slot, named_key, read_keys
+from finance.settings.signing import DEFAULT_ALGORITHM, signing_of
+from finance.settings.variables import COSIGNER, KEY_VARIABLES, NAMES_A_KEY, OUTGOING, Kind
 from finance.wiring.signers import check_listed, key_service, open_signer
 from ledger_core.errors import Refused
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from producers.signing.verified_signer import VerifiedSigner
 from schemas.topology.model import Topology
 
-# What names a key and is not a secret; connections, and the secrets for them, are shared with the key that signs now.
-NAMES: Final = (
-    "AUDIT_SIGNING_KIND",
-    "AUDIT_SIGNING_KID",
-    "AUDIT_SIGNING_ALG",
-    *KEY_VARIABLES.values(),
-    "AUDIT_SIGNING_TRANSIT_KEY_VERSION",
-)
 CLOCK_SECONDS_MAX: Final = 60.0
 
 
@@ -47,7 +43,7 @@ def variables_of(kind: Kind, key: str, kid: str, algorithm: str, key_version: in
 
 def current_variables(settings: Settings, kid: str) -> dict[str, str]:
     """The variables of the key that signs now, by the settings, with its kid and kind."""
-    named = {name: settings.values[name] for name in NAMES if name in settings.values}
+    named = {name: settings.values[name] for name in NAMES_A_KEY if name in settings.values}
     return {**named, "AUDIT_SIGNING_KIND": signing_of(settings).kind, "AUDIT_SIGNING_KID": kid}
 
 
@@ -56,9 +52,38 @@ def outgoing(variables: Mapping[str, str]) -> dict[str, str]:
     return {OUTGOING + name: value for name, value in variables.items()}
 
 
+def keys_to_deploy(settings: Settings, variables: Mapping[str, str]) -> KeysFile:
+    """The keys file with which a process signs as the variables say. Without an outgoing key among them, the key that
+    signs by the settings becomes it. A cosigner and the files of API keys stay as the present file has them. Raises
+    Refused.
+    """
+    path = settings.text(KEYS_FILE)
+    present = read_keys(Path(path)) if path else None
+    known = [] if present is None else [present.of(slot) for slot in TABLES]
+    api_keys = {it.key: str(Path(path).parent / it.api_key_file) for it in known if it and it.api_key_file}
+
+    def named(values: Mapping[str, str], slot: Slot) -> NamedKey | None:
+        found = named_key(values, slot)
+        return found and msgspec.structs.replace(
+            found, api_key_file=api_keys.get(found.key) if found.kind == "proxy" else None
+        )
+
+    signing, leaving = named(variables, ""), named(variables, OUTGOING)
+    if signing is None:
+        raise Refused(
+            f"{variables.get('AUDIT_SIGNING_KID')} cannot be written as a table: its variables do not name one key",
+            remedy="see what is announced (`finance rotate status`), roll back, and begin again",
+        )
+    if leaving is None:
+        leaving = named(settings.values, "")
+        if leaving is not None and (leaving.kind, leaving.key) == (signing.kind, signing.key):
+            leaving = named(settings.values, OUTGOING)  # asked for again, when it signs already
+    return KeysFile(signing, leaving, named(settings.values, COSIGNER))
+
+
 def with_key(settings: Settings, variables: Mapping[str, str]) -> Settings:
     """The settings as they are once the variables are set."""
-    kept = {name: value for name, value in settings.values.items() if name not in NAMES}
+    kept = {name: value for name, value in settings.values.items() if name not in (*NAMES_A_KEY, KEYS_FILE)}
     return dataclasses.replace(settings, values={**kept, **variables})
 
 

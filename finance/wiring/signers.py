@@ -23,7 +23,6 @@ from finance.settings.deployment import Settings
 from finance.settings.extras import needs_extra
 from finance.settings.signing import (
     DEFAULT_ALGORITHM,
-    Kind,
     KmsKeySettings,
     LocalKeySettings,
     Pkcs11KeySettings,
@@ -35,6 +34,7 @@ from finance.settings.signing import (
     outgoing_of,
     signing_of,
 )
+from finance.settings.variables import Kind
 from ledger_core.errors import Refused
 from ledger_core.ports import Algorithm, Mac
 from ledger_core.signing.pinned_signer import PinnedSigner

@@ -8,9 +8,11 @@ from typing import Any
 import psycopg
 from confluent_kafka import Producer
 
+from finance.settings.key_file import KEYS_FILE
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from tests.support.command_line import Finance, quick_topology
 from tests.support.kafka import client
+from tests.support.key_tables import in_a_file
 from tests.support.settlements import settlement, wire
 
 Variables = dict[str, str]
@@ -25,6 +27,7 @@ class Life:
     """One ledger; `variables` are those that its processes run with."""
 
     def __init__(self, environ: Variables, folder: Path) -> None:
+        self._keys = folder / "keys"
         self.signers = folder / "signers.json"
         self.signers.write_bytes(Path(environ["FINANCE_SIGNERS"]).read_bytes())
         topology = quick_topology(environ["FINANCE_TOPOLOGY"], folder)
@@ -52,8 +55,17 @@ class Life:
         return self.run.json("signers", command, *arguments, code=code)
 
     def with_variables(self, changed: Variables) -> None:
+        """Run with the keys that variables of these names stand for: with a keys file."""
         kept = {n: v for n, v in self.run.environ.items() if not names_a_key(n)}
-        self.run.environ = {**kept, **changed}
+        self.run.environ = in_a_file({**kept, **changed}, self._keys)
+
+    def with_keys(self, text: str) -> None:
+        """Run with this as the keys file."""
+        self._keys.mkdir(exist_ok=True)
+        path = self._keys / f"deployed-{len(list(self._keys.iterdir()))}.toml"
+        path.write_text(text)
+        kept = {n: v for n, v in self.run.environ.items() if not names_a_key(n)}
+        self.run.environ = {**kept, KEYS_FILE: str(path)}
 
     def kids(self, query: str) -> list[str]:
         with psycopg.connect(self.run.environ["DATABASE_URL"]) as connection:

@@ -22,7 +22,7 @@ from ledger_core.proving.on_demand import OnDemandReader, Selection, select_by_t
 @click.option("--shard", "shards", type=click.IntRange(0), multiple=True, help="Only this shard; may be repeated.")
 @click.option("--first-seq", type=click.IntRange(1), help="With one --shard: the first sequence.")
 @click.option("--last-seq", type=click.IntRange(1), help="With one --shard: the last sequence, included.")
-@click.option("--cosign", is_flag=True, help="Have a second key sign it too: COSIGNER_AUDIT_SIGNING_*.")
+@click.option("--cosign", is_flag=True, help="Have a second key sign it too: SIGNING_KEYS_FILE, [cosigner].")
 @click.option("--reissue", metavar="KID", help="New proofs of what this (emergency) key signed, by the current key.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the proof here, not to stdout.")
 @json_option
@@ -42,8 +42,8 @@ def command(
     The proof is verified with the registered key, and stored with its audit intent, before it is handed out. Entries
     that no range covers yet are refused. With --cosign a second key, of another kind of key service or algorithm, signs
     the same 32 bytes: `cosignatures` of the proof, which older verifiers pass over. Reads DATABASE_URL_API,
-    FINANCE_SIGNERS, AUDIT_SIGNING_KMS_KEY_ID or another key variable, AUDIT_SIGNING_ALG, and for --cosign the same with
-    COSIGNER_ before them.
+    FINANCE_SIGNERS, AUDIT_SIGNING_KMS_KEY_ID or another key variable, AUDIT_SIGNING_ALG; or SIGNING_KEYS_FILE, whose
+    table [cosigner] names the key for --cosign.
 
     \b
     Examples:

@@ -17,7 +17,7 @@ from ledger_core.errors import Refused
 
 if TYPE_CHECKING:
     from finance.settings.deployment import Settings
-    from finance.settings.signing import Kind
+    from finance.settings.variables import Kind
     from finance.signing.desk import Desk
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -27,6 +27,9 @@ idle_option = click.option("--idle", is_flag=True, help="All processes are resta
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 
 
+out_option = click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the keys file here (for SIGNING_KEYS_FILE)."
+)
 kernel_option = click.option(
     "--kernel",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -114,7 +117,25 @@ def show_diff(console: Console, diff: str) -> None:
     console.print(diff.rstrip() if diff else "signers.json stays as it is", markup=False)
 
 
-def show_variables(console: Console, variables: Mapping[str, str]) -> None:
-    """For prover, archiver and notary, in the form of an environment file."""
-    for name, value in variables.items():
-        console.print(f"{name}={value}", markup=False)
+def keys_file(settings: Settings, variables: Mapping[str, str], out: Path | None, *, dry_run: bool) -> str | None:
+    """The text of the keys file with which a process signs as the variables say, written to `out` where one is given.
+    None when no variable changes. Raises Refused when it cannot be written.
+    """
+    from finance.settings.key_file import to_toml
+    from finance.signing.key_choice import keys_to_deploy
+    from producers.storage.whole_file import replace_file
+
+    if not variables:
+        return None
+    text = to_toml(keys_to_deploy(settings, variables))
+    if out is not None and not dry_run:
+        try:
+            replace_file(out, text.encode())
+        except OSError as error:
+            raise Refused(f"{out} cannot be written ({error.strerror})", remedy="give another --out") from error
+    return text
+
+
+def show_keys(console: Console, text: str) -> None:
+    """The keys file as it is, for prover, archiver and notary."""
+    console.print(text.rstrip(), markup=False, highlight=False, soft_wrap=True)

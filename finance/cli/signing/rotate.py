@@ -19,25 +19,27 @@ from finance.cli.signing.key_options import (
     kernel_copy,
     kernel_option,
     key_options,
+    keys_file,
     named,
     open_desk,
+    out_option,
     show_diff,
-    show_variables,
+    show_keys,
 )
 from finance.cli.signing.rotate_create import create
 
 if TYPE_CHECKING:
-    from finance.settings.signing import Kind
+    from finance.settings.variables import Kind
     from finance.signing.rotation import Done
     from ledger_core.signing.rotation import Rotation
 
 NEXT = {
     "announced": "wait until the notary has signed it, publish signers.json, then: finance rotate deploy",
-    "deployed": "restart prover, archiver and notary with these variables, then: finance rotate prove",
+    "deployed": "restart prover, archiver and notary with this keys file, then: finance rotate prove",
     "proved": "finance rotate deploy if that is not done; after the overlap: finance rotate finish",
     "rolling_back": "restart prover, archiver and notary with the outgoing key, then: finance rotate finish",
-    "retired": "take the OUTGOING_ variables away, and publish signers.json again",
-    "rolled_back": "take the OUTGOING_ variables away, and publish signers.json again",
+    "retired": "take [outgoing] out of the keys file, and publish signers.json again",
+    "rolled_back": "take [outgoing] out of the keys file, and publish signers.json again",
 }
 
 
@@ -46,7 +48,7 @@ def command() -> None:
     """Change the key that signs: announced by the outgoing key, both accepted for an overlap, retired at the end.
 
     The state is what the audit chain says, so another operator may do the next step. A step that was interrupted is
-    done again. No process is restarted, and nothing is pushed: `deploy` says which variables change.
+    done again. No process is restarted, and nothing is pushed: `deploy` writes which keys sign then.
 
     \b
     Examples:
@@ -129,20 +131,22 @@ def begin(
 
 @command.command()
 @kernel_option
+@out_option
 @dry_run_option
 @json_option
-def deploy(kernel: Path | None, dry_run: bool, as_json: bool) -> None:
-    """Say which variables make the incoming key sign. Refused before the announcement stands on the audit chain.
+def deploy(kernel: Path | None, out: Path | None, dry_run: bool, as_json: bool) -> None:
+    """Write the keys file with which the incoming key signs. Refused before the announcement stands on the audit chain.
 
     \b
     Example:
-      finance rotate deploy --kernel kernel/tools/signers.json
+      finance rotate deploy --kernel kernel/tools/signers.json --out keys.toml
     """
     from finance.signing import rotation
 
     with changing_desk(dry_run=dry_run) as desk:
         done = rotation.deploy(desk, kernel_copy(kernel, desk.settings, needed=True))
-    _say(as_json, done, dry_run=dry_run)
+        keys = keys_file(desk.settings, done.variables, out, dry_run=dry_run)
+    _say(as_json, done, keys, dry_run=dry_run)
 
 
 @command.command()
@@ -188,9 +192,10 @@ def finish(early: str | None, idle: bool, dry_run: bool, as_json: bool) -> None:
 
 @command.command()
 @click.option("--reason", required=True, help="Why: one line, for the audit chain.")
+@out_option
 @dry_run_option
 @json_option
-def rollback(reason: str, dry_run: bool, as_json: bool) -> None:
+def rollback(reason: str, out: Path | None, dry_run: bool, as_json: bool) -> None:
     """Turn back to the outgoing key, at any step, also after it was retired. Then restart, and `finance rotate finish`.
 
     \b
@@ -201,17 +206,18 @@ def rollback(reason: str, dry_run: bool, as_json: bool) -> None:
 
     with changing_desk(dry_run=dry_run) as desk:
         done = rotation.rollback(desk, reason)
-    _say(as_json, done, dry_run=dry_run)
+        keys = keys_file(desk.settings, done.variables, out, dry_run=dry_run)
+    _say(as_json, done, keys, dry_run=dry_run)
 
 
-def _say(as_json: bool, done: Done, *, dry_run: bool = False) -> None:
+def _say(as_json: bool, done: Done, keys: str | None = None, *, dry_run: bool = False) -> None:
     def words(console: Console) -> None:
         show_diff(console, done.diff)
         if dry_run:
             console.print("dry run: nothing was written, not even to the audit chain. The change would be:")
-        if done.variables:
-            console.print("variables of prover, archiver and notary (secrets and connections stay as they are):")
-            show_variables(console, done.variables)
+        if keys is not None:
+            console.print("SIGNING_KEYS_FILE of prover, archiver and notary, instead of variables that name a key:")
+            show_keys(console, keys)
         if done.proof is not None:
             console.print(f"proof {done.proof['proof_id']}, signed by {done.proof['signer_kid']}, verifies")
         console.print(f"{done.rotation.outgoing} -> {done.rotation.incoming}: {done.step}; next: {NEXT[done.step]}")
@@ -222,6 +228,7 @@ def _say(as_json: bool, done: Done, *, dry_run: bool = False) -> None:
         "told": done.told,
         "dry_run": dry_run,
         "variables": dict(done.variables),
+        "keys_file": keys,
         "proof": done.proof,
     }
     emit(as_json, {"ok": True, **told, **more, "next": NEXT[done.step]}, words)

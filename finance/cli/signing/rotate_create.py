@@ -12,7 +12,7 @@ from finance.cli.common import emit, json_option
 from finance.cli.signing.key_options import changing_desk, key_options, key_policy, named
 
 if TYPE_CHECKING:
-    from finance.settings.signing import Kind
+    from finance.settings.variables import Kind
     from ledger_core.ports import Algorithm
 
 RSA_BITS_DEFAULT: Final = 3072

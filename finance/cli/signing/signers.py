@@ -18,15 +18,17 @@ from finance.cli.signing.key_options import (
     kernel_copy,
     kernel_option,
     key_options,
+    keys_file,
     named,
     open_desk,
+    out_option,
     show_diff,
-    show_variables,
+    show_keys,
 )
 from ledger_core.errors import Refused
 
 if TYPE_CHECKING:
-    from finance.settings.signing import Kind
+    from finance.settings.variables import Kind
     from finance.signing.changes import Changed
 
 EMERGENCY_HOURS_MAX = 72
@@ -168,6 +170,7 @@ def revoke(
 @click.option("--hours", type=click.IntRange(1, EMERGENCY_HOURS_MAX), required=True, help="How long it may sign.")
 @reason_option
 @click.option("--approved-by", required=True, help="Who of Security approved it: not who runs this.")
+@out_option
 @dry_run_option
 @json_option
 def emergency(
@@ -179,13 +182,14 @@ def emergency(
     hours: int,
     reason: str,
     approved_by: str,
+    out: Path | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Register a temporary key while the regular one is out of reach, and say which variables make it sign.
+    """Register a temporary key while the regular one is out of reach, and write the keys file with which it signs.
 
-    Publish the registry before a process is restarted with it. When the regular key is back: restore its variables,
-    retire this key, and re-issue what it signed with `finance prove --reissue KID` (RUNBOOK.md, section 13 B).
+    Publish the registry before a process is restarted with it. When the regular key is back: swap the two tables,
+    restart, retire this key, and re-issue what it signed with `finance prove --reissue KID` (RUNBOOK.md, section 13 B).
 
     \b
     Example:
@@ -198,7 +202,8 @@ def emergency(
     lasts = dt.timedelta(hours=hours)
     with changing_desk(dry_run=dry_run) as desk:
         changed = signer_changes.emergency(desk, variables, lasts=lasts, reason=reason, approver=approved_by)
-    _say(as_json, changed, dry_run)
+        keys = keys_file(desk.settings, changed.variables, out, dry_run=dry_run)
+    _say(as_json, changed, dry_run, keys)
 
 
 @command.command()
@@ -272,7 +277,7 @@ def _sequences(given: tuple[str, ...]) -> dict[int, int]:
     return found
 
 
-def _say(as_json: bool, changed: Changed, dry_run: bool) -> None:
+def _say(as_json: bool, changed: Changed, dry_run: bool, keys: str | None = None) -> None:
     def words(console: Console) -> None:
         show_diff(console, changed.diff)
         if changed.told:
@@ -280,9 +285,9 @@ def _say(as_json: bool, changed: Changed, dry_run: bool) -> None:
                 f"the change of {changed.kid} is announced on the audit chain; "
                 "bring signers.json to Kernel and auditors"
             )
-        if changed.variables:
-            console.print("then restart prover, archiver and notary with this key, and the regular one as outgoing:")
-            show_variables(console, changed.variables)
+        if keys is not None:
+            console.print("then restart prover, archiver and notary with this as SIGNING_KEYS_FILE:")
+            show_keys(console, keys)
 
     told = {"kid": changed.kid, "diff": changed.diff, "told": changed.told, "dry_run": dry_run}
-    emit(as_json, {"ok": True, **told, "variables": dict(changed.variables)}, words)
+    emit(as_json, {"ok": True, **told, "variables": dict(changed.variables), "keys_file": keys}, words)

@@ -14,8 +14,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from msgspec.structs import replace
 
+from finance.settings.key_file import read_keys, to_toml
 from finance.workshop.devstack import Stack
+from tests.support.key_tables import in_a_file
 from tests.support.route import Ledger
 from tests.support.signing import kms_admin
 from tests.support.waits import until
@@ -75,7 +78,7 @@ def ledger(environ: dict[str, str], relay: LateRelay, tmp_path: Path) -> Iterato
         "COSIGNER_AUDIT_SIGNING_KMS_KEY_ID": environ["KMS_KEY_RSA"],
         "COSIGNER_AUDIT_SIGNING_ALG": "rsa-sha256",
     }
-    made = Ledger({**environ, **late}, tmp_path, LIMITS)
+    made = Ledger(in_a_file({**environ, **late}, tmp_path / "keys"), tmp_path, LIMITS)
     try:
         yield made
     finally:
@@ -121,8 +124,11 @@ def test_the_wrong_key_coming_up_ends_the_process_and_nothing_is_signed(
     wrong = kms_admin(stack.env).create_key(KeySpec="ECC_NIST_EDWARDS25519", KeyUsage="SIGN_VERIFY")
     right = Ledger(dict(ledger.environ), ledger.folder / "right", ledger.limits)
     right.folder.mkdir()
-    ledger.environ["AUDIT_SIGNING_KMS_KEY_ID"] = wrong["KeyMetadata"]["KeyId"]
-    ledger.environ["AUDIT_SIGNING_KID"] = "finance-dev-ed25519-v1"
+    keys = read_keys(Path(ledger.environ["SIGNING_KEYS_FILE"]))
+    named = replace(keys.signing, key=wrong["KeyMetadata"]["KeyId"], kid="finance-dev-ed25519-v1")
+    path = ledger.folder / "wrong-keys.toml"
+    path.write_text(to_toml(replace(keys, signing=named)))
+    ledger.environ["SIGNING_KEYS_FILE"] = str(path)
     process = ledger.start(name)
     process.wait_said("service.started")
     process.wait_said("signer.failed", reason="unavailable")

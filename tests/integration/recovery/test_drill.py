@@ -28,6 +28,7 @@ from ledger_core.signing.signatures import PublicKey
 from tests.conftest import STATE_ROOT
 from tests.support import buckets, topics
 from tests.support.backups import finance, lsn, own_server, streaming, until_stored
+from tests.support.key_tables import in_a_file
 from tests.support.route import ROOT, with_limit
 from tests.support.waits import until
 
@@ -81,7 +82,7 @@ def drilled(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             finance(environ, "run", "all", "--until-idle")
             finance(environ, "audit", "export")
             until_stored(environ, lsn(environ["DATABASE_URL"]))
-        environ |= {f"OUTGOING_{name}": value for name, value in rsa.items()}
+        environ = in_a_file(environ | {f"OUTGOING_{name}": value for name, value in rsa.items()}, folder / "keys")
         before = tables(environ["DATABASE_URL"])
         told = finance(environ, "drill", "all", "--report", str(folder), code=None)
         yield Drilled(environ, before, told, folder)
@@ -145,10 +146,12 @@ def test_every_key_verifies_what_it_signed_and_those_that_are_named_sign(drilled
 
 
 def test_a_named_key_that_does_not_answer_is_a_finding(drilled: Drilled) -> None:
-    gone = {"COSIGNER_AUDIT_SIGNING_KMS_KEY_ID": str(uuid.uuid4()), "COSIGNER_AUDIT_SIGNING_ALG": "ed25519"}
-    told = drilled.drill("keys", code=1, **gone)
+    gone, keys = str(uuid.uuid4()), drilled.folder / "keys" / "gone.toml"
+    present = Path(drilled.environ["SIGNING_KEYS_FILE"]).read_text()
+    keys.write_text(f'{present}\n[cosigner]\nkind = "kms"\nkey = "{gone}"\nalgorithm = "ed25519"\n')
+    told = drilled.drill("keys", code=1, SIGNING_KEYS_FILE=str(keys))
     (found,) = told["ways"][0]["findings"]
-    assert gone["COSIGNER_AUDIT_SIGNING_KMS_KEY_ID"] in found["message"]
+    assert gone in found["message"]
 
 
 def test_what_a_drill_lacks_is_refused_at_once_before_hours_of_work(drilled: Drilled) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from finance.cli.signing.key_options import kernel_copy, key_policy
 from finance.guards.probes import probe_registry
-from finance.settings.signing import Kind
+from finance.settings.variables import Kind
 from finance.signing.key_choice import variables_of
 from finance.signing.key_creation import Created, create
 from finance.workshop.devstack import Stack

@@ -74,21 +74,21 @@ def created(life: Life, *chosen: str) -> tuple[str, ...]:
     return chosen
 
 
-def rotated(life: Life, *chosen: str) -> None:
-    """One whole rotation, with postings before, between and after."""
+def rotated(life: Life, *chosen: str, api_key: str = "") -> None:
+    """One whole rotation, with postings before, between and after. `api_key`: what an operator adds to the file."""
     begun = life.rotate("begin", *chosen, "--overlap-days", "0")
     assert begun["step"] == "announced"
     early = life.rotate("deploy", code=3)
     assert "not on the audit chain yet" in early["error"]["message"]
     life.post()  # the notary of the outgoing key signs the announcement
     deployed = life.rotate("deploy")
-    life.with_variables(deployed["variables"])
+    life.with_keys(deployed["keys_file"] + api_key)
     life.post()
     proved = life.rotate("prove")
     assert proved["proof"]["signer_kid"] == begun["incoming"]
     finished = life.rotate("finish")
     assert finished["step"] == "retired"
-    life.with_variables({n: v for n, v in life.run.environ.items() if names_a_key(n) and "OUTGOING_" not in n})
+    life.with_variables({n: v for n, v in deployed["variables"].items() if "OUTGOING_" not in n})
 
 
 def test_three_rotations_over_three_kinds_and_back_leave_everything_verifying(life: Life, tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_three_rotations_over_three_kinds_and_back_leave_everything_verifying(li
     assert life.registered("transit-3").retired_at is None
     refused = life.rotate("finish", code=3)
     assert "signed by hsm-4" in refused["error"]["message"]
-    life.with_variables(back["variables"])
+    life.with_keys(back["keys_file"])
     life.post()
     assert life.rotate("finish")["step"] == "rolled_back"
     assert life.proof_kids()[-1] == "transit-3"
@@ -170,15 +170,16 @@ def test_a_rotation_onto_a_signing_proxy_and_off_it_again(life: Life, stack: Sta
         elsewhere = life.rotate("create", *key("proxy-2", "proxy", proxy.url, "ed25519"), code=3)
         assert "made behind it" in elsewhere["error"]["message"]
         rotated(life, *key("proxy-2", "proxy", proxy.url, "ed25519"))
-        life.run.environ["OUTGOING_SIGNING_PROXY_API_KEY"] = API_KEY
-        rotated(life, *key("kms-3", "kms", new_kms_key(stack), "ed25519"))
+        (tmp_path / "api-key").write_text(API_KEY)
+        added = f'api_key_file = "{tmp_path / "api-key"}"\n'  # at the end stands the table of the key that leaves
+        rotated(life, *key("kms-3", "kms", new_kms_key(stack), "ed25519"), api_key=added)
         life.assert_sound()
     assert [kid for kid, _ in groupby(life.proof_kids())][1:] == ["proxy-2", "kms-3"]
     assert any(request.get("kind") == "note" for request in proxy.requests)
 
 
 def test_an_emergency_key_signs_for_a_while_and_what_it_signed_gets_a_second_signature(life: Life) -> None:
-    before = {n: v for n, v in life.run.environ.items() if "AUDIT_SIGNING_" in n}
+    before = {n: v for n, v in life.run.environ.items() if names_a_key(n)}
     chosen = (*key("emergency-1", "pkcs11", "emergency", "ed25519"), "--hours", "2", "--reason", "KMS is down")
     own = life.signed("emergency", *chosen, "--approved-by", "alice", code=3)
     assert "of their own" in own["error"]["message"]
@@ -189,7 +190,7 @@ def test_an_emergency_key_signs_for_a_while_and_what_it_signed_gets_a_second_sig
     assert ends is not None
     assert dt.timedelta(hours=1) < ends - dt.datetime.now(dt.UTC) < dt.timedelta(hours=2, minutes=1)
 
-    life.with_variables({**made["variables"], **{f"OUTGOING_{name}": value for name, value in before.items()}})
+    life.with_keys(made["keys_file"])
     life.post()
     life.with_variables({**before, **{f"OUTGOING_{name}": value for name, value in made["variables"].items()}})
     life.post()

@@ -28,6 +28,10 @@ PROXY: Final[dict[str, str | None]] = {
     "SIGNING_PROXY_API_KEY": RANDOM,
 }
 
+# By a keys file.
+FILE: Final[dict[str, str | None]] = {"AUDIT_SIGNING_KMS_KEY_ID": None, "AUDIT_SIGNING_ALG": None}
+KMS_TABLE: Final = '[signing]\nkind = "kms"\nkey = "alias/finance"\n'
+
 # (who starts, what is spoilt: None takes a variable away, what is said)
 CASES: Final[tuple[tuple[str, dict[str, str | None], str], ...]] = (
     ("poster", {"FINANCE_ENV": "prod"}, "FINANCE_ENV is 'prod'"),
@@ -51,8 +55,12 @@ CASES: Final[tuple[tuple[str, dict[str, str | None], str], ...]] = (
     ("prover", {"SIGNING_PROXY_URL": "https://p"}, "more than one signing key is named"),
     ("prover", {"AUDIT_SIGNING_KMS_KEY_ID": None, "AUDIT_SIGNING_KEY_FILE": "k"}, "names a key in a file"),
     ("prover", {"AUDIT_SIGNING_KMS_KEY_ID": None, "AUDIT_SIGNING_KEY_FILE": "k"}, "and a key of kind local signs"),
-    ("poster", {"OUTGOING_AUDIT_SIGNING_KEY_FILE": "k"}, "OUTGOING_AUDIT_SIGNING_KEY_FILE names a key in a file"),
-    ("prover", {"COSIGNER_AUDIT_SIGNING_KEY_FILE": "k"}, "REQUIRE_KMS is true, and a key of kind local signs"),
+    ("poster", {"OUTGOING_AUDIT_SIGNING_KEY_FILE": "k"}, "no variable names that key any more"),
+    ("prover", {"SIGNING_KEYS_FILE": "outgoing.toml"}, "SIGNING_KEYS_FILE and AUDIT_SIGNING_ALG are both set"),
+    ("prover", FILE | {"SIGNING_KEYS_FILE": "/nowhere/keys.toml"}, "/nowhere/keys.toml cannot be read"),
+    ("poster", FILE | {"SIGNING_KEYS_FILE": "outgoing.toml"}, "`key` of [outgoing] in "),
+    ("prover", FILE | {"SIGNING_KEYS_FILE": "cosigner.toml"}, "REQUIRE_KMS is true, and a key of kind local signs"),
+    ("poster", FILE | {"SIGNING_KEYS_FILE": "proxy.toml"}, "proxy.toml is not kms, and REQUIRE_KMS is true"),
     ("prover", {"AUDIT_SIGNING_KIND": "hsm"}, "AUDIT_SIGNING_KIND is 'hsm'"),
     ("prover", {"AUDIT_SIGNING_ALG": "hmac-sha256"}, "AUDIT_SIGNING_ALG is 'hmac-sha256', which no stranger"),
     ("prover", {"AUDIT_SIGNING_ALG": "RSA-SHA256"}, "AUDIT_SIGNING_ALG is 'RSA-SHA256'"),
@@ -100,6 +108,10 @@ CASES: Final[tuple[tuple[str, dict[str, str | None], str], ...]] = (
 
 def environment(folder: Path, process: str, changes: dict[str, str | None]) -> dict[str, str]:
     changed = {**sound(folder), **changes}
+    for table in ("outgoing", "cosigner"):
+        (folder / f"{table}.toml").write_text(f'{KMS_TABLE}[{table}]\nkind = "local"\nkey = "k.pem"\n')
+    (folder / "proxy.toml").write_text('[signing]\nkind = "proxy"\nkey = "https://p"\n')
+    (folder / "kms.toml").write_text(KMS_TABLE)
     (folder / "open").write_text(RANDOM)
     (folder / "open").chmod(0o644)
     others = {f"DATABASE_URL_{role.upper()}" for role in ("poster", "prover", "archiver", "notary")} - {
@@ -140,6 +152,11 @@ def test_a_sound_production_has_no_fault(tmp_path: Path, process: str) -> None:
 
 def test_a_signing_proxy_will_do_instead_of_kms(tmp_path: Path) -> None:
     changes = {**PROXY, "FINANCE_TLS_DIR": None, "KAFKA_TLS_CERT_FILE": "c", "KAFKA_TLS_KEY_FILE": "k"}
+    assert settings_faults(Given.of("prover", environment(tmp_path, "prover", changes), tmp_path)) == []
+
+
+def test_a_keys_file_will_do_instead_of_variables(tmp_path: Path) -> None:
+    changes = FILE | {"SIGNING_KEYS_FILE": "kms.toml"}
     assert settings_faults(Given.of("prover", environment(tmp_path, "prover", changes), tmp_path)) == []
 
 

@@ -13,7 +13,6 @@ from finance.settings.variables import KEY_VARIABLES, VARIABLES
 ROOT = Path(__file__).parents[3]
 TABLE = Path("finance/settings/variables.py")
 NAMES = frozenset(variable.name for variable in VARIABLES)
-SLOTS = ("", "OUTGOING_", "COSIGNER_")
 # How the settings are asked for a variable, whose name comes first.
 READERS = frozenset(
     {
@@ -64,7 +63,7 @@ def _named_in(where: Callable[[Path], bool]) -> set[str]:
     patterns = {pattern for path in _sources() if where(path) for pattern in _patterns(_tree(path))}
     patterns |= set(KEY_VARIABLES.values())
     whole = re.compile("|".join(f"(?:{pattern})" for pattern in sorted(patterns)))
-    return {name for name in NAMES if any(whole.fullmatch(name.removeprefix(slot)) for slot in SLOTS)}
+    return {name for name in NAMES if whole.fullmatch(name)}
 
 
 @cache

@@ -208,7 +208,7 @@ def test_a_retired_key_signs_what_was_written_down_before_and_nothing_after() ->
 
 def test_a_statement_for_a_key_that_nobody_holds_waits_and_is_told() -> None:
     bench = Bench()
-    with pytest.raises(SignerAway, match="OUTGOING_AUDIT_SIGNING"):
+    with pytest.raises(SignerAway, match=r"\[outgoing\] of SIGNING_KEYS_FILE"):
         bench.sign_written("lost-v1")
     assert bench.told.reasons == ["not_configured"]
     with pytest.raises(SignerAway, match="before its wait is over"):

@@ -8,8 +8,8 @@ import pytest
 
 from finance.settings.deployment import Settings
 from finance.settings.secret_files import SECRET_BYTES_MAX
-from finance.settings.signing import ProxySettings, Slot, cosigner_of, outgoing_of, signing_of
-from finance.settings.variables import KEY_VARIABLES, VARIABLES
+from finance.settings.signing import signing_of
+from finance.settings.variables import VARIABLES
 from ledger_core.errors import Refused
 from tests.unit.runtime.test_settings import write_stack
 
@@ -64,30 +64,8 @@ def test_what_cannot_sign_is_refused_by_name(environ: dict[str, str], said: str)
         signing_of(settings_of(PRODUCTION | environ))
 
 
-def test_an_outgoing_key_and_a_cosigner_are_told_by_their_own_variables() -> None:
-    environ = PRODUCTION | KMS | {"OUTGOING_SIGNING_PROXY_URL": "https://old", "OUTGOING_SIGNING_PROXY_API_KEY": "k"}
-    settings = settings_of(
-        environ | {"COSIGNER_AUDIT_SIGNING_KMS_KEY_ID": "b", "COSIGNER_AUDIT_SIGNING_ALG": "ed25519"}
-    )
-    outgoing, cosigner = outgoing_of(settings), cosigner_of(settings)
-    assert outgoing is not None
-    assert cosigner is not None
-    assert (signing_of(settings).kind, outgoing.kind, cosigner.kind, cosigner.algorithm) == (
-        "kms",
-        "proxy",
-        "kms",
-        "ed25519",
-    )
-    assert outgoing_of(settings_of(PRODUCTION | KMS)) is None
-
-
 def test_the_algorithm_of_a_named_kid_comes_from_the_registry() -> None:
     assert signing_of(settings_of(PRODUCTION | KMS | {"AUDIT_SIGNING_KID": "finance-v2"})).algorithm is None
-
-
-@pytest.mark.parametrize("slot", ["", "OUTGOING_", "COSIGNER_"])
-def test_every_slot_has_every_key_variable(slot: Slot) -> None:
-    assert {slot + name for name in KEY_VARIABLES.values()} <= {variable.name for variable in VARIABLES}
 
 
 def test_a_signer_of_ones_own_replaces_that_of_the_dev_stack(tmp_path: Path) -> None:
@@ -142,13 +120,3 @@ def test_a_missing_file_is_refused_by_the_variable_that_names_it(tmp_path: Path)
 def test_only_secrets_have_file_variants(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="FINANCE_DOMAIN is not set"):
         settings_of({"FINANCE_ENV": "production", "FINANCE_DOMAIN_FILE": secret_file(tmp_path, b"a.org")})
-
-
-def test_one_proxy_with_two_keys_knows_us_by_one_api_key_and_another_proxy_never_hears_it() -> None:
-    same = PRODUCTION | PROXY | {"OUTGOING_SIGNING_PROXY_URL": PROXY["SIGNING_PROXY_URL"]}
-    outgoing = outgoing_of(settings_of(same))
-    assert outgoing is not None
-    assert isinstance(outgoing.key, ProxySettings)
-    assert outgoing.key.api_key == "k3y"
-    with pytest.raises(Refused, match="OUTGOING_SIGNING_PROXY_API_KEY"):
-        outgoing_of(settings_of(same | {"OUTGOING_SIGNING_PROXY_URL": "https://other:8443"}))

@@ -29,11 +29,20 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> TestAuthority:
     return TestAuthority(tmp_path_factory.mktemp("ca"))
 
 
+KMS: Final = '[signing]\nkind = "kms"\nkey = "alias/finance"\n'
+
+
 def sound(folder: Path, authority: TestAuthority) -> dict[str, str]:
     """A production in which nothing is wrong; what it names is in `folder`."""
     wanted = ("FINANCE_ENV", "NODE_ENV", "FINANCE_DOMAIN", "FINANCE_SIGNERS", "FINANCE_TOPOLOGY", "REQUIRE_KMS",
               "AUDIT_SIGNING_KMS_KEY_ID", "AUDIT_SIGNING_ALG")  # fmt: skip
     processes = sound_for_processes(folder)
+    (folder / "local.toml").write_text(KMS + '[outgoing]\nkind = "local"\nkey = "key.pem"\n')
+    (folder / "proxy.toml").write_text(
+        KMS + '[cosigner]\nkind = "proxy"\nkey = "https://p"\napi_key_file = "api-key"\n'
+    )
+    (folder / "api-key").write_text("k" * 40)
+    (folder / "api-key").chmod(0o600)
     authority.issue("server", server=True, into=folder / "tls")
     (folder / "tls" / "ca.crt").write_bytes(authority.path.read_bytes())
     (folder / "door.yaml").write_text(DOOR)
@@ -57,11 +66,14 @@ CASES: Final[tuple[tuple[dict[str, str | None], str], ...]] = (
     ({"NODE_ENV": "development"}, "NODE_ENV is development"),
     ({"FINANCE_DOMAIN": None}, "FINANCE_DOMAIN is not set"),
     ({"AUDIT_SIGNING_KEY_FILE": "k.pem", "AUDIT_SIGNING_KMS_KEY_ID": None}, "AUDIT_SIGNING_KEY_FILE names a key in a"),
-    ({"OUTGOING_AUDIT_SIGNING_KEY_FILE": "key.pem"}, "OUTGOING_AUDIT_SIGNING_KEY_FILE names a key in a file"),
+    ({"OUTGOING_AUDIT_SIGNING_KEY_FILE": "key.pem"}, "no variable names that key any more"),
+    ({"SIGNING_KEYS_FILE": "local.toml", "AUDIT_SIGNING_KMS_KEY_ID": None, "AUDIT_SIGNING_ALG": None},
+     "local.toml names a key in a file"),
     ({"AUDIT_SIGNING_KMS_KEY_ID": None}, "AUDIT_SIGNING_KMS_KEY_ID is not set"),
     ({"AUDIT_SIGNING_KMS_KEY_ID": None, "SIGNING_PROXY_URL": "https://p", "SIGNING_PROXY_API_KEY": "k" * 40},
      "a signing proxy behind a signing proxy"),
-    ({"COSIGNER_SIGNING_PROXY_URL": "https://p", "COSIGNER_SIGNING_PROXY_API_KEY": "k" * 40}, "behind a signing proxy"),
+    ({"SIGNING_KEYS_FILE": "proxy.toml", "AUDIT_SIGNING_KMS_KEY_ID": None, "AUDIT_SIGNING_ALG": None},
+     "behind a signing proxy"),
     ({"KMS_ENDPOINT": "HTTP://kms:4566"}, "KMS_ENDPOINT is plain http"),
     ({"FINANCE_SIGNERS": None}, "FINANCE_SIGNERS is not set"),
     ({"FINANCE_SIGNERS": "/nowhere/signers.json"}, "/nowhere/signers.json cannot be read"),
