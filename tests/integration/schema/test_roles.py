@@ -132,7 +132,7 @@ def test_every_table_role_and_grant_of_the_database_was_decided(database_url: st
 def test_the_schema_file_is_what_migrations_make(database_url: str) -> None:
     remedy = "look at the difference, then `python -m tests.support.schema_file --stack NAME`"
     assert PATH.read_text("utf-8") == text_of(database_url), remedy
-    assert Path("ledger_core/postgres/schema/schema.txt") == PATH.relative_to(PATH.parents[2])
+    assert Path("ledger_core/postgres/schema/schema.txt") == PATH.relative_to(PATH.parents[3])
 
 
 def findings_after(url: str, *statements: str) -> list[str]:
