@@ -114,5 +114,5 @@ def test_something_else_at_that_address_is_not_believed(server: TransitServer) -
     )
     with pytest.raises(Refused):
         elsewhere.sign_digest(DIGEST)
-    with pytest.raises(Refused, match="no URL"):
+    with pytest.raises(Refused, match="is not a URL"):
         HttpsExchange("localhost:8200")
