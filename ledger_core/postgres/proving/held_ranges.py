@@ -5,7 +5,7 @@ Read-only; needs the grants of finance_prover or finance_archiver. Does not judg
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 
@@ -26,22 +26,17 @@ class PostgresHeldRanges:
         ).fetchone()
         return None if row is None else str(row[0])
 
-    @translated()
     def newest(self, shard: int) -> int:
         """The number of the newest closed range; 0 when there is none."""
-        row = self._connection.execute("SELECT max(range_no) FROM ranges WHERE shard = %s", (shard,)).fetchone()
-        return 0 if row is None or row[0] is None else int(row[0])
+        return self._number("SELECT coalesce(max(range_no), 0) FROM ranges WHERE shard = %s", shard)
 
-    @translated()
     def newest_proved(self, shard: int) -> int:
         """The number of the newest range with a proof; 0 when there is none."""
-        row = self._connection.execute("SELECT max(range_no) FROM proofs WHERE shard = %s", (shard,)).fetchone()
-        return 0 if row is None or row[0] is None else int(row[0])
+        return self._number("SELECT coalesce(max(range_no), 0) FROM proofs WHERE shard = %s", shard)
 
-    @translated()
     def epoch_no(self) -> int:
-        row = self._connection.execute("SELECT max(epoch_no) FROM epochs").fetchone()
-        return 0 if row is None or row[0] is None else int(row[0])
+        """The number of the newest epoch; 0 when there is none."""
+        return self._number("SELECT coalesce(max(epoch_no), 0) FROM epochs")
 
     @translated()
     def is_announced(self, proof_hash: str) -> bool:
@@ -49,3 +44,8 @@ class PostgresHeldRanges:
         the grants of finance_prover."""
         row = self._connection.execute("SELECT range_is_announced(%s)", (proof_hash,)).fetchone()
         return row is not None and bool(row[0])
+
+    @translated()
+    def _number(self, query: LiteralString, *values: int) -> int:
+        row = self._connection.execute(query, values).fetchone()
+        return 0 if row is None else int(row[0])

@@ -14,13 +14,11 @@ from finance.recovery.backup.place.manifest import BackupManifest, BackupPayload
 from finance.recovery.backup.place.wal_list import FILES_MAX, WalList, WalListPayload, parse_wal_list
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.statements import assemble, encode_statement
-from ledger_core.times import format_time
 from tests.simulator.place import MemoryPlace
 from tests.support.archive_factory import Key
+from tests.support.wal_lists import SYSTEM, signed_list
 from tests.unit.recovery.test_backup_plan import backup
 
-SYSTEM = "7"
-SHA = "0" * 64
 NOON = dt.datetime(2025, 11, 1, 12, tzinfo=dt.UTC)
 STOLEN, NEW = Key(kid="stolen-v1"), Key(kid="new-v1")
 BOTH = SignerRegistry([*STOLEN.registry.signers, *NEW.registry.signers])
@@ -32,22 +30,7 @@ REVOKED = SignerRegistry(
 
 def listed(key: Key, before: WalList | None, files: int = FILES_MAX, at: dt.datetime = NOON) -> WalList:
     """The list after `before`."""
-    start = 0 if before is None else before.count_at_end
-    payload = WalListPayload(
-        version=1,
-        service="finance",
-        statement="backup-wal",
-        env="test",
-        system_identifier=SYSTEM,
-        list_no=str(1 if before is None else int(before.list_no) + 1),
-        files_before=str(start),
-        link_before=None if before is None else before.links()[-1],
-        files=tuple(wal_key(SYSTEM, f"{start + n:024X}", at, SHA) for n in range(1, files + 1)),
-        signed_at=format_time(at),
-        signer_kid=key.kid,
-        alg=key.algorithm,
-    )
-    return parse_wal_list(assemble(payload, WalList, key.sign_digest(payload.digest())))
+    return parse_wal_list(signed_list(key, before, files=files, at=at, files_at=at))
 
 
 def taken(key: Key, number: int, at: dt.datetime, before: tuple[BackupManifest, ...] = ()) -> BackupManifest:

@@ -10,43 +10,26 @@ import msgspec
 from finance.recovery.backup.place.catalogue import read_catalogue
 from finance.recovery.backup.place.copies import Copies
 from finance.recovery.backup.place.keys import manifest_key as backup_key
-from finance.recovery.backup.place.keys import newest_list_key, wal_key, wal_list_key
+from finance.recovery.backup.place.keys import newest_list_key, wal_list_key
 from finance.recovery.backup.place.manifest import BackupManifest, BackupPayload
-from finance.recovery.backup.place.wal_list import WalList, WalListPayload, parse_wal_list
+from finance.recovery.backup.place.wal_list import WalList, parse_wal_list
 from finance.recovery.drill.report import DrillPayload, assemble_report, parse_report, verify_report
 from ledger_core.audit.events import next_event
 from ledger_core.ports import AuditIntent
 from ledger_core.signing.statements import assemble
-from ledger_core.times import format_time
 from tests.simulator.place import MemoryPlace
 from tests.support.archive_factory import NOW, Key
+from tests.support.wal_lists import SYSTEM, signed_list
 from tests.unit.recovery.test_backup_plan import backup
 from tests.unit.recovery.test_drill_report import signed as drill_of
 from tests.unit.recovery.test_drill_report import way
 from tests.unit.signing.trials import BEFORE, OTHER, Trial
 
 P = TypeVar("P", bound=msgspec.Struct)
-SYSTEM = "7"
-SHA = "0" * 64
 
 
 def wal_list(key: Key, signed_at: dt.datetime, before: WalList | None) -> bytes:
-    number = int(before.list_no) + 1 if before is not None else 1
-    payload = WalListPayload(
-        version=1,
-        service="finance",
-        statement="backup-wal",
-        env="test",
-        system_identifier=SYSTEM,
-        list_no=str(number),
-        files_before=str(number - 1),
-        link_before=before.links()[-1] if before is not None else None,
-        files=(wal_key(SYSTEM, f"{number:024X}", BEFORE, SHA),),
-        signed_at=format_time(signed_at),
-        signer_kid=key.kid,
-        alg=key.algorithm,
-    )
-    return assemble(payload, WalList, key.sign_digest(payload.digest()))
+    return signed_list(key, before, files=1, at=signed_at, files_at=BEFORE)
 
 
 def newest_wal_list(trial: Trial) -> bool:
