@@ -22,6 +22,7 @@ import structlog
 
 from finance.signing_proxy.request_log import NO_RECORD, LogHead, Record, RequestLog
 from ledger_core.canonical import is_hash
+from ledger_core.decimals import is_decimal
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.ports import Mac
 
@@ -60,7 +61,7 @@ def seal_message(head: LogHead) -> bytes:
 def seal_of(record: Record) -> Seal | None:
     """The seal in a record; None when it is not a seal, or one that says nothing."""
     number, hashed = record.get("sealed_seq", ""), record.get("sealed_hash")
-    if record.get("event") != SEALED or not (number.isascii() and number.isdigit()) or len(number) > 19:
+    if record.get("event") != SEALED or not is_decimal(number):
         return None
     if (int(number) == 0) != (hashed is None) or not (hashed is None or is_hash(hashed)):
         return None

@@ -22,6 +22,7 @@ from typing import Final
 from finance.signing_proxy.log_file import LogFile, lines_back
 from ledger_core.canonical import decode, encode, is_hash
 from ledger_core.chain import link
+from ledger_core.decimals import is_decimal
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.times import format_time
 
@@ -168,7 +169,7 @@ def parse_line(line: bytes) -> Record | None:
     except ValueError:
         return None
     record = {name: value for name, value in found.items() if isinstance(value, str)}
-    if len(record) != len(found) or not is_hash(record.get("hash")) or not _is_count(record.get("seq", "")):
+    if len(record) != len(found) or not is_hash(record.get("hash")) or not is_decimal(record.get("seq", "")):
         return None
     previous = record.get("prev_hash")
     if previous is not None and not is_hash(previous):
@@ -176,10 +177,6 @@ def parse_line(line: bytes) -> Record | None:
     body: dict[str, object] = {name: value for name, value in record.items() if name != "hash"}
     digest = link(encode(body), None if previous is None else bytes.fromhex(previous))
     return record if digest.hex() == record["hash"] else None
-
-
-def _is_count(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 20
 
 
 def _ends_whole(part: Path) -> bool:

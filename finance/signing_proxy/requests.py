@@ -19,6 +19,7 @@ from typing import Final, Literal
 from finance.door.problem import Problem
 from finance.signing_proxy.witness import Head, read_checkpoint
 from ledger_core.canonical import is_hash
+from ledger_core.decimals import is_decimal
 from ledger_core.signing.signatures import DIGEST_BYTES, BadSignature, decode_signature
 from producers.signing.verified_signer import TEXT_BYTES_MAX
 
@@ -156,7 +157,7 @@ def _size(fields: dict[str, object]) -> int | None:
     if value is None:
         return None
     text = value if isinstance(value, str) else str(value) if type(value) is int else ""
-    if re.fullmatch(r"0|[1-9][0-9]{0,18}", text) is None:
+    if not is_decimal(text):
         raise _bad("old_size is a whole number")
     return int(text)
 

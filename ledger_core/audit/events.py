@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ledger_core import canonical, chain
+from ledger_core.decimals import parse_decimal
 from ledger_core.ports import AuditIntent
 from ledger_core.signing.counting import AuditPlace, Claim, SignatureFault, faults
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
@@ -127,7 +128,7 @@ class AuditEvent(UnsignedAuditEvent):
             raise ValueError("prev_hash is neither text nor null")
         return cls(
             id=_text(fields, "id"),
-            seq=_decimal(_text(fields, "seq")),
+            seq=parse_decimal(_text(fields, "seq")),
             actor_id=_text(fields, "actor_id"),
             event_type=_text(fields, "event_type"),
             payload=payload,
@@ -200,12 +201,6 @@ def _text(fields: dict[str, object], name: str) -> str:
     if type(value) is not str:
         raise ValueError(f"{name} is not text")
     return str(value)
-
-
-def _decimal(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and str(int(text)) == text):
-        raise ValueError(f"{text[:40]!r} is not a decimal integer")
-    return int(text)
 
 
 def faults_of(event: AuditEvent, registry: SignerRegistry) -> tuple[SignatureFault, ...]:

@@ -20,6 +20,7 @@ from ledger_core.books.entries import EntryFields, decode_entry
 from ledger_core.books.entry_pattern import read_ordinary
 from ledger_core.books.entry_rules import all_follow, entry_faults
 from ledger_core.books.lines import AMOUNT_MINOR_MAX
+from ledger_core.decimals import is_decimal
 from ledger_core.findings import Collector
 from ledger_core.normal_form import is_nfc
 
@@ -179,8 +180,3 @@ def _read_loosely(line: bytes) -> EntryFields | None:
         return _decoder.decode(line)
     except ValueError:
         return None
-
-
-def is_decimal(text: str) -> bool:
-    """A canonical decimal of at most 19 digits: no sign, blank or leading zero."""
-    return text.isascii() and text.isdigit() and len(text) < 20 and (text == "0" or text[0] != "0")

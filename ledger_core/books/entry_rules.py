@@ -21,6 +21,7 @@ from ledger_core.books.lines import Line
 from ledger_core.books.money import CURRENCIES
 from ledger_core.books.settlements import microseconds
 from ledger_core.canonical import is_hash
+from ledger_core.decimals import parse_decimal
 from ledger_core.errors import Rejected
 from ledger_core.times import parse_time
 
@@ -108,7 +109,9 @@ def _rare_faults(entry: EntryFields) -> Iterator[EntryFault]:
     if provider is not None:
         name, reference, currency = provider.name, provider.reference, provider.currency
         amount = provider.amount_minor
-        yield from _asked("provider", lambda: event_rules.check_provider(name, reference, _decimal(amount), currency))
+        yield from _asked(
+            "provider", lambda: event_rules.check_provider(name, reference, parse_decimal(amount), currency)
+        )
     if entry.pii_digest is not None and not is_hash(entry.pii_digest):
         yield EntryFault("pii_digest", f"{entry.pii_digest[:80]!r} is not a hash of 64 lower-case hex digits")
 
@@ -131,9 +134,3 @@ def _ms(text: str) -> int:
     if not text.endswith("000Z"):
         raise ValueError(f"{text!r} is not a time that a broker gives: those have milliseconds")
     return (moment - _EPOCH) // _MILLISECOND
-
-
-def _decimal(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and text[0] != "0") and text != "0":
-        raise ValueError(f"amount_minor {text[:40]!r} is not a decimal integer")
-    return int(text)

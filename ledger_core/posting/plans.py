@@ -6,6 +6,8 @@ that msgspec builds cannot be.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from ledger_core.books.entries import Provider
@@ -13,7 +15,8 @@ from ledger_core.books.lines import Line
 from ledger_core.books.settlements import LineFields, ProviderFields
 from ledger_core.errors import RejectReason
 from ledger_core.ports import Record
-from ledger_core.posting.verdicts import VerdictKind
+
+VerdictKind = Literal["duplicate", "rejected"]
 
 
 class Content(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):

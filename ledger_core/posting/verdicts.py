@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
-from ledger_core.books.entry_checks import is_decimal
 from ledger_core.books.event_rules import is_uuid
 from ledger_core.canonical import is_hash
+from ledger_core.decimals import is_decimal
 from ledger_core.errors import RejectReason
+from ledger_core.posting.plans import VerdictKind
 
-VerdictKind = Literal["duplicate", "rejected"]
 _REASONS: Final = frozenset(reason.value for reason in RejectReason)
 
 

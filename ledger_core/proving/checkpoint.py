@@ -13,6 +13,7 @@ import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ledger_core.decimals import is_decimal
 from ledger_core.signing import notes
 from ledger_core.signing.counting import Claim, ShardPlace, SignatureFault, faults
 from ledger_core.signing.notes import NoteSignature
@@ -80,7 +81,7 @@ def parse_text(text: bytes) -> tuple[str, int, bytes, tuple[str, ...]]:
     if not whole.endswith("\n") or len(lines) < 3 or not all(lines):
         raise ValueError("a checkpoint has origin, size and root lines, and no empty line")
     origin, size_text, root_text, *extensions = lines
-    if not size_text.isascii() or not size_text.isdigit() or str(int(size_text[:20])) != size_text:
+    if not is_decimal(size_text):
         raise ValueError(f"{size_text[:40]!r} is not a tree size")
     return origin, int(size_text), _decode_root(root_text), tuple(extensions)
 

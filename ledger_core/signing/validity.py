@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ledger_core.canonical import is_hash
+from ledger_core.decimals import is_decimal
 
 FIELD: Final = "validity"  # of a signer in signers.json; Kernel's tools pass it over
 
@@ -109,9 +110,9 @@ def _read(value: object) -> Interval:
 
 
 def _seq(text: object) -> int:
-    if not (isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 20 and str(int(text)) == text):
+    if not is_decimal(text):
         raise ValueError(f"validity: {text!r} is not a sequence as decimal text")
-    return int(text)
+    return int(str(text))
 
 
 def _write(interval: Interval) -> dict[str, str]:

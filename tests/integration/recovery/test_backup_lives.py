@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from finance.recovery.backup.base.cluster import server_owner
 from finance.workshop.devstack import Stack
 from tests.support.backups import (
     finance,
@@ -41,7 +42,7 @@ def lived_on(environ: dict[str, str], folder: Path, name: str, *to: str) -> Iter
 
 def test_every_life_comes_back_and_the_pruned_place_still_restores_the_newest(stack: Stack) -> None:
     inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
-    with own_server(stack, "lives") as (own, server):
+    with own_server(stack, "lives") as (own, server), process_of_the_server_owner() as another:
         folder = own.place.path
         environ = {**inherited, **stack.env, **server, "BACKUP_PARTIAL_SECONDS": "1", "BACKUP_KEEP_DAYS": "1"}
         environ |= {"BACKUP_PLACE": f"s3://{create_bucket(stack.env)}", "SECOND": str(folder / "second")}
@@ -56,6 +57,7 @@ def test_every_life_comes_back_and_the_pruned_place_still_restores_the_newest(st
             until_stored(environ, lsn(url))
         with lived_on(environ, folder, "2", "--to", moment) as (life, url):
             write(url, "c")
+            name_as_owner_of_socket(folder / "2", another.pid)
             backup = finance(life, "backup", "create", *also)["backup_id"]
             write(url, "d")
         with lived_on(environ, folder, "3", "--to", "latest") as (life, url):
@@ -76,6 +78,21 @@ def test_every_life_comes_back_and_the_pruned_place_still_restores_the_newest(st
             assert finance(place, "backup", "verify")["findings"] == []
         with restored(pruned, folder / "last", "--to", "latest") as url:
             assert notes(url) == ["a", "c", "d", "e"]
+
+
+def name_as_owner_of_socket(directory: Path, pid: int) -> None:
+    """As if the number of the dead server's process had gone to another process of its user by the next restore: a
+    server that finds a living owner in the lock file of a socket does not start."""
+    lock = directory / ".s.PGSQL.5432.lock"
+    _, rest = lock.read_text().split("\n", 1)
+    lock.write_text(f"{pid}\n{rest}")
+
+
+@contextmanager
+def process_of_the_server_owner() -> Iterator[subprocess.Popen[bytes]]:
+    user, group = server_owner() or (None, None)
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, user=user, group=group) as process:
+        yield process
 
 
 def test_a_killed_stream_leaves_no_receiver_that_holds_the_slot(stack: Stack) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
@@ -126,3 +127,13 @@ def test_without_backup_its_command_is_refused(
     without("pyrage", monkeypatch)
     assert run(["backup", "list"]) == EXIT_REFUSED
     assert "pip install 'finance-ledger[backup]'" in capsys.readouterr().err
+
+
+def test_the_publisher_loads_only_the_packages_of_its_extra() -> None:
+    """The same as tests/integration/workshop/test_extras.py finds with a fresh environment, but in a second."""
+    code = "import sys, producers.settlement_publisher; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert loaded >= {"confluent_kafka", "fastavro", "msgspec"}
+    wanted = names_of("publisher")
+    assert {name for name in EXTRA_OF if canonicalize_name(name) not in wanted} & loaded == set()

@@ -116,6 +116,7 @@ def _restore(terms: RestoreTerms, plan: RestorePlan, directory: Path) -> Restore
             f"backup {plan.backup.backup_id} is not what the server wrote: {fault}",
             remedy="restore from another backup (--backup)",
         )
+    _drop_socket_locks(making)
     used, ignored = _lay_wal(terms, plan, making, newest)
     target = _reachable(terms, plan, used)
     settings = making / "postgresql.auto.conf"
@@ -140,6 +141,13 @@ def _unpack(terms: RestoreTerms, backup: BackupManifest, making: Path) -> None:
             f"backup {backup.backup_id} opens to other bytes than were signed for",
             remedy="restore from another backup (--backup)",
         )
+
+
+def _drop_socket_locks(making: Path) -> None:
+    """Of a server whose sockets lay in its data directory: no server starts over one that names a living process of its
+    OS user, and the pid of the lost server may have gone to one."""
+    for lock in making.glob(".s.PGSQL.*.lock"):
+        lock.unlink()
 
 
 def _inflated(terms: RestoreTerms, backup: BackupManifest) -> Iterator[bytes]:
