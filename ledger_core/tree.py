@@ -15,6 +15,8 @@ from itertools import islice
 from typing import Final, Self
 
 _sha256 = hashlib.sha256
+_LEAF: Final = _sha256(b"\x00")
+_NODE: Final = _sha256(b"\x01")
 EMPTY_ROOT: Final = _sha256(b"").digest()
 HASH_BYTES: Final = 32
 LEAVES_AT_ONCE: Final = 4096
@@ -27,8 +29,13 @@ def leaf_hash(entry: bytes) -> bytes:
 
 def leaf_hashes(entries: Iterable[bytes]) -> list[bytes]:
     """`leaf_hash` of many entries in order."""
-    sha256 = _sha256
-    return [sha256(b"\x00" + entry).digest() for entry in entries]
+    hashes: list[bytes] = []
+    fresh = _LEAF.copy  # a tenth faster than a hash of prefix and entry joined
+    for entry in entries:
+        leaf = fresh()
+        leaf.update(entry)
+        hashes.append(leaf.digest())
+    return hashes
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
@@ -64,7 +71,6 @@ class CompactRange:
 
     def extend(self, leaves: Iterable[bytes]) -> CompactRange:
         """The tree with many more leaf hashes: level by level, so that the work per hash is one line."""
-        sha256 = _sha256
         row = list(leaves)
         grown = self.size + len(row)
         left = list(self.hashes)  # its last one is the smallest subtree
@@ -76,7 +82,7 @@ class CompactRange:
             if len(row) & 1:
                 below.append(row.pop())
             pairs = iter(row)
-            row = [sha256(b"\x01" + one + two).digest() for one, two in zip(pairs, pairs, strict=True)]
+            row = _parents(zip(pairs, pairs, strict=True))
             size >>= 1
         return CompactRange(grown, tuple(reversed(below)))
 
@@ -99,6 +105,16 @@ class CompactRange:
         if len(data) % HASH_BYTES:
             raise ValueError(f"a compact range is a whole number of {HASH_BYTES}-byte hashes, not {len(data)} bytes")
         return cls(size, tuple(data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES)))
+
+
+def _parents(pairs: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
+    hashes: list[bytes] = []
+    fresh = _NODE.copy
+    for left, right in pairs:
+        node = fresh()
+        node.update(left + right)
+        hashes.append(node.digest())
+    return hashes
 
 
 def root_of(leaves: Iterable[bytes]) -> bytes:

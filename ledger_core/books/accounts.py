@@ -26,7 +26,7 @@ class AccountType(enum.StrEnum):
     EXPENSE = "expense"
 
 
-_WORD = r"[a-z0-9][a-z0-9_.-]*"
+_WORD: Final = "[a-z0-9][a-z0-9_.-]*+"
 _ACCOUNT: Final = re.compile(rf"(?s:(?=.{{1,{ACCOUNT_CHARS_MAX}}}\Z))(?:{'|'.join(AccountType)})(?::{_WORD})+")
 
 is_account = _ACCOUNT.fullmatch

@@ -1,10 +1,11 @@
 """The ordinary entry as a regular expression: a block of them is checked without making an object of each.
 
 Guarantees: what matches is a canonical entry of that shard and topic (so decoding and encoding it again would give
-the same bytes) whose names and times keep the rules of posting; `read_ordinary` further checks accounts, currencies,
+the same bytes) whose names, accounts and times keep the rules of posting; `read_ordinary` further checks currencies,
 metadata, amounts, balance and sequence. It speaks of ordinary entries only: up to LEGS_MAX legs of one currency, plain
-ASCII texts. Anything else is not an error here but a None: `verify_entries` then decodes the block. A property test
-compares both ways.
+ASCII texts, accounts of up to three words after their type (of lengths that keep them under ACCOUNT_CHARS_MAX).
+Anything else is not an error here but a None: `entry_checks` then decodes the block. A property test compares both
+ways.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Final, NamedTuple
 import msgspec
 import orjson
 
-from ledger_core.books.accounts import ACCOUNT_CHARS_MAX, is_account
+from ledger_core.books.accounts import AccountType
 from ledger_core.books.entry_rules import OCCURRED_AT_FORM, RECORDED_AT_FORM
 from ledger_core.books.event_rules import (
     EVENT_TYPE_FORM,
@@ -34,14 +35,15 @@ from ledger_core.errors import Rejected
 LEGS_MAX: Final = 8
 _TEXT: Final = rb'"[ !#-\[\]-~]*+"'  # printable ASCII that needs no escape
 _MEMO: Final = rb'"[ !#-\[\]-~]{0,%d}+"' % TEXT_CHARACTERS_MAX
-_ACCOUNT: Final = rb'"([a-z0-9_.:-]{1,%d}+)"' % ACCOUNT_CHARS_MAX
+_WORDS: Final = rb":[a-z0-9][a-z0-9_.-]{0,19}+(?::[a-z0-9][a-z0-9_.-]{0,47}+(?::[a-z0-9][a-z0-9_.-]{0,47}+)?+)?+"
+_ACCOUNT: Final = b'"(?:%b)%b"' % ("|".join(AccountType).encode(), _WORDS)
 _PAIRS: Final = rb"\{(?:%(t)b:%(t)b(?:,%(t)b:%(t)b)*+)?+\}" % {b"t": _TEXT}
 _LEG: Final = (
     rb'\{"account":%(a)b,"amount_minor":"([1-9][0-9]{0,15}+)","currency":"%(c)b",(?:"memo":%(m)b,)?+'
     rb'"side":"([cd])(?:redit|ebit)"\}'
 )
 _ENTRY: Final = (
-    rb'(?:\{"event_id":"([0-9a-f-]{36}+)","event_type":"%(type)b","lines":\[%(legs)b\],"metadata":(%(pairs)b),'
+    rb'(?:\{"event_id":"%(id)b","event_type":"%(type)b","lines":\[%(legs)b\],"metadata":(%(pairs)b),'
     rb'"occurred_at":"%(occurred)b","order_id":"%(name)b",(?:"pii_digest":"[0-9a-f]{64}",)?+'
     rb'(?:"provider":\{"amount_minor":"(?:10{15}|[1-9][0-9]{0,14}+)","currency":"([A-Z]{3})","name":"%(name)b",'
     rb'"reference":"%(name)b"\},)?+'
@@ -57,15 +59,10 @@ _PARTS: Final = {
     b"recorded": RECORDED_AT_FORM.encode(),
     b"pairs": _PAIRS,
 }
-# Groups: event id; of the first leg account, amount, currency, side; of each other one account, amount, side.
-_EVENT_ID: Final = 0
-_SIDE_GROUPS: Final = ((2, 4), *((6 + 3 * leg, 7 + 3 * leg) for leg in range(LEGS_MAX - 1)))
-_ACCOUNT_GROUPS: Final = (1, *(5 + 3 * leg for leg in range(LEGS_MAX - 1)))
-_CURRENCY: Final = 3
+# Groups: of the first leg amount, currency, side; of each other one amount, side.
+_SIDE_GROUPS: Final = ((0, 2), *((3 + 2 * leg, 4 + 2 * leg) for leg in range(LEGS_MAX - 1)))
+_CURRENCY: Final = 1
 _METADATA, _PROVIDER_CURRENCY, _RECORDED_AT, _SEQ, _OFFSET, _OTHER = range(-6, 0)
-
-KNOWN_ACCOUNTS_MAX: Final = 500_000
-_known_accounts: set[bytes] = set()
 
 _pairs_decoder = msgspec.json.Decoder(dict[str, str])
 _pairs_encoder = msgspec.json.Encoder(order="deterministic")
@@ -93,7 +90,7 @@ def read_ordinary(data: bytes, count: int, shard: int, topic: str, first_seq: in
     if any(columns[_OTHER]) or len(currencies) > 1:
         return None
     try:
-        if not _are_uuids(columns[_EVENT_ID]) or not _are_accounts(columns) or not _are_sound(set(columns[_METADATA])):
+        if not _are_sound(set(columns[_METADATA])):
             return None
         for currency in currencies | set(columns[_PROVIDER_CURRENCY]) - {b""}:
             check_currency(currency.decode())
@@ -138,13 +135,6 @@ def _integers(texts: Sequence[bytes]) -> list[int]:
     return numbers
 
 
-def _are_uuids(texts: Sequence[bytes]) -> bool:
-    """Whether texts of 36 hex digits and hyphens have the hyphens of a UUID: column by column of all texts at once."""
-    joined, count = b"".join(texts), len(texts)
-    hyphens = b"-" * count
-    return joined.count(b"-") == 4 * count and all(joined[at::36] == hyphens for at in (8, 13, 18, 23))
-
-
 def _are_sound(metadata: set[bytes]) -> bool:
     """Whether each metadata object has its keys in order, each once, and keeps the rules. Raises Rejected."""
     for text in metadata:
@@ -156,29 +146,12 @@ def _are_sound(metadata: set[bytes]) -> bool:
     return True
 
 
-def _are_accounts(columns: Sequence[Sequence[bytes]]) -> bool:
-    """Whether every leg names an account. One that was met before costs nothing: sellers come back."""
-    known = _known_accounts
-    for group in _ACCOUNT_GROUPS:
-        fresh = set(columns[group]) - known
-        if len(fresh) > 1 or (fresh and fresh != {b""}):
-            fresh.discard(b"")
-            if not all(is_account(account.decode()) for account in fresh):
-                return False
-            if len(known) > KNOWN_ACCOUNTS_MAX:
-                known.clear()
-            known |= fresh
-        elif fresh:
-            break  # no entry has a leg more
-    return True
-
-
 @lru_cache(maxsize=64)
 def _pattern(shard: int, topic: str) -> re.Pattern[bytes]:
     parts = {b"a": _ACCOUNT, b"m": _MEMO}
     legs = b""
     for _ in range(LEGS_MAX - 1):
-        legs = b"(?:," + _LEG % {**parts, b"c": rb"\4"} + legs + b")?+"
+        legs = b"(?:," + _LEG % {**parts, b"c": rb"\2"} + legs + b")?+"
     first = _LEG % {**parts, b"c": b"([A-Z]{3})"}
     source = {b"shard": shard, b"topic": re.escape(topic.encode())}
     return re.compile(_ENTRY % {**_PARTS, b"legs": first + legs, **source})

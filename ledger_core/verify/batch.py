@@ -117,7 +117,7 @@ class _BatchReader:
         if self._entries_left:
             whole = at == 0 and len(lines) <= self._entries_left
             part = lines if whole else lines[at : at + self._entries_left]
-            self._take_entries(tally, part, block if whole else None)
+            self._take_entries(tally, part, block if whole else b"\n".join(part) + b"\n")
             self._entries_left -= len(part)
             at += len(part)
         if self._verdicts_left and at < len(lines):
@@ -132,7 +132,7 @@ class _BatchReader:
             at += 1
         self._lines_beyond += len(lines) - at
 
-    def _take_entries(self, tally: RangeTally, lines: list[bytes], data: bytes | None) -> None:
+    def _take_entries(self, tally: RangeTally, lines: list[bytes], data: bytes) -> None:
         if self.kept is None:
             tally.add_entries(lines, data)
             self.event_ids.append(pack_ids(lines))
