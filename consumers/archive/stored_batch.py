@@ -24,8 +24,8 @@ from ledger_core.verify.batch import check_batch
 
 
 def as_stored(archive: ArchiveStore, key: str, sealed: SealedBatch) -> SealedBatch | None:
-    """The same batch in the gzip bytes that stand in the store, should another zlib have written them. None: nothing
-    stands there."""
+    """The same batch in the gzip bytes of another zlib, which stand in the store; None when something else does, or
+    nothing."""
     data = _found_under(archive, key)
     if data is None:
         return None
@@ -34,9 +34,9 @@ def as_stored(archive: ArchiveStore, key: str, sealed: SealedBatch) -> SealedBat
         for line in batch_lines(data):
             digest.update(line + b"\n")
     except ValueError:
-        return sealed  # not a batch at all: the PUT will say what stands there
+        return None  # not a batch at all
     if digest.hexdigest() != sealed.sha256:
-        return sealed
+        return None
     return replace(sealed, data=data, stored_sha256=hashlib.sha256(data).hexdigest())
 
 

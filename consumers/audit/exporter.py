@@ -112,12 +112,18 @@ class AuditExporter:
         events = self._checked(found)
         key = export_key(settings.env, found.first_seq, found.last_seq)
         sealed = seal_export(events)
-        # After a crash alone: the bytes that stand there already, should another zlib have written them (stored_batch).
-        sealed = as_stored(self._archive, key, sealed) or sealed
         until = export_retain_until(events[-1], settings.retention_days)
         metadata = export_metadata(settings.env, events, sealed.sha256)
         # 3. PUT. A crash before leaves nothing; after it, an equal object that the next try takes for its own.
-        stored = self._archive.put(key, sealed.data, retain_until=until, metadata=metadata)
+        try:
+            stored = self._archive.put(key, sealed.data, retain_until=until, metadata=metadata)
+        except Corrupt:
+            # After a crash alone: the same lines stand there, in the gzip bytes of another zlib (stored_batch).
+            left = as_stored(self._archive, key, sealed)
+            if left is None:
+                raise
+            sealed = left
+            stored = self._archive.put(key, sealed.data, retain_until=until, metadata=metadata)
         export = AuditExport(found.export_no, events[-1].hash, pin_object(sealed, stored))
         intent = audit_exported_intent(found, export, settings.actor_id, self._new_trace_id())
         # 4. RECORD. A crash before the COMMIT stores the object again and finds it; after it, the range is exported.

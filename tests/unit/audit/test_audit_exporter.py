@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import gzip
+import hashlib
 from collections.abc import Sequence
 
 import pytest
@@ -58,6 +60,32 @@ def test_a_sound_chain_is_stored_once() -> None:
     assert made.step()
     assert not made.step()
     assert [export.pinned.object_key for export in rows.recorded] == list(bucket.held)
+
+
+def test_the_same_lines_from_another_zlib_are_taken_as_they_stand() -> None:
+    """A crash after the PUT, and the next try on a machine whose zlib writes other bytes."""
+    bucket, before, rows = MemoryBucket(), Rows(audit_events(KEY)), Rows(audit_events(KEY))
+    exporter(before, bucket, KEY.registry).step()
+    (key, (stored, data)) = bucket.held.popitem()
+    other = gzip.compress(gzip.decompress(data), compresslevel=1, mtime=0)
+    assert other != data
+    bucket.held[key] = (dataclasses.replace(stored, sha256=hashlib.sha256(other).hexdigest()), other)
+    exporter(rows, bucket, KEY.registry).step()
+    assert bucket.held[key][1] == other
+    (export,) = rows.recorded
+    assert export.pinned.stored_sha256 == hashlib.sha256(other).hexdigest()
+    assert export.pinned.sha256 == before.recorded[0].pinned.sha256
+
+
+def test_other_lines_under_the_name_are_corrupt_and_stay() -> None:
+    bucket, rows = MemoryBucket(), Rows(audit_events(KEY))
+    exporter(Rows(audit_events(KEY)), bucket, KEY.registry).step()
+    (key, (stored, _)) = bucket.held.popitem()
+    other = gzip.compress(b"{}\n")
+    bucket.held[key] = (stored, other)
+    with pytest.raises(Corrupt, match=key):
+        exporter(rows, bucket, KEY.registry).step()
+    assert (rows.recorded, bucket.held[key][1]) == ([], other)
 
 
 @pytest.mark.parametrize("registry", REGISTRIES.values(), ids=REGISTRIES)
