@@ -2,7 +2,7 @@
 
 source            what a service asks of a reader; group_source: with a consumer group
 partition_reader  one partition to a fixed end; topic_reader: records at given offsets
-positions         what waits in front of a reader
+positions         what waits in front of a reader; in_order: what comes twice
 watermarks        how far a topic goes; journal_end: how far the journal does
 topic_identity    is this still the topic we read?
 journal_records   the records of the journal topic

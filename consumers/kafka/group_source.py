@@ -1,7 +1,8 @@
 """Reading a topic with a consumer group, from offsets that Postgres knows.
 
-Guarantees: records of a partition come in offset order; only partitions owned at the time of the return are returned;
-a partition starts at the offset that `start_offset` answers, whatever Kafka's committed offsets say.
+Guarantees: records of a partition come in offset order, each offset once (until the caller seeks back); only partitions
+owned at the time of the return are returned; a partition starts at the offset that `start_offset` answers, whatever
+Kafka's committed offsets say.
 Does not: commit offsets for correctness, skip anything, or reset silently; a hole in the topic is an error.
 """
 
@@ -26,6 +27,7 @@ from confluent_kafka import (
 )
 
 from consumers.kafka.failures import ALL_BROKERS_DOWN, LastComplaint, read_failure
+from consumers.kafka.in_order import check_repeated
 from consumers.kafka.positions import Positions
 from ledger_core.ports import NO_APPEND_TIME_MS, Record
 
@@ -152,6 +154,7 @@ class KafkaSource:
     def _grouped(self, messages: list[Message]) -> list[tuple[int, list[Record]]]:
         groups: dict[int, list[Record]] = {}
         ends: dict[int, int] = {}
+        due: dict[int, int] = {}
         topic, asks = self._topic, self._check_append_times is not None
         for message in messages:
             error = message.error()
@@ -164,30 +167,29 @@ class KafkaSource:
                 continue
             if partition not in self._owned:
                 continue  # consume may return what was revoked during the call
+            offset = cast("int", message.offset())
             group = groups.get(partition)
             if group is None:
                 group = groups[partition] = []
+                due[partition] = self._positions.due(partition)
+            if offset < due[partition]:
+                start = self._positions.due(partition)
+                check_repeated(f"{topic} [{partition}]", offset, start, (it.offset for it in group))
+                continue
+            due[partition] = offset + 1
             kind, timestamp_ms = message.timestamp()
             if asks and kind != TIMESTAMP_LOG_APPEND_TIME:
                 timestamp_ms = self._no_append_time(partition)
-            group.append(
-                Record(
-                    topic,
-                    partition,
-                    cast("int", message.offset()),
-                    timestamp_ms,
-                    message.key(),
-                    message.value(),
-                    headers_of(message),
-                )
-            )
+            key, value = message.key(), message.value()
+            group.append(Record(topic, partition, offset, timestamp_ms, key, value, headers_of(message)))
         for partition, group in groups.items():
-            self._positions.took(partition, group[-1].offset)
+            if group:
+                self._positions.took(partition, group[-1].offset)
         for partition, offset in ends.items():
             self._positions.ended(partition, offset)
             if partition in self._noted:
                 self._note(partition, self._noted[partition])
-        return list(groups.items())
+        return [(partition, group) for partition, group in groups.items() if group]
 
     def _no_append_time(self, partition: int) -> int:
         """A publisher dated the record. Raises Refused while the topic lets publishers do so."""

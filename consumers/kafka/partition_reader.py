@@ -1,8 +1,8 @@
 """Reading one partition from an offset to a fixed end, without a group: what replay reads.
 
-Guarantees: records come in offset order from the very offset asked for, never beyond the end fixed at the start; a hole
-is Refused. A record whose time a publisher chose (the topic was not LogAppendTime when it came) has NO_APPEND_TIME_MS,
-as the poster saw it (`append_times` False: where the time means nothing).
+Guarantees: records come in offset order from the very offset asked for, each once, never beyond the end fixed at the
+start; a hole is Refused. A record whose time a publisher chose (the topic was not LogAppendTime when it came) has
+NO_APPEND_TIME_MS, as the poster saw it (`append_times` False: where the time means nothing).
 Does not: join a group, commit offsets, or follow the topic as it grows.
 """
 
@@ -17,6 +17,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, Kaf
 
 from consumers.kafka.failures import LastComplaint, read_failure
 from consumers.kafka.group_source import CONSUMER_DEFAULTS, headers_of
+from consumers.kafka.in_order import check_repeated
 from ledger_core.errors import Unavailable
 from ledger_core.ports import NO_APPEND_TIME_MS, Record
 from schemas.authority.kafka_acls import ASKING_GROUP
@@ -67,6 +68,7 @@ class PartitionReader:
     def read(self, records_max: int, linger_seconds: float = 0.05) -> list[Record]:
         """The next records, at least one unless the end is reached. Raises Unavailable and Refused."""
         heard_at = self._monotonic()
+        start = self._next
         while not self.done:
             try:
                 messages = self._consumer.consume(records_max, linger_seconds)
@@ -82,6 +84,10 @@ class PartitionReader:
                 if offset >= self._end:
                     self._next = self._end
                     break
+                if offset < self._next:
+                    place = f"{self._place.topic} [{self._place.partition}]"
+                    check_repeated(place, offset, start, (record.offset for record in records))
+                    continue
                 kind, timestamp_ms = message.timestamp()
                 if self._append_times and kind != TIMESTAMP_LOG_APPEND_TIME:
                     timestamp_ms = NO_APPEND_TIME_MS  # rejected, as the poster rejects it

@@ -23,6 +23,10 @@ class Positions:
         self._next[partition] = offset
         self._end.pop(partition, None)
 
+    def due(self, partition: int) -> int:
+        """The offset after the last record that was returned, or that reading goes on from."""
+        return self._next.get(partition, 0)
+
     def took(self, partition: int, newest_offset: int) -> None:
         """Records up to `newest_offset` were returned."""
         self.start(partition, newest_offset + 1)
