@@ -1,8 +1,8 @@
 """What a client hands over again: an offset that comes twice in one poll is one record, and is passed over.
 
 Guarantees: pure. Of a partition each offset is taken once and in order, so that nobody behind a reader sees a repeat
-within what was read at once. An offset that was never taken and comes behind a later one is no repeat: passing it over
-would lose its record, so everything is read anew (Unavailable) from where Postgres says.
+within what was read at once. An offset that comes behind a later one and was never taken must not be passed over, which
+would lose its record: everything is read anew (Unavailable), from where Postgres says.
 Does not: find what is missing between two offsets: that may be a transaction's, and is accounted for by the poster.
 """
 
