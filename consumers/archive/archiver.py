@@ -24,21 +24,20 @@ from typing import Protocol
 import structlog
 
 from consumers.archive.leftover import Leftovers
+from consumers.archive.lock_terms import LockTerms, Waiting
 from consumers.archive.manifest_lister import ListerStore, ManifestLister
 from consumers.kafka.journal_records import journal_record
 from consumers.kafka.source import OpenSource
 from consumers.metrics import Metrics
 from consumers.proving.published_guard import NOTHING_PUBLISHED, Guard
 from consumers.signing.signer_set import SignerSet
-from ledger_core.archive.archived_object import ArchivedObject, ProvedRange, exported_intent, retain_until_of
+from ledger_core.archive.archived_object import ArchivedObject, ProvedRange, exported_intent
 from ledger_core.archive.pinned_object import pin_object
 from ledger_core.archive.range_batch import RangeBatch
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.ports import ArchiveStore, AuditIntent, Record
-from ledger_core.proving.range_proof import RangeProof
-from ledger_core.times import format_time, parse_time
+from ledger_core.times import parse_time
 
-CLOCK_SKEW_SECONDS_MAX = 300.0  # between prover and archiver
 RECORD_BYTES = 300  # what a waiting record weighs beside its value
 
 log = structlog.get_logger("archiver")
@@ -68,7 +67,6 @@ class ArchiverStore(ListerStore, Protocol):
 class ArchiverSettings:
     """What never changes while an archiver runs."""
 
-    retention_days: int  # how long a lock lasts, from the storing on
     pii_policy_version: str  # stands in every batch: by which policy personal data is left out
     actor_id: str = "service:archiver"  # who archived, in audit events
     poll_records_max: int = 2000  # of the journal, in one poll
@@ -104,6 +102,7 @@ class Archiver:
         open_source: OpenSource,
         signers: SignerSet,
         settings: ArchiverSettings,
+        locks: LockTerms,
         *,
         clock: Callable[[], dt.datetime],
         monotonic: Callable[[], float],
@@ -117,6 +116,8 @@ class Archiver:
         self._exporter = exporter  # of the audit chain: it shares the credentials, and nothing else
         self._signers = signers
         self._settings = settings
+        self._locks = locks
+        self._waiting = Waiting(monotonic)
         self._clock = clock
         self._monotonic = monotonic
         self._metrics = metrics
@@ -147,7 +148,17 @@ class Archiver:
             self._hold_back(shard)
             self._tell_lag(shard)
         worked |= self._lister.step()
-        return (self._exporter.step() if self._exporter is not None else False) or worked
+        return self._export() or worked
+
+    def _export(self) -> bool:
+        """A step of the exporter. What it refuses waits for an operator: ranges are archived all the same."""
+        if self._exporter is None or self._waiting.waits("audit chain"):
+            return False
+        try:
+            return self._exporter.step()
+        except Refused as error:
+            self._waiting.let_wait("audit chain", error)
+            return False
 
     def close(self) -> None:
         try:
@@ -206,6 +217,8 @@ class Archiver:
 
     def _archive_proved(self, shard: _Shard) -> bool:
         """Archive up to `batches_max` ranges of a shard, as far as they are proved and read."""
+        if self._waiting.waits(_name(shard)):
+            return False
         for done in range(self._settings.batches_max):
             shard.current = current = shard.current or self._next_proved(shard)
             if current is None:
@@ -219,8 +232,12 @@ class Archiver:
                 batch.take(item.seq, item.body, item.entry_hash)
             if not batch.complete:
                 return done > 0
-            if not self._store_batch(shard, proved, batch):
-                return True
+            try:
+                if not self._store_batch(shard, proved, batch):
+                    return True
+            except Refused as error:  # this shard waits for an operator, and no other
+                self._waiting.let_wait(_name(shard), error)
+                return done > 0
         return True
 
     def _next_proved(self, shard: _Shard) -> tuple[ProvedRange, RangeBatch] | None:
@@ -239,24 +256,6 @@ class Archiver:
                 f"shard {shard.number}, range {proved.range_no}: its proof is not a range proof: {error}"
             ) from error
 
-    def _lock_end(self, shard: int, range_no: int, proof: RangeProof) -> dt.datetime:
-        """The end of the lock of a range, counted from its proof. Raises Refused for a proof of a clock that was ahead
-        (nobody could shorten the lock), and for a lock that would be over already."""
-        until = retain_until_of(proof, self._settings.retention_days)
-        now = self._clock()
-        place = f"shard {shard}, range {range_no}: its proof is of {proof.ts}, and this clock says {format_time(now)}"
-        if (parse_time(proof.ts) - now).total_seconds() > CLOCK_SKEW_SECONDS_MAX:
-            raise Refused(
-                f"{place}: nothing is locked until {until.date()}",
-                remedy="set this clock if it is behind; if the prover's was ahead: docs/runbook/13d-archive.md",
-            )
-        if until <= now:
-            raise Refused(
-                f"{place}: a lock until {until.date()} is over already",
-                remedy="set this clock if it is ahead; if the prover's was behind: docs/runbook/13d-archive.md",
-            )
-        return until
-
     def _store_batch(self, shard: _Shard, proved: ProvedRange, batch: RangeBatch) -> bool:
         """Put one object and write its row. False: another process archived it, and we start anew from there."""
         source = batch.part.source
@@ -266,7 +265,7 @@ class Archiver:
         # 3. SEAL. A function of the range: every try makes the same bytes, under the same name and lock.
         sealed, metadata = batch.seal(lines)
         sealed, listed_until = self._leftovers.batch(shard.number, proved.range_no, batch, sealed)
-        until = listed_until or self._lock_end(shard.number, proved.range_no, batch.proof)
+        until = listed_until or self._locks.end(batch.key, parse_time(batch.proof.ts))
         # 4. PUT. A crash before leaves nothing; after it, an equal object that the next try takes for its own.
         stored = self._archive.put(batch.key, sealed.data, retain_until=until, metadata=metadata)
         pinned = pin_object(sealed, stored)
@@ -292,3 +291,7 @@ class Archiver:
             trace_id=batch.proof.trace_id,
         )
         return True
+
+
+def _name(shard: _Shard) -> str:
+    return f"shard {shard.number}"

@@ -19,6 +19,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from consumers.archive.lock_terms import LockTerms
 from consumers.archive.stored_batch import as_stored
 from consumers.metrics import Metrics
 from ledger_core.archive.names import export_key
@@ -29,7 +30,6 @@ from ledger_core.audit.export import (
     ExportRange,
     audit_exported_intent,
     export_metadata,
-    export_retain_until,
     seal_export,
 )
 from ledger_core.errors import Corrupt, Refused
@@ -61,7 +61,6 @@ class ExportSettings:
     """What never changes while an exporter runs. `idle_seconds` 0: whatever is published is exported now."""
 
     env: str  # environment, such as prod
-    retention_days: int  # how long a lock lasts, from the storing on
     events_max: int  # in one object; a full one is exported at once
     idle_seconds: float
     look_seconds: float = 1.0  # between two checks for new events
@@ -77,6 +76,7 @@ class AuditExporter:
         archive: ArchiveStore,
         registry: SignerRegistry,
         settings: ExportSettings,
+        locks: LockTerms,
         *,
         monotonic: Callable[[], float],
         new_trace_id: Callable[[], str],
@@ -86,6 +86,7 @@ class AuditExporter:
         self._archive = archive
         self._registry = registry
         self._settings = settings
+        self._locks = locks
         self._monotonic = monotonic
         self._new_trace_id = new_trace_id
         self._metrics = metrics
@@ -112,7 +113,7 @@ class AuditExporter:
         events = self._checked(found)
         key = export_key(settings.env, found.first_seq, found.last_seq)
         sealed = seal_export(events)
-        until = export_retain_until(events[-1], settings.retention_days)
+        until = self._locks.end(key, events[-1].created_at)
         metadata = export_metadata(settings.env, events, sealed.sha256)
         # 3. PUT. A crash before leaves nothing; after it, an equal object that the next try takes for its own.
         try:

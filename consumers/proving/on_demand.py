@@ -25,6 +25,7 @@ from ledger_core.proving.range_proof import (
     assemble_proof,
     row_ids,
 )
+from ledger_core.proving.statement_time import statement_time
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.times import format_time
@@ -32,6 +33,8 @@ from ledger_core.times import format_time
 
 class OnDemandStore(OnDemandReader, Protocol):
     """See `ledger_core.postgres.proving.on_demand_store`. Every method may raise Unavailable("postgres")."""
+
+    def now(self) -> dt.datetime: ...
 
     def publish(self, proof_id: str, proof: bytes, intent: AuditIntent) -> None: ...
 
@@ -69,6 +72,7 @@ def prove_on_demand(
     if len({selection.shard for selection in ordered}) != len(ordered):
         raise Refused("a shard was asked for twice", remedy="ask for one stretch of each shard")
     payload = _payload([state(store, registry, selection) for selection in ordered], signer, terms)
+    statement_time(terms.ts, store.now(), payload.range.to_ts)
     signature = signer.sign_digest(payload.digest())
     cosignatures = tuple(cosigner.cosign(payload.digest()) for cosigner in cosigners)
     proof = assemble_proof(payload.to_bytes(), signature, cosignatures)

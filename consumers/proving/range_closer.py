@@ -17,7 +17,6 @@ import structlog
 
 from consumers.proving.published_guard import ClosingGuard
 from consumers.signing.signer_set import SignerSet
-from ledger_core.errors import Refused
 from ledger_core.ports import AuditIntent
 from ledger_core.proving.announced_range import AnnouncedRange
 from ledger_core.proving.checkpoint import origin_of
@@ -25,9 +24,7 @@ from ledger_core.proving.closed_range import ClosedRange, ClosingTerms, Cut, clo
 from ledger_core.proving.intents import posted_intent
 from ledger_core.proving.open_range import OpenRange, RangeLimits, ShardPosition
 from ledger_core.proving.range_proof import parse_payload
-from ledger_core.times import format_time
-
-CLOCK_SKEW_SECONDS_MAX: Final = 300.0  # between this process and the database
+from ledger_core.proving.statement_time import statement_time
 
 log: Final = structlog.get_logger("prover")
 
@@ -105,7 +102,7 @@ class RangeCloser:
     def close(self, shard: ProvedShard, cut: Cut) -> bool:
         """Write the cut down, on terms of now. False: another process did (or a new epoch began), and the shard is to
         be read anew."""
-        closed = self._closed(cut, self._terms(shard))
+        closed = self._closed(cut, self._terms(shard, cut))
         intent = posted_intent(closed, parse_payload(closed.payload), self._actor_id)
         return self._write(shard, closed, intent, "range.closed")
 
@@ -135,18 +132,7 @@ class RangeCloser:
         )
         return True
 
-    def _now(self) -> dt.datetime:
-        """The time of a proof, fixed for ever: the lock of its range is counted from it. Raises Refused when the
-        database has another."""
-        ours, theirs = self._clock(), self._store.now()
-        if abs((ours - theirs).total_seconds()) > CLOCK_SKEW_SECONDS_MAX:
-            raise Refused(
-                f"this clock says {format_time(ours)}, the database's {format_time(theirs)}: no range is closed",
-                remedy="set the clock that is wrong (NTP), then start the prover again; nothing was written",
-            )
-        return ours
-
-    def _terms(self, shard: ProvedShard) -> ClosingTerms:
+    def _terms(self, shard: ProvedShard, cut: Cut) -> ClosingTerms:
         self._signers.check_current()
         return ClosingTerms(
             env=self._env,
@@ -156,5 +142,5 @@ class RangeCloser:
             signer_kid=self._signers.kid,
             alg=self._signers.algorithm,
             trace_id=self._new_trace_id(),
-            ts=self._now(),
+            ts=statement_time(self._clock(), self._store.now(), cut.to_ts),
         )

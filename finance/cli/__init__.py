@@ -2,6 +2,6 @@
 
 operating  run, status, halt, resume, migrate, topics, doctor, guard, render
 posting    publish, dlq           reading  balances, entry        proving  prove, verify
-audit      audit                  signing  signers, rotate, signing-proxy
+audit      audit                  archive  archive                signing  signers, rotate, signing-proxy
 recovery   rebuild, replay, backup, restore, drill
 """

@@ -64,6 +64,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
         "command",
         "Check a proof, a batch, the archive, the ledger or the audit chain.",
     ),
+    "archive": ("finance.cli.archive.archive", "command", "Lock an object whose own time is of a wrong clock."),
     "rebuild": (
         "finance.cli.recovery.rebuild",
         "command",

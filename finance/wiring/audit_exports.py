@@ -10,14 +10,22 @@ from typing import Any
 
 import psycopg
 
+from consumers.archive.lock_terms import LockTerms
 from consumers.audit.exporter import AuditExporter, ExportSettings
 from consumers.metrics import Metrics
 from finance.settings import clock
 from finance.settings.deployment import Settings
 from ledger_core.ports import ArchiveStore
+from ledger_core.postgres.archive.lock_decisions import PostgresLockDecisions
 from ledger_core.postgres.audit.export_store import PostgresAuditExportStore
 from ledger_core.signing.registry import SignerRegistry
 from schemas.topology.model import Topology
+
+
+def lock_terms(connection: psycopg.Connection[Any], topology: Topology) -> LockTerms:
+    """Until when the archiver, and `finance audit export`, lock what they store."""
+    retention_days = topology.stores["archive"].retention_days
+    return LockTerms(PostgresLockDecisions(connection), retention_days, clock=clock.utc_now)
 
 
 def audit_exporter(
@@ -38,10 +46,10 @@ def audit_exporter(
         registry,
         ExportSettings(
             settings.env,
-            topology.stores["archive"].retention_days,
             limits.audit_export_events_max,
             limits.audit_export_idle_seconds if idle_seconds is None else idle_seconds,
         ),
+        lock_terms(connection, topology),
         monotonic=time.monotonic,
         new_trace_id=clock.new_trace_id,
         metrics=metrics,

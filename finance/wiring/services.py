@@ -27,7 +27,7 @@ from finance.settings import clock
 from finance.settings.backup import BucketSettings, backup_bucket_settings
 from finance.settings.deployment import ArchiveSettings, Settings
 from finance.settings.extras import needs_extra
-from finance.wiring.audit_exports import audit_exporter
+from finance.wiring.audit_exports import audit_exporter, lock_terms
 from finance.wiring.kafka import (
     check_topics,
     journal_reader,
@@ -162,10 +162,10 @@ def build_archiver(settings: Settings, topology: Topology, metrics: Metrics) -> 
             source_opener("archiver", settings, topology),
             signers,
             ArchiverSettings(
-                retention_days=spec.retention_days,
                 pii_policy_version=spec.pii_policy_version,
                 canary_seconds=topology.limits.archive_canary_seconds,
             ),
+            lock_terms(connection, topology),
             clock=clock.utc_now,
             monotonic=time.monotonic,
             metrics=metrics,

@@ -11,10 +11,10 @@ import datetime as dt
 from dataclasses import dataclass
 
 from ledger_core.archive.manifest import MANIFEST_VERSION, ManifestObject, ManifestPayload, ObjectRange
-from ledger_core.archive.pinned_object import PinnedObject, lock_end
+from ledger_core.archive.pinned_object import PinnedObject
 from ledger_core.ports import Algorithm, AuditIntent
 from ledger_core.proving.range_proof import SERVICE, RangeProof
-from ledger_core.times import format_time, parse_time
+from ledger_core.times import format_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,6 @@ class ListingTerms:
     proof: bytes  # canonical bytes of the signed proof of the range
     checkpoint: bytes
     prev_manifest_hash: str | None  # hex; of the shard's manifest before, None for the first
-
-
-def retain_until_of(proof: RangeProof, retention_days: int) -> dt.datetime:
-    """The end of the lock of a range's objects, counted from its proof."""
-    return lock_end(parse_time(proof.ts), retention_days)
 
 
 def exported_intent(archived: ArchivedObject, proof: RangeProof, actor_id: str) -> AuditIntent:

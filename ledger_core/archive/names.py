@@ -17,6 +17,9 @@ from typing import Final
 from ledger_core.proving.range_proof import ShardRange
 
 _SHARD: Final = re.compile(r"/(?:batches|manifests)/shard-([0-9]{5,10})/")
+_LOCKABLE: Final = re.compile(
+    r"/(?:batches/shard-[0-9]{5,10}/offsets-[0-9]{19}-[0-9]{19}\.|audit/)seqs-[0-9]{19}-[0-9]{19}\.jsonl\.gz\Z"
+)
 _OFFSETS: Final = re.compile(r"/offsets-([0-9]{19})-[0-9]{19}\.seqs-")
 
 
@@ -51,6 +54,12 @@ def exports_folder(env: str) -> str:
 def export_key(env: str, first_seq: int, last_seq: int) -> str:
     """The object name of an export of the audit chain: events first_seq..last_seq, inclusive."""
     return f"{exports_folder(env)}seqs-{first_seq:019d}-{last_seq:019d}.jsonl.gz"
+
+
+def is_lockable_key(key: str, env: str) -> bool:
+    """Whether this is the name of a batch or of an export: the objects whose lock is counted from a time of their
+    own."""
+    return key.startswith((batches_folder(env), exports_folder(env))) and _LOCKABLE.search(key) is not None
 
 
 def shard_of(key: str) -> int | None:

@@ -9,13 +9,12 @@ Guarantees: the same events give the same bytes (gzip as in audit batches). Does
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from ledger_core.archive.batch import LinesWriter, SealedBatch
-from ledger_core.archive.pinned_object import PinnedObject, lock_end
+from ledger_core.archive.pinned_object import PinnedObject
 from ledger_core.audit.events import AuditEvent
 from ledger_core.ports import AuditIntent
 
@@ -61,11 +60,6 @@ def export_metadata(env: str, events: Sequence[AuditEvent], sha256: str) -> dict
     }
     prev_hash = events[0].prev_hash
     return texts if prev_hash is None else {**texts, "prev-hash": prev_hash}
-
-
-def export_retain_until(newest: AuditEvent, retention_days: int) -> dt.datetime:
-    """The end of the lock of an export, counted from its newest event."""
-    return lock_end(newest.created_at, retention_days)
 
 
 def audit_exported_intent(export_range: ExportRange, export: AuditExport, actor_id: str, trace_id: str) -> AuditIntent:

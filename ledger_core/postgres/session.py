@@ -7,6 +7,7 @@ Does not: retry. Services that live long bring their own sessions and time-outs.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -54,6 +55,14 @@ def session(
             ):
                 connection.execute(sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
             yield connection
+
+
+def database_clock(connection: psycopg.Connection[Any]) -> dt.datetime:
+    """What time it is by the server, UTC."""
+    row = connection.execute("SELECT clock_timestamp()").fetchone()
+    assert row is not None  # noqa: S101  # a SELECT without FROM has its row
+    moment: dt.datetime = row[0]
+    return moment
 
 
 @contextmanager

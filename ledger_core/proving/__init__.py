@@ -5,6 +5,7 @@ closed_range     a cut with its verdicts: the unsigned bytes of its proof and ch
 announced_range  a closed range as the audit topic announces it: enough to close it again
 range_proof      the signed statement about a range
 checkpoint       the signed head of a shard's tree (C2SP)
+statement_time   the time a proof states, by clocks that agree
 on_demand        a proof of any stretch, from what is proved already
 intents          what the audit chain records about ranges and proofs
 """

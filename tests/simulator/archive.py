@@ -58,6 +58,10 @@ class MemoryArchiveRows:
     objects: dict[tuple[int, int], ArchivedObject] = field(default_factory=dict)
     manifests: dict[tuple[int, int], bytes] = field(default_factory=dict)
     intents: list[AuditIntent] = field(default_factory=list)
+    decisions: dict[str, dt.datetime] = field(default_factory=dict)
+
+    def decided_at(self, object_key: str) -> dt.datetime | None:
+        return self.faults.call("postgres", self.decisions.get, object_key)
 
     def cursor(self, shard: int) -> tuple[int, int]:
         return self.faults.call("postgres", self._cursor, shard)

@@ -6,6 +6,7 @@ import datetime as dt
 from dataclasses import dataclass, field
 
 from consumers.archive.archiver import Archiver, ArchiverSettings
+from consumers.archive.lock_terms import LockTerms
 from consumers.kafka.source import OnRevoked, StartOffset
 from ledger_core.errors import Unavailable
 from ledger_core.proving.open_range import RangeLimits
@@ -48,7 +49,8 @@ class ArchiveBench:
             self.bucket,
             open_source,
             signer_set(self.signer, self.registry, metrics=self.metrics, monotonic=lambda: self.now),
-            ArchiverSettings(2557, "1", waiting_bytes_max=self.waiting_bytes_max),
+            ArchiverSettings("1", waiting_bytes_max=self.waiting_bytes_max),
+            LockTerms(self.rows, 2557, clock=lambda: self.clock),
             clock=lambda: self.clock,
             monotonic=lambda: self.now,
             metrics=self.metrics,

@@ -87,6 +87,7 @@ ATTACKS: Final[dict[str, tuple[str, ...]]] = {
         OUTBOX.format("service:poster"),
     ),
     "archiver": (
+        "INSERT INTO lock_decisions (object_key, reason, actor_id) VALUES ('k', 'r', 'operator:a')",
         "SELECT * FROM entries",
         "SELECT * FROM pii",
         "INSERT INTO proofs (proof_id, proof) VALUES ('p', '')",
@@ -106,6 +107,8 @@ ATTACKS: Final[dict[str, tuple[str, ...]]] = {
         OUTBOX.format("operator:root"),
     ),
     "api": (
+        "INSERT INTO lock_decisions VALUES ('k', 'r', 'operator:a', '2199-01-01')",
+        "UPDATE lock_decisions SET decided_at = '2199-01-01'",
         "INSERT INTO entries DEFAULT VALUES",
         "UPDATE shards SET next_offset = 0",
         "UPDATE balances SET debits = 0",

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from consumers.archive.archiver import Archiver, ArchiverSettings
+from consumers.archive.lock_terms import LockTerms
 from consumers.kafka.group_source import KafkaSource
 from consumers.proving.prover import Prover, ProverSettings
 from finance.settings.deployment import Settings
 from finance.wiring.kafka import journal_reader
 from ledger_core.ports import ArchiveStore, Signer
 from ledger_core.postgres.archive.archiver_store import PostgresArchiveStore
+from ledger_core.postgres.archive.lock_decisions import PostgresLockDecisions
 from ledger_core.postgres.connection import connect
 from ledger_core.postgres.proving.prover_store import PostgresProverStore
 from ledger_core.proving.open_range import RangeLimits
@@ -46,7 +48,8 @@ class Pipeline:
     limits: RangeLimits = field(default_factory=lambda: RangeLimits(10, 60))
     idle_seconds: float = 0.5
     metrics: CountingMetrics = field(default_factory=CountingMetrics)
-    archiving: ArchiverSettings = field(default_factory=lambda: ArchiverSettings(2557, "1"))
+    archiving: ArchiverSettings = field(default_factory=lambda: ArchiverSettings("1"))
+    retention_days: int = 2557
     cosigner: Signer | None = None
 
     def __post_init__(self) -> None:
@@ -58,15 +61,17 @@ class Pipeline:
         self.topic = self.environ["FINANCE_TOPIC_PREFIX"] + "finance.journal"
         self.brokers = self.environ["KAFKA_BROKERS"]
 
-    def prover(self) -> Prover:
+    def prover(
+        self, store: type[PostgresProverStore] = PostgresProverStore, clock: Callable[[], dt.datetime] = utc_now
+    ) -> Prover:
         topology = load_topology(ROOT / "topology.yaml", topic_prefix=self.environ["FINANCE_TOPIC_PREFIX"])
         return Prover(
-            PostgresProverStore(connect(self.environ["DATABASE_URL_PROVER"], application_name="test-prover")),
+            store(connect(self.environ["DATABASE_URL_PROVER"], application_name="test-prover")),
             lambda start, revoked: self._source("prover", start, revoked),
             signer_set(self.signer, self.registry, metrics=self.metrics, cosigner=self.cosigner),
             ProverSettings("test", "example.com", self.limits, idle_seconds=self.idle_seconds),
             read_journal=journal_reader(Settings.from_env(self.environ, ROOT), topology, "prover"),
-            clock=utc_now,
+            clock=clock,
             monotonic=time.monotonic,
             new_trace_id=lambda: uuid.uuid4().hex,
             metrics=self.metrics,
@@ -85,12 +90,14 @@ class Pipeline:
     def archiver(
         self, store: type[PostgresArchiveStore] = PostgresArchiveStore, archive: ArchiveStore | None = None
     ) -> Archiver:
+        connection = connect(self.environ["DATABASE_URL_ARCHIVER"], application_name="test-archiver")
         return Archiver(
-            store(connect(self.environ["DATABASE_URL_ARCHIVER"], application_name="test-archiver")),
+            store(connection),
             archive or self.archive(),
             lambda start, revoked: self._source("archiver", start, revoked),
             signer_set(self.signer, self.registry, metrics=self.metrics),
             self.archiving,
+            LockTerms(PostgresLockDecisions(connection), self.retention_days, clock=utc_now),
             clock=utc_now,
             monotonic=time.monotonic,
             metrics=self.metrics,

@@ -1,1 +1,1 @@
-"""The archiver's tables: archiver_store."""
+"""The archiver's tables: archiver_store, lock_decisions."""

@@ -42,12 +42,12 @@ def halt(dsn: str, *, reason: str, actor_id: str, trace_id: str) -> bool:
 
     Raises Refused (no reason, or one that is not plain text), Unavailable.
     """
-    return _set(dsn, halted=True, reason=_checked(reason), actor_id=actor_id, trace_id=trace_id)
+    return _set(dsn, halted=True, reason=checked_reason(reason), actor_id=actor_id, trace_id=trace_id)
 
 
 def resume(dsn: str, *, reason: str, actor_id: str, trace_id: str) -> bool:
     """Let posting go on. True when the flag changed, False when posting was not halted. Raises as `halt`."""
-    return _set(dsn, halted=False, reason=_checked(reason), actor_id=actor_id, trace_id=trace_id)
+    return _set(dsn, halted=False, reason=checked_reason(reason), actor_id=actor_id, trace_id=trace_id)
 
 
 def _set(dsn: str, *, halted: bool, reason: str, actor_id: str, trace_id: str) -> bool:
@@ -65,8 +65,8 @@ def _set(dsn: str, *, halted: bool, reason: str, actor_id: str, trace_id: str) -
         return changed
 
 
-def _checked(reason: str) -> str:
-    """One line of plain text in NFC: it stands on the audit chain, and in every poster's log."""
+def checked_reason(reason: str) -> str:
+    """One line of plain text in NFC: it stands on the audit chain, and in logs. Raises Refused for anything else."""
     text = unicodedata.normalize("NFC", reason.strip())
     if not text or len(text) > REASON_CHARS_MAX or not text.isprintable():
         raise Refused(

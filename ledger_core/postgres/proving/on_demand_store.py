@@ -16,7 +16,7 @@ import psycopg
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit.outbox import append_intent
 from ledger_core.postgres.proving.prover_store import RANGE_COLUMNS, VERDICT_LINES
-from ledger_core.postgres.session import translated
+from ledger_core.postgres.session import database_clock, translated
 from ledger_core.proving.closed_range import ClosedRange
 
 RANGES_PAGE: Final = 2000
@@ -119,6 +119,11 @@ class PostgresOnDemandStore:
             else:
                 low = middle + 1
         return low
+
+    @translated()
+    def now(self) -> dt.datetime:
+        """The database's clock."""
+        return database_clock(self._connection)
 
     @translated()
     def publish(self, proof_id: str, proof: bytes, intent: AuditIntent) -> None:

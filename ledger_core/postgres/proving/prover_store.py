@@ -15,7 +15,7 @@ import psycopg
 from ledger_core.errors import Corrupt
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit.outbox import append_intent
-from ledger_core.postgres.session import translated
+from ledger_core.postgres.session import database_clock, translated
 from ledger_core.proving.closed_range import ClosedRange
 from ledger_core.proving.open_range import ShardPosition
 
@@ -76,10 +76,7 @@ class PostgresProverStore:
     @translated()
     def now(self) -> dt.datetime:
         """The database's clock."""
-        row = self._connection.execute("SELECT clock_timestamp()").fetchone()
-        assert row is not None  # noqa: S101  # a SELECT without FROM has its row
-        moment: dt.datetime = row[0]
-        return moment
+        return database_clock(self._connection)
 
     @translated()
     def verdict_lines(self, shard: int, first_offset: int, next_offset: int) -> list[bytes]:

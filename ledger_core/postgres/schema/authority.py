@@ -62,6 +62,8 @@ MATRIX: Final[Mapping[str, Mapping[str, str]]] = {
     # the chain's exports: the archiver alone has the archive's credentials
     "audit_export_ranges": {"archiver": _APPENDS, "api": _READS, "auditor": _READS},
     "audit_exports": {"archiver": _APPENDS, "api": _READS, "auditor": _READS},
+    # an operator's decision that a lock is counted from now; its time is the database's
+    "lock_decisions": {"api": "SELECT INSERT(actor_id,object_key,reason)", "archiver": _READS, "auditor": _READS},
     # the deployment itself
     "control": {**dict.fromkeys((*PROCESS_ROLES, "api"), _HALTS), "auditor": _READS},
     "deployment": dict.fromkeys(ROLES, _READS),

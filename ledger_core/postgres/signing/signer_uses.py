@@ -17,7 +17,7 @@ from typing import Final
 from ledger_core.errors import Refused
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit.outbox import append_intent
-from ledger_core.postgres.session import Session, session
+from ledger_core.postgres.session import Session, database_clock, session
 from ledger_core.signing.rotation import EVENT_TYPES, SignerEvent
 
 STATEMENT_TIMEOUT_MS: Final = 1_800_000
@@ -173,9 +173,7 @@ class SignerUses:
 
     def clock(self) -> dt.datetime:
         """The database's time."""
-        row = self._connection.execute("SELECT clock_timestamp()").fetchone()
-        moment: dt.datetime = row[0] if row else dt.datetime.min.replace(tzinfo=dt.UTC)
-        return moment
+        return database_clock(self._connection)
 
 
 @contextmanager

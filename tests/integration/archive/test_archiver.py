@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, cast
@@ -12,9 +13,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from consumers.archive.archiver import ArchiverSettings
+from ledger_core.archive.names import batch_key
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.ports import ArchiveStore, StoredObject
 from ledger_core.postgres.archive.archiver_store import PostgresArchiveStore
+from ledger_core.postgres.archive.lock_decisions import decide
+from ledger_core.postgres.proving.prover_store import PostgresProverStore
+from ledger_core.proving.range_proof import parse_payload
 from ledger_core.verify.oracle import verify_archive
 from tests.support import databases, rebuilds
 from tests.support.archive_checks import check_archive
@@ -101,6 +106,53 @@ def test_archiver_follows_the_prover_and_a_restart_goes_on(pipeline: Pipeline, d
     with contextlib.closing(pipeline.archiver()) as archiver:
         step_until(archiver, lambda: listed_offset(database_url, 0) == 27)
     check_all(pipeline, database_url, shard)
+
+
+LATER = dt.datetime(2199, 1, 1, tzinfo=dt.UTC)
+
+
+class Later(PostgresProverStore):
+    """The database's clock as wrong as the prover's."""
+
+    def now(self) -> dt.datetime:
+        return LATER
+
+
+def test_a_range_of_a_wrong_clock_is_locked_by_a_decision(
+    pipeline: Pipeline, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards = [TinyShard(shard=number).post(10) for number in (0, 1)]
+    prove(pipeline, database_url, shards[0])
+    write(database_url, shards[1])
+    publish(pipeline.brokers, pipeline.topic, shards[1], 1)
+    with contextlib.closing(pipeline.prover(Later, lambda: LATER)) as prover:
+        step_until(prover, lambda: rows(database_url, "SELECT count(*) FROM proofs")[0][0] == 2)
+    with contextlib.closing(pipeline.archiver()) as archiver:
+        step_until(
+            archiver, lambda: listed_offset(database_url, 0) == 10 and "archive.waits" in capsys.readouterr().out
+        )
+    assert [it.key for it in pipeline.archive().versions("test/batches/")] == archived_keys(database_url)
+
+    ((payload,),) = rows(database_url, "SELECT payload FROM ranges WHERE shard = 1")
+    key = batch_key("test", parse_payload(payload).shards[0])
+    before = dt.datetime.now(dt.UTC)
+    by = {"dsn": pipeline.environ["DATABASE_URL_API"], "actor_id": "operator:ada", "trace_id": "ab" * 16}
+    assert decide(object_key=key, reason="the clock was in 2199", **by) is not None
+    assert decide(object_key=key, reason="again", **by) is None
+    with contextlib.closing(pipeline.archiver()) as archiver:
+        step_until(archiver, lambda: listed_offset(database_url, 1) == 10)
+    check_all(pipeline, database_url, *shards)
+    ((retain_until,),) = rows(database_url, "SELECT retain_until FROM archive_objects WHERE object_key = %s", key)
+    kept = retain_until - dt.timedelta(days=pipeline.retention_days) - before
+    assert dt.timedelta(0) <= kept < dt.timedelta(hours=1)
+    decided = "SELECT payload->>'object_key' FROM audit_outbox WHERE event_type = 'archive.lock_decided'"
+    assert rows(database_url, decided) == [(key,)]
+    with pytest.raises(Refused, match="its lock stands"):
+        decide(object_key=key, reason="too late", **by)
+
+
+def archived_keys(url: str) -> list[str]:
+    return [key for (key,) in rows(url, "SELECT object_key FROM archive_objects ORDER BY object_key")]
 
 
 class DiesBefore(PostgresArchiveStore):
@@ -223,7 +275,8 @@ def test_under_a_new_cosigner_retention_and_policy_a_lost_ledger_adopts_what_is_
     with contextlib.closing(pipeline.archiver()) as archiver:
         step_until(archiver, lambda: listed_offset(database_url, 0) == shard.next_offset)
     held = pipeline.archive().versions("test/")
-    pipeline.cosigner, pipeline.archiving = pipeline.other_signer, ArchiverSettings(3000, "2")
+    pipeline.cosigner, pipeline.archiving = pipeline.other_signer, ArchiverSettings("2")
+    pipeline.retention_days = 3000
     archived = "SELECT object_key, version_id, sha256, retain_until FROM archive_objects ORDER BY range_no"
     listed = "SELECT manifest, version_id FROM manifests ORDER BY manifest_no"
     for put_back in ("archiver", "rebuild"):

@@ -75,6 +75,18 @@ def test_halt_is_seen_in_status_and_stands_on_record(finance: Finance) -> None:
     assert finance("halt", "--reason", " ", code=3).startswith("finance: refused: the reason")
 
 
+def test_a_lock_is_counted_from_a_decision_that_stands_on_record(finance: Finance) -> None:
+    key = f"dev/audit/seqs-{1:019d}-{4:019d}.jsonl.gz"
+    decided = finance.json("archive", "lock", key, "--reason", "the clock was in 2199")
+    assert (decided["changed"], decided["object_key"]) == (True, key)
+    again = finance.json("archive", "lock", key, "--reason", "again")
+    assert (again["changed"], again["decided_at"]) == (False, None)
+    assert audit_types(finance.environ["DATABASE_URL"]) == ["archive.lock_decided"]
+    for other in (key.replace("dev/", "prod/"), key + ".old", "dev/manifests/1.json"):
+        assert "is not the name of a batch or an export" in finance("archive", "lock", other, "--reason", "r", code=3)
+    assert "not a plain line" in finance("archive", "lock", key, "--reason", " ", code=3)
+
+
 def test_run_until_idle_refuses_to_wait_for_a_halted_ledger(finance: Finance) -> None:
     finance("halt", "--reason", "r")
     assert "finance resume" in finance("run", "all", "--until-idle", code=3)

@@ -52,7 +52,9 @@ def refusals(url: str, role: str, statements: tuple[str, ...] | list[str]) -> di
 def attempt(table: str, privilege: str, column: str) -> str:
     return {
         "SELECT": f"SELECT count(*) FROM {table}",
-        "INSERT": f"INSERT INTO {table} DEFAULT VALUES",
+        "INSERT": f"INSERT INTO {table} ({column}) VALUES (DEFAULT)"
+        if column
+        else f"INSERT INTO {table} DEFAULT VALUES",
         "UPDATE": f"UPDATE {table} SET {column} = {column}",
         "DELETE": f"DELETE FROM {table}",
         "TRUNCATE": f"TRUNCATE {table} CASCADE",
@@ -95,9 +97,11 @@ def test_every_cell_of_the_matrix_is_as_it_says(url: str, role: str) -> None:
     wrong = []
     for table in MATRIX:
         for privilege in PRIVILEGES:
-            cells = columns[table] if privilege == "UPDATE" else [""]
-            for column in cells:
-                cell = f"UPDATE({column})" if column else privilege
+            by_column = privilege == "UPDATE" or any(
+                cell.startswith(f"{privilege}(") for at, cell in held if at == table
+            )
+            for column in columns[table] if by_column else [""]:
+                cell = f"{privilege}({column})" if column else privilege
                 may = (table, cell) in held
                 statement = attempt(table, privilege, column)
                 state = refusals(url, f"finance_{role}", [statement])[statement]

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from consumers.archive.lock_terms import LockTerms
 from consumers.audit.exporter import AuditExporter, ExportSettings
 from consumers.metrics import NullMetrics
+from ledger_core.archive.pinned_object import lock_end
 from ledger_core.audit.events import AuditEvent
 from ledger_core.audit.export import AuditExport, ExportRange
 from ledger_core.errors import Corrupt, Refused
@@ -35,6 +37,11 @@ REGISTRIES = {
 class Rows:
     chain: Sequence[AuditEvent]
     recorded: list[AuditExport] = dataclasses.field(default_factory=list)
+    clock: dt.datetime = CREATED_AT
+    decisions: dict[str, dt.datetime] = dataclasses.field(default_factory=dict)
+
+    def decided_at(self, object_key: str) -> dt.datetime | None:
+        return self.decisions.get(object_key)
 
     def next_range(self, events_max: int, idle_seconds: float) -> ExportRange | None:
         return None if self.recorded else ExportRange(1, 1, len(self.chain))
@@ -48,9 +55,17 @@ class Rows:
 
 
 def exporter(rows: Rows, bucket: MemoryBucket, registry: SignerRegistry) -> AuditExporter:
-    settings = ExportSettings(env="dev", retention_days=1, events_max=10, idle_seconds=0)
+    settings = ExportSettings(env="dev", events_max=10, idle_seconds=0)
+    locks = LockTerms(rows, 1, clock=lambda: rows.clock)
     return AuditExporter(
-        rows, bucket, registry, settings, monotonic=lambda: 0.0, new_trace_id=lambda: "ab" * 16, metrics=NullMetrics()
+        rows,
+        bucket,
+        registry,
+        settings,
+        locks,
+        monotonic=lambda: 0.0,
+        new_trace_id=lambda: "ab" * 16,
+        metrics=NullMetrics(),
     )
 
 
@@ -60,6 +75,19 @@ def test_a_sound_chain_is_stored_once() -> None:
     assert made.step()
     assert not made.step()
     assert [export.pinned.object_key for export in rows.recorded] == list(bucket.held)
+
+
+@pytest.mark.parametrize("years", [-10, 100])
+def test_events_of_a_wrong_clock_wait_for_a_decision(years: int) -> None:
+    """The database's clock was wrong when they were written: no lock is counted from that."""
+    right = CREATED_AT.replace(year=CREATED_AT.year - years)
+    rows, bucket = Rows(audit_events(KEY), clock=right), MemoryBucket()
+    with pytest.raises(Refused, match="finance archive lock dev/audit/seqs-") as refused:
+        exporter(rows, bucket, KEY.registry).step()
+    assert (rows.recorded, bucket.held) == ([], {})
+    rows.decisions[refused.value.remedy.split(" ")[-3]] = right
+    exporter(rows, bucket, KEY.registry).step()
+    assert rows.recorded[0].pinned.retain_until == lock_end(right, 1)
 
 
 def test_the_same_lines_from_another_zlib_are_taken_as_they_stand() -> None:

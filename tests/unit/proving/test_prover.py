@@ -53,6 +53,15 @@ def test_a_prover_whose_clock_is_not_the_databases_closes_nothing(year: int) -> 
     assert len(bench.world.proofs) == 4
 
 
+def test_nothing_is_proved_before_its_records_were_there() -> None:
+    """Our clock and the database's agree, and both stand years behind the broker's."""
+    bench = bench_of(TinyShard().post(20))
+    bench.clock = bench.clock.replace(year=2015)
+    with pytest.raises(Refused, match="the broker gave a record the time 2025-"):
+        bench.run()
+    assert not any(bench.world.ranges.values())
+
+
 @pytest.mark.parametrize("error", [Unavailable("signer", "time-out"), Refused("key is disabled", remedy="enable it")])
 def test_signer_outage_stops_proofs_and_nothing_else_then_resumes_without_a_gap(error: Exception) -> None:
     shard = TinyShard().post(20).silence(2)

@@ -1,0 +1,4 @@
+"""Commands about the archive's objects.
+
+archive  an operator's decision about a lock
+"""

@@ -1,0 +1,61 @@
+"""An operator's decisions to have the lock of one object counted from now, because its own time is of a wrong clock.
+
+Guarantees: a decision and its audit intent (`archive.lock_decided`) are one transaction; its time is the database's,
+and it stays. Deciding twice changes nothing. Does not: lock anything: the archiver does, when it stores the object.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import psycopg
+
+from ledger_core.errors import Refused
+from ledger_core.ports import AuditIntent
+from ledger_core.postgres.audit.outbox import append_intent
+from ledger_core.postgres.posting.control import checked_reason
+from ledger_core.postgres.session import session, translated
+
+INSERT = """
+INSERT INTO lock_decisions (object_key, reason, actor_id) VALUES (%s, %s, %s)
+ON CONFLICT DO NOTHING RETURNING decided_at"""
+STORED = """
+SELECT EXISTS (SELECT 1 FROM archive_objects WHERE object_key = %(key)s)
+    OR EXISTS (SELECT 1 FROM audit_exports WHERE object_key = %(key)s)"""
+DECIDED = "SELECT decided_at FROM lock_decisions WHERE object_key = %s"
+
+
+class PostgresLockDecisions:
+    """The archiver's question. `connection` is in autocommit mode. Needs the grants of finance_archiver."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    @translated()
+    def decided_at(self, object_key: str) -> dt.datetime | None:
+        """When an operator decided, UTC; None: nobody did."""
+        row = self._connection.execute(DECIDED, (object_key,)).fetchone()
+        return None if row is None else row[0]
+
+
+def decide(dsn: str, *, object_key: str, reason: str, actor_id: str, trace_id: str) -> dt.datetime | None:
+    """Write a decision down; its time, or None when there was one already. Needs the grants of finance_api.
+
+    Raises Refused (no reason, or one that is not plain text; the object is archived, and its lock stands), Unavailable.
+    """
+    reason = checked_reason(reason)
+    with (
+        session(dsn, application_name="finance archive") as connection,
+        connection.transaction(),
+        connection.cursor() as cursor,
+    ):
+        if cursor.execute(STORED, {"key": object_key}).fetchone() == (True,):
+            raise Refused(f"{object_key} is archived: its lock stands", remedy="nothing has to be done")
+        row = cursor.execute(INSERT, (object_key, reason, actor_id)).fetchone()
+        if row is None:
+            return None
+        payload: dict[str, object] = {"object_key": object_key, "reason": reason}
+        append_intent(cursor, AuditIntent("archive.lock_decided", actor_id, payload, trace_id))
+        decided: dt.datetime = row[0]
+        return decided

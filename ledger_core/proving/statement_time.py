@@ -1,0 +1,35 @@
+"""The time that a proof states: fixed for ever, and what the lock of its range is counted from. Pure.
+
+Guarantees: it is the time of two clocks that agree, and not before the records that the proof speaks of, which have the
+broker's clock. Does not: read a clock.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Final
+
+from ledger_core.errors import Refused
+from ledger_core.times import format_time, parse_time
+
+CLOCK_SKEW_SECONDS_MAX: Final = 300.0  # between any two of this process, the database and the broker
+REMEDY: Final = "set the clock that is wrong (NTP), then start again; nothing was written"
+
+
+def statement_time(ours: dt.datetime, databases: dt.datetime, newest_record: str | None) -> dt.datetime:
+    """Our time, UTC, when nothing speaks against it. `newest_record` is the greatest recorded_at of the statement.
+
+    Raises Refused naming both times.
+    """
+    if abs((ours - databases).total_seconds()) > CLOCK_SKEW_SECONDS_MAX:
+        raise Refused(
+            f"this clock says {format_time(ours)}, the database's {format_time(databases)}: nothing is proved",
+            remedy=REMEDY,
+        )
+    if newest_record is not None and (parse_time(newest_record) - ours).total_seconds() > CLOCK_SKEW_SECONDS_MAX:
+        raise Refused(
+            f"this clock and the database's say {format_time(ours)}, and the broker gave a record the time "
+            f"{newest_record}: nothing is proved before its records were there",
+            remedy=REMEDY,
+        )
+    return ours
