@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, Producer, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -134,28 +134,44 @@ def test_hole_in_the_topic_stops_the_poster_and_names_the_offset(ledger: Ledger,
 def test_times_that_publishers_choose_stop_a_running_poster_and_are_rejected_later(
     ledger: Ledger, admin: AdminClient
 ) -> None:
-    def set_type(kind: str) -> None:
+    kinds: list[int] = []  # of time, one a record
+    producer = Producer(client(ledger.environ["KAFKA_BROKERS"]))
+
+    def send(timestamp: int = 0) -> int:
+        """One more settlement; the kind of time that the broker gave its record."""
+        fields = settlement(len(kinds) + 1)
+        key, value = fields.settlement_id.encode(), record(0, fields).value
+        sent: list[int] = []
+        producer.produce(
+            *(settlements(ledger), value, key, 0),
+            timestamp=timestamp,
+            on_delivery=lambda _, message: sent.append(message.timestamp()[0]),
+        )
+        assert producer.flush(PATIENCE_SECONDS) == 0
+        kinds.extend(sent)
+        return kinds[-1]
+
+    def set_type(kind: str, wanted: int) -> None:
         changes = {"message.timestamp.type": kind, "message.timestamp.after.max.ms": str(2**63 - 1)}
         entries = [ConfigEntry(k, v, incremental_operation=AlterConfigOpType.SET) for k, v in changes.items()]
         resource = ConfigResource(ResourceType.TOPIC, settlements(ledger), incremental_configs=entries)
         admin.incremental_alter_configs([resource])[resource].result(300)
+        until(f"the broker's log takes {kind}", lambda: send() == wanted)  # some time after the answer
 
-    def send(n: int, timestamp: int = 0) -> None:
-        fields = settlement(n)
-        key, value = fields.settlement_id.encode(), record(0, fields).value
-        producer.produce(settlements(ledger), value, key, 0, timestamp=timestamp)
-        producer.flush(PATIENCE_SECONDS)
+    def posted() -> int:
+        (count,) = ledger.ask("SELECT coalesce(sum(seq), 0) FROM shards")
+        return int(count)
 
-    producer = Producer(client(ledger.environ["KAFKA_BROKERS"]))
     poster = ledger.start("poster")
-    send(1)
-    until("posted", lambda: ledger.ask("SELECT coalesce(sum(seq), 0) FROM shards") == (1,))
-    set_type("CreateTime")
-    send(2, timestamp=253_402_300_799_000)
+    send()
+    until("posted", lambda: posted() == 1)
+    set_type("CreateTime", TIMESTAMP_CREATE_TIME)
+    send(timestamp=253_402_300_799_000)
     assert "message.timestamp.type is CreateTime, the topology says LogAppendTime" in refusal(poster)
-    set_type("LogAppendTime")
-    send(2)
+    set_type("LogAppendTime", TIMESTAMP_LOG_APPEND_TIME)
     poster = ledger.start("poster")
-    until("posted", lambda: ledger.ask("SELECT coalesce(sum(seq), 0) FROM shards") == (2,))
-    assert ledger.ask("SELECT reason, event_id FROM verdicts") == ("bad_field", None)
+    until("posted", lambda: posted() == kinds.count(TIMESTAMP_LOG_APPEND_TIME))
+    rejected = kinds.count(TIMESTAMP_CREATE_TIME)
+    assert ledger.ask("SELECT count(*), min(reason), max(reason) FROM verdicts") == (rejected, "bad_field", "bad_field")
+    assert ledger.ask("SELECT count(event_id) FROM verdicts") == (0,)
     assert ledger.ask("SELECT max(recorded_at) < clock_timestamp() FROM entries") == (True,)
