@@ -1,9 +1,11 @@
 """What the poster and a replay share around a batch's transaction: what to look up, and what a refused one means.
 
-Guarantees: an event id that another shard took meanwhile is looked up again, a bounded number of times; first
-rejections are posted in pieces of their own, the only ones that lock other shards out; a batch in which the database
-refuses something is posted in halves, down to the one record, which is Corrupt. Each attempt is one whole transaction
-on the shard's newest head, so nothing is posted twice, and where batches are cut changes no verdict.
+Guarantees: an event id that another shard took meanwhile is looked up again, after a bounded number of times with the
+other shards locked out, so that two shards that race both get on; first rejections are posted in pieces of their own,
+which lock other shards out too; a batch in which the database refuses something is posted in halves, down to the one
+record, which is Corrupt; offsets without a record, however many, are accounted for in transactions of bounded size.
+Each attempt is one whole transaction on the shard's newest head, so nothing is posted twice, and where batches are cut
+changes no verdict.
 Does not: open the transaction or plan in it: `consumers.posting.poster` and `consumers.recovery.replay` do, in words
 that can be read there.
 """
@@ -21,15 +23,17 @@ from ledger_core.posting.plans import Decided, ShardHead
 from ledger_core.posting.sequencing import event_ids
 from ledger_core.posting.store_port import BatchFailed, EventIdTaken, FirstRejections
 
-EVENT_ID_RETRIES_MAX: Final = 5
+EVENT_ID_RACES_MAX: Final = 5  # lost in a row; then the batch is posted with the other shards locked out
+HOLE_OFFSETS_MAX: Final = 20_000  # offsets without a record in one transaction: it must end well within a second
 
 log = structlog.get_logger("poster")
 
 
 class Commit(Protocol):
-    """One transaction on the head. `alone`: no other shard may post meanwhile (docs/decisions, 007)."""
+    """One transaction on the head: the batch, then the offsets without a record below `upto` (None: no more of them).
+    `alone`: no other shard may post meanwhile (docs/decisions, 007)."""
 
-    def __call__(self, head: ShardHead, batch: Sequence[Decided], *, alone: bool) -> None: ...
+    def __call__(self, head: ShardHead, batch: Sequence[Decided], *, alone: bool, upto: int | None = None) -> None: ...
 
 
 def asked_of(batch: Sequence[Decided]) -> list[str]:
@@ -47,6 +51,7 @@ def post_batch(
     `head_of` gives the shard's head as it stands, `commit` is one transaction on it. Raises what `commit` raises, but
     Corrupt instead of BatchFailed and EventIdTaken, and never FirstRejections.
     """
+    _pass_hole(head_of, batch[0].record.offset, commit)
     head = head_of()
     try:
         _commit_when_found(head, batch, commit, alone=alone)
@@ -64,14 +69,32 @@ def post_batch(
         post_batch(head_of, piece, commit, alone=needs_alone)
 
 
+def _pass_hole(head_of: Callable[[], ShardHead], offset: int, commit: Commit) -> None:
+    """Account for what lies before `offset` and holds no record (an aborted transaction may be of any size), but for a
+    rest that the batch's own transaction takes along."""
+    while offset - (head := head_of()).next_offset > HOLE_OFFSETS_MAX:
+        upto = head.next_offset + HOLE_OFFSETS_MAX
+        try:
+            commit(head, [], alone=False, upto=upto)
+        except BatchFailed as error:
+            raise Corrupt(
+                f"shard {head.shard}: offsets {head.next_offset}..{upto - 1}, which hold no record, cannot be "
+                f"accounted for: {error}"
+            ) from error
+
+
 def _commit_when_found(head: ShardHead, batch: Sequence[Decided], commit: Commit, *, alone: bool) -> None:
-    for _ in range(EVENT_ID_RETRIES_MAX):
+    """Plan again as often as another shard comes first, at last with the others locked out: so a race has an end."""
+    for _ in range(EVENT_ID_RACES_MAX):
         try:
             commit(head, batch, alone=alone)
             return
         except EventIdTaken as error:  # another shard posted it meanwhile: the next look-up sees it
             log.warning("poster.event_id_taken", shard=head.shard, detail=str(error))
-    raise Corrupt(
-        f"shard {head.shard}: event ids from offset {head.next_offset} belong to another shard, "
-        "and no look-up finds them"
-    )
+    try:
+        commit(head, batch, alone=True)
+    except EventIdTaken as error:  # nobody posts meanwhile: what the index holds, every look-up sees
+        raise Corrupt(
+            f"shard {head.shard}: event ids from offset {head.next_offset} belong to another shard, "
+            f"and no look-up finds them, although no other shard posts: {error}"
+        ) from error

@@ -192,7 +192,7 @@ class Poster:
             return False
         return worked
 
-    def _commit(self, head: ShardHead, batch: Sequence[Decided], *, alone: bool) -> None:
+    def _commit(self, head: ShardHead, batch: Sequence[Decided], *, alone: bool, upto: int | None = None) -> None:
         """One batch, one transaction, then its publication. Raises Fenced, Halted, EventIdTaken, FirstRejections,
         BatchFailed, DeadLetterLimitReached (nothing was written), Unavailable (the head says what happened), Corrupt.
         """
@@ -205,7 +205,7 @@ class Poster:
         # 4. PLAN. The head's row is locked and is the very head planned on: a zombie is Fenced before it writes. A
         # crash inside rolls back: nothing happened, and the next owner seeks to shards.next_offset.
         with self._store.batch(head, alone=alone) as tx:
-            plan = sequence(head, batch, tx.look_up(asked))
+            plan = sequence(head, batch, tx.look_up(asked), upto=upto)
             self._dead_letters.check(len(batch), self._counted(plan))
             plan = tx.write(plan, relayed_offset=head.next_offset)
         # 5. COMMIT. The end of the block: from here on the batch is posted. A crash before: nothing happened; after:
@@ -218,17 +218,18 @@ class Poster:
         # 6. RELAY. A crash here loses what was queued: the next owner publishes it again from `relayed_offset`.
         self._relay.publish(plan)
         self._published[head.shard] = plan.after.next_offset
-        self._committed(plan, batch[-1].record, self._monotonic() - started)
+        self._committed(plan, batch[-1].record if batch else None, self._monotonic() - started)
 
     def _counted(self, plan: Plan) -> int:
         """The dead letters that count towards the limit: an offset without a record does not count."""
         rejected = (verdict.record for verdict in plan.verdicts if verdict.kind == "rejected")
         return self._dead_letters.counted(record for record in rejected if record is not None)
 
-    def _committed(self, plan: Plan, newest: Record, seconds: float) -> None:
+    def _committed(self, plan: Plan, newest: Record | None, seconds: float) -> None:
         before, after = plan.before, plan.after
         self._source.note_done(after.shard, after.next_offset)
-        if newest.timestamp_ms > 0:  # a record that its publisher dated says nothing of the lag
+        self._metrics.progress()  # many transactions may be one step's
+        if newest is not None and newest.timestamp_ms > 0:  # a record that its publisher dated says nothing of the lag
             self._fresh_at[after.shard] = newest.timestamp_ms / 1000
         rejected = after.rejected - before.rejected
         records = [*(entry.record for entry in plan.posted[:1]), *(v.record for v in plan.verdicts[:1] if v.record)]

@@ -94,12 +94,12 @@ class ShardReplay:
                 return records[:number]
         return records
 
-    def _commit(self, head: ShardHead, batch: Sequence[Decided], *, alone: bool) -> None:
+    def _commit(self, head: ShardHead, batch: Sequence[Decided], *, alone: bool, upto: int | None = None) -> None:
         """The poster's transaction, with one difference: who came first may be another shard, as the log says."""
         if self._stop.seq is not None and head.seq >= self._stop.seq:
             return  # a piece before this one held the entry at which the replay stops
         asked = asked_of(batch)
-        next_offset = batch[-1].record.offset + 1
+        next_offset = batch[-1].record.offset + 1 if upto is None else upto
         taken = self._log.taken_elsewhere(head.shard, head.next_offset, next_offset) if self._log else {}
         covered = self._log is not None and self._log.covers(head.shard) >= next_offset
         knows_first = bool(self._log and self._log.knows_first)
@@ -109,7 +109,7 @@ class ShardReplay:
         # 3. PLAN. On the very head of the target; a crash inside rolls back, and the next run plans the same again.
         with self._store.batch(head, alone=alone) as tx:
             first = FirstVerdicts(head.shard, tx.look_up(asked), taken, knows_first=knows_first)
-            plan = first.settled(first.plan(head, self._cut(head, batch, first)), covered=covered)
+            plan = first.settled(first.plan(head, self._cut(head, batch, first), upto=upto), covered=covered)
             told = first.told(plan)
             plan = tx.write(plan, relayed_offset=relayed)
         # 4. COMMIT. A crash before: nothing happened; after: the target's head says so, and the next run goes on there.
@@ -160,14 +160,14 @@ class FirstVerdicts:
         foreign = self.foreign.get(event_id)
         self.elsewhere[event_id] = first if foreign is None or foreign.body is None else foreign
 
-    def plan(self, head: ShardHead, batch: Sequence[Decided]) -> Plan:
+    def plan(self, head: ShardHead, batch: Sequence[Decided], *, upto: int | None = None) -> Plan:
         """The plan in which no offset posts that the log says was rejected because of another shard."""
         for item in batch:  # a record that is bad by itself is rejected either way: only whose is first may differ
             outcome = item.outcome
             if isinstance(outcome, Rejection) and outcome.event_id in self.foreign:
                 self.elsewhere.setdefault(outcome.event_id, self.foreign[outcome.event_id])
         while True:
-            plan = sequence(head, batch, {**self.known, **self.elsewhere})
+            plan = sequence(head, batch, {**self.known, **self.elsewhere}, upto=upto)
             offsets = [entry.record.offset for entry in plan.posted if entry.record.offset in self.taken]
             if (
                 not self.knows_first

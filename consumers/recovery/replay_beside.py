@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any, Protocol
 
+from consumers.posting.batch_transaction import HOLE_OFFSETS_MAX
 from consumers.recovery.replay import Decide, RecordReader
 from ledger_core.books.accounts import account_type
 from ledger_core.findings import Collector
 from ledger_core.ports import Record
-from ledger_core.posting.plans import Known, Plan, ShardHead
+from ledger_core.posting.plans import Decided, Known, Plan, ShardHead
 from ledger_core.posting.sequencing import event_ids, sequence
 from ledger_core.recovery.compare_ledgers import differing_field
 from ledger_core.recovery.replay_port import StopAt
@@ -175,11 +176,17 @@ class BesideShard:
         return batch
 
     def _compare(self, records: Sequence[Record]) -> None:
+        offset = records[0].offset
+        while not self.stopped and offset - self.place.head.next_offset > HOLE_OFFSETS_MAX:
+            self._compare_batch([], upto=self.place.head.next_offset + HOLE_OFFSETS_MAX)
+        if not self.stopped:
+            self._compare_batch([self._decide(record) for record in records])
+
+    def _compare_batch(self, batch: Sequence[Decided], *, upto: int | None = None) -> None:
         head = self.place.head
-        batch = [self._decide(record) for record in records]
         ids, reversed_ids = event_ids(batch)
         known, foreign = self._known(head, [*ids, *reversed_ids])
-        plan = sequence(head, batch, known)
+        plan = sequence(head, batch, known, upto=upto)
         before = len(self._found)
         self._compare_entries(plan)
         self._compare_verdicts(plan)

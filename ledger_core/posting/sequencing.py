@@ -9,7 +9,7 @@ a compare-and-swap of the head it was made from.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal
+from typing import Literal
 
 from ledger_core.books.entries import decode_entry
 from ledger_core.chain import link
@@ -19,8 +19,6 @@ from ledger_core.posting.entry_bytes import entry_bytes
 from ledger_core.posting.plans import Decided, Draft, Known, Plan, Posted, ShardHead, Verdict
 from ledger_core.posting.rules import content_hash, content_of, differing_fields
 from ledger_core.posting.verdicts import VerdictLine, encode_verdict
-
-OFFSET_GAP_MAX: Final = 100_000  # offsets without a record in a row; more are not transaction markers but a hole
 
 
 def event_ids(batch: Sequence[Decided]) -> tuple[list[str], list[str]]:
@@ -37,16 +35,19 @@ def event_ids(batch: Sequence[Decided]) -> tuple[list[str], list[str]]:
     return ids, reversed_ids
 
 
-def sequence(head: ShardHead, batch: Sequence[Decided], known: Mapping[str, Known]) -> Plan:
-    """Plan the batch on top of `head`. `batch` is in offset order and starts at or after `head.next_offset`.
+def sequence(head: ShardHead, batch: Sequence[Decided], known: Mapping[str, Known], *, upto: int | None = None) -> Plan:
+    """Plan the batch on top of `head`, then the offsets without a record below `upto`. `batch` is in offset order and
+    starts at or after `head.next_offset`.
 
     `known` maps event ids (those of `event_ids`, both lists) to their first verdict, where they have one.
-    Raises Corrupt when an offset is repeated, or a hole is larger than OFFSET_GAP_MAX.
+    Raises Corrupt when an offset is below one that was taken: readers give each offset once, in order.
     """
     builder = _Builder(head, known)
     for item in batch:
         builder.skip_to(item.record.offset)
         builder.take(item)
+    if upto is not None:
+        builder.skip_to(upto)
     return builder.plan()
 
 
@@ -66,11 +67,8 @@ class _Builder:
 
     def skip_to(self, offset: int) -> None:
         """Account for offsets that hold no record: markers and records of aborted transactions."""
-        if offset < self.next_offset or offset - self.next_offset > OFFSET_GAP_MAX:
-            raise Corrupt(
-                f"shard {self.head.shard}: offset {offset} came where {self.next_offset} was due: "
-                "the topic has a hole, or was re-created under the same name"
-            )
+        if offset < self.next_offset:
+            raise Corrupt(f"shard {self.head.shard}: offset {offset} came where {self.next_offset} was due")
         for missing in range(self.next_offset, offset):
             detail = "no committed record at this offset"
             self._reject(missing, RejectReason.NO_RECORD, detail, None, None, record=None, first=False)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import ClassVar
 
 import pytest
 from confluent_kafka import Producer
 
 from consumers.metrics import NullMetrics
+from consumers.posting.batch_transaction import HOLE_OFFSETS_MAX
 from consumers.posting.poster import PosterLimits
+from ledger_core.proving.open_range import RangeLimits
 from tests.support.kafka import client
+from tests.support.pipeline import Pipeline
+from tests.support.pipeline import step_until as pipeline_step_until
 from tests.support.posting_runs import check_ledger, new_poster, post_all, publish, rows, step_until, topic_of
+from tests.support.replay_runs import replay
 from tests.support.settlements import record, settlement
 from tests.support.transactions import ENDINGS, ending
 
@@ -53,3 +59,30 @@ def test_behind_a_transactional_publisher_nothing_waits_once_its_records_are_pos
         done = "SELECT next_offset, relayed_offset FROM shards WHERE shard = 0"
         step_until(poster, lambda: rows(dsn, done) == [(end, end)] and Told.lags.get(0) == (0, 0.0))
         poster.close()
+
+
+def test_an_aborted_transaction_of_any_size_halts_nothing_and_what_stands_behind_it_is_posted(
+    environ: dict[str, str], database_url: str
+) -> None:
+    """More offsets without a record than one transaction of the poster takes, many times over."""
+    aborted = 6 * HOLE_OFFSETS_MAX
+    brokers, topic = environ["KAFKA_BROKERS"], topic_of(environ, "settlements")
+    producer = Producer({**client(brokers), "transactional.id": "shop", "queue.buffering.max.messages": aborted})
+    producer.init_transactions(300)
+    producer.begin_transaction()
+    for _ in range(aborted):
+        producer.produce(topic, b"x", b"k", 0)
+    producer.flush(300)
+    producer.abort_transaction(300)
+    publish(environ, [record(0, settlement(1)), record(0, settlement(2), shard=1)])
+    post_all(environ)
+    heads = "SELECT shard, posted, rejected FROM shards ORDER BY shard"
+    assert rows(database_url, heads) == [(0, 1, aborted + 1), (1, 1, 0)]
+    assert rows(database_url, "SELECT halted FROM control") == [(False,)]
+    check_ledger(database_url)
+    told = replay(environ)
+    assert told["counts"]["verdicts_compared"] == aborted + 1
+    pipeline = Pipeline(environ, limits=RangeLimits(10_000, 60))
+    with contextlib.closing(pipeline.prover()) as prover:
+        proved = "SELECT sum(next_offset - first_offset) FROM ranges JOIN proofs USING (shard, range_no)"
+        pipeline_step_until(prover, lambda: rows(database_url, proved) == [(aborted + 3,)])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from consumers.posting.batch_pieces import APART_RECORDS, around
-from consumers.posting.batch_transaction import asked_of, post_batch
+from consumers.posting.batch_transaction import HOLE_OFFSETS_MAX, asked_of, post_batch
 from consumers.posting.decision import decide
 from ledger_core.posting.plans import Decided, ShardHead
 from ledger_core.posting.sequencing import sequence
@@ -51,11 +51,12 @@ class Shard:
         self.head = self.store.open_shard(0, TOPIC)
         self.tried: list[tuple[int, int, bool, bool]] = []
 
-    def commit(self, head: ShardHead, batch: Sequence[Decided], *, alone: bool) -> None:
-        offsets = batch[0].record.offset, batch[-1].record.offset
+    def commit(self, head: ShardHead, batch: Sequence[Decided], *, alone: bool, upto: int | None = None) -> None:
+        offsets = (head.next_offset, upto - 1) if upto else (batch[0].record.offset, batch[-1].record.offset)
         self.tried.append((*offsets, alone, False))
         with self.store.batch(head, alone=alone) as tx:
-            plan = tx.write(sequence(head, batch, tx.look_up(asked_of(batch))), relayed_offset=0)
+            plan = sequence(head, batch, tx.look_up(asked_of(batch)), upto=upto)
+            plan = tx.write(plan, relayed_offset=0)
         self.head = plan.after
         self.tried[-1] = (*offsets, alone, True)
 
@@ -98,3 +99,16 @@ def test_a_first_rejection_is_never_written_beside_other_shards() -> None:
     with pytest.raises(FirstRejections):
         shard.commit(shard.head, [refund(0, of=99)], alone=False)
     assert shard.head.next_offset == 0
+
+
+def test_a_hole_of_any_size_is_passed_in_steps_and_what_stands_behind_it_is_posted() -> None:
+    shard, step = Shard(MemoryLedger()), HOLE_OFFSETS_MAX
+    shard.post(sales(0))
+    shard.post(sales(1 + 2 * step + 5, 2 * step + 7))
+    assert shard.tried == [
+        (0, 0, False, True),
+        (1, step, False, True),
+        (step + 1, 2 * step, False, True),
+        (2 * step + 6, 2 * step + 7, False, True),
+    ]
+    assert (shard.head.posted, shard.head.rejected) == (3, 2 * step + 5)

@@ -13,6 +13,7 @@ from consumers.kafka.group_source import HEADERS_UNREADABLE, headers_of
 from consumers.metrics import NullMetrics
 from consumers.posting import relay_backlog
 from consumers.posting.batch_pieces import ROWS_MAX
+from consumers.posting.batch_transaction import HOLE_OFFSETS_MAX
 from consumers.posting.poster import Poster, PosterLimits
 from consumers.posting.relay import DEAD_LETTER_BYTES_MAX, Relay, RelayTopics
 from ledger_core.books.event_rules import LINES_MAX
@@ -34,11 +35,15 @@ TOPICS = RelayTopics("journal", "outcomes", "dead_letters")
 class Told(NullMetrics):
     lags: dict[int, tuple[int, float]] = field(default_factory=dict)
     relayed_records: int = 0
+    steps: int = 0
     gone: list[int] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
     def lag(self, shard: int, records: int, seconds: float) -> None:
         self.lags[shard] = (records, seconds)
+
+    def progress(self) -> None:
+        self.steps += 1
 
     def relayed(self, shard: int, count: int) -> None:
         self.relayed_records += count
@@ -128,10 +133,24 @@ def test_records_that_write_many_rows_are_posted_in_several_transactions() -> No
 
 
 def test_offsets_without_a_record_weigh_as_the_rows_they_write() -> None:
-    hole = [None] * (ROWS_MAX - 10)
-    world = World(*hole, record(len(hole), settlement(1)), *hole, record(2 * len(hole) + 1, settlement(2)))
+    hole = [None] * (HOLE_OFFSETS_MAX - 10)
+    rows = 6 * [*hole, 1]
+    world = World(*(record(at, settlement(at)) if it else None for at, it in enumerate(rows)))
     world.run()
-    assert [upto for _, _, upto in world.ledger.commits] == [len(hole) + 1, 2 * len(hole) + 2]
+    every = [upto for _, _, upto in world.ledger.commits]
+    assert len(every) == 2, "as many as fit"
+    assert ROWS_MAX - HOLE_OFFSETS_MAX < every[0] <= ROWS_MAX
+    world.check()
+
+
+def test_a_hole_of_any_size_is_posted_in_steps_each_of_which_is_progress() -> None:
+    hole = [None] * (5 * HOLE_OFFSETS_MAX + 10)
+    world = World(*hole, record(len(hole), settlement(1)), dead_letters_max=4)
+    world.run()
+    steps = [(first, upto) for _, first, upto in world.ledger.commits]
+    assert steps[:2] == [(0, HOLE_OFFSETS_MAX), (HOLE_OFFSETS_MAX, 2 * HOLE_OFFSETS_MAX)]
+    assert (len(steps), steps[-1]) == (6, (5 * HOLE_OFFSETS_MAX, len(hole) + 1))
+    assert (world.told.steps, world.ledger.halted) == (6, False)
     world.check()
 
 
