@@ -26,7 +26,7 @@ log = structlog.get_logger("archiver")
 
 
 class LockDecisions(Protocol):
-    """See `ledger_core.postgres.archive.lock_decisions`. May raise Unavailable("postgres")."""
+    """See `ledger_core.postgres.archive.archiver_store`. May raise Unavailable("postgres")."""
 
     def decided_at(self, object_key: str) -> dt.datetime | None: ...
 

@@ -16,7 +16,7 @@ from consumers.metrics import Metrics
 from finance.settings import clock
 from finance.settings.deployment import Settings
 from ledger_core.ports import ArchiveStore
-from ledger_core.postgres.archive.lock_decisions import PostgresLockDecisions
+from ledger_core.postgres.archive.archiver_store import PostgresArchiveStore
 from ledger_core.postgres.audit.export_store import PostgresAuditExportStore
 from ledger_core.signing.registry import SignerRegistry
 from schemas.topology.model import Topology
@@ -25,7 +25,7 @@ from schemas.topology.model import Topology
 def lock_terms(connection: psycopg.Connection[Any], topology: Topology) -> LockTerms:
     """Until when the archiver, and `finance audit export`, lock what they store."""
     retention_days = topology.stores["archive"].retention_days
-    return LockTerms(PostgresLockDecisions(connection), retention_days, clock=clock.utc_now)
+    return LockTerms(PostgresArchiveStore(connection), retention_days, clock=clock.utc_now)
 
 
 def audit_exporter(

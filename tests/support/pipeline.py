@@ -17,7 +17,6 @@ from finance.settings.deployment import Settings
 from finance.wiring.kafka import journal_reader
 from ledger_core.ports import ArchiveStore, Signer
 from ledger_core.postgres.archive.archiver_store import PostgresArchiveStore
-from ledger_core.postgres.archive.lock_decisions import PostgresLockDecisions
 from ledger_core.postgres.connection import connect
 from ledger_core.postgres.proving.prover_store import PostgresProverStore
 from ledger_core.proving.open_range import RangeLimits
@@ -97,7 +96,7 @@ class Pipeline:
             lambda start, revoked: self._source("archiver", start, revoked),
             signer_set(self.signer, self.registry, metrics=self.metrics),
             self.archiving,
-            LockTerms(PostgresLockDecisions(connection), self.retention_days, clock=utc_now),
+            LockTerms(PostgresArchiveStore(connection), self.retention_days, clock=utc_now),
             clock=utc_now,
             monotonic=time.monotonic,
             metrics=self.metrics,

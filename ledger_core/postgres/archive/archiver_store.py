@@ -7,6 +7,7 @@ Does not: compute or judge anything. Needs the grants of finance_archiver.
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import astuple
 from typing import Any, Final
 
@@ -45,6 +46,8 @@ SELECT {", ".join("o." + column for column in OBJECT_COLUMNS.split(", "))}, o.st
   JOIN proofs p ON p.shard = o.shard AND p.range_no = o.range_no
   JOIN ranges r ON r.shard = o.shard AND r.range_no = o.range_no
   JOIN checkpoints c ON c.shard = o.shard AND c.tree_size = r.last_seq"""
+
+DECIDED: Final = "SELECT decided_at FROM lock_decisions WHERE object_key = %s"
 
 INSERT_MANIFEST: Final = """
 INSERT INTO manifests (shard, manifest_no, payload, hash, manifest, object_key, version_id)
@@ -103,6 +106,12 @@ class PostgresArchiveStore:
         """Write a manifest's row; the COMMIT lists the object. False: it is there already."""
         values = (listed.shard, listed.range_no, payload, digest, manifest, object_key, version_id)
         return self._connection.execute(INSERT_MANIFEST, values).rowcount == 1
+
+    @translated()
+    def decided_at(self, object_key: str) -> dt.datetime | None:
+        """When an operator decided that the lock of an object counts from then, UTC; None: nobody did."""
+        row = self._connection.execute(DECIDED, (object_key,)).fetchone()
+        return None if row is None else row[0]
 
     def close(self) -> None:
         self._connection.close()

@@ -7,15 +7,12 @@ and it stays. Deciding twice changes nothing. Does not: lock anything: the archi
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
-
-import psycopg
 
 from ledger_core.errors import Refused
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit.outbox import append_intent
 from ledger_core.postgres.posting.control import checked_reason
-from ledger_core.postgres.session import session, translated
+from ledger_core.postgres.session import session
 
 INSERT = """
 INSERT INTO lock_decisions (object_key, reason, actor_id) VALUES (%s, %s, %s)
@@ -23,20 +20,6 @@ ON CONFLICT DO NOTHING RETURNING decided_at"""
 STORED = """
 SELECT EXISTS (SELECT 1 FROM archive_objects WHERE object_key = %(key)s)
     OR EXISTS (SELECT 1 FROM audit_exports WHERE object_key = %(key)s)"""
-DECIDED = "SELECT decided_at FROM lock_decisions WHERE object_key = %s"
-
-
-class PostgresLockDecisions:
-    """The archiver's question. `connection` is in autocommit mode. Needs the grants of finance_archiver."""
-
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self._connection = connection
-
-    @translated()
-    def decided_at(self, object_key: str) -> dt.datetime | None:
-        """When an operator decided, UTC; None: nobody did."""
-        row = self._connection.execute(DECIDED, (object_key,)).fetchone()
-        return None if row is None else row[0]
 
 
 def decide(dsn: str, *, object_key: str, reason: str, actor_id: str, trace_id: str) -> dt.datetime | None:
