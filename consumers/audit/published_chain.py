@@ -1,9 +1,11 @@
 """How far the audit chain reaches on its topic: what was published binds whoever continues the chain.
 
-Guarantees: changes nothing. A notary that was killed, or frozen, while it published leaves repeats at the end of the
-topic, which are older than what stands before them: so the furthest event counts, not the last one.
-Does not: verify the event (it is compared with one that was), or read further back than TAIL_RECORDS: ten notaries
-would have to die in a row, each in the middle of a whole batch.
+Guarantees: changes nothing. Only an event that counts binds: its hash is its own, and a registered key signed it that
+counts at its place. So a record that anybody else wrote there stops no notary: it is logged and skipped. A notary that
+was killed, or frozen, while it published leaves repeats at the end of the topic, which are older than what stands
+before them: so the furthest event counts, not the last one. An event of a key that the registry lacks counts as one
+that may bind when the chain announced that key, and is refused with the remedy.
+Does not: read further back than the newest WINDOW_RECORDS records in which an event counts.
 """
 
 from __future__ import annotations
@@ -13,33 +15,84 @@ from typing import Final
 import structlog
 
 from consumers.kafka.watermarks import Watermarks
-from ledger_core.audit.events import AuditEvent
+from ledger_core.audit.events import AuditEvent, event_hash, faults_of
 from ledger_core.errors import Refused
+from ledger_core.signing.registry import SignerRegistry
+from ledger_core.signing.rotation import EVENT_TYPES
 
 PARTITION: Final = 0  # one chain, one partition
-TAIL_RECORDS: Final = 2_000
+WINDOW_RECORDS: Final = 2_000
 
 log: Final = structlog.get_logger("published")
 
 
-def newest_published(watermarks: Watermarks, topic: str) -> AuditEvent | None:
-    """The furthest event of the chain that the topic holds; None while it is empty.
+def newest_published(watermarks: Watermarks, topic: str, registry: SignerRegistry) -> AuditEvent | None:
+    """The furthest event of the chain that the topic holds; None while it holds none that counts.
 
-    Raises Unavailable, and Refused when the last record is not an audit event; one further back is skipped and logged.
+    Raises Unavailable, and Refused where the registry decides whether an event further on binds: it lacks a key that
+    the chain announced, ended one before its last signature, or knows no key of the chain at all.
     """
     furthest: AuditEvent | None = None
-    messages = watermarks.tail(topic, PARTITION, TAIL_RECORDS)
-    for message in messages:
+    doubtful: list[tuple[AuditEvent, str]] = []  # with the code of the fault
+    for window in watermarks.windows_back(topic, PARTITION, WINDOW_RECORDS):
+        for message in window:
+            place = f"{topic} (offset {message.offset()})"
+            try:
+                event = AuditEvent.from_json(message.value() or b"")
+                if event_hash(event.payload, event.prev_hash) != event.hash:
+                    raise ValueError("its hash is not that of its payload and prev_hash")
+            except ValueError as error:
+                log.warning("published.foreign", place=place, detail=str(error))
+                continue
+            fault = next(iter(faults_of(event, registry)), None)
+            if fault is None:
+                furthest = event if furthest is None or event.seq > furthest.seq else furthest
+            elif fault.code in ("signer", "retired"):
+                doubtful.append((event, fault.code))
+            else:
+                log.warning("published.forged", place=place, seq=event.seq, detail=fault.message)
+        if furthest is not None:
+            break
+    _settle(watermarks, topic, registry, furthest, doubtful)
+    return furthest
+
+
+def _settle(
+    watermarks: Watermarks,
+    topic: str,
+    registry: SignerRegistry,
+    furthest: AuditEvent | None,
+    doubtful: list[tuple[AuditEvent, str]],
+) -> None:
+    """Refuse for each doubtful event that may bind further than the furthest; log those that cannot."""
+    beyond = {
+        (event.signer_kid, code): event for event, code in doubtful if furthest is None or event.seq > furthest.seq
+    }
+    for (kid, code), event in beyond.items():
+        place = f"{topic} holds audit event seq {event.seq}, signed by {kid}"
+        if code == "retired":
+            raise Refused(
+                f"{place}, after that key was retired",
+                remedy="if that key signed it, move its retiredAt in signers.json to after this event; else revoke it: "
+                f"finance signers revoke {kid}",
+            )
+        if furthest is None or _is_announced(watermarks, topic, registry, kid):
+            raise Refused(
+                f"{place}, which is not in the registry",
+                remedy="put that key back into signers.json: retired keys stay there, or history stops verifying",
+            )
+        log.warning("published.forged", place=place, seq=event.seq, detail="no event of the chain announced that key")
+
+
+def _is_announced(watermarks: Watermarks, topic: str, registry: SignerRegistry, kid: str) -> bool:
+    """Whether an event that counts, anywhere on the topic, names the key. Read whole: it is asked in an attack, or
+    where signers.json is older than a rotation."""
+    for message in watermarks.records(topic, PARTITION):
         try:
             event = AuditEvent.from_json(message.value() or b"")
-        except ValueError as error:
-            if message is messages[-1]:
-                raise Refused(
-                    f"the newest record of {topic} is not an audit event ({error})",
-                    remedy="find out who else writes to that topic; check the database alone with --without-topic",
-                ) from error
-            log.warning("published.foreign", place=f"{topic} (offset {message.offset()})", detail=str(error))
+            named = event.event_type in EVENT_TYPES and kid in event.payload.values()
+            if named and event_hash(event.payload, event.prev_hash) == event.hash and not faults_of(event, registry):
+                return True
+        except ValueError:
             continue
-        if furthest is None or event.seq > furthest.seq:
-            furthest = event
-    return furthest
+    return False

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from typing import Final, cast
 
@@ -96,14 +96,19 @@ class Watermarks:
             raise Unavailable("kafka", f"{topic} [{partition}]: the record at offset {offset} cannot be read")
         return message
 
-    def tail(self, topic: str, partition: int, records_max: int) -> list[Message]:
-        """The newest records in order, at most so many offsets back from the newest; none of an empty partition."""
-        newest = self.newest(topic, partition)
-        if newest is None:
-            return []
-        end = cast("int", newest.offset()) + 1
-        low, _ = self.bounds(topic, partition)
-        return list(self._read(topic, partition, max(low, end - records_max), end))
+    def records(self, topic: str, partition: int) -> Generator[Message]:
+        """Every record that the partition holds now, in order."""
+        low, high = self.bounds(topic, partition)
+        return self._read(topic, partition, low, high)
+
+    def windows_back(self, topic: str, partition: int, offsets: int) -> Iterator[list[Message]]:
+        """The records of the newest `offsets` offsets, in order, then those of the offsets before them, and so on; an
+        offset may hold none."""
+        low, end = self.bounds(topic, partition)
+        while low < end:
+            start = max(low, end - offsets)
+            yield list(self._read(topic, partition, start, end))
+            end = start
 
     def close(self) -> None:
         self._consumer.close()

@@ -62,11 +62,13 @@ def open_watermarks(settings: Settings, name: str) -> Watermarks:
     return Watermarks(settings.kafka_brokers, settings.kafka_options(name))
 
 
-def newest_audit_event(settings: Settings, topology: Topology, name: str) -> AuditEvent | None:
-    """What the audit topic holds last, asked as `name`. Raises Unavailable and Refused."""
+def newest_audit_event(
+    settings: Settings, topology: Topology, registry: SignerRegistry, name: str
+) -> AuditEvent | None:
+    """The furthest event on the audit topic that counts, asked as `name`. Raises Unavailable and Refused."""
     watermarks = open_watermarks(settings, name)
     try:
-        return newest_published(watermarks, topology.topics["audit"].name)
+        return newest_published(watermarks, topology.topics["audit"].name, registry)
     finally:
         watermarks.close()
 

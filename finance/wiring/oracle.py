@@ -72,15 +72,15 @@ def archive_heads(settings: Settings) -> list[ArchiveHead]:
 
 def check_audit_of(settings: Settings, topology: Topology | None, registry: SignerRegistry, advance: Advance) -> Report:
     """The oracle on the audit chain. With a topology, the newest event of the audit topic must stand on the chain."""
-    published = None if topology is None else _newest_published(settings, topology)
+    published = None if topology is None else _newest_published(settings, topology, registry)
     with open_ledger_reader(settings.database_url("auditor")) as reader:
         expected = [AuditHead(reader.published_seq())] + ([published] if published else [])
         return verify_audit(_told(reader.audit_events(), advance), registry, expected=expected)
 
 
-def _newest_published(settings: Settings, topology: Topology) -> AuditHead | None:
+def _newest_published(settings: Settings, topology: Topology, registry: SignerRegistry) -> AuditHead | None:
     """Asked before the database, which therefore is never behind it."""
-    event = newest_audit_event(settings, topology, "auditor")
+    event = newest_audit_event(settings, topology, registry, "auditor")
     return None if event is None else AuditHead(event.seq, event.hash)
 
 

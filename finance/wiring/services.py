@@ -195,7 +195,7 @@ def build_notary(settings: Settings, topology: Topology, metrics: Metrics) -> Se
             signers=signers,
             registry=registry,
             publisher=open_publisher(settings, "notary"),
-            newest_published=lambda: newest_audit_event(settings, topology, "notary"),
+            newest_published=lambda: newest_audit_event(settings, topology, registry, "notary"),
             topic=topology.topics["audit"].name,
             batch_events_max=topology.limits.notary_batch_events_max,
             new_id=clock.new_id,

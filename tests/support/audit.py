@@ -70,7 +70,7 @@ def build_notary(
         signers=signer_set(signer, registry, others=others),
         registry=registry,
         publisher=cast(Publisher, publisher(KafkaPublisher(brokers, {**tls(brokers), **(publisher_options or {})}))),
-        newest_published=newest or (lambda: newest_of(environ)),
+        newest_published=newest or (lambda: newest_of(environ, registry)),
         topic=topic_of(environ),
         batch_events_max=batch_events_max,
         new_id=lambda: str(uuid.uuid4()),
@@ -78,7 +78,7 @@ def build_notary(
     )
 
 
-def newest_of(environ: Mapping[str, str]) -> AuditEvent | None:
+def newest_of(environ: Mapping[str, str], registry: SignerRegistry) -> AuditEvent | None:
     """What the audit topic holds last. A busy broker is asked again: the failures here are those of the tests."""
     watermarks = Watermarks(environ["KAFKA_BROKERS"], tls(environ["KAFKA_BROKERS"]))
     try:
@@ -86,7 +86,7 @@ def newest_of(environ: Mapping[str, str]) -> AuditEvent | None:
 
         def answered() -> bool:  # a topic made just now has no leader yet
             with suppress(Unavailable):
-                answers.append(newest_published(watermarks, topic_of(environ)))
+                answers.append(newest_published(watermarks, topic_of(environ), registry))
             return bool(answers)
 
         until("the audit topic answers", answered)

@@ -102,9 +102,9 @@ def restore(source: ChainSource, file: Path | None, into: str | None, signers: P
     from finance.wiring.stores import open_audit_restore_store
 
     settings = load_settings()
-    published = 0
+    published, registry = 0, registry_of(signers, settings)
     try:
-        newest = newest_audit_event(settings, load_topology_of(settings), "auditor")
+        newest = newest_audit_event(settings, load_topology_of(settings), registry, "auditor")
         published = newest.seq if newest is not None else 0
     except (Unavailable, Refused):
         if source == "topic":
@@ -117,7 +117,7 @@ def restore(source: ChainSource, file: Path | None, into: str | None, signers: P
         restored = restore_chain(
             store,
             events,
-            registry_of(signers, settings),
+            registry,
             source=source,
             actor_id=operator(settings),
             trace_id=clock.new_trace_id(),

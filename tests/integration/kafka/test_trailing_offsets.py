@@ -63,13 +63,15 @@ def test_the_newest_record_is_found_in_front_of_them(brokers: str, ended: tuple[
     newest = asked.newest(topic, 0)
     assert newest is not None
     assert (newest.offset(), newest.value()) == (end - 1, b"4")
-    assert [message.value() for message in asked.tail(topic, 0, 3)] == [b"2", b"3", b"4"]
+    windows = [[message.value() for message in window] for window in asked.windows_back(topic, 0, end)]
+    assert next(window for window in windows if window)[-3:] == [b"2", b"3", b"4"]
+    assert [record.value() for record in asked.records(topic, 0)][-3:] == [b"2", b"3", b"4"]
     first = asked.first_from(topic, 0, end - 1)
     assert first is not None
     assert first.offset() == end - 1
     assert asked.first_from(topic, 0, end) is None
     assert asked.newest(topic, 1) is None
-    assert asked.tail(topic, 1, 3) == []
+    assert list(asked.windows_back(topic, 1, 3)) == []
     asked.close()
 
 
