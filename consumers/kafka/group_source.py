@@ -26,39 +26,13 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from consumers.kafka.client_settings import CLASSIC_ONLY, CONSUMER_DEFAULTS
 from consumers.kafka.failures import ALL_BROKERS_DOWN, LastComplaint, read_failure
 from consumers.kafka.in_order import check_repeated
 from consumers.kafka.positions import Positions
+from consumers.kafka.topic_watch import TopicWatch
 from ledger_core.ports import NO_APPEND_TIME_MS, Record
 
-# Where the record's own topic ends, a retention hole begins: `error` makes it loud (G3).
-CONSUMER_DEFAULTS: dict[str, str | int | bool] = {
-    "enable.auto.commit": False,
-    "enable.auto.offset.store": False,
-    "auto.offset.reset": "error",
-    "isolation.level": "read_committed",
-    # Markers and aborted records hold no record: only the broker's word on the end sets them apart from work.
-    "enable.partition.eof": True,
-    "check.crcs": True,
-    "allow.auto.create.topics": False,
-    "fetch.wait.max.ms": 50,
-    "queued.max.messages.kbytes": 16384,
-    "fetch.queue.backoff.ms": 50,
-    # What a shard needs before it is read (publishing a lost journal again, reading far back on the audit topic) runs
-    # inside one poll. A member that was put out for it would begin anew, for ever; one that hangs, our watchdog ends.
-    "max.poll.interval.ms": 1_800_000,
-    # Its connection failures come as Unavailable, logged once a try: librdkafka would print several lines a second.
-    "log_level": 2,
-    "reconnect.backoff.max.ms": 2000,  # found again soon after an outage
-    # KIP-848: a second member has its share in half the time of the classic protocol (docs/PERFORMANCE.md).
-    "group.protocol": "consumer",
-}
-# The new protocol leaves these to the broker and refuses them from a client.
-CLASSIC_ONLY: dict[str, str | int | bool] = {
-    "partition.assignment.strategy": "cooperative-sticky",
-    "session.timeout.ms": 8000,
-    "heartbeat.interval.ms": 1000,
-}
 # A reader that gets nothing cannot distinguish a quiet topic from a dead broker: librdkafka says once that all brokers
 # are down, and nothing of one that hangs. So silence is followed by a question.
 PROBE_SECONDS = 10.0
@@ -67,6 +41,8 @@ PROBE_TIMEOUT_SECONDS = 5.0
 # (its issue 3740): without a bound, a process whose broker hangs would hang with it, and could not even be stopped.
 CLOSE_SECONDS_MAX = 5.0
 
+Explain = Callable[[int, int, int], None]
+"""(partition, first offset, end offset): offsets in which a reader of committed records met nothing."""
 log = structlog.get_logger("kafka")
 HEADERS_UNREADABLE: tuple[tuple[str, bytes | None], ...] = (("finance.headers", b"unreadable: a name is not UTF-8"),)
 
@@ -78,6 +54,9 @@ class KafkaSource:
     called when a partition goes, and must forget what it holds for it. Both run inside `poll`.
     `check_append_times`, where a record's time is asked of the broker alone, is called when one has another kind of
     time: it raises Refused while the topic takes such times; later, such a record comes with NO_APPEND_TIME_MS.
+    `watch` says when the topic is compared again with what it must be; `explain(partition, first, end)` is called for
+    offsets without a committed record, before what stands behind them is returned: it raises Refused when records were
+    lost there.
     """
 
     def __init__(
@@ -90,6 +69,8 @@ class KafkaSource:
         options: Mapping[str, str] | None = None,
         *,
         check_append_times: Callable[[], None] | None = None,
+        watch: TopicWatch | None = None,
+        explain: Explain | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         config: dict[str, str | int | bool] = {**CONSUMER_DEFAULTS, **(options or {})}
@@ -103,6 +84,8 @@ class KafkaSource:
         self._noted: dict[int, int] = {}
         self._callback_error: Exception | None = None
         self._check_append_times = check_append_times
+        self._watch = watch
+        self._explain = explain
         self._monotonic = monotonic
         self._heard_at = monotonic()
         self._brokers_down = False
@@ -138,7 +121,11 @@ class KafkaSource:
             self._heard_at = self._monotonic()
         elif self._brokers_down or self._monotonic() - self._heard_at >= PROBE_SECONDS:
             self._probe()
-        return self._grouped(messages)
+        groups = self._grouped(messages)
+        if self._watch is not None:
+            self._watch.handing_out(partition for partition, _ in groups)
+            self._watch.passing(self._owned)
+        return groups
 
     def _probe(self) -> None:
         """Ask the brokers for the topic. Raises Unavailable when they do not answer, Refused when it is gone."""
@@ -183,8 +170,12 @@ class KafkaSource:
             key, value = message.key(), message.value()
             group.append(Record(topic, partition, offset, timestamp_ms, key, value, headers_of(message)))
         for partition, group in groups.items():
-            if group:
-                self._positions.took(partition, group[-1].offset)
+            if not group:
+                continue
+            if self._explain is not None:
+                for first, end in self._positions.gaps(partition, group):
+                    self._explain(partition, first, end)
+            self._positions.took(partition, group[-1].offset)
         for partition, offset in ends.items():
             self._positions.ended(partition, offset)
             if partition in self._noted:
@@ -252,6 +243,8 @@ class KafkaSource:
     def _on_error(self, error: KafkaError) -> None:
         if error.code() == ALL_BROKERS_DOWN:
             self._brokers_down = True  # perhaps reported along with records fetched before: the next silence asks
+        if self._watch is not None:
+            self._watch.broken(self._owned)
         self._complaint(error)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -276,6 +269,8 @@ class KafkaSource:
             self._owned.discard(partition.partition)
             self._positions.forget(partition.partition)
             self._noted.pop(partition.partition, None)
+            if self._watch is not None:
+                self._watch.forget(partition.partition)
             try:
                 self._on_revoked(partition.partition)
             except Exception as error:

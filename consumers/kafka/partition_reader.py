@@ -1,8 +1,9 @@
 """Reading one partition from an offset to a fixed end, without a group: what replay reads.
 
 Guarantees: records come in offset order from the very offset asked for, each once, never beyond the end fixed at the
-start; a hole is Refused. A record whose time a publisher chose (the topic was not LogAppendTime when it came) has
-NO_APPEND_TIME_MS, as the poster saw it (`append_times` False: where the time means nothing).
+start; a lost beginning is Refused, and so are lost records in the middle where there is an `explain` (`group_source`).
+A record whose time a publisher chose (the topic was not LogAppendTime when it came) has NO_APPEND_TIME_MS, as the
+poster saw it (`append_times` False: where the time means nothing).
 Does not: join a group, commit offsets, or follow the topic as it grows.
 """
 
@@ -15,8 +16,9 @@ from typing import Final, cast
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, KafkaException, TopicPartition
 
+from consumers.kafka.client_settings import CONSUMER_DEFAULTS
 from consumers.kafka.failures import LastComplaint, read_failure
-from consumers.kafka.group_source import CONSUMER_DEFAULTS, headers_of
+from consumers.kafka.group_source import Explain, headers_of
 from consumers.kafka.in_order import check_repeated
 from ledger_core.errors import Unavailable
 from ledger_core.ports import NO_APPEND_TIME_MS, Record
@@ -38,12 +40,14 @@ class PartitionReader:
         options: Mapping[str, str] | None = None,
         *,
         append_times: bool = True,
+        explain: Explain | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._place = TopicPartition(topic, partition, offset)
-        self._next = offset
+        self._next = self._due = offset  # to be read next; after the newest record that was returned
         self._end = end_offset
         self._append_times = append_times
+        self._explain = explain
         self._monotonic = monotonic
         self._complaint = LastComplaint()
         self._consumer = Consumer(
@@ -91,6 +95,8 @@ class PartitionReader:
                 kind, timestamp_ms = message.timestamp()
                 if self._append_times and kind != TIMESTAMP_LOG_APPEND_TIME:
                     timestamp_ms = NO_APPEND_TIME_MS  # rejected, as the poster rejects it
+                if self._explain is not None and offset > self._due:
+                    self._explain(self._place.partition, self._due, offset)
                 records.append(
                     Record(
                         self._place.topic,
@@ -102,7 +108,7 @@ class PartitionReader:
                         headers_of(message),
                     )
                 )
-                self._next = offset + 1
+                self._next = self._due = offset + 1
             if records:
                 return records
             if messages:

@@ -10,6 +10,10 @@ Does not: know what came since the last poll: the next one brings it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from ledger_core.ports import Record
+
 
 class Positions:
     """Of the partitions that were started and not forgotten."""
@@ -30,6 +34,18 @@ class Positions:
     def took(self, partition: int, newest_offset: int) -> None:
         """Records up to `newest_offset` were returned."""
         self.start(partition, newest_offset + 1)
+
+    def gaps(self, partition: int, records: Sequence[Record]) -> list[tuple[int, int]]:
+        """[first, end) of the offsets that these next records pass over, from where the reader stood."""
+        due = self._next.get(partition, records[0].offset)
+        if records[-1].offset - due + 1 == len(records):
+            return []  # nearly always: nothing is asked of each record
+        found = []
+        for record in records:
+            if record.offset > due:
+                found.append((due, record.offset))
+            due = record.offset + 1
+        return found
 
     def ended(self, partition: int, end_offset: int) -> None:
         """The reader came to the end of what it may read, at `end_offset`."""

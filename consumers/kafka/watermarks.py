@@ -71,6 +71,20 @@ class Watermarks:
             raise Unavailable("kafka", f"no answer within {TIMEOUT_SECONDS:g} s")
         return int(answer[0]), int(answer[1])
 
+    def leader(self, topic: str, partition: int) -> tuple[str, int]:
+        """Host and port of the broker that leads the partition."""
+        try:
+            cluster = self._consumer.list_topics(topic, timeout=TIMEOUT_SECONDS)
+        except KafkaException as error:
+            raise self._failure(topic, error) from error
+        found = cluster.topics[topic]
+        if found.error is not None:
+            raise self._failure(topic, KafkaException(found.error))
+        broker = cluster.brokers.get(found.partitions[partition].leader) if partition in found.partitions else None
+        if broker is None:
+            raise Unavailable("kafka", f"{topic} [{partition}] has no leader")
+        return broker.host, broker.port
+
     def newest(self, topic: str, partition: int) -> Message | None:
         """The newest record; None when the partition holds none. It may stand far before the end: markers of
         transactions and aborted records are offsets without a record."""

@@ -252,9 +252,14 @@ class Poster:
             self._metrics.posted(after.shard, len(plan.posted), latency_seconds)
         if after.duplicates > before.duplicates:
             self._metrics.duplicates(after.shard, after.duplicates - before.duplicates)
+        holes = 0
         for verdict in plan.verdicts:
-            if verdict.kind == "rejected" and verdict.record is not None:
+            if verdict.record is None:
+                holes += 1
+            elif verdict.kind == "rejected":
                 self._metrics.rejected(verdict.reason, 1)
+        if holes:
+            self._metrics.no_record(after.shard, holes)
 
     def _halt_for_dead_letters(self, shard: int, reason: str) -> None:
         payload: dict[str, object] = {"reason": reason, "shard": shard}

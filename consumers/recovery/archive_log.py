@@ -23,6 +23,7 @@ from ledger_core.archive.names import manifest_key, manifests_folder
 from ledger_core.books.entries import decode_entry
 from ledger_core.errors import Refused
 from ledger_core.findings import Collector
+from ledger_core.posting.newest_record import NewestRecord
 from ledger_core.posting.plans import Known
 from ledger_core.posting.verdicts import VerdictLine, decode_verdict, verdicts_hash
 from ledger_core.proving.range_proof import RangeProof
@@ -38,11 +39,11 @@ REMEDY: Final = "run `finance verify archive`: it names what was altered; replay
 
 @dataclass(frozen=True, slots=True)
 class _Object:
-    """What one archived object says, beside its entries. `newest`: offset and append time (ms) of its last entry."""
+    """What one archived object says, beside its entries. `newest`: the record of its last entry."""
 
     proof: RangeProof
     rejected: tuple[VerdictLine, ...]
-    newest: tuple[int, int] | None
+    newest: NewestRecord | None
 
 
 class ArchiveLog:
@@ -81,8 +82,8 @@ class ArchiveLog:
                     found[int(line.offset)] = (line.event_id, Known(ELSEWHERE, 0, None, digest, line.reason))
         return found
 
-    def newest_source(self, shard: int) -> tuple[int, int] | None:
-        """Offset and append time (ms) of the newest archived entry's record; None while there is none."""
+    def newest_record(self, shard: int) -> NewestRecord | None:
+        """The newest archived entry's record, as far as an entry knows it; None while there is none."""
         for manifest in reversed(self._of(shard)):
             newest = self._object(shard, manifest).newest
             if newest is not None:
@@ -156,7 +157,8 @@ class ArchiveLog:
         newest = None
         if newest_entry:
             entry = decode_entry(newest_entry[0])
-            newest = (int(entry.source.offset), int(parse_time(entry.recorded_at).timestamp() * 1000))
+            appended_ms = int(parse_time(entry.recorded_at).timestamp() * 1000)
+            newest = NewestRecord(int(entry.source.offset), appended_ms, None)
         read = [decode_verdict(line) for line in verdicts]
         return _Object(proof, tuple(line for line in read if line.verdict == "rejected"), newest)
 

@@ -23,7 +23,7 @@ from finance.wiring.kafka import open_partition, open_watermarks
 from finance.wiring.stores import open_ledger_reader
 from ledger_core.errors import Refused
 from ledger_core.findings import Collector, Report
-from ledger_core.postgres.recovery.recorded_verdicts import newest_source
+from ledger_core.postgres.posting.newest_record import newest_record
 from ledger_core.postgres.recovery.replay_target import TargetState
 from ledger_core.postgres.session import session
 from ledger_core.tree import CompactRange
@@ -56,7 +56,7 @@ def replay_beside(plan: ReplayPlan, state_path: Path | None, tell: Tell) -> tupl
         with session(settings.database_url("auditor"), application_name=APPLICATION, read_only=True) as live:
             nothing = TargetState(None, ())
             replay_checks.check_live(live, None, nothing, settings, plan.registry, plan.topic, plan.wanted)
-            replay_checks.check_identity(watermarks, plan.topic, plan.wanted, lambda shard: newest_source(live, shard))
+            replay_checks.check_identity(watermarks, plan.topic, plan.wanted, lambda shard: newest_record(live, shard))
         state = _State(plan, state_path)
         found = Collector()
         with open_ledger_reader(settings.database_url("auditor")) as reader:

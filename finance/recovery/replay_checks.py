@@ -9,10 +9,10 @@ must be of one environment, and the registry must hold every key that signed wha
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from consumers.kafka.topic_identity import check_same_topic
+from consumers.kafka.topic_identity import NewestSource, check_same_topic
 from consumers.kafka.watermarks import Watermarks
 from consumers.recovery.replay import Decide, same_newest_entry
 from finance.settings.deployment import Settings
@@ -33,8 +33,6 @@ from schemas.topology.model import Topology
 
 CLOCK_MARGIN: Final = dt.timedelta(seconds=60)  # between the broker's clock and ours
 LOST_REMEDY = "bring the topic back whole (its records at their offsets with their times), or use `finance rebuild`"
-
-NewestSource = Callable[[int], tuple[int, int] | None]
 
 
 def check_settlements(settings: Settings, topology: Topology) -> None:
@@ -85,11 +83,11 @@ def check_deployment(connection: Session, settings: Settings, whose: str) -> Non
 
 
 def check_identity(watermarks: Watermarks, topic: str, shards: Sequence[int], newest: NewestSource) -> None:
-    """The newest records that were posted stand where they stood."""
+    """The newest records that were read stand where they stood."""
     for shard in shards:
-        source = newest(shard)
-        if source is not None:
-            check_same_topic(watermarks, topic, shard, *source)
+        record = newest(shard)
+        if record is not None:
+            check_same_topic(watermarks, topic, shard, record)
 
 
 def check_prefix(

@@ -25,9 +25,9 @@ from finance.settings import clock
 from finance.settings.deployment import Settings
 from finance.wiring.kafka import open_watermarks
 from ledger_core.errors import Refused
+from ledger_core.postgres.posting.newest_record import newest_record
 from ledger_core.postgres.recovery import replay_target
 from ledger_core.postgres.recovery.epochs import EpochKind
-from ledger_core.postgres.recovery.recorded_verdicts import newest_source
 from ledger_core.postgres.schema.deployment import bind_deployment
 from ledger_core.postgres.session import Session, session
 from ledger_core.recovery.replay_port import StopAt
@@ -134,7 +134,7 @@ def _check(
     ends = {run.shard: run.end_offset for run in runs.values()}
     replay_checks.check_clock(watermarks, topic, ends, clock.utc_now())
     if state.heads:
-        replay_checks.check_identity(watermarks, topic, shards, lambda shard: newest_source(target, shard))
+        replay_checks.check_identity(watermarks, topic, shards, lambda shard: newest_record(target, shard))
         replay_checks.check_prefix(settings, target, state, topic, shards, RULE_SETS[plan.rules])
     _check_source(plan, target, state, watermarks)
     batch = plan.topology.limits.poster_batch_records_max
@@ -162,7 +162,7 @@ def _check_source(plan: ReplayPlan, target: Session, state: replay_target.Target
     if plan.compare == "database":
         with session(plan.settings.database_url("auditor"), application_name=APPLICATION, read_only=True) as live:
             replay_checks.check_live(live, target, state, plan.settings, plan.registry, plan.topic, plan.wanted)
-            replay_checks.check_identity(watermarks, plan.topic, plan.wanted, lambda shard: newest_source(live, shard))
+            replay_checks.check_identity(watermarks, plan.topic, plan.wanted, lambda shard: newest_record(live, shard))
     elif plan.compare == "archive":
         log = open_archive_log(plan.settings, plan.registry)
         log.check_readable()
@@ -171,7 +171,7 @@ def _check_source(plan: ReplayPlan, target: Session, state: replay_target.Target
                 f"the archive has no manifest of shard {', '.join(map(str, plan.wanted))}",
                 remedy="name other shards, or replay with --compare nothing",
             )
-        replay_checks.check_identity(watermarks, plan.topic, plan.wanted, log.newest_source)
+        replay_checks.check_identity(watermarks, plan.topic, plan.wanted, log.newest_record)
 
 
 def _run_workers(jobs: Sequence[ReplayJob], runs: dict[int, ShardRun], tell: Tell) -> None:

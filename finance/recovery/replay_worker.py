@@ -86,7 +86,7 @@ def _replay(job: ReplayJob, say: Say[ReplayMessage]) -> ReplayMessage:
 def _replaying(job: ReplayJob) -> Iterator[ShardReplay]:
     with open_poster_store(job.dsn) as store:
         head = store.open_shard(job.shard, job.topic)
-        reader = open_partition(job.settings, job.topic, job.shard, head.next_offset, job.end_offset)
+        reader = open_partition(job.settings, job.topic, job.shard, head.next_offset, job.end_offset, explained=True)
         try:
             with open_log(job.log, job.settings) as log:
                 yield ShardReplay(

@@ -55,7 +55,14 @@ METRICS: Final[tuple[Metric, ...]] = (
         "Records rejected, by reason; `conflict` deserves an alert",
         "poster",
         ("reason",),
-        known=tuple(reason.value for reason in RejectReason),
+        known=tuple(reason.value for reason in RejectReason if reason is not RejectReason.NO_RECORD),
+    ),
+    Metric(
+        "finance_no_record_offsets_total",
+        "counter",
+        "Offsets without a record: aborted transactions and their markers, each confirmed in the partition's log",
+        "poster",
+        ("shard",),
     ),
     Metric(
         "finance_relayed_records_total",

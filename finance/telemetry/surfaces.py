@@ -39,6 +39,7 @@ class PrometheusWork:
         self._post_latency = exporter.histogram("finance_ledger_post_latency_seconds")
         self._duplicates = exporter.counter("finance_duplicates_total")
         self._dead_letters = exporter.counter("finance_dead_letters_total")
+        self._no_record = exporter.counter("finance_no_record_offsets_total")
         self._relayed = exporter.counter("finance_relayed_records_total")
         self._proofs = exporter.counter("finance_proofs_total")
         self._proof_duration = exporter.histogram("finance_proof_generation_duration_seconds")
@@ -64,6 +65,10 @@ class PrometheusWork:
 
     def rejected(self, reason: str, count: int) -> None:
         self._dead_letters.labels(reason).inc(count)
+        self._health.worked()
+
+    def no_record(self, shard: int, count: int) -> None:
+        self._no_record.labels(shard).inc(count)
         self._health.worked()
 
     def relayed(self, shard: int, count: int) -> None:

@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 
 from consumers.audit.published_chain import newest_published
-from consumers.kafka.group_source import KafkaSource
+from consumers.kafka.group_source import Explain, KafkaSource
+from consumers.kafka.holes import Holes
+from consumers.kafka.log_batches import LogBatches
 from consumers.kafka.partition_reader import PartitionReader
-from consumers.kafka.topic_identity import NewestSource, checking
+from consumers.kafka.topic_identity import NewestSource, checking, identity_check
+from consumers.kafka.topic_watch import TopicWatch
 from consumers.kafka.watermarks import Watermarks
 from consumers.proving.published_guard import PublishedRange
 from consumers.proving.published_ranges import PARTITION, ranges_on_topic
@@ -31,18 +34,22 @@ OpenSource = Callable[[Callable[[int], int], Callable[[int], None]], KafkaSource
 
 # What a shard's meaning depends on: a poster on another count or another kind of time would write another ledger.
 BINDING_SETTINGS = ("topic", "partitions", "message.timestamp.type")
+# Of a topic that is kept for ever, one of the ledger's copies: what lets the brokers drop records of it.
+KEEPING_SETTINGS = ("cleanup.policy", "retention.bytes", "retention.ms", "unclean.leader.election.enable")
 JOURNAL_RECORDS_MAX = 2000  # read at once
 TOPICS_SECONDS_MAX = 5.0  # a process waits in its own loop, which says so; a command may be more patient
 
 
 def check_topics(settings: Settings, topology: Topology, keys: tuple[str, ...], *, name: str = "api") -> None:
-    """As `name`: refuse to work on topics that are missing, or differ from the topology in what shards depend on.
-    Raises Refused.
+    """As `name`: refuse to work on topics that are missing, differ from the topology in what shards depend on, or may
+    lose records that are kept for ever. Raises Refused.
     """
-    names = {topology.topics[key].name for key in keys}
+    topics = [topology.topics[key] for key in keys]
+    binding = {(topic.name, setting) for topic in topics for setting in BINDING_SETTINGS}
+    binding |= {(topic.name, setting) for topic in topics if topic.retention_days < 0 for setting in KEEPING_SETTINGS}
     brokers, options = settings.kafka_brokers, settings.kafka_options(name)
     for action in topics_kafka.check(topology, brokers, options, seconds_max=TOPICS_SECONDS_MAX):
-        if action.topic in names and action.setting in BINDING_SETTINGS:
+        if (action.topic, action.setting) in binding:
             missing = action.kind == "create"
             raise Refused(
                 f"topic {action.topic} is missing"
@@ -131,45 +138,75 @@ def open_partition(
     *,
     append_times: bool = True,
     name: str = "auditor",
+    explained: bool = False,
 ) -> PartitionReader:
-    """Records `[offset, end_offset)` of one partition, read as `name` without joining a group."""
+    """Records `[offset, end_offset)` of one partition, read as `name` without joining a group. `explained`: offsets
+    without a record must be those of transactions."""
     options = settings.kafka_options(name)
     brokers = settings.kafka_brokers
-    return PartitionReader(brokers, topic, partition, offset, end_offset, options, append_times=append_times)
+    explain = open_holes(settings, topic, name).explain if explained else None
+    return PartitionReader(
+        brokers, topic, partition, offset, end_offset, options, append_times=append_times, explain=explain
+    )
+
+
+def open_holes(settings: Settings, topic: str, name: str) -> Holes:
+    """What explains offsets without a record, asked as `name`; it asks nothing before it meets one."""
+
+    def leader(topic: str, partition: int) -> tuple[str, int]:
+        watermarks = open_watermarks(settings, name)
+        try:
+            return watermarks.leader(topic, partition)
+        finally:
+            watermarks.close()
+
+    return Holes(topic, lambda: LogBatches(leader, settings.kafka_options(name)))
 
 
 def settlements_opener(settings: Settings, topology: Topology, newest_source: NewestSource) -> OpenSource:
-    """The poster's source: it reads on only in the topic that its shards grew from."""
+    """The poster's source: it reads on only in the topic that its shards grew from, and over no lost record."""
+    topic = topology.topics["settlements"].name
+    check = identity_check(lambda: open_watermarks(settings, "poster"), topic, newest_source)
     open_source = source_opener(
         "poster",
         settings,
         topology,
-        check_append_times=lambda: check_topics(settings, topology, ("settlements",), name="poster"),
+        check_partition=check,
+        append_times=True,
+        explain=open_holes(settings, topic, "poster").explain,
     )
-    topic = topology.topics["settlements"].name
-    return lambda start_offset, on_revoked: open_source(
-        checking(
-            start_offset,
-            lambda: open_watermarks(settings, "poster"),
-            topic,
-            newest_source,
-        ),
-        on_revoked,
-    )
+    return lambda start_offset, on_revoked: open_source(checking(start_offset, check), on_revoked)
 
 
 def source_opener(
-    name: str, settings: Settings, topology: Topology, *, check_append_times: Callable[[], None] | None = None
+    name: str,
+    settings: Settings,
+    topology: Topology,
+    *,
+    check_partition: Callable[[int], None] = lambda _partition: None,
+    append_times: bool = False,
+    explain: Explain | None = None,
 ) -> OpenSource:
-    """What opens the process's source once its callbacks are known. Raises Refused when the topology gives the process
-    no topic or no group.
+    """What opens the process's source once its callbacks are known; its topic is watched for as long as it is read.
+    Raises Refused when the topology gives the process no topic or no group.
     """
     process = topology.processes[name]
     if process.consumes is None or process.group is None:
         raise Refused(f"the topology gives {name} no topic or no group", remedy="correct topology.yaml")
-    topic = topology.topics[process.consumes].name
-    group = settings.topic_prefix + process.group
+    key, group = process.consumes, settings.topic_prefix + process.group
     options = {**settings.kafka_group_options(name), **settings.kafka_options(name)}
+
+    def check() -> None:
+        check_topics(settings, topology, (key,), name=name)
+
     return lambda start_offset, on_revoked: KafkaSource(
-        settings.kafka_brokers, topic, group, start_offset, on_revoked, options, check_append_times=check_append_times
+        settings.kafka_brokers,
+        topology.topics[key].name,
+        group,
+        start_offset,
+        on_revoked,
+        options,
+        check_append_times=check if append_times else None,
+        watch=TopicWatch(check, check_partition),
+        explain=explain,
     )

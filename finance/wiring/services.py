@@ -83,7 +83,7 @@ def build_poster(settings: Settings, topology: Topology, metrics: Metrics) -> Se
         undo.callback(store.close)
         poster = Poster(
             topic=names["settlements"],
-            open_source=settlements_opener(settings, topology, store.newest_source),
+            open_source=settlements_opener(settings, topology, store.newest_record),
             store=store,
             relay=Relay(
                 open_publisher(settings, "poster"),

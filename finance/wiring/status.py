@@ -7,15 +7,18 @@ too small. When Kafka does not answer, the rest is reported all the same and `ka
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from consumers.kafka.topic_identity import check_same_topic
 from finance.settings.deployment import Settings
 from finance.wiring.kafka import open_watermarks
-from ledger_core.errors import Unavailable
+from ledger_core.errors import Refused, Unavailable
 from ledger_core.postgres.posting.control import Control, read_control
+from ledger_core.postgres.posting.newest_record import newest_record
 from ledger_core.postgres.reading.progress import AuditProgress, ShardProgress, audit_progress, shard_progress
 from ledger_core.postgres.recovery.epochs import Epoch, read_epoch
 from ledger_core.postgres.session import session
+from ledger_core.posting.newest_record import NewestRecord
 from schemas.topology.model import Topology
 
 
@@ -28,11 +31,12 @@ class ShardStatus:
     high_watermark: int | None  # the end offset
     lag_records: int | None  # between cursor and end offset
     lag_seconds: float | None  # age of the oldest that waits
+    topic_fault: str | None = None  # why this is not the topic that the shard grew from; None as far as is known
 
     @property
     def finished(self) -> bool:
         """Nothing waits, and everything read has gone the whole route."""
-        return self.lag_records == 0 and (self.progress is None or self.progress.finished)
+        return self.topic_fault is None and self.lag_records == 0 and (self.progress is None or self.progress.finished)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,11 @@ class Status:
     shards: tuple[ShardStatus, ...]  # by number
     audit: AuditProgress  # the chain's head, and how far it is published
     kafka: str | None
+
+    @property
+    def topic_faults(self) -> tuple[str, ...]:
+        """Of each shard whose topic is another one."""
+        return tuple(shard.topic_fault for shard in self.shards if shard.topic_fault is not None)
 
     @property
     def finished(self) -> bool:
@@ -69,6 +78,7 @@ class StatusReader:
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             control, epoch = read_control(connection), read_epoch(connection)
             progress = {shard.shard: shard for shard in shard_progress(connection)}
+            newest = {number: newest_record(connection, number) for number in progress}
             audit = audit_progress(connection)
         kafka: str | None = None
         shards: list[ShardStatus] = []
@@ -76,7 +86,7 @@ class StatusReader:
             found = progress.get(number)
             if kafka is None:
                 try:
-                    shards.append(self._with_lag(number, found, now))
+                    shards.append(self._with_lag(number, found, newest.get(number), now))
                     continue
                 except Unavailable as error:
                     kafka = error.detail
@@ -86,7 +96,18 @@ class StatusReader:
     def close(self) -> None:
         self._watermarks.close()
 
-    def _with_lag(self, shard: int, progress: ShardProgress | None, now: dt.datetime) -> ShardStatus:
+    def _with_lag(
+        self, shard: int, progress: ShardProgress | None, newest: NewestRecord | None, now: dt.datetime
+    ) -> ShardStatus:
+        status = self._lag(shard, progress, now)
+        if newest is not None:
+            try:
+                check_same_topic(self._watermarks, self._settlements.name, shard, newest)
+            except Refused as fault:
+                return replace(status, topic_fault=fault.message)
+        return status
+
+    def _lag(self, shard: int, progress: ShardProgress | None, now: dt.datetime) -> ShardStatus:
         low, high = self._watermarks.bounds(self._settlements.name, shard)
         next_offset = progress.next_offset if progress else 0
         if high <= next_offset:

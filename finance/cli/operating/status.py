@@ -13,7 +13,7 @@ from finance.cli.common import PIPE_WIDTH, emit, json_option, load_settings, loa
 from finance.settings import clock
 from finance.wiring.status import ShardStatus, Status, StatusReader
 
-EXIT_UNAVAILABLE = 4
+EXIT_FINDINGS, EXIT_UNAVAILABLE = 1, 4
 
 
 @click.command()
@@ -24,6 +24,7 @@ def command(watch: bool, as_json: bool) -> None:
 
     Lag is what waits in the settlements topic, in records and as the age of the oldest; `-` is not known. Reads
     DATABASE_URL_API and KAFKA_BROKERS. Exits 4 when Kafka cannot be asked; the database's part is shown all the same.
+    Exits 1 when a shard's topic is not the one it grew from: its poster refuses it.
 
     \b
     Examples:
@@ -45,6 +46,8 @@ def command(watch: bool, as_json: bool) -> None:
     emit(as_json, as_object(status), lambda console: console.print(_words(status)))
     if status.kafka is not None:
         raise click.exceptions.Exit(EXIT_UNAVAILABLE)
+    if status.topic_faults:
+        raise click.exceptions.Exit(EXIT_FINDINGS)
 
 
 def _watch(reader: StatusReader) -> None:
@@ -60,7 +63,7 @@ def as_object(status: Status) -> dict[str, object]:
     """The status as JSON; hashes as lower-case hex, times as RFC 3339."""
     control = status.control
     return {
-        "ok": status.kafka is None,
+        "ok": status.kafka is None and not status.topic_faults,
         "finished": status.finished,
         "halt": {
             "halted": control.halted,
@@ -95,6 +98,7 @@ def _shard_object(shard: ShardStatus) -> dict[str, object]:
         "lag_records": shard.lag_records,
         "lag_seconds": None if shard.lag_seconds is None else round(shard.lag_seconds, 3),
         "opened": shard.progress is not None,
+        "topic_fault": shard.topic_fault,
     }
     progress = shard.progress
     if progress is not None:
@@ -127,6 +131,7 @@ def _words(status: Status) -> RenderableType:
     lines.append(f"epoch     {epoch.epoch_no}, {epoch.kind} since {utc(epoch.began_at)}: {epoch.reason}")
     if status.kafka is not None:
         lines.append(f"kafka     does not answer: {status.kafka}")
+    lines += [f"topic     {fault}" for fault in status.topic_faults]
     lines.append(
         f"audit     seq {audit.seq:,}, published {audit.published_seq:,}, waiting {audit.waiting_intents:,}"
         + (f", head {audit.head_hash[:16]}…" if audit.head_hash else "")

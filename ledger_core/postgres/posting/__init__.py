@@ -4,5 +4,6 @@ poster_store     a shard's head; one batch committed on top of it
 plan_writer      the rows of one plan (a rebuild writes them too)
 account_numbers  the accounts of a shard and their balances
 copy_binary      rows as binary COPY
+newest_record    what the topic must still have, as remembered
 control          the halt flag
 """

@@ -20,6 +20,7 @@ from ledger_core.errors import Corrupt
 from ledger_core.ports import Record
 from ledger_core.postgres.posting.account_numbers import AccountNumbers, array_literal
 from ledger_core.postgres.posting.copy_binary import packed_rows
+from ledger_core.posting.newest_record import NewestRecord
 from ledger_core.posting.plans import Known, Plan, ShardHead, Verdict
 from ledger_core.posting.store_port import Fenced
 
@@ -31,8 +32,11 @@ HEAD_COLUMNS: Final = (
 FIRST_VERDICT_LOCK: Final = 0x46494E01
 
 
-def write_plan(cursor: Cursor[TupleRow], plan: Plan, numbers: AccountNumbers, relayed_offset: int) -> Plan:
-    """Write everything of a plan and move the head; the plan as written comes back. Raises Fenced, psycopg.Error."""
+def write_plan(
+    cursor: Cursor[TupleRow], plan: Plan, numbers: AccountNumbers, relayed_offset: int, newest: NewestRecord | None
+) -> Plan:
+    """Write everything of a plan and move the head; the plan as written comes back. `newest`: the last record that was
+    read, if the plan has one. Raises Fenced, psycopg.Error."""
     before, shard = plan.before, plan.before.shard
     accounts = before.accounts
     if plan.posted:
@@ -48,11 +52,16 @@ def write_plan(cursor: Cursor[TupleRow], plan: Plan, numbers: AccountNumbers, re
     after = msgspec.structs.replace(plan.after, accounts=accounts, relayed_offset=relayed_offset)
     cursor.execute(
         "UPDATE shards SET next_offset = %s, seq = %s, head_hash = %s, accounts = %s, posted = %s, "
-        "duplicates = %s, rejected = %s, relayed_offset = %s, changed_at = clock_timestamp() "
+        "duplicates = %s, rejected = %s, relayed_offset = %s, "
+        "newest_record_offset = coalesce(%s, newest_record_offset), newest_record_ms = coalesce(%s, newest_record_ms), "
+        "newest_record_sha256 = coalesce(%s, newest_record_sha256), "
+        "changed_at = clock_timestamp() "
         "WHERE shard = %s AND next_offset = %s",
         (
             *(after.next_offset, after.seq, after.head_hash, after.accounts, after.posted, after.duplicates),
-            *(after.rejected, after.relayed_offset, shard, before.next_offset),
+            *(after.rejected, after.relayed_offset),
+            *((newest.offset, newest.timestamp_ms, newest.digest) if newest else (None, None, None)),
+            *(shard, before.next_offset),
         ),
     )
     if cursor.rowcount != 1:

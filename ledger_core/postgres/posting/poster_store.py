@@ -21,6 +21,7 @@ from ledger_core.errors import Corrupt
 from ledger_core.ports import AuditIntent, Record
 from ledger_core.postgres.audit.outbox import append_intent
 from ledger_core.postgres.connection import connect
+from ledger_core.postgres.posting import newest_record as remembered
 from ledger_core.postgres.posting.account_numbers import CACHED_ACCOUNTS_MAX, AccountNumbers
 from ledger_core.postgres.posting.plan_writer import (
     FIRST_VERDICT_LOCK,
@@ -30,6 +31,7 @@ from ledger_core.postgres.posting.plan_writer import (
     write_plan,
 )
 from ledger_core.postgres.session import translated
+from ledger_core.posting.newest_record import NewestRecord, newest_record
 from ledger_core.posting.plans import Known, Plan, ShardHead, Verdict
 from ledger_core.posting.store_port import BatchFailed, EventIdTaken, Fenced, Halted, Unrelayed, check_alone
 
@@ -63,15 +65,9 @@ class PosterStore:
             raise Corrupt(f"shard {shard} grew from topic {head.topic}, not from {topic}")
         return head
 
-    @translated()
-    def newest_source(self, shard: int) -> tuple[int, int] | None:
-        """Offset and append time (ms) of the record of the shard's newest entry; None while it has none."""
-        row = self._connection.execute(
-            "SELECT source_offset, (extract(epoch FROM recorded_at) * 1000)::bigint FROM entries "
-            "WHERE shard = %s ORDER BY seq DESC LIMIT 1",
-            (shard,),
-        ).fetchone()
-        return None if row is None else (row[0], row[1])
+    def newest_record(self, shard: int) -> NewestRecord | None:
+        """The newest record that the shard has read, as far as it is known. Raises Unavailable, Refused."""
+        return remembered.newest_record(self._connection, shard)
 
     @translated()
     def is_halted(self) -> bool:
@@ -168,7 +164,7 @@ class _BatchTransaction:
 
     def write(self, plan: Plan, *, relayed_offset: int) -> Plan:
         check_alone(plan, alone=self._alone)
-        return write_plan(self._cursor, plan, self._numbers, relayed_offset)
+        return write_plan(self._cursor, plan, self._numbers, relayed_offset, newest_record(plan))
 
 
 def _stand_on(cursor: Cursor[TupleRow], head: ShardHead, *, alone: bool) -> None:

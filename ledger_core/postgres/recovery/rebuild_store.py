@@ -128,7 +128,8 @@ class RebuildStore:
         self._compare_held(cursor, head, verified)
         if plan.after.next_offset == head.next_offset:
             return head
-        return write_plan(cursor, plan, numbers, published.relayed_offset(head, verified)).after
+        relayed = published.relayed_offset(head, verified)
+        return write_plan(cursor, plan, numbers, relayed, newest=None).after  # the archive has entries, not records
 
     def _compare_held(self, cursor: Cursor[Any], head: ShardHead, verified: VerifiedRange) -> None:
         """What the shard holds of the range already must be the range's."""

@@ -24,7 +24,8 @@ MATRIX: Final[Mapping[str, Mapping[str, str]]] = {
     # the ledger: the poster alone writes
     "shards": {
         "poster": "SELECT INSERT "
-        "UPDATE(accounts,changed_at,duplicates,head_hash,next_offset,posted,rejected,relayed_offset,seq)",
+        "UPDATE(accounts,changed_at,duplicates,head_hash,newest_record_ms,newest_record_offset,"
+        "newest_record_sha256,next_offset,posted,rejected,relayed_offset,seq)",
         "prover": _READS,
         "archiver": _READS,
         "api": _READS,

@@ -56,6 +56,7 @@ def metrics(exporter: MetricExporter, health: Health) -> PrometheusWork:
 def tell_everything(exporter: MetricExporter, metrics: PrometheusWork) -> None:
     metrics.posted(0, 4000, 0.08)
     metrics.duplicates(0, 2)
+    metrics.no_record(0, 3)
     metrics.rejected("conflict", 1)
     metrics.relayed(0, 4003)
     metrics.proof(0.4)
