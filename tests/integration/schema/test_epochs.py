@@ -13,10 +13,12 @@ from consumers.metrics import NullMetrics
 from finance.settings.deployment import Settings
 from finance.wiring import services
 from ledger_core.errors import Refused
+from ledger_core.postgres.proving.prover_store import INSERT_RANGE
 from ledger_core.postgres.recovery.epochs import Epoch, EpochHead, EpochKind, begin_epoch, read_epoch
 from ledger_core.postgres.session import session
 from schemas.topology.load import load_topology
 from tests.support.databases import role_url
+from tests.support.waits import PATIENCE_SECONDS, until
 
 ACTOR = "operator:alice"
 
@@ -64,6 +66,50 @@ def test_epochs_that_begin_at_once_follow_each_other(database_url: str) -> None:
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         began = list(pool.map(lambda _: begin(database_url, "rebuild"), range(8)))
     assert sorted(epoch.epoch_no for epoch in began) == [2, 3, 4, 5, 6, 7, 8, 9]
+
+
+# What a process writes only in the epoch that it knows: role -> a statement that asks for it (True: it is still that).
+ASKS = {
+    "prover": INSERT_RANGE,
+}
+
+
+@pytest.mark.parametrize("first", ["the epoch", "the statement"])
+@pytest.mark.parametrize(("role", "statement"), ASKS.items(), ids=ASKS)
+def test_whoever_asks_for_the_epoch_and_writes_is_before_the_next_one_or_after_it(
+    database_url: str, first: str, role: str, statement: str
+) -> None:
+    """Never in between: what was closed in the old life after the new one began would contradict what binds it."""
+    digest = b"\x01" * 32
+    values = (0, 1, 1, 1, 0, 1, b"{}", digest, b"note", b"", digest, 1, 1, 1)
+    with (
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+        psycopg.connect(database_url) as owner,
+        psycopg.connect(role_url(database_url, f"finance_{role}")) as writer,
+    ):
+        if first == "the statement":
+            assert writer.execute(statement, values).rowcount == 1
+            began = pool.submit(begin, database_url, "restore")
+            until("the epoch waits", lambda: waiting_for_a_lock(database_url) == 1)
+            writer.commit()
+            assert began.result(PATIENCE_SECONDS).epoch_no == 2
+        else:
+            began_by(owner)
+            wrote = pool.submit(writer.execute, statement, values)
+            until("the statement waits", lambda: waiting_for_a_lock(database_url) == 1)
+            owner.commit()
+            assert wrote.result(PATIENCE_SECONDS).rowcount == 0
+
+
+def began_by(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    """An epoch in a transaction that is still open."""
+    connection.execute("SELECT 1")
+    begin_epoch(connection, kind="restore", epoch_id=str(uuid.uuid4()), actor_id=ACTOR, reason="r", trace_id="t1")
+
+
+def waiting_for_a_lock(database_url: str) -> int:
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    return int(str(rows(database_url, query)[0][0]))
 
 
 def test_nothing_but_what_if_follows_a_what_if(database_url: str) -> None:
