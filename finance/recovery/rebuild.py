@@ -106,7 +106,7 @@ def rebuild(
             bind_deployment(connection, request.env, _domain(prepared) or settings.domain)
         # 3. BEGIN. A crash before the COMMIT: no range was written; after: the next run goes on in this very epoch.
         if empty or any(prepared.surveys[task.job.shard].manifests for task in tasks):
-            _begin_epoch(connection, request)
+            _begin_epoch(connection, request, archive)
         # 4. WRITE. A crash leaves a prefix of each shard, and the next run goes on behind it.
         with counting("rebuilding", sum(max(0, task.job.last_seq - task.job.held_seq) for task in tasks)) as advance:
             results = run_tasks(tasks, advance, request.workers_max)
@@ -206,9 +206,12 @@ def _fill(
         ends.close()
 
 
-def _begin_epoch(connection: Session, request: RebuildRequest) -> None:
-    """Once for each epoch: a rebuild that was interrupted goes on in the epoch that it began."""
-    reason = f"rebuilt from {request.addresses[0]}"
+def _begin_epoch(connection: Session, request: RebuildRequest, archive: Archive) -> None:
+    """Once for each epoch: a rebuild that was interrupted goes on in the epoch that it began. An archive only grows, so
+    one that holds more manifests since is another life: the database lived on after that rebuild, and lost its end."""
+    newest_of = [[max(it.listing.manifests, default=0) for it in archive.sources(shard)] for shard in archive.shards]
+    manifests = sum(max(numbers, default=0) for numbers in newest_of)
+    reason = f"rebuilt from {request.addresses[0]}, {manifests} manifests"
     newest = read_epoch(connection)
     if newest.kind == "rebuild" and newest.reason == reason:
         return

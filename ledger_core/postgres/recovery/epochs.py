@@ -65,9 +65,9 @@ def begin_epoch(
 ) -> Epoch:
     """Begin an epoch at the heads as they stand, with its audit intent, in one transaction (or in the caller's).
 
-    `epoch_id` is a new uuid. Two that begin at once follow each other, and whoever asks which epoch it is in the
-    transaction that writes has committed before this one begins, or is told of it: the lock waits for readers too. Raises Refused on a what-if database, which
-    never becomes anything else.
+    `epoch_id` is a new uuid. Two that begin at once follow each other; whoever asks which epoch it is, in the
+    transaction that writes, has committed before this one begins or sees it: the lock waits for readers too. Raises
+    Refused on a what-if database, which never becomes anything else.
     """
     with connection.transaction(), connection.cursor() as cursor:
         cursor.execute("LOCK TABLE epochs IN ACCESS EXCLUSIVE MODE")

@@ -83,7 +83,7 @@ def test_an_archive_gives_the_whole_ledger_into_an_empty_database(folder: Path, 
     assert report.counts["entries"] == 17
     with session(empty, application_name="test") as connection:
         epoch = read_epoch(connection)
-    assert (epoch.kind, epoch.reason, epoch.heads) == ("rebuild", f"rebuilt from {folder}", ())
+    assert (epoch.kind, epoch.reason, epoch.heads) == ("rebuild", f"rebuilt from {folder}, 6 manifests", ())
 
 
 def test_again_changes_nothing(folder: Path, empty: str) -> None:
@@ -95,6 +95,14 @@ def test_again_changes_nothing(folder: Path, empty: str) -> None:
     assert [(item.ranges_held, item.ranges_written) for item in again.shards] == [(4, 0), (1, 0), (1, 0)]
     assert rows(empty) == before
     assert again.epoch_no == 2
+
+
+def test_an_archive_that_grew_gives_another_epoch(empty: str, tmp_path: Path) -> None:
+    """The ledger lived on after its first rebuild, and was lost again."""
+    folder = write_folder(archive(3), tmp_path / "archive")
+    assert [run(empty, KEY.registry, folder).epoch_no for _ in range(2)] == [2, 2]
+    write_folder(archive(), folder)
+    assert [run(empty, KEY.registry, folder).epoch_no for _ in range(2)] == [3, 3]
 
 
 @pytest.mark.parametrize("held", [1, 2, 3])
