@@ -208,7 +208,7 @@ def _fill(
 
 def _begin_epoch(connection: Session, request: RebuildRequest, archive: Archive) -> None:
     """Once for each epoch: a rebuild that was interrupted goes on in the epoch that it began. An archive only grows, so
-    one that holds more manifests since is another life: the database lived on after that rebuild, and lost its end."""
+    one that holds more manifests since needs another: the database went on after that rebuild, and lost its end."""
     newest_of = [[max(it.listing.manifests, default=0) for it in archive.sources(shard)] for shard in archive.shards]
     manifests = sum(max(numbers, default=0) for numbers in newest_of)
     reason = f"rebuilt from {request.addresses[0]}, {manifests} manifests"

@@ -1,7 +1,8 @@
 """The epochs of a database: how this ledger came to stand here, and at which heads.
 
-Guarantees: an epoch and its audit intent (`ledger.epoch_began`) are one transaction, so a ledger that was put back says
-so on the audit chain too; epochs are gapless, append-only, and nothing ever follows a what-if but another one.
+Guarantees: an epoch and its audit intents are one transaction, so a ledger that was put back says so on the audit chain
+too: `ledger.epoch_began` with a digest of where every shard stood, after `ledger.epoch_heads`, HEADS_MAX shards an
+event, since an event has a limit. Epochs are gapless, append-only, and nothing ever follows a what-if but another one.
 Does not: put anything back. Needs the owner to begin an epoch; every role may read them.
 """
 
@@ -9,12 +10,15 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
+from ledger_core import canonical
 from ledger_core.errors import Refused
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit.outbox import append_intent
 from ledger_core.postgres.session import Session
+
+HEADS_MAX: Final = 200  # of one audit event: half of what its limit takes
 
 EpochKind = Literal["genesis", "replay", "rebuild", "restore", "what-if"]
 
@@ -76,8 +80,19 @@ def begin_epoch(
             raise not_the_ledger(before)
         cursor.execute(BEGIN, {"epoch_id": epoch_id, "kind": kind, "actor_id": actor_id, "reason": reason})
         began = read_epoch(connection)
-        append_intent(cursor, AuditIntent("ledger.epoch_began", actor_id, _payload(began), trace_id))
+        heads = [_told(head) for head in began.heads]
+        named: dict[str, object] = {"epoch_no": str(began.epoch_no), "epoch_id": began.epoch_id}
+        for at in range(0, len(heads), HEADS_MAX):
+            payload = {**named, "heads": heads[at : at + HEADS_MAX]}
+            append_intent(cursor, AuditIntent("ledger.epoch_heads", actor_id, payload, trace_id))
+        payload = {**named, "kind": kind, "reason": reason, "shards": str(len(heads)), "heads_hash": heads_hash(heads)}
+        append_intent(cursor, AuditIntent("ledger.epoch_began", actor_id, payload, trace_id))
     return began
+
+
+def heads_hash(heads: list[object]) -> str:
+    """SHA-256, lower-case hex, of the canonical JSON of `{"heads": [...]}`, every shard in order."""
+    return canonical.sha256_hex(canonical.encode({"heads": heads}))
 
 
 def not_the_ledger(epoch: Epoch) -> Refused:
@@ -92,15 +107,10 @@ def _head(item: dict[str, Any]) -> EpochHead:
     return EpochHead(item["shard"], int(item["seq"]), int(item["next_offset"]), item["head_hash"])
 
 
-def _payload(epoch: Epoch) -> dict[str, object]:
-    heads: list[object] = [
-        {"shard": head.shard, "seq": str(head.seq), "next_offset": str(head.next_offset), "head_hash": head.head_hash}
-        for head in epoch.heads
-    ]
+def _told(head: EpochHead) -> object:
     return {
-        "epoch_no": str(epoch.epoch_no),
-        "epoch_id": epoch.epoch_id,
-        "kind": epoch.kind,
-        "reason": epoch.reason,
-        "heads": heads,
+        "shard": head.shard,
+        "seq": str(head.seq),
+        "next_offset": str(head.next_offset),
+        "head_hash": head.head_hash,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import uuid
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -14,7 +15,7 @@ from finance.settings.deployment import Settings
 from finance.wiring import services
 from ledger_core.errors import Refused
 from ledger_core.postgres.proving.prover_store import INSERT_RANGE
-from ledger_core.postgres.recovery.epochs import Epoch, EpochHead, EpochKind, begin_epoch, read_epoch
+from ledger_core.postgres.recovery.epochs import Epoch, EpochHead, EpochKind, begin_epoch, heads_hash, read_epoch
 from ledger_core.postgres.session import session
 from schemas.topology.load import load_topology
 from tests.support.databases import role_url
@@ -52,14 +53,41 @@ def test_an_epoch_holds_the_heads_and_leaves_one_intent(database_url: str) -> No
     head = rows(database_url, "SELECT encode(sha256('x'), 'hex')")[0][0]
     assert (epoch.epoch_no, epoch.kind, epoch.actor_id) == (2, "restore", ACTOR)
     assert epoch.heads == (EpochHead(0, 9, 9, str(head)), EpochHead(1, 0, 0, None))
-    heads = [
+    heads: list[object] = [
         {"shard": 0, "seq": "9", "next_offset": "9", "head_hash": head},
         {"shard": 1, "seq": "0", "next_offset": "0", "head_hash": None},
     ]
-    told = {"epoch_no": "2", "epoch_id": epoch.epoch_id, "kind": "restore", "reason": "the disk was lost"}
-    assert rows(database_url, "SELECT event_type, actor_id, payload, trace_id FROM audit_outbox") == [
-        ("ledger.epoch_began", ACTOR, {**told, "heads": heads}, "t1")
+    named = {"epoch_no": "2", "epoch_id": epoch.epoch_id}
+    began = {"kind": "restore", "reason": "the disk was lost", "shards": "2", "heads_hash": heads_hash(heads)}
+    assert rows(
+        database_url, "SELECT event_type, actor_id, payload, trace_id FROM audit_outbox ORDER BY outbox_id"
+    ) == [
+        ("ledger.epoch_heads", ACTOR, {**named, "heads": heads}, "t1"),
+        ("ledger.epoch_began", ACTOR, {**named, **began}, "t1"),
     ]
+
+
+def test_the_heads_of_a_thousand_shards_stand_on_the_audit_chain(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "INSERT INTO shards (shard, topic, first_offset, next_offset, seq, posted, head_hash, relayed_offset) "
+            "SELECT n, 't', 0, 9223372036854775807, 9223372036854775807, 9223372036854775807, sha256('x'), 0 "
+            "FROM generate_series(0, 999) n"
+        )
+    epoch = begin(database_url, "restore")
+    query = "SELECT payload FROM audit_outbox WHERE event_type = '{}' ORDER BY outbox_id"
+    parts: list[Any] = [payload for (payload,) in rows(database_url, query.format("ledger.epoch_heads"))]
+    heads = [head for part in parts for head in part["heads"]]
+    assert [head["shard"] for head in heads] == list(range(1000)) == [head.shard for head in epoch.heads]
+    ((began,),) = rows(database_url, query.format("ledger.epoch_began"))
+    assert began == {
+        "epoch_no": "2",
+        "epoch_id": epoch.epoch_id,
+        "kind": "restore",
+        "reason": "a test",
+        "shards": "1000",
+        "heads_hash": heads_hash(heads),
+    }
 
 
 def test_epochs_that_begin_at_once_follow_each_other(database_url: str) -> None:
