@@ -18,7 +18,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
@@ -32,11 +32,9 @@ from consumers.metrics import Metrics
 from consumers.proving.published_guard import NOTHING_PUBLISHED, Guard
 from consumers.signing.signer_set import SignerSet
 from ledger_core.archive.archived_object import ArchivedObject, ProvedRange, exported_intent
-from ledger_core.archive.pinned_object import pin_object
 from ledger_core.archive.range_batch import RangeBatch
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.ports import ArchiveStore, AuditIntent, Record
-from ledger_core.times import parse_time
 
 RECORD_BYTES = 300  # what a waiting record weighs beside its value
 
@@ -237,6 +235,7 @@ class Archiver:
                     return True
             except Refused as error:  # this shard waits for an operator, and no other
                 self._waiting.let_wait(_name(shard), error)
+                self._read_anew(shard)  # a batch is sealed once
                 return done > 0
         return True
 
@@ -264,13 +263,9 @@ class Archiver:
         lines = self._store.verdict_lines(shard.number, first_offset, next_offset) if silent else []
         # 3. SEAL. A function of the range: every try makes the same bytes, under the same name and lock.
         sealed, metadata = batch.seal(lines)
-        sealed, listed_until = self._leftovers.batch(shard.number, proved.range_no, batch, sealed)
-        until = listed_until or self._locks.end(batch.key, parse_time(batch.proof.ts))
-        # 4. PUT. A crash before leaves nothing; after it, an equal object that the next try takes for its own.
-        stored = self._archive.put(batch.key, sealed.data, retain_until=until, metadata=metadata)
-        pinned = pin_object(sealed, stored)
-        if listed_until is not None:
-            pinned = replace(pinned, retain_until=listed_until)
+        # 4. PUT. A crash before leaves nothing; after it, an equal object that the next try takes for its own, as
+        # it does with what another archiver stored meanwhile.
+        pinned = self._leftovers.put_batch(proved, batch, sealed, self._locks, metadata)
         archived = ArchivedObject(shard.number, proved.range_no, proved.journal_offset, pinned)
         # 5. RECORD. A crash before the COMMIT stores the object again and finds it; after it, the range is archived.
         intent = exported_intent(archived, batch.proof, self._settings.actor_id)

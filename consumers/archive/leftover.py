@@ -1,25 +1,31 @@
-"""Beside the archiver's normal path: what a crash or an older database left in the archive is taken for what it is.
+"""Beside the archiver's normal path: what a crash, an older database or another archiver left is taken for what it is.
 
-Guarantees: asked of the first objects of a shard after its assignment, until one is not there yet; from then on nothing
-can be left, and the archive is not asked. A batch keeps the bytes and the lock it was published with; a manifest counts
-when it says the same under a registered key, also after a rotation.
-Does not: store or record anything: the normal path does, with what it is given here (`consumers.archive.archiver`,
-`consumers.archive.manifest_lister`), or judge what is not ours: the PUT does.
+Guarantees: asked of the first objects of a shard after its assignment, until one is not there yet, and whenever the
+store holds other bytes than ours: then another archiver came first, under settings, a key or a zlib of its own. A batch
+keeps the bytes and the lock it was published with; a manifest counts when it says the same under a registered key, also
+after a rotation.
+Does not: record anything (`consumers.archive.archiver`, `consumers.archive.manifest_lister`), or judge what is not
+ours: the PUT does.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import NamedTuple
 
 import structlog
 
+from consumers.archive.lock_terms import LockTerms
 from consumers.archive.stored_batch import manifest_under, range_as_stored
 from consumers.signing.signer_set import SignerSet
+from ledger_core.archive.archived_object import ProvedRange
 from ledger_core.archive.batch import SealedBatch
 from ledger_core.archive.manifest import ManifestPayload, lists_the_same
 from ledger_core.archive.names import manifest_key
+from ledger_core.archive.pinned_object import PinnedObject, pin_object
 from ledger_core.archive.range_batch import RangeBatch
+from ledger_core.errors import Corrupt
 from ledger_core.ports import ArchiveStore
 from ledger_core.times import parse_time
 
@@ -57,7 +63,32 @@ class Leftovers:
     def forget_manifests(self, shard: int) -> None:
         self._manifests.discard(shard)
 
-    def batch(self, shard: int, range_no: int, batch: RangeBatch, sealed: SealedBatch) -> LeftBatch:
+    def put_batch(
+        self,
+        proved: ProvedRange,
+        batch: RangeBatch,
+        sealed: SealedBatch,
+        locks: LockTerms,
+        metadata: dict[str, str],
+    ) -> PinnedObject:
+        """Store the batch of a range, or take what stands there of it. Raises Corrupt when something else stands there,
+        Refused when no lock can be counted, Unavailable."""
+
+        def put() -> PinnedObject:
+            left = self._batch(proved.shard, proved.range_no, batch, sealed)
+            until = left.retain_until or locks.end(batch.key, parse_time(batch.proof.ts))
+            stored = self._archive.put(batch.key, left.sealed.data, retain_until=until, metadata=metadata)
+            pinned = pin_object(left.sealed, stored)
+            return pinned if left.retain_until is None else replace(pinned, retain_until=left.retain_until)
+
+        try:
+            return put()
+        except Corrupt as error:
+            log.warning("batch.stored_elsewhere", shard=proved.shard, range_no=proved.range_no, detail=str(error))
+            self.watch_batches(proved.shard)  # whoever stored it goes on: so may the next be there
+            return put()
+
+    def _batch(self, shard: int, range_no: int, batch: RangeBatch, sealed: SealedBatch) -> LeftBatch:
         """The batch as it stands in the store, or `sealed` where nothing stands."""
         if shard not in self._batches:
             return LeftBatch(sealed, None)
@@ -78,6 +109,14 @@ class Leftovers:
             return left[0]
         self._manifests.discard(shard)
         return None
+
+    def manifest_of_another(self, shard: int, key: str, payload: ManifestPayload) -> bytes | None:
+        """The same once the store has refused ours: then another archiver stored it meanwhile, and may go on."""
+        self.watch_manifests(shard)
+        left = self.manifest(shard, key, payload)
+        if left is not None:
+            log.warning("manifest.stored_elsewhere", shard=shard, object_key=key)
+        return left
 
     def _published_lock(self, batch: RangeBatch, range_no: int) -> dt.datetime | None:
         """The end of the lock that was published with the object, if a manifest lists it already: the retention of

@@ -22,8 +22,9 @@ from consumers.metrics import Metrics
 from consumers.signing.circuit import SignerAway
 from consumers.signing.signer_set import SignerSet
 from ledger_core.archive.archived_object import ArchivedObject, ListingTerms, manifest_payload
-from ledger_core.archive.manifest import assemble_manifest, parse_manifest
+from ledger_core.archive.manifest import Manifest, assemble_manifest, parse_manifest
 from ledger_core.archive.names import manifest_key
+from ledger_core.errors import Corrupt
 from ledger_core.ports import ArchiveStore
 from ledger_core.proving.range_proof import parse_proof
 
@@ -104,13 +105,25 @@ class ManifestLister:
             except SignerAway:
                 return False  # logged and counted; manifests wait, archiving goes on
             data = assemble_manifest(payload.to_bytes(), signature)
-        manifest = parse_manifest(data)
-        texts = {"manifest-no": manifest.manifest_no, "hash": manifest.hash, "signer-kid": manifest.signer_kid}
-        # 3. PUT. A crash before leaves nothing; after it, a manifest that says the same and is taken for ours.
-        stored = self._archive.put(key, data, retain_until=archived.pinned.retain_until, metadata=texts)
+        # 3. PUT. A crash before leaves nothing; after it, a manifest that says the same and is taken for ours, as is
+        # one that another archiver signed meanwhile, with a key of its own.
+        try:
+            manifest, version_id = self._put(archived, key, data)
+        except Corrupt:
+            data = self._leftovers.manifest_of_another(archived.shard, key, payload)
+            if data is None:
+                raise
+            manifest, version_id = self._put(archived, key, data)
         digest = bytes.fromhex(manifest.hash)
         # 4. RECORD. A crash before the COMMIT stores the same manifest again; after it, the object is listed.
-        if self._store.record_manifest(archived, manifest.to_bytes(), digest, data, key, stored.version_id):
+        if self._store.record_manifest(archived, manifest.to_bytes(), digest, data, key, version_id):
             self._metrics.exported()
             log.info("manifest.stored", shard=archived.shard, manifest_no=archived.range_no, trace_id=proof.trace_id)
         return True
+
+    def _put(self, archived: ArchivedObject, key: str, data: bytes) -> tuple[Manifest, str]:
+        """Under the lock of the object that it lists; the manifest, and the store's id of this version."""
+        manifest = parse_manifest(data)
+        texts = {"manifest-no": manifest.manifest_no, "hash": manifest.hash, "signer-kid": manifest.signer_kid}
+        stored = self._archive.put(key, data, retain_until=archived.pinned.retain_until, metadata=texts)
+        return manifest, stored.version_id

@@ -16,6 +16,7 @@ from ledger_core.errors import Corrupt
 from ledger_core.ports import Algorithm, AuditIntent, TreeHistory
 from ledger_core.proving.closed_range import ClosedRange
 from ledger_core.proving.open_range import ShardPosition
+from ledger_core.proving.range_proof import same_proof
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import PublicKey
 from tests.simulator.faults import Faults
@@ -96,7 +97,7 @@ class MemoryProverStore:
     def _publish_proof(self, closed: ClosedRange, proof: bytes, note: bytes | None, intent: AuditIntent) -> bool:
         key = (closed.shard, closed.range_no)
         if key in self._world.proofs:
-            if self._world.proofs[key] != proof:
+            if not same_proof(self._world.proofs[key], proof):
                 raise Corrupt("another proof")
             return False
         self._world.proofs[key] = proof

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from consumers.archive.archiver import Archiver, ArchiverSettings
 from consumers.archive.lock_terms import LockTerms
@@ -101,6 +103,15 @@ class Pipeline:
             monotonic=time.monotonic,
             metrics=self.metrics,
         )
+
+    def beside(self, **changed: Any) -> Pipeline:
+        """The same ledger for processes that are in no group with ours, as after a rolling restart that overlaps, with
+        these fields changed."""
+        other = copy.copy(self)
+        other.environ = self.environ | {"FINANCE_TOPIC_PREFIX": f"{self.environ['FINANCE_TOPIC_PREFIX']}beside."}
+        for name, value in changed.items():
+            setattr(other, name, value)
+        return other
 
     def _source(self, name: str, start: Callable[[int], int], revoked: Callable[[int], None]) -> KafkaSource:
         return KafkaSource(self.brokers, self.topic, self._group(name), start, revoked, tls(self.brokers))

@@ -18,6 +18,7 @@ from ledger_core.postgres.audit.outbox import append_intent
 from ledger_core.postgres.session import database_clock, translated
 from ledger_core.proving.closed_range import ClosedRange
 from ledger_core.proving.open_range import ShardPosition
+from ledger_core.proving.range_proof import same_proof
 
 POSITION: Final = """
 SELECT shard, topic, first_offset, next_offset, seq, head_hash FROM shards WHERE shard = %s"""
@@ -133,7 +134,8 @@ class PostgresProverStore:
     ) -> bool:
         """Write a proof, its checkpoint (None: the tree did not grow) and the intent down; the COMMIT publishes them.
 
-        False: the proof was there already. Raises Corrupt when the id or the range holds a proof of other bytes.
+        False: the proof was there already, perhaps cosigned by others: another prover made it meanwhile. Raises Corrupt
+        when the id or the range holds the proof of another statement.
         """
         with self._connection.transaction(), self._connection.cursor() as cursor:
             cursor.execute(INSERT_PROOF, (proof_id, closed.shard, closed.range_no, proof))
@@ -151,5 +153,5 @@ class PostgresProverStore:
     @staticmethod
     def _check_same_proof(cursor: psycopg.Cursor[Any], proof_id: str, proof: bytes) -> None:
         row = cursor.execute("SELECT proof FROM proofs WHERE proof_id = %s", (proof_id,)).fetchone()
-        if row is None or bytes(row[0]) != proof:
+        if row is None or not same_proof(bytes(row[0]), proof):
             raise Corrupt(f"another proof stands under {proof_id}")

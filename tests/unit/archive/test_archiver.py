@@ -54,6 +54,15 @@ def test_a_wrong_clock_locks_nothing(year: int, words: str, capsys: pytest.Captu
     bench.check()
 
 
+def test_what_waited_is_archived_by_the_same_process_once_it_may() -> None:
+    bench = bench_of(TinyShard().post(12).silence(1))
+    archiver, right = bench.build(), bench.clock
+    for bench.clock in [right.replace(year=2015)] * 20 + [right] * 20:
+        bench.now += RETRY_SECONDS
+        archiver.step()
+    bench.check()
+
+
 def test_a_range_of_a_wrong_clock_waits_for_a_decision_and_no_other_shard_waits() -> None:
     proved = Bench(MemoryProofs({number: TinyShard(shard=number).post(12) for number in (0, 1)}), LIMITS)
     whole = proved.journal
