@@ -20,7 +20,7 @@ from ledger_core.books.entries import JournalEntry, decode_entry
 from ledger_core.books.entry_checks import read_sound
 from ledger_core.books.entry_rules import entry_faults
 from ledger_core.chain import link, link_all
-from ledger_core.errors import Corrupt
+from ledger_core.errors import Corrupt, Unavailable
 from ledger_core.proving.closed_range import ClosedRange, Cut
 from ledger_core.times import format_time, parse_time
 from ledger_core.tree import CompactRange, leaf_hash, leaf_hashes
@@ -165,13 +165,12 @@ class OpenRange:
     def idle(self, position: ShardPosition) -> Sequence[Cut]:
         """Nothing came for a while: cut what there is, with the offsets after it that posted nothing.
 
-        Those are known when every entry the poster committed was taken. Raises Corrupt when the database holds fewer
-        entries than the journal, or another chain.
+        Those are known when every entry the poster committed was taken. Raises Unavailable while the database holds
+        fewer entries than the journal (it was put back: its poster posts them again), Corrupt for another chain.
         """
         if position.seq < self.seq:
-            raise Corrupt(
-                f"shard {self.shard}: Postgres ends at seq {position.seq}, the journal at {self.seq}: "
-                "the database is older than what was published"
+            raise Unavailable(
+                "poster", f"shard {self.shard}: the journal ends at seq {self.seq}, Postgres {position.seq} so far"
             )
         end = self.seen_offset
         if position.seq == self.seq:  # then nothing below its next_offset is still on its way
