@@ -196,12 +196,13 @@ def _expected(
     registered = registry.find(signing.kid)
     if registered is None:
         raise Refused(
-            f"AUDIT_SIGNING_KID {signing.kid} is not in the signer registry",
+            f"kid {signing.kid} (AUDIT_SIGNING_KID, or kid in SIGNING_KEYS_FILE) is not in the signer registry",
             remedy="publish the key first in signers.json (FINANCE_SIGNERS), or name the kid that is registered",
         )
     if signing.algorithm not in (None, registered.algorithm):
         raise Refused(
-            f"AUDIT_SIGNING_ALG is {signing.algorithm}, and {signing.kid} is registered as {registered.algorithm}",
-            remedy="set both to what belongs together, or leave AUDIT_SIGNING_ALG out",
+            f"the algorithm is {signing.algorithm} (AUDIT_SIGNING_ALG, or algorithm in SIGNING_KEYS_FILE), and "
+            f"{signing.kid} is registered as {registered.algorithm}",
+            remedy="set both to what belongs together, or leave the algorithm out",
         )
     return registered

@@ -1,0 +1,148 @@
+"""What befalls the ledger, one misfortune at a time, at random moments.
+
+Guarantees: the same seed gives the same strikes in the same order. A process that ends by itself is started again when
+it ended for a service that is away, and is a failure of the run otherwise: no strike here makes a refusal right.
+Does not: step clocks: the servers and the processes share the machine's, and nothing here may set that.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import psycopg
+
+from finance.workshop.devstack import Stack
+from ledger_core.postgres.recovery.epochs import begin_epoch
+from ledger_core.postgres.session import session
+from tests.support import databases
+from tests.support.backups import finance
+from tests.support.route import PROCESSES, Ledger, Running
+from tests.support.waits import until
+
+EXIT_UNAVAILABLE = 4
+SERVERS = ("postgres", "kafka", "s3", "kms")
+CUT = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+ WHERE datname = current_database() AND application_name LIKE 'finance-%' AND random() < 0.5"""
+
+
+class Strikes:
+    """The processes of one ledger, and what is done to them. `say` takes a line for whoever watches."""
+
+    def __init__(self, ledger: Ledger, stack: Stack, seed: int, say: Callable[[str], None]) -> None:
+        self._ledger = ledger
+        self._stack = stack
+        self._chance = random.Random(f"{seed}:strikes")
+        self._say = say
+        self._running: list[Running] = []
+        self._copy: str | None = None  # of the database, some time ago
+        self.counts: dict[str, int] = {}
+
+    def start(self) -> None:
+        """Two posters, two provers, and one of each other process."""
+        self._running = [self._ledger.start(name) for name in (*PROCESSES, "poster", "prover")]
+
+    def stop(self) -> None:
+        for process in self._running:
+            if process.running:
+                process.kill()
+        self._running = []
+
+    def strike(self) -> None:
+        """The next one; afterwards everything that should run does."""
+        acts: dict[Callable[[], None], int] = {
+            self._kill: 6, self._freeze: 6, self._cut: 3, self._crash: 3, self._copied: 1, self._put_back: 1
+        }  # fmt: skip
+        act = self._chance.choices(list(acts), list(acts.values()))[0]
+        name = act.__name__.lstrip("_")
+        self.counts[name] = self.counts.get(name, 0) + 1
+        self._say(name)
+        act()
+        self.look_after()
+
+    def look_after(self) -> None:
+        """Start again what ended for want of a service. Raises AssertionError for any other end."""
+        for process in [it for it in self._running if not it.running]:
+            code = process.wait()
+            assert code == EXIT_UNAVAILABLE, f"{process.name} ended with {code}:\n{process.tail()}"
+            self._replace(process)
+
+    def _replace(self, process: Running) -> None:
+        self._running.remove(process)
+        self._running.append(self._ledger.start(process.name))
+
+    def _kill(self) -> None:
+        process = self._chance.choice(self._running)
+        process.kill()
+        self._replace(process)
+
+    def _freeze(self) -> None:
+        process = self._chance.choice(self._running)
+        process.freeze()
+        time.sleep(self._chance.uniform(0.5, 15))
+        process.thaw()
+
+    def _cut(self) -> None:
+        """Sessions of half of the processes."""
+        with psycopg.connect(self._ledger.environ["DATABASE_URL"], autocommit=True) as connection:
+            connection.execute(CUT)
+
+    def _crash(self) -> None:
+        server = self._chance.choice(SERVERS)
+        self._say(f"crash of {server}")
+        self._stack.kill(server)
+        time.sleep(self._chance.uniform(0.5, 8))
+        self._stack.start(server)
+
+    def _copied(self) -> None:
+        """A copy of the database as a backup would give it back."""
+        live = self._ledger.environ["DATABASE_URL"]
+        self.stop()
+        if self._copy is not None:
+            databases.drop_database(live, self._copy)
+        until("nobody is connected", lambda: self._sessions() == 0)
+        self._copy = databases.create_database(live, urlsplit(live).path.lstrip("/"))
+        self.start()
+
+    def _put_back(self) -> None:
+        """The database is lost, and comes back as it was, with a service away for a while (RUNBOOK, section 9)."""
+        if self._copy is None:
+            return self._copied()
+        live, copy = self._ledger.environ["DATABASE_URL"], self._copy
+        self.stop()
+        away = self._chance.choice((None, "s3", "kms"))
+        if away is not None:
+            self._stack.kill(away)
+        databases.drop_database(live, live)
+        with psycopg.connect(databases.database_at(live, "postgres"), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{_name(live)}" TEMPLATE "{_name(copy)}"'.encode())
+        with session(live, application_name="chaos") as owner:
+            begin_epoch(
+                owner,
+                kind="restore",
+                epoch_id=str(uuid.uuid4()),
+                actor_id="operator:chaos",
+                reason=f"strike {sum(self.counts.values())}",
+                trace_id="",
+            )
+        finance(self._ledger.environ, "audit", "restore", "--from", "topic")
+        self.start()
+        if away is not None:
+            time.sleep(self._chance.uniform(1, 8))
+            self._stack.start(away)
+        return None
+
+    def _sessions(self) -> int:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+        server = databases.database_at(self._ledger.environ["DATABASE_URL"], "postgres")
+        with psycopg.connect(server, autocommit=True) as connection:
+            row = connection.execute(query, [_name(self._ledger.environ["DATABASE_URL"])]).fetchone()
+        return int(row[0]) if row else 0
+
+
+def _name(url: str) -> str:
+    return urlsplit(url).path.lstrip("/")
