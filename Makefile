@@ -4,7 +4,7 @@ STAMP := .venv/.installed
 COMPILED := .venv/.compiled
 HOT := $(shell sed -n 's/^    "\(.*\.py\)",$$/\1/p' finance/runtime/compiled.py)
 
-.PHONY: demo test test-secure check scan bench drill compile hsm clean fmt
+.PHONY: demo test test-secure check scan bench chaos drill compile hsm clean fmt
 
 $(STAMP): requirements.lock pyproject.toml
 	@test -x $(PY) || python3 -m venv .venv
@@ -47,6 +47,9 @@ fmt: $(STAMP)
 
 bench: $(COMPILED)  ## speed, with figures (BENCH_ARGS to choose)
 	$(PY) -m tests.bench $(BENCH_ARGS)
+
+chaos: $(COMPILED)  ## half an hour of random misfortune, then an accounting (CHAOS_ARGS="--minutes N --seed N --rate N")
+	$(PY) -m tests.chaos $(CHAOS_ARGS)
 
 drill: $(COMPILED)  ## every recovery drill on a ledger of 100,000 events (DRILL_ARGS="--events N --keep DIR")
 	$(PY) -m tests.bench.bench_drill $(DRILL_ARGS)

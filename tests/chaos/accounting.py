@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import psycopg
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from schemas.wire.outcomes import decode_outcome
 from tests.chaos.load import PARTITIONS, Load, lines_of
@@ -66,7 +66,7 @@ def _values(brokers: str, topic: str) -> dict[Place, bytes]:
         error = message.error()
         if error is None:
             values[int(message.partition() or 0), int(message.offset() or 0)] = message.value() or b""
-        elif error.code() == KafkaError._PARTITION_EOF:
+        elif error.name() == "_PARTITION_EOF":
             ended.add(int(message.partition() or 0))
     consumer.close()
     return values

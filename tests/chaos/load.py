@@ -34,8 +34,13 @@ class Load(threading.Thread):
         self._chance = random.Random(f"{seed}:load")
         self._topic = topic
         self._rate = rate
-        self._stop = threading.Event()
-        options = {**client(environ["KAFKA_BROKERS"]), "message.timeout.ms": PATIENCE_MS, "compression.type": "zstd"}
+        self._ending = threading.Event()
+        options = {
+            **client(environ["KAFKA_BROKERS"]),
+            "message.timeout.ms": PATIENCE_MS,
+            "compression.type": "zstd",
+            "log_level": 0,  # brokers crash here
+        }
         self._plain = Producer({**options, "enable.idempotence": True})
         self._shop = {**options, "transactional.id": f"chaos-{seed}-{topic}", "transaction.timeout.ms": PATIENCE_MS}
         self._used: dict[int, list[int]] = {partition: [] for partition in PARTITIONS}
@@ -48,7 +53,7 @@ class Load(threading.Thread):
 
     def end(self) -> None:
         """Stop, once everything published is acknowledged. Raises what failed."""
-        self._stop.set()
+        self._ending.set()
         self.join()
         if self.failed is not None:
             raise self.failed
@@ -56,7 +61,7 @@ class Load(threading.Thread):
     def run(self) -> None:
         try:
             transactional = self._opened()
-            while not self._stop.is_set():
+            while not self._ending.is_set():
                 group = [self._message() for _ in range(self._chance.randint(1, 40))]
                 dice = self._chance.random()
                 if dice < 0.25:

@@ -18,6 +18,9 @@ CLOCKS = {"monotonic", "perf_counter", "process_time", "monotonic_ns", "perf_cou
 WAITS = {"wait", "join", "flush", "communicate", "result"}
 CLOCK_OF_THE_SUITE = "support/waits.py"
 SLEEPS = {
+    "chaos/__main__.py": "the pauses between two strikes, by the seed",
+    "chaos/load.py": "the rate of the shops",
+    "chaos/strikes.py": "how long a process is frozen, a server away",
     "fault/audit/test_notary_killed.py": "kills at a random moment",
     "fault/posting/test_frozen_sessions.py": "is a client that thinks, or sends its rows slowly",
     "fault/posting/test_poster_faults.py": "kills at a random moment, publishes at a steady rate",
