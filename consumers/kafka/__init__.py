@@ -1,6 +1,7 @@
 """Reading topics.
 
 source            what a service asks of a reader; group_source: with a consumer group
+bounded_read      by weight, not by number
 partition_reader  one partition to a fixed end; topic_reader: records at given offsets
 positions         what waits in front of a reader; in_order: what comes twice
 watermarks        how far a topic goes; journal_end: how far the journal does

@@ -6,6 +6,8 @@ Does not: say where the brokers are, or as whom to speak to them: that comes wit
 
 from __future__ import annotations
 
+from consumers.kafka.bounded_read import FETCH_LIMITS
+
 # Where the record's own topic ends, a retention hole begins: `error` makes it loud (G3).
 CONSUMER_DEFAULTS: dict[str, str | int | bool] = {
     "enable.auto.commit": False,
@@ -17,7 +19,7 @@ CONSUMER_DEFAULTS: dict[str, str | int | bool] = {
     "check.crcs": True,
     "allow.auto.create.topics": False,
     "fetch.wait.max.ms": 50,
-    "queued.max.messages.kbytes": 16384,
+    **FETCH_LIMITS,
     "fetch.queue.backoff.ms": 50,
     # What a shard needs before it is read (publishing a lost journal again, reading far back on the audit topic) runs
     # inside one poll. A member that was put out for it would begin anew, for ever; one that hangs, our watchdog ends.

@@ -26,6 +26,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from consumers.kafka.bounded_read import BoundedRead, headers_of
 from consumers.kafka.client_settings import CLASSIC_ONLY, CONSUMER_DEFAULTS
 from consumers.kafka.failures import ALL_BROKERS_DOWN, LastComplaint, read_failure
 from consumers.kafka.in_order import check_repeated
@@ -44,7 +45,6 @@ CLOSE_SECONDS_MAX = 5.0
 Explain = Callable[[int, int, int], None]
 """(partition, first offset, end offset): offsets in which a reader of committed records met nothing."""
 log = structlog.get_logger("kafka")
-HEADERS_UNREADABLE: tuple[tuple[str, bytes | None], ...] = (("finance.headers", b"unreadable: a name is not UTF-8"),)
 
 
 class KafkaSource:
@@ -99,6 +99,7 @@ class KafkaSource:
                 "logger": logging.getLogger("kafka.consumer"),  # the process's own form, not raw text on stderr
             },
         )
+        self._read = BoundedRead(self._consumer.consume, monotonic)
         self._consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
 
     @property
@@ -106,12 +107,13 @@ class KafkaSource:
         return frozenset(self._owned)
 
     def poll(self, records_max: int, timeout_seconds: float) -> list[tuple[int, list[Record]]]:
-        """Up to `records_max` records, grouped by partition. The timeout is a linger: it is waited out unless full.
+        """Up to `records_max` records of READ_BYTES_MAX bytes, grouped by partition. The timeout is a linger: it is
+        waited out unless full.
 
         Raises Unavailable when the brokers do not answer, Refused when the topic no longer holds the offset asked for.
         """
         try:
-            messages = self._consumer.consume(records_max, timeout_seconds)
+            messages = self._read.read(records_max, timeout_seconds)
         except KafkaException as error:
             raise read_failure(self._topic, error.args[0], self._complaint) from error
         if self._callback_error is not None:
@@ -248,6 +250,7 @@ class KafkaSource:
         self._complaint(error)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._read.forget({partition.partition for partition in partitions})
         starts = []
         try:
             for partition in partitions:
@@ -265,6 +268,7 @@ class KafkaSource:
             self._owned.add(start.partition)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._read.forget({partition.partition for partition in partitions})
         for partition in partitions:
             self._owned.discard(partition.partition)
             self._positions.forget(partition.partition)
@@ -276,13 +280,3 @@ class KafkaSource:
             except Exception as error:
                 self._callback_error = error
         consumer.incremental_unassign(partitions)
-
-
-def headers_of(message: Message) -> tuple[tuple[str, bytes | None], ...]:
-    """Headers are not content, and any publisher can send a name that is not UTF-8: the client fails on it for ever,
-    and must not take the poster along."""
-    try:
-        headers = message.headers()
-    except (SystemError, UnicodeDecodeError):
-        return HEADERS_UNREADABLE
-    return tuple(cast("list[tuple[str, bytes | None]]", headers)) if headers else ()

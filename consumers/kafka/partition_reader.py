@@ -16,9 +16,10 @@ from typing import Final, cast
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, KafkaException, TopicPartition
 
+from consumers.kafka.bounded_read import BoundedRead, headers_of
 from consumers.kafka.client_settings import CONSUMER_DEFAULTS
 from consumers.kafka.failures import LastComplaint, read_failure
-from consumers.kafka.group_source import Explain, headers_of
+from consumers.kafka.group_source import Explain
 from consumers.kafka.in_order import check_repeated
 from ledger_core.errors import Unavailable
 from ledger_core.ports import NO_APPEND_TIME_MS, Record
@@ -62,6 +63,7 @@ class PartitionReader:
                 "logger": logging.getLogger("kafka.consumer"),
             }
         )
+        self._read = BoundedRead(self._consumer.consume, monotonic)
         self._consumer.assign([self._place])
 
     @property
@@ -70,12 +72,13 @@ class PartitionReader:
         return self._next >= self._end
 
     def read(self, records_max: int, linger_seconds: float = 0.05) -> list[Record]:
-        """The next records, at least one unless the end is reached. Raises Unavailable and Refused."""
+        """The next records, READ_BYTES_MAX bytes of them, at least one unless at the end. Raises Unavailable and
+        Refused."""
         heard_at = self._monotonic()
         start = self._next
         while not self.done:
             try:
-                messages = self._consumer.consume(records_max, linger_seconds)
+                messages = self._read.read(records_max, linger_seconds)
             except KafkaException as error:
                 raise read_failure(self._place.topic, error.args[0], self._complaint) from error
             records: list[Record] = []

@@ -13,6 +13,7 @@ from typing import Final, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from consumers.kafka.bounded_read import FETCH_LIMITS
 from consumers.kafka.failures import LastComplaint, read_failure
 from ledger_core.errors import FinanceError, Unavailable
 from schemas.authority.kafka_acls import ASKING_GROUP
@@ -45,6 +46,7 @@ class Watermarks:
                 "auto.offset.reset": "error",
                 "enable.partition.eof": True,  # the end may hold no record: the broker must say where it is
                 "allow.auto.create.topics": False,
+                **FETCH_LIMITS,
                 "log_level": 2,  # the failure comes back as an error: librdkafka need not print it too
                 "error_cb": self._complaint,
                 **(options or {}),

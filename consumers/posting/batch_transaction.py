@@ -1,11 +1,11 @@
-"""What the poster and a replay share around a batch's transaction: what to look up, and what a refused one means.
+"""What the poster and a replay share around a batch's transaction: what it means when one is refused.
 
 Guarantees: an event id that another shard took meanwhile is looked up again, after a bounded number of times with the
 other shards locked out, so that two shards that race both get on; first rejections are posted in pieces of their own,
-which lock other shards out too; a batch in which the database refuses something is posted in halves, down to the one
-record, which is Corrupt; offsets without a record, however many, are accounted for in transactions of bounded size.
-Each attempt is one whole transaction on the shard's newest head, so nothing is posted twice, and where batches are cut
-changes no verdict.
+which lock other shards out too; a batch that names more of what was posted than is read at once is posted in halves;
+so is one in which the database refuses something, down to the one record, which is Corrupt; offsets without a record,
+however many, are accounted for in transactions of bounded size. Each attempt is one whole transaction on the shard's
+newest head, so nothing is posted twice, and where batches are cut changes no verdict.
 Does not: open the transaction or plan in it: `consumers.posting.poster` and `consumers.recovery.replay` do, in words
 that can be read there.
 """
@@ -20,8 +20,7 @@ import structlog
 from consumers.posting.batch_pieces import around
 from ledger_core.errors import Corrupt
 from ledger_core.posting.plans import Decided, ShardHead
-from ledger_core.posting.sequencing import event_ids
-from ledger_core.posting.store_port import BatchFailed, EventIdTaken, FirstRejections
+from ledger_core.posting.store_port import BatchFailed, EventIdTaken, FirstRejections, HeavyLookUp
 
 EVENT_ID_RACES_MAX: Final = 5  # lost in a row; then the batch is posted with the other shards locked out
 HOLE_OFFSETS_MAX: Final = 20_000  # offsets without a record in one transaction: it must end well within a second
@@ -36,20 +35,14 @@ class Commit(Protocol):
     def __call__(self, head: ShardHead, batch: Sequence[Decided], *, alone: bool, upto: int | None = None) -> None: ...
 
 
-def asked_of(batch: Sequence[Decided]) -> list[str]:
-    """The event ids whose first verdict a batch must look up, reversed events included; may repeat."""
-    ids, reversed_ids = event_ids(batch)
-    return ids + reversed_ids
-
-
 def post_batch(
     head_of: Callable[[], ShardHead], batch: Sequence[Decided], commit: Commit, *, alone: bool = False
 ) -> None:
     """Commit the batch beside other shards; only what turns out to be a first rejection alone, and in halves when the
-    database refuses something, down to the one record.
+    database refuses something (down to the one record), or has too much to compare the batch with.
 
     `head_of` gives the shard's head as it stands, `commit` is one transaction on it. Raises what `commit` raises, but
-    Corrupt instead of BatchFailed and EventIdTaken, and never FirstRejections.
+    Corrupt instead of BatchFailed and EventIdTaken, and never FirstRejections or HeavyLookUp.
     """
     _pass_hole(head_of, batch[0].record.offset, commit)
     head = head_of()
@@ -63,8 +56,10 @@ def post_batch(
             offset = batch[0].record.offset
             raise Corrupt(f"shard {head.shard}: offset {offset} cannot be posted: {error}") from error
         log.warning("poster.bisecting", shard=head.shard, records=len(batch), detail=str(error))
-        middle = len(batch) // 2
-        pieces = [(batch[:middle], alone), (batch[middle:], alone)]
+        pieces = _halves(batch, alone=alone)
+    except HeavyLookUp as error:
+        log.info("poster.heavy_look_up", shard=head.shard, records=len(batch), detail=str(error))
+        pieces = _halves(batch, alone=alone)
     for piece, needs_alone in pieces:
         post_batch(head_of, piece, commit, alone=needs_alone)
 
@@ -81,6 +76,11 @@ def _pass_hole(head_of: Callable[[], ShardHead], offset: int, commit: Commit) ->
                 f"shard {head.shard}: offsets {head.next_offset}..{upto - 1}, which hold no record, cannot be "
                 f"accounted for: {error}"
             ) from error
+
+
+def _halves(batch: Sequence[Decided], *, alone: bool) -> list[tuple[Sequence[Decided], bool]]:
+    middle = len(batch) // 2
+    return [(batch[:middle], alone), (batch[middle:], alone)]
 
 
 def _commit_when_found(head: ShardHead, batch: Sequence[Decided], commit: Commit, *, alone: bool) -> None:

@@ -21,14 +21,14 @@ import structlog
 from consumers.kafka.source import OpenSource
 from consumers.metrics import Metrics
 from consumers.posting.batch_pieces import pieces
-from consumers.posting.batch_transaction import asked_of, post_batch
+from consumers.posting.batch_transaction import post_batch
 from consumers.posting.dead_letter_limit import DeadLetterLimit, DeadLetterLimitReached
 from consumers.posting.decision import decide
 from consumers.posting.relay import Relay
 from consumers.posting.relay_backlog import RelayBacklog
 from ledger_core.ports import AuditIntent, Record
 from ledger_core.posting.plans import Decided, Plan, ShardHead
-from ledger_core.posting.sequencing import sequence
+from ledger_core.posting.sequencing import event_ids, sequence
 from ledger_core.posting.store_port import Fenced, Halted, PosterStore
 
 HALT_POLL_SECONDS = 0.5
@@ -194,10 +194,11 @@ class Poster:
 
     def _commit(self, head: ShardHead, batch: Sequence[Decided], *, alone: bool, upto: int | None = None) -> None:
         """One batch, one transaction, then its publication. Raises Fenced, Halted, EventIdTaken, FirstRejections,
-        BatchFailed, DeadLetterLimitReached (nothing was written), Unavailable (the head says what happened), Corrupt.
+        HeavyLookUp, BatchFailed, DeadLetterLimitReached (nothing was written), Unavailable (the head says what
+        happened), Corrupt.
         """
         started = self._monotonic()
-        asked = asked_of(batch)
+        compared, named = event_ids(batch)
         # 3. WAIT. Everything below the head is acknowledged, so `relayed_offset` may move along with it. A crash here:
         # nothing happened, and the next owner publishes from the old `relayed_offset` again.
         self._relay.barrier()
@@ -205,7 +206,7 @@ class Poster:
         # 4. PLAN. The head's row is locked and is the very head planned on: a zombie is Fenced before it writes. A
         # crash inside rolls back: nothing happened, and the next owner seeks to shards.next_offset.
         with self._store.batch(head, alone=alone) as tx:
-            plan = sequence(head, batch, tx.look_up(asked), upto=upto)
+            plan = sequence(head, batch, tx.look_up(compared, named), upto=upto)
             self._dead_letters.check(len(batch), self._counted(plan))
             plan = tx.write(plan, relayed_offset=head.next_offset)
         # 5. COMMIT. The end of the block: from here on the batch is posted. A crash before: nothing happened; after:

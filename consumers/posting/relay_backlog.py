@@ -18,6 +18,7 @@ from ledger_core.posting.plans import ShardHead
 from ledger_core.posting.store_port import PosterStore
 
 PIECE_OFFSETS_MAX: Final = 10_000  # in memory at once, and between two notes of how far it came
+PIECE_BYTES_MAX: Final = 8 * 1024 * 1024  # likewise, of bodies and originals; one offset may weigh more
 
 log = structlog.get_logger("poster")
 
@@ -46,6 +47,7 @@ class RelayBacklog:
         # The relay's two steps, from Postgres; then the cursor moves. A crash anywhere publishes this piece again.
         shard, upto = head.shard, min(head.next_offset, head.relayed_offset + PIECE_OFFSETS_MAX)
         if head.relayed_offset < upto:
+            upto = self._store.unrelayed_end(head, upto, PIECE_BYTES_MAX)
             items = self._store.unrelayed(head, upto)
             self._relay.publish_again(shard, items)
             log.info("poster.relayed_again", shard=shard, records=len(items), from_offset=head.relayed_offset)

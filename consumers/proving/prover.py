@@ -36,7 +36,7 @@ from ledger_core.errors import Corrupt, SignerFailure, SignerRefused
 from ledger_core.ports import AuditIntent, Record
 from ledger_core.proving.closed_range import ClosedRange, Cut
 from ledger_core.proving.intents import proof_intent
-from ledger_core.proving.open_range import RangeLimits
+from ledger_core.proving.range_limits import RangeLimits
 from ledger_core.proving.range_proof import assemble_proof, parse_payload
 from ledger_core.times import parse_time
 

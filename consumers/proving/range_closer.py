@@ -22,7 +22,8 @@ from ledger_core.proving.announced_range import AnnouncedRange
 from ledger_core.proving.checkpoint import origin_of
 from ledger_core.proving.closed_range import ClosedRange, ClosingTerms, Cut, close_range
 from ledger_core.proving.intents import posted_intent
-from ledger_core.proving.open_range import OpenRange, RangeLimits, ShardPosition
+from ledger_core.proving.open_range import OpenRange, ShardPosition
+from ledger_core.proving.range_limits import RangeLimits
 from ledger_core.proving.range_proof import parse_payload
 from ledger_core.proving.statement_time import statement_time
 

@@ -20,11 +20,11 @@ from typing import Protocol
 
 import msgspec
 
-from consumers.posting.batch_transaction import asked_of, post_batch
+from consumers.posting.batch_transaction import post_batch
 from ledger_core.errors import Refused, RejectReason
 from ledger_core.ports import Record
 from ledger_core.posting.plans import Decided, Draft, Known, Plan, Rejection, ShardHead, Verdict
-from ledger_core.posting.sequencing import sequence
+from ledger_core.posting.sequencing import event_ids, sequence
 from ledger_core.posting.store_port import PosterStore
 from ledger_core.recovery.replay_port import StopAt, VerdictLog
 
@@ -98,7 +98,7 @@ class ShardReplay:
         """The poster's transaction, with one difference: who came first may be another shard, as the log says."""
         if self._stop.seq is not None and head.seq >= self._stop.seq:
             return  # a piece before this one held the entry at which the replay stops
-        asked = asked_of(batch)
+        compared, named = event_ids(batch)
         next_offset = batch[-1].record.offset + 1 if upto is None else upto
         taken = self._log.taken_elsewhere(head.shard, head.next_offset, next_offset) if self._log else {}
         covered = self._log is not None and self._log.covers(head.shard) >= next_offset
@@ -108,7 +108,7 @@ class ShardReplay:
 
         # 3. PLAN. On the very head of the target; a crash inside rolls back, and the next run plans the same again.
         with self._store.batch(head, alone=alone) as tx:
-            first = FirstVerdicts(head.shard, tx.look_up(asked), taken, knows_first=knows_first)
+            first = FirstVerdicts(head.shard, tx.look_up(compared, named), taken, knows_first=knows_first)
             plan = first.settled(first.plan(head, self._cut(head, batch, first), upto=upto), covered=covered)
             told = first.told(plan)
             plan = tx.write(plan, relayed_offset=relayed)
@@ -158,7 +158,7 @@ class FirstVerdicts:
             first = same[0] if same else first
         # The target may hold the other shard's entry already: its body says more than the log's line.
         foreign = self.foreign.get(event_id)
-        self.elsewhere[event_id] = first if foreign is None or foreign.body is None else foreign
+        self.elsewhere[event_id] = first if foreign is None or not foreign.is_posted else foreign
 
     def plan(self, head: ShardHead, batch: Sequence[Decided], *, upto: int | None = None) -> Plan:
         """The plan in which no offset posts that the log says was rejected because of another shard."""
@@ -194,13 +194,13 @@ class FirstVerdicts:
         """
         claims = [(entry.draft.event_id, entry.record.offset) for entry in plan.posted]
         if covered and not self.knows_first:
-            claims = [claim for claim in claims if claim[0] in self.foreign and self.foreign[claim[0]].body is not None]
+            claims = [claim for claim in claims if claim[0] in self.foreign and self.foreign[claim[0]].is_posted]
         verdicts = list(plan.verdicts)
         for number, verdict in enumerate(verdicts):
             if not verdict.first_verdict or verdict.event_id not in self.foreign:
                 continue
             said = self.taken.get(verdict.offset)
-            if said is not None and said[1].body is None and said[1].reason == verdict.reason:
+            if said is not None and not said[1].is_posted and said[1].reason == verdict.reason:
                 verdicts[number] = msgspec.structs.replace(verdict, first_verdict=False)
             else:
                 claims.append((verdict.event_id, verdict.offset))

@@ -22,6 +22,7 @@ from ledger_core.findings import Collector
 from ledger_core.ports import Record
 from ledger_core.posting.plans import Decided, Known, Plan, ShardHead
 from ledger_core.posting.sequencing import event_ids, sequence
+from ledger_core.posting.store_port import HeavyLookUp
 from ledger_core.recovery.compare_ledgers import differing_field
 from ledger_core.recovery.replay_port import StopAt
 from ledger_core.tree import CompactRange, leaf_hashes
@@ -36,8 +37,9 @@ class LiveLedger(Protocol):
 
     def verdicts(self, shard: int, first_offset: int, next_offset: int) -> Sequence[VerdictRow]: ...
 
-    def first_verdicts(self, event_ids: Sequence[str]) -> Mapping[str, tuple[Known, int]]:
-        """Event id -> its first verdict, and where: the seq of what was posted, the offset of what was rejected."""
+    def first_verdicts(self, compared: Sequence[str], named: Sequence[str]) -> Mapping[str, tuple[Known, int]]:
+        """Event id -> its first verdict, and where: the seq of what was posted, the offset of what was rejected. Of the
+        `compared` ones that are posted with the body. Raises HeavyLookUp."""
         ...
 
 
@@ -184,8 +186,14 @@ class BesideShard:
 
     def _compare_batch(self, batch: Sequence[Decided], *, upto: int | None = None) -> None:
         head = self.place.head
-        ids, reversed_ids = event_ids(batch)
-        known, foreign = self._known(head, [*ids, *reversed_ids])
+        try:
+            known, foreign = self._known(head, *event_ids(batch))
+        except HeavyLookUp:  # the same in halves: each is read and let go
+            middle = len(batch) // 2
+            self._compare_batch(batch[:middle])
+            if not self.stopped:
+                self._compare_batch(batch[middle:], upto=upto)
+            return
         plan = sequence(head, batch, known, upto=upto)
         before = len(self._found)
         self._compare_entries(plan)
@@ -196,13 +204,15 @@ class BesideShard:
         self.from_log += sum(v.kind == "rejected" and v.event_id in foreign for v in plan.verdicts)
         self._advance(plan)
 
-    def _known(self, head: ShardHead, ids: Sequence[str]) -> tuple[dict[str, Known], set[str]]:
+    def _known(
+        self, head: ShardHead, compared: Sequence[str], named: Sequence[str]
+    ) -> tuple[dict[str, Known], set[str]]:
         known: dict[str, Known] = {}
         foreign: set[str] = set()
-        for event_id, (first, at) in self._live.first_verdicts(ids).items():
+        for event_id, (first, at) in self._live.first_verdicts(compared, named).items():
             if first.shard != head.shard:
                 foreign.add(event_id)
-            elif at > head.seq if first.body is not None else at >= head.next_offset:
+            elif at > head.seq if first.is_posted else at >= head.next_offset:
                 continue  # not yet, at this position
             known[event_id] = first
         return known, foreign

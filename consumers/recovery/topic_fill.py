@@ -20,7 +20,8 @@ from ledger_core.ports import Record
 from ledger_core.posting.plans import Draft
 from ledger_core.posting.rules import content_hash, content_of
 
-PAGE: Final = 1_000
+PAGE: Final = 1_000  # what is missing, asked for at once
+FOUND_BYTES_MAX: Final = 8 * 1024 * 1024  # of originals, put back in one transaction
 
 
 class MissingOriginal(Protocol):
@@ -81,7 +82,8 @@ def _fill_originals(rows: FillRows, topic: Records, shard: int, name: str, advan
     while missing := rows.missing_originals(shard, after, PAGE):
         after = missing[-1].offset
         wanted = {item.offset: item.content_hash for item in missing}
-        found = []
+        found: list[Record] = []
+        size = 0
         for record in topic.records(name, shard, sorted(wanted)):
             outcome = decide(record).outcome
             digests = {hashlib.sha256(record.value or b"").digest()}  # of a record that was rejected unread
@@ -89,6 +91,11 @@ def _fill_originals(rows: FillRows, topic: Records, shard: int, name: str, advan
             if wanted[record.offset] not in digests:
                 raise _another(record, "its content is not what was rejected there")
             found.append(record)
+            size += len(record.value or b"") + len(record.key or b"")
+            if size >= FOUND_BYTES_MAX:
+                rows.add_originals(shard, found)
+                advance(len(found))
+                filled, found, size = filled + len(found), [], 0
         rows.add_originals(shard, found)
         filled += len(found)
         advance(len(found))

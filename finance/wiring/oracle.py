@@ -44,8 +44,8 @@ class _Watched:
         self.checkpoints = reader.checkpoints
         self.operator_proofs = reader.operator_proofs
 
-    def entries(self, shard: int, first_seq: int, last_seq: int) -> Sequence[EntryRow]:
-        rows = self._entries(shard, first_seq, last_seq)
+    def entries(self, shard: int, first_seq: int, last_seq: int, bytes_max: int | None = None) -> Sequence[EntryRow]:
+        rows = self._entries(shard, first_seq, last_seq, bytes_max)
         self._advance(len(rows))
         return rows
 

@@ -48,7 +48,7 @@ from ledger_core.postgres.posting import control
 from ledger_core.postgres.posting.poster_store import PosterStore
 from ledger_core.postgres.proving.held_ranges import PostgresHeldRanges
 from ledger_core.postgres.proving.prover_store import PostgresProverStore
-from ledger_core.proving.open_range import RangeLimits
+from ledger_core.proving.range_limits import RangeLimits
 from producers.storage.archive_file import FileArchiveStore
 from producers.storage.backup_folder import BackupFolder
 from schemas.topology.model import Topology
@@ -126,7 +126,7 @@ def build_prover(settings: Settings, topology: Topology, metrics: Metrics) -> Se
             ProverSettings(
                 env=settings.env,
                 domain=settings.domain,
-                limits=RangeLimits(limits.range_entries_max, limits.range_window_seconds),
+                limits=RangeLimits(limits.range_entries_max, limits.range_window_seconds, limits.range_bytes_max),
                 idle_seconds=limits.range_idle_seconds,
             ),
             read_journal=journal_reader(settings, topology, "prover"),

@@ -42,8 +42,10 @@ _METADATA_KEY = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 # can steer the terminal of whoever reads an entry. Tab and line feed are harmless and short.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
-_KNOWN_ACCOUNTS_MAX = 500_000
+_KNOWN_BYTES_MAX = 36_000_000  # 250,000 ordinary accounts
+_KNOWN_BYTES = 115  # of an account beside its characters
 _known_accounts: set[str] = set()  # accounts already found well-formed: a payable comes back thousands of times
+_known_characters = 0  # of all of them
 
 
 def check_names(event_id: str, event_type: str, settlement_id: str, order_id: str) -> None:
@@ -158,11 +160,14 @@ def check_provider(name: str, reference: str, amount: int, currency: str) -> Non
 
 
 def _learn_account(account: str) -> None:
+    global _known_characters
     if not is_account(account):
         account_type(account)  # raises the reason
-    if len(_known_accounts) >= _KNOWN_ACCOUNTS_MAX:
+    if _known_characters + _KNOWN_BYTES * len(_known_accounts) >= _KNOWN_BYTES_MAX:
         _known_accounts.clear()
+        _known_characters = 0
     _known_accounts.add(account)
+    _known_characters += len(account)
 
 
 def _bad_currency(currency: str) -> Rejected:

@@ -87,9 +87,13 @@ class Known(msgspec.Struct, frozen=True, gc=False):
 
     shard: int  # where the first verdict stands
     seq: int  # 0 when rejected
-    body: bytes | None  # of the posted entry
+    body: bytes | None  # of the posted entry, when it was asked for; None when rejected
     content_hash: bytes | None = None  # of the rejected content
     reason: str = ""  # of the rejection; empty when posted
+
+    @property
+    def is_posted(self) -> bool:
+        return self.seq > 0
 
 
 class Posted(msgspec.Struct, frozen=True, gc=False):

@@ -22,24 +22,26 @@ from ledger_core.posting.verdicts import VerdictLine, encode_verdict
 
 
 def event_ids(batch: Sequence[Decided]) -> tuple[list[str], list[str]]:
-    """The event ids whose first verdict must be looked up, and the ids of reversed events. May hold repeats."""
-    ids, reversed_ids = [], []
+    """The event ids whose first verdict must be looked up: those whose content is compared with what was posted, and
+    those that are only named (by a reversal, or by a record that is bad by itself). May hold repeats."""
+    compared, named = [], []
     for item in batch:
         outcome = item.outcome
         if isinstance(outcome, Draft):
-            ids.append(outcome.event_id)
+            compared.append(outcome.event_id)
             if outcome.reverses is not None:
-                reversed_ids.append(outcome.reverses)
+                named.append(outcome.reverses)
         elif outcome.event_id is not None:
-            ids.append(outcome.event_id)
-    return ids, reversed_ids
+            named.append(outcome.event_id)
+    return compared, named
 
 
 def sequence(head: ShardHead, batch: Sequence[Decided], known: Mapping[str, Known], *, upto: int | None = None) -> Plan:
     """Plan the batch on top of `head`, then the offsets without a record below `upto`. `batch` is in offset order and
     starts at or after `head.next_offset`.
 
-    `known` maps event ids (those of `event_ids`, both lists) to their first verdict, where they have one.
+    `known` maps event ids (those of `event_ids`, both lists) to their first verdict, where they have one; those of the
+    first list, if posted, with the body.
     Raises Corrupt when an offset is below one that was taken: readers give each offset once, in order.
     """
     builder = _Builder(head, known)
@@ -109,7 +111,7 @@ class _Builder:
         """The event id has its verdict: the same content gets the same answer, other content is a conflict."""
         content = content_of(draft)
         digest = content_hash(content)
-        if first.body is None:
+        if not first.is_posted:
             if first.content_hash == digest:
                 detail = "the same event was rejected before; an event id keeps its verdict"
                 self._reject(
@@ -118,6 +120,7 @@ class _Builder:
                 return
             detail = f"event id was rejected before ({first.reason}); send a corrected event under a new event id"
         else:
+            assert first.body is not None  # noqa: S101  # it is one of those to compare (`event_ids`)
             original = content_of(decode_entry(first.body))
             differing = differing_fields(content, original)
             if not differing and first.shard == self.head.shard:
@@ -164,7 +167,7 @@ class _Builder:
 
     def _is_posted_here(self, event_id: str) -> bool:
         first = self._first(event_id)
-        return first is not None and first.body is not None and first.shard == self.head.shard
+        return first is not None and first.is_posted and first.shard == self.head.shard
 
     def plan(self) -> Plan:
         head = self.head

@@ -1,4 +1,4 @@
-"""What the poster asks of its store, and the five ways in which a batch can be turned away without a fault."""
+"""What the poster asks of its store, and the six ways in which a batch can be turned away without a fault."""
 
 from __future__ import annotations
 
@@ -40,6 +40,11 @@ class BatchFailed(FinanceError):
     """The database refuses something in the batch, and would again: nothing was written; find the record."""
 
 
+class HeavyLookUp(FinanceError):
+    """The entries that the batch must be compared with weigh too much to be read at once: nothing was written; plan
+    fewer records. Never raised for one record."""
+
+
 class Unrelayed(msgspec.Struct, frozen=True, gc=False):
     """One offset whose results may not have been published: an entry, or else a verdict. Set by the store."""
 
@@ -59,8 +64,9 @@ def check_alone(plan: Plan, *, alone: bool) -> None:
 class BatchTransaction(Protocol):
     """One batch's transaction, open on the very head it was asked for."""
 
-    def look_up(self, event_ids: Sequence[str]) -> dict[str, Known]:
-        """The first verdict of each event id that has one, of any shard."""
+    def look_up(self, compared: Sequence[str], named: Sequence[str]) -> dict[str, Known]:
+        """The first verdict of each event id that has one, of any shard; of the `compared` ones that are posted with
+        the body. Raises HeavyLookUp."""
         ...
 
     def write(self, plan: Plan, *, relayed_offset: int) -> Plan:
@@ -82,6 +88,8 @@ class PosterStore(Protocol):
     def batch(self, head: ShardHead, *, alone: bool) -> AbstractContextManager[BatchTransaction]: ...
 
     def note_relayed(self, shard: int, relayed_offset: int) -> None: ...
+
+    def unrelayed_end(self, head: ShardHead, upto_offset: int, bytes_max: int) -> int: ...
 
     def unrelayed(self, head: ShardHead, upto_offset: int) -> list[Unrelayed]: ...
 

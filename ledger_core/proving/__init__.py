@@ -1,6 +1,7 @@
 """From posted entries to signed range proofs and checkpoints.
 
 open_range       the range that grows: entries in, cuts out
+range_limits     where a range ends at the latest
 closed_range     a cut with its verdicts: the unsigned bytes of its proof and checkpoint
 announced_range  a closed range as the audit topic announces it: enough to close it again
 range_proof      the signed statement about a range

@@ -1,9 +1,9 @@
 """The range that is growing: journal entries in, cuts of the chain out. Pure.
 
 Guarantees: every entry taken is canonical, balanced (G1), such as the rules of posting allow, next in sequence and
-linked to the one before; where a range is cut depends on the entries alone (count of offsets, recorded_at window) or on
-an explicit idle cut, never on how the entries were batched; cuts follow each other without a gap in sequences and in
-offsets. Ranges that were announced already (`announced_ends`) are cut where they were then, and nowhere else.
+linked to the one before; where a range is cut depends on the entries alone (count of offsets, weight, recorded_at
+window) or on an explicit idle cut, never on how the entries were batched; cuts follow each other without a gap in
+sequences and in offsets. Ranges that were announced already (`announced_ends`) are cut where they were then alone.
 Does not: read, write, sign, or ask for the time. State is O(offsets_max) small hashes, whatever the backlog.
 """
 
@@ -13,6 +13,7 @@ import datetime as dt
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from operator import ge
 from typing import Final
 
@@ -22,6 +23,7 @@ from ledger_core.books.entry_rules import entry_faults
 from ledger_core.chain import link, link_all
 from ledger_core.errors import Corrupt, Unavailable
 from ledger_core.proving.closed_range import ClosedRange, Cut
+from ledger_core.proving.range_limits import RangeLimits
 from ledger_core.times import format_time, parse_time
 from ledger_core.tree import CompactRange, leaf_hash, leaf_hashes
 
@@ -30,20 +32,6 @@ JournalItem = tuple[int, int, bytes, bytes]
 
 BLOCK_ENTRIES_MAX: Final = 500  # checked together; more do not fit the processor's cache and cost half as much again
 NO_END: Final = "~"  # after every time
-
-
-@dataclass(frozen=True, slots=True)
-class RangeLimits:
-    """A range covers at most `offsets_max` settlement offsets (and so at most as many entries and verdicts), and its
-    entries lie within `window_seconds` of the first one's recorded_at. Raises ValueError when a limit is not
-    positive."""
-
-    offsets_max: int
-    window_seconds: int
-
-    def __post_init__(self) -> None:
-        if self.offsets_max < 1 or self.window_seconds < 1:
-            raise ValueError("range limits are positive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +63,7 @@ class OpenRange:
     head: bytes | None = field(init=False)
     seen_offset: int = field(init=False)  # after the newest entry taken: every offset below is accounted for
     _leaves: list[bytes] = field(init=False)
+    _bytes: int = field(init=False)
     _totals: dict[str, int] = field(init=False)
     _from_ts: str | None = field(init=False)
     _to_ts: str | None = field(init=False)
@@ -115,9 +104,9 @@ class OpenRange:
         at = 0
         while at < len(records):
             block = records[at : at + min(self._entries_left, BLOCK_ENTRIES_MAX)]
-            taken = self._take_sound(block)
+            taken = self._take_sound(self._up_to_full(block))
             at += taken
-            if self._entries_left == 0:
+            if self._is_full:
                 yield self._cut(self.seen_offset)
             elif not taken:  # something is not plain: a repeat, a cut, several currencies, a fault. Alone it shows.
                 for record in block:
@@ -133,6 +122,18 @@ class OpenRange:
         return self._end - self.seen_offset
 
     @property
+    def _is_full(self) -> bool:
+        """Ranges that were announced end where they did then, whatever they weigh."""
+        return self._entries_left == 0 or (self._bytes >= self.limits.bytes_max and not self.announced_ends)
+
+    def _up_to_full(self, records: Sequence[JournalItem]) -> Sequence[JournalItem]:
+        """The first of them, up to the one with which the range weighs what it may."""
+        if self.announced_ends:
+            return records
+        sizes = accumulate((len(item[2]) for item in records), initial=self._bytes)
+        return records[: sum(size < self.limits.bytes_max for size in sizes)]
+
+    @property
     def _end(self) -> int:
         """The offset at which the range is full."""
         return self.announced_ends[0] if self.announced_ends else self.first_offset + self.limits.offsets_max
@@ -140,7 +141,7 @@ class OpenRange:
     def take(self, journal_offset: int, seq: int, body: bytes, entry_hash: bytes) -> Sequence[Cut]:
         """Take one record of the journal and answer the ranges it completes, oldest first (usually none).
 
-        A sequence seen before is a repeat and is skipped. Raises Corrupt on a gap, on an entry that is not canonical or
+        A sequence seen before is skipped. Raises Corrupt on a gap, on an entry that is not canonical or
         not balanced, that has another place than its record says, or that does not continue the chain.
         """
         if seq <= self.seq:
@@ -158,7 +159,7 @@ class OpenRange:
             self._window_end = self._end_of_window(recorded_at)
         self._add(entry, body, entry_hash, offset)
         self.journal_offset = journal_offset + 1
-        if self._entries_left == 0:
+        if self._is_full:
             cuts.append(self._cut(offset + 1))
         return cuts
 
@@ -209,6 +210,7 @@ class OpenRange:
         self._to_ts = block.to_ts if self._to_ts is None else max(self._to_ts, block.to_ts)
         self._window_end = window_end
         self._leaves += leaf_hashes(bodies)
+        self._bytes += sum(map(len, bodies))
         self.seq += len(records)
         self.head = hashes[-1]
         self.seen_offset = offsets[-1] + 1
@@ -244,11 +246,10 @@ class OpenRange:
             if line.side == "debit":  # credits are equal, or decoding the entry had failed
                 totals[line.currency] = totals.get(line.currency, 0) + int(line.amount_minor)
         recorded_at = entry.recorded_at
-        if self._to_ts is None or recorded_at > self._to_ts:
-            self._to_ts = recorded_at
-        if self._from_ts is None or recorded_at < self._from_ts:
-            self._from_ts = recorded_at
+        self._to_ts = max(self._to_ts or recorded_at, recorded_at)
+        self._from_ts = min(self._from_ts or recorded_at, recorded_at)
         self._leaves.append(leaf_hash(body))
+        self._bytes += len(body)
         self.seq += 1
         self.head = entry_hash
         self.seen_offset = offset + 1
@@ -292,7 +293,7 @@ class OpenRange:
         return cut
 
     def _forget(self) -> None:
-        self._leaves = []
+        self._leaves, self._bytes = [], 0
         self._totals = {}
         self._from_ts = self._to_ts = None
         self._window_end = ""

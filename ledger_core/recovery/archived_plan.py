@@ -165,7 +165,7 @@ class _Verdicts:
         if event_id in self._here:
             return self._here[event_id][1]
         known = self._known.get(event_id)
-        if known is None or known.shard != self._shard or known.body is None:
+        if known is None or known.shard != self._shard or not known.is_posted:
             raise Corrupt(f"shard {self._shard}: the archive calls {event_id} a duplicate, and no entry has that id")
         return known.seq
 

@@ -51,5 +51,6 @@ class VerdictLog(Protocol):
         ...
 
     def taken_elsewhere(self, shard: int, first_offset: int, next_offset: int) -> dict[int, tuple[str, Known]]:
-        """Offset -> (event id, its first verdict) for the rejected offsets in `[first_offset, next_offset)`."""
+        """Offset -> (event id, its first verdict) for the rejected offsets in `[first_offset, next_offset)`. Raises
+        HeavyLookUp when that is too much to be read at once."""
         ...

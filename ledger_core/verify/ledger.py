@@ -23,6 +23,7 @@ from ledger_core.verify.range_tally import FIRST_OFFSET, Position, RangeTally
 from ledger_core.verify.statements import check_proof
 
 BLOCK_ENTRIES = 2_000  # rows fetched at once: a few megabytes with their lines
+BLOCK_BYTES = 8 * 1024 * 1024  # likewise, of their bodies
 TAIL_ENTRIES = 10_000  # entries after the newest closed range are accounted for in pieces of this size
 TAIL_OFFSETS = 50_000
 
@@ -160,8 +161,11 @@ class _ShardCheck:
         while position.seq < last_seq and not self.missing:
             upto = min(position.seq + BLOCK_ENTRIES, last_seq)
             wanted = range(position.seq + 1, upto + 1)
-            rows = self.reader.entries(self.row.shard, wanted[0], upto)
+            rows = self.reader.entries(self.row.shard, wanted[0], upto, BLOCK_BYTES)
             self.seen["entries"] += len(rows)
+            if sum(len(row.body) for row in rows) >= BLOCK_BYTES:  # there may be more, and they come next
+                upto = rows[-1].seq
+                wanted = range(wanted[0], upto + 1)
             if [row.seq for row in rows] != list(wanted):
                 self._report_missing(rows, wanted, last_seq)
                 break

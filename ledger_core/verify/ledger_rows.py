@@ -91,8 +91,8 @@ class LedgerReader(Protocol):
         """What no archive holds and this ledger lacks, having been rebuilt from one, counted by name."""
         ...
 
-    def entries(self, shard: int, first_seq: int, last_seq: int) -> Sequence[EntryRow]:
-        """In order of seq."""
+    def entries(self, shard: int, first_seq: int, last_seq: int, bytes_max: int | None = None) -> Sequence[EntryRow]:
+        """In order of seq. With `bytes_max`: up to the one with which their bodies weigh so much."""
         ...
 
     def lines(self, shard: int, first_seq: int, last_seq: int) -> Sequence[LineRow]:

@@ -66,6 +66,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     poster_dead_letters_max: Positive  # within the window; beyond it posting halts
     poster_dead_letter_window_records: Positive  # offsets, the newest ones
     range_entries_max: Positive  # offsets of one range, inclusive
+    range_bytes_max: Positive  # of the entries' bodies; the range ends with the entry that reaches it
     range_window_seconds: Positive  # recorded_at of one range
     range_idle_seconds: Positive  # without a record, then the range closes
     notary_batch_events_max: Positive  # audit events of one transaction, inclusive

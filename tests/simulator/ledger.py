@@ -10,12 +10,13 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import msgspec
 
 from ledger_core.ports import AuditIntent
 from ledger_core.posting.plans import Known, Plan, Posted, ShardHead, Verdict
-from ledger_core.posting.store_port import BatchFailed, EventIdTaken
+from ledger_core.posting.store_port import BatchFailed, EventIdTaken, HeavyLookUp
 from ledger_core.verify.ledger_rows import BalanceRow, EntryRow, LineRow, RangeRow, ShardRow, VerdictRow
 
 Leg = tuple[str, str, int, str]  # account, side, amount_minor, currency
@@ -53,6 +54,7 @@ class MemoryLedger:
     halted: bool = False
     intents: list[AuditIntent] = field(default_factory=list)
     poison: set[int] = field(default_factory=set)  # offsets that the database refuses to take
+    look_up_bytes_max: int = 10**9
 
     # --- what posters do ---
 
@@ -61,6 +63,14 @@ class MemoryLedger:
         plan = self.checked(plan, relayed_offset)
         self.apply(plan)
         return plan
+
+    def first_of(self, compared: Sequence[str], named: Sequence[str]) -> dict[str, Known]:
+        """The first verdicts that there are; of those only named without the body. Raises HeavyLookUp."""
+        size = sum(len(self.first[i].body or b"") for i in set(compared) if i in self.first)
+        if size > self.look_up_bytes_max and len(set(compared)) > 1:
+            raise HeavyLookUp("too much")
+        known = {i: msgspec.structs.replace(self.first[i], body=None) for i in named if i in self.first}
+        return known | {i: self.first[i] for i in compared if i in self.first}
 
     def checked(self, plan: Plan, relayed_offset: int) -> Plan:
         if any(item.record.offset in self.poison for item in plan.posted):
@@ -139,8 +149,10 @@ class MemoryLedger:
     def not_held(self) -> dict[str, int]:
         return {}
 
-    def entries(self, shard: int, first_seq: int, last_seq: int) -> Sequence[EntryRow]:
-        return [row for row in self.entry_rows.get(shard, []) if first_seq <= row.seq <= last_seq]
+    def entries(self, shard: int, first_seq: int, last_seq: int, bytes_max: int | None = None) -> Sequence[EntryRow]:
+        rows = [row for row in self.entry_rows.get(shard, []) if first_seq <= row.seq <= last_seq]
+        before = accumulate((len(row.body) for row in rows), initial=0)
+        return [row for row, size in zip(rows, before, strict=False) if bytes_max is None or size < bytes_max]
 
     def lines(self, shard: int, first_seq: int, last_seq: int) -> Sequence[LineRow]:
         return sorted(row for row in self.line_rows.get(shard, []) if first_seq <= row.seq <= last_seq)

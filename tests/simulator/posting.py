@@ -26,8 +26,8 @@ class MemoryTransaction:
     stale: bool
     written: Plan | None = None
 
-    def look_up(self, event_ids: Sequence[str]) -> dict[str, Known]:
-        known = {i: self.ledger.first[i] for i in event_ids if i in self.ledger.first}
+    def look_up(self, compared: Sequence[str], named: Sequence[str]) -> dict[str, Known]:
+        known = self.ledger.first_of(compared, named)
         return {i: first for i, first in known.items() if first.shard == self.shard} if self.stale else known
 
     def write(self, plan: Plan, *, relayed_offset: int) -> Plan:
@@ -77,6 +77,14 @@ class MemoryPosterStore:
             if head.relayed_offset < relayed_offset:
                 assert relayed_offset <= head.next_offset
                 self.ledger.heads[shard] = msgspec.structs.replace(head, relayed_offset=relayed_offset)
+
+    def unrelayed_end(self, head: ShardHead, upto_offset: int, bytes_max: int) -> int:
+        size = 0
+        for item in self.unrelayed(head, upto_offset):
+            size += len(item.entry[3]) if item.entry is not None else 0
+            if size > bytes_max and item.offset > head.relayed_offset:
+                return item.offset
+        return upto_offset
 
     def unrelayed(self, head: ShardHead, upto_offset: int) -> list[Unrelayed]:
         with self._step("unrelayed"):

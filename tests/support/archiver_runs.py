@@ -9,7 +9,7 @@ from consumers.archive.archiver import Archiver, ArchiverSettings
 from consumers.archive.lock_terms import LockTerms
 from consumers.kafka.source import OnRevoked, StartOffset
 from ledger_core.errors import Unavailable
-from ledger_core.proving.open_range import RangeLimits
+from ledger_core.proving.range_limits import RangeLimits
 from tests.simulator.archive import MemoryArchiveRows, MemoryBucket
 from tests.simulator.faults import Faults
 from tests.simulator.kafka import MemorySource

@@ -21,7 +21,7 @@ from ledger_core.ports import ArchiveStore, Signer
 from ledger_core.postgres.archive.archiver_store import PostgresArchiveStore
 from ledger_core.postgres.connection import connect
 from ledger_core.postgres.proving.prover_store import PostgresProverStore
-from ledger_core.proving.open_range import RangeLimits
+from ledger_core.proving.range_limits import RangeLimits
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from producers.signing.local import LocalKey
 from producers.signing.verified_signer import pin

@@ -221,11 +221,11 @@ def commit(
 ) -> ShardHead:
     """Decide and commit one batch on a head; `look` runs inside the transaction, before the plan is made."""
     batch: list[Decided] = [decide(item) for item in records]
-    ids, reversed_ids = event_ids(batch)
+    compared, named = event_ids(batch)
 
     def one(alone: bool) -> ShardHead:
         with store.batch(head, alone=alone) as tx:
-            known = tx.look_up(ids + reversed_ids)
+            known = tx.look_up(compared, named)
             look()
             return tx.write(sequence(head, batch, known), relayed_offset=head.relayed_offset).after
 

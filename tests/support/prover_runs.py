@@ -12,7 +12,7 @@ from consumers.proving.published_guard import NOTHING_PUBLISHED, PublishedGuard,
 from ledger_core.errors import Unavailable
 from ledger_core.ports import Record
 from ledger_core.proving.announced_range import AnnouncedRange
-from ledger_core.proving.open_range import RangeLimits
+from ledger_core.proving.range_limits import RangeLimits
 from tests.simulator.faults import Faults
 from tests.simulator.kafka import MemorySource
 from tests.simulator.proving import MemoryHeld, MemoryProofs, MemoryProverStore, MemorySigner

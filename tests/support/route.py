@@ -122,6 +122,11 @@ class Running:
     def rss_bytes(self) -> int:
         return int(psutil.Process(self.pid).memory_info().rss)
 
+    def peak_bytes(self) -> int:
+        """The most memory it ever had, by the kernel's own count (VmHWM): no sample can miss it."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
     def freeze(self) -> None:
         self._popen.send_signal(signal.SIGSTOP)
 

@@ -15,7 +15,8 @@ from psycopg import Cursor
 from ledger_core.postgres.posting.copy_binary import Balances, unknown_accounts
 from ledger_core.posting.plans import Posted
 
-CACHED_ACCOUNTS_MAX: Final = 600_000  # of a process: some 100 MB
+CACHED_BYTES_MAX: Final = 64_000_000  # of a process: 300,000 ordinary accounts
+ACCOUNT_BYTES: Final = 180  # of an account beside its characters: text, number, place in the dictionary
 
 
 def array_literal(items: Iterable[int | str]) -> str:
@@ -30,26 +31,31 @@ class AccountNumbers:
     def __init__(self, shard: int) -> None:
         self.shard = shard
         self.by_account: dict[str, int] = {}
+        self.bytes = 0  # what it weighs
         self._uncommitted: list[str] = []
 
     def number(self, cursor: Cursor[Any], posted: Sequence[Posted], opened: int) -> int:
         """Make `by_account` cover every account of the batch, opening new ones; returns how many are open now."""
-        if len(self.by_account) > CACHED_ACCOUNTS_MAX:
-            self.by_account.clear()
+        if self.bytes > CACHED_BYTES_MAX:
+            self.forget()
         by_account = self.by_account
         unknown = unknown_accounts(posted, by_account)
         if not unknown:
             return opened
         if len(by_account) < opened:  # else all that are open are known here: the others are new
+            # A join: with `= ANY (...)` a plan made while the table was small goes through all accounts of the shard,
+            # and compares each with all that are asked for: a batch of 20,000 new ones took minutes.
             cursor.execute(
-                "SELECT account, account_no FROM accounts WHERE shard = %s AND account = ANY(%s::text::text[])",
-                (self.shard, array_literal(unknown)),
+                "SELECT a.account, a.account_no FROM unnest(%s::text::text[]) AS w (account) "
+                "JOIN accounts a ON a.shard = %s AND a.account = w.account",
+                (array_literal(unknown), self.shard),
             )
             by_account.update(cursor.fetchall())
         new = [account for account in unknown if account not in by_account]
         for account in new:
             opened += 1
             by_account[account] = opened
+        self.bytes += sum(map(len, unknown)) + ACCOUNT_BYTES * len(unknown)
         self._uncommitted = new
         if new:
             with cursor.copy("COPY accounts (shard, account_no, account) FROM STDIN") as copy:
@@ -90,11 +96,17 @@ class AccountNumbers:
             ),
         )
 
+    def forget(self) -> None:
+        """Let the accounts go: they are asked for again."""
+        self.by_account.clear()
+        self.bytes = 0
+
     def committed(self) -> None:
         self._uncommitted = []
 
     def forget_uncommitted(self) -> None:
         """After a rollback the numbers given in it are free again."""
         for account in self._uncommitted:
-            self.by_account.pop(account, None)
+            if self.by_account.pop(account, None) is not None:
+                self.bytes -= len(account) + ACCOUNT_BYTES
         self._uncommitted = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -22,7 +22,7 @@ from ledger_core.postgres.posting.account_numbers import AccountNumbers, array_l
 from ledger_core.postgres.posting.copy_binary import packed_rows
 from ledger_core.posting.newest_record import NewestRecord
 from ledger_core.posting.plans import Known, Plan, ShardHead, Verdict
-from ledger_core.posting.store_port import Fenced
+from ledger_core.posting.store_port import Fenced, HeavyLookUp
 
 HEAD_COLUMNS: Final = (
     "shard, topic, first_offset, next_offset, seq, head_hash, accounts, posted, duplicates, rejected, relayed_offset"
@@ -30,6 +30,22 @@ HEAD_COLUMNS: Final = (
 # Taken shared by every batch before it looks up, and alone by one that gives a rejection as an event id's first
 # verdict: otherwise two shards could give one event id two verdicts without seeing each other's (docs/decisions, 007).
 FIRST_VERDICT_LOCK: Final = 0x46494E01
+# What one look-up reads of the entries that a batch is compared with. A batch that names more is cut (HeavyLookUp): its
+# transaction would hold all of it in memory, and sit idle for longer than it may while it is compared.
+LOOK_UP_BYTES_MAX: Final = 8 * 1024 * 1024
+INLINE_BYTES_MAX: Final = 1024  # bodies up to here come with the first answer: an ordinary entry's
+
+# MATERIALIZED: thousands of ids are read from their text once, not once for each table.
+FIRST_VERDICTS: Final = f"""
+WITH asked AS MATERIALIZED (SELECT %s::text::uuid[] AS ids)
+SELECT event_id::text, shard, seq, CASE WHEN octet_length(body) <= {INLINE_BYTES_MAX} THEN body END,
+       octet_length(body), NULL::bytea, ''
+  FROM entries WHERE event_id = ANY ((SELECT ids FROM asked)::uuid[])
+UNION ALL
+SELECT event_id::text, shard, 0, NULL, 0, content_hash, reason
+  FROM verdicts WHERE first_verdict AND event_id = ANY ((SELECT ids FROM asked)::uuid[])"""
+
+BODIES: Final = "SELECT event_id::text, body FROM entries WHERE event_id = ANY (%s::text::uuid[])"
 
 
 def write_plan(
@@ -77,24 +93,34 @@ def read_head(cursor: Cursor[TupleRow], shard: int) -> ShardHead:
     return ShardHead(**dict(zip((name.strip() for name in HEAD_COLUMNS.split(",")), row, strict=True)))
 
 
-def look_up(cursor: Cursor[TupleRow], event_ids: Sequence[str]) -> dict[str, Known]:
-    """The first verdict of each event id that has one."""
-    if not event_ids:
+def look_up(cursor: Cursor[TupleRow], compared: Sequence[str], named: Sequence[str]) -> dict[str, Known]:
+    """The first verdict of each event id that has one; of the `compared` ones that are posted with the body.
+
+    Raises HeavyLookUp when these weigh more than LOOK_UP_BYTES_MAX, unless it is one id.
+    """
+    if not compared and not named:
         return {}
-    # MATERIALIZED: thousands of ids are read from their text once, not once for each table.
-    rows = cursor.execute(
-        "WITH asked AS MATERIALIZED (SELECT %s::text::uuid[] AS ids) "
-        "SELECT event_id::text, shard, seq, body, NULL::bytea, '' FROM entries "
-        "WHERE event_id = ANY ((SELECT ids FROM asked)::uuid[]) "
-        "UNION ALL SELECT event_id::text, shard, 0, NULL, content_hash, reason FROM verdicts "
-        "WHERE first_verdict AND event_id = ANY ((SELECT ids FROM asked)::uuid[])",
-        (array_literal(event_ids),),
-    )
     known: dict[str, Known] = {}
-    for event_id, shard, seq, body, content_hash, reason in rows:
-        if body is not None or event_id not in known:
+    large: dict[str, int] = {}
+    rows = cursor.execute(FIRST_VERDICTS, (array_literal((*compared, *named)),))
+    for event_id, shard, seq, body, size, content_hash, reason in rows:
+        if seq or event_id not in known:
             known[event_id] = Known(shard, seq, body, content_hash, reason)
+            if seq and body is None:
+                large[event_id] = size
+    if large:
+        wanted = large.keys() & set(compared)
+        for event_id, body in bodies_of(cursor, {event_id: large[event_id] for event_id in wanted}):
+            known[event_id] = msgspec.structs.replace(known[event_id], body=body)
     return known
+
+
+def bodies_of(cursor: Cursor[TupleRow], sizes: Mapping[str, int]) -> Iterable[tuple[str, bytes]]:
+    """(event id, body) of entries whose sizes are known. Raises HeavyLookUp."""
+    size = sum(sizes.values())
+    if size > LOOK_UP_BYTES_MAX and len(sizes) > 1:
+        raise HeavyLookUp(f"{len(sizes)} event ids of the batch name entries of {size} bytes")
+    return cursor.execute(BODIES, (array_literal(sizes),), binary=True) if sizes else ()
 
 
 def _copy(cursor: Cursor[TupleRow], table: str, data: bytes) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg import Cursor, errors
@@ -22,7 +22,7 @@ from ledger_core.ports import AuditIntent, Record
 from ledger_core.postgres.audit.outbox import append_intent
 from ledger_core.postgres.connection import connect
 from ledger_core.postgres.posting import newest_record as remembered
-from ledger_core.postgres.posting.account_numbers import CACHED_ACCOUNTS_MAX, AccountNumbers
+from ledger_core.postgres.posting.account_numbers import CACHED_BYTES_MAX, AccountNumbers
 from ledger_core.postgres.posting.plan_writer import (
     FIRST_VERDICT_LOCK,
     headers_from_json,
@@ -34,6 +34,17 @@ from ledger_core.postgres.session import translated
 from ledger_core.posting.newest_record import NewestRecord, newest_record
 from ledger_core.posting.plans import Known, Plan, ShardHead, Verdict
 from ledger_core.posting.store_port import BatchFailed, EventIdTaken, Fenced, Halted, Unrelayed, check_alone
+
+# What each offset weighs that `unrelayed` reads: the body of an entry, also of one that is only repeated, an original.
+UNRELAYED_SIZES: Final = """
+SELECT source_offset, octet_length(body) FROM entries WHERE shard = %s AND seq > %s AND seq <= %s
+UNION ALL
+SELECT v.source_offset, coalesce(octet_length(d.key), 0) + coalesce(octet_length(d.value), 0)
+       + coalesce(octet_length(d.headers::text), 0) + coalesce(octet_length(e.body), 0)
+  FROM verdicts v LEFT JOIN dead_letters d USING (shard, source_offset)
+  LEFT JOIN entries e ON v.verdict = 'duplicate' AND e.event_id = v.event_id
+ WHERE v.shard = %s AND v.source_offset >= %s AND v.source_offset < %s
+ ORDER BY 1"""
 
 
 class PosterStore:
@@ -97,9 +108,9 @@ class PosterStore:
         what happened), Corrupt, Refused.
         """
         numbers = self._numbers[head.shard]
-        if sum(len(held.by_account) for held in self._numbers.values()) > CACHED_ACCOUNTS_MAX:
+        if sum(held.bytes for held in self._numbers.values()) > CACHED_BYTES_MAX:
             for held in self._numbers.values():  # of shards that went to another process, too
-                held.by_account.clear()
+                held.forget()
         try:
             with translated(), _refusals(), self._connection.transaction(), self._connection.cursor() as cursor:
                 _stand_on(cursor, head, alone=alone)
@@ -118,22 +129,44 @@ class PosterStore:
         )
 
     @translated()
+    def unrelayed_end(self, head: ShardHead, upto_offset: int, bytes_max: int) -> int:
+        """How far from `relayed_offset` on, up to an offset, what `unrelayed` reads weighs `bytes_max`: one offset at
+        least."""
+        shard, first = head.shard, head.relayed_offset
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            before = self._seq_before(cursor, head)
+            cursor.execute(UNRELAYED_SIZES, (shard, before, before + upto_offset - first, shard, first, upto_offset))
+            size = 0
+            for offset, adds in cursor:
+                size += adds
+                if size > bytes_max and offset > first:
+                    return min(int(offset), upto_offset)
+        return upto_offset
+
+    @staticmethod
+    def _seq_before(cursor: Cursor[TupleRow], head: ShardHead) -> int:
+        """The newest entry below `relayed_offset`. Every offset is an entry or a verdict (G3): that keeps the entries
+        on their primary key. Counted back from the head, over what waits: from the beginning on, every verdict there
+        ever was would make it slower."""
+        cursor.execute(
+            "SELECT count(*) FROM verdicts WHERE shard = %s AND source_offset >= %s AND source_offset < %s",
+            (head.shard, head.relayed_offset, head.next_offset),
+        )
+        verdicts = int((cursor.fetchone() or (0,))[0])
+        return head.seq - (head.next_offset - head.relayed_offset - verdicts)
+
+    @translated()
     def unrelayed(self, head: ShardHead, upto_offset: int) -> list[Unrelayed]:
         """What the shard committed from `relayed_offset` up to an offset and may not have published, in order."""
         rows: list[Unrelayed] = []
         shard, first = head.shard, head.relayed_offset
         with self._connection.transaction(), self._connection.cursor() as cursor:
-            # Every offset is an entry or a verdict (G3): that keeps the entries on their primary key. Counted back from
-            # the head, over what waits: from the beginning on, every verdict there ever was would make it slower.
-            cursor.execute(
-                "SELECT count(*) FROM verdicts WHERE shard = %s AND source_offset >= %s AND source_offset < %s",
-                (shard, first, head.next_offset),
-            )
-            before = head.seq - (head.next_offset - first - (cursor.fetchone() or (0,))[0])
+            before = self._seq_before(cursor, head)
             cursor.execute(
                 "SELECT seq, source_offset, event_id::text, entry_hash, body FROM entries "
                 "WHERE shard = %s AND seq > %s AND seq <= %s AND source_offset < %s ORDER BY seq",
                 (shard, before, before + upto_offset - first, upto_offset),
+                binary=True,
             )
             rows += [
                 Unrelayed(offset, (seq, event_id, entry_hash, body), None)
@@ -159,8 +192,8 @@ class _BatchTransaction:
         self._numbers = numbers
         self._alone = alone
 
-    def look_up(self, event_ids: Sequence[str]) -> dict[str, Known]:
-        return look_up(self._cursor, event_ids)
+    def look_up(self, compared: Sequence[str], named: Sequence[str]) -> dict[str, Known]:
+        return look_up(self._cursor, compared, named)
 
     def write(self, plan: Plan, *, relayed_offset: int) -> Plan:
         check_alone(plan, alone=self._alone)

@@ -21,11 +21,15 @@ SELECT source_offset, content_hash FROM verdicts v
    AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.shard = v.shard AND d.source_offset = v.source_offset)
  ORDER BY source_offset LIMIT %s"""
 
-MISSING_PII: Final = """
-SELECT source_offset, seq, body FROM entries e
- WHERE shard = %s AND seq > %s AND position('"pii_digest":'::bytea IN body) > 0
-   AND NOT EXISTS (SELECT FROM pii p WHERE p.shard = e.shard AND p.seq = e.seq)
- ORDER BY seq LIMIT %s"""
+BODIES_BYTES_MAX: Final = 8 * 1024 * 1024  # of one answer; the first body may weigh more
+MISSING_PII: Final = f"""
+SELECT source_offset, seq, body FROM (
+    SELECT source_offset, seq, body, sum(octet_length(body)) OVER (ORDER BY seq) - octet_length(body) AS before FROM (
+        SELECT source_offset, seq, body FROM entries e
+         WHERE shard = %s AND seq > %s AND position('"pii_digest":'::bytea IN body) > 0
+           AND NOT EXISTS (SELECT FROM pii p WHERE p.shard = e.shard AND p.seq = e.seq)
+         ORDER BY seq LIMIT %s) missing) sized
+ WHERE before < {BODIES_BYTES_MAX} ORDER BY seq"""
 
 
 class MissingOriginal(NamedTuple):

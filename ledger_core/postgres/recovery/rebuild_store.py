@@ -124,7 +124,7 @@ class RebuildStore:
             (shard,),
         )
         head = read_head(cursor, shard)
-        plan = plan_of(head, verified, look_up(cursor, event_ids))
+        plan = plan_of(head, verified, look_up(cursor, (), event_ids))
         self._compare_held(cursor, head, verified)
         if plan.after.next_offset == head.next_offset:
             return head

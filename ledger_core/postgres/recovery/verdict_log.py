@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
+from ledger_core.postgres.posting.plan_writer import INLINE_BYTES_MAX, bodies_of
 from ledger_core.postgres.session import Session, translated
 from ledger_core.posting.plans import Known
 
 COVERS: Final = "SELECT next_offset FROM shards WHERE shard = %s"
 
 # Reads the verdicts of the offsets alone, by their primary key: nothing, in a shard whose publishers make no mistakes.
-TAKEN_ELSEWHERE: Final = """
-SELECT v.source_offset, v.event_id::text, e.shard, e.seq, e.body, NULL::bytea, ''
+TAKEN_ELSEWHERE: Final = f"""
+SELECT v.source_offset, v.event_id::text, e.shard, e.seq,
+       CASE WHEN octet_length(e.body) <= {INLINE_BYTES_MAX} THEN e.body END, octet_length(e.body), NULL::bytea, ''
   FROM verdicts v JOIN entries e ON e.event_id = v.event_id AND e.shard <> v.shard
  WHERE v.shard = %(shard)s AND v.source_offset >= %(first)s AND v.source_offset < %(next)s
 UNION ALL
-SELECT v.source_offset, v.event_id::text, f.shard, 0, NULL, f.content_hash, f.reason
+SELECT v.source_offset, v.event_id::text, f.shard, 0, NULL, 0, f.content_hash, f.reason
   FROM verdicts v JOIN verdicts f ON f.event_id = v.event_id AND f.first_verdict AND f.shard <> v.shard
  WHERE v.shard = %(shard)s AND v.source_offset >= %(first)s AND v.source_offset < %(next)s"""
 
@@ -44,7 +48,14 @@ class PostgresVerdictLog:
     def taken_elsewhere(self, shard: int, first_offset: int, next_offset: int) -> dict[int, tuple[str, Known]]:
         wanted = {"shard": shard, "first": first_offset, "next": next_offset}
         found: dict[int, tuple[str, Known]] = {}
-        for row in self._connection.execute(TAKEN_ELSEWHERE, wanted):
-            if row[4] is not None or row[0] not in found:  # an entry outranks a rejection, as in `plan_writer.look_up`
-                found[row[0]] = (row[1], Known(row[2], row[3], row[4], row[5], row[6]))
+        large: dict[str, int] = {}
+        for offset, event_id, of, seq, body, size, digest, reason in self._connection.execute(TAKEN_ELSEWHERE, wanted):
+            if seq or offset not in found:  # an entry outranks a rejection, as in `plan_writer.look_up`
+                found[offset] = (event_id, Known(of, seq, body, digest, reason))
+                if seq and body is None:
+                    large[event_id] = size
+        bodies = dict(bodies_of(self._connection.cursor(), large))
+        for offset, (event_id, known) in found.items():
+            if event_id in bodies and known.is_posted:
+                found[offset] = (event_id, msgspec.structs.replace(known, body=bodies[event_id]))
         return found

@@ -17,6 +17,7 @@ import psycopg
 from ledger_core.audit.events import AuditEvent
 from ledger_core.postgres.audit.notary_store import event_from_row
 from ledger_core.postgres.posting.account_numbers import array_literal
+from ledger_core.postgres.posting.plan_writer import INLINE_BYTES_MAX, bodies_of
 from ledger_core.postgres.session import translated
 from ledger_core.postgres.verify.not_held import count_not_held
 from ledger_core.posting.plans import Known
@@ -35,6 +36,13 @@ SELECT (SELECT count(*) FROM entries), (SELECT count(*) FROM lines), (SELECT cou
 ENTRIES: Final = """
 SELECT seq, event_id::text, source_offset, recorded_at, entry_hash, body
   FROM entries WHERE shard = %s AND seq BETWEEN %s AND %s ORDER BY seq"""
+
+ENTRIES_WITHIN: Final = """
+SELECT seq, event_id, source_offset, recorded_at, entry_hash, body FROM (
+    SELECT seq, event_id::text, source_offset, recorded_at, entry_hash, body,
+           sum(octet_length(body)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - octet_length(body) AS before
+      FROM entries WHERE shard = %s AND seq BETWEEN %s AND %s) sized
+ WHERE before < %s ORDER BY seq"""
 
 LINES: Final = """
 SELECT seq, line_no, account_no, side, amount_minor, currency::text
@@ -61,7 +69,9 @@ AUDIT_EVENTS: Final = """
 SELECT id, seq, actor_id, event_type, payload, prev_hash, hash, signature, signer_kid, created_at
   FROM audit_events ORDER BY seq"""
 
-FIRST_POSTED: Final = "SELECT event_id::text, shard, seq, body FROM entries WHERE event_id = ANY(%s::text::uuid[])"
+FIRST_POSTED: Final = f"""
+SELECT event_id::text, shard, seq, CASE WHEN octet_length(body) <= {INLINE_BYTES_MAX} THEN body END, octet_length(body)
+  FROM entries WHERE event_id = ANY(%s::text::uuid[])"""
 
 FIRST_REJECTED: Final = """
 SELECT event_id::text, shard, source_offset, content_hash, reason FROM verdicts
@@ -93,8 +103,10 @@ class PostgresLedgerReader:
     def not_held(self) -> dict[str, int]:
         return count_not_held(lambda statement: self._all(statement)[0])
 
-    def entries(self, shard: int, first_seq: int, last_seq: int) -> Sequence[EntryRow]:
-        return [EntryRow(*row) for row in self._all(ENTRIES, shard, first_seq, last_seq)]
+    def entries(self, shard: int, first_seq: int, last_seq: int, bytes_max: int | None = None) -> Sequence[EntryRow]:
+        within = () if bytes_max is None else (bytes_max,)
+        query = ENTRIES if bytes_max is None else ENTRIES_WITHIN
+        return [EntryRow(*row) for row in self._all(query, shard, first_seq, last_seq, *within)]
 
     def lines(self, shard: int, first_seq: int, last_seq: int) -> Sequence[LineRow]:
         return [LineRow(*row) for row in self._all(LINES, shard, first_seq, last_seq)]
@@ -120,12 +132,20 @@ class PostgresLedgerReader:
         for (proof,) in self._stream("operator_proofs", OPERATOR_PROOFS):
             yield proof
 
-    def first_verdicts(self, event_ids: Sequence[str]) -> dict[str, tuple[Known, int]]:
-        """Event id -> its first verdict, and where: the seq of what was posted, the offset of what was rejected."""
-        if not event_ids:
+    def first_verdicts(self, compared: Sequence[str], named: Sequence[str]) -> dict[str, tuple[Known, int]]:
+        """Event id -> its first verdict, and where: the seq of what was posted, the offset of what was rejected. Of the
+        `compared` ones that are posted with the body. Raises HeavyLookUp."""
+        if not compared and not named:
             return {}
-        ids = array_literal(event_ids)
-        found = {row[0]: (Known(row[1], row[2], row[3]), row[2]) for row in self._all(FIRST_POSTED, ids)}
+        ids = array_literal((*compared, *named))
+        posted = self._all(FIRST_POSTED, ids)
+        found = {row[0]: (Known(row[1], row[2], row[3]), row[2]) for row in posted}
+        wanted = set(compared)
+        large = {row[0]: row[4] for row in posted if row[3] is None and row[0] in wanted}
+        with translated(), self._connection.cursor() as cursor:
+            for event_id, body in bodies_of(cursor, large):
+                known, seq = found[event_id]
+                found[event_id] = Known(known.shard, seq, body), seq
         for event_id, shard, offset, digest, reason in self._all(FIRST_REJECTED, ids):
             found.setdefault(event_id, (Known(shard, 0, None, digest, reason), offset))
         return found

@@ -13,7 +13,7 @@ import pytest
 from consumers.archive.archiver import ArchiverSettings
 from ledger_core.ports import ArchiveStore, StoredObject
 from ledger_core.postgres.proving.prover_store import PostgresProverStore
-from ledger_core.proving.open_range import RangeLimits
+from ledger_core.proving.range_limits import RangeLimits
 from ledger_core.verify.oracle import verify_archive
 from tests.support.journal_factory import TinyShard
 from tests.support.journal_writer import publish, write

@@ -11,6 +11,7 @@ from psycopg import sql
 
 from ledger_core.errors import Unavailable
 from ledger_core.postgres.posting import poster_store
+from ledger_core.postgres.posting.account_numbers import ACCOUNT_BYTES
 from ledger_core.postgres.posting.poster_store import PosterStore
 from ledger_core.posting.plans import ShardHead
 from ledger_core.posting.store_port import Halted
@@ -87,7 +88,7 @@ def test_what_waits_to_be_relayed_is_exactly_what_lies_between_two_offsets(poste
 def test_accounts_of_all_shards_share_one_bound_and_keep_their_numbers(
     database_url: str, poster_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(poster_store, "CACHED_ACCOUNTS_MAX", 4)
+    monkeypatch.setattr(poster_store, "CACHED_BYTES_MAX", 4 * (ACCOUNT_BYTES + 30))
     caches = watched_caches(monkeypatch)
     store = PosterStore(poster_url)
     heads = [store.open_shard(shard, TOPIC) for shard in range(3)]

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from consumers.posting.batch_transaction import EVENT_ID_RACES_MAX, asked_of, post_batch
+from consumers.posting.batch_transaction import EVENT_ID_RACES_MAX, post_batch
 from consumers.posting.decision import decide
 from ledger_core.postgres.posting.poster_store import PosterStore
 from ledger_core.posting.plans import Decided, ShardHead
-from ledger_core.posting.sequencing import sequence
+from ledger_core.posting.sequencing import event_ids, sequence
 from tests.support.databases import role_url
 from tests.support.posting_runs import check_ledger, rows
 from tests.support.settlements import TOPIC, record, settlement
@@ -34,7 +34,7 @@ class Racer:
     def commit(self, head: ShardHead, batch: Sequence[Decided], *, alone: bool, upto: int | None = None) -> None:
         self.alone.append(alone)
         with self.store.batch(head, alone=alone) as tx:
-            known = tx.look_up(asked_of(batch))
+            known = tx.look_up(*event_ids(batch))
             self.meanwhile(alone=alone)
             plan = tx.write(sequence(head, batch, known, upto=upto), relayed_offset=0)
         self.head = plan.after

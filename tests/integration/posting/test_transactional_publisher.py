@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 from consumers.metrics import NullMetrics
 from consumers.posting.batch_transaction import HOLE_OFFSETS_MAX
 from consumers.posting.poster import PosterLimits
-from ledger_core.proving.open_range import RangeLimits
+from ledger_core.proving.range_limits import RangeLimits
 from tests.support.kafka import client
 from tests.support.pipeline import Pipeline
 from tests.support.pipeline import step_until as pipeline_step_until

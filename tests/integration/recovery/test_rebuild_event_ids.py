@@ -84,7 +84,7 @@ def test_an_event_id_that_two_shards_met_stays_taken_whichever_is_put_back_first
         assert run(empty, KEY.registry, archived, shards=(shard,)).sound
     check(empty, KEY.registry)
     with psycopg.connect(empty) as connection:
-        known = look_up(connection.cursor(), [posted, refused])
+        known = look_up(connection.cursor(), [posted, refused], [])
         assert unfounded(connection) == []
         taken = PostgresVerdictLog(connection).taken_elsewhere(0, 0, 2)
     assert (known[posted].shard, known[posted].seq) == (1, 1)

@@ -274,8 +274,7 @@ class PosterMachine(RuleBasedStateMachine):
             records = [r for r in self.topic[shard][first_offset:next_offset] if r is not None]
             for start in range(0, len(records), records_max):
                 batch = [decide(item) for item in records[start : start + records_max]]
-                ids, reversed_ids = event_ids(batch)
-                known = {i: replayed.first[i] for i in ids + reversed_ids if i in replayed.first}
+                known = replayed.first_of(*event_ids(batch))
                 head = replayed.write(sequence(head, batch, known), 0).after
         for shard, head in replayed.heads.items():
             assert bytes_of(self.ledger, shard) == bytes_of(replayed, shard)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from consumers.proving.prover import Prover
 from ledger_core.errors import Corrupt, Unavailable
 from ledger_core.proving.announced_range import AnnouncedRange
-from ledger_core.proving.open_range import RangeLimits
+from ledger_core.proving.range_limits import RangeLimits
 from ledger_core.proving.range_proof import parse_payload
 from tests.property.proving.test_prover_properties import Script, ledger, limits, scripts
 from tests.simulator.faults import Faults, Mode

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ledger_core.proving.open_range import OpenRange, RangeLimits
+from ledger_core.proving.open_range import OpenRange
+from ledger_core.proving.range_limits import RangeLimits
 from tests.simulator.faults import Faults, Mode
 from tests.simulator.proving import MemoryProofs
 from tests.support.journal_factory import TinyShard

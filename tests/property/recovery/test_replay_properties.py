@@ -114,9 +114,9 @@ def original(events: list[tuple[int, int, int]], logs: list[list[Record]]) -> Me
     for shard, _, _ in events:
         head = heads[shard]
         batch = [decide(logs[shard][head.next_offset])]
-        ids, reversed_ids = event_ids(batch)
+        compared, named = event_ids(batch)
         with store.batch(head, alone=True) as tx:
-            plan = tx.write(sequence(head, batch, tx.look_up(ids + reversed_ids)), relayed_offset=0)
+            plan = tx.write(sequence(head, batch, tx.look_up(compared, named)), relayed_offset=0)
         heads[shard] = plan.after
     return ledger
 

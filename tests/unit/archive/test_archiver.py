@@ -16,7 +16,7 @@ from ledger_core.archive.names import batch_key
 from ledger_core.archive.pinned_object import lock_end
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.ports import Record, StoredObject
-from ledger_core.proving.open_range import RangeLimits
+from ledger_core.proving.range_limits import RangeLimits
 from ledger_core.proving.range_proof import parse_proof
 from ledger_core.signing.registry import SignerRegistry
 from schemas.wire.journal import decode_journal, encode_journal

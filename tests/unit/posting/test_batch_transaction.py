@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import pytest
 
 from consumers.posting.batch_pieces import APART_RECORDS, around
-from consumers.posting.batch_transaction import HOLE_OFFSETS_MAX, asked_of, post_batch
+from consumers.posting.batch_transaction import HOLE_OFFSETS_MAX, post_batch
 from consumers.posting.decision import decide
 from ledger_core.posting.plans import Decided, ShardHead
-from ledger_core.posting.sequencing import sequence
+from ledger_core.posting.sequencing import event_ids, sequence
 from ledger_core.posting.store_port import FirstRejections
 from tests.simulator.faults import Faults
 from tests.simulator.ledger import MemoryLedger
 from tests.simulator.posting import MemoryPosterStore
-from tests.support.settlements import TOPIC, event_id, record, settlement
+from tests.support.settlements import TOPIC, event_id, record, sale, settlement
 
 FAR = APART_RECORDS
 
@@ -47,6 +47,7 @@ class Shard:
     """One shard of a ledger in memory, and each transaction that was tried on it: (offsets, alone, written)."""
 
     def __init__(self, ledger: MemoryLedger) -> None:
+        self.ledger = ledger
         self.store = MemoryPosterStore(ledger, Faults())
         self.head = self.store.open_shard(0, TOPIC)
         self.tried: list[tuple[int, int, bool, bool]] = []
@@ -55,7 +56,7 @@ class Shard:
         offsets = (head.next_offset, upto - 1) if upto else (batch[0].record.offset, batch[-1].record.offset)
         self.tried.append((*offsets, alone, False))
         with self.store.batch(head, alone=alone) as tx:
-            plan = sequence(head, batch, tx.look_up(asked_of(batch)), upto=upto)
+            plan = sequence(head, batch, tx.look_up(*event_ids(batch)), upto=upto)
             plan = tx.write(plan, relayed_offset=0)
         self.head = plan.after
         self.tried[-1] = (*offsets, alone, True)
@@ -112,3 +113,20 @@ def test_a_hole_of_any_size_is_passed_in_steps_and_what_stands_behind_it_is_post
         (2 * step + 6, 2 * step + 7, False, True),
     ]
     assert (shard.head.posted, shard.head.rejected) == (3, 2 * step + 5)
+
+
+def test_a_batch_to_compare_with_too_much_is_cut_and_its_verdicts_stay() -> None:
+    """Conflicts, repeats and refunds of what was posted; the refunds only name it, and cost nothing."""
+    again = [decide(record(4 + n, settlement(n, lines=sale(5_000 + n % 2)))) for n in range(4)]
+    batch = [*again, *(refund(8 + n, of=n) for n in range(4))]
+    cut, whole = Shard(MemoryLedger()), Shard(MemoryLedger())
+    for shard in (cut, whole):
+        shard.post(sales(0, 1, 2, 3))
+    first = len(cut.tried)
+    cut.ledger.look_up_bytes_max = 1_000  # one entry has some 600
+    cut.post(batch)
+    whole.post(batch)
+    written = [(low, high) for low, high, _, done in cut.tried[first:] if done]
+    assert written == [(4, 4), (5, 5), (6, 6), (7, 7), (8, 11)]
+    assert cut.head == whole.head
+    assert cut.ledger.unposted == whole.ledger.unposted

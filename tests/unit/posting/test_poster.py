@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 import pytest
 
-from consumers.kafka.group_source import HEADERS_UNREADABLE, headers_of
+from consumers.kafka.bounded_read import HEADERS_UNREADABLE, headers_of
 from consumers.metrics import NullMetrics
 from consumers.posting import relay_backlog
 from consumers.posting.batch_pieces import ROWS_MAX

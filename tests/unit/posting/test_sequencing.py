@@ -157,14 +157,14 @@ def test_a_hole_is_the_same_in_one_plan_as_in_steps() -> None:
     assert [*lines, *(v.line for v in last.verdicts)] == [v.line for v in whole.verdicts]
 
 
-def test_ids_to_look_up_are_those_of_events_and_of_what_they_reverse() -> None:
+def test_ids_to_look_up_are_those_to_compare_and_those_that_are_only_named() -> None:
     batch = [
         decide(record(0, settlement(1))),
         decide(record(1, settlement(2, reverses=event_id(9)))),
         decide(record(2, settlement(3, lines=[]))),
         decide(record(3, value=b"bad")),
     ]
-    assert event_ids(batch) == ([event_id(1), event_id(2), event_id(3)], [event_id(9)])
+    assert event_ids(batch) == ([event_id(1), event_id(2)], [event_id(9), event_id(3)])
 
 
 @pytest.mark.parametrize("timestamp_ms", [-1, 0, 946_684_799_999, 7_258_118_400_000, 253_402_300_799_000, 2**63 - 1])

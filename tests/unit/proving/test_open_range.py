@@ -12,7 +12,8 @@ from ledger_core.books.entries import encode_entry
 from ledger_core.chain import link
 from ledger_core.errors import Corrupt, Unavailable
 from ledger_core.proving.closed_range import ClosingTerms, Cut, close_range
-from ledger_core.proving.open_range import OpenRange, RangeLimits
+from ledger_core.proving.open_range import OpenRange
+from ledger_core.proving.range_limits import RangeLimits
 from ledger_core.proving.range_proof import parse_payload
 from ledger_core.tree import leaf_hash, root_of
 from tests.support.journal_factory import TinyShard
@@ -57,6 +58,26 @@ def test_range_closes_before_the_entry_beyond_its_window() -> None:
 def test_window_is_measured_from_the_first_entry_of_the_range() -> None:
     shard = TinyShard().post(1, seconds=0).post(1, seconds=61).post(1, seconds=120).post(1, seconds=122)
     assert spans(cuts_of(shard)) == [(1, 1, 0, 1), (2, 3, 1, 3)]
+
+
+def test_range_closes_with_the_entry_that_makes_it_weigh_what_it_may_however_it_is_read() -> None:
+    shard = TinyShard().post(9)
+    sizes = [len(item.body) for item in shard.entries]
+    limits = RangeLimits(offsets_max=100, window_seconds=60, bytes_max=sum(sizes[:3]))
+    assert spans(cuts_of(shard, limits=limits, idle=True)) == [(1, 3, 0, 3), (4, 6, 3, 6), (7, 9, 6, 9)]
+    items = [(number, item.seq, item.body, item.entry_hash) for number, item in enumerate(shard.entries)]
+    for at_once in range(1, 10):
+        growing = OpenRange.resume(TinyShard().position(), None, limits)
+        cuts = [cut for at in range(0, 9, at_once) for cut in growing.take_block(items[at : at + at_once])]
+        assert spans([*cuts, *growing.idle(shard.position())]) == [(1, 3, 0, 3), (4, 6, 3, 6), (7, 9, 6, 9)]
+
+
+def test_announced_ranges_end_where_they_did_whatever_they_weigh() -> None:
+    shard = TinyShard().post(9)
+    limits = RangeLimits(offsets_max=100, window_seconds=60, bytes_max=1)
+    growing = OpenRange.resume(TinyShard().position(), None, limits, [4, 7])
+    items = [(number, item.seq, item.body, item.entry_hash) for number, item in enumerate(shard.entries)]
+    assert spans(growing.take_block(items)) == [(1, 4, 0, 4), (5, 7, 4, 7), (8, 8, 7, 8), (9, 9, 8, 9)]
 
 
 def test_idle_closes_trailing_offsets_that_posted_nothing() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ledger_core.errors import Corrupt, Refused, Unavailable
-from ledger_core.proving.open_range import RangeLimits
+from ledger_core.proving.range_limits import RangeLimits
 from ledger_core.proving.range_proof import parse_proof
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.registry import SignerRegistry

@@ -21,7 +21,8 @@ from ledger_core.books.lines import AMOUNT_MINOR_MAX
 from ledger_core.chain import link
 from ledger_core.errors import Corrupt
 from ledger_core.posting import rules
-from ledger_core.proving.open_range import OpenRange, RangeLimits
+from ledger_core.proving.open_range import OpenRange
+from ledger_core.proving.range_limits import RangeLimits
 from ledger_core.verify.oracle import verify_archive, verify_ledger
 from tests.simulator.ledger import MemoryLedger
 from tests.simulator.tiny_shards import add_shard
