@@ -8,6 +8,6 @@ watermarks        how far a topic goes; journal_end: how far the journal does
 topic_identity    is this still the topic we read? topic_watch: when that is asked again
 holes             offsets without a record, explained; log_batches: what the log has there
 client_settings   what every reader asks of its client
-journal_records   the records of the journal topic
+journal_records   the records of the journal topic; reported_outcomes: what was reported
 failures          what an error of the client means
 """

@@ -26,6 +26,7 @@ from consumers.posting.dead_letter_limit import DeadLetterLimit, DeadLetterLimit
 from consumers.posting.decision import decide
 from consumers.posting.relay import Relay
 from consumers.posting.relay_backlog import RelayBacklog
+from consumers.posting.retelling import Planner
 from ledger_core.ports import AuditIntent, Record
 from ledger_core.posting.plans import Decided, Plan, ShardHead
 from ledger_core.posting.sequencing import event_ids, sequence
@@ -60,6 +61,7 @@ class Poster:
         relay: Relay,
         limits: PosterLimits,
         metrics: Metrics,
+        plan: Planner = sequence,
         now: Callable[[], float] = time.time,  # noqa: TID251  (an argument; this is its default)
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -68,6 +70,7 @@ class Poster:
         self._relay = relay
         self._limits = limits
         self._metrics = metrics
+        self._plan = plan
         self._now = now
         self._monotonic = monotonic
         self._heads: dict[int, ShardHead] = {}
@@ -206,7 +209,7 @@ class Poster:
         # 4. PLAN. The head's row is locked and is the very head planned on: a zombie is Fenced before it writes. A
         # crash inside rolls back: nothing happened, and the next owner seeks to shards.next_offset.
         with self._store.batch(head, alone=alone) as tx:
-            plan = sequence(head, batch, tx.look_up(compared, named), upto=upto)
+            plan = self._plan(head, batch, tx.look_up(compared, named), upto=upto)
             self._dead_letters.check(len(batch), self._counted(plan))
             plan = tx.write(plan, relayed_offset=head.next_offset)
         # 5. COMMIT. The end of the block: from here on the batch is posted. A crash before: nothing happened; after:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from consumers.posting.first_verdicts import ELSEWHERE
 from ledger_core.archive.batch import parse_metadata
 from ledger_core.archive.lines import batch_lines
 from ledger_core.archive.listing import ArchiveReader, list_archive
@@ -33,7 +34,6 @@ from ledger_core.times import parse_time
 from ledger_core.verify.signed_parts import SignedPart
 from ledger_core.verify.statements import check_proof, check_signature
 
-ELSEWHERE: Final = -1  # the archive does not say which shard came first
 REMEDY: Final = "run `finance verify archive`: it names what was altered; replay without --compare archive meanwhile"
 
 

@@ -72,6 +72,7 @@ add --allow-principal User:CN=poster --operation DescribeConfigs --topic finance
 add --allow-principal User:CN=poster --operation Write --topic finance.journal
 add --allow-principal User:CN=poster --operation Describe --topic finance.outcomes
 add --allow-principal User:CN=poster --operation DescribeConfigs --topic finance.outcomes
+add --allow-principal User:CN=poster --operation Read --topic finance.outcomes
 add --allow-principal User:CN=poster --operation Write --topic finance.outcomes
 add --allow-principal User:CN=poster --operation Describe --topic finance.settlements
 add --allow-principal User:CN=poster --operation DescribeConfigs --topic finance.settlements

@@ -7,13 +7,17 @@ Does not: hold a client; what it makes belongs to the caller.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+
+from confluent_kafka import Message
 
 from consumers.audit.published_chain import newest_published
 from consumers.kafka.group_source import Explain, KafkaSource
 from consumers.kafka.holes import Holes
 from consumers.kafka.log_batches import LogBatches
 from consumers.kafka.partition_reader import PartitionReader
+from consumers.kafka.reported_outcomes import WINDOW_OFFSETS, ReportedOutcomes
 from consumers.kafka.topic_identity import NewestSource, checking, identity_check
 from consumers.kafka.topic_watch import TopicWatch
 from consumers.kafka.watermarks import Watermarks
@@ -161,6 +165,19 @@ def open_holes(settings: Settings, topic: str, name: str) -> Holes:
             watermarks.close()
 
     return Holes(topic, lambda: LogBatches(leader, settings.kafka_options(name)))
+
+
+def reported_outcomes(settings: Settings, topology: Topology, progress: Callable[[], None]) -> ReportedOutcomes:
+    """What the outcomes topic has reported, asked as the poster. `progress` is called for each window that is read."""
+    topic = topology.topics["outcomes"].name
+
+    def windows(shard: int) -> Iterator[list[Message]]:
+        with closing(open_watermarks(settings, "poster")) as watermarks:
+            for window in watermarks.windows_back(topic, shard, WINDOW_OFFSETS):
+                progress()
+                yield window
+
+    return ReportedOutcomes(topic, windows)
 
 
 def settlements_opener(settings: Settings, topology: Topology, newest_source: NewestSource) -> OpenSource:

@@ -19,6 +19,7 @@ from consumers.audit.notary import Notary
 from consumers.metrics import Metrics
 from consumers.posting.poster import Poster, PosterLimits
 from consumers.posting.relay import Relay, RelayTopics
+from consumers.posting.retelling import Retelling, RetellingSource
 from consumers.proving.prover import Prover, ProverSettings
 from consumers.proving.published_guard import PublishedGuard, PublishedRange
 from consumers.proving.published_ranges import in_both, newest_in_archive
@@ -34,6 +35,7 @@ from finance.wiring.kafka import (
     newest_audit_event,
     open_publisher,
     published_on_topic,
+    reported_outcomes,
     settlements_opener,
     source_opener,
 )
@@ -81,9 +83,13 @@ def build_poster(settings: Settings, topology: Topology, metrics: Metrics) -> Se
     with ExitStack() as undo:  # what was opened is closed when the rest cannot be: builds are retried for hours
         store = PosterStore(settings.database_url("poster"))
         undo.callback(store.close)
+        shards = range(topology.topics["settlements"].partitions)
+        retelling = Retelling(reported_outcomes(settings, topology, metrics.progress), shards, store.next_offsets)
+        open_source = settlements_opener(settings, topology, store.newest_record)
         poster = Poster(
             topic=names["settlements"],
-            open_source=settlements_opener(settings, topology, store.newest_record),
+            open_source=lambda start, revoked: RetellingSource(open_source(start, revoked), retelling),
+            plan=retelling.plan,
             store=store,
             relay=Relay(
                 open_publisher(settings, "poster"),

@@ -81,6 +81,11 @@ class PosterStore:
         return remembered.newest_record(self._connection, shard)
 
     @translated()
+    def next_offsets(self) -> dict[int, int]:
+        """The offset that each shard is to read next, whoever owns it."""
+        return dict(self._connection.execute("SELECT shard, next_offset FROM shards").fetchall())
+
+    @translated()
     def is_halted(self) -> bool:
         with self._connection.cursor() as cursor:
             return _is_halted(cursor)

@@ -1,0 +1,68 @@
+"""What was reported of a shard: the outcomes topic, asked by a poster whose database was put back to an earlier moment.
+
+Guarantees: an offset counts as reported when its outcome stands on the topic; the relay reports a batch once it is
+committed, so no database is behind what was reported unless it was put back. Offsets that were reported and whose
+outcomes the topic no longer holds are Refused: nothing is guessed. Memory is a byte an offset that was lost, and the
+rejections among them that may depend on another shard.
+Does not: verify (the topic is the poster's own), or read further back than it must; the newest WINDOW_OFFSETS show how
+far was reported, so that a relay which crashed while it repeated some hides no more than it had in one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from confluent_kafka import Message
+
+from ledger_core.errors import Refused, RejectReason
+from schemas.wire.outcomes import decode_outcome
+from schemas.wire.records import Outcome
+
+WINDOW_OFFSETS: Final = 2_000  # read at once, backwards
+# The only reasons that another shard can bring about; all others lie in the record itself.
+OF_ANOTHER_SHARD: Final = (RejectReason.CONFLICT.value, RejectReason.UNKNOWN_REVERSAL.value)
+
+
+Windows = Callable[[int], Iterator[list[Message]]]
+"""A partition of the outcomes topic, backwards from its end: windows of records, each in order of offset."""
+
+
+class ReportedOutcomes:
+    """`windows` reads the topic back, a window at a time, as far as it is asked."""
+
+    def __init__(self, topic: str, windows: Windows) -> None:
+        self._topic = topic
+        self._windows = windows
+
+    def end(self, shard: int) -> int:
+        """The settlements offset after the furthest that was reported; 0 when nothing is known. Raises Unavailable."""
+        newest = next(filter(None, self._windows(shard)), [])
+        return max((_told(message).offset + 1 for message in newest), default=0)
+
+    def rejected(self, shard: int, first: int, end: int) -> dict[int, tuple[str, str]]:
+        """Offset -> (event id, reason) of what was reported in `[first, end)` and may depend on another shard. Raises
+        Unavailable, Refused."""
+        missing, left = bytearray(b"\x01") * (end - first), end - first
+        found: dict[int, tuple[str, str]] = {}
+        for window in self._windows(shard):
+            for told in map(_told, window):
+                at = told.offset - first
+                if not 0 <= at < end - first or not missing[at]:
+                    continue
+                missing[at], left = 0, left - 1
+                if told.verdict == "rejected" and told.event_id is not None and told.reason in OF_ANOTHER_SHARD:
+                    found[told.offset] = (told.event_id, told.reason)
+            if not left:
+                break
+        if left:
+            raise Refused(
+                f"{self._topic} [{shard}] no longer says what became of {left} offsets of {first}..{end - 1}, reported "
+                "before this database was put back",
+                remedy="run `finance rebuild` into this database first: the archive says what became of them",
+            )
+        return found
+
+
+def _told(message: Message) -> Outcome:
+    return decode_outcome(message.value() or b"")
