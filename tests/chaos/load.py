@@ -118,7 +118,7 @@ class Load(threading.Thread):
         if dice < 0.13:
             return self._asks(partition, number, wrong="unbalanced")
         if dice < 0.15:
-            value = self._chance.randbytes(self._chance.randint(8, 40))
+            value = b"\xff" + self._chance.randbytes(self._chance.randint(8, 40))  # the magic of no encoding
             self.said[value] = Said(None)
             return record(0, value=value, shard=partition)
         if dice < 0.21:  # an event id that comes to both shards

@@ -55,7 +55,7 @@ class Strikes:
     def strike(self) -> None:
         """The next one; afterwards everything that should run does."""
         acts: dict[Callable[[], None], int] = {
-            self._kill: 6, self._freeze: 6, self._cut: 3, self._crash: 3, self._copied: 1, self._put_back: 1
+            self._kill: 6, self._freeze: 6, self._cut: 3, self._crash: 3, self._copied: 1, self._put_back: 2
         }  # fmt: skip
         act = self._chance.choices(list(acts), list(acts.values()))[0]
         name = act.__name__.lstrip("_")
