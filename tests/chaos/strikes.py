@@ -117,8 +117,9 @@ class Strikes:
         away = self._chance.choice((None, "s3", "kms"))
         if away is not None:
             self._stack.kill(away)
-        databases.drop_database(live, live)
-        with psycopg.connect(databases.database_at(live, "postgres"), autocommit=True) as connection:
+        server = databases.database_at(live, "postgres")
+        databases.drop_database(server, live)
+        with psycopg.connect(server, autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{_name(live)}" TEMPLATE "{_name(copy)}"'.encode())
         with session(live, application_name="chaos") as owner:
             begin_epoch(
