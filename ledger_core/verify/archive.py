@@ -3,8 +3,9 @@
 Guarantees: per shard, manifests form one gapless signed chain from 1; each pins one version of one batch whose
 digests, sizes, lock and range are what it says, and carries the signed checkpoint of the batch's root; the first batch
 begins at offset 0, batches follow each other without a gap in sequences, offsets and proofs, and their entries are
-recomputed from genesis on and held to the rules of posting; no event id stands in two entries, up to a limit
-(`ledger_core.verify.event_ids`). A key with several versions or a delete marker is a finding (shadowed), and so is an
+recomputed from genesis on and held to the rules of posting; no event id stands in two entries, and reversals and
+duplicates name entries of their shard that were posted before, each up to a limit (`ledger_core.verify.event_ids`,
+`ledger_core.verify.references`). A key with several versions or a delete marker is a finding (shadowed), and so is an
 object that no manifest lists, unless it lies behind the newest manifest (the archiver's next step). It cannot know of
 manifests cut off at the end, unless the caller says where the chain must end (`expected`).
 """
@@ -22,6 +23,7 @@ from ledger_core.verify.archive_walk import ShardWalk
 from ledger_core.verify.archived_range import ArchiveScene, ArchiveSource
 from ledger_core.verify.event_ids import EVENT_IDS_MAX, EventIds
 from ledger_core.verify.range_tally import Position
+from ledger_core.verify.references import REFERENCES_MAX, References
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ def check_archive(
     shards: Iterable[int] | None = None,
     expected: Sequence[ArchiveHead] = (),
     event_ids_max: int = EVENT_IDS_MAX,
+    references_max: int = REFERENCES_MAX,
 ) -> Report:
     """Check everything of `env` in the archive (or only `shards`). Raises what the reader raises (Unavailable)."""
     found, event_ids = Collector(), EventIds(event_ids_max)
@@ -52,9 +55,13 @@ def check_archive(
         found.shard = shard
         source = ArchiveSource(reader, listings.get(shard) or ShardListing())
         walk = ShardWalk(ArchiveScene(env, registry), shard, [source], found, Position.genesis(shard))
+        references = References(references_max)
+        first = event_ids.count
         for verified in walk.ranges():
             event_ids.add(verified.event_ids)
+            references.add(verified.references)
         found.place = None
+        references.check(event_ids, first, walk.position.seq, found)
         for head in expected:
             if head.shard == shard and walk.hashes.get(head.manifest_no) != head.hash:
                 have = walk.hashes.get(head.manifest_no, "none")

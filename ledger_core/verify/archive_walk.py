@@ -49,6 +49,7 @@ class VerifiedRange:
     tree: CompactRange | None
     lines: BatchLines | None  # the batch's lines, when the caller asked to keep them
     event_ids: bytes  # packed ids of the entries; see event_ids.pack_ids
+    references: bytes  # packed, of reversals and duplicates; see references.References
     listed: ReadManifest | None
 
 
@@ -175,6 +176,7 @@ class ShardWalk:
             self.position.tree,
             facts.lines,
             facts.event_ids,
+            facts.references,
             listed,
         )
 

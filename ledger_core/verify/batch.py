@@ -21,6 +21,7 @@ from ledger_core.signing.registry import SignerRegistry
 from ledger_core.tree import CompactRange
 from ledger_core.verify.event_ids import pack_ids
 from ledger_core.verify.range_tally import Position, RangeTally
+from ledger_core.verify.references import REVERSES_KEY, duplicates, reversals
 from ledger_core.verify.statements import check_proof
 
 
@@ -39,7 +40,8 @@ class BatchLines:
 class BatchFacts:
     """What a batch turned out to be. `sha256` and `size_bytes` are of the uncompressed lines: its identity.
 
-    `event_ids` are packed (`ledger_core.verify.event_ids`); `lines` are kept when they were asked for.
+    `event_ids` and `references` are packed (`ledger_core.verify.event_ids`, `ledger_core.verify.references`); `lines`
+    are kept when they were asked for, and the packed ones then are not.
     """
 
     sha256: str
@@ -48,6 +50,7 @@ class BatchFacts:
     proof: RangeProof | None
     proof_line: bytes
     event_ids: bytes
+    references: bytes
     lines: BatchLines | None
 
 
@@ -79,6 +82,7 @@ def check_batch(
         reader.proof,
         reader.proof_line or b"",
         b"".join(reader.event_ids),
+        b"".join(reader.references),
         reader.kept,
     )
 
@@ -95,6 +99,7 @@ class _BatchReader:
     proof: RangeProof | None = None
     proof_line: bytes | None = None
     event_ids: list[bytes] = field(default_factory=list)
+    references: list[bytes] = field(default_factory=list)
     _tally: RangeTally | None = None
     _entries_left: int = 0
     _verdicts_left: int = 0
@@ -136,6 +141,8 @@ class _BatchReader:
         if self.kept is None:
             tally.add_entries(lines, data)
             self.event_ids.append(pack_ids(lines))
+            if REVERSES_KEY in data:
+                self.references.append(reversals(lines, tally.position.seq - len(lines) + 1))
             return
         block, hashes = tally.add_entries(lines)
         self.kept.bodies += lines
@@ -165,6 +172,8 @@ class _BatchReader:
             return
         part = self.proof.shards[0]
         tally.compare(self.proof, part)
+        if self.kept is None and not len(self.found):  # else it is not a sound range, and its entries are not known
+            self.references.append(duplicates(tally.verdicts, tally.offsets, tally.first_seq))
         tally.position.follow(self.proof.hash, part)
         self._compare_metadata(metadata, self.proof)
 

@@ -47,6 +47,16 @@ class EventIds:
         self._packed += packed[:room]
         self._unchecked += max(0, len(packed) - room) // ID_BYTES
 
+    @property
+    def count(self) -> int:
+        """How many are held."""
+        return len(self._packed) // ID_BYTES
+
+    def each(self, first: int) -> Iterator[bytes]:
+        """The packed ids from place `first` on, in the order in which they came."""
+        for at in range(first, self.count, 4096):
+            yield from struct.unpack_from("16s" * min(4096, self.count - at), self._packed, at * ID_BYTES)
+
     def check(self, found: Collector) -> None:
         """A finding for each id that was met twice."""
         if self._unchecked:
