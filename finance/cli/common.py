@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 import orjson
+import structlog
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -49,6 +50,8 @@ json_option: Callable[[F], F] = click.option(
 
 def load_settings() -> Settings:
     """The settings of this environment. Raises Refused."""
+    if not structlog.is_configured():  # what a command logs on its way is not its result: stdout stays JSON with --json
+        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     return Settings.from_env(os.environ, Path.cwd())
 
 

@@ -39,6 +39,7 @@ CUTS: Final = (
     "DELETE FROM accounts b USING cut_accounts a WHERE (b.shard, b.account_no) = (a.shard, a.account_no)",
     """UPDATE shards s SET seq = s.seq - 1, posted = s.posted - 1, next_offset = s.next_offset - 1,
               relayed_offset = s.relayed_offset - 1, accounts = s.accounts - (SELECT count(*) FROM cut_accounts),
+              newest_record_offset = NULL, newest_record_ms = NULL, newest_record_sha256 = NULL,
               head_hash = (SELECT e.entry_hash FROM entries e WHERE e.shard = s.shard AND e.seq = s.seq - 1)
          FROM cut_entry c WHERE s.shard = c.shard""",
 )

@@ -9,7 +9,6 @@ A process or a command that reads topics, ledger or archive is entered in the ta
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,6 +37,13 @@ COMMANDS: Final[Mapping[str, Sequence[str]]] = {
     "rebuild": ("rebuild", "--from", "ARCHIVE", "--into", "EMPTY"),
     "rebuild, then fill": ("rebuild", "--from", "ARCHIVE", "--into", "EMPTY", "--fill-from-topic"),
 }
+# A process of its own between: what is started straight from here counts the memory that it shares with us at first.
+MEASURED: Final = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+sys.exit(code)
+"""
 NO_LIMIT: Final = {"poster_dead_letters_max": 10**9, "poster_dead_letter_window_records": 10**9}
 
 
@@ -109,17 +115,7 @@ def _wait_relayed(ledger: Ledger, poster: Running) -> None:
 
 def _peak_of(environ: Mapping[str, str], arguments: Sequence[str]) -> int:
     """Run a command to its good end; the largest peak of it and its workers."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "finance", *arguments],
-        cwd=ROOT,
-        env=dict(environ),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    told = process.stdout.read()
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, f"{arguments[0]}: {told[-2000:]}"
-    return used.ru_maxrss * 1024
+    command = [sys.executable, "-c", MEASURED, sys.executable, "-m", "finance", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=dict(environ), capture_output=True, text=True)
+    assert done.returncode == 0, f"{arguments[0]}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+    return int(done.stderr.split()[-1]) * 1024

@@ -129,7 +129,7 @@ def test_a_range_of_a_wrong_clock_is_locked_by_a_decision(
         step_until(prover, lambda: rows(database_url, "SELECT count(*) FROM proofs")[0][0] == 2)
     with contextlib.closing(pipeline.archiver()) as archiver:
         step_until(
-            archiver, lambda: listed_offset(database_url, 0) == 10 and "archive.waits" in capsys.readouterr().out
+            archiver, lambda: listed_offset(database_url, 0) == 10 and "archive.waits" in "".join(capsys.readouterr())
         )
     assert [it.key for it in pipeline.archive().versions("test/batches/")] == archived_keys(database_url)
 

@@ -123,7 +123,7 @@ def test_a_key_whose_name_only_its_service_can_tell_is_waited_for(environ: dict[
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"AUDIT_SIGNING_KID": "unheard-of"}, "kid unheard-of (AUDIT_SIGNING_KID, "),
+        ({"AUDIT_SIGNING_KID": "unheard-of"}, "kid unheard-of .AUDIT_SIGNING_KID, "),
         ({"AUDIT_SIGNING_KID": "finance-dev-rsa-v1"}, "is registered as rsa-sha256"),
         ({"AUDIT_SIGNING_ALG": "rsa-sha256"}, "is a key for ed25519, not rsa-sha256|AUDIT_SIGNING_ALG"),
         ({"AUDIT_SIGNING_KIND": "local"}, "AUDIT_SIGNING_KEY_FILE is not set"),
