@@ -26,7 +26,7 @@ import structlog
 from consumers.metrics import Metrics
 from consumers.signing.circuit import SignerAway
 from consumers.signing.signer_set import SignerSet
-from ledger_core.audit.events import AuditEvent, UnsignedAuditEvent, event_hash, faults_of, next_event
+from ledger_core.audit.events import AuditEvent, UnsignedAuditEvent, fault_of, next_event
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.ports import PendingIntent, Publisher
 from ledger_core.signing.registry import SignerRegistry
@@ -230,14 +230,9 @@ class Notary:
 
 
 def check_event(event: AuditEvent, registry: SignerRegistry) -> None:
-    """Raise Corrupt unless the event's hash and signature are its own; Refused where the registry may be to blame, for
-    a key that it lacks, or ended before its last signature: that does not halt posting."""
-    try:
-        if event_hash(event.payload, event.prev_hash) != event.hash:
-            raise ValueError("its hash is not that of its payload and prev_hash")
-    except ValueError as error:
-        raise _not_verified(event, str(error)) from error
-    fault = next(iter(faults_of(event, registry)), None)
+    """Raise Corrupt unless the event counts (`fault_of`); Refused where the registry may be to blame, for a key that it
+    lacks, or ended before its last signature: that does not halt posting."""
+    fault = fault_of(event, registry)
     if fault is None:
         return
     if fault.code == "signer":
@@ -251,8 +246,4 @@ def check_event(event: AuditEvent, registry: SignerRegistry) -> None:
             remedy="if that key signed it, move its retiredAt in signers.json to after this event; else find out who "
             "did",
         )
-    raise _not_verified(event, fault.message)
-
-
-def _not_verified(event: AuditEvent, why: str) -> Corrupt:
-    return Corrupt(f"audit event seq {event.seq} ({event.id}) does not verify: {why}")
+    raise Corrupt(f"audit event seq {event.seq} ({event.id}) does not verify: {fault.message}")

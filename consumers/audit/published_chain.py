@@ -10,18 +10,21 @@ Does not: read further back than the newest WINDOW_RECORDS records in which an e
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Final
 
 import structlog
 
 from consumers.kafka.watermarks import Watermarks
-from ledger_core.audit.events import AuditEvent, event_hash, faults_of
+from ledger_core.audit.events import AuditEvent, fault_of
 from ledger_core.errors import Refused
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.rotation import EVENT_TYPES
 
 PARTITION: Final = 0  # one chain, one partition
 WINDOW_RECORDS: Final = 2_000
+
+_MARKS: Final = [f'"event_type":"{name}"'.encode() for name in EVENT_TYPES]
 
 log: Final = structlog.get_logger("published")
 
@@ -39,12 +42,10 @@ def newest_published(watermarks: Watermarks, topic: str, registry: SignerRegistr
             place = f"{topic} (offset {message.offset()})"
             try:
                 event = AuditEvent.from_json(message.value() or b"")
-                if event_hash(event.payload, event.prev_hash) != event.hash:
-                    raise ValueError("its hash is not that of its payload and prev_hash")
             except ValueError as error:
                 log.warning("published.foreign", place=place, detail=str(error))
                 continue
-            fault = next(iter(faults_of(event, registry)), None)
+            fault = fault_of(event, registry)
             if fault is None:
                 furthest = event if furthest is None or event.seq > furthest.seq else furthest
             elif fault.code in ("signer", "retired"):
@@ -68,6 +69,8 @@ def _settle(
     beyond = {
         (event.signer_kid, code): event for event, code in doubtful if furthest is None or event.seq > furthest.seq
     }
+    lacking = {kid for kid, code in beyond if code == "signer"}
+    announced = _announced(watermarks, topic, registry, lacking) if furthest is not None and lacking else lacking
     for (kid, code), event in beyond.items():
         place = f"{topic} holds audit event seq {event.seq}, signed by {kid}"
         if code == "retired":
@@ -76,7 +79,7 @@ def _settle(
                 remedy="if that key signed it, move its retiredAt in signers.json to after this event; else revoke it: "
                 f"finance signers revoke {kid}",
             )
-        if furthest is None or _is_announced(watermarks, topic, registry, kid):
+        if kid in announced:
             raise Refused(
                 f"{place}, which is not in the registry",
                 remedy="put that key back into signers.json: retired keys stay there, or history stops verifying",
@@ -84,15 +87,22 @@ def _settle(
         log.warning("published.forged", place=place, seq=event.seq, detail="no event of the chain announced that key")
 
 
-def _is_announced(watermarks: Watermarks, topic: str, registry: SignerRegistry, kid: str) -> bool:
-    """Whether an event that counts, anywhere on the topic, names the key. Read whole: it is asked in an attack, or
-    where signers.json is older than a rotation."""
-    for message in watermarks.records(topic, PARTITION):
-        try:
-            event = AuditEvent.from_json(message.value() or b"")
-            named = event.event_type in EVENT_TYPES and kid in event.payload.values()
-            if named and event_hash(event.payload, event.prev_hash) == event.hash and not faults_of(event, registry):
-                return True
-        except ValueError:
-            continue
-    return False
+def _announced(watermarks: Watermarks, topic: str, registry: SignerRegistry, kids: set[str]) -> set[str]:
+    """Which of the keys an event that counts, anywhere on the topic, names. Read whole, once for all of them: it is
+    asked in an attack, or where signers.json is older than a rotation."""
+    found: set[str] = set()
+    with closing(watermarks.records(topic, PARTITION)) as messages:
+        for message in messages:
+            value = message.value() or b""
+            if not any(mark in value for mark in _MARKS):  # most records: no need to parse them
+                continue
+            try:
+                event = AuditEvent.from_json(value)
+            except ValueError:
+                continue
+            named = kids.intersection(it for it in event.payload.values() if isinstance(it, str)) - found
+            if event.event_type in EVENT_TYPES and named and fault_of(event, registry) is None:
+                found |= named
+            if found == kids:
+                break
+    return found

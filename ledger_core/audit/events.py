@@ -3,20 +3,21 @@
 Guarantees: `hash = SHA256(canonical(payload) || previous hash as 32 raw bytes)`, genesis appends nothing; the payload
 repeats id, seq, event_type, actor_id and created_at, because Kernel's verifier hashes nothing but the payload;
 created_at strictly increases by at least a microsecond, because it reads the chain in that order. A signature is
-checked before an event is made of it (G6). It does not sign, store or publish, and does not judge a chain it did not
-make: see `ledger_core.verify.audit`.
+checked before an event is made of it (G6). Whether an event that was read counts is one question, `fault_of`: its
+payload repeats its columns, its hash is its own, a key signed it that counts at its place. It does not sign, store or
+publish, and does not judge a chain it did not make: see `ledger_core.verify.audit`.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from ledger_core import canonical, chain
 from ledger_core.decimals import parse_decimal
 from ledger_core.ports import AuditIntent
-from ledger_core.signing.counting import AuditPlace, Claim, SignatureFault, faults
+from ledger_core.signing.counting import AuditPlace, Claim, Code, SignatureFault, faults
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import encode_signature, verify_digest
 from ledger_core.times import format_time, parse_time
@@ -34,6 +35,7 @@ EVENT_FIELDS: Final = (
     "signature",
     "signer_kid",
 )
+EventCode = Literal["payload", "hash"] | Code
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
 
 Row = tuple[str, int, str, str, str, str | None, str, str, str, dt.datetime]
@@ -80,6 +82,17 @@ class AuditEvent(UnsignedAuditEvent):
 
     signature: str  # base64, over the event's hash
     signer_kid: str  # name of the signing key in the registry
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """What the payload repeats: beside it they are signed by nobody."""
+        return {
+            "id": self.id,
+            "seq": str(self.seq),
+            "event_type": self.event_type,
+            "actor_id": self.actor_id,
+            "created_at": format_time(self.created_at),
+        }
 
     def to_row(self) -> Row:
         """In the order of the table: id, seq, actor_id, event_type, payload (JSON text), prev_hash, hash, signature,
@@ -138,6 +151,14 @@ class AuditEvent(UnsignedAuditEvent):
             signer_kid=_text(fields, "signer_kid"),
             created_at=parse_time(_text(fields, "created_at")),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class EventFault:
+    """Why an event does not count. `signer` and `retired`: the registry may be to blame, and nothing else is wrong."""
+
+    code: EventCode  # which question it answers: what the payload repeats, the hash, or one of the signature
+    message: str  # one line for people
 
 
 def check_intent(intent: AuditIntent) -> None:
@@ -213,3 +234,19 @@ def faults_of(event: AuditEvent, registry: SignerRegistry) -> tuple[SignatureFau
     place = AuditPlace(event.seq, event.hash)
     claim = Claim(kid=event.signer_kid, signature=event.signature, signed=digest, at=event.created_at, places=(place,))
     return faults(claim, registry)
+
+
+def fault_of(event: AuditEvent, registry: SignerRegistry) -> EventFault | None:
+    """Why an event that was read does not count; None when it does. Of several reasons one for which the registry
+    cannot be to blame comes first."""
+    for name, column in event.columns.items():
+        if event.payload.get(name) != column:
+            return EventFault("payload", f"its payload is that of another event ({name})")
+    try:
+        if event_hash(event.payload, event.prev_hash) != event.hash:
+            return EventFault("hash", "its hash is not that of its payload and prev_hash")
+    except ValueError as error:
+        return EventFault("hash", str(error))
+    told = faults_of(event, registry)
+    fault = next((it for it in told if it.code != "retired"), next(iter(told), None))
+    return None if fault is None else EventFault(fault.code, fault.message)

@@ -81,14 +81,7 @@ class AuditCheck:
             self._add("audit.id", "this id stands on the chain twice", event, "id")
 
     def _check_payload(self, event: AuditEvent) -> None:
-        columns = {
-            "id": event.id,
-            "seq": str(event.seq),
-            "event_type": event.event_type,
-            "actor_id": event.actor_id,
-            "created_at": format_time(event.created_at),
-        }
-        for name, column in columns.items():
+        for name, column in event.columns.items():
             if event.payload.get(name) != column:
                 message = f"the column says {column}, the hashed payload {event.payload.get(name)}"
                 self._add("audit.payload", message, event, name)

@@ -15,6 +15,7 @@ from ledger_core.audit.events import AuditEvent, UnsignedAuditEvent, event_hash
 from ledger_core.errors import Refused
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.validity import Interval, Validity
+from ledger_core.times import format_time
 from tests.support.archive_factory import Key
 from tests.support.audit import newest_of, topic_of
 from tests.support.audit_factory import CREATED_AT, audit_events
@@ -32,12 +33,19 @@ FAR: Final = 10**12
 
 def event(seq: int, key: Key, signer: RegisteredSigner | None = None, **changed: object) -> AuditEvent:
     """A lone event at a place of the attacker's choice, its hash its own."""
-    payload: dict[str, object] = {"range": "7", **changed}
+    columns: dict[str, object] = {
+        "id": f"event-{seq}",
+        "seq": str(seq),
+        "actor_id": "service:prover",
+        "event_type": "signer.rotation" if "incoming_kid" in changed else "proof.published",
+        "created_at": format_time(CREATED_AT),
+    }
+    payload = {"range": "7", **columns, **changed}
     unsigned = UnsignedAuditEvent(
-        id=f"event-{seq}",
+        id=str(columns["id"]),
         seq=seq,
-        actor_id="service:prover",
-        event_type="signer.rotation" if "incoming_kid" in changed else "proof.published",
+        actor_id=str(columns["actor_id"]),
+        event_type=str(columns["event_type"]),
         payload=payload,
         prev_hash="ab" * 32,
         hash=event_hash(payload, "ab" * 32),
@@ -55,9 +63,25 @@ def altered() -> AuditEvent:
     return dataclasses.replace(event(FAR, KEY), payload={"range": "8"})
 
 
+def beside(**changed: object) -> AuditEvent:
+    """A published event with something else beside its payload, which alone is signed."""
+    return dataclasses.replace(audit_events(KEY)[-1], **changed)  # type: ignore[arg-type]
+
+
 CHAIN: Final = [it.to_json() for it in audit_events(KEY)]
 ENDED: Final = SignerRegistry(
     (*KEY.registry.signers, dataclasses.replace(*NEXT.registry.signers, validity=Validity(audit=Interval(1, 100))))
+)
+REVOKED: Final = SignerRegistry(
+    (
+        *KEY.registry.signers,
+        dataclasses.replace(
+            *NEXT.registry.signers,
+            validity=Validity(audit=Interval(1, 100)),
+            retired_at=CREATED_AT - dt.timedelta(1),
+            revoked_at=CREATED_AT - dt.timedelta(1),
+        ),
+    )
 )
 # What stands behind four events that count -> the seq that binds.
 SKIPPED: Final[dict[str, tuple[Sequence[bytes | None], SignerRegistry]]] = {
@@ -72,6 +96,9 @@ SKIPPED: Final[dict[str, tuple[Sequence[bytes | None], SignerRegistry]]] = {
         KEY.registry,
     ),
     "a revoked key": ([event(FAR, NEXT).to_json()], ENDED),
+    "a revoked key, by a time after its end": ([event(FAR, NEXT).to_json()], REVOKED),
+    "another seq beside a signed payload": ([beside(seq=FAR).to_json()], KEY.registry),
+    "another key beside a signed payload": ([beside(seq=FAR, signer_kid=NEXT.kid).to_json()], KEY.registry),
     "repeats of a thawed notary": (CHAIN[:2], KEY.registry),
     "more rubbish than one window": ([b"rubbish"] * 25, KEY.registry),
     "more forgeries than one window": ([forged().to_json()] * 25, KEY.registry),

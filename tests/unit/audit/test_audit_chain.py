@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import hashlib
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +15,14 @@ import pytest
 from ledger_core.audit import events as audit_chain
 from ledger_core.audit.events import AuditEvent
 from ledger_core.ports import AuditIntent
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import BadSignature
+from ledger_core.signing.validity import Interval, Validity
 from tests.support.archive_factory import Key
 from tests.support.audit_factory import CREATED_AT, audit_events
 
 KEY = Key("ed25519")
+ROOT = Path(__file__).parents[3]
 INTENT = AuditIntent("ledger.halted", "operator:ada", {"reason": "drill"}, "ab" * 16)
 
 
@@ -81,3 +87,50 @@ def test_another_spelling_is_refused(old: bytes, new: bytes) -> None:
     assert old in data
     with pytest.raises(ValueError, match=r".+"):
         AuditEvent.from_json(data.replace(old, new))
+
+
+(SIGNER,) = KEY.registry.signers
+PAST = CREATED_AT - dt.timedelta(1)
+RETIRED = dataclasses.replace(SIGNER, retired_at=PAST)
+REVOKED = dataclasses.replace(RETIRED, revoked_at=PAST, validity=Validity(audit=Interval(1, 1)))
+SECOND = audit_events(KEY, 2)[1]
+FAULTS: dict[str, tuple[dict[str, object], RegisteredSigner, str]] = {
+    "another id": ({"id": "x"}, SIGNER, "payload"),
+    "another seq": ({"seq": 99}, SIGNER, "payload"),
+    "another type": ({"event_type": "x"}, SIGNER, "payload"),
+    "another actor": ({"actor_id": "x"}, SIGNER, "payload"),
+    "another time": ({"created_at": PAST}, SIGNER, "payload"),
+    "another payload": ({"payload": {**SECOND.payload, "range": "7"}}, SIGNER, "hash"),
+    "another place": ({"prev_hash": "ab" * 32}, SIGNER, "hash"),
+    "no hash before it": ({"prev_hash": "rubbish"}, SIGNER, "hash"),
+    "another signature": ({"signature": audit_events(KEY)[2].signature}, SIGNER, "signature"),
+    "no key that is known": ({"signer_kid": "x"}, SIGNER, "signer"),
+    "a key that had ended": ({}, RETIRED, "retired"),
+    "a key that was revoked": ({}, REVOKED, "validity"),
+}
+
+
+@pytest.mark.parametrize(("changed", "signer", "code"), FAULTS.values(), ids=FAULTS)
+def test_whether_an_event_counts_is_one_question_with_one_answer(
+    changed: dict[str, Any], signer: RegisteredSigner, code: str
+) -> None:
+    registry = SignerRegistry((signer,))
+    fault = audit_chain.fault_of(dataclasses.replace(SECOND, **changed), registry)
+    assert fault is not None
+    assert fault.code == code
+    assert fault.message
+
+
+def test_an_event_that_counts_has_no_fault() -> None:
+    assert [audit_chain.fault_of(event, KEY.registry) for event in audit_events(KEY)] == [None] * 4
+
+
+def test_nobody_else_asks_for_hash_and_signature_of_an_event() -> None:
+    """The oracle alone names each reason, as a finding of its own."""
+    asking = {
+        path.relative_to(ROOT).as_posix()
+        for floor in ("ledger_core", "schemas", "producers", "consumers", "finance")
+        for path in (ROOT / floor).rglob("*.py")
+        if re.search(r"audit\.events import .*\b(event_hash|faults_of)\b", path.read_text(encoding="utf-8"))
+    }
+    assert asking == {"ledger_core/verify/audit.py"}
