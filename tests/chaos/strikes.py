@@ -1,8 +1,8 @@
 """What befalls the ledger, one misfortune at a time, at random moments.
 
 Guarantees: the same seed gives the same strikes in the same order. A process that ends by itself is started again when
-it ended for a service that is away, and is a failure of the run otherwise: no strike here makes a refusal right.
-Does not: step clocks: the servers and the processes share the machine's, and nothing here may set that.
+it ended for a service that is away, or for its clock while that was wrong, and is a failure of the run otherwise.
+Does not: step the servers' clocks, which share the machine's.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable
+from typing import Final
 from urllib.parse import urlsplit
 
 import psycopg
@@ -18,13 +19,22 @@ import psycopg
 from finance.workshop.devstack import Stack
 from ledger_core.postgres.recovery.epochs import begin_epoch
 from ledger_core.postgres.session import session
+from tests.chaos.clocks import SteppedClock, compiled
 from tests.support import databases
 from tests.support.backups import finance
 from tests.support.route import PROCESSES, Ledger, Running
 from tests.support.waits import until
 
-EXIT_UNAVAILABLE = 4
-SERVERS = ("postgres", "kafka", "s3", "kms")
+EXIT_REFUSED: Final = 3
+EXIT_UNAVAILABLE: Final = 4
+SERVERS: Final = ("postgres", "kafka", "s3", "kms")
+DAY: Final = 86_400
+STEPS: Final = (20, -20, 200, -200, 3_600, -3_600, 40 * DAY, -40 * DAY, 3_000 * DAY, -3_000 * DAY)  # seconds
+ATTEMPTS_MAX: Final = 300  # to stop a poster inside a statement that waits for its rows
+WAITS_FOR_ROWS = """
+SELECT count(*) FROM pg_stat_activity
+ WHERE datname = current_database() AND application_name = 'finance-poster' AND state = 'active'
+   AND wait_event = 'ClientRead' AND query LIKE 'COPY%'"""
 CUT = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
  WHERE datname = current_database() AND application_name LIKE 'finance-%' AND random() < 0.5"""
@@ -35,16 +45,25 @@ class Strikes:
 
     def __init__(self, ledger: Ledger, stack: Stack, seed: int, say: Callable[[str], None]) -> None:
         self._ledger = ledger
+        self._stepping = compiled(ledger.folder)
+        self._clocks: dict[int, SteppedClock] = {}  # by pid
         self._stack = stack
         self._chance = random.Random(f"{seed}:strikes")
         self._say = say
         self._running: list[Running] = []
         self._copy: str | None = None  # of the database, some time ago
+        self._wrong_clock: Running | None = None  # whose clock was wrong in the strike that is going on
         self.counts: dict[str, int] = {}
 
     def start(self) -> None:
         """Two posters, two provers, and one of each other process."""
-        self._running = [self._ledger.start(name) for name in (*PROCESSES, "poster", "prover")]
+        self._running = [self._started(name) for name in (*PROCESSES, "poster", "prover")]
+
+    def _started(self, name: str) -> Running:
+        clock = SteppedClock(self._stepping, self._ledger.folder / f"clock-{len(self._clocks)}")
+        process = self._ledger.start(name, environ=clock.environ)
+        self._clocks[process.pid] = clock
+        return process
 
     def stop(self) -> None:
         for process in self._running:
@@ -55,7 +74,8 @@ class Strikes:
     def strike(self) -> None:
         """The next one; afterwards everything that should run does."""
         acts: dict[Callable[[], None], int] = {
-            self._kill: 6, self._freeze: 6, self._cut: 3, self._crash: 3, self._copied: 1, self._put_back: 2
+            self._kill: 6, self._freeze: 3, self._freeze_in_copy: 3, self._step_clock: 4, self._cut: 3,
+            self._crash: 3, self._copied: 1, self._put_back: 2,
         }  # fmt: skip
         act = self._chance.choices(list(acts), list(acts.values()))[0]
         name = act.__name__.lstrip("_")
@@ -68,12 +88,14 @@ class Strikes:
         """Start again what ended for want of a service. Raises AssertionError for any other end."""
         for process in [it for it in self._running if not it.running]:
             code = process.wait()
-            assert code == EXIT_UNAVAILABLE, f"{process.name} ended with {code}:\n{process.tail()}"
+            by_clock = process is self._wrong_clock and code == EXIT_REFUSED and "clock" in process.tail()
+            assert by_clock or code == EXIT_UNAVAILABLE, f"{process.name} ended with {code}:\n{process.tail()}"
             self._replace(process)
+        self._wrong_clock = None
 
     def _replace(self, process: Running) -> None:
         self._running.remove(process)
-        self._running.append(self._ledger.start(process.name))
+        self._running.append(self._started(process.name))
 
     def _kill(self) -> None:
         process = self._chance.choice(self._running)
@@ -85,6 +107,32 @@ class Strikes:
         process.freeze()
         time.sleep(self._chance.uniform(0.5, 15))
         process.thaw()
+
+    def _freeze_in_copy(self) -> None:
+        """A poster, while its server waits for rows with every lock of the batch held; whoever comes after it must get
+        on meanwhile."""
+        posters = [process for process in self._running if process.name == "poster"]
+        for _ in range(ATTEMPTS_MAX):
+            poster = self._chance.choice(posters)
+            poster.freeze()
+            time.sleep(0.02)  # the server takes what is on its way
+            if self._ledger.ask(WAITS_FOR_ROWS)[0]:
+                self.counts["frozen while its server waits"] = self.counts.get("frozen while its server waits", 0) + 1
+                time.sleep(self._chance.uniform(2, 15))
+                poster.thaw()
+                return
+            poster.thaw()
+            time.sleep(self._chance.uniform(0.005, 0.03))
+        self._freeze()
+
+    def _step_clock(self) -> None:
+        process = self._chance.choice(self._running)
+        ahead = self._chance.choice(STEPS)
+        self._say(f"clock of a {process.name} {ahead:+} s")
+        self._wrong_clock = process
+        self._clocks[process.pid].step(ahead)
+        time.sleep(self._chance.uniform(0.5, 12))
+        self._clocks[process.pid].step(0)
 
     def _cut(self) -> None:
         """Sessions of half of the processes."""

@@ -172,8 +172,9 @@ class Ledger:
     published: int = 0
     _made: int = 0
 
-    def start(self, name: str, *, group: str | None = None) -> Running:
-        """Start a process; with a `group` of its own it owns every shard at once, whoever else thinks so too."""
+    def start(self, name: str, *, group: str | None = None, environ: Mapping[str, str] | None = None) -> Running:
+        """Start a process; with a `group` of its own it owns every shard at once, whoever else thinks so too.
+        `environ` adds to the ledger's."""
         self._made += 1
         path = self.folder / f"topology-{self._made}.yaml"
         text = TOPOLOGY.read_text()
@@ -184,7 +185,7 @@ class Ledger:
         path.write_text(text)
         if group is not None:
             let_in(self.environ["KAFKA_BROKERS"], self.environ["FINANCE_TOPIC_PREFIX"], path)
-        running = Running(name, {**self.environ, "FINANCE_TOPOLOGY": str(path)})
+        running = Running(name, {**self.environ, **(environ or {}), "FINANCE_TOPOLOGY": str(path)})
         self.started.append(running)
         return running
 
