@@ -122,7 +122,7 @@ class Archiver:
         self._shards: dict[int, _Shard] = {}
         self._attack_canary()  # G7: before anything is stored there, and again and again
         self._leftovers = Leftovers(archive, signers)
-        self._lister = ManifestLister(store, archive, signers, metrics, self._leftovers)
+        self._lister = ManifestLister(store, archive, signers, metrics, self._leftovers, self._waiting)
         self._source = open_source(self._start_offset, self._forget)
 
     def step(self) -> bool:
@@ -142,7 +142,7 @@ class Archiver:
             worked = True
         for partition in sorted(self._source.owned & self._shards.keys()):
             shard = self._shards[partition]
-            worked |= self._guard.allows(partition) and self._archive_proved(shard)
+            worked |= self._guard.allows(partition) and self._archive_shard(shard)
             self._hold_back(shard)
             self._tell_lag(shard)
         worked |= self._lister.step()
@@ -150,13 +150,7 @@ class Archiver:
 
     def _export(self) -> bool:
         """A step of the exporter. What it refuses waits for an operator: ranges are archived all the same."""
-        if self._exporter is None or self._waiting.waits("audit chain"):
-            return False
-        try:
-            return self._exporter.step()
-        except Refused as error:
-            self._waiting.let_wait("audit chain", error)
-            return False
+        return self._exporter is not None and self._waiting.attempt("audit chain", self._exporter.step)
 
     def close(self) -> None:
         try:
@@ -213,10 +207,20 @@ class Archiver:
 
     # --- archiving -------------------------------------------------------------------------------------------------
 
+    def _archive_shard(self, shard: _Shard) -> bool:
+        """Archive what is proved of a shard. What is refused of it waits for an operator; every other shard goes on."""
+
+        def work() -> bool:
+            try:
+                return self._archive_proved(shard)
+            except Refused:
+                self._read_anew(shard)  # a batch is sealed once
+                raise
+
+        return self._waiting.attempt(f"shard {shard.number}", work)
+
     def _archive_proved(self, shard: _Shard) -> bool:
         """Archive up to `batches_max` ranges of a shard, as far as they are proved and read."""
-        if self._waiting.waits(_name(shard)):
-            return False
         for done in range(self._settings.batches_max):
             shard.current = current = shard.current or self._next_proved(shard)
             if current is None:
@@ -230,13 +234,8 @@ class Archiver:
                 batch.take(item.seq, item.body, item.entry_hash)
             if not batch.complete:
                 return done > 0
-            try:
-                if not self._store_batch(shard, proved, batch):
-                    return True
-            except Refused as error:  # this shard waits for an operator, and no other
-                self._waiting.let_wait(_name(shard), error)
-                self._read_anew(shard)  # a batch is sealed once
-                return done > 0
+            if not self._store_batch(shard, proved, batch):
+                return True
         return True
 
     def _next_proved(self, shard: _Shard) -> tuple[ProvedRange, RangeBatch] | None:
@@ -286,7 +285,3 @@ class Archiver:
             trace_id=batch.proof.trace_id,
         )
         return True
-
-
-def _name(shard: _Shard) -> str:
-    return f"shard {shard.number}"

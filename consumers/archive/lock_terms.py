@@ -77,7 +77,14 @@ class Waiting:
         """Whether it is not yet time to try again."""
         return self._monotonic() < self._until.get(name, float("-inf"))
 
-    def let_wait(self, name: str, error: Refused) -> None:
-        """Say why, and try again after RETRY_SECONDS."""
-        self._until[name] = self._monotonic() + RETRY_SECONDS
-        log.error("archive.waits", what=name, message=error.message, remedy=error.remedy)
+    def attempt(self, name: str, work: Callable[[], bool]) -> bool:
+        """Whether `work` did something. What it refuses is said, waits by that name, and may be tried again after
+        RETRY_SECONDS."""
+        if self.waits(name):
+            return False
+        try:
+            return work()
+        except Refused as error:
+            self._until[name] = self._monotonic() + RETRY_SECONDS
+            log.error("archive.waits", what=name, message=error.message, remedy=error.remedy)
+            return False

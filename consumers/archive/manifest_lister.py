@@ -13,16 +13,18 @@ Does not: archive objects (`consumers.archive.archiver` does, and drives this).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Protocol
 
 import structlog
 
 from consumers.archive.leftover import Leftovers
+from consumers.archive.lock_terms import Waiting
 from consumers.metrics import Metrics
 from consumers.signing.circuit import SignerAway
 from consumers.signing.signer_set import SignerSet
 from ledger_core.archive.archived_object import ArchivedObject, ListingTerms, manifest_payload
-from ledger_core.archive.manifest import Manifest, assemble_manifest, parse_manifest
+from ledger_core.archive.manifest import Manifest, ManifestPayload, assemble_manifest, parse_manifest
 from ledger_core.archive.names import manifest_key
 from ledger_core.errors import Corrupt
 from ledger_core.ports import ArchiveStore
@@ -53,7 +55,9 @@ class ManifestLister:
         signers: SignerSet,
         metrics: Metrics,
         leftovers: Leftovers,
+        waiting: Waiting,
     ) -> None:
+        self._waiting = waiting
         self._store = store
         self._archive = archive
         self._signers = signers
@@ -75,24 +79,27 @@ class ManifestLister:
         self._leftovers.forget_manifests(shard)
 
     def step(self) -> bool:
-        """Sign and store the manifests of objects that have none, in order, a bounded number."""
+        """Sign and store the manifests of objects that have none, in order, a bounded number. What the store refuses of
+        one shard waits for an operator; every other shard goes on."""
         worked = False
-        if not self._signers.ready:
-            return worked
         for shard in sorted(self._expected):
-            for _ in range(MANIFESTS_MAX):
-                # 1. FIND. The oldest that has none, so manifests come in order; a crash finds the same one.
-                terms = self._store.unlisted(shard)
-                if terms is None:
-                    self._expected.discard(shard)
-                    break
-                if not self._list(terms):
-                    return worked
-                worked = True
+            if self._signers.ready and not self._waiting.waits(_name(shard)):
+                worked |= self._list_some(shard)
         return worked
 
+    def _list_some(self, shard: int) -> bool:
+        for done in range(MANIFESTS_MAX):
+            # 1. FIND. The oldest that has none, so manifests come in order; a crash finds the same one.
+            terms = self._store.unlisted(shard)
+            if terms is None:
+                self._expected.discard(shard)
+                return done > 0
+            if not self._list(terms):
+                return done > 0
+        return True
+
     def _list(self, terms: ListingTerms) -> bool:
-        """One object's manifest: signed, verified, stored, recorded. False: the signer is away (or refuses)."""
+        """One object's manifest: signed, verified, stored, recorded. False: the signer is away, or somebody refuses."""
         archived, proof = terms.archived, parse_proof(terms.proof)
         payload = manifest_payload(terms, proof, self._signers.kid, self._signers.algorithm)
         key = manifest_key(payload.env, archived.shard, archived.range_no)
@@ -105,20 +112,27 @@ class ManifestLister:
             except SignerAway:
                 return False  # logged and counted; manifests wait, archiving goes on
             data = assemble_manifest(payload.to_bytes(), signature)
+        store = partial(self._store_manifest, archived, key, data, payload, proof.trace_id)
+        return self._waiting.attempt(_name(archived.shard), store)
+
+    def _store_manifest(
+        self, archived: ArchivedObject, key: str, data: bytes, payload: ManifestPayload, trace_id: str
+    ) -> bool:
         # 3. PUT. A crash before leaves nothing; after it, a manifest that says the same and is taken for ours, as is
         # one that another archiver signed meanwhile, with a key of its own.
         try:
             manifest, version_id = self._put(archived, key, data)
         except Corrupt:
-            data = self._leftovers.manifest_of_another(archived.shard, key, payload)
-            if data is None:
+            left = self._leftovers.manifest_of_another(archived.shard, key, payload)
+            if left is None:
                 raise
+            data = left
             manifest, version_id = self._put(archived, key, data)
         digest = bytes.fromhex(manifest.hash)
         # 4. RECORD. A crash before the COMMIT stores the same manifest again; after it, the object is listed.
         if self._store.record_manifest(archived, manifest.to_bytes(), digest, data, key, version_id):
             self._metrics.exported()
-            log.info("manifest.stored", shard=archived.shard, manifest_no=archived.range_no, trace_id=proof.trace_id)
+            log.info("manifest.stored", shard=archived.shard, manifest_no=archived.range_no, trace_id=trace_id)
         return True
 
     def _put(self, archived: ArchivedObject, key: str, data: bytes) -> tuple[Manifest, str]:
@@ -127,3 +141,7 @@ class ManifestLister:
         texts = {"manifest-no": manifest.manifest_no, "hash": manifest.hash, "signer-kid": manifest.signer_kid}
         stored = self._archive.put(key, data, retain_until=archived.pinned.retain_until, metadata=texts)
         return manifest, stored.version_id
+
+
+def _name(shard: int) -> str:
+    return f"manifests of shard {shard}"
