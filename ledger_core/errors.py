@@ -44,7 +44,7 @@ class Rejected(FinanceError):
 
 
 class Unavailable(FinanceError):
-    """A dependency does not answer. `what` is one word for metrics: postgres, kafka, s3, signer."""
+    """A dependency does not answer. `what` is one word for metrics: postgres, kafka, s3, signer, clock."""
 
     def __init__(self, what: str, detail: str) -> None:
         super().__init__(f"{what} is unavailable: {detail}")

@@ -2,5 +2,6 @@
 
 kafka    publisher, topics, ACLs        signing  key services, and makers of keys
 storage  the archive and the backups on S3 or in a folder
+aws_clock knows what AWS answers to a wrong clock.
 settlement_publisher is the library that shops import (docs/PUBLISHING.md).
 """

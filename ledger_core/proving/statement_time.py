@@ -9,27 +9,27 @@ from __future__ import annotations
 import datetime as dt
 from typing import Final
 
-from ledger_core.errors import Refused
+from ledger_core.errors import Unavailable
 from ledger_core.times import format_time, parse_time
 
 CLOCK_SKEW_SECONDS_MAX: Final = 300.0  # between any two of this process, the database and the broker
-REMEDY: Final = "set the clock that is wrong (NTP), then start again; nothing was written"
 
 
 def statement_time(ours: dt.datetime, databases: dt.datetime, newest_record: str | None) -> dt.datetime:
     """Our time, UTC, when nothing speaks against it. `newest_record` is the greatest recorded_at of the statement.
 
-    Raises Refused naming both times.
+    Raises Unavailable("clock") naming both times.
     """
     if abs((ours - databases).total_seconds()) > CLOCK_SKEW_SECONDS_MAX:
-        raise Refused(
-            f"this clock says {format_time(ours)}, the database's {format_time(databases)}: nothing is proved",
-            remedy=REMEDY,
+        raise Unavailable(
+            "clock",
+            f"this clock says {format_time(ours)}, the database's {format_time(databases)}: nothing is proved until "
+            "the wrong one is set (NTP)",
         )
     if newest_record is not None and (parse_time(newest_record) - ours).total_seconds() > CLOCK_SKEW_SECONDS_MAX:
-        raise Refused(
+        raise Unavailable(
+            "clock",
             f"this clock and the database's say {format_time(ours)}, and the broker gave a record the time "
-            f"{newest_record}: nothing is proved before its records were there",
-            remedy=REMEDY,
+            f"{newest_record}: nothing is proved until the wrong one is set (NTP)",
         )
     return ours

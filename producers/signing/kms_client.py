@@ -22,6 +22,7 @@ from botocore.exceptions import (
 )
 
 from ledger_core.errors import Refused, Unavailable
+from producers.aws_clock import is_clock_wrong, wrong_clock
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
@@ -103,6 +104,8 @@ def kms_failure(
     details: dict[str, Any] = dict(error.response)
     code = str(details.get("Error", {}).get("Code", ""))
     status = int(details.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if is_clock_wrong(code, line):
+        return Unavailable("clock", wrong_clock(line))
     if code in _PASSING or (code not in remedies and (status == 429 or status >= 500)):
         return Unavailable(what, line)
     return Refused(line, remedy=remedies.get(code, "read the error of AWS KMS; nothing was signed"))

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from ledger_core.errors import Refused
 from ledger_core.ports import LockMode
-from producers.storage.s3_client import has_lock
+from producers.storage.s3_client import has_lock, speaks_of_us
 from schemas.authority.policies import CANARY_KEY
 
 if TYPE_CHECKING:
@@ -86,11 +86,12 @@ def _canary(client: S3Client, bucket: str, mode: LockMode, now: dt.datetime) -> 
 
 
 def _refused(attack: Callable[[], object]) -> bool:
-    """Whether the store says no. An outage is not an answer and passes through."""
+    """Whether the store says no. An outage is not an answer, nor is what it says of our haste or our clock: they pass
+    through."""
     try:
         attack()
     except ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
+        if speaks_of_us(error):
             raise
         return True
     return False

@@ -16,6 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ledger_core.errors import Refused, Unavailable
+from producers.aws_clock import is_clock_wrong, wrong_clock
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -81,7 +82,8 @@ def has_lock(client: S3Client, bucket: str) -> bool:
 
 @contextmanager
 def translated(place: str, *, what: str, store: str, remedy: str, key: str = "") -> Iterator[None]:
-    """Turn boto3's errors into ours: KeyError, FileExistsError, Unavailable(what), Refused with the remedy.
+    """Turn boto3's errors into ours: KeyError, FileExistsError, Unavailable(what), Unavailable("clock"), Refused with
+    the remedy.
 
     `place`: the address, for messages; `store`: what it is, in words; `key`: given where a missing one is a KeyError.
     """
@@ -91,7 +93,9 @@ def translated(place: str, *, what: str, store: str, remedy: str, key: str = "")
         code = error.response["Error"].get("Code", "")
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         text = f"{place}: {code} ({status}) {error.response['Error'].get('Message', '')}"
-        if status >= 500 or status == 429 or code in PASSING_CODES:
+        if is_clock_wrong(code, text):
+            raise Unavailable("clock", wrong_clock(text)) from error
+        if _passes(code, status):
             raise Unavailable(what, text) from error
         if code == "PreconditionFailed":
             raise FileExistsError(place) from error
@@ -100,3 +104,13 @@ def translated(place: str, *, what: str, store: str, remedy: str, key: str = "")
         raise Refused(f"{store} refuses {text}", remedy=remedy) from error
     except (BotoCoreError, OSError) as error:
         raise Unavailable(what, f"{place}: {' '.join(str(error).split())[:300]}") from error
+
+
+def speaks_of_us(error: ClientError) -> bool:
+    """Whether an error says nothing of what was asked: an outage, throttling, a wrong clock."""
+    code, said = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
+    return _passes(code, error.response["ResponseMetadata"]["HTTPStatusCode"]) or is_clock_wrong(code, said)
+
+
+def _passes(code: str, status: int) -> bool:
+    return status >= 500 or status == 429 or code in PASSING_CODES

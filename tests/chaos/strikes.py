@@ -1,7 +1,8 @@
 """What befalls the ledger, one misfortune at a time, at random moments.
 
 Guarantees: the same seed gives the same strikes in the same order. A process that ends by itself is started again when
-it ended for a service that is away, or for its clock while that was wrong, and is a failure of the run otherwise.
+it ended for a service that is away, and is a failure of the run otherwise: no strike makes a refusal right, a wrong
+clock neither.
 Does not: step the servers' clocks, which share the machine's.
 """
 
@@ -25,7 +26,6 @@ from tests.support.backups import finance
 from tests.support.route import PROCESSES, Ledger, Running
 from tests.support.waits import until
 
-EXIT_REFUSED: Final = 3
 EXIT_UNAVAILABLE: Final = 4
 SERVERS: Final = ("postgres", "kafka", "s3", "kms")
 DAY: Final = 86_400
@@ -52,7 +52,6 @@ class Strikes:
         self._say = say
         self._running: list[Running] = []
         self._copy: str | None = None  # of the database, some time ago
-        self._wrong_clock: Running | None = None  # whose clock was wrong in the strike that is going on
         self.counts: dict[str, int] = {}
 
     def start(self) -> None:
@@ -88,10 +87,8 @@ class Strikes:
         """Start again what ended for want of a service. Raises AssertionError for any other end."""
         for process in [it for it in self._running if not it.running]:
             code = process.wait()
-            by_clock = process is self._wrong_clock and code == EXIT_REFUSED and "clock" in process.tail()
-            assert by_clock or code == EXIT_UNAVAILABLE, f"{process.name} ended with {code}:\n{process.tail()}"
+            assert code == EXIT_UNAVAILABLE, f"{process.name} ended with {code}:\n{process.tail()}"
             self._replace(process)
-        self._wrong_clock = None
 
     def _replace(self, process: Running) -> None:
         self._running.remove(process)
@@ -129,7 +126,6 @@ class Strikes:
         process = self._chance.choice(self._running)
         ahead = self._chance.choice(STEPS)
         self._say(f"clock of a {process.name} {ahead:+} s")
-        self._wrong_clock = process
         self._clocks[process.pid].step(ahead)
         time.sleep(self._chance.uniform(0.5, 12))
         self._clocks[process.pid].step(0)

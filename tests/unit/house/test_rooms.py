@@ -21,7 +21,7 @@ AT_THE_ROOT = {
         *("sale", "settlement"),  # the public paths of shops (README, docs/PUBLISHING.md)
     },
     "schemas": {"strict_yaml"},
-    "producers": {"settlement_publisher"},
+    "producers": {"aws_clock", "settlement_publisher"},
     "consumers": {"metrics", "service"},
     "finance": set(),
 }
