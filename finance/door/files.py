@@ -15,8 +15,6 @@ from typing import Final, Generic, TypeVar
 
 import structlog
 
-from ledger_core.errors import Refused
-
 RETRY_SECONDS: Final = 1.0
 T = TypeVar("T")
 Stamp = tuple[tuple[int, int, int] | None, ...]
@@ -55,9 +53,10 @@ class Reloaded(Generic[T]):
     def _take_up(self, stamp: Stamp) -> None:
         try:
             value = self._read()
-        except (Refused, OSError) as error:
+        except Exception as error:  # whatever it is: a file that somebody changed shuts no door
             if stamp != self._failed:
-                log.error("door.reload_failed", what=self._what, detail=str(error), then="the last good one stands")
+                detail = str(error) or type(error).__name__
+                log.error("door.reload_failed", what=self._what, detail=detail, then="the last good one stands")
                 self._on_failure(self._what)
             self._failed, self._retry_at = stamp, self._monotonic() + RETRY_SECONDS
         else:

@@ -2,7 +2,8 @@
 
 Guarantees: at most `connections_max` connections, each with a thread of its own, handshake included, so that no slow
 one delays another; when all are taken, one that nobody knows yet makes room for the next (the oldest of the address
-that has most), so that who says nothing keeps nobody out, and a known caller's connection is never cut for it;
+that has most), so that who says nothing keeps nobody out, and a known caller's connection is never cut for it; one
+caller has at most `caller_connections_max` of them;
 strangers learn nothing but that they are strangers, not even which paths exist; a fault of a
 route is a 500 that says nothing, with its traceback in the log; a revocation counts from the next request on, and a
 connection under older certificates ends after it. `close` lets requests in hand finish.
@@ -24,9 +25,9 @@ import h11
 import structlog
 
 from finance.door import who
-from finance.door.caller import PeerCertificate
+from finance.door.caller import Caller, PeerCertificate
 from finance.door.connection import Connection, Gone
-from finance.door.gate import Gate
+from finance.door.gate import LOOPBACK, Gate
 from finance.door.problem import Answer, DoorMetrics, Problem, Request, Route
 from finance.door.tls import Tls, TlsContexts
 from ledger_core.errors import Refused, Unavailable
@@ -67,6 +68,7 @@ class Door:
         self._idle: set[socket.socket] = set()
         self._threads: set[threading.Thread] = set()
         self._unknown: dict[threading.Thread, tuple[socket.socket, str]] = {}  # that were never admitted, oldest first
+        self._known: dict[threading.Thread, str] = {}  # whose connection it is, once somebody was admitted on it
         self._acceptor = threading.Thread(target=self._accept, name="door", daemon=True)
         self._acceptor.start()
 
@@ -132,6 +134,7 @@ class Door:
             with self._lock:
                 self._threads.discard(threading.current_thread())
                 self._unknown.pop(threading.current_thread(), None)
+                self._known.pop(threading.current_thread(), None)
 
     def _handshake(self, raw: socket.socket, context: ssl.SSLContext, address: str) -> ssl.SSLSocket | None:
         """TLS, in the caller's own thread and time."""
@@ -190,8 +193,7 @@ class Door:
             if certificate is not None and self._contexts is not None and self._contexts.current().revoked(certificate):
                 raise who.unknown("the client certificate is revoked", code="CERTIFICATE_REVOKED")
             caller = self._gate.admit(certificate, _authorization(head), address)
-            with self._lock:
-                self._unknown.pop(threading.current_thread(), None)
+            self._take_share(caller)
             route = self._route(method, path)
             self._gate.check(caller, route.scope, changes=route.changes)
             fields = dict(parse_qsl(query, max_num_fields=QUERY_FIELDS_MAX))
@@ -202,6 +204,24 @@ class Door:
         except ValueError:
             return Problem(400, "BAD_QUERY", "the query cannot be read").answer()
         return _done(route.handler, Request(method, path, fields, body, caller))
+
+    def _take_share(self, caller: Caller) -> None:
+        """This connection is that caller's. Raises Problem when it has too many: this one ends with the answer."""
+        connections_max = self._gate.limits.connections_of_a_caller
+        with self._lock:
+            self._unknown.pop(threading.current_thread(), None)
+            self._known.pop(threading.current_thread(), None)
+            held = sum(name == caller.name for name in self._known.values())
+            if held < connections_max or caller.by == LOOPBACK:  # where there is no door.yaml, that is everybody
+                self._known[threading.current_thread()] = caller.name
+                return
+        raise Problem(
+            429,
+            "TOO_MANY_CONNECTIONS",
+            f"this caller has {connections_max} connections already",
+            remedy="use those, or close some (caller_connections_max in door.yaml)",
+            headers={"Connection": "close", "Retry-After": "1"},
+        )
 
     def _route(self, method: str, path: str) -> Route:
         route = self._routes.get((method, path))

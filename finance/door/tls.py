@@ -8,6 +8,7 @@ resumed. The names are those that cert-manager gives its secrets. Does not: fetc
 
 from __future__ import annotations
 
+import re
 import ssl
 import stat
 from collections.abc import Sequence
@@ -22,7 +23,8 @@ from finance.door.files import Reloaded
 from finance.door.problem import DoorMetrics
 from ledger_core.errors import Refused
 
-_CRL_END: Final = b"-----END X509 CRL-----\n"
+_CRL: Final = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
+_CRL_BEGINS: Final = b"-----BEGIN "
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2; those of 1.3 are all good
 
 
@@ -99,9 +101,13 @@ class TlsContexts:
 
 
 def _lists(revoked: Path) -> tuple[x509.CertificateRevocationList, ...]:
-    """Every list of the file. Raises ValueError, OSError."""
-    parts = revoked.read_bytes().split(_CRL_END)
-    return tuple(x509.load_pem_x509_crl(part + _CRL_END) for part in parts[:-1])
+    """Every list of the file, however its lines end; a file with less than one list, or with half of one, is none.
+    Raises ValueError, OSError."""
+    data = revoked.read_bytes()
+    found = [x509.load_pem_x509_crl(part) for part in _CRL.findall(data)]
+    if not found or len(found) != data.count(_CRL_BEGINS):
+        raise ValueError(f"{revoked.name} has {len(found)} lists that can be read, and {data.count(_CRL_BEGINS)} begin")
+    return tuple(found)
 
 
 def _ends(

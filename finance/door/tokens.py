@@ -79,7 +79,7 @@ class TokenKeys:
             point = {"kid": key.kid, "kty": key.kty, "crv": key.crv, "x": key.x, **({"y": key.y} if key.y else {})}
             try:
                 keys[key.kid] = (algorithm, jwt.PyJWK(point, algorithm).key)
-            except jwt.PyJWTError as error:
+            except (jwt.PyJWTError, ValueError, TypeError) as error:  # of the library, or of those that it calls
                 raise Refused(f"{name}: key {key.kid}: {error}", remedy="give a sound public key") from None
         return cls(keys)
 

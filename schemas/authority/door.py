@@ -73,8 +73,14 @@ class DoorLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     answer_seconds_max: Rate = 10.0  # to send an answer
     idle_seconds_max: Rate = 60.0  # between two requests of one connection
     connections_max: Positive = 64
+    caller_connections_max: Positive | None = None  # of one caller; None: a quarter of connections_max, 2 at least
     requests_per_second_max: Rate = 50.0  # of one caller, unless it has its own
     stranger_requests_per_second_max: Rate = 2.0  # of one address that nobody knows
+
+    @property
+    def connections_of_a_caller(self) -> int:
+        """So many that no caller alone takes all."""
+        return self.caller_connections_max or max(2, self.connections_max // 4)
 
 
 class DoorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -119,6 +125,8 @@ def _faults(config: DoorConfig) -> Iterator[str]:
         principals.update(caller.certificates)
         principals.update(f"token subject {subject}" for subject in caller.tokens)
         principals.update(f"API key {key.sha256[:12]}…" for key in caller.api_keys)
+    if (config.limits.caller_connections_max or 0) > config.limits.connections_max:
+        yield "limits.caller_connections_max: one caller would take more than connections_max"
     for principal, count in principals.items():
         if count > 1:
             yield f"callers: {principal!r} stands there {count} times"

@@ -94,7 +94,10 @@ def test_slow_handshakes_hold_up_nobody(door: TestDoor) -> None:
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[TestDoor]:
     """Four connections, and patience with each of them."""
-    limits = "{connections_max: 4, handshake_seconds_max: 60, request_seconds_max: 60, requests_per_second_max: 5000}"
+    limits = (
+        "{connections_max: 4, caller_connections_max: 4, handshake_seconds_max: 60, request_seconds_max: 60, "
+        "requests_per_second_max: 5000}"
+    )
     opened = open_test_door(tmp_path, door_yaml(limits=limits))
     yield opened
     opened.door.close()
