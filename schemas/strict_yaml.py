@@ -17,8 +17,8 @@ MERGE: Final = "tag:yaml.org,2002:merge"
 
 
 def load_yaml(text: str) -> object:
-    """The data of one document. Raises YAMLError: no YAML, a key that stands twice or is no plain text, a merge (`<<`),
-    a value that cannot be what it looks like."""
+    """The data of one document. Raises YAMLError: no YAML, a key that stands twice or is not a plain text, a merge
+    (`<<`), a value that cannot be what it looks like."""
     try:
         data: object = yaml.load(text, Loader=_StrictLoader)  # noqa: S506  (a SafeLoader that refuses more)
     except YAMLError:
@@ -33,7 +33,7 @@ class _StrictLoader(yaml.SafeLoader):
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag == MERGE:
-                raise yaml.constructor.ConstructorError(None, None, "a key that is no plain text", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, "a key that is not a plain text", key.start_mark)
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key.value!r} stands here twice", key.start_mark

@@ -101,8 +101,8 @@ class TlsContexts:
 
 
 def _lists(revoked: Path) -> tuple[x509.CertificateRevocationList, ...]:
-    """Every list of the file, however its lines end; a file with less than one list, or with half of one, is none.
-    Raises ValueError, OSError."""
+    """Every list of the file, however its lines end. Raises OSError, and ValueError for a file
+    without a list or with half of one."""
     data = revoked.read_bytes()
     found = [x509.load_pem_x509_crl(part) for part in _CRL.findall(data)]
     if not found or len(found) != data.count(_CRL_BEGINS):

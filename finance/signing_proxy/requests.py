@@ -1,8 +1,10 @@
 """A request body -> what is to be signed or verified. Pure.
 
-Guarantees: every spelling that clients in the field send is read (`payload_b64`, `hash`, `digest_hex`, `note_b64`; the
-key as `signer_kid`, `signer_id`, `signerId`, `kid`, `key_id`, `keyId`), and two spellings that contradict each other
-are refused; so are a key twice, base64 or hex in another than its one form, and a digest that has not 32 bytes. A note
+Guarantees: every spelling that clients in the field send is read (a digest as `payload_b64`, `hash`, `digest_hex`; the
+message itself, to be hashed here, as `data` or `canonical`; a note as `note_b64`; the key as `signer_kid`, `signer_id`,
+`signerId`, `kid`, `key_id`, `keyId`; its algorithm also by the name that AWS has for it), and two spellings that
+contradict each other are refused; so are a key twice, base64 or hex in another than its one form, and a digest that has
+not 32 bytes. A note
 (`"kind": "note"`) is signed as its own text, and is a checkpoint: 32 bytes never are, or a digest could pass as one.
 Does not: decide who may have it signed. Fields that it does not know are left alone: clients send more than is needed.
 """
@@ -11,13 +13,16 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from finance.door.problem import Problem
 from finance.signing_proxy.witness import Head, read_checkpoint
+from ledger_core.canonical import encode as canonical_json
 from ledger_core.canonical import is_hash
 from ledger_core.decimals import is_decimal
 from ledger_core.signing.signatures import DIGEST_BYTES, BadSignature, decode_signature
@@ -26,6 +31,8 @@ from producers.signing.verified_signer import TEXT_BYTES_MAX
 CONSISTENCY_HASHES_MAX: Final = 63  # of a tree of 2^63 leaves (C2SP tlog-witness)
 _KID_FIELDS: Final = ("signer_kid", "signer_id", "signerId", "kid", "key_id", "keyId")
 _NONCE: Final = re.compile(r"[!-~]{8,128}")
+_HASHED: Final = ("data", "canonical")  # spellings of a message of which the digest is signed
+_AWS_NAMES: Final[Mapping[str, str]] = {"RSASSA_PKCS1_V1_5_SHA_256": "rsa-sha256", "ED25519_SHA_512": "ed25519"}
 Kind = Literal["digest", "note"]
 
 
@@ -92,11 +99,16 @@ def _message(fields: dict[str, object]) -> Message:
             if not is_hash(text):
                 raise _bad(f"{name} is 64 lower-case hex digits")
             found.add(bytes.fromhex(text))
+    found |= {hashlib.sha256(message).digest() for message in _messages(fields)}
     if len(found) != 1:
         words = "nothing to sign" if not found else "the spellings contradict each other"
-        raise _bad(f"{words}: give payload_b64, hash, digest_hex or note_b64")
+        raise _bad(f"{words}: give payload_b64, hash, digest_hex, data, canonical or note_b64")
     data = found.pop()
-    algorithms = {_text(fields, name) for name in ("alg", "algorithm")} - {None}
+    said = {_text(fields, name) for name in ("alg", "algorithm")} - {None}
+    if "ED25519_SHA_512" in said and any(name in fields for name in _HASHED):
+        # AWS would sign the message itself by that name, which no verifier of a ledger reads.
+        raise _bad("ED25519_SHA_512 signs the 32 bytes of a digest here", "hash the message, and send digest_hex")
+    algorithms = {_AWS_NAMES.get(name, name) for name in said if name is not None}
     kids = {_text(fields, name) for name in _KID_FIELDS} - {None}
     if len(algorithms) > 1 or len(kids) > 1:
         raise _bad("two keys or two algorithms are named")
@@ -105,11 +117,27 @@ def _message(fields: dict[str, object]) -> Message:
         if len(data) != DIGEST_BYTES:
             raise _bad(f"a digest has {DIGEST_BYTES} bytes, not {len(data)}", 'a note wants "kind": "note"')
         return Message("digest", data, kid, algorithm)
-    if kind != "note" or "hash" in fields or "digest_hex" in fields:
+    if kind != "note" or not fields.keys().isdisjoint(("hash", "digest_hex", *_HASHED)):
         raise _bad("kind is digest or note, and the message is spelled as that")
     if len(data) <= DIGEST_BYTES or len(data) > TEXT_BYTES_MAX:
         raise _bad(f"a note has {DIGEST_BYTES + 1} to {TEXT_BYTES_MAX} bytes, not {len(data)}")
     return Message("note", data, kid, algorithm)
+
+
+def _messages(fields: dict[str, object]) -> Iterator[bytes]:
+    """Messages of any length that are to be hashed: `data` as base64, `canonical` as a text in UTF-8 or as an object,
+    of which the canonical JSON is meant."""
+    data = _bytes(fields, "data")
+    if data is not None:
+        yield data
+    canonical = fields.get("canonical")
+    try:
+        if isinstance(canonical, str):
+            yield canonical.encode("utf-8")
+        elif canonical is not None:
+            yield canonical_json(canonical)
+    except ValueError as error:
+        raise _bad(f"canonical is a text, or an object that has a canonical form: {error}") from None
 
 
 def _fields(body: bytes) -> dict[str, object]:

@@ -30,6 +30,7 @@ from ledger_core.signing.registry import RegisteredSigner
 from ledger_core.signing.signatures import BadSignature, encode_signature, verify_digest, verify_text
 from ledger_core.times import format_time, parse_time
 
+SIGN_PATHS: Final = ("/sign", "/sign/hash", "/sign/canonical")  # one operation, by the names that clients know
 NONCE_SECONDS: Final = 86_400.0  # a nonce is remembered this long, also over a restart
 PROBE_SECONDS: Final = 10.0  # a key that failed is tried again by /health this often, at most
 WAIT_SECONDS_MAX: Final = 5.0  # for the requests before, when the key service is slow
@@ -94,7 +95,7 @@ class SigningProxy:
     def routes(self) -> dict[tuple[str, str], Route]:
         """Scopes: sign, verify; whoever is known may see public keys and health."""
         return {
-            ("POST", "/sign"): Route(self._sign, "sign", changes=True),
+            **{("POST", path): Route(self._sign, "sign", changes=True) for path in SIGN_PATHS},
             ("POST", "/verify"): Route(self._verify, "verify"),
             ("GET", "/public-key"): Route(self._public_key, None),
             ("GET", "/health"): Route(self._health, None),
@@ -160,14 +161,16 @@ class SigningProxy:
             valid = False
         code = "VALID" if valid else "INVALID"
         self._append({**record, "event": "verified", "kid": signer.registered.kid, "code": code})
-        return Answer.of({**self._spelled(signer), "valid": valid})
+        # Clients read `verified`, or else `ok`, and take that for the answer: so each of them says the same.
+        return Answer.of({**self._spelled(signer), "ok": valid, "verified": valid, "valid": valid})
 
     def _public_key(self, request: Request) -> Answer:
         kid = request.query.get("kid") or request.query.get("signer_kid")
         signer = self._signer(request.caller, Message("digest", b"", kid, None))
         pem = signer.registered.public_key.pem
         witness = self._witness is not None
-        return Answer.of({**self._spelled(signer), "public_key_pem": pem, "public_key": pem, "witness": witness})
+        spelled = dict.fromkeys(("public_key_pem", "publicKeyPem", "public_key"), pem)
+        return Answer.of({**self._spelled(signer), **spelled, "witness": witness})
 
     def _health(self, request: Request) -> Answer:
         keys = self._allowed(request.caller)

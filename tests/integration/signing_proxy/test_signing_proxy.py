@@ -15,6 +15,7 @@ from tests.support.proxies import DIGEST, KIDS, TestProxy, b64, proxy_yaml, runn
 from tests.support.signing import openssl_accepts_digest, openssl_accepts_text
 
 RSA, ED = KIDS
+MESSAGE = b'{"amount":"12.50","currency":"USD"}'
 NOTE = b"example.com/finance/dev/ledger/0\n3\n" + b64(DIGEST).encode() + b"\n"
 
 
@@ -30,17 +31,22 @@ SPELLINGS = [
     {"hash": DIGEST.hex()},
     {"digest_hex": DIGEST.hex()},
     {"payload_b64": b64(DIGEST), "hash": DIGEST.hex(), "digest_hex": DIGEST.hex(), "kind": "digest"},
+    {"data": b64(MESSAGE)},
+    {"canonical": MESSAGE.decode()},
+    {"canonical": {"amount": "12.50", "currency": "USD"}},
 ]
+NAMES = ["payload_b64", "hash", "digest_hex", "all", "data", "canonical", "an object"]
 
 
 @pytest.mark.parametrize("kid", KIDS)
-@pytest.mark.parametrize("spelling", SPELLINGS, ids=["payload_b64", "hash", "digest_hex", "all"])
+@pytest.mark.parametrize("spelling", SPELLINGS, ids=NAMES)
 def test_every_spelling_is_signed_and_answered_in_every_spelling(
-    proxy: TestProxy, kid: str, spelling: dict[str, str]
+    proxy: TestProxy, kid: str, spelling: dict[str, object]
 ) -> None:
+    digest = hashlib.sha256(MESSAGE).digest() if spelling.keys() & {"data", "canonical"} else DIGEST
     told = proxy.post(body={**spelling, "signer_kid": kid, "alg": proxy.registered[kid].algorithm}).json
     signature = decode_signature(told["signature_b64"])
-    assert openssl_accepts_digest(proxy.registered[kid].public_key, DIGEST, signature)
+    assert openssl_accepts_digest(proxy.registered[kid].public_key, digest, signature)
     assert told["ok"] is True
     assert told["signature"] == told["signature_b64"]
     assert {told[name] for name in ("signer_id", "signer_kid", "signerId", "kid")} == {kid}
@@ -48,7 +54,7 @@ def test_every_spelling_is_signed_and_answered_in_every_spelling(
     assert told["ts"].endswith("Z")
     assert proxy.events() == ["asked", "signed"]
     asked, signed = proxy.records()
-    assert (asked["digest"], asked["kid"], asked["caller"], asked["by"]) == (DIGEST.hex(), kid, "prover", "certificate")
+    assert (asked["digest"], asked["kid"], asked["caller"], asked["by"]) == (digest.hex(), kid, "prover", "certificate")
     assert signed["signature_sha256"] == hashlib.sha256(signature).hexdigest()
     assert told["log_hash"] == signed["hash"]
 
@@ -80,6 +86,15 @@ BAD_BODIES: dict[str, object] = {
     "base64url": {"payload_b64": b64(b"\xff" * 32).replace("/", "_")},
     "a number for a text": {"hash": 12},
     "two digests": {"hash": DIGEST.hex(), "digest_hex": bytes(32).hex()},
+    "a digest and another message": {"hash": DIGEST.hex(), "data": b64(MESSAGE), "kid": ED},
+    "a message and another one": {"canonical": "x", "data": b64(MESSAGE), "kid": ED},
+    "an object without a canonical form": {"canonical": {"amount": 1.5}, "kid": ED},
+    "a number as an object": {"canonical": 7, "kid": ED},
+    "half a character": b'{"canonical": "\\ud800", "kid": "' + ED.encode() + b'"}',
+    "data that is no base64": {"data": "***", "kid": ED},
+    "a message that AWS would sign as it is": {"data": b64(MESSAGE), "kid": ED, "algorithm": "ED25519_SHA_512"},
+    "a message as a note": {"data": b64(MESSAGE), "kind": "note", "kid": ED},
+    "an algorithm that nobody has": {"data": b64(MESSAGE), "kid": RSA, "algorithm": "RSASSA_PSS_SHA_256"},
     "two keys": {"hash": DIGEST.hex(), "kid": RSA, "signer_kid": ED},
     "an unknown kind": {"hash": DIGEST.hex(), "kind": "raw"},
     "a digest as a note": {"payload_b64": b64(DIGEST), "kind": "note", "kid": ED},
@@ -131,6 +146,38 @@ def test_a_nonce_works_once_also_after_a_restart(tmp_path: Path) -> None:
         assert again.report().sound
 
 
+@pytest.mark.parametrize(
+    ("path", "kid", "body"),
+    [
+        ("/sign/hash", ED, {"digest_hex": hashlib.sha256(MESSAGE).hexdigest()}),
+        ("/sign/canonical", RSA, {"canonical": MESSAGE.decode()}),
+        ("/sign", RSA, {"data": b64(MESSAGE), "algorithm": "RSASSA_PKCS1_V1_5_SHA_256"}),
+        ("/sign", ED, {"payload_b64": b64(hashlib.sha256(MESSAGE).digest()), "algorithm": "ED25519_SHA_512"}),
+    ],
+)
+def test_the_dialects_of_neighbours_are_signed_by_the_same_rules(
+    proxy: TestProxy, path: str, kid: str, body: dict[str, str]
+) -> None:
+    asked = {**body, "kid": kid}
+    told = proxy.post(path, asked).json
+    digest = hashlib.sha256(MESSAGE).digest()
+    assert openssl_accepts_digest(proxy.registered[kid].public_key, digest, decode_signature(told["signature"]))
+    assert proxy.post("/verify", {**asked, "signature": told["signature"]}).json["verified"] is True
+    assert proxy.post(path, asked, pair=proxy.door.authority.issue("looker")).code == "SCOPE_MISSING"
+    token = proxy.door.issuer.token(scope="sign", jti="sign-once-1")
+    assert proxy.post(path, asked, pair=None, bearer=token).status == 200
+    assert proxy.post(path, asked, pair=None, bearer=token).code == "TOKEN_REPLAYED"
+
+
+@pytest.mark.parametrize("name", ["ok", "verified", "valid"])
+def test_no_client_takes_a_forged_signature_for_a_good_one(proxy: TestProxy, name: str) -> None:
+    """Whichever of the fields it reads."""
+    body = {"digest_hex": DIGEST.hex(), "kid": ED, "signature": proxy.sign().json["signature"]}
+    assert proxy.post("/verify", body).json[name] is True
+    assert proxy.post("/verify", {**body, "digest_hex": bytes(32).hex()}).json[name] is False
+    assert proxy.post("/verify", {**body, "signature": b64(bytes(64))}).json[name] is False
+
+
 def test_verify_says_whether_and_is_on_record(proxy: TestProxy) -> None:
     signature = proxy.sign().json["signature"]
     body = {"digest_hex": DIGEST.hex(), "kid": ED, "signature": signature}
@@ -144,7 +191,7 @@ def test_verify_says_whether_and_is_on_record(proxy: TestProxy) -> None:
 def test_the_public_key_is_the_registered_one(proxy: TestProxy) -> None:
     for kid in KIDS:
         told = proxy.door.ask(path=f"/public-key?kid={kid}").json
-        assert told["public_key_pem"] == proxy.registered[kid].public_key.pem
+        assert told["public_key_pem"] == told["publicKeyPem"] == proxy.registered[kid].public_key.pem
         assert told["signer_kid"] == kid
     assert proxy.door.ask(path="/public-key").code == "KEY_NOT_NAMED"
 
