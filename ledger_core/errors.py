@@ -3,6 +3,7 @@
 FinanceError
 ├── Rejected      one event is bad: dead-letter it, go on
 ├── Unavailable   something outside does not answer: bounded retry, fail closed
+│   └── TakenOver  a later writer took this one's place: let go of everything, and begin anew by asking what stands
 ├── Refused       a guard says no: the remedy is in the message, exit 3
 │   └── SignerRefused  a signature that was not made, with the word that metrics count it under
 └── Corrupt       the record contradicts itself: halt and page
@@ -50,6 +51,11 @@ class Unavailable(FinanceError):
         super().__init__(f"{what} is unavailable: {detail}")
         self.what = what
         self.detail = detail
+
+
+class TakenOver(Unavailable):
+    """Somebody who came later writes in this one's place, or it was silent for too long. Nothing of its newest
+    transaction stands, unless its commit was under way. It may come again only from the beginning."""
 
 
 class Refused(FinanceError):

@@ -3,15 +3,17 @@
 The order of side effects is the safety proof; each step stands as a comment where it happens:
   1. LEAD: become the only writer (a second one waits here)  nothing changes
      ask the topic: what was published must stand here       else Refused: a fork of it could be signed
+     FENCE the topic, and ask it again                       a notary of another database (a promoted copy) ends
   2. SIGN: read intents, place them after the head           bytes are fixed, nothing changes; a crash forgets them
   3. COMMIT: insert events, delete their intents             the commit point, one transaction
-  4. PUBLISH events beyond `published_seq`, flush            a crash publishes them again, with the same id and seq
+  4. PUBLISH events beyond `published_seq`, in a transaction a crash publishes them again, with the same id and seq
   5. MOVE `published_seq`                                    done
 An outage of the signer stops 2, one of Kafka stops 4, each alone: intents wait in the outbox, events in the table (a
 notary that starts while Kafka is away waits, though: it cannot know what was published). Nothing unsigned is ever
 written or published (G6). An operator's event that announces a new key is signed by the key it names as outgoing, or
 waits: so the log alone says whom to trust next. The newest event is verified before anything is chained to it, and
 every event again after it was read back to be published: what does not verify is Corrupt.
+Whom another notary fenced ends its lead, and begins with 1: then the topic says whose chain was published.
 Does not: judge the whole chain (`finance verify audit` does), or decide what is worth an event.
 """
 
@@ -27,7 +29,7 @@ from consumers.metrics import Metrics
 from consumers.signing.circuit import SignerAway
 from consumers.signing.signer_set import SignerSet
 from ledger_core.audit.events import AuditEvent, UnsignedAuditEvent, fault_of, next_event
-from ledger_core.errors import Corrupt, Refused, Unavailable
+from ledger_core.errors import Corrupt, Refused, TakenOver, Unavailable
 from ledger_core.ports import PendingIntent, Publisher
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.rotation import must_be_signed_by
@@ -66,6 +68,12 @@ class AuditStore(Protocol):
     def close(self) -> None: ...
 
 
+class ChainPublisher(Publisher, Protocol):
+    """See `producers.kafka.one_writer`: `flush` commits all that was published, or nothing; it may raise TakenOver."""
+
+    def fence(self, timeout_seconds: float) -> None: ...
+
+
 class Notary:
     """A service (consumers.service.Service). `new_id` makes event ids, `monotonic` gives seconds; the store, the signer
     and the publisher are its own and end with it."""
@@ -78,7 +86,7 @@ class Notary:
         store: AuditStore,
         signers: SignerSet,
         registry: SignerRegistry,
-        publisher: Publisher,
+        publisher: ChainPublisher,
         newest_published: Callable[[], AuditEvent | None],
         topic: str,
         batch_events_max: int,
@@ -112,7 +120,7 @@ class Notary:
         try:
             published = self._publish()
         except Unavailable as error:
-            if error.what != "kafka":
+            if error.what != "kafka" or isinstance(error, TakenOver):
                 raise
             outage = error
         chained = self._chain_for_a_while() if outage else self._chain()
@@ -136,6 +144,9 @@ class Notary:
         head = self._store.head()
         if head is not None:
             check_event(head, self._registry)
+        self._check_published(head)  # first: who is refused here, however often it starts, fences nobody
+        # FENCE. Whoever published before publishes no more; so what the topic says now stays true.
+        self._publisher.fence(FLUSH_TIMEOUT_SECONDS)
         self._check_published(head)
         self._head = head
         self._leading = True
@@ -156,16 +167,19 @@ class Notary:
             return
         raise Refused(
             f"{self._topic} {what}",
-            remedy="run `finance audit restore --from topic` (it says so if the chains contradict each other)",
+            remedy="run `finance audit restore --from topic` (it says so if the chains contradict each other); if two "
+            "databases live, this one and its promoted copy, stop every process of the one that is not to go on",
         )
 
     def _publish(self) -> int:
         events = self._store.unpublished(self._batch_events_max)
         if not events:
             return 0
-        # 4. PUBLISH. A crash here publishes the same events again, with the same id and seq: readers skip them.
         for event in events:
             check_event(event, self._registry)
+        # 4. PUBLISH. A crash before the commit: none of them is there; after: they come again, with the same id and
+        # seq, and readers skip them. Fenced: another notary leads, and what it published is asked by the next lead.
+        for event in events:
             self._publisher.publish(self._topic, PARTITION, key=KEY, value=event.to_json())
         self._publisher.flush(FLUSH_TIMEOUT_SECONDS)
         # 5. MOVE. A crash before: published again; after: done.

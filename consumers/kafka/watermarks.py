@@ -44,6 +44,7 @@ class Watermarks:
                 "group.id": ASKING_GROUP,  # never joined: the client wants a name
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
+                "isolation.level": "read_committed",
                 "enable.partition.eof": True,  # the end may hold no record: the broker must say where it is
                 "allow.auto.create.topics": False,
                 **FETCH_LIMITS,

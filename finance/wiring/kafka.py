@@ -30,8 +30,9 @@ from ledger_core.errors import Refused
 from ledger_core.ports import Record
 from ledger_core.signing.registry import SignerRegistry
 from producers.kafka import topics as topics_kafka
+from producers.kafka.one_writer import OneWriterPublisher
 from producers.kafka.publisher import KafkaPublisher
-from schemas.topology.model import Topology
+from schemas.topology.model import Topic, Topology
 
 OpenSource = Callable[[Callable[[int], int], Callable[[int], None]], KafkaSource]
 """What opens a source once its callbacks are known: where a shard starts, and what to do when it goes."""
@@ -66,6 +67,13 @@ def check_topics(settings: Settings, topology: Topology, keys: tuple[str, ...], 
 def open_publisher(settings: Settings, name: str = "api") -> KafkaPublisher:
     """An ordered, idempotent producer that acts as `name`."""
     return KafkaPublisher(settings.kafka_brokers, settings.kafka_options(name))
+
+
+def open_one_writer(settings: Settings, topic: Topic, name: str) -> OneWriterPublisher:
+    """The one writer of a chain's topic, as `name`. Raises Refused for a topic that any number may write to."""
+    if topic.transactional_id is None:
+        raise Refused(f"{topic.name} takes any number of writers", remedy="correct its `value` in topology.yaml")
+    return OneWriterPublisher(settings.kafka_brokers, topic.transactional_id, settings.kafka_options(name))
 
 
 def open_watermarks(settings: Settings, name: str) -> Watermarks:

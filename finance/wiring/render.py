@@ -30,7 +30,7 @@ ROLE_ARN: Final = "arn:aws:iam::${AWS_ACCOUNT_ID}:role/finance-"
 ALIAS_ARN: Final = "arn:aws:kms:${KMS_REGION}:${AWS_ACCOUNT_ID}:alias/finance-*"
 KINDS: Final = ("acls", "iam", "kms-policy")
 
-_TARGETS: Final = {"topic": "--topic", "group": "--group"}
+_TARGETS: Final = {"topic": "--topic", "group": "--group", "transactional_id": "--transactional-id"}
 
 
 def render(topology: Topology, kind: str) -> dict[str, str]:

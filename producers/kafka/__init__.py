@@ -1,1 +1,6 @@
-"""Kafka: publisher (records leave), topics and acls (made as the topology wants them), admin (their client)."""
+"""Kafka.
+
+publisher     records leave; one_writer: those of a chain
+topics, acls  made as the topology wants them
+admin         their client
+"""

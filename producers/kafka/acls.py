@@ -29,6 +29,7 @@ _RESOURCES: Final[dict[Resource, ResourceType]] = {
     "topic": ResourceType.TOPIC,
     "group": ResourceType.GROUP,
     "cluster": ResourceType.BROKER,
+    "transactional_id": ResourceType.TRANSACTIONAL_ID,
 }
 _WORDS: Final = {kind: word for word, kind in _RESOURCES.items()}
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -71,8 +72,7 @@ class KafkaPublisher:
         settings: dict[str, object] = {**_DEFAULTS, **(options or {})}
         settings |= {
             "bootstrap.servers": brokers,
-            "on_delivery": self._reported,
-            "delivery.report.only.error": True,  # a call for each success would cost 0.6 us a record
+            **self._reports(),
             "error_cb": self._on_error,
             "logger": logging.getLogger("kafka.producer"),
         }
@@ -103,11 +103,11 @@ class KafkaPublisher:
         except BufferError:
             self._wait_for_room(topic, partition, key, value, headers)
         except KafkaException as error:
-            raise self._failed(error.args[0], topic, partition) from error
+            raise self._failed(error.args[0], f"{topic}[{partition}]") from error
 
     def poll(self) -> None:
         """Serve delivery reports without waiting."""
-        self._producer.poll(0)
+        self._serve(lambda: self._producer.poll(0))
         if self._failure is not None:
             raise self._failure
 
@@ -115,7 +115,7 @@ class KafkaPublisher:
         """Wait until everything queued was acknowledged. When time runs out the records stay queued: flush again."""
         if self._failure is not None:
             raise self._failure
-        waiting = self._producer.flush(timeout_seconds)
+        waiting = self._serve(lambda: self._producer.flush(timeout_seconds))
         if self._failure is not None:
             raise self._failure
         if waiting:
@@ -130,12 +130,29 @@ class KafkaPublisher:
         self._closed = True
         self._failure = self._failure or Unavailable("kafka", "the publisher is closed")
         self._producer.purge()
-        self._producer.flush(1.0)
+        with suppress(FinanceError):  # of a producer that ended itself: it has nothing more to deliver
+            self._serve(lambda: self._producer.flush(1.0))
         self._producer.close()  # ends its threads and connections now, not at some garbage collection
+
+    def _serve(self, serve: Callable[[], int]) -> int:
+        """The client raises its own end out of what serves its callbacks, and calls those all the same."""
+        try:
+            return serve()
+        except KafkaException as error:
+            raise self._failed(error.args[0], "the producer ended") from error
+        except (AttributeError, SystemError) as error:  # what a callback meets while the end is being raised
+            self._failure = self._failure or Unavailable("kafka", f"the producer ended; last: {self._last_error}")
+            raise self._failure from error
+
+    def _reports(self) -> dict[str, object]:
+        return {
+            "on_delivery": self._reported,
+            "delivery.report.only.error": True,  # a call for each success would cost 0.6 us a record
+        }
 
     def _reported(self, error: KafkaError | None, message: Message) -> None:
         if error is not None and self._failure is None:
-            self._failed(error, message.topic(), message.partition())
+            self._failed(error, f"{message.topic()}[{message.partition()}]")
 
     def _wait_for_room(
         self,
@@ -147,7 +164,7 @@ class KafkaPublisher:
     ) -> None:
         deadline = time.monotonic() + ROOM_WAIT_SECONDS_MAX
         while time.monotonic() < deadline:
-            self._producer.poll(ROOM_POLL_SECONDS)
+            self._serve(lambda: self._producer.poll(ROOM_POLL_SECONDS))
             if self._failure is not None:
                 raise self._failure
             try:
@@ -156,24 +173,24 @@ class KafkaPublisher:
             except BufferError:
                 continue
             except KafkaException as error:
-                raise self._failed(error.args[0], topic, partition) from error
+                raise self._failed(error.args[0], f"{topic}[{partition}]") from error
         raise Unavailable(
             "kafka", f"the queue stayed full for {ROOM_WAIT_SECONDS_MAX:g} s; last error: {self._last_error}"
         )
 
-    def _failed(self, error: KafkaError, topic: str | None, partition: int | None) -> FinanceError:
+    def _failed(self, error: KafkaError, place: str) -> FinanceError:
         """Remember the first failure for ever, and return it."""
         if self._failure is None:
-            detail = f"{topic}[{partition}]: {error.name()}: {error.str()}"
-            remedy = _REMEDIES.get(error.code())
-            if remedy is None:
-                self._failure = Unavailable("kafka", f"{detail}; last error: {self._last_error}")
-            else:
-                self._failure = Refused(f"Kafka refused a record for {detail}", remedy=remedy)
+            self._failure = self._failure_of(error, place)
         return self._failure
 
+    def _failure_of(self, error: KafkaError, place: str) -> FinanceError:
+        detail = f"{place}: {error.name()}: {error.str()}"
+        remedy = _REMEDIES.get(error.code())
+        if remedy is None:
+            return Unavailable("kafka", f"{detail}; last error: {self._last_error}")
+        return Refused(f"Kafka refused a record for {detail}", remedy=remedy)
+
     def _on_error(self, error: KafkaError) -> None:
-        """Called from poll. Only a fatal error ends this producer; the others are retried by librdkafka."""
+        """Called from poll, for what librdkafka retries. A fatal error is raised instead (`_serve`)."""
         self._last_error = f"{error.name()}: {error.str()}"
-        if error.fatal():
-            self._failed(error, None, None)

@@ -1,8 +1,9 @@
 """Kafka ACLs as the topology wants them: who may do what on which topic and group, and nothing else (G9).
 
 Guarantees: pure; every grant is of one principal by name, on one resource by its whole name. WRITE brings what an
-idempotent producer needs (brokers from 2.8 on ask for no IDEMPOTENT_WRITE on the cluster); nobody but operators gets
-anything on the cluster, nobody deletes, alters or creates topics.
+idempotent producer needs (brokers from 2.8 on ask for no IDEMPOTENT_WRITE on the cluster); the transactional id of a
+topic with one writer goes to its publishers alone, or a stranger could fence them. Nobody but operators gets anything
+on the cluster, nobody deletes, alters or creates topics.
 Does not: name the brokers' own principal: brokers are super users of their cluster (`super.users`).
 """
 
@@ -10,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from schemas.topology.model import Topology
 
-Resource = Literal["topic", "group", "cluster"]
+Resource = Literal["topic", "group", "cluster", "transactional_id"]
 CLUSTER: Final = "kafka-cluster"
 # Questions about a topic are asked by a client that names a group and never joins it (consumers.kafka.watermarks).
 ASKING_GROUP: Final = "finance-status"
@@ -28,7 +29,7 @@ class Acl:
 
     principal: str  # User:... as the brokers name it
     resource: Resource  # what the name is of
-    name: str  # of the topic or group, prefix included
+    name: str  # of the topic, group or transactional id, prefix included
     operation: str
 
     @property
@@ -45,7 +46,7 @@ def acls_of(topology: Topology, group_prefix: str = "") -> tuple[Acl, ...]:
 def acl_of(text: str) -> Acl | None:
     """The ACL that a text names; None when it names none."""
     principal, *rest = text.rsplit(" ", 3)
-    if len(rest) != 3 or rest[0] not in ("topic", "group", "cluster") or not principal.startswith("User:"):
+    if len(rest) != 3 or rest[0] not in get_args(Resource) or not principal.startswith("User:"):
         return None
     return Acl(principal, rest[0], rest[1], rest[2])  # type: ignore[arg-type]  # checked in the line above
 
@@ -57,6 +58,8 @@ def _topic_acls(topology: Topology) -> Iterator[Acl]:
             yield from _allow(topology, name, "topic", topic.name, READ)
         for name in topic.publishers:
             yield from _allow(topology, name, "topic", topic.name, WRITE)
+            if topic.transactional_id is not None:
+                yield from _allow(topology, name, "transactional_id", topic.transactional_id, WRITE)
         # Who works on a topic compares it with the topology first: every process, and a replay, which is a reader.
         for name in (*consumers, *topic.readers, *(name for name in topic.publishers if name in topology.processes)):
             yield from _allow(topology, name, "topic", topic.name, ("DESCRIBE_CONFIGS",))

@@ -33,6 +33,11 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     readers: tuple[Name, ...] = ()
     dead_letters: Name | None = None  # key of the topic that takes what is rejected
 
+    @property
+    def transactional_id(self) -> str | None:
+        """What the one writer of a chain fences older writers with (decision 091); None: any number may write."""
+        return f"{self.name}.writer" if self.value == "audit_event" else None
+
 
 class Process(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One kind of process: what it reads and writes, and as whom. A notary consumes no topic and has no group."""

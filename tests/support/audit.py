@@ -11,21 +11,23 @@ from typing import Any, cast
 import psycopg
 from confluent_kafka import Consumer, TopicPartition
 
-from consumers.audit.notary import AuditStore, Notary
+from consumers.audit.notary import AuditStore, ChainPublisher, Notary
 from consumers.audit.published_chain import newest_published
 from consumers.kafka.watermarks import Watermarks
 from consumers.metrics import NullMetrics
 from ledger_core.audit.events import AuditEvent
 from ledger_core.errors import Unavailable
-from ledger_core.ports import AuditIntent, Publisher, Signer
+from ledger_core.ports import AuditIntent, Signer
 from ledger_core.postgres.audit.notary_store import PostgresAuditStore
 from ledger_core.postgres.audit.outbox import append_intent
 from ledger_core.signing.registry import SignerRegistry
-from producers.kafka.publisher import KafkaPublisher
+from producers.kafka import one_writer
+from schemas.topology.load import load_topology
 from tests.support.databases import role_url
 from tests.support.kafka import client, tls
 from tests.support.signing import signer_set
-from tests.support.waits import until
+from tests.support.topics import TOPOLOGY
+from tests.support.waits import PATIENCE_SECONDS, until
 
 # As Kernel orders them; times as the payload spells them.
 _ROWS = """
@@ -58,24 +60,35 @@ def build_notary(
     *,
     batch_events_max: int = 200,
     store: Callable[[AuditStore], Any] = lambda store: store,
-    publisher: Callable[[Publisher], Any] = lambda publisher: publisher,
+    publisher: Callable[[ChainPublisher], Any] = lambda publisher: publisher,
     publisher_options: Mapping[str, str | int | bool] | None = None,
     newest: Callable[[], AuditEvent | None] | None = None,
     others: Sequence[Signer] = (),
 ) -> Notary:
     """A notary with its own database role; `store` and `publisher` may wrap the real ones, to let them fail."""
-    brokers = environ["KAFKA_BROKERS"]
     return Notary(
         store=cast(AuditStore, store(PostgresAuditStore(role_url(environ["DATABASE_URL"], "finance_notary")))),
         signers=signer_set(signer, registry, others=others),
         registry=registry,
-        publisher=cast(Publisher, publisher(KafkaPublisher(brokers, {**tls(brokers), **(publisher_options or {})}))),
+        publisher=cast(ChainPublisher, publisher(open_publisher(environ, publisher_options))),
         newest_published=newest or (lambda: newest_of(environ, registry)),
         topic=topic_of(environ),
         batch_events_max=batch_events_max,
         new_id=lambda: str(uuid.uuid4()),
         metrics=NullMetrics(),
     )
+
+
+def open_publisher(
+    environ: Mapping[str, str], options: Mapping[str, str | int | bool] | None = None
+) -> one_writer.OneWriterPublisher:
+    """The notary's own kind, on the topic of this test."""
+    transactional_id = (
+        load_topology(TOPOLOGY, topic_prefix=environ["FINANCE_TOPIC_PREFIX"]).topics["audit"].transactional_id
+    )
+    assert transactional_id is not None
+    brokers = environ["KAFKA_BROKERS"]
+    return one_writer.OneWriterPublisher(brokers, transactional_id, {**tls(brokers), **(options or {})})
 
 
 def newest_of(environ: Mapping[str, str], registry: SignerRegistry) -> AuditEvent | None:
@@ -124,17 +137,24 @@ def outbox_size(database_url: str) -> int:
 
 
 def read_topic(environ: Mapping[str, str]) -> list[tuple[bytes | None, bytes]]:
-    """Every (key, value) of the audit topic, in order of offset."""
-    consumer = Consumer({**client(environ["KAFKA_BROKERS"]), "group.id": uuid.uuid4().hex, "enable.auto.commit": False})
+    """Every (key, value) of the audit topic, in order of offset: what is committed, as all readers see it."""
+    own = {"group.id": uuid.uuid4().hex, "enable.auto.commit": False, "enable.partition.eof": True}
+    consumer = Consumer({**client(environ["KAFKA_BROKERS"]), **own})
     partition = TopicPartition(topic_of(environ), 0, 0)
     try:
         _, end = consumer.get_watermark_offsets(partition, timeout=300)
         consumer.assign([partition])
         found: list[tuple[bytes | None, bytes]] = []
-        while len(found) < end:
-            for message in consumer.consume(end - len(found), 10.0):
-                assert message.error() is None, message.error()
+        offset = 0
+        while offset < end:  # the last offsets are a transaction's marker
+            message = consumer.poll(PATIENCE_SECONDS)
+            assert message is not None
+            error = message.error()
+            offset = cast(int, message.offset()) + (error is None)
+            if error is None:
                 found.append((message.key(), cast(bytes, message.value())))
+            else:
+                assert error.name() == "_PARTITION_EOF", error
         return found
     finally:
         consumer.close()

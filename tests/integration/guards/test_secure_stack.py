@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from botocore.exceptions import ClientError
-from confluent_kafka import Consumer, KafkaError, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from finance.settings.deployment import Settings
@@ -108,6 +108,9 @@ def test_nobody_writes_to_a_topic_of_another(stack: Stack, finance: Finance, nam
     producer.flush(300)
     assert errors[0] is not None
     assert errors[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED, errors[0]
+    if topic == "audit":  # nor does it fence the notary
+        with pytest.raises(KafkaException, match="TRANSACTIONAL_ID_AUTHORIZATION_FAILED"):
+            Producer(kafka(stack, name, **{"transactional.id": "finance.audit.writer"})).init_transactions(300)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from consumers.kafka.group_source import KafkaSource
+from consumers.kafka.partition_reader import PartitionReader
 from consumers.kafka.watermarks import Watermarks
 from finance.workshop.devstack import Stack
 from tests.support.kafka import client, tls
@@ -72,6 +73,19 @@ def test_the_newest_record_is_found_in_front_of_them(brokers: str, ended: tuple[
     assert asked.first_from(topic, 0, end) is None
     assert asked.newest(topic, 1) is None
     assert list(asked.windows_back(topic, 1, 3)) == []
+    asked.close()
+
+
+def test_a_reader_of_a_partition_comes_to_its_end_and_sees_no_record_of_an_unfinished_transaction(
+    brokers: str, ended: tuple[str, int]
+) -> None:
+    topic, _ = ended
+    asked = Watermarks(brokers, tls(brokers))
+    reader = PartitionReader(brokers, topic, 0, *asked.bounds(topic, 0), tls(brokers), append_times=False)
+    read = [record.value for records in iter(lambda: reader.read(100), []) for record in records]
+    assert read == [value for _, value in MESSAGES]
+    assert reader.done
+    reader.close()
     asked.close()
 
 
