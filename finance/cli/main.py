@@ -12,6 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import click
@@ -21,6 +22,8 @@ from finance.settings.extras import missing_extra
 from ledger_core.errors import Corrupt, FinanceError, Refused, Rejected, Unavailable
 
 EXIT_FINDINGS, EXIT_USAGE, EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_FAULT, EXIT_INTERRUPTED = 1, 2, 3, 4, 70, 130
+
+HELP: Final = frozenset({"-h", "--help"})
 
 # name -> (module, attribute, one line of help): the help of the group costs no imports.
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
@@ -150,6 +153,10 @@ def run(arguments: list[str]) -> int:
     """Run the command line and return its exit code; errors are printed, not raised."""
     as_json = "--json" in arguments
     try:
+        if arguments and arguments[0] in COMMANDS and HELP.isdisjoint(arguments):
+            from finance.guards.commands import check_command  # here: --help and --version read no settings
+
+            check_command(arguments[0], os.environ, Path.cwd())
         result = cli.main(args=arguments, prog_name="finance", standalone_mode=False)
     except click.UsageError as error:
         if error.ctx is not None and not as_json:

@@ -20,6 +20,8 @@ from ledger_core.errors import Refused
 TRUE: Final = ("true", "1", "yes", "y")
 FALSE: Final = ("false", "0", "no", "n", "")
 PRODUCTION: Final = "production"
+LIKE_PRODUCTION: Final = re.compile(r"prod.*|prd|live", re.DOTALL)  # however a platform spells it
+SDK_ENDPOINTS: Final = "AWS_ENDPOINT_URL"  # and AWS_ENDPOINT_URL_S3, _KMS, _STS, ...
 EVERYBODY: Final = "doctor"  # stands for all processes at once
 
 
@@ -46,17 +48,19 @@ class Given:
     topology_path: Path  # FINANCE_TOPOLOGY
     settings: Settings | None = field(repr=False)
     unreadable: tuple[Refused, ...] = ()
+    sdk_endpoints: tuple[str, ...] = ()  # names of the variables by which the AWS SDK would go somewhere else
 
     @staticmethod
     def of(process: str, environ: Mapping[str, str], cwd: Path) -> Given:
         """Read `environ`; what is wrong there becomes faults, nothing is raised."""
+        elsewhere = tuple(sorted(name for name in environ if name.startswith(SDK_ENDPOINTS) and environ[name]))
         try:
             settings = Settings.from_env(environ, cwd)
         except Refused as error:
             values, wrong = _as_far_as_readable(environ, cwd)
             path = cwd / values.get("FINANCE_TOPOLOGY", "topology.yaml")
-            return Given(process, values, path, None, wrong or (error,))
-        return Given(process, settings.values, settings.topology_path, settings)
+            return Given(process, values, path, None, wrong or (error,), elsewhere)
+        return Given(process, settings.values, settings.topology_path, settings, (), elsewhere)
 
     def text(self, name: str) -> str:
         """The value without blanks around it; empty when it is not set."""
@@ -73,16 +77,31 @@ class Given:
     @property
     def production(self) -> bool:
         """Either name says so: a guard that reads one of them alone could be switched off by forgetting it."""
-        return PRODUCTION in (self.env, self.text("NODE_ENV").lower())
+        return self.env == PRODUCTION or is_production(self.text("NODE_ENV"))
 
     @property
     def guarded(self) -> bool:
         """Outside dev: staging and production."""
         return self.production or self.env != "dev"
 
+    @property
+    def suspected(self) -> bool:
+        """Whether anything at all says that this is not a development machine."""
+        return (
+            self.guarded
+            or bool(self.text("NODE_ENV"))
+            or self.settings is None
+            or any(self.is_true(name) for name in ("REQUIRE_KMS", "REQUIRE_SIGNING_PROXY", "REQUIRE_MTLS"))
+        )
+
     def does(self, *processes: str) -> bool:
         """Whether one of these starts (or all of them are checked)."""
         return self.process == EVERYBODY or self.process in processes
+
+
+def is_production(name: str) -> bool:
+    """Whether a platform means production by this name of an environment: in any case, in any of its spellings."""
+    return LIKE_PRODUCTION.fullmatch(re.sub(r"[^a-z]", "", name.lower())) is not None
 
 
 def _as_far_as_readable(environ: Mapping[str, str], cwd: Path) -> tuple[dict[str, str], tuple[Refused, ...]]:

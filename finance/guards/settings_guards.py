@@ -8,23 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Final
-from urllib.parse import urlsplit
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
-
-from finance.door.exposure import check_exposure
-from finance.guards.model import EVERYBODY, FALSE, PRODUCTION, TRUE, Given, Guard, GuardFault, missing
+from finance.guards.address_guards import (
+    database_is_reached_safely,
+    doors_are_shut,
+    endpoints_are_ours,
+    owner_stays_at_home,
+    port_is_a_port,
+    watchers_have_addresses,
+)
+from finance.guards.model import (
+    EVERYBODY,
+    FALSE,
+    PRODUCTION,
+    TRUE,
+    Given,
+    Guard,
+    GuardFault,
+    is_production,
+    missing,
+)
 from finance.guards.secret_rules import find_secrets, is_random
 from finance.settings.key_file import API_KEY, KEYS_FILE, TABLES, spelled
 from finance.settings.signing import EVERY_SLOT
-from finance.settings.tls_database import unsafe_address
-from finance.settings.variables import COSIGNER, KEY_VARIABLES, OUTGOING, PROCESSES, ROLES, VARIABLES, Kind
+from finance.settings.variables import COSIGNER, KEY_VARIABLES, OUTGOING, PROCESSES, VARIABLES, Kind
 from finance.wiring.registry_file import read_registry
 from ledger_core.errors import Refused
 
 SIGNING_PROCESSES: Final = ("prover", "archiver", "notary")
 TRUTHS: Final = ("REQUIRE_KMS", "REQUIRE_SIGNING_PROXY", "REQUIRE_MTLS", "DEV_SKIP_MTLS")
+DEVELOPMENT: Final = ("development", "dev", "test", "local", "ci")  # what NODE_ENV says of a development machine
 REQUIRING: Final = ("REQUIRE_KMS", "REQUIRE_SIGNING_PROXY")
 CUSTODY: Final[tuple[Kind, ...]] = ("kms", "pkcs11", "transit")  # where REQUIRE_KMS lets a key live
 ADMIN_TOKEN_CHARS_MIN: Final = 32
@@ -41,10 +54,15 @@ def settings_can_be_read(given: Given) -> Iterator[GuardFault]:
 
 def environments_agree(given: Given) -> Iterator[GuardFault]:
     """NODE_ENV (what the platform's tools read) and FINANCE_ENV (what stands in proofs) say the same."""
-    node, own = given.text("NODE_ENV").lower(), given.text("FINANCE_ENV")
-    if node and (node == PRODUCTION) != (own == PRODUCTION):
+    node, own = given.text("NODE_ENV"), given.text("FINANCE_ENV")
+    if node and is_production(node) != (own == PRODUCTION):
         yield GuardFault(
             f"NODE_ENV is {node} and FINANCE_ENV is {own or 'not set'}", "set both to production, or neither"
+        )
+    elif node and given.env == "dev" and node.lower() not in DEVELOPMENT:
+        yield GuardFault(
+            f"NODE_ENV is {node} and FINANCE_ENV is {own or 'not set'}",
+            f"set FINANCE_ENV to staging or production, or NODE_ENV to one of {', '.join(DEVELOPMENT)}",
         )
 
 
@@ -117,47 +135,21 @@ def key_is_one_that_is_required(given: Given) -> Iterator[GuardFault]:
             )
 
 
-def mtls_is_on(given: Given) -> Iterator[GuardFault]:
-    """Nothing is skipped in production, and what is required has its certificates."""
+def nothing_is_skipped(given: Given) -> Iterator[GuardFault]:
+    """Not in production, and not where it is required."""
     skip, required = given.is_true("DEV_SKIP_MTLS"), given.is_true("REQUIRE_MTLS")
     if given.production and skip:
         yield GuardFault("DEV_SKIP_MTLS is true", "set it to false: it is for a development machine only")
     if required and skip and not given.production:
         yield GuardFault("REQUIRE_MTLS and DEV_SKIP_MTLS are both true", "set one of them to false")
+
+
+def mtls_is_on(given: Given) -> Iterator[GuardFault]:
+    """What is required has its certificates."""
+    required = given.is_true("REQUIRE_MTLS")
     own_files = given.text("KAFKA_TLS_CERT_FILE") and given.text("KAFKA_TLS_KEY_FILE")
     if (required or given.production) and not given.text("FINANCE_TLS_DIR") and not own_files:
         yield from missing(given, ("FINANCE_TLS_DIR",), "certificates are needed on every hop")
-
-
-def database_is_reached_safely(given: Given) -> Iterator[GuardFault]:
-    """The address of the process's own role, with the server's certificate checked."""
-    for role in ROLES if given.process == "doctor" else (given.process,):
-        name = f"DATABASE_URL_{role.upper()}"
-        if role not in ROLES or not given.guarded:
-            continue
-        yield from missing(given, (name,), f"the {role} has a database role of its own")
-        address = given.text(name)
-        if not address:
-            continue
-        try:
-            user = conninfo_to_dict(address).get("user", "the OS user")
-        except psycopg.ProgrammingError:
-            user = None
-        if given.production or user is None:
-            unsafe = unsafe_address(name, address, mutual=given.is_true("REQUIRE_MTLS"))
-            if unsafe is not None:
-                yield GuardFault(unsafe.message, unsafe.remedy)
-        if user not in (None, f"finance_{role}"):
-            yield GuardFault(f"{name} logs in as {user}", f"log in as finance_{role}, G9")
-
-
-def owner_stays_at_home(given: Given) -> Iterator[GuardFault]:
-    """No process is given what only `finance migrate` needs."""
-    if given.production and given.process in PROCESSES and given.text("DATABASE_URL"):
-        yield GuardFault(
-            f"DATABASE_URL, the owner's address, is given to the {given.process}",
-            "give it to the pipeline that migrates only",
-        )
 
 
 def archive_is_named(given: Given) -> Iterator[GuardFault]:
@@ -193,36 +185,6 @@ def registry_is_there(given: Given) -> Iterator[GuardFault]:
             yield GuardFault(error.message, error.remedy)
 
 
-def watchers_have_addresses(given: Given) -> Iterator[GuardFault]:
-    """Where errors, traces and figures go: nothing is sent to something that is not an address."""
-    for name in ("SENTRY_DSN", "OTEL_COLLECTOR_URL", "PROM_ENDPOINT"):
-        address = given.text(name)
-        if address and not is_web_address(address):
-            yield GuardFault(f"{name} is not an http(s) address", "correct it, or leave it empty")
-    if given.production and given.text("SENTRY_DSN").startswith("http://"):
-        yield GuardFault("SENTRY_DSN is not https", "error reports mention amounts of money: use its https address")
-
-
-def is_web_address(address: str) -> bool:
-    """Whether it begins with http:// or https:// and names a host."""
-    try:
-        return address.startswith(("http://", "https://")) and bool(urlsplit(address).hostname)
-    except ValueError:  # of a bracket that does not close
-        return False
-
-
-def doors_are_shut(given: Given) -> Iterator[GuardFault]:
-    """`/metrics` is in plaintext on loopback only; elsewhere it has a certificate, and callers."""
-    settings = given.settings
-    if settings is None or not given.does(*PROCESSES):
-        return
-    tls, callers = settings.door_tls_dir is not None, settings.door_config is not None
-    try:
-        check_exposure(settings.env, settings.metrics_host, tls=tls, callers=callers, plaintext_in_production=True)
-    except Refused as error:
-        yield GuardFault(error.message, error.remedy)
-
-
 def admin_token_is_strong(given: Given) -> Iterator[GuardFault]:
     """Drawn by a machine, and shared with nothing else."""
     token = given.text("FINANCE_ADMIN_TOKEN")
@@ -235,13 +197,6 @@ def admin_token_is_strong(given: Given) -> Iterator[GuardFault]:
         )
     if any(token == given.text(name) for name in SECRETS if name != "FINANCE_ADMIN_TOKEN"):
         yield GuardFault("FINANCE_ADMIN_TOKEN is used for something else too", "give each purpose a secret of its own")
-
-
-def port_is_a_port(given: Given) -> Iterator[GuardFault]:
-    """Where the HTTP API listens."""
-    port = given.text("PORT")
-    if port and not (port.isascii() and port.isdigit() and len(port) < 6 and 1 <= int(port) <= 65_535):
-        yield GuardFault(f"PORT is {port!r}", "use a whole number from 1 to 65535")
 
 
 def topology_holds_no_secret(given: Given) -> Iterator[GuardFault]:
@@ -271,7 +226,8 @@ def _secrets_in(values: Mapping[str, str], text: str) -> Iterator[str]:
 
 SETTINGS_GUARDS: Final[tuple[Guard, ...]] = (
     settings_can_be_read, environments_agree, truths_are_spelled, domain_is_ours, signing_path_is_required,
-    no_key_in_a_file, key_is_one_that_is_required, mtls_is_on, database_is_reached_safely,
+    no_key_in_a_file, key_is_one_that_is_required, nothing_is_skipped, mtls_is_on, database_is_reached_safely,
+    endpoints_are_ours,
     owner_stays_at_home, archive_is_named, brokers_are_named, registry_can_be_read, watchers_have_addresses,
     doors_are_shut, admin_token_is_strong, port_is_a_port, topology_holds_no_secret,
 )  # fmt: skip

@@ -71,11 +71,12 @@ class KmsPlace:
 
     def open(self) -> KMSClient:
         """A client. Raises Refused."""
-        config = Config(
+        config = Config(  # type: ignore[call-arg]  # its stub lacks the last one
             client_cert=self.client_pair,
             connect_timeout=self.connect_timeout_seconds,
             read_timeout=self.read_timeout_seconds,
             retries={"total_max_attempts": 1, "mode": "standard"},
+            ignore_configured_endpoint_urls=True,  # as for S3: only KMS_ENDPOINT names another place
         )
         try:
             return boto3.client(

@@ -51,11 +51,12 @@ def s3_client(
     `ca_file`: what the endpoint's certificate is checked with (None: the system's authorities); `client_pair`: ours,
     certificate and key, for an endpoint that asks for one.
     """
-    config = Config(
+    config = Config(  # type: ignore[call-arg]  # its stub lacks the last one
         client_cert=client_pair,
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
         read_timeout=READ_TIMEOUT_SECONDS,
         retries={"mode": "standard", "total_max_attempts": 2},
+        ignore_configured_endpoint_urls=True,  # AWS_ENDPOINT_URL, ~/.aws/config: only our own variable names a place
         s3={"addressing_style": "path" if endpoint else "auto"},
     )
     return boto3.client(

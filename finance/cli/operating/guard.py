@@ -11,7 +11,10 @@ import click
 
 from finance.cli.common import emit, json_option, load_topology_of
 
+PREFIXES: Final = re.compile(r"(refs/|heads/|remotes/|origin/)+")  # as pipelines spell the name of a branch
 PROTECTED: Final = re.compile(r"main|release/.+")
+# What a merge queue builds becomes the protected branch: gh-readonly-queue/main/pr-12-0123abc, and the like.
+QUEUED: Final = re.compile(r"(.+/)?[^/]*(queue|train|bors)[^/]*/(.+/)?(main|release)(/.+)?")
 
 
 @click.group()
@@ -24,6 +27,12 @@ def command() -> None:
     """
 
 
+def is_protected(branch: str) -> bool:
+    """Whether what is built is a protected branch, or becomes one."""
+    name = PREFIXES.sub("", branch.strip(), count=1) if PREFIXES.match(branch.strip()) else branch.strip()
+    return PROTECTED.fullmatch(name) is not None or QUEUED.fullmatch(name) is not None
+
+
 @command.command()
 @click.option("--branch", required=True, help="The branch that is built, as the pipeline says.")
 @json_option
@@ -31,7 +40,8 @@ def branch(branch: str, as_json: bool) -> None:
     """On main and release/*: a signing path is required, configured, and answers.
 
     REQUIRE_KMS or REQUIRE_SIGNING_PROXY must be true, and the key it stands for makes a signature that the registered
-    public key verifies. Other branches pass unasked. Exit 0: passed; 3: refused, with every fault; 4: no answer.
+    public key verifies. A merge queue's branch for one of them counts as it. Other branches pass unasked. Exit 0:
+    passed; 3: refused, with every fault; 4: no answer.
 
     \b
     Examples:
@@ -46,7 +56,7 @@ def branch(branch: str, as_json: bool) -> None:
         truths_are_spelled,
     )
 
-    if PROTECTED.fullmatch(branch.strip().removeprefix("refs/heads/").removeprefix("origin/")) is None:
+    if not is_protected(branch):
         emit(
             as_json, {"ok": True, "branch": branch, "protected": False}, lambda c: c.print(f"{branch} is not protected")
         )

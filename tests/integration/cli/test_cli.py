@@ -47,7 +47,7 @@ def test_a_database_that_is_away_exits_4_and_says_so(finance: Finance) -> None:
 
 
 def test_a_setting_that_is_missing_exits_3_with_the_remedy(finance: Finance) -> None:
-    told = finance.json("balances", code=3, FINANCE_ENV="production", DATABASE_URL_API="")
+    told = finance.json("balances", code=3, FINANCE_ENV="staging", DATABASE_URL_API="")
     assert told["error"]["kind"] == "refused"
     assert "DATABASE_URL_API" in told["error"]["remedy"]
 
