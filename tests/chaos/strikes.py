@@ -84,7 +84,9 @@ class Strikes:
         self.look_after()
 
     def look_after(self) -> None:
-        """Start again what ended for want of a service. Raises AssertionError for any other end."""
+        """Start again what ended for want of a service. Raises AssertionError for any other end, and for a halt."""
+        halted, reason = self._ledger.ask("SELECT halted, reason FROM control")
+        assert not halted, f"posting is halted: {reason}"
         for process in [it for it in self._running if not it.running]:
             code = process.wait()
             assert code == EXIT_UNAVAILABLE, f"{process.name} ended with {code}:\n{process.tail()}"

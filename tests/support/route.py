@@ -46,13 +46,13 @@ class Running:
 
     def __init__(self, name: str, environ: Mapping[str, str]) -> None:
         self.name = name
-        self._environ = dict(environ)
+        self.environ = dict(environ)
         self.lines: list[tuple[float, dict[str, Any]]] = []
         self.noise: list[tuple[float, str]] = []  # what is no JSON line: nothing should be
         self._popen = subprocess.Popen(
             [sys.executable, "-m", "finance", "run", name],
             cwd=ROOT,
-            env=self._environ,
+            env=self.environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -102,13 +102,13 @@ class Running:
 
     def healthy(self) -> bool:
         """Whether /healthz answers 200. Anything but 200 and 503 fails the test."""
-        status, _ = scrape(f"{self.url}/healthz", self._environ)
+        status, _ = scrape(f"{self.url}/healthz", self.environ)
         assert status in (200, 503)
         return status == 200
 
     def metric(self, sample: str) -> float:
         """One sample of /metrics by its whole name, labels included; 0 when it is not there."""
-        _, page = scrape(f"{self.url}/metrics", self._environ)
+        _, page = scrape(f"{self.url}/metrics", self.environ)
         for line in page.splitlines():
             name, _, value = line.rpartition(" ")
             if name == sample:
