@@ -7,14 +7,15 @@ The order of side effects is the safety proof; each step stands as a comment whe
   4. RECORD it, INSERT audit_exports     the commit point: exported
 
 Guarantees: what leaves is what was published, checked by the oracle from the range before on; names and bytes are
-functions of the events, so that two exporters at once, or one after a crash, store one object.
+functions of the events, so that two exporters at once, or one after a crash, store one object. A database that was put
+back closes a range where the archive has one that begins there: no two exports overlap.
 Does not: close a range for the sake of its own events (they leave with the next others), or publish anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import structlog
@@ -22,7 +23,7 @@ import structlog
 from consumers.archive.lock_terms import LockTerms
 from consumers.archive.stored_batch import as_stored
 from consumers.metrics import Metrics
-from ledger_core.archive.names import export_key
+from ledger_core.archive.names import export_key, exports_from, last_seq_of
 from ledger_core.archive.pinned_object import pin_object
 from ledger_core.audit.events import AuditEvent
 from ledger_core.audit.export import (
@@ -49,7 +50,11 @@ log = structlog.get_logger("archiver")
 class ExportStore(Protocol):
     """See `ledger_core.postgres.audit.export_store`. Every method may raise Unavailable("postgres")."""
 
-    def next_range(self, events_max: int, idle_seconds: float) -> ExportRange | None: ...
+    def open_range(self) -> ExportRange | None: ...
+
+    def due(self, events_max: int, idle_seconds: float) -> ExportRange | None: ...
+
+    def close_range(self, due: ExportRange) -> ExportRange | None: ...
 
     def events(self, first_seq: int, last_seq: int) -> list[AuditEvent]: ...
 
@@ -97,15 +102,28 @@ class AuditExporter:
         now = self._monotonic()
         if now < self._look_at:
             return False
-        settings = self._settings
-        # 1. CLOSE. Or the one that was closed and not yet exported. A crash before the COMMIT: nothing happened; after:
-        # the range is fixed, and every later try exports that very one.
-        found = self._store.next_range(settings.events_max, settings.idle_seconds)
+        # What was closed and not yet exported comes first, and is exported as that very range.
+        found = self._store.open_range() or self._close_next()
         if found is None:
-            self._look_at = now + settings.look_seconds
+            self._look_at = now + self._settings.look_seconds
             return False
         self._export(found)
         return True
+
+    def _close_next(self) -> ExportRange | None:
+        """The next range, closed now; None while it is not time. What a database that was put back had exported stands
+        in the archive, and is closed again at the same cut: once all of it is published here, too."""
+        due = self._store.due(self._settings.events_max, self._settings.idle_seconds)
+        if due is None:
+            return None
+        for stored in self._archive.versions(exports_from(self._settings.env, due.first_seq)):
+            last_seq = last_seq_of(stored.key)
+            if stored.size_bytes >= 0 and last_seq is not None:
+                due = replace(due, last_seq=last_seq)
+                log.warning("audit.adopting", first_seq=due.first_seq, last_seq=last_seq, object_key=stored.key)
+                break
+        # 1. CLOSE. A crash before the COMMIT: nothing happened; after: the range is fixed.
+        return self._store.close_range(due)
 
     def _export(self, found: ExportRange) -> None:
         settings = self._settings

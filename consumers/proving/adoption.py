@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 
 from consumers.proving.range_closer import ProvedShard, RangeCloser
-from ledger_core.errors import Corrupt, FinanceError, Unavailable
+from ledger_core.errors import Unavailable
 from ledger_core.proving.announced_range import AnnouncedRange
 from ledger_core.proving.closed_range import Cut
 from ledger_core.proving.intents import adopted_intent
@@ -63,11 +63,10 @@ class AdoptingCloser(RangeCloser):
                 "poster", f"shard {shard.number}: the journal ends at seq {newest}, Postgres {shard.posted_seq} so far"
             )
 
-    def unknown_shard(self, shard: int) -> FinanceError:
-        """What it means that the journal holds entries of a shard that Postgres does not know."""
-        if (self._guard.epoch_no or 0) > 1 or self._guard.announced(shard):
-            return Unavailable("poster", f"shard {shard}: Postgres does not have it again yet")
-        return Corrupt(f"the journal has entries of shard {shard}, but Postgres has no such shard")
+    def unknown_shard(self, shard: int) -> Unavailable:
+        """What it means that the journal holds entries of a shard that Postgres does not know: it was put back to
+        before them, by an operator or because its standby took over, in whatever epoch."""
+        return Unavailable("poster", f"shard {shard}: the journal has entries, and Postgres does not have them yet")
 
 
 def _said(announced: AnnouncedRange) -> str:

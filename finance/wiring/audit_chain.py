@@ -38,11 +38,11 @@ def chain_events(
     if source == "s3":
         from finance.wiring.services import open_archive
 
-        return exported_events(open_archive(settings), settings.env, found)
+        return once(exported_events(open_archive(settings), settings.env, found), found)
     if source == "topic":
         if topology is None:
             raise Refused("the topology is not known", remedy="set FINANCE_TOPOLOGY")
-        return once(events_of_lines(_of_topic(settings, topology.topics["audit"].name), found), found)
+        return once(events_of_lines(topic_lines(settings, topology.topics["audit"].name), found), found)
     return _of_database(settings)
 
 
@@ -51,7 +51,9 @@ def _of_database(settings: Settings) -> Iterator[AuditEvent]:
         yield from reader.audit_events()
 
 
-def _of_topic(settings: Settings, topic: str) -> Iterator[bytes]:
+def topic_lines(settings: Settings, topic: str) -> Iterator[bytes]:
+    """The values of the audit topic from its beginning to its present end, repeats and all. Raises Unavailable,
+    Refused."""
     watermarks = open_watermarks(settings, "auditor")
     try:
         low, high = watermarks.bounds(topic, PARTITION)

@@ -20,6 +20,7 @@ _SHARD: Final = re.compile(r"/(?:batches|manifests)/shard-([0-9]{5,10})/")
 _LOCKABLE: Final = re.compile(
     r"/(?:batches/shard-[0-9]{5,10}/offsets-[0-9]{19}-[0-9]{19}\.|audit/)seqs-[0-9]{19}-[0-9]{19}\.jsonl\.gz\Z"
 )
+_LAST_SEQ: Final = re.compile(r"/audit/seqs-[0-9]{19}-([0-9]{19})\.jsonl\.gz\Z")
 _OFFSETS: Final = re.compile(r"/offsets-([0-9]{19})-[0-9]{19}\.seqs-")
 
 
@@ -54,6 +55,17 @@ def exports_folder(env: str) -> str:
 def export_key(env: str, first_seq: int, last_seq: int) -> str:
     """The object name of an export of the audit chain: events first_seq..last_seq, inclusive."""
     return f"{exports_folder(env)}seqs-{first_seq:019d}-{last_seq:019d}.jsonl.gz"
+
+
+def exports_from(env: str, first_seq: int) -> str:
+    """What the name of an export that begins with this event begins with."""
+    return f"{exports_folder(env)}seqs-{first_seq:019d}-"
+
+
+def last_seq_of(key: str) -> int | None:
+    """The last event that an export's name speaks of; None when it is not the name of an export."""
+    last_seq = _LAST_SEQ.search(key)
+    return None if last_seq is None else int(last_seq[1])
 
 
 def is_lockable_key(key: str, env: str) -> bool:

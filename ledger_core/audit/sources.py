@@ -29,7 +29,8 @@ def events_of_lines(lines: Iterable[bytes], found: Collector) -> Iterator[AuditE
 
 
 def once(events: Iterable[AuditEvent], found: Collector) -> Iterator[AuditEvent]:
-    """The events of the topic without the repeats of a publisher that was interrupted."""
+    """The events of the topic without the repeats of a publisher that was interrupted; those of the archive without
+    what two exports of a database that was put back both hold."""
     seen: OrderedDict[int, str] = OrderedDict()
     for event in events:
         known = seen.get(event.seq)
@@ -39,7 +40,7 @@ def once(events: Iterable[AuditEvent], found: Collector) -> Iterator[AuditEvent]
                 seen.popitem(last=False)
             yield event
         elif known != event.hash:
-            found.add("audit.fork", "this seq was published before with other content", seq=event.seq, place=event.id)
+            found.add("audit.fork", "this seq stood there before with other content", seq=event.seq, place=event.id)
         else:
             found.count("repeats")
 

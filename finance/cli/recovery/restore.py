@@ -126,22 +126,28 @@ def restore(
 
 
 @click.command()
-@click.option("--backup", "backup_id", required=True, help="The backup it was restored from.")
+@click.option("--backup", "backup_id", help="The backup it was restored from.")
+@click.option("--standby", is_flag=True, help="A standby was promoted, in place of a restore.")
 @click.option("--reason", default="restored by the operator", show_default=True, help="Why: for the audit chain.")
 @json_option
-def adopt(backup_id: str, reason: str, as_json: bool) -> None:
-    """Begin the epoch `restore` on a server that was restored and is up: the last step of a restore.
+def adopt(backup_id: str | None, standby: bool, reason: str, as_json: bool) -> None:
+    """Begin the epoch `restore` on a server that is up: the last step of a restore, or of a failover to a standby.
 
-    Reads DATABASE_URL, the restored database as its owner. Do this before any process is started on it.
+    Reads DATABASE_URL, the database as its owner. After a restore, do this before any process is started on it; after
+    a failover, as soon as you can: a standby that lost the last second is a database of before, too.
 
     \b
-    Example:
+    Examples:
       finance backup adopt --backup 20251101T120000Z-0a1b2c3d --reason "disk lost, incident 42"
+      finance backup adopt --standby --reason "primary lost, incident 43"
     """
     from finance.recovery.backup.serve import adopt as begin
 
+    if (backup_id is None) != standby:
+        raise click.UsageError("name --backup, or --standby: where does this database come from?")
     settings = load_settings()
-    epoch = begin(settings.owner_database_url(), backup_id, actor_id=operator(settings), reason=reason)
+    source = "promoted standby" if standby else f"backup {backup_id}"
+    epoch = begin(settings.owner_database_url(), source, actor_id=operator(settings), reason=reason)
     told = {"ok": True, "epoch_no": epoch.epoch_no, "epoch_id": epoch.epoch_id, "kind": epoch.kind}
     emit(as_json, told, lambda console: console.print(f"epoch {epoch.epoch_no} (restore) has begun: {epoch.reason}"))
 

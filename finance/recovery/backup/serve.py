@@ -43,15 +43,16 @@ def serve(
     dsn = cluster.dsn_at(lost, server.sockets, owner)
     try:
         cluster.wait_promoted(server, dsn, WAIT_SECONDS_MAX)
-        epoch = adopt(dsn, restored.backup.backup_id, actor_id=actor_id, reason=reason)
+        epoch = adopt(dsn, f"backup {restored.backup.backup_id}", actor_id=actor_id, reason=reason)
     except BaseException:
         server.stop()
         raise
     return Served(server, dsn, epoch)
 
 
-def adopt(dsn: str, backup_id: str, *, actor_id: str, reason: str) -> Epoch:
-    """Begin the epoch `restore`. Raises Refused while the server recovers."""
+def adopt(dsn: str, source: str, *, actor_id: str, reason: str) -> Epoch:
+    """Begin the epoch `restore`; `source` says where the database comes from. Raises Refused while the server recovers
+    or is a standby."""
     with session(dsn, application_name="finance backup") as connection:
         row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
         if row is None or row[0]:
@@ -61,6 +62,6 @@ def adopt(dsn: str, backup_id: str, *, actor_id: str, reason: str) -> Epoch:
             kind="restore",
             epoch_id=clock.new_id(),
             actor_id=actor_id,
-            reason=f"{reason} (backup {backup_id})",
+            reason=f"{reason} ({source})",
             trace_id=clock.new_trace_id(),
         )

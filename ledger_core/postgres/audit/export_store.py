@@ -7,7 +7,7 @@ finance_archiver. Does not: read or store the objects.
 
 from __future__ import annotations
 
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from typing import Any, Final
 
 import psycopg
@@ -28,20 +28,25 @@ SELECT export_no, first_seq, last_seq FROM audit_export_ranges
 
 # A range closes when it is full, or when nothing was published for a while. The events of such exports themselves close
 # none: each would make the next.
-CLOSE: Final = f"""
+DUE: Final = f"""
 WITH waiting AS (
     SELECT c.published_seq, coalesce(r.export_no, 0) AS export_no, coalesce(r.last_seq, 0) AS last_seq
       FROM notary_cursor c
       LEFT JOIN (SELECT export_no, last_seq FROM audit_export_ranges ORDER BY export_no DESC LIMIT 1) r ON true
 )
-INSERT INTO audit_export_ranges (export_no, first_seq, last_seq)
 SELECT export_no + 1, last_seq + 1, least(published_seq, last_seq + %(events_max)s) FROM waiting
  WHERE published_seq - last_seq >= %(events_max)s
     OR (published_seq > last_seq
         AND (SELECT created_at FROM audit_events WHERE seq = published_seq)
             <= clock_timestamp() - make_interval(secs => %(idle_seconds)s)
         AND EXISTS (SELECT 1 FROM audit_events WHERE seq > last_seq AND seq <= published_seq
-                       AND NOT (event_type = 'audit_export.completed' AND payload->>'chain' = '{EXPORTED_CHAIN}')))
+                       AND NOT (event_type = 'audit_export.completed' AND payload->>'chain' = '{EXPORTED_CHAIN}')))"""
+
+CLOSE: Final = """
+INSERT INTO audit_export_ranges (export_no, first_seq, last_seq)
+SELECT %(export_no)s, %(first_seq)s, %(last_seq)s
+ WHERE %(last_seq)s <= (SELECT published_seq FROM notary_cursor)
+   AND %(first_seq)s = (SELECT coalesce(max(last_seq), 0) + 1 FROM audit_export_ranges)
 ON CONFLICT DO NOTHING"""
 
 EVENTS: Final = f"SELECT {EVENT_COLUMNS} FROM audit_events WHERE seq BETWEEN %s AND %s ORDER BY seq"
@@ -58,14 +63,21 @@ class PostgresAuditExportStore:
         self._connection = connection
 
     @translated()
-    def next_range(self, events_max: int, idle_seconds: float) -> ExportRange | None:
-        """The oldest range without an object; else one that is closed now, if it is time; else None."""
-        found = self._open()
-        if found is None:
-            wanted = {"events_max": events_max, "idle_seconds": idle_seconds}
-            if self._connection.execute(CLOSE, wanted).rowcount:  # the commit point of closing
-                found = self._open()
-        return found
+    def open_range(self) -> ExportRange | None:
+        """The oldest range without an object."""
+        return self._open()
+
+    @translated()
+    def due(self, events_max: int, idle_seconds: float) -> ExportRange | None:
+        """The range to be closed next, if it is time; nothing is written."""
+        row = self._connection.execute(DUE, {"events_max": events_max, "idle_seconds": idle_seconds}).fetchone()
+        return None if row is None else ExportRange(*row)
+
+    @translated()
+    def close_range(self, due: ExportRange) -> ExportRange | None:
+        """Close it, if it still follows the one before and all of it is published; the oldest without an object."""
+        self._connection.execute(CLOSE, asdict(due))  # the commit point of closing
+        return self._open()
 
     def _open(self) -> ExportRange | None:
         row = self._connection.execute(OPEN).fetchone()

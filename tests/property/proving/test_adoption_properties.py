@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from consumers.proving.prover import Prover
-from ledger_core.errors import Corrupt, Unavailable
+from ledger_core.errors import Unavailable
 from ledger_core.proving.announced_range import AnnouncedRange
 from ledger_core.proving.range_limits import RangeLimits
 from ledger_core.proving.range_proof import parse_payload
@@ -137,7 +137,7 @@ def test_a_shard_that_the_poster_has_not_begun_again_is_waited_for() -> None:
     before = proved(TinyShard().post(5))
     after = lost(before, 0)
     shards, after.world.shards = after.world.shards, {}
-    with pytest.raises(Unavailable, match="does not have it again yet"):
+    with pytest.raises(Unavailable, match="does not have them yet"):
         after.build().step()
     after.world.shards = shards
     after.run()
@@ -208,10 +208,3 @@ def test_an_epoch_that_begins_between_the_look_and_the_closing_closes_nothing() 
     steps(after, after.build(), 60)
     check_adopted(before, after)
     assert {intent.event_type for intent in real.intents} == {"journal.adopted", "proof.published"}
-
-
-def test_in_the_first_epoch_an_unknown_shard_is_a_contradiction() -> None:
-    bench = Bench(MemoryProofs({0: TinyShard().post(1)}), LIMITS, published=[])
-    bench.world.shards = {}
-    with pytest.raises(Corrupt, match="has no such shard"):
-        bench.build().step()

@@ -37,14 +37,22 @@ REGISTRIES = {
 class Rows:
     chain: Sequence[AuditEvent]
     recorded: list[AuditExport] = dataclasses.field(default_factory=list)
+    closed: ExportRange | None = None
     clock: dt.datetime = CREATED_AT
     decisions: dict[str, dt.datetime] = dataclasses.field(default_factory=dict)
 
     def decided_at(self, object_key: str) -> dt.datetime | None:
         return self.decisions.get(object_key)
 
-    def next_range(self, events_max: int, idle_seconds: float) -> ExportRange | None:
+    def open_range(self) -> ExportRange | None:
+        return None if self.recorded else self.closed
+
+    def due(self, events_max: int, idle_seconds: float) -> ExportRange | None:
         return None if self.recorded else ExportRange(1, 1, len(self.chain))
+
+    def close_range(self, due: ExportRange) -> ExportRange | None:
+        self.closed = due if due.last_seq <= len(self.chain) else None
+        return self.closed
 
     def events(self, first_seq: int, last_seq: int) -> list[AuditEvent]:
         return list(self.chain[first_seq - 1 : last_seq])
@@ -75,6 +83,17 @@ def test_a_sound_chain_is_stored_once() -> None:
     assert made.step()
     assert not made.step()
     assert [export.pinned.object_key for export in rows.recorded] == list(bucket.held)
+
+
+def test_what_stands_in_the_archive_is_exported_again_at_the_same_cut_once_it_is_published() -> None:
+    """A database put back to before its export: it would cut elsewhere, and two exports would overlap."""
+    chain, bucket = audit_events(KEY, 6), MemoryBucket()
+    exporter(Rows(chain[:4]), bucket, KEY.registry).step()
+    for known, exported in ((chain[:3], 0), (chain, 1)):
+        rows = Rows(known)
+        assert exporter(rows, bucket, KEY.registry).step() is bool(exported)
+        assert len(rows.recorded) == exported
+        assert len(bucket.held) == 1
 
 
 @pytest.mark.parametrize("years", [-10, 100])
