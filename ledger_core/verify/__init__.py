@@ -4,7 +4,7 @@ oracle          proof, batch, archive, ledger, audit chain -> Report
 statements      signed statements on their own
 range_tally     a range against the proof that speaks of it
 batch           one audit batch
-archive         a whole archive: archive_walk, archived_range, references
+archive         a whole archive: archive_walk, archived_range, references; announced: beside the audit chain
 ledger          the database: ledger_rows, ledger_fold, ledger_ranges, signed_parts, event_ids
 audit           the audit chain
 """

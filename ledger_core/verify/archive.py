@@ -19,6 +19,7 @@ from ledger_core.archive.listing import ArchiveReader as ArchiveReader
 from ledger_core.archive.listing import ShardListing, list_archive
 from ledger_core.findings import Collector, Report
 from ledger_core.signing.registry import SignerRegistry
+from ledger_core.verify.announced import ArchivedProofs
 from ledger_core.verify.archive_walk import ShardWalk
 from ledger_core.verify.archived_range import ArchiveScene, ArchiveSource
 from ledger_core.verify.event_ids import EVENT_IDS_MAX, EventIds
@@ -46,8 +47,12 @@ def check_archive(
     expected: Sequence[ArchiveHead] = (),
     event_ids_max: int = EVENT_IDS_MAX,
     references_max: int = REFERENCES_MAX,
+    proofs: ArchivedProofs | None = None,
 ) -> Report:
-    """Check everything of `env` in the archive (or only `shards`). Raises what the reader raises (Unavailable)."""
+    """Check everything of `env` in the archive (or only `shards`). Raises what the reader raises (Unavailable).
+
+    `proofs` takes the proof of each range, to be compared with what was announced (`ledger_core.verify.announced`).
+    """
     found, event_ids = Collector(), EventIds(event_ids_max)
     listings = list_archive(reader, env, found)
     wanted = set(shards) if shards is not None else set(listings) | {head.shard for head in expected}
@@ -60,6 +65,11 @@ def check_archive(
         for verified in walk.ranges():
             event_ids.add(verified.event_ids)
             references.add(verified.references)
+            if proofs is not None:
+                proofs.add(shard, verified.range_no, verified.proof.hash)
+        if proofs is not None:
+            for number in source.listing.manifests:
+                proofs.add(shard, number, None)
         found.place = None
         references.check(event_ids, first, walk.position.seq, found)
         for head in expected:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from ledger_core.findings import Collector, Finding, Report
 from ledger_core.signing.registry import SignerRegistry
+from ledger_core.verify.announced import AnnouncedCheck, ArchivedProofs, check_announced
 from ledger_core.verify.archive import ArchiveHead, ArchiveReader, check_archive
 from ledger_core.verify.audit import AuditHead, check_audit, check_audit_lines
 from ledger_core.verify.batch import check_batch
@@ -19,8 +20,10 @@ from ledger_core.verify.range_tally import Position
 from ledger_core.verify.statements import check_proof
 
 __all__ = [
+    "AnnouncedCheck",
     "ArchiveHead",
     "ArchiveReader",
+    "ArchivedProofs",
     "AuditHead",
     "Finding",
     "LedgerHead",
@@ -28,6 +31,7 @@ __all__ = [
     "Position",
     "Report",
     "head_of_checkpoint",
+    "verify_announced",
     "verify_archive",
     "verify_audit",
     "verify_audit_lines",
@@ -37,7 +41,11 @@ __all__ = [
 ]
 
 verify_archive = check_archive
-"""Everything of one environment in an archive: `(reader, env, registry, *, shards=None, expected=()) -> Report`."""
+"""Everything of one environment in an archive: `(reader, env, registry, *, shards=None, expected=()) -> Report`.
+`proofs` takes what `verify_announced` compares."""
+
+verify_announced = check_announced
+"""The proofs of an archive beside the audit chain: `(archived, lines, registry, env, *, topic) -> AnnouncedCheck`."""
 
 verify_ledger = check_ledger
 """The ledger in its database: `(reader, registry, *, expected=()) -> Report`. `expected` are heads somebody kept

@@ -21,12 +21,13 @@ Mode = Literal["not applied", "applied"]
 @dataclass
 class Faults:
     """`plan` maps the number of a call (from 0) to how it fails, `meanwhile` a step to what happens once just before
-    it; `fired` tells what failed."""
+    it; `fired` tells what failed. Each call of what is `away` fails before its effect."""
 
     plan: dict[int, Mode] = field(default_factory=dict)
     meanwhile: dict[str, Callable[[], None]] = field(default_factory=dict)
     calls: int = 0
     fired: list[str] = field(default_factory=list)
+    away: set[str] = field(default_factory=set)
     _armed: dict[str, tuple[Mode, int]] = field(default_factory=dict)
 
     def arm(self, step: str, mode: Mode, nth: int = 1) -> None:
@@ -50,6 +51,8 @@ class Faults:
         self.calls += 1
         if happens := self.meanwhile.pop(name, None):
             happens()
+        if what in self.away and name != "close":
+            raise Unavailable(what, f"{name}: away, as planned")
         self._fail(what, name, number, "not applied")
         yield
         self._fail(what, name, number, "applied")

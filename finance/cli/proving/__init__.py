@@ -1,1 +1,1 @@
-"""Proofs: prove, verify."""
+"""Proofs: prove, verify (archive_check: the archive beside the audit topic)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -14,16 +14,8 @@ from finance.cli.common import counting, emit, json_option, load_settings, load_
 from finance.settings.deployment import Settings
 from finance.wiring.registry_file import read_registry
 from ledger_core.findings import Finding, Report
-from ledger_core.ports import StoredObject
 from ledger_core.signing.registry import SignerRegistry
-from ledger_core.verify.oracle import (
-    ArchiveHead,
-    ArchiveReader,
-    verify_archive,
-    verify_audit_lines,
-    verify_batch,
-    verify_proof,
-)
+from ledger_core.verify.oracle import verify_audit_lines, verify_batch, verify_proof
 
 FINDINGS_SHOWN_MAX = 10  # of each code: one edit may contradict thousands of rows
 
@@ -117,6 +109,11 @@ def batch(file: Path, signers: Path | None, as_json: bool) -> None:
 @click.option("--env", "env", help="The environment in the archive. Default: FINANCE_ENV.")
 @click.option("--shard", "shards", type=click.IntRange(0), multiple=True, help="Only this shard; may be repeated.")
 @click.option("--with-database", is_flag=True, help="Manifests must reach as far as DATABASE_URL_AUDITOR says.")
+@click.option(
+    "--with-topic/--without-topic",
+    default=None,
+    help="Compare with the audit topic, or do not. Default: when KAFKA_BROKERS is set and answers, and S3 is read.",
+)
 @signers_option
 @json_option
 def archive(
@@ -124,6 +121,7 @@ def archive(
     env: str | None,
     shards: tuple[int, ...],
     with_database: bool,
+    with_topic: bool | None,
     signers: Path | None,
     as_json: bool,
 ) -> None:
@@ -132,21 +130,22 @@ def archive(
     Reads S3_AUDIT_*, FINANCE_ENV and FINANCE_SIGNERS, no database: what it says needs no trust in one. Manifests
     lost at the end of their chain show only --with-database.
 
+    Where Kafka can be asked, each range must be the one that the audit topic announced: same proof, once. The answer
+    says whether that was compared; without Kafka everything else is checked all the same.
+
     \b
     Examples:
       finance verify archive
       finance verify archive --dir bundle/ --signers signers.json --env production
     """
-    settings = load_settings()
+    from finance.cli.proving.archive_check import ArchiveQuestion, check_archive_of
+
+    settings, started = load_settings(), time.perf_counter()
     registry = registry_of(signers, settings)
-    reader = _archive_reader(folder, settings)
-    expected = _archive_heads(settings, shards) if with_database else []
+    asked = ArchiveQuestion(folder, env, shards, with_database, with_topic)
     with counting("reading objects", "objects", None) as advance:
-        watched = _Watched(reader, advance)
-        _timed(
-            as_json,
-            lambda: verify_archive(watched, env or settings.env, registry, shards=shards or None, expected=expected),
-        )
+        answer = check_archive_of(settings, registry, asked, advance)
+    tell(answer.report, time.perf_counter() - started, as_json, answer.words, **answer.to_json())
 
 
 @command.command()
@@ -201,33 +200,6 @@ def audit(signers: Path | None, file: Path | None, without_topic: bool, as_json:
         _timed(as_json, lambda: check_audit_of(settings, topology, registry, progress))
 
 
-class _Watched:
-    """An archive reader that moves the progress bar for each object read."""
-
-    def __init__(self, reader: ArchiveReader, advance: Callable[[int], None]) -> None:
-        self._reader = reader
-        self._advance = advance
-
-    def get(self, key: str, version_id: str | None = None) -> bytes:
-        self._advance(1)
-        return self._reader.get(key, version_id)
-
-    def versions(self, prefix: str) -> Sequence[StoredObject]:
-        return self._reader.versions(prefix)
-
-
-def _archive_reader(folder: Path | None, settings: Settings) -> ArchiveReader:
-    from finance.wiring import services
-
-    return services.open_archive_folder(folder) if folder else services.open_archive(settings)
-
-
-def _archive_heads(settings: Settings, shards: tuple[int, ...]) -> list[ArchiveHead]:
-    from finance.wiring.oracle import archive_heads
-
-    return [head for head in archive_heads(settings) if not shards or head.shard in shards]
-
-
 def registry_of(signers: Path | None, settings: Settings | None = None) -> SignerRegistry:
     """The registry to trust: the file named, or FINANCE_SIGNERS. Raises Refused."""
     return read_registry(signers or (settings or load_settings()).signers_path)
@@ -257,14 +229,21 @@ def findings_table(report: Report) -> Table:
     return table(("finding", "shard", "seq", "field", "what", "in"), rows, right=("shard", "seq"))
 
 
-def tell(report: Report, seconds: float, as_json: bool) -> None:
-    """The report in words or JSON. Raises Exit(1) on findings."""
+def tell(
+    report: Report,
+    seconds: float,
+    as_json: bool,
+    more: Callable[[Console], None] = lambda _console: None,
+    **fields: object,
+) -> None:
+    """The report in words or JSON, and `more` before its last word, or these fields. Raises Exit(1) on findings."""
     entries = report.counts.get("entries", 0)
 
     def words(console: Console) -> None:
         counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in report.counts.items()) or "nothing"
         rate = f", {entries / seconds:,.0f} entries/s" if entries and seconds > 0 else ""
         console.print(f"checked: {counts} in {seconds:.2f} s{rate}")
+        more(console)
         if report.sound:
             console.print("sound: no findings", style="green")
             return
@@ -276,7 +255,7 @@ def tell(report: Report, seconds: float, as_json: bool) -> None:
             + (f", {len(shown)} shown; --json has the first thousand" if total > len(shown) else "")
         )
 
-    result = {"ok": report.sound, **report.to_json(), "seconds": round(seconds, 3)}
+    result = {"ok": report.sound, **report.to_json(), **fields, "seconds": round(seconds, 3)}
     emit(as_json, result, words)
     if not report.sound:
         raise click.exceptions.Exit(1)
