@@ -1,31 +1,102 @@
-"""A database put back to any point between two commit points, whatever had left by then: one proof for each id, and on.
+"""A database put back to any point between two commit points, whatever had left by then, and whoever is away meanwhile:
+one proof for each id, and on.
 
-The live ledger takes one step at a time, each by the one process that takes it; a copy of the database is made in front
-of the second batch. Then the database is lost, the copy goes on with other limits, so that a range closed anew would be
-another one, and the oracle judges.
+The way is tests/support/commit_points.py. In each case a batch goes that way up to one point, the database is lost and
+put back to an earlier one, and new events come while a service is away; then that comes back, and the oracle judges.
+The processes run inside the test (`SteppedLedger`), so that each dies at the very call; the last test starts real ones.
 """
 
 from __future__ import annotations
 
+import itertools
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 
-from ledger_core.postgres.recovery.epochs import begin_epoch
-from ledger_core.postgres.session import session
-from tests.support import databases
-from tests.support.backups import finance
-from tests.support.route import Ledger, with_limit
+from finance.workshop.devstack import Stack
+from tests.simulator.faults import Faults
+from tests.support.commit_points import LIMITS, NOTHING, OTHER_LIMITS, Case, cases, way_of
+from tests.support.outages import ledger_on
+from tests.support.proofs_everywhere import proofs_everywhere, proofs_in_database
+from tests.support.route import PROCESSES, Ledger
+from tests.support.stepped_ledger import SteppedLedger, injected
 from tests.support.waits import until
 
-ROOT = Path(__file__).parents[3]
-LIMITS = {"range_entries_max": 8, "range_idle_seconds": 1}
-OTHER_LIMITS = {"range_entries_max": 13, "range_idle_seconds": 1}
-BATCH = 40
+BATCH = 8
+TURNS = 4  # of each process while another one is away
+CLOSES_THE_AUDIT_CHAIN = 7
+ROUTE_LIMITS = {"range_entries_max": 8, "range_idle_seconds": 1}
+ROUTE_BATCH = 40
+
+ALL_IS_ANNOUNCED = """
+SELECT NOT EXISTS (SELECT 1 FROM audit_outbox)
+   AND (SELECT published_seq FROM notary_cursor) = (SELECT max(seq) FROM audit_events)"""
+
+Ledgers = Callable[[str], SteppedLedger]
+
+
+@pytest.fixture(scope="module")
+def ledgers(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledgers]:
+    """One ledger for all cases of a kind, as long as it is sound: each case goes on where the one before ended."""
+    made: dict[str, SteppedLedger] = {}
+    every: list[SteppedLedger] = []
+    faults = Faults()
+
+    def ledger_for(kind: str) -> SteppedLedger:
+        if kind not in made or not made[kind].sound:
+            folder = tmp_path_factory.mktemp("points")
+            environ = ledger_on(stack, f"p{uuid.uuid4().hex[:8]}.", folder).environ
+            made[kind] = SteppedLedger(environ, folder, faults)
+            every.append(made[kind])
+        return made[kind]
+
+    with injected(faults):
+        yield ledger_for
+    for ledger in every:
+        ledger.close()
+
+
+@pytest.mark.parametrize("case", cases(), ids=str)
+def test_a_ledger_put_back_goes_on_with_one_proof_for_each_id(ledgers: Ledgers, case: Case) -> None:
+    ledger = ledgers(case.lost_at)
+    ledger.sound = False
+    ledger.publish(BATCH)
+    copy = ledger.copy() if case.back_to == NOTHING else ""
+    for point in way_of(case):
+        if point.step == CLOSES_THE_AUDIT_CHAIN:
+            ledger.run(["notary"], LIMITS, "all is announced", lambda: bool(ledger.ask(ALL_IS_ANNOUNCED)))
+        ledger.die_at(point.process, point.call, point.mode, point.limits)
+        if point.name == case.back_to:
+            copy = ledger.copy()
+    left = proofs_in_database(ledger.url)
+
+    ledger.put_back(copy, epoch=case.epoch)
+    go_on(ledger, case.away)
+
+    everywhere = proofs_everywhere(ledger.environ)
+    assert left <= proofs_in_database(ledger.url), "a proof that had been signed is not the one that stands here"
+    assert len(everywhere) == len(dict(everywhere)), "two proofs of one id"
+    ledger.check()
+    ledger.sound = True
+
+
+def go_on(ledger: SteppedLedger, away: str) -> None:
+    """New events while one is away, then all of them; the chain comes back before its notary."""
+    if away != "notary":
+        ledger.restore_chain()
+    ledger.publish(BATCH)
+    ledger.faults.away = {away} - {"nobody", *PROCESSES}
+    turns = itertools.count()
+    if away != "nobody":
+        others = [name for name in PROCESSES if name != away]
+        ledger.run(others, OTHER_LIMITS, "the others had some turns", lambda: next(turns) >= TURNS)
+    ledger.faults.away.clear()
+    if away == "notary":
+        ledger.restore_chain()
+    ledger.finish(OTHER_LIMITS)
 
 
 def number(url: str, query: str) -> int:
@@ -35,17 +106,8 @@ def number(url: str, query: str) -> int:
         return int(row[0] or 0)
 
 
-def posted(url: str, events: int) -> bool:
-    return number(url, "SELECT sum(next_offset) FROM shards WHERE relayed_offset = next_offset") == events
-
-
 def closed(url: str, events: int) -> bool:
     return number(url, "SELECT sum(next_offset - first_offset) FROM ranges") == events
-
-
-def announced(url: str, _events: int) -> bool:
-    behind = "SELECT (SELECT max(seq) FROM audit_events) - (SELECT published_seq FROM notary_cursor)"
-    return number(url, "SELECT count(*) FROM audit_outbox") == 0 and number(url, behind) == 0
 
 
 def signed(url: str, events: int) -> bool:
@@ -53,121 +115,20 @@ def signed(url: str, events: int) -> bool:
     return number(url, query) == events
 
 
-def listed(url: str, _events: int) -> bool:
+def listed(url: str) -> bool:
     return number(url, "SELECT (SELECT count(*) FROM ranges) - (SELECT count(*) FROM manifests)") == 0
-
-
-# The steps of a batch: the one process that takes it, and how the database shows that it is taken.
-STEPS: dict[str, tuple[str, Callable[[str, int], bool]]] = {
-    "posted": ("poster", posted),
-    "closed": ("prover", closed),
-    "announced": ("notary", announced),
-    "signed": ("prover", signed),
-    "listed": ("archiver", listed),
-}
-
-
-def take(ledger: Ledger, url: str, events: int, step: str) -> None:
-    """One step: its process runs until the database shows that so many events have taken it."""
-    name, taken = STEPS[step]
-    process = ledger.start(name)
-    try:
-        until(f"{events} events are {step}", lambda: taken(url, events))
-    finally:
-        process.stop()
-
-
-def proofs(url: str) -> set[tuple[str, bytes]]:
-    with psycopg.connect(url) as connection:
-        return set(connection.execute("SELECT proof_id, proof FROM proofs").fetchall())
-
-
-def on_copy(environ: dict[str, str], folder: Path) -> dict[str, str]:
-    """The settings of the ledger on a copy of its database as it is now, and with other limits."""
-    live = environ["DATABASE_URL"]
-    copy = databases.create_database(live, urlsplit(live).path.lstrip("/"))
-    name = urlsplit(copy).path.lstrip("/")
-    addresses = {key: value for key, value in environ.items() if key.startswith("DATABASE_URL")}
-    text = (ROOT / "topology.yaml").read_text()
-    for limit, value in OTHER_LIMITS.items():
-        text = with_limit(text, limit, value)
-    topology = folder / f"topology-{name}.yaml"
-    topology.write_text(text)
-    roles = {key: databases.database_at(value, name) for key, value in addresses.items()}
-    return {**environ, **roles, "FINANCE_TOPOLOGY": str(topology)}
-
-
-def put_back(environ: dict[str, str]) -> None:
-    """What `backup restore` leaves behind: another epoch."""
-    with session(environ["DATABASE_URL"], application_name="test") as connection:
-        begin_epoch(
-            connection, kind="restore", epoch_id=str(uuid.uuid4()), actor_id="operator:t", reason="lost", trace_id="t"
-        )
-
-
-def go_on(environ: dict[str, str], events: int) -> None:
-    """The chain comes back, the topic is posted again, new events follow, and the oracle finds nothing."""
-    put_back(environ)
-    finance(environ, "audit", "restore", "--from", "topic")
-    finance(environ, "publish", "--synthetic", str(events), "--seed", str(uuid.uuid4().int % 10**9))
-    finance(environ, "run", "all", "--until-idle")
-    for what in ("ledger", "archive", "audit"):
-        assert finance(environ, "verify", what)["ok"]
-
-
-# In front of the first of them nothing of the batch has left, and behind the last everything: the test below has both.
-@pytest.mark.parametrize("lost_at", ["closed", "announced", "signed"])
-def test_a_database_put_back_to_before_a_batch_signs_no_second_proof(
-    environ: dict[str, str], tmp_path: Path, lost_at: str
-) -> None:
-    url = environ["DATABASE_URL"]
-    ledger = Ledger(environ, tmp_path, LIMITS)
-    finance(environ, "publish", "--synthetic", str(BATCH), "--seed", "7")
-    finance(environ, "run", "all", "--until-idle")
-    back = on_copy(environ, tmp_path)
-    ledger.publish(BATCH)
-    for step in list(STEPS)[: list(STEPS).index(lost_at) + 1]:
-        take(ledger, url, 2 * BATCH, step)
-    left = proofs(url)
-
-    go_on(back, BATCH)
-
-    here = proofs(back["DATABASE_URL"])
-    assert left <= here, "a proof that had been signed is not the one that stands here"
-    assert len({proof_id for proof_id, _ in here | left}) == len(here | left)
-    databases.drop_database(url, back["DATABASE_URL"])
 
 
 def test_while_the_notary_is_away_nothing_of_a_range_leaves(environ: dict[str, str], tmp_path: Path) -> None:
     url = environ["DATABASE_URL"]
-    ledger = Ledger(environ, tmp_path, LIMITS)
-    ledger.publish(BATCH)
+    ledger = Ledger(environ, tmp_path, ROUTE_LIMITS)
+    ledger.publish(ROUTE_BATCH)
     running = [ledger.start(name) for name in ("poster", "prover", "archiver")]
-    until("the ranges are closed", lambda: closed(url, BATCH))
-    ledger.publish(BATCH)  # when these are closed, the prover has had its turn to sign the ones before
-    until("later ranges are closed", lambda: closed(url, 2 * BATCH))
+    until("the ranges are closed", lambda: closed(url, ROUTE_BATCH))
+    ledger.publish(ROUTE_BATCH)  # when these are closed, the prover has had its turn to sign the ones before
+    until("later ranges are closed", lambda: closed(url, 2 * ROUTE_BATCH))
     assert number(url, "SELECT count(*) FROM proofs") == 0
     notary = ledger.start("notary")
-    until("announced, signed, stored and listed", lambda: signed(url, 2 * BATCH) and listed(url, 2 * BATCH))
+    until("announced, signed, stored and listed", lambda: signed(url, 2 * ROUTE_BATCH) and listed(url))
     for process in (*running, notary):
         process.stop()
-
-
-def test_each_earlier_point_leads_on_though_later_ones_have_left(environ: dict[str, str], tmp_path: Path) -> None:
-    """Copies between the steps of one batch; each goes on in turn, the newest first, and all that those before it did
-    has left by then."""
-    url = environ["DATABASE_URL"]
-    ledger = Ledger(environ, tmp_path, LIMITS)
-    ledger.publish(BATCH)
-    copies: list[dict[str, str]] = []
-    for step in STEPS:
-        take(ledger, url, BATCH, step)
-        if step in ("posted", "announced", "listed"):
-            copies.append(on_copy(environ, tmp_path))
-    everything = proofs(url)
-    for copy in reversed(copies):
-        go_on(copy, 10)
-        here = proofs(copy["DATABASE_URL"])
-        assert everything <= here
-        everything = here
-        databases.drop_database(url, copy["DATABASE_URL"])
