@@ -87,6 +87,7 @@ ELSEWHERE: Final = {
     "ledger_core.archive.range_batch": "the archiver's own proof, of its database",
     "ledger_core.audit.sources": "check_audit takes each event",
     "ledger_core.proving.range_proof": "compares two proofs",
+    "ledger_core.verify.announced": "asks through fault_of of the event",
     "ledger_core.recovery.rebuild_checks": "plans by them; the oracle asks when it walks the archive",
     "consumers.archive.manifest_lister": "its own proof and its own manifest",
     "consumers.audit.published_chain": "asks through fault_of of the event",
