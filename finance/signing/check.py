@@ -38,7 +38,7 @@ def check_signers(desk: Desk, kernel: Path | None, *, archive: bool) -> Report:
     if archive:
         _check_archive(desk, registry, found)
     if kernel is not None:
-        _check_copy(registry, read_registry(kernel), kernel, found)
+        _check_copy(registry, read_registry(kernel, foreign=True), kernel, found)
     return found.report()
 
 

@@ -19,10 +19,11 @@ from ledger_core.signing.registry_edit import EMPTY
 from producers.storage.whole_file import replace_file
 
 
-def read_registry(path: Path) -> SignerRegistry:
-    """The registry in a signers.json. Raises Refused when it cannot be read or is not sound."""
+def read_registry(path: Path, *, foreign: bool = False) -> SignerRegistry:
+    """The registry in a signers.json; `foreign`: others keep it too. Raises Refused when it cannot be read or is not
+    sound."""
     try:
-        return SignerRegistry.from_json(path.read_bytes())
+        return SignerRegistry.from_json(path.read_bytes(), foreign=foreign)
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
 
@@ -66,7 +67,7 @@ def kernel_path(settings: Settings) -> Path | None:
 def check_copy(path: Path, signers: Iterable[RegisteredSigner]) -> None:
     """Raise Refused unless a published copy of the registry holds these signers, with these keys."""
     try:
-        copy = SignerRegistry.from_json(path.read_bytes())
+        copy = SignerRegistry.from_json(path.read_bytes(), foreign=True)
     except (OSError, ValueError) as error:
         raise Refused(
             f"the copy of the signer registry {path} cannot be read ({error})",

@@ -1,6 +1,6 @@
 """Who signed, and whether it counts.
 
-signatures       public keys and signatures: what is accepted
+signatures       public keys and signatures: what is accepted; key_rules: of keys
 counting         whether a signature counts: the one question every reader asks
 statements       the one form of everything that is signed
 notes            C2SP signed notes

@@ -2,7 +2,8 @@
 
 Guarantees: reads every shape Kernel's verifier reads (an object with `signers`, a bare array, a map kid -> object; a
 key as PEM, base64 DER or base64 raw Ed25519) and is stricter where Kernel is silent: an algorithm in another
-spelling, a key of another kind than its algorithm, a kid twice and a bare `kid: PEM` are refused, never passed over.
+spelling, a key of another kind than its algorithm, a kid twice, a bare `kid: PEM`, a field that is not ours and two
+spellings that contradict each other are refused, never passed over.
 Retired keys stay in the registry, or the history they signed would stop verifying; `validity` says of which history
 (`ledger_core.signing.validity`). It reads no file.
 """
@@ -10,6 +11,9 @@ Retired keys stay in the registry, or the history they signed would stop verifyi
 from __future__ import annotations
 
 import datetime as dt
+import difflib
+import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -23,9 +27,21 @@ from ledger_core.times import format_time
 
 ALGORITHMS: Final[tuple[Algorithm, ...]] = ("ed25519", "rsa-sha256")
 SIGNERS_MAX: Final = 10_000
+BYTES_MAX: Final = 64 * 1024 * 1024
 
 KID_FIELDS = ("signer_kid", "signerKid", "signer_id", "signerId", "kid")
 _KEY_FIELDS = ("public_key_pem", "publicKeyPem", "public_key", "publicKey")
+_TIME_FIELDS = (("deployedAt", "deployed_at"), ("retiredAt", "retired_at"), ("revokedAt", "revoked_at"))
+_FIELDS: Final[tuple[tuple[str, ...], ...]] = (
+    KID_FIELDS,
+    _KEY_FIELDS,
+    *_TIME_FIELDS,
+    ("algorithm",),
+    ("description",),
+    (FIELD,),
+)
+_KNOWN: Final = frozenset(name for names in _FIELDS for name in names)
+CLOSE: Final = 0.8  # so like one of ours (difflib) that it is a slip: retireAt, revoked, valdity
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,23 +105,29 @@ class SignerRegistry:
             self._by_kid[signer.kid] = signer
 
     @classmethod
-    def from_json(cls, data: bytes) -> SignerRegistry:
-        """Read a signers.json of any of the three shapes. Raises ValueError naming the signer and what is wrong."""
-        document = orjson.loads(data)
+    def from_json(cls, data: bytes, *, foreign: bool = False) -> SignerRegistry:
+        """Read a signers.json of any of the three shapes. Raises ValueError naming the signer and what is wrong.
+
+        `foreign`: the file is kept by others too (Kernel's): fields that are not ours are passed over, unless they are
+        ours misspelt."""
+        if len(data) > BYTES_MAX:
+            raise ValueError(f"a signer registry has at most {BYTES_MAX} bytes")
+        document = _loads(data)
         items: list[tuple[str | None, object]]
-        if isinstance(document, dict) and isinstance(document.get("signers"), list):
-            items = [(None, item) for item in document["signers"]]
-        elif isinstance(document, dict) and isinstance(document.get("signers"), dict):
-            items = list(document["signers"].items())
-        elif isinstance(document, list):
-            items = [(None, item) for item in document]
-        elif isinstance(document, dict):
-            items = list(document.items())
+        signers = document.get("signers") if isinstance(document, dict) else document
+        if isinstance(document, dict) and not isinstance(signers, list | dict):
+            signers = document
+        elif isinstance(document, dict) and len(document) > 1 and not foreign:
+            raise ValueError("beside `signers` nothing stands in a signer registry")
+        if isinstance(signers, list):
+            items = [(None, item) for item in signers]
+        elif isinstance(signers, dict):
+            items = list(signers.items())
         else:
             raise ValueError("a signer registry is an object or an array")
         if len(items) > SIGNERS_MAX:
             raise ValueError(f"a signer registry has at most {SIGNERS_MAX} signers")
-        return cls(_read(kid, item) for kid, item in items)
+        return cls(_read(kid, item, foreign=foreign) for kid, item in items)
 
     def get(self, kid: str) -> RegisteredSigner:
         """The signer of that name. Raises KeyError with the names that are known."""
@@ -147,11 +169,28 @@ class SignerRegistry:
         return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
-def _read(map_kid: str | None, item: object) -> RegisteredSigner:
+def _loads(data: bytes) -> object:
+    """JSON in which no key stands twice: the last one would win, silently."""
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        for name, count in Counter(name for name, _ in pairs).items():
+            if count > 1:
+                raise ValueError(f"{name!r} stands there twice")
+        return dict(pairs)
+
+    try:
+        document: object = json.loads(data.decode("utf-8"), object_pairs_hook=once)
+    except RecursionError:
+        raise ValueError("a signer registry is not nested so deeply") from None
+    return document
+
+
+def _read(map_kid: str | None, item: object, *, foreign: bool) -> RegisteredSigner:
     name = f"signer {map_kid!r}" if map_kid else "a signer"
     if not isinstance(item, dict):
         raise ValueError(f"{name} is {type(item).__name__}, not an object with algorithm and public_key_pem")
-    kid = _text(item, KID_FIELDS) or map_kid
+    kid = _text(name, item, KID_FIELDS) or map_kid
+    _check_fields(f"signer {kid!r}" if kid else name, item, foreign=foreign)
     if not kid:
         raise ValueError(f"{name} has no signer_kid")
     if map_kid is not None and kid != map_kid:
@@ -160,17 +199,15 @@ def _read(map_kid: str | None, item: object) -> RegisteredSigner:
     if algorithm is None:
         wanted = " or ".join(ALGORITHMS)
         raise ValueError(f"signer {kid}: algorithm {item.get('algorithm')!r} is not spelled {wanted}")
-    key_text = _text(item, _KEY_FIELDS)
+    key_text = _text(name, item, _KEY_FIELDS)
     if not key_text:
         raise ValueError(f"signer {kid} has no public_key_pem")
     try:
         public_key = PublicKey.parse(key_text)
     except ValueError as error:
         raise ValueError(f"signer {kid}: {error}") from None
-    deployed_at = _moment(kid, item, ("deployedAt", "deployed_at"))
-    retired_at = _moment(kid, item, ("retiredAt", "retired_at"))
-    revoked_at = _moment(kid, item, ("revokedAt", "revoked_at"))
-    description = _text(item, ("description",)) or ""
+    deployed_at, retired_at, revoked_at = (_moment(kid, item, names) for names in _TIME_FIELDS)
+    description = _text(name, item, ("description",)) or ""
     try:
         validity = parse_validity(item[FIELD]) if FIELD in item else None
     except ValueError as error:
@@ -178,16 +215,40 @@ def _read(map_kid: str | None, item: object) -> RegisteredSigner:
     return RegisteredSigner(kid, algorithm, public_key, deployed_at, retired_at, description, validity, revoked_at)
 
 
-def _text(item: Mapping[str, object], names: tuple[str, ...]) -> str | None:
-    for name in names:
-        value = item.get(name)
-        if isinstance(value, str):
-            return value
-    return None
+def _check_fields(name: str, item: Mapping[str, object], *, foreign: bool) -> None:
+    """Raise ValueError for a field that is not ours, or is not spelled as ours: its bound would be passed over."""
+    for field in item.keys() - _KNOWN:
+        close = difflib.get_close_matches(_plain(field), _PLAIN, 1, CLOSE)
+        if close:
+            raise ValueError(f"{name}: {field!r} is not a field; is {_PLAIN[close[0]]} meant?")
+        if not foreign:
+            raise ValueError(f"{name}: {field!r} is not a field of a signer")
+
+
+def _plain(field: str) -> str:
+    return field.lower().replace("_", "").replace("-", "").strip()
+
+
+_PLAIN: Final = {_plain(name): name for names in _FIELDS for name in reversed(names)}  # the usual spelling wins
+
+
+def _one(name: str, item: Mapping[str, object], names: tuple[str, ...]) -> object:
+    """The value of a field that has several spellings, None without one. Raises ValueError where two contradict."""
+    values = [item[spelling] for spelling in names if item.get(spelling) is not None]
+    if any(value != values[0] for value in values):
+        raise ValueError(f"{name}: {' and '.join(spelling for spelling in names if spelling in item)} contradict")
+    return values[0] if values else None
+
+
+def _text(name: str, item: Mapping[str, object], names: tuple[str, ...]) -> str | None:
+    value = _one(name, item, names)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{name}: {names[0]} is {type(value).__name__}, not a text")
+    return value
 
 
 def _moment(kid: str, item: Mapping[str, object], names: tuple[str, ...]) -> dt.datetime | None:
-    text = next((item[name] for name in names if item.get(name) is not None), None)
+    text = _one(f"signer {kid}", item, names)
     if text is None:
         return None
     if not isinstance(text, str):

@@ -27,7 +27,7 @@ def with_signers(data: bytes, signers: Iterable[RegisteredSigner]) -> bytes:
 
     Raises ValueError when the file is not sound, or a kid stands there for another key.
     """
-    before = SignerRegistry.from_json(data)
+    before = SignerRegistry.from_json(data, foreign=True)
     document = orjson.loads(data)
     for signer in signers:
         known = before.find(signer.kid)
@@ -44,7 +44,7 @@ def with_signers(data: bytes, signers: Iterable[RegisteredSigner]) -> bytes:
     if document == orjson.loads(data):
         return data
     changed = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    SignerRegistry.from_json(changed)
+    SignerRegistry.from_json(changed, foreign=True)
     return changed
 
 

@@ -1,8 +1,8 @@
 """Public keys and signatures: what is accepted, and nothing else.
 
 Guarantees: `rsa-sha256` is PKCS#1 v1.5 with the SHA-256 DigestInfo, checked by re-encoding and comparing (OpenSSL
-does), with a public exponent of at least 65537 and a modulus of 2048 to 8192 bits, so that no e=3 forgery passes;
-`ed25519` is pure Ed25519 of RFC 8032. A signature covers the 32 bytes of a digest, or the text of a C2SP note.
+does), so that no e=3 forgery passes; `ed25519` is pure Ed25519 of RFC 8032. Keys under which anybody could sign are
+refused (`ledger_core.signing.key_rules`). A signature covers the 32 bytes of a digest, or the text of a C2SP note.
 Signature texts have one spelling. It signs nothing and knows no private key.
 """
 
@@ -22,10 +22,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from ledger_core.ports import Algorithm
+from ledger_core.signing.key_rules import check_ed25519, check_rsa
 
-RSA_EXPONENT_MIN: Final = 65537
-RSA_BITS_MIN: Final = 2048
-RSA_BITS_MAX: Final = 8192
 DIGEST_BYTES: Final = 32
 
 _PKCS1V15 = padding.PKCS1v15()
@@ -54,15 +52,11 @@ class PublicKey:
     def from_key(cls, key: object) -> PublicKey:
         """From an object of the `cryptography` package. Raises ValueError for a key outside the rules."""
         if isinstance(key, Ed25519PublicKey):
+            check_ed25519(key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw))
             return cls("ed25519", _spki(key), key)
         if isinstance(key, RSAPublicKey):
-            exponent = key.public_numbers().e
-            if exponent < RSA_EXPONENT_MIN:
-                raise ValueError(
-                    f"RSA public exponent {exponent} is below {RSA_EXPONENT_MIN}: signatures can be forged"
-                )
-            if not RSA_BITS_MIN <= key.key_size <= RSA_BITS_MAX:
-                raise ValueError(f"RSA key of {key.key_size} bits is not within {RSA_BITS_MIN} to {RSA_BITS_MAX}")
+            numbers = key.public_numbers()
+            check_rsa(numbers.n, numbers.e)
             return cls("rsa-sha256", _spki(key), key)
         raise ValueError(f"{type(key).__name__} is neither an RSA nor an Ed25519 public key")
 

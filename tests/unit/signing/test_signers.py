@@ -64,6 +64,58 @@ def test_what_kernel_passes_over_is_refused(change: dict[str, Any], message: str
         read([{**ITEM, **change}])
 
 
+# What a registry of ours may not say, and why: a bound that is passed over, a line that hides another.
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"retireAt": "2025-11-01T00:00:00Z"}, "'retireAt' is not a field; is retiredAt meant"),
+        ({"RetiredAt": "2025-11-01T00:00:00Z"}, "is retiredAt meant"),
+        ({"retired-at": "2025-11-01T00:00:00Z"}, "is retired"),
+        ({"revoked": "2025-11-01T00:00:00Z"}, "is revoked"),
+        ({"valdity": {}}, "is validity meant"),
+        ({"signer_kids": "x"}, "is signer_?[kK]id meant"),
+        ({"comment": "ours"}, "'comment' is not a field of a signer"),
+        ({"kid": "another"}, "signer_kid and kid contradict"),
+        ({"publicKey": RSA.public.pem}, "public_key_pem and publicKey contradict"),
+        ({"retiredAt": "2025-11-01T00:00:00Z", "retired_at": "2099-11-01T00:00:00Z"}, "contradict"),
+        ({"description": 7}, "description is int"),
+        ({"signer_kid": 7}, "signer_kid is int"),
+    ],
+)
+def test_a_registry_has_one_reading(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read([{**ITEM, **change}])
+
+
+def test_what_others_keep_in_their_copy_is_passed_over_and_a_slip_is_not() -> None:
+    data = json.dumps({"version": 3, "signers": [{**ITEM, "comment": "of another team", "kid": ED.kid}]}).encode()
+    assert SignerRegistry.from_json(data, foreign=True).get(ED.kid).public_key == ED.public
+    with pytest.raises(ValueError, match="beside `signers`"):
+        SignerRegistry.from_json(data)
+    with pytest.raises(ValueError, match="is retiredAt meant"):
+        SignerRegistry.from_json(json.dumps([{**ITEM, "retiredat": "x"}]).encode(), foreign=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"signers": [], "signers": []}',
+        '[{"signer_kid": "a", "signer_kid": "b"}]',
+        '{"a": {"algorithm": "ed25519"}, "a": {"algorithm": "ed25519"}}',
+        '[{"validity": {"audit": {"to_seq": "1", "to_seq": "2"}}}]',
+    ],
+)
+def test_no_key_of_the_file_stands_there_twice(text: str) -> None:
+    with pytest.raises(ValueError, match="stands there twice"):
+        SignerRegistry.from_json(text.encode())
+
+
+@pytest.mark.parametrize("data", [b"[" * 100_000, b"\xff", b"{", b'{"signers": 1e999}', b""])
+def test_what_is_not_a_registry_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        SignerRegistry.from_json(data)
+
+
 def test_bare_pem_under_a_kid_and_repeated_kids_are_refused() -> None:
     with pytest.raises(ValueError, match="not an object"):
         read({ED.kid: ED.public.pem})
