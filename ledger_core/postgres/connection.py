@@ -12,11 +12,12 @@ from typing import Any
 
 import psycopg
 
-from ledger_core.postgres.session import CONNECT_TIMEOUT_SECONDS, SERVER_KEEPALIVES, translated
+from ledger_core.postgres.session import CONNECT_TIMEOUT_SECONDS, SERVER_KEEPALIVES, check_own_session, translated
 from ledger_core.postgres.stalled import WatchedConnection, watch
 
 STATEMENT_TIMEOUT_MS = 60_000
 LOCK_TIMEOUT_MS = 10_000
+CHECK_CLIENT_EVERY_MS = 2000
 
 
 @translated()
@@ -32,6 +33,13 @@ def connect(
     `idle_session_timeout_ms`: the server ends a session that says nothing for so long, and gives its locks free (0:
     never). For sessions that hold a lock beyond their transactions.
     """
+    limits_ms = {
+        "statement_timeout": STATEMENT_TIMEOUT_MS,
+        "lock_timeout": LOCK_TIMEOUT_MS,
+        "idle_in_transaction_session_timeout": idle_in_transaction_timeout_ms,
+        "idle_session_timeout": idle_session_timeout_ms,
+        "client_connection_check_interval": CHECK_CLIENT_EVERY_MS,
+    }
     connection = WatchedConnection.connect(
         dsn,
         autocommit=True,
@@ -44,11 +52,13 @@ def connect(
         options=(
             # What waits for a lock must see what was committed meanwhile (G10), whatever the database's own default is.
             "-c default_transaction_isolation=read\\ committed "
-            f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} "
-            f"-c idle_in_transaction_session_timeout={idle_in_transaction_timeout_ms} "
-            f"-c idle_session_timeout={idle_session_timeout_ms} -c client_connection_check_interval=2000 "
-            + " ".join(f"-c {name}={value}" for name, value in SERVER_KEEPALIVES)
+            + " ".join(f"-c {name}={value}" for name, value in (*limits_ms.items(), *SERVER_KEEPALIVES))
         ),
     )
+    try:
+        check_own_session(connection, limits_ms)
+    except BaseException:
+        connection.close()
+        raise
     watch(connection, dsn)
     return connection

@@ -1,14 +1,16 @@
 """Short sessions with Postgres for commands: connect, do, translate failures.
 
-Guarantees: what a caller meets is Unavailable (the server does not answer, or turns away), Refused (privileges, a
-schema that is not migrated, a wrong address) with the remedy, or psycopg's own error for everything unexpected.
+Guarantees: whoever connects is alone in its session, from login to end (`check_own_session`, which each place asks that
+opens a connection): locks, limits and what was SET are its own. What a caller meets is Unavailable (the server does not
+answer, or turns away), Refused (privileges, a schema that is not migrated, a wrong address, a pooler) with the remedy,
+or psycopg's own error for everything unexpected.
 Does not: retry. Services that live long bring their own sessions and time-outs.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,6 +35,11 @@ SERVER_KEEPALIVES = (
 # takes no writes, as a demoted primary.
 UNAVAILABLE_STATES = ("08", "53", "57", "40", "25006", "25P03", "25P04", "55P03")
 
+_OWN = """
+SELECT pg_backend_pid(),
+       coalesce((SELECT json_object_agg(name, setting::int) FROM pg_settings WHERE name = ANY(%s)), '{}')
+"""
+
 Session = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -47,6 +54,7 @@ def session(
             dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS, application_name=application_name
         )
         with connection:
+            check_own_session(connection)
             connection.read_only = read_only
             for name, value in (
                 ("statement_timeout", statement_timeout_ms),
@@ -55,6 +63,17 @@ def session(
             ):
                 connection.execute(sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
             yield connection
+
+
+def check_own_session(connection: psycopg.Connection[Any], limits_ms: Mapping[str, int] | None = None) -> None:
+    """Raise Refused unless the session that answered the login runs our statements, with the limits we asked for.
+
+    Behind a pooler it is another one: locks of a session (who leads, who migrates) and limits would hold for whoever
+    gets that session next, and not for us. The connection must be in autocommit mode; nothing is set before we know.
+    """
+    pid, found = connection.execute(_OWN, [list(limits_ms or {})]).fetchone() or (None, None)
+    if pid != connection.info.backend_pid or found != (limits_ms or {}):
+        raise _pooled(f"{connection.info.host}:{connection.info.port}")
 
 
 def database_clock(connection: psycopg.Connection[Any]) -> dt.datetime:
@@ -96,9 +115,19 @@ def _operational(error: psycopg.OperationalError | psycopg.InternalError) -> Exc
     text = str(error)
     if state is None and ("authentication failed" in text or "does not exist" in text):
         return _bad_address(error)  # at connection time libpq gives words and no SQLSTATE
+    if "unsupported startup parameter" in text or "statement pooling mode" in text:  # PgBouncer's own words
+        return _pooled(_line(error))
     if state is None or state.startswith(UNAVAILABLE_STATES):
         return Unavailable("postgres", _line(error))
     return error
+
+
+def _pooled(place: str) -> Refused:
+    return Refused(
+        f"a connection pooler, such as PgBouncer, stands between this process and Postgres ({place})",
+        remedy="point DATABASE_URL and DATABASE_URL_* to Postgres itself: no mode of a pooler serves Finance (RUNBOOK, "
+        "section 4)",
+    )
 
 
 def _bad_address(error: psycopg.Error) -> Refused:

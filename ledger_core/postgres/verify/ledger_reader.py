@@ -18,7 +18,7 @@ from ledger_core.audit.events import AuditEvent
 from ledger_core.postgres.audit.notary_store import event_from_row
 from ledger_core.postgres.posting.account_numbers import array_literal
 from ledger_core.postgres.posting.plan_writer import INLINE_BYTES_MAX, bodies_of
-from ledger_core.postgres.session import translated
+from ledger_core.postgres.session import check_own_session, translated
 from ledger_core.postgres.verify.not_held import count_not_held
 from ledger_core.posting.plans import Known
 from ledger_core.verify.ledger_rows import BalanceRow, EntryRow, LineRow, RangeRow, ShardRow, VerdictRow
@@ -180,9 +180,11 @@ class PostgresLedgerReader:
 def open_ledger_reader(dsn: str) -> Iterator[PostgresLedgerReader]:
     """A reader of one snapshot, taken now. Raises Unavailable and Refused."""
     with translated():
-        connection = psycopg.connect(dsn, connect_timeout=5, application_name="finance-verify")
+        connection = psycopg.connect(dsn, autocommit=True, connect_timeout=5, application_name="finance-verify")
     with connection:
         with translated():
+            check_own_session(connection)
+            connection.autocommit = False
             connection.read_only = True
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.execute("SET TIME ZONE 'UTC'")
