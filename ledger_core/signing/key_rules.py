@@ -3,7 +3,7 @@
 Guarantees: an Ed25519 key is a point of the curve in its one encoding, and not of small order (RFC 8032, 5.1.3; under
 the eight points of small order some signature counts for any message); an RSA modulus is odd, composite, of no small
 factor and no square, and its factors do not lie close together (Fermat); its exponent is odd and of the size that
-people use. What a search of hours could find (a weak generator) is not looked for.
+people use. What a search of hours could find (a weak generator) is not searched for.
 """
 
 from __future__ import annotations
