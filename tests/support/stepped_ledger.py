@@ -60,6 +60,7 @@ OUTSIDE: Sequence[tuple[Any, str, str]] = (
     (services, "PostgresAuditStore", "postgres"),
     (audit_exports, "PostgresAuditExportStore", "postgres"),
     (services, "open_publisher", "kafka"),
+    (services, "open_one_writer", "kafka"),
     (services, "open_archive", "s3"),
     (signers, "key_service", "signer"),
 )
