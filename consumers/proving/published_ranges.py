@@ -1,4 +1,4 @@
-"""The closed ranges of a shard that are known outside the database: by the audit topic, by the archive.
+"""A closed range that is known outside the database: by an event of the audit topic, by the archive.
 
 Guarantees: an audit event or manifest counts only when its signature verifies with the registered key. What cannot be
 ours (no audit event, another hash, a signature that the registered key did not make, or made where it no longer counts:
@@ -11,7 +11,7 @@ one step more: a notary that was killed while it published begins again, at most
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
@@ -27,55 +27,11 @@ from ledger_core.signing.counting import first_fault
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.statements import claim_of
 
-PARTITION: Final = 0  # one chain, one partition
-STEP_RECORDS: Final = 5_000  # a reader of its own for each: fewer would spend most of the time on connecting
 RANGES_MAX: Final = 1_000  # of one answer: the oldest ones, since they are adopted first
 CLOSED: Final = "journal.posted"
 _MARK: Final = f'"event_type":"{CLOSED}"'.encode()
 
 log = structlog.get_logger("published")
-
-
-class Reader(Protocol):
-    """See `consumers.kafka.partition_reader.PartitionReader`."""
-
-    @property
-    def done(self) -> bool: ...
-
-    def read(self, records_max: int) -> list[Record]: ...
-
-    def close(self) -> None: ...
-
-
-def ranges_on_topic(
-    shard: int,
-    held_no: int,
-    bounds: tuple[int, int],
-    open_reader: Callable[[int, int], Reader],
-    registry: SignerRegistry,
-) -> list[PublishedRange]:
-    """What the audit topic says of a shard whose database ends at range `held_no`, ascending: the ranges beyond it
-    (the oldest RANGES_MAX of them), and the newest one up to it.
-
-    `bounds`: oldest offset of the topic, and the one after the newest; `open_reader` reads `[from, to)`. Raises
-    Unavailable, Refused.
-    """
-    low, high = bounds
-    found: dict[tuple[int, str], PublishedRange] = {}
-    steps_left: int | None = None  # unknown until a held range was found
-    while low < high and steps_left != 0:
-        start = max(low, high - STEP_RECORDS)
-        for record in reversed(_read(open_reader(start, high))):
-            item = _closed_range(record, shard, registry)
-            if item is not None:
-                found.setdefault((item.range_no, item.proof_hash), item)
-        high = start
-        held = [key for key in found if key[0] <= held_no]
-        steps_left = steps_left - 1 if steps_left is not None else (1 if held else None)
-        newest_held = max(held)[0] if held else 0
-        for key in [key for key in held if key[0] < newest_held] + sorted({*found} - {*held})[RANGES_MAX:]:
-            del found[key]
-    return [found[key] for key in sorted(found)]
 
 
 def newest_in_archive(
@@ -98,11 +54,13 @@ def newest_in_archive(
     return [PublishedRange(int(manifest.manifest_no), manifest.object.range.proof_hash, f"the archive ({newest.key})")]
 
 
-def in_both(on_topic: Sequence[PublishedRange], in_archive: Sequence[PublishedRange]) -> list[PublishedRange]:
+def in_both(
+    on_topic: Sequence[PublishedRange], in_archive: Sequence[PublishedRange], *, more: bool = False
+) -> list[PublishedRange]:
     """What the topic and the archive know, ascending: a range that only the archive holds binds as well, and
-    two that differ both stand there. While the topic gave as many as it may at once, the archive waits for its turn:
+    two that differ both stand there. While the topic has `more` than it gave at once, the archive waits for its turn:
     its newest range is perhaps far beyond them."""
-    if len(on_topic) >= RANGES_MAX:
+    if more:
         return list(on_topic)
     known = {(item.range_no, item.proof_hash) for item in on_topic}
     only = [item for item in in_archive if (item.range_no, item.proof_hash) not in known]
@@ -128,24 +86,27 @@ def newest_number(is_there: Callable[[int], bool], near: int) -> int:
     return low
 
 
-def _read(reader: Reader) -> Sequence[Record]:
-    records: list[Record] = []
-    try:
-        while not reader.done:
-            records += reader.read(STEP_RECORDS)
-    finally:
-        reader.close()
-    return records
-
-
-def _closed_range(record: Record, shard: int, registry: SignerRegistry) -> PublishedRange | None:
-    """The range of the shard that a record announces; None: it announces something else, or is not ours."""
+def closed_range(record: Record, registry: SignerRegistry) -> tuple[int, PublishedRange | None]:
+    """The shard and the range that a record of the topic announces; None: it announces something else, or is not
+    ours."""
     value = record.value or b""
     if _MARK not in value:  # most records: this check costs a hundredth of reading one
-        return None
+        return 0, None
     place = f"{record.topic} (offset {record.offset})"
     try:
         event = AuditEvent.from_json(value)
+    except ValueError as error:
+        log.warning("published.foreign", place=place, detail=str(error))
+        return 0, None
+    shard = event.payload.get("shard")
+    if event.event_type != CLOSED or not isinstance(shard, int):
+        return 0, None
+    return shard, closed_range_of(event, place, shard, registry)
+
+
+def closed_range_of(event: AuditEvent, place: str, shard: int, registry: SignerRegistry) -> PublishedRange | None:
+    """The range of the shard that an event announces; None: it announces something else, or is not ours."""
+    try:
         if event.event_type != CLOSED or event.payload.get("shard") != shard:
             return None
         range_no, proof_hash = int(str(event.payload["range_no"])), str(event.payload["proof_hash"])

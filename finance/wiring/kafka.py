@@ -7,12 +7,13 @@ Does not: hold a client; what it makes belongs to the caller.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 
 from confluent_kafka import Message
 
-from consumers.audit.published_chain import newest_published
+from consumers.audit.published_chain import PARTITION, newest_published
 from consumers.kafka.group_source import Explain, KafkaSource
 from consumers.kafka.holes import Holes
 from consumers.kafka.log_batches import LogBatches
@@ -21,8 +22,7 @@ from consumers.kafka.reported_outcomes import WINDOW_OFFSETS, ReportedOutcomes
 from consumers.kafka.topic_identity import NewestSource, checking, identity_check
 from consumers.kafka.topic_watch import TopicWatch
 from consumers.kafka.watermarks import Watermarks
-from consumers.proving.published_guard import PublishedRange
-from consumers.proving.published_ranges import PARTITION, ranges_on_topic
+from consumers.proving.published_topic import AuditChain, PublishedTopic
 from consumers.proving.tree_history import ReadJournal
 from finance.settings.deployment import Settings
 from ledger_core.audit.events import AuditEvent
@@ -92,33 +92,27 @@ def newest_audit_event(
         watermarks.close()
 
 
-def published_on_topic(
-    settings: Settings, topology: Topology, registry: SignerRegistry, name: str, progress: Callable[[], None]
-) -> Callable[[int, int], list[PublishedRange]]:
-    """(shard, newest range of the database) -> what the audit topic says of its closed ranges, asked as `name`.
-
-    `progress` is called for each piece that is read: a shard that was quiet for long leads far back."""
+def published_topic(
+    settings: Settings,
+    topology: Topology,
+    registry: SignerRegistry,
+    chain: AuditChain,
+    name: str,
+    progress: Callable[[], None],
+) -> PublishedTopic:
+    """What the audit topic says of closed ranges, asked as `name`. `progress` is called for each piece that is read: a
+    database that was put back leads far back."""
     topic = topology.topics["audit"].name
 
     def open_piece(start: int, end: int) -> PartitionReader:
         progress()
         return open_partition(settings, topic, PARTITION, start, end, append_times=False, name=name)
 
-    def published(shard: int, held_no: int) -> list[PublishedRange]:
-        watermarks = open_watermarks(settings, name)
-        try:
-            bounds = watermarks.bounds(topic, PARTITION)
-        finally:
-            watermarks.close()
-        return ranges_on_topic(
-            shard,
-            held_no,
-            bounds,
-            open_piece,
-            registry,
-        )
+    def bounds() -> tuple[int, int]:
+        with closing(open_watermarks(settings, name)) as watermarks:
+            return watermarks.bounds(topic, PARTITION)
 
-    return published
+    return PublishedTopic(chain, bounds, open_piece, registry, monotonic=time.monotonic)
 
 
 def journal_reader(settings: Settings, topology: Topology, name: str) -> ReadJournal:

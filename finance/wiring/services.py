@@ -35,7 +35,7 @@ from finance.wiring.kafka import (
     newest_audit_event,
     open_one_writer,
     open_publisher,
-    published_on_topic,
+    published_topic,
     reported_outcomes,
     settlements_opener,
     source_opener,
@@ -120,11 +120,13 @@ def build_prover(settings: Settings, topology: Topology, metrics: Metrics) -> Se
         connection = connect(settings.database_url("prover"), application_name="finance-prover")
         undo.callback(connection.close)
         archive = open_archive(settings, name="prover")
-        on_topic = published_on_topic(settings, topology, registry, "prover", metrics.progress)
+        held = PostgresHeldRanges(connection)
+        topic = published_topic(settings, topology, registry, held, "prover", metrics.progress)
 
         def published(shard: int, proved_no: int) -> list[PublishedRange]:
-            told = on_topic(shard, proved_no)
-            return in_both(told, newest_in_archive(shard, proved_no, archive, settings.env, registry))
+            told = topic.ranges(shard, proved_no)
+            in_archive = newest_in_archive(shard, proved_no, archive, settings.env, registry)
+            return in_both(told.ranges, in_archive, more=told.more)
 
         prover = Prover(
             PostgresProverStore(connection),
@@ -143,7 +145,7 @@ def build_prover(settings: Settings, topology: Topology, metrics: Metrics) -> Se
             metrics=metrics,
             guard=PublishedGuard(
                 published,
-                PostgresHeldRanges(connection),
+                held,
                 monotonic=time.monotonic,
                 metrics=metrics,
             ),

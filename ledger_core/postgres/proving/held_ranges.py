@@ -5,11 +5,19 @@ Read-only; needs the grants of finance_prover or finance_archiver. Does not judg
 
 from __future__ import annotations
 
-from typing import Any, LiteralString
+from typing import Any, Final, LiteralString
 
 import psycopg
 
+from ledger_core.audit.events import AuditEvent
+from ledger_core.postgres.audit.notary_store import EVENT_COLUMNS, event_from_row
 from ledger_core.postgres.session import translated
+
+HEADS: Final = """
+SELECT s.shard, coalesce((SELECT max(p.range_no) FROM proofs p WHERE p.shard = s.shard), 0),
+       coalesce((SELECT max(r.range_no) FROM ranges r WHERE r.shard = s.shard), 0)
+  FROM shards s"""
+CHAINED: Final = f"SELECT {EVENT_COLUMNS} FROM announced_ranges(%s, %s, %s)"
 
 
 class PostgresHeldRanges:
@@ -44,6 +52,28 @@ class PostgresHeldRanges:
         the grants of finance_prover."""
         row = self._connection.execute("SELECT range_is_announced(%s)", (proof_hash,)).fetchone()
         return row is not None and bool(row[0])
+
+    @translated()
+    def range_heads(self) -> dict[int, tuple[int, int]]:
+        """Of each shard the numbers of the newest range with a proof, and of the newest closed one; 0: none."""
+        return {shard: (proved_no, closed_no) for shard, proved_no, closed_no in self._connection.execute(HEADS)}
+
+    def chain_end(self) -> int:
+        """The seq of the newest event of the audit chain; 0 when there is none. Needs the grants of finance_prover, as
+        the next two do."""
+        return self._number("SELECT audit_chain_end()")
+
+    @translated()
+    def chain_holds(self, seq: int, event_hash: str) -> bool:
+        """Whether the event of that seq is the one of that hash."""
+        row = self._connection.execute("SELECT audit_chain_holds(%s, %s)", (seq, event_hash)).fetchone()
+        return row is not None and bool(row[0])
+
+    @translated()
+    def chained(self, shard: int, from_no: int, at_most: int) -> list[AuditEvent]:
+        """What announces the ranges of a shard from a number on, by that number, at most 2,000. Not verified."""
+        rows = self._connection.execute(CHAINED, (shard, from_no, at_most)).fetchall()
+        return [event_from_row(row) for row in rows]
 
     @translated()
     def _number(self, query: LiteralString, *values: int) -> int:

@@ -8,8 +8,7 @@ from typing import Final
 from consumers.archive.stored_batch import manifest_under, range_as_stored
 from consumers.audit import notary
 from consumers.audit.restore import restore_chain
-from consumers.proving.published_guard import PublishedRange
-from consumers.proving.published_ranges import newest_in_archive, ranges_on_topic
+from consumers.proving.published_ranges import newest_in_archive
 from consumers.recovery.archive_log import ArchiveLog
 from ledger_core.archive.batch import SealedBatch
 from ledger_core.archive.names import manifest_key
@@ -28,7 +27,7 @@ from tests.support.archive_factory import ENV, Key, MemoryStore, archive_of, clo
 from tests.support.audit_factory import audit_events
 from tests.support.journal_factory import TinyShard
 from tests.unit.audit.test_audit_restore import Store
-from tests.unit.proving.test_published_ranges import Topic, chain
+from tests.unit.proving.test_published_topic import Topic, chain
 from tests.unit.signing.recovery_readers import backup_manifest, drill_report, full_wal_list, newest_wal_list
 from tests.unit.signing.trials import NO_ALGORITHM, NO_TIME, OTHER, Reader, Trial
 
@@ -135,7 +134,8 @@ def audit_event_to_chain_to(trial: Trial) -> bool:
 
 def announced_range(trial: Trial) -> bool:
     topic = Topic(chain([(0, 1)], trial.key))
-    found: list[PublishedRange] = ranges_on_topic(0, 0, (0, 2), topic.open, trial.registry)
+    topic.registry = trial.registry
+    found = topic.told(0)
     return [item.announced is not None for item in found] == [True]
 
 
