@@ -1,1 +1,1 @@
-"""Questions of commands: queries (balances, entries, dead letters), progress (how far each shard has come)."""
+"""Questions of commands: queries (balances, entries), dead_letters, progress (how far each shard has come)."""

@@ -30,6 +30,15 @@ SELECT s.shard, s.topic, s.first_offset, s.next_offset, s.seq, s.head_hash, s.du
                      ORDER BY manifest_no DESC LIMIT 1) m ON true
  ORDER BY s.shard"""
 
+# From one shard to the next by the primary key: the shards, not their manifests, make it longer.
+MANIFEST_HEADS = """
+WITH RECURSIVE heads AS (
+    (SELECT shard, manifest_no, hash FROM manifests ORDER BY shard DESC, manifest_no DESC LIMIT 1)
+    UNION ALL
+    SELECT m.* FROM heads h, LATERAL (SELECT shard, manifest_no, hash FROM manifests WHERE shard < h.shard
+                                       ORDER BY shard DESC, manifest_no DESC LIMIT 1) m)
+SELECT shard, manifest_no, hash FROM heads ORDER BY shard"""
+
 AUDIT = """
 SELECT coalesce((SELECT seq FROM audit_events ORDER BY seq DESC LIMIT 1), 0),
        (SELECT hash FROM audit_events ORDER BY seq DESC LIMIT 1),
@@ -101,9 +110,7 @@ def audit_progress(connection: Session) -> AuditProgress:
 
 def manifest_heads(connection: Session) -> list[tuple[int, int, bytes]]:
     """(shard, newest manifest number, its hash) of each shard: where its manifest chain must reach in the archive."""
-    rows = connection.execute(
-        "SELECT DISTINCT ON (shard) shard, manifest_no, hash FROM manifests ORDER BY shard, manifest_no DESC"
-    )
+    rows = connection.execute(MANIFEST_HEADS)
     return [(shard, number, digest) for shard, number, digest in rows]
 
 

@@ -1,7 +1,7 @@
-"""Reading the ledger: balances, entries and dead letters, for commands and reports.
+"""Reading the ledger: balances and entries, for commands and reports.
 
 Guarantees: one consistent snapshot a call; every result is bounded by a limit the caller names. Read-only; needs the
-role finance_api (auditors: everything but dead letters).
+role finance_api or finance_auditor.
 Does not: verify (`ledger_core.verify.oracle` does): what is shown here is what the database says.
 """
 
@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from ledger_core import canonical
 from ledger_core.books.accounts import AccountType, normal_side
 from ledger_core.books.entries import decode_entry
-from ledger_core.ports import Record
-from ledger_core.postgres.posting.plan_writer import headers_from_json
 from ledger_core.postgres.session import Session
 
 BALANCES = """
@@ -33,16 +31,6 @@ SELECT split_part(a.account, ':', 1), b.currency, sum(b.debits)::numeric, sum(b.
 
 ENTRY_COLUMNS = """e.shard, e.seq, e.event_id::text, e.source_offset, e.recorded_at, e.entry_hash, e.body,
        (SELECT p.entry_hash FROM entries p WHERE p.shard = e.shard AND p.seq = e.seq - 1)"""
-
-DEAD_LETTER_COLUMNS = """v.shard, v.source_offset, v.reason, v.detail, v.event_id::text, v.first_verdict,
-       coalesce(d.topic, s.topic), coalesce(d.timestamp_ms, 0), d.key, d.value, coalesce(d.headers, '[]')"""
-
-DEAD_LETTERS = f"""
-SELECT {DEAD_LETTER_COLUMNS}
-  FROM verdicts v JOIN shards s USING (shard) LEFT JOIN dead_letters d USING (shard, source_offset)
- WHERE v.verdict = 'rejected' AND (%(shard)s::int IS NULL OR v.shard = %(shard)s)
-   AND (%(reason)s = '' OR v.reason = %(reason)s) AND (%(offset)s::bigint IS NULL OR v.source_offset = %(offset)s)
- ORDER BY v.shard, v.source_offset DESC LIMIT %(limit)s"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +82,6 @@ class RecordedRejection:
     source_offset: int  # settlements offset
     reason: str  # code of the verdict
     detail: str  # for people; proved nowhere
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """One rejected record with its verdict. `record.value` None: the offset held no record, or an empty one."""
-
-    shard: int  # number of the shard: the partition of the settlements topic, from 0
-    source_offset: int  # settlements offset
-    reason: str  # code of the verdict
-    detail: str  # for people; proved nowhere
-    event_id: str | None  # as far as it could be read
-    first_verdict: bool  # whether it settled its event id for ever
-    record: Record  # as it was read, from the database
 
 
 def balances(
@@ -171,28 +146,6 @@ def proof_of_seq(connection: Session, shard: int, seq: int) -> tuple[int, str | 
     return None if row is None else (row[0], row[1], row[2])
 
 
-def dead_letters(
-    connection: Session, *, shard: int | None = None, reason: str = "", offset: int | None = None, limit: int
-) -> list[DeadLetter]:
-    """Rejected records, newest first in each shard; at most `limit`."""
-    wanted = {"shard": shard, "reason": reason, "offset": offset, "limit": limit}
-    return [_dead_letter(row) for row in connection.execute(DEAD_LETTERS, wanted)]
-
-
-def rejected_by_reason(connection: Session) -> list[tuple[str, int]]:
-    """How many records were rejected, per reason, most first. Reads the whole verdict log."""
-    rows = connection.execute(
-        "SELECT reason, count(*) FROM verdicts WHERE verdict = 'rejected' GROUP BY reason ORDER BY 2 DESC, 1"
-    )
-    return [(reason, count) for reason, count in rows]
-
-
 def _entry(connection: Session, condition: str, values: Sequence[object]) -> StoredEntry | None:
     row = connection.execute(f"SELECT {ENTRY_COLUMNS} FROM entries e WHERE {condition}", values).fetchone()
     return None if row is None else StoredEntry(*row)
-
-
-def _dead_letter(row: tuple[object, ...]) -> DeadLetter:
-    shard, offset, reason, detail, event_id, first_verdict, topic, timestamp_ms, key, value, headers = row
-    record = Record(topic, shard, offset, timestamp_ms, key, value, headers_from_json(headers))  # type: ignore[arg-type]
-    return DeadLetter(shard, offset, reason, detail, event_id, first_verdict, record)  # type: ignore[arg-type]

@@ -113,6 +113,11 @@ def test_dead_letters_are_listed_shown_whole_and_retried(settled: Finance, tmp_p
     finance = settled
     listed = finance.json("dlq", "list")
     assert listed["counts"] == {"conflict": 1, "malformed": 1, "unbalanced": 1}
+    assert (listed["rejected"], listed["next"]) == ("3", None)
+    pages = [finance.json("dlq", "list", "--limit", "1")]
+    while pages[-1]["next"] is not None:
+        pages.append(finance.json("dlq", "list", "--limit", "1", "--after", pages[-1]["next"]))
+    assert [letter for page in pages for letter in page["dead_letters"]] == listed["dead_letters"]
     (letter,) = finance.json("dlq", "list", "--reason", "malformed")["dead_letters"]
     shown = finance.json("dlq", "show", "0", letter["offset"], "--out", str(tmp_path / "original"))["dead_letter"]
     assert shown == letter
