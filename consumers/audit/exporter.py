@@ -160,6 +160,7 @@ class AuditExporter:
             check.stand_behind(events.pop(0))
         for event in events:
             check.take(event)
+        check.finish()
         for finding in collector.report().findings:
             message = f"the audit chain cannot be exported: {finding}"
             if finding.code in REGISTRY_CODES:

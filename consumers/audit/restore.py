@@ -94,9 +94,10 @@ def restore_chain(
         raise Refused(f"{source} contains no audit event", remedy="name another source with --from")
     if check.seq < seq and store.hash_at(check.seq) != check.hash:
         raise _contradiction(source, check.seq)
+    check.finish()
+    _raise_found(found, source)
     if waiting:
         taken += store.restore(waiting)
-    _raise_found(found, source)
     restored = RestoredChain(seq + 1, max(seq, check.seq), check.hash, taken)
     intent = _intent(restored, source, actor_id, trace_id) if restored.last_seq > seq else None
     # 4. FINISH. A crash before the COMMIT: every event stands, and the next run comes here with nothing to insert.

@@ -2,16 +2,19 @@
 
 Guarantees: only what verifies is used: each manifest's signature and place in its chain, each object's stored digest,
 its proof's signature and the verdict lines' hash in it; anything else is Refused, naming the object. One object is in
-memory at a time, and objects that hold no verdict are not fetched for the log.
+memory at a time, and objects that hold no verdict are not fetched for the log. Of each manifest 49 bytes are kept: it
+is read again when its object is asked for, and must be the same.
 Does not: check entries (the replay makes them anew and compares heads and roots), or locks (`finance verify archive`).
 """
 
 from __future__ import annotations
 
 import hashlib
+from array import array
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
@@ -24,6 +27,7 @@ from ledger_core.archive.names import manifest_key, manifests_folder
 from ledger_core.books.entries import decode_entry
 from ledger_core.errors import Refused
 from ledger_core.findings import Collector
+from ledger_core.ports import StoredObject
 from ledger_core.posting.newest_record import NewestRecord
 from ledger_core.posting.plans import Known
 from ledger_core.posting.verdicts import VerdictLine, decode_verdict, verdicts_hash
@@ -46,6 +50,30 @@ class _Object:
     newest: NewestRecord | None
 
 
+@dataclass(slots=True)
+class _Listed:
+    """What the manifests of one shard list, by place: the manifest's number less one."""
+
+    firsts: array[int] = field(default_factory=lambda: array("q"))  # the first offset of each
+    ends: array[int] = field(default_factory=lambda: array("q"))  # the offset after the last of each
+    silent: bytearray = field(default_factory=bytearray)  # 1: every offset was posted, so it holds no verdict
+    hashes: bytearray = field(default_factory=bytearray)  # 32 bytes of each
+
+    def add(self, manifest: Manifest) -> None:
+        part = manifest.object.range
+        first, end = int(part.first_offset), int(part.next_offset)
+        self.firsts.append(first)
+        self.ends.append(end)
+        self.silent.append(int(part.last_seq) - int(part.first_seq) + 1 == end - first)
+        self.hashes += bytes.fromhex(manifest.hash)
+
+    def within(self, first_offset: int, next_offset: int) -> Iterator[int]:
+        """The places that hold a verdict of these offsets, perhaps."""
+        for place in range(bisect_right(self.ends, first_offset), bisect_left(self.firsts, next_offset)):
+            if not self.silent[place]:
+                yield place
+
+
 class ArchiveLog:
     """`recovery.replay_port.VerdictLog` over the manifests of one environment; objects are fetched when needed."""
 
@@ -55,8 +83,8 @@ class ArchiveLog:
         self._reader = reader
         self._env = env
         self._registry = registry
-        self._manifests: dict[int, list[Manifest]] = {}
-        self._held: dict[int, tuple[str, _Object]] = {}  # shard -> key and content of the newest object fetched
+        self._manifests: dict[int, _Listed] = {}
+        self._held: dict[int, tuple[int, _Object]] = {}  # shard -> place and content of the newest object fetched
 
     def check_readable(self) -> None:
         """Raise Refused when nothing of the environment is there, or when the registry lacks a key that signed it."""
@@ -65,18 +93,13 @@ class ArchiveLog:
         check_kids(kids_in(listings.values()), self._registry)
 
     def covers(self, shard: int) -> int:
-        manifests = self._of(shard)
-        return int(manifests[-1].object.range.next_offset) if manifests else 0
+        ends = self._of(shard).ends
+        return ends[-1] if ends else 0
 
     def taken_elsewhere(self, shard: int, first_offset: int, next_offset: int) -> dict[int, tuple[str, Known]]:
         found: dict[int, tuple[str, Known]] = {}
-        for manifest in self._of(shard):
-            part = manifest.object.range
-            low, high = int(part.first_offset), int(part.next_offset)
-            entries = int(part.last_seq) - int(part.first_seq) + 1
-            if high <= first_offset or low >= next_offset or entries == high - low:
-                continue
-            for line in self._object(shard, manifest).rejected:
+        for place in self._of(shard).within(first_offset, next_offset):
+            for line in self._object(shard, place).rejected:
                 if line.event_id is not None and first_offset <= int(line.offset) < next_offset:
                     digest = None if line.content_hash is None else bytes.fromhex(line.content_hash)
                     found[int(line.offset)] = (line.event_id, Known(ELSEWHERE, 0, None, digest, line.reason))
@@ -84,21 +107,24 @@ class ArchiveLog:
 
     def newest_record(self, shard: int) -> NewestRecord | None:
         """The newest archived entry's record, as far as an entry knows it; None while there is none."""
-        for manifest in reversed(self._of(shard)):
-            newest = self._object(shard, manifest).newest
+        for place in reversed(range(len(self._of(shard).ends))):
+            newest = self._object(shard, place).newest
             if newest is not None:
                 return newest
         return None
 
     def parts(self, shard: int) -> Iterator[SignedPart]:
         """The signed ranges of a shard, in order."""
-        for manifest in self._of(shard):
-            proof = self._object(shard, manifest).proof
+        for place in range(len(self._of(shard).ends)):
+            proof = self._object(shard, place).proof
             yield SignedPart(proof.proof_id, proof.env, proof.shards[0])
 
-    def _of(self, shard: int) -> list[Manifest]:
+    def _of(self, shard: int) -> _Listed:
         if shard not in self._manifests:
-            self._manifests[shard] = list(self._read_manifests(shard))
+            listed = _Listed()
+            for manifest in self._read_manifests(shard):
+                listed.add(manifest)
+            self._manifests[shard] = listed
         return self._manifests[shard]
 
     def _read_manifests(self, shard: int) -> Iterator[Manifest]:
@@ -107,10 +133,7 @@ class ArchiveLog:
         for number, stored in enumerate((v for v in self._reader.versions(folder) if v.size_bytes >= 0), 1):
             if stored.key != manifest_key(self._env, shard, number):
                 raise _refused(stored.key, f"manifest {number} is due here")
-            try:
-                manifest = parse_manifest(self._reader.get(stored.key, stored.version_id))
-            except (ValueError, KeyError) as error:
-                raise _refused(stored.key, str(error)) from error
+            manifest = self._parsed(stored)
             found = Collector()
             check_signature(manifest, self._registry, found, "manifest")
             if manifest.prev_manifest_hash != prev_hash:
@@ -121,11 +144,27 @@ class ArchiveLog:
             prev_hash = manifest.hash
             yield manifest
 
-    def _object(self, shard: int, manifest: Manifest) -> _Object:
-        pinned = manifest.object
+    def _parsed(self, stored: StoredObject) -> Manifest:
+        try:
+            return parse_manifest(self._reader.get(stored.key, stored.version_id))
+        except (ValueError, KeyError) as error:
+            raise _refused(stored.key, str(error)) from error
+
+    def _manifest(self, shard: int, place: int) -> Manifest:
+        """One that was verified before."""
+        key, known = manifest_key(self._env, shard, place + 1), self._of(shard).hashes[32 * place : 32 * (place + 1)]
+        for stored in self._reader.versions(key):
+            if stored.size_bytes >= 0 and stored.key == key:
+                manifest = self._parsed(stored)
+                if bytes.fromhex(manifest.hash) == known:
+                    return manifest
+        raise _refused(key, "it is no longer what it was when it was verified")
+
+    def _object(self, shard: int, place: int) -> _Object:
         held = self._held.get(shard)
-        if held is not None and held[0] == pinned.key:
+        if held is not None and held[0] == place:
             return held[1]
+        pinned = self._manifest(shard, place).object
         try:
             data = self._reader.get(pinned.key, pinned.version_id)
         except KeyError as error:
@@ -136,7 +175,7 @@ class ArchiveLog:
             read = self._read(pinned.key, data)
         except ValueError as error:
             raise _refused(pinned.key, str(error)) from error
-        self._held[shard] = (pinned.key, read)
+        self._held[shard] = (place, read)
         return read
 
     def _read(self, key: str, data: bytes) -> _Object:

@@ -9,7 +9,7 @@ reported; what was re-issued already is not signed again, so an interrupted run 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -62,7 +62,8 @@ def prove_with(desk: Desk, kernel: Path | None) -> bytes | None:
 def reissue(desk: Desk, kid: str) -> Iterator[bytes]:
     """Proofs by the current key over every stretch of ranges whose proof `kid` signed, one by one. Raises Refused."""
     with open_signer_uses(desk.dsn) as held:
-        stretches = [s for s in _stretches(held.signed_ranges(kid)) if s not in held.operator_proofs([kid])]
+        proved = held.operator_proofs([kid])
+        stretches = [stretch for stretch in _stretches(held.signed_ranges(kid)) if stretch not in proved]
     registry = desk.registry
     signer = open_signer(desk.settings, desk.topology, registry)
     try:
@@ -78,7 +79,7 @@ def reissue(desk: Desk, kid: str) -> Iterator[bytes]:
         signer.close()
 
 
-def _stretches(ranges: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+def _stretches(ranges: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
     """Ranges that follow each other, as one: (shard, first_seq, last_seq)."""
     joined: list[tuple[int, int, int]] = []
     for shard, of_shard in groupby(ranges, key=lambda it: it[0]):

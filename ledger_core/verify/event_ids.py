@@ -1,12 +1,13 @@
-"""Whether one event id stands in two entries, over ranges and shards (G2): 16 bytes an entry, up to a limit. Pure.
+"""Whether one id stands in two places: event ids of entries, over ranges and shards (G2), ids of audit events. Pure.
 
-Guarantees: among the first `entries_max` entries every repeated event id is found and named; entries beyond them are
-counted as unchecked, never passed silently. Memory is 16 bytes an entry and one part's set (PART_IDS_MAX ids).
+Guarantees: among the first `entries_max` places every repeated id is found and named; those beyond them are counted as
+unchecked, never passed silently. Memory is 16 bytes a place and one part's set (PART_IDS_MAX ids).
 Does not: say where the id stands. In Postgres a unique index asks the same of every entry, without a limit.
 """
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Iterator, Sequence
 from itertools import compress
@@ -33,8 +34,13 @@ def pack_ids(lines: Sequence[bytes]) -> bytes:
     return b"".join(pack_ids([line]) for line in lines) if len(lines) > 1 else b""
 
 
+def pack_text(text: str) -> bytes:
+    """An id that may be any text."""
+    return hashlib.sha256(text.encode()).digest()[:ID_BYTES]
+
+
 class EventIds:
-    """The event ids of an archive, as they are met."""
+    """The ids of an archive or of a chain, as they are met."""
 
     def __init__(self, entries_max: int = EVENT_IDS_MAX) -> None:
         self._bytes_max = entries_max * ID_BYTES
@@ -57,10 +63,22 @@ class EventIds:
         for at in range(first, self.count, 4096):
             yield from struct.unpack_from("16s" * min(4096, self.count - at), self._packed, at * ID_BYTES)
 
+    @property
+    def unchecked(self) -> int:
+        """How many came beyond the limit."""
+        return self._unchecked
+
     def check(self, found: Collector) -> None:
         """A finding for each id that was met twice."""
         if self._unchecked:
             found.count("event_ids_unchecked", self._unchecked)
+        for _, packed in self.repeats():
+            text = packed.hex()
+            uuid = "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+            found.add("archive.event_id", f"event id {uuid} stands in two entries", field="event_id")
+
+    def repeats(self) -> Iterator[tuple[int, bytes]]:
+        """Each id that was met before, with its place from 0 on."""
         parts = 1
         while len(self._packed) // ID_BYTES > parts * PART_IDS_MAX and parts < 256:
             parts *= 2
@@ -73,16 +91,14 @@ class EventIds:
                 met += len(chunk)
                 seen.update(chunk)
             if met != len(seen):
-                self._name(mask, found)
+                yield from self._repeats_of(part, parts)
 
-    def _name(self, mask: bytearray, found: Collector) -> None:
+    def _repeats_of(self, part: int, parts: int) -> Iterator[tuple[int, bytes]]:
         seen: set[bytes] = set()
-        for chunk in self._chunks(mask):
-            for packed in chunk:
+        for place, packed in enumerate(self.each(0)):
+            if packed[-1] % parts == part:
                 if packed in seen:
-                    text = packed.hex()
-                    uuid = "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
-                    found.add("archive.event_id", f"event id {uuid} stands in two entries", field="event_id")
+                    yield place, packed
                 seen.add(packed)
 
     def _chunks(self, mask: bytearray) -> Iterator[list[bytes]]:

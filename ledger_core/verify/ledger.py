@@ -9,6 +9,7 @@ true one.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -42,19 +43,17 @@ class LedgerHead:
 def check_ledger(reader: LedgerReader, registry: SignerRegistry, *, expected: Sequence[LedgerHead] = ()) -> Report:
     """Check everything the reader shows. Raises what the reader raises."""
     found = Collector()
-    heads = [*expected, *_operator_heads(reader, registry, found)]
+    heads: dict[int, list[LedgerHead]] = {}
+    for head in itertools.chain(expected, _operator_heads(reader, registry, found)):
+        heads.setdefault(head.shard, []).append(head)
     rows = reader.shards()
     seen = {"entries": 0, "lines": 0, "accounts": 0, "balances": 0, "verdicts": 0}
     for row in rows:
         found.shard = row.shard
-        _ShardCheck(reader, registry, found, row, [head for head in heads if head.shard == row.shard], seen).run()
+        _ShardCheck(reader, registry, found, row, heads.pop(row.shard, []), seen).run()
     found.shard = found.place = None
-    known = {row.shard for row in rows}
-    for head in heads:
-        if head.shard not in known:
-            found.add(
-                "ledger.truncated", f"{head.place} speaks of a shard that is gone", shard=head.shard, seq=head.seq
-            )
+    for head in itertools.chain.from_iterable(heads.values()):
+        found.add("ledger.truncated", f"{head.place} speaks of a shard that is gone", shard=head.shard, seq=head.seq)
     for table, count in reader.totals().items():
         if table in seen and count != seen[table]:
             message = f"{count} rows in {table}, {seen[table]} belong to the shards' chains"
@@ -95,7 +94,7 @@ class _ShardCheck:
         self.reader, self.found, self.row, self.seen = reader, found, row, seen
         self.position = Position(row.shard, next_offset=row.first_offset, topic=row.topic, prev_proof_hash="")
         self.fold = RowFold(row.shard, found)
-        self.ranges = RangeChecks(row.shard, registry, found)
+        self.ranges = RangeChecks(row.shard, registry, found, checkpoints=iter(reader.checkpoints(row.shard)))
         self.heads: dict[int, list[LedgerHead]] = {}
         for head in heads:
             self.heads.setdefault(head.seq, []).append(head)
@@ -111,11 +110,8 @@ class _ShardCheck:
             self._check_range(range_row)
         found.place = None
         self._check_tail()
-        for size, note in self.reader.checkpoints(row.shard):
-            found.place = f"checkpoint {size}"
-            self.ranges.check_checkpoint(size, note)
-        found.place = None
         self.ranges.finish(self.row.seq)
+        found.place = None
         self._check_head_row()
         self.seen["accounts"] += self.fold.compare_accounts(self.reader.accounts(row.shard))
         self.seen["balances"] += self.fold.compare_balances(self.reader.balances(row.shard))

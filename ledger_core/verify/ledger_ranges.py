@@ -2,12 +2,14 @@
 
 Guarantees: the row of a range, its unsigned payload, its tree, its note text, its signed proof and its checkpoint say
 one thing, and that is what was recomputed. After a contradiction the next range is checked on the signed word of this
-one, so one edited row does not make all later ranges findings.
+one, so one edited row does not make all later ranges findings. Checkpoints are read beside the ranges, in order of
+their size: memory does not grow with either.
 """
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ledger_core.findings import Collector
@@ -29,13 +31,16 @@ class RangeChecks:
     found: Collector
     range_no: int = 0
     unsigned: int | None = None  # the first range without a proof
-    roots: dict[int, str] = field(default_factory=dict)  # tree size -> root, at the end of each range
-    texts: dict[int, bytes] = field(default_factory=dict)  # tree size -> note text of a proved range
-    noted: set[int] = field(default_factory=set)
+    checkpoints: Iterator[tuple[int, bytes]] = field(default_factory=lambda: iter(()))  # (tree size, note) by size
+    size: int = -1  # that the newest range reached (one without entries leaves it as it was); -1: no range yet
+    root: str | None = None  # there; None: no range reached it
+    text: bytes | None = None  # of the note, when a proved range reached it
     pinned: PinnedHeads = field(init=False)
+    _next: tuple[int, bytes] | None = field(init=False)  # the checkpoint to be compared next
 
     def __post_init__(self) -> None:
         self.pinned = PinnedHeads(self.registry, self.shard)
+        self._next = next(self.checkpoints, None)
 
     def check(self, row: RangeRow, tally: RangeTally, *, whole: bool) -> None:
         """Check one range whose entries and verdicts `tally` has seen (`whole`: none was missing)."""
@@ -64,31 +69,43 @@ class RangeChecks:
         self.pinned.passed(row.last_seq, part.head_hash)
         self._recover_tree(row, position, part)
 
-    def check_checkpoint(self, size: int, note: bytes) -> None:
+    def finish(self, seq: int) -> None:
+        """Every size that a proved range reached has its checkpoint and no other has, and the history leads to the
+        pinned heads. It ends at `seq`."""
+        self._settle()
+        while self._next is not None:
+            self._check_checkpoint(*self._next)
+            self._next = next(self.checkpoints, None)
+        self.pinned.finish(seq, self.found)
+
+    def _settle(self) -> None:
+        """No later range ends at the present size, or before it: the checkpoints up to there can be compared."""
+        place, noted = self.found.place, False
+        while self._next is not None and self._next[0] <= self.size:
+            noted |= self._next[0] == self.size
+            self._check_checkpoint(*self._next)
+            self._next = next(self.checkpoints, None)
+        if self.text is not None and not noted:
+            self.found.add("checkpoint.missing", "a proved range has no checkpoint", seq=self.size, field="tree_size")
+        self.found.place, self.root, self.text = place, None, None
+
+    def _check_checkpoint(self, size: int, note: bytes) -> None:
         """Check one checkpoint: its signature, its size, and the root that the entries give at that size."""
         found = self.found
-        self.noted.add(size)
+        found.place = f"checkpoint {size}"
         kept = check_note(note, self.registry, found, seq=size)
         if kept is None:
             return
         if kept.size != size:
             found.add("checkpoint.size", f"the note is of size {kept.size}", seq=size, field="tree_size")
-        root = self.roots.get(kept.size)
-        if root is None:
-            found.add("checkpoint.size", "no range of the ledger ends at this size", seq=kept.size, field="tree_size")
-        elif kept.root.hex() != root:
-            message = f"the signed root is {kept.root.hex()}, the entries give {root}"
-            found.add("checkpoint.root", message, seq=kept.size, field="root")
-        if kept.size in self.texts and self.texts[kept.size] != kept.text:
+        elif size != self.size or self.root is None:
+            found.add("checkpoint.size", "no range of the ledger ends at this size", seq=size, field="tree_size")
+        elif kept.root.hex() != self.root:
+            message = f"the signed root is {kept.root.hex()}, the entries give {self.root}"
+            found.add("checkpoint.root", message, seq=size, field="root")
+        elif self.text is not None and self.text != kept.text:
             message = "the signed text differs from the one written down when the range was closed"
-            found.add("checkpoint.text", message, seq=kept.size, field="note")
-
-    def finish(self, seq: int) -> None:
-        """Every size that a proved range reached has its checkpoint, and the history leads to the pinned heads. It ends
-        at `seq`."""
-        self.pinned.finish(seq, self.found)
-        for size in sorted(self.texts.keys() - self.noted):
-            self.found.add("checkpoint.missing", "a proved range has no checkpoint", seq=size, field="tree_size")
+            found.add("checkpoint.text", message, seq=size, field="note")
 
     def _compare_columns(self, row: RangeRow, payload: ProofPayload, part: ShardRange) -> None:
         head = row.head_hash.hex() if row.head_hash is not None else None
@@ -111,13 +128,13 @@ class RangeChecks:
         if len(lines) < 4 or lines[1:3] != [part.tree_size.encode(), root]:
             message = "the note text is not of this range's size and root"
             self.found.add("ledger.range", message, seq=row.last_seq, field="checkpoint_text")
-        if position.tree is not None:
-            self.roots[row.last_seq] = position.tree.root().hex()
-            if row.tree != position.tree.to_bytes():
-                message = "the stored tree is not that of the entries"
-                self.found.add("ledger.range", message, seq=row.last_seq, field="tree")
-        else:
-            self.roots[row.last_seq] = part.root
+        if row.last_seq != self.size or self.root is None:
+            self._settle()
+            self.size = row.last_seq
+        self.root = position.tree.root().hex() if position.tree is not None else part.root
+        if position.tree is not None and row.tree != position.tree.to_bytes():
+            message = "the stored tree is not that of the entries"
+            self.found.add("ledger.range", message, seq=row.last_seq, field="tree")
 
     def _check_proof(self, row: RangeRow) -> None:
         found = self.found
@@ -136,7 +153,7 @@ class RangeChecks:
             message = "the proof is not of the payload that was written down when the range was closed"
             found.add("ledger.proof", message, seq=row.last_seq, field="payload")
         # A range without entries leaves the tree as it was: the checkpoint of that size is there already.
-        self.texts.setdefault(row.last_seq, row.checkpoint_text)
+        self.text = row.checkpoint_text if self.text is None else self.text
 
     def _recover_tree(self, row: RangeRow, position: Position, part: ShardRange) -> None:
         """After a contradiction, go on from the stored tree when it has the root that was written down and signed."""

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from psycopg import errors
+
 from ledger_core import canonical
 from ledger_core.audit.events import RESERVED_FIELDS, AuditEvent
+from ledger_core.errors import Refused
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit.notary_store import INSERT_EVENT, PostgresAuditStore
 from ledger_core.postgres.audit.outbox import append_intent
@@ -29,10 +32,18 @@ class PostgresAuditRestoreStore(PostgresAuditStore):
 
     @translated()
     def restore(self, events: Sequence[AuditEvent]) -> int:
-        """Put the events on the chain; how many intents of the outbox they had been made of."""
+        """Put the events on the chain; how many intents of the outbox they had been made of. Raises Refused when one
+        repeats an id or time of the chain."""
         taken = 0
         with self._connection.transaction(), self._connection.cursor() as cursor:
-            cursor.executemany(INSERT_EVENT, [event.to_row() for event in events])
+            try:
+                cursor.executemany(INSERT_EVENT, [event.to_row() for event in events])
+            except errors.UniqueViolation as error:
+                raise Refused(
+                    f"events {events[0].seq} to {events[-1].seq} repeat what stands on the chain once "
+                    f"({error.diag.constraint_name})",
+                    remedy="restore from another source; what was sound before them stands",
+                ) from error
             if cursor.execute("SELECT 1 FROM audit_outbox LIMIT 1").fetchone() is None:
                 return 0
             for event in events:

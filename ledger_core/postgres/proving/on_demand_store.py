@@ -21,7 +21,8 @@ from ledger_core.proving.closed_range import ClosedRange
 
 RANGES_PAGE: Final = 2000
 
-SHARDS: Final = "SELECT DISTINCT shard FROM proofs WHERE shard IS NOT NULL ORDER BY shard"
+SHARDS: Final = """
+SELECT s.shard FROM shards s WHERE EXISTS (SELECT 1 FROM proofs p WHERE p.shard = s.shard) ORDER BY s.shard"""
 
 NEWEST_PROVED: Final = f"""
 SELECT {RANGE_COLUMNS} FROM ranges

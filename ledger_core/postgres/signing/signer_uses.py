@@ -21,6 +21,7 @@ from ledger_core.postgres.session import Session, database_clock, session
 from ledger_core.signing.rotation import EVENT_TYPES, SignerEvent
 
 STATEMENT_TIMEOUT_MS: Final = 1_800_000
+PAGE_ROWS: Final = 2_000
 SIGNERS_LOCK: Final = 0x5349474E455253  # "SIGNERS", in the advisory lock space of this database
 
 _JSON: Final = "convert_from({}, 'UTF8')::jsonb"
@@ -153,9 +154,13 @@ class SignerUses:
         waiting = [SignerEvent(*row) for row in self._connection.execute(WAITING, names)]
         return [*(SignerEvent(*row) for row in self._connection.execute(CHAINED, names)), *waiting]
 
-    def signed_ranges(self, kid: str) -> list[tuple[int, int, int]]:
-        """(shard, first_seq, last_seq) of the ranges whose proof that key signed, without empty ones, in order."""
-        return [(row[0], row[1], row[2]) for row in self._connection.execute(SIGNED_RANGES, [kid])]
+    def signed_ranges(self, kid: str) -> Iterator[tuple[int, int, int]]:
+        """(shard, first_seq, last_seq) of the ranges whose proof that key signed, without empty ones, in order: a page
+        at a time, since a key may have signed millions."""
+        with self._connection.cursor(name="signed_ranges") as cursor:
+            cursor.itersize = PAGE_ROWS
+            cursor.execute(SIGNED_RANGES, [kid])
+            yield from cursor
 
     def operator_proofs(self, other_than: Sequence[str]) -> set[tuple[int, int, int]]:
         """(shard, first_seq, last_seq) that operators' proofs of other keys speak of."""

@@ -18,6 +18,7 @@ from ledger_core.ports import AuditIntent
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import BadSignature
 from ledger_core.signing.validity import Interval, Validity
+from ledger_core.verify.audit import check_audit
 from tests.support.archive_factory import Key
 from tests.support.audit_factory import CREATED_AT, audit_events
 
@@ -134,3 +135,17 @@ def test_nobody_else_asks_for_hash_and_signature_of_an_event() -> None:
         if re.search(r"audit\.events import .*\b(event_hash|faults_of)\b", path.read_text(encoding="utf-8"))
     }
     assert asking == {"ledger_core/verify/audit.py"}
+
+
+def test_an_id_that_stands_on_the_chain_twice_is_found_by_its_seq() -> None:
+    prev, events = None, []
+    for number in range(9):
+        unsigned = audit_chain.next_event(prev, INTENT, event_id=f"event-{number % 7}", created_at=CREATED_AT)
+        events.append(unsigned.signed(KEY.sign_digest(unsigned.digest), SIGNER))
+        prev = unsigned
+    report = check_audit(events, KEY.registry)
+    assert [(found.code, found.seq, found.field) for found in report.findings] == [
+        ("audit.id", 8, "id"),
+        ("audit.id", 9, "id"),
+    ]
+    assert check_audit(events[:7], KEY.registry).sound
