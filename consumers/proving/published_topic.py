@@ -101,7 +101,7 @@ class PublishedTopic:
             item = closed_range_of(event, place, shard, self._registry) if event.seq <= end_seq else None
             if item is not None:
                 found.setdefault((item.range_no, item.proof_hash), item)
-        if len(chained) == at_most:  # what follows them is not told yet, so nothing behind it is
+        if len(chained) == at_most:  # what follows them comes later, and nothing behind it comes before
             more, last_no = True, int(str(chained[-1].payload["range_no"]))
             found = {key: item for key, item in found.items() if key[0] <= last_no}
         more |= _trim(found, (proved_no, closed_no), RANGES_MAX)

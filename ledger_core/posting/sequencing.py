@@ -18,7 +18,7 @@ from ledger_core.ports import Record
 from ledger_core.posting.entry_bytes import entry_bytes
 from ledger_core.posting.plans import Decided, Draft, Known, Plan, Posted, ShardHead, Verdict
 from ledger_core.posting.rules import content_hash, content_of, differing_fields
-from ledger_core.posting.verdicts import VerdictLine, encode_verdict
+from ledger_core.posting.verdicts import ALREADY_POSTED, VerdictLine, encode_verdict
 
 
 def event_ids(batch: Sequence[Decided]) -> tuple[list[str], list[str]]:
@@ -133,7 +133,7 @@ class _Builder:
 
     def _duplicate(self, record: Record, event_id: str, digest: bytes, seq: int) -> None:
         self.duplicates += 1
-        reason = "already_posted"
+        reason = ALREADY_POSTED
         line = _line("duplicate", record.offset, reason, event_id, digest)
         detail = f"posted before as seq {seq}"
         self.verdicts.append(

@@ -18,7 +18,9 @@ from ledger_core.decimals import is_decimal
 from ledger_core.errors import RejectReason
 from ledger_core.posting.plans import VerdictKind
 
+ALREADY_POSTED: Final = "already_posted"  # the one reason of a duplicate
 _REASONS: Final = frozenset(reason.value for reason in RejectReason)
+_OF_AN_EVENT_ID: Final = frozenset({RejectReason.CONFLICT.value, RejectReason.UNKNOWN_REVERSAL.value})
 
 
 class VerdictLine(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
@@ -52,6 +54,15 @@ def check_verdict(line: VerdictLine) -> None:
         raise ValueError("offset is not a decimal integer")
     if line.verdict == "rejected" and line.reason not in _REASONS:
         raise ValueError(f"{line.reason[:64]!r} is not the reason of a rejection")
+    if line.verdict == "duplicate" and line.reason != ALREADY_POSTED:
+        raise ValueError(f"{line.reason[:64]!r} is not the reason of a duplicate")
+    if line.reason == RejectReason.NO_RECORD.value:
+        if line.event_id is not None or line.content_hash is not None:
+            raise ValueError("an offset without a record has neither event_id nor content_hash")
+    elif line.content_hash is None:
+        raise ValueError("content_hash is missing: something was asked")
+    if line.event_id is None and (line.verdict == "duplicate" or line.reason in _OF_AN_EVENT_ID):
+        raise ValueError("event_id is missing: the verdict rests on it")
     if line.event_id is not None and not is_uuid(line.event_id):
         raise ValueError("event_id is not a lower-case uuid")
     if line.content_hash is not None and not is_hash(line.content_hash):

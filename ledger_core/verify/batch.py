@@ -21,7 +21,7 @@ from ledger_core.signing.registry import SignerRegistry
 from ledger_core.tree import CompactRange
 from ledger_core.verify.event_ids import pack_ids
 from ledger_core.verify.range_tally import Position, RangeTally
-from ledger_core.verify.references import REVERSES_KEY, duplicates, reversals
+from ledger_core.verify.references import REVERSES_KEY, duplicates, rejections, reversals
 from ledger_core.verify.statements import check_proof
 
 
@@ -173,7 +173,8 @@ class _BatchReader:
         part = self.proof.shards[0]
         tally.compare(self.proof, part)
         if self.kept is None and not len(self.found):  # else it is not a sound range, and its entries are not known
-            self.references.append(duplicates(tally.verdicts, tally.offsets, tally.first_seq))
+            for of_kind in (duplicates, rejections):
+                self.references.append(of_kind(tally.verdicts, tally.offsets, tally.first_seq))
         tally.position.follow(self.proof.hash, part)
         self._compare_metadata(metadata, self.proof)
 

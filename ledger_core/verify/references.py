@@ -1,6 +1,9 @@
-"""Whether reversals and verdicts of duplicates refer to an entry that their shard posted before. Pure.
+"""Whether reversals and verdicts refer to entries as posting lets them. Pure.
 
-Guarantees: of the first `references_max` references of a shard each that names no entry before it is found and named;
+A reversal and a duplicate name an entry that their shard posted before. A rejection that names an event id gives it a
+verdict, or follows one: so its shard posts nothing under that id behind it (G2).
+
+Guarantees: of the first `references_max` references of a shard each that breaks this is found and named;
 those beyond, and all of a shard whose entries are not all known, are counted as unchecked, never passed silently.
 Memory is 24 bytes a reference and one part's index (PART_REFERENCES_MAX).
 Does not: say that a duplicate had the entry's content: the archive keeps its hash alone, and an entry has none of its
@@ -48,6 +51,16 @@ def duplicates(verdicts: Iterable[VerdictLine], offsets: Sequence[int], first_se
     return b"".join(packed)
 
 
+def rejections(verdicts: Iterable[VerdictLine], offsets: Sequence[int], first_seq: int) -> bytes:
+    """The same of what was rejected under an event id; the complement of the seq marks that none may follow."""
+    packed = []
+    for verdict in verdicts:
+        if verdict.verdict == "rejected" and verdict.event_id is not None and is_uuid(verdict.event_id):
+            bound = first_seq + bisect_left(offsets, int(verdict.offset))
+            packed.append(_REFERENCE.pack(bytes.fromhex(verdict.event_id.replace("-", "")), ~bound))
+    return b"".join(packed)
+
+
 class References:
     """The references of one shard, as its ranges are met."""
 
@@ -63,8 +76,9 @@ class References:
         self._unchecked += max(0, len(packed) - room) // _REFERENCE.size
 
     def check(self, ids: EventIds, first: int, last_seq: int, found: Collector) -> None:
-        """A finding for each that names no entry before it. The shard's ids stand in `ids` from place `first` on, in
-        order of seq from 1; they are not all known unless there are `last_seq` of them."""
+        """A finding for each that names no entry before it, and for each rejection that names one behind it. The
+        shard's ids stand in `ids` from place `first` on, in order of seq from 1; they are not all known unless there
+        are `last_seq` of them."""
         whole = ids.count - first == last_seq
         count = len(self._packed) // _REFERENCE.size
         unchecked = self._unchecked if whole else self._unchecked + count
@@ -84,7 +98,10 @@ class References:
                     posted.setdefault(event_id, seq)
             for named, bound in self._of(part, parts):
                 place = posted.get(named)
-                if place is None or place >= bound:
+                if bound < 0:
+                    if place is not None and place >= ~bound:
+                        _report_posted(named, ~bound, place, found)
+                elif place is None or place >= bound:
                     _report(named, bound, place, found)
 
     def _of(self, part: int, parts: int) -> Iterator[tuple[bytes, int]]:
@@ -92,8 +109,16 @@ class References:
 
 
 def _report(named: bytes, bound: int, seq: int | None, found: Collector) -> None:
-    text = named.hex()
-    uuid = "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
     where = "which its shard has not posted" if seq is None else f"which its shard posts later, as seq {seq}"
-    message = f"what stands before seq {bound + 1} refers to event id {uuid}, {where}"
+    message = f"what stands before seq {bound + 1} refers to event id {_uuid(named)}, {where}"
     found.add("archive.reference", message, seq=bound, field="event_id")
+
+
+def _report_posted(named: bytes, bound: int, seq: int, found: Collector) -> None:
+    message = f"event id {_uuid(named)} was rejected before seq {bound}, and its shard posts it as seq {seq}"
+    found.add("archive.verdict", message, seq=seq, field="event_id")
+
+
+def _uuid(packed: bytes) -> str:
+    text = packed.hex()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))

@@ -33,7 +33,7 @@ def shard() -> TinyShard:
         content_hash="2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
         event_id="0b6f5b5e-7a1c-8d3f-9e00-5a7d3c1f0001",
         offset="1",
-        reason="same_content",
+        reason="already_posted",
         verdict="duplicate",
     )
     made.verdicts[1] = encode_verdict(line)

@@ -88,11 +88,17 @@ class TinyShard:
         self.entries.append(TinyEntry(seq, body, self.head, self.next_offset, entry))
         self.next_offset += 1
 
-    def silence(self, count: int = 1, *, reason: str = "same_content") -> TinyShard:
-        """Offsets that posted nothing: duplicates, or rejected records when `reason` is another one."""
+    def silence(self, count: int = 1, *, reason: str = "") -> TinyShard:
+        """Offsets that posted nothing: repeats of the newest entry (records that cannot be read, where there is none),
+        or rejected records when a `reason` is given."""
         for _ in range(count):
-            kind = "duplicate" if reason == "same_content" else "rejected"
-            line = VerdictLine(offset=str(self.next_offset), reason=reason, verdict=kind)  # type: ignore[arg-type]
+            line = VerdictLine(
+                content_hash=None if reason == "no_record" else "ab" * 32,
+                event_id=self.entries[-1].entry.event_id if self.entries and not reason else None,
+                offset=str(self.next_offset),
+                reason=reason or ("already_posted" if self.entries else "malformed"),
+                verdict="rejected" if reason or not self.entries else "duplicate",
+            )
             self.verdicts[self.next_offset] = encode_verdict(line)
             self.next_offset += 1
         return self

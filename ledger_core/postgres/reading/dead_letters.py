@@ -73,8 +73,8 @@ class DeadLetter:
 class Place(NamedTuple):
     """Where a page ended: the next one goes on behind it."""
 
-    shard: int
-    source_offset: int
+    shard: int  # number of the shard: the partition of the settlements topic, from 0
+    source_offset: int  # settlements offset of the last record of the page
 
     def __str__(self) -> str:
         return f"{self.shard}:{self.source_offset}"
@@ -83,7 +83,7 @@ class Place(NamedTuple):
 class Page(NamedTuple):
     """Rejected records, shard by shard, newest first in each."""
 
-    letters: list[DeadLetter]
+    letters: list[DeadLetter]  # in the order of the question
     end: Place | None  # None: there are no more
 
 

@@ -28,7 +28,7 @@ def ledger(script: Script, first_offset: int = 0, shard: int = 0) -> TinyShard:
         if kind == "post":
             tiny.post(count, seconds=seconds)
         else:
-            tiny.silence(count, reason="same_content" if kind == "silence" else "unbalanced")
+            tiny.silence(count, reason="" if kind == "silence" else "unbalanced")
     return tiny
 
 

@@ -202,7 +202,7 @@ def test_a_journal_with_another_history_is_never_archived() -> None:
 def test_verdicts_that_contradict_the_proof_are_never_archived() -> None:
     shard = TinyShard().post(2).silence(3)
     bench = bench_of(shard)
-    shard.verdicts[3] = shard.verdicts[3].replace(b"same_content", b"another_one")
+    shard.verdicts[3] = shard.verdicts[3].replace(b"already_posted", b"another_one")
     with pytest.raises(Corrupt, match="verdict lines differ"):
         bench.run()
     assert bench.bucket.held == {}

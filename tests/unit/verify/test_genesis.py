@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+
 import msgspec
 import pytest
 
+from ledger_core.posting.verdicts import check_verdict
 from ledger_core.verify.oracle import verify_archive
 from tests.support.archive_factory import ENV, ArchiveMaker, Key, MemoryStore, archive_of, closed_of, cut_of
 from tests.support.journal_factory import TinyShard
@@ -29,15 +33,25 @@ def test_a_first_range_that_claims_a_proof_before_it_is_no_first_range() -> None
     assert {found.code for found in report.findings} == {"range.prev_proof_hash"}
 
 
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ({"verdict": "rejected", "reason": "whim"}, "not the reason of a rejection"),
-        ({"verdict": "rejected", "reason": "malformed", "event_id": "sale-1"}, "not a lower-case uuid"),
-        ({"verdict": "rejected", "reason": "malformed", "content_hash": "AB" * 32}, "64 lower-case hex digits"),
-        ({"verdict": "duplicate", "reason": "already_posted", "offset": "+3"}, "not a decimal integer"),
-    ],
-)
+HASH = {"content_hash": "ab" * 32}
+NAMED = {"event_id": TinyShard().post(1).entries[0].entry.event_id}
+LINES: list[tuple[dict[str, str], str]] = [
+    ({"verdict": "rejected", "reason": "whim", **HASH}, "not the reason of a rejection"),
+    ({"verdict": "rejected", "reason": "malformed", **HASH, "event_id": "sale-1"}, "not a lower-case uuid"),
+    ({"verdict": "rejected", "reason": "malformed", "content_hash": "AB" * 32}, "64 lower-case hex digits"),
+    ({"verdict": "duplicate", "reason": "already_posted", **HASH, **NAMED, "offset": "+3"}, "not a decimal integer"),
+    ({"verdict": "duplicate", "reason": "same_content", **HASH, **NAMED}, "not the reason of a duplicate"),
+    ({"verdict": "duplicate", "reason": "already_posted", **HASH}, "event_id is missing"),
+    ({"verdict": "duplicate", "reason": "already_posted", **NAMED}, "content_hash is missing"),
+    ({"verdict": "rejected", "reason": "conflict", **HASH}, "event_id is missing"),
+    ({"verdict": "rejected", "reason": "unknown_reversal", **HASH}, "event_id is missing"),
+    ({"verdict": "rejected", "reason": "unbalanced", **NAMED}, "content_hash is missing"),
+    ({"verdict": "rejected", "reason": "no_record", **HASH}, "an offset without a record"),
+    ({"verdict": "rejected", "reason": "no_record", **NAMED}, "an offset without a record"),
+]
+
+
+@pytest.mark.parametrize(("line", "words"), LINES)
 def test_a_verdict_that_posting_cannot_have_given_is_found(line: dict[str, str], words: str) -> None:
     store, shard = MemoryStore(), TinyShard().post(3).silence(1)
     closed = closed_of(cut_of(shard, None, 3, 4), shard, KEY, 1, None)
@@ -45,3 +59,14 @@ def test_a_verdict_that_posting_cannot_have_given_is_found(line: dict[str, str],
     ArchiveMaker(store, KEY).add(closed, [item.body for item in shard.entries], shard.verdict_lines(0, 4))
     report = verify_archive(store, ENV, KEY.registry)
     assert any(f.code == "verdict.form" and words in f.message for f in report.findings), report.findings
+
+
+def test_every_rule_on_verdicts_has_a_row() -> None:
+    fixed = [
+        [str(part.value) for part in (words.values if isinstance(words, ast.JoinedStr) else [words])
+         if isinstance(part, ast.Constant)]
+        for node in ast.walk(ast.parse(inspect.getsource(check_verdict)))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "ValueError"
+        for words in node.args
+    ]  # fmt: skip
+    assert [words for words in fixed if not any(told in "".join(words) for _, told in LINES)] == []

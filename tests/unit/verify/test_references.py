@@ -7,6 +7,7 @@ import pytest
 
 from ledger_core.books.entries import JournalEntry, encode_entry
 from ledger_core.chain import link
+from ledger_core.errors import RejectReason
 from ledger_core.posting.verdicts import VerdictLine, encode_verdict
 from ledger_core.verify.oracle import verify_archive
 from tests.support.archive_factory import ENV, Key, MemoryStore, archive_of
@@ -106,3 +107,23 @@ def test_references_beyond_the_limit_are_counted_and_never_passed_silently() -> 
     unknown = verify_archive(store, ENV, KEY.registry, event_ids_max=4)
     assert unknown.sound
     assert unknown.counts["references_unchecked"] == 3
+
+
+def rejecting(shard: TinyShard, event_id: str, reason: str) -> TinyShard:
+    """One rejection under `event_id`."""
+    offset = shard.next_offset
+    line = VerdictLine(content_hash="ab" * 32, event_id=event_id, offset=str(offset), reason=reason, verdict="rejected")
+    shard.verdicts[offset] = encode_verdict(line)
+    shard.next_offset += 1
+    return shard
+
+
+@pytest.mark.parametrize("reason", sorted({it.value for it in RejectReason} - {"no_record"}))
+def test_what_was_rejected_is_not_posted_behind_it_under_the_same_event_id(reason: str) -> None:
+    before = rejecting(TinyShard().post(2), ids(0, 4)[3], reason)  # the shard posts it next, at offset 3
+    assert before.post(1).entries[-1].entry.event_id == ids(0, 4)[3]
+    assert findings((before, [(2, 3), (3, 4)])) == [("archive.verdict", 0, 3)]
+    behind = rejecting(TinyShard().post(3), ids(0, 1)[0], reason)
+    elsewhere = rejecting(TinyShard().post(3), ids(7, 1)[0], reason)
+    for sound in (behind, elsewhere):
+        assert findings((sound.post(1), [(3, 4), (4, 5)])) == []

@@ -51,6 +51,7 @@ def test_a_whole_archive_is_sound_and_counted(archive: Archive) -> None:
         "objects": 5,
         "entries": 15,
         "verdicts": 8,
+        "references": 2,
         "proofs": 5,
         "ranges": 5,
         "batches": 5,
