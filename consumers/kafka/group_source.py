@@ -253,6 +253,8 @@ class KafkaSource:
         self._read.forget({partition.partition for partition in partitions})
         starts = []
         try:
+            if self._watch is not None:
+                self._watch.assigned(partition.partition for partition in partitions)
             for partition in partitions:
                 offset = self._start_offset(partition.partition)
                 starts.append(TopicPartition(self._topic, partition.partition, offset))

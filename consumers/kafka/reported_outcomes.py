@@ -10,8 +10,8 @@ far was reported, so that a relay which crashed while it repeated some hides no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, cast
 
 from confluent_kafka import Message
 
@@ -28,15 +28,29 @@ Windows = Callable[[int], Iterator[list[Message]]]
 """A partition of the outcomes topic, backwards from its end: windows of records, each in order of offset."""
 
 
-class ReportedOutcomes:
-    """`windows` reads the topic back, a window at a time, as far as it is asked."""
+Newest = Callable[[Iterable[int]], Iterator[Message]]
+"""Partitions of the outcomes topic, the newest window of each: records in order of offset within one."""
 
-    def __init__(self, topic: str, windows: Windows) -> None:
+
+class ReportedOutcomes:
+    """`windows` reads the topic back, a window at a time, as far as it is asked; `newest` many partitions at once."""
+
+    def __init__(self, topic: str, windows: Windows, newest: Newest) -> None:
         self._topic = topic
         self._windows = windows
+        self._newest = newest
 
-    def end(self, shard: int) -> int:
-        """The settlements offset after the furthest that was reported; 0 when nothing is known. Raises Unavailable."""
+    def ends(self, shards: Iterable[int]) -> dict[int, int]:
+        """Of each shard the settlements offset after the furthest that was reported; 0 when nothing is known. Raises
+        Unavailable."""
+        ends = dict.fromkeys(shards, 0)
+        for message in self._newest(ends):
+            shard = cast("int", message.partition())
+            ends[shard] = max(ends[shard], _told(message).offset + 1)
+        return {shard: end or self._end(shard) for shard, end in ends.items()}
+
+    def _end(self, shard: int) -> int:
+        """Where the newest window holds nothing, the one before it does, perhaps."""
         newest = next(filter(None, self._windows(shard)), [])
         return max((_told(message).offset + 1 for message in newest), default=0)
 

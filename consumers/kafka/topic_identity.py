@@ -12,11 +12,14 @@ again), or judge a record that retention has removed: then the topic at least re
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from typing import Final
 
+from confluent_kafka import Message
+
 from consumers.kafka.watermarks import Watermarks
-from ledger_core.errors import Refused
+from ledger_core.errors import Refused, Unavailable
 from ledger_core.ports import NO_APPEND_TIME_MS
 from ledger_core.posting.newest_record import NewestRecord, record_digest
 
@@ -30,43 +33,48 @@ NewestSource = Callable[[int], NewestRecord | None]
 
 def identity_check(
     open_watermarks: Callable[[], Watermarks], topic: str, newest_source: NewestSource
-) -> Callable[[int], None]:
-    """What asks of a shard that its partition is the one it grew from. Raises Refused, Unavailable."""
+) -> Callable[[Sequence[int]], None]:
+    """What asks of shards that their partitions are those they grew from. Raises Refused, Unavailable."""
 
-    def check(shard: int) -> None:
-        newest = newest_source(shard)
-        if newest is None:
-            return
-        watermarks = open_watermarks()
-        try:
-            check_same_topic(watermarks, topic, shard, newest)
-        finally:
-            watermarks.close()
+    def check(shards: Sequence[int]) -> None:
+        newest = {shard: record for shard in shards if (record := newest_source(shard)) is not None}
+        if newest:
+            with closing(open_watermarks()) as watermarks:
+                for fault in topic_faults(watermarks, topic, newest).values():
+                    raise fault
 
     return check
 
 
-def checking(start_offset: Callable[[int], int], check: Callable[[int], None]) -> Callable[[int], int]:
-    """`start_offset` of a KafkaSource, behind a check of the shard."""
-
-    def checked(shard: int) -> int:
-        offset = start_offset(shard)
-        check(shard)
-        return offset
-
-    return checked
-
-
 def check_same_topic(watermarks: Watermarks, topic: str, shard: int, newest: NewestRecord) -> None:
     """Raise Refused unless the record stands there; Unavailable when Kafka does not say."""
-    low, high = watermarks.bounds(topic, shard)
+    for fault in topic_faults(watermarks, topic, {shard: newest}).values():
+        raise fault
+
+
+def topic_faults(watermarks: Watermarks, topic: str, newest: Mapping[int, NewestRecord]) -> dict[int, Refused]:
+    """Why a shard's record does not stand there, of each shard of which it does not: one pass for all. Raises
+    Unavailable when Kafka does not say."""
+    bounds = {shard: watermarks.bounds(topic, shard) for shard in newest}
+    asked = {shard: record for shard, record in newest.items() if bounds[shard][0] <= record.offset}
+    spans = {shard: (record.offset, bounds[shard][1]) for shard, record in asked.items()}
+    found = watermarks.first_of_each(topic, spans)
+    faults: dict[int, Refused] = {}
+    for shard, record in asked.items():
+        try:
+            _check(topic, shard, record, bounds[shard][1], found.get(shard))
+        except Refused as fault:
+            faults[shard] = fault
+    return faults
+
+
+def _check(topic: str, shard: int, newest: NewestRecord, high: int, found: Message | None) -> None:
     offset = newest.offset
-    if low > offset:
-        return
     place = f"{topic} [{shard}] is not the topic that shard {shard} grew from"
     if high <= offset:
         raise Refused(f"{place}: it ends at offset {high}, and offset {offset} was read", remedy=REMEDY)
-    found = watermarks.message_at(topic, shard, offset)  # a broker too slow to answer does not prove another topic
+    if found is None:  # a broker that does not give it does not prove another topic
+        raise Unavailable("kafka", f"{topic} [{shard}]: the record at offset {offset} cannot be read")
     if found.offset() != offset:
         raise Refused(
             f"{place}: the record at offset {offset} is gone, the next is at {found.offset()}",

@@ -12,7 +12,7 @@ own, so a check costs the reader a few requests a minute.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -25,22 +25,26 @@ log = structlog.get_logger("kafka")
 
 
 class TopicWatch:
-    """Of one reader. `check_settings` and `check_partition` raise Refused, and Unavailable when nobody answers."""
+    """Of one reader. `check_settings` and `check_partitions` raise Refused, and Unavailable when nobody answers."""
 
     def __init__(
         self,
         check_settings: Callable[[], None],
-        check_partition: Callable[[int], None] = lambda _partition: None,
+        check_partitions: Callable[[Sequence[int]], None] = lambda _partitions: None,
         *,
         seconds: float = WATCH_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._check_settings = check_settings
-        self._check_partition = check_partition
+        self._check_partitions = check_partitions
         self._seconds = seconds
         self._monotonic = monotonic
         self._checked_at = monotonic()  # whoever opens the reader has checked
         self._unsure: set[int] = set()
+
+    def assigned(self, partitions: Iterable[int]) -> None:
+        """They become ours: before anything is read of them. Raises Refused, Unavailable."""
+        self._check_partitions(list(partitions))
 
     def broken(self, owned: Iterable[int]) -> None:
         """A connection broke: what comes next of these partitions is not to be believed unchecked."""
@@ -52,9 +56,10 @@ class TopicWatch:
 
     def handing_out(self, partitions: Iterable[int]) -> None:
         """Records of these are about to be handed out. Raises Refused, Unavailable."""
-        for partition in self._unsure.intersection(partitions):
-            self._check_partition(partition)
-            self._unsure.discard(partition)
+        asked = sorted(self._unsure.intersection(partitions))
+        if asked:
+            self._check_partitions(asked)
+            self._unsure.difference_update(asked)
 
     def passing(self, owned: Iterable[int]) -> None:
         """Called at every turn: asks when it is time. Raises Refused."""
@@ -62,8 +67,7 @@ class TopicWatch:
             return
         try:
             self._check_settings()
-            for partition in owned:
-                self._check_partition(partition)
+            self._check_partitions(sorted(owned))
         except Unavailable as error:
             log.warning("kafka.not_checked", detail=error.detail, retry_seconds=self._seconds)
         self._checked_at = self._monotonic()

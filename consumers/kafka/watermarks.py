@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from typing import Final, cast
 
@@ -21,6 +21,7 @@ from schemas.authority.kafka_acls import ASKING_GROUP
 TIMEOUT_SECONDS = 5.0
 ASK_AGAIN_SECONDS: Final = 0.05
 LOOK_BACK_FACTOR: Final = 16
+FETCH_WAIT_MS: Final = 10  # of a broker with nothing new: the question for the next partition waits behind it
 
 # A partition that is just made, or just moved: its leader answers in a moment, and the client does not ask again.
 _LEADER_MOVES: Final = (
@@ -48,6 +49,7 @@ class Watermarks:
                 "enable.partition.eof": True,  # the end may hold no record: the broker must say where it is
                 "allow.auto.create.topics": False,
                 **FETCH_LIMITS,
+                "fetch.wait.max.ms": FETCH_WAIT_MS,
                 "log_level": 2,  # the failure comes back as an error: librdkafka need not print it too
                 "error_cb": self._complaint,
                 **(options or {}),
@@ -127,8 +129,51 @@ class Watermarks:
             yield list(self._read(topic, partition, start, end))
             end = start
 
+    def newest_windows(self, topic: str, partitions: Iterable[int], offsets: int) -> Generator[Message]:
+        """Of each partition the records of the newest `offsets` offsets, in order within it: one pass for all."""
+        spans: dict[int, tuple[int, int]] = {}
+        for partition in partitions:
+            low, end = self.bounds(topic, partition)
+            spans[partition] = max(low, end - offsets), end
+        return self._read_each(topic, spans, first_only=False)
+
+    def first_of_each(self, topic: str, spans: Mapping[int, tuple[int, int]]) -> dict[int, Message]:
+        """Of each partition the first record of offsets `[from, to)`, as far as there is one: one pass for all."""
+        found = self._read_each(topic, spans, first_only=True)
+        return {cast("int", message.partition()): message for message in found}
+
     def close(self) -> None:
         self._consumer.close()
+
+    def _read_each(self, topic: str, spans: Mapping[int, tuple[int, int]], *, first_only: bool) -> Generator[Message]:
+        ends = {partition: end for partition, (start, end) in spans.items() if start < end}
+        places = [TopicPartition(topic, partition, spans[partition][0]) for partition in ends]
+        try:
+            self._consumer.assign(places)
+            while ends:
+                message = self._consumer.poll(TIMEOUT_SECONDS)
+                if message is None:
+                    raise Unavailable("kafka", f"{topic}: the records of {len(ends)} partitions do not come")
+                partition, offset, error = (
+                    cast("int", message.partition()),
+                    cast("int", message.offset()),
+                    message.error(),
+                )
+                if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                    raise KafkaException(error)
+                if partition not in ends:
+                    continue
+                wanted = error is None and offset < ends[partition]
+                if wanted:
+                    yield message
+                if offset + int(wanted) >= ends[partition] or (wanted and first_only):
+                    del ends[partition]
+                    self._consumer.pause([TopicPartition(topic, partition)])
+        except KafkaException as failure:
+            raise self._failure(topic, failure) from failure
+        finally:
+            self._consumer.resume(places)  # else the client gives nothing of them when they are asked for again
+            self._consumer.unassign()
 
     def _read(self, topic: str, partition: int, start: int, end: int) -> Generator[Message]:
         """The records of offsets `[start, end)`; none where these hold none. `end` at most the end of the topic."""

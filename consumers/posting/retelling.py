@@ -32,7 +32,7 @@ log = structlog.get_logger("poster")
 class Outcomes(Protocol):
     """See `consumers.kafka.reported_outcomes.ReportedOutcomes`."""
 
-    def end(self, shard: int) -> int: ...
+    def ends(self, shards: Iterable[int]) -> Mapping[int, int]: ...
 
     def rejected(self, shard: int, first: int, end: int) -> dict[int, tuple[str, str]]: ...
 
@@ -59,7 +59,7 @@ class Retelling:
         self._outcomes = outcomes
         self._next_offsets = next_offsets
         self._monotonic = monotonic
-        told = {shard: outcomes.end(shard) for shard in shards}  # first: what is reported is committed before
+        told = outcomes.ends(shards)  # first: what is reported is committed before
         heads = next_offsets()
         self._ends = {shard: end for shard, end in told.items() if end > heads.get(shard, 0)}
         self._behind = dict(self._ends)

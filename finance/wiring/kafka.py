@@ -8,7 +8,7 @@ Does not: hold a client; what it makes belongs to the caller.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 
 from confluent_kafka import Message
@@ -19,7 +19,7 @@ from consumers.kafka.holes import Holes
 from consumers.kafka.log_batches import LogBatches
 from consumers.kafka.partition_reader import PartitionReader
 from consumers.kafka.reported_outcomes import WINDOW_OFFSETS, ReportedOutcomes
-from consumers.kafka.topic_identity import NewestSource, checking, identity_check
+from consumers.kafka.topic_identity import NewestSource, identity_check
 from consumers.kafka.topic_watch import TopicWatch
 from consumers.kafka.watermarks import Watermarks
 from consumers.proving.published_topic import AuditChain, PublishedTopic
@@ -179,22 +179,27 @@ def reported_outcomes(settings: Settings, topology: Topology, progress: Callable
                 progress()
                 yield window
 
-    return ReportedOutcomes(topic, windows)
+    def newest(shards: Iterable[int]) -> Iterator[Message]:
+        with closing(open_watermarks(settings, "poster")) as watermarks:
+            for message in watermarks.newest_windows(topic, shards, WINDOW_OFFSETS):
+                progress()
+                yield message
+
+    return ReportedOutcomes(topic, windows, newest)
 
 
 def settlements_opener(settings: Settings, topology: Topology, newest_source: NewestSource) -> OpenSource:
     """The poster's source: it reads on only in the topic that its shards grew from, and over no lost record."""
     topic = topology.topics["settlements"].name
     check = identity_check(lambda: open_watermarks(settings, "poster"), topic, newest_source)
-    open_source = source_opener(
+    return source_opener(
         "poster",
         settings,
         topology,
-        check_partition=check,
+        check_partitions=check,
         append_times=True,
         explain=open_holes(settings, topic, "poster").explain,
     )
-    return lambda start_offset, on_revoked: open_source(checking(start_offset, check), on_revoked)
 
 
 def source_opener(
@@ -202,7 +207,7 @@ def source_opener(
     settings: Settings,
     topology: Topology,
     *,
-    check_partition: Callable[[int], None] = lambda _partition: None,
+    check_partitions: Callable[[Sequence[int]], None] = lambda _partitions: None,
     append_times: bool = False,
     explain: Explain | None = None,
 ) -> OpenSource:
@@ -226,6 +231,6 @@ def source_opener(
         on_revoked,
         options,
         check_append_times=check if append_times else None,
-        watch=TopicWatch(check, check_partition),
+        watch=TopicWatch(check, check_partitions),
         explain=explain,
     )

@@ -7,9 +7,12 @@ too small. When Kafka does not answer, the rest is reported all the same and `ka
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from consumers.kafka.topic_identity import check_same_topic
+from confluent_kafka import Message
+
+from consumers.kafka.topic_identity import topic_faults
 from finance.settings.deployment import Settings
 from finance.wiring.kafka import open_watermarks
 from ledger_core.errors import Refused, Unavailable
@@ -81,39 +84,51 @@ class StatusReader:
             newest = {number: newest_record(connection, number) for number in progress}
             audit = audit_progress(connection)
         kafka: str | None = None
-        shards: list[ShardStatus] = []
-        for number in sorted({*range(self._settlements.partitions), *progress}):
-            found = progress.get(number)
-            if kafka is None:
-                try:
-                    shards.append(self._with_lag(number, found, newest.get(number), now))
-                    continue
-                except Unavailable as error:
-                    kafka = error.detail
-            shards.append(ShardStatus(number, found, None, None, None))
+        numbers = sorted({*range(self._settlements.partitions), *progress})
+        try:
+            shards = self._with_lag(numbers, progress, newest, now)
+        except Unavailable as error:
+            kafka = error.detail
+            shards = [ShardStatus(number, progress.get(number), None, None, None) for number in numbers]
         return Status(control, epoch, tuple(shards), audit, kafka)
 
     def close(self) -> None:
         self._watermarks.close()
 
     def _with_lag(
-        self, shard: int, progress: ShardProgress | None, newest: NewestRecord | None, now: dt.datetime
-    ) -> ShardStatus:
-        status = self._lag(shard, progress, now)
-        if newest is not None:
-            try:
-                check_same_topic(self._watermarks, self._settlements.name, shard, newest)
-            except Refused as fault:
-                return replace(status, topic_fault=fault.message)
-        return status
+        self,
+        numbers: Sequence[int],
+        progress: Mapping[int, ShardProgress],
+        newest: Mapping[int, NewestRecord | None],
+        now: dt.datetime,
+    ) -> list[ShardStatus]:
+        """Every shard, in two passes over the topic for all of them."""
+        topic, watermarks = self._settlements.name, self._watermarks
+        faults = topic_faults(watermarks, topic, {shard: it for shard, it in newest.items() if it is not None})
+        bounds = {number: watermarks.bounds(topic, number) for number in numbers}
+        nexts = {number: progress[number].next_offset if number in progress else 0 for number in numbers}
+        spans = {number: (max(low, nexts[number]), high) for number, (low, high) in bounds.items()}
+        oldest = watermarks.first_of_each(topic, spans)
+        return [
+            self._lag(number, progress.get(number), bounds[number], nexts[number], oldest.get(number), faults, now)
+            for number in numbers
+        ]
 
-    def _lag(self, shard: int, progress: ShardProgress | None, now: dt.datetime) -> ShardStatus:
-        low, high = self._watermarks.bounds(self._settlements.name, shard)
-        next_offset = progress.next_offset if progress else 0
-        if high <= next_offset:
-            return ShardStatus(shard, progress, high, 0, 0.0)
-        oldest = self._watermarks.first_from(self._settlements.name, shard, max(low, next_offset))
-        if oldest is None:  # markers of transactions, aborted records: a poster never moves over them alone
-            return ShardStatus(shard, progress, high, 0 if low <= next_offset else high - next_offset, 0.0)
-        lag_seconds = max(0.0, now.timestamp() - oldest.timestamp()[1] / 1000)
-        return ShardStatus(shard, progress, high, high - next_offset, lag_seconds)
+    @staticmethod
+    def _lag(
+        shard: int,
+        progress: ShardProgress | None,
+        bounds: tuple[int, int],
+        next_offset: int,
+        oldest: Message | None,
+        faults: Mapping[int, Refused],
+        now: dt.datetime,
+    ) -> ShardStatus:
+        low, high = bounds
+        lag_records, lag_seconds = max(0, high - next_offset), 0.0
+        if oldest is not None:
+            lag_seconds = max(0.0, now.timestamp() - oldest.timestamp()[1] / 1000)
+        elif low <= next_offset:  # markers of transactions, aborted records: a poster never moves over them alone
+            lag_records = 0
+        fault = faults.get(shard)
+        return ShardStatus(shard, progress, high, lag_records, lag_seconds, None if fault is None else fault.message)

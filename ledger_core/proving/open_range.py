@@ -4,7 +4,7 @@ Guarantees: every entry taken is canonical, balanced (G1), such as the rules of 
 linked to the one before; where a range is cut depends on the entries alone (count of offsets, weight, recorded_at
 window) or on an explicit idle cut, never on how the entries were batched; cuts follow each other without a gap in
 sequences and in offsets. Ranges that were announced already (`announced_ends`) are cut where they were then alone.
-Does not: read, write, sign, or ask for the time. State is O(offsets_max) small hashes, whatever the backlog.
+Does not: read, write, sign, or ask for the time. State is a tree and BLOCK_ENTRIES_MAX hashes, whatever the backlog.
 """
 
 from __future__ import annotations
@@ -86,17 +86,8 @@ class OpenRange:
             return cls(position.shard, position.topic, limits, 1, None, position.first_offset, genesis, 0, ends)
         tree = CompactRange.from_bytes(last.last_seq, last.tree)
         first_seq = last.last_seq + 1
-        return cls(
-            last.shard,
-            position.topic,
-            limits,
-            first_seq,
-            last.head_hash,
-            last.next_offset,
-            tree,
-            last.journal_offset,
-            ends,
-        )
+        place = last.head_hash, last.next_offset, tree, last.journal_offset
+        return cls(last.shard, position.topic, limits, first_seq, *place, ends)
 
     def take_block(self, records: Sequence[JournalItem]) -> Iterator[Cut]:
         """Take many records of the journal: the same as `take` one by one, at half the cost. The cuts before a record
@@ -209,7 +200,7 @@ class OpenRange:
         self._from_ts = block.from_ts if self._from_ts is None else min(self._from_ts, block.from_ts)
         self._to_ts = block.to_ts if self._to_ts is None else max(self._to_ts, block.to_ts)
         self._window_end = window_end
-        self._leaves += leaf_hashes(bodies)
+        self._grow(leaf_hashes(bodies))
         self._bytes += sum(map(len, bodies))
         self.seq += len(records)
         self.head = hashes[-1]
@@ -248,7 +239,7 @@ class OpenRange:
         recorded_at = entry.recorded_at
         self._to_ts = max(self._to_ts or recorded_at, recorded_at)
         self._from_ts = min(self._from_ts or recorded_at, recorded_at)
-        self._leaves.append(leaf_hash(body))
+        self._grow([leaf_hash(body)])
         self._bytes += len(body)
         self.seq += 1
         self.head = entry_hash
@@ -267,8 +258,13 @@ class OpenRange:
         while end >= self._end:
             yield self._cut(self._end)
 
+    def _grow(self, leaves: Sequence[bytes]) -> None:
+        self._leaves += leaves
+        if len(self._leaves) >= BLOCK_ENTRIES_MAX:  # a prover may have an open range of each of many shards
+            self.tree, self._leaves = self.tree.extend(self._leaves), []
+
     def _cut(self, next_offset: int) -> Cut:
-        tree = self.tree.extend(self._leaves)
+        self.tree = self.tree.extend(self._leaves)
         cut = Cut(
             shard=self.shard,
             topic=self.topic,
@@ -278,7 +274,7 @@ class OpenRange:
             head_hash=self.head,
             first_offset=self.first_offset,
             next_offset=next_offset,
-            tree=tree,
+            tree=self.tree,
             totals=self._totals,
             from_ts=self._from_ts,
             to_ts=self._to_ts,
@@ -288,7 +284,6 @@ class OpenRange:
         self.prev_hash = self.head
         self.first_offset = self.seen_offset = next_offset
         del self.announced_ends[:1]
-        self.tree = tree
         self._forget()
         return cut
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 import pytest
@@ -27,10 +28,10 @@ class Told(Watermarks):
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         return 0, self._ends
 
-    def message_at(self, topic: str, partition: int, offset: int) -> Message:
+    def first_of_each(self, topic: str, spans: Mapping[int, tuple[int, int]]) -> dict[int, Message]:
         if self._record is None:
             raise Unavailable("kafka", "no answer")
-        return cast("Message", _Message(*self._record, self._value))
+        return {partition: cast("Message", _Message(*self._record, self._value)) for partition in spans}
 
 
 class _Message:

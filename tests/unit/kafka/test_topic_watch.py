@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from consumers.kafka.topic_watch import TopicWatch
@@ -14,15 +16,15 @@ class Asked:
         self.partitions: list[int] = []
         self.failure: Exception | None = None
         self.now = 0.0
-        self.watch = TopicWatch(self._settings, self._partition, seconds=60, monotonic=lambda: self.now)
+        self.watch = TopicWatch(self._settings, self._partitions, seconds=60, monotonic=lambda: self.now)
 
     def _settings(self) -> None:
         self.settings += 1
         if self.failure:
             raise self.failure
 
-    def _partition(self, partition: int) -> None:
-        self.partitions.append(partition)
+    def _partitions(self, partitions: Sequence[int]) -> None:
+        self.partitions += partitions
         if self.failure:
             raise self.failure
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -102,6 +104,21 @@ def test_repeated_sequences_are_skipped() -> None:
         growing.take(number, item.seq, item.body, item.entry_hash)
     (cut,) = growing.idle(shard.position())
     assert (cut.last_seq, cut.journal_offset) == (3, 6)
+
+
+def test_an_open_range_takes_little_memory_however_many_entries_it_has() -> None:
+    """A prover has one of each shard that it owns."""
+    shard = TinyShard().post(4_000)
+    records = [(item.seq - 1, item.seq, item.body, item.entry_hash) for item in shard.entries]
+    growing = OpenRange.resume(shard.position(), None, RangeLimits(10_000, 3600))
+    tracemalloc.start()
+    list(growing.take_block(records))
+    for number, item in enumerate(TinyShard().post(8_000).entries[4_000:], 4_000):
+        growing.take(number, item.seq, item.body, item.entry_hash)
+    gc.collect()
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 150_000, "hashes of all its entries are 600 kB"
 
 
 def test_cut_holds_tree_head_totals_and_times_of_its_entries() -> None:
