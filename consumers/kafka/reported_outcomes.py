@@ -29,7 +29,7 @@ Windows = Callable[[int], Iterator[list[Message]]]
 
 
 Newest = Callable[[Iterable[int]], Iterator[Message]]
-"""Partitions of the outcomes topic, the newest window of each: records in order of offset within one."""
+"""Partitions of the outcomes topic, of each the newest window with a record: in order of offset within one."""
 
 
 class ReportedOutcomes:
@@ -47,12 +47,7 @@ class ReportedOutcomes:
         for message in self._newest(ends):
             shard = cast("int", message.partition())
             ends[shard] = max(ends[shard], _told(message).offset + 1)
-        return {shard: end or self._end(shard) for shard, end in ends.items()}
-
-    def _end(self, shard: int) -> int:
-        """Where the newest window holds nothing, the one before it does, perhaps."""
-        newest = next(filter(None, self._windows(shard)), [])
-        return max((_told(message).offset + 1 for message in newest), default=0)
+        return ends
 
     def rejected(self, shard: int, first: int, end: int) -> dict[int, tuple[str, str]]:
         """Offset -> (event id, reason) of what was reported in `[first, end)` and may depend on another shard. Raises

@@ -130,12 +130,20 @@ class Watermarks:
             end = start
 
     def newest_windows(self, topic: str, partitions: Iterable[int], offsets: int) -> Generator[Message]:
-        """Of each partition the records of the newest `offsets` offsets, in order within it: one pass for all."""
-        spans: dict[int, tuple[int, int]] = {}
-        for partition in partitions:
-            low, end = self.bounds(topic, partition)
-            spans[partition] = max(low, end - offsets), end
-        return self._read_each(topic, spans, first_only=False)
+        """Of each partition the records of the newest `offsets` offsets that hold any (offsets without a record stand
+        behind them, perhaps), in order within it: one pass for all of them."""
+        bounds = {partition: self.bounds(topic, partition) for partition in partitions}
+        ends = {partition: high for partition, (_, high) in bounds.items()}
+        while spans := {
+            partition: (max(bounds[partition][0], end - offsets), end)
+            for partition, end in ends.items()
+            if bounds[partition][0] < end
+        }:
+            silent = set(spans)
+            for message in self._read_each(topic, spans, first_only=False):
+                silent.discard(cast("int", message.partition()))
+                yield message
+            ends = {partition: spans[partition][0] for partition in silent}
 
     def first_of_each(self, topic: str, spans: Mapping[int, tuple[int, int]]) -> dict[int, Message]:
         """Of each partition the first record of offsets `[from, to)`, as far as there is one: one pass for all."""

@@ -57,3 +57,18 @@ def test_the_newest_windows_of_many_partitions_hold_each_record_once(stack: Stac
                 for partition in range(PARTITIONS)
                 for offset in range(max(0, partition - offsets), partition)
             )
+
+
+def test_markers_behind_the_last_record_do_not_hide_it(stack: Stack, topic: str) -> None:
+    brokers = stack.env["KAFKA_BROKERS"]
+    producer = Producer({**client(brokers), "transactional.id": topic})
+    producer.init_transactions(PATIENCE_SECONDS)
+    for _ in range(7):  # each leaves a marker in three partitions, and aborted records
+        producer.begin_transaction()
+        for partition in (0, 1, 5):
+            producer.produce(topic, b"aborted", partition=partition)
+        producer.flush(PATIENCE_SECONDS)
+        producer.abort_transaction(PATIENCE_SECONDS)
+    with closing(Watermarks(brokers, tls(brokers))) as watermarks:
+        found = [message.value() or b"" for message in watermarks.newest_windows(topic, range(6), 4)]
+    assert {value[:1] for value in found} == {b"1", b"2", b"3", b"4", b"5"}
