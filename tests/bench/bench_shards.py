@@ -15,9 +15,12 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 import psutil
 
+from consumers.kafka.watermarks import Watermarks
+from ledger_core.errors import Refused, Unavailable
 from ledger_core.postgres.recovery.epochs import begin_epoch
 from ledger_core.postgres.session import session
 from producers.kafka.publisher import KafkaPublisher
@@ -44,6 +47,7 @@ def main(argv: Sequence[str]) -> int:
         topology.write_text(wide, "utf-8")
         ledger.environ |= {"FINANCE_TOPOLOGY": str(topology), "FINANCE_TOPIC_PREFIX": ledger.prefix + "wide."}
         figures["topics apply, s"] = command(ledger, "topics", "apply")
+        wait_for_leaders(ledger, options.shards)
         publish(ledger, options.active)
         run(ledger, options.active, figures, "first start")
         figures["epoch of all shards, s"] = epoch(ledger)
@@ -86,6 +90,22 @@ def run(ledger: Ledger, shards: int, figures: dict[str, object], what: str, roun
     began = time.monotonic()
     ledger.stop()
     figures[f"{what}: stopped, s"] = round(time.monotonic() - began, 1)
+
+
+def wait_for_leaders(ledger: Ledger, shards: int) -> None:
+    """Until each partition of the settlements topic answers."""
+    topic = f"{ledger.environ['FINANCE_TOPIC_PREFIX']}finance.settlements"
+    began = time.monotonic()
+    with closing(Watermarks(ledger.stack.env["KAFKA_BROKERS"])) as watermarks:
+        for partition in range(shards):
+            while True:
+                try:
+                    watermarks.bounds(topic, partition)
+                    break
+                except (Refused, Unavailable):
+                    if time.monotonic() - began > SECONDS_MAX:
+                        raise
+                    time.sleep(0.5)
 
 
 def publish(ledger: Ledger, shards: int, first: int = 0) -> None:
