@@ -74,6 +74,7 @@ def topic_settings(topic: Topic, broker_count: int) -> dict[str, str]:
     retention_ms = -1 if topic.retention_days < 0 else topic.retention_days * _DAY_MS
     return {
         "cleanup.policy": "delete",
+        "compression.type": topic.compression,
         "max.message.bytes": str(topic.message_bytes_max),
         "message.timestamp.type": topic.timestamp_type,
         "min.insync.replicas": str(max(1, replication(broker_count) - 1)),

@@ -29,6 +29,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     timestamp_type: Literal["LogAppendTime", "CreateTime"]  # whose clock: the broker's or the producer's
     retention_days: RetentionDays  # -1: for ever
     message_bytes_max: Positive  # of one record
+    compression: Literal["gzip", "producer"]  # as it lies at the brokers; gzip: what clients of every language read
     publishers: tuple[Name, ...]  # names of processes or outsiders
     readers: tuple[Name, ...] = ()
     dead_letters: Name | None = None  # key of the topic that takes what is rejected

@@ -57,6 +57,7 @@ def test_missing_topics_are_created_as_the_topology_wants_them(brokers: str, top
         settings = described(brokers, topic.name)
         assert {key: settings[key] for key in topic_settings(topic, 1)} == topic_settings(topic, 1)
     assert described(brokers, topology.topics["settlements"].name)["message.timestamp.type"] == "LogAppendTime"
+    assert described(brokers, topology.topics["audit"].name)["compression.type"] == "gzip"
     assert described(brokers, topology.topics["outcomes"].name)["retention.ms"] == str(30 * 86_400_000)
     assert check(topology, brokers, tls(brokers)) == []
     assert apply(topology, brokers, tls(brokers)) == []
@@ -139,3 +140,9 @@ def test_copies_and_acknowledgements_grow_with_the_cluster() -> None:
     topic = load_topology(topics.TOPOLOGY).topics["settlements"]
     assert [replication(count) for count in (1, 2, 3, 9)] == [1, 2, 3, 3]
     assert [topic_settings(topic, count)["min.insync.replicas"] for count in (1, 2, 3, 9)] == ["1", "1", "2", "2"]
+
+
+def test_every_topic_says_how_it_lies_at_the_brokers(topology: Topology) -> None:
+    """Kernel and shops read these with clients of their own; a new topic of theirs is decided here."""
+    theirs = {key for key, topic in topology.topics.items() if {"kernel", "marketplace"} & {*topic.readers}}
+    assert theirs == {key for key, topic in topology.topics.items() if topic.compression == "gzip"}
