@@ -151,8 +151,8 @@ class Publisher(Protocol):
         """Queue one record. A failed delivery surfaces as Unavailable from the next publish, poll or flush."""
         ...
 
-    def poll(self) -> None:
-        """Serve delivery reports without waiting."""
+    def poll(self) -> int:
+        """Serve delivery reports without waiting; how many records are not acknowledged yet."""
         ...
 
     def flush(self, timeout_seconds: float) -> None:

@@ -176,7 +176,7 @@ class Poster:
     def _take(self, shard: int, records: Sequence[Record]) -> bool:
         next_offset = self._heads[shard].next_offset
         # 2. DECIDE. Pure: after a crash the same records are decided in the same way. Below the head all is posted.
-        fresh = (decide(record) for record in records if record.offset >= next_offset)
+        fresh = (decide(record) for record in self._relay.beside(records) if record.offset >= next_offset)
         worked = False
         try:
             for batch in pieces(fresh, next_offset):

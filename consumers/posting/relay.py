@@ -1,17 +1,20 @@
 """Publishing what was posted: journal entries, outcomes and dead letters, in order, at least once.
 
 The order of side effects is the safety proof; each step stands as a comment where it happens:
-  1. QUEUE what a COMMIT wrote           in order; a crash forgets it, and it is published again
-  2. WAIT until the brokers have it      acknowledged; a crash publishes it again: readers skip a lower (shard, seq)
+  1. REPORT what a COMMIT wrote          outcomes and dead letters, in order; a crash forgets what was queued
+  2. ENTER it in the journal             only what is reported, so that the outcomes bind a restored database first
+  3. WAIT until the brokers have it      acknowledged; a crash publishes it again: readers skip a lower (shard, seq)
 The next batch's transaction, or an idle one, moves `relayed_offset` behind it: that is the commit point (poster, 5).
 Guarantees: everything of an offset is acknowledged by the brokers before `relayed_offset` passes it (`barrier`), and
-after a crash the same functions publish it again from Postgres. Partition = shard on all three topics.
+after a crash the same functions publish it again from Postgres. No entry stands in the journal before its outcome, and
+those of all offsets below it, stand on the outcomes topic: who was first with an event id is known from there alone
+(docs/decisions, 088). Partition = shard on all three topics.
 Does not: publish before the commit. Readers skip a (shard, seq) they have seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -27,6 +30,7 @@ from schemas.wire.outcomes import encode_outcome
 
 BARRIER_TIMEOUT_SECONDS: Final = 20.0  # a slow broker is waited for: publishing again would only add to its load
 BARRIER_NOTICE_SECONDS: Final = 3.0  # but not in silence
+GO_ON_RECORDS: Final = 500  # between two questions whether the batch before is reported
 SETTLEMENT_ID_BYTES_MAX: Final = 128
 # Below the dead-letter topic's limit (topology.yaml). The settlements topic limits compressed bytes only, so an
 # original may be far larger than what can be published; a refused dead letter would stop the shard for ever.
@@ -54,17 +58,18 @@ class Relay:
         self._publisher = publisher
         self._topics = topics
         self._on_slow = on_slow
+        self._entries: list[tuple[int, bytes]] = []  # shard and journal record of what is not reported yet
 
     def publish(self, plan: Plan) -> None:
         """Queue what the committed plan wrote, in order of offset: the newest record of a topic shows how far it came.
 
         Raises Unavailable; the next owner then starts from `relayed_offset`.
         """
-        # 1. QUEUE. The batch is posted, and the topics may lack it: a crash here, or anywhere before `relayed_offset`
+        # 1. REPORT. The batch is posted, and the topics may lack it: a crash here, or anywhere before `relayed_offset`
         # moved, and the next owner publishes it again from Postgres.
         shard = plan.before.shard
         send = self._publisher.publish
-        journal, outcomes = self._topics.journal, self._topics.outcomes
+        outcomes, enter = self._topics.outcomes, self._entries.append
         verdicts = iter(plan.verdicts)
         verdict = next(verdicts, None)
         for entry in plan.posted:
@@ -72,7 +77,7 @@ class Relay:
                 self._publish_verdict(shard, verdict)
                 verdict = next(verdicts, None)
             draft = entry.draft
-            send(journal, shard, key=None, value=encode_journal(shard, entry.seq, entry.body, entry.entry_hash))
+            enter((shard, encode_journal(shard, entry.seq, entry.body, entry.entry_hash)))
             outcome = encode_outcome(
                 draft.event_id,
                 draft.settlement_id,
@@ -97,7 +102,7 @@ class Relay:
                 seq, event_id, entry_hash, body = item.entry
                 settlement_id = decode_entry(body).settlement_id
                 value = encode_journal(shard, seq, body, entry_hash)
-                self._publisher.publish(self._topics.journal, shard, key=None, value=value)
+                self._entries.append((shard, value))
                 outcome = encode_outcome(
                     event_id, settlement_id, "posted", None, None, shard, item.offset, seq, entry_hash
                 )
@@ -105,9 +110,29 @@ class Relay:
             elif item.verdict is not None:
                 self._publish_verdict(shard, item.verdict)
 
+    def beside(self, records: Iterable[Record]) -> Iterator[Record]:
+        """The records; while somebody decides on them, what is reported by then is entered in the journal, so that
+        the barrier need not wait for it. Raises Unavailable."""
+        for number, record in enumerate(records):
+            if self._entries and number % GO_ON_RECORDS == 0 and self._publisher.poll() == 0:
+                self._enter()
+            yield record
+
     def barrier(self) -> None:
         """Return when everything published so far is acknowledged; raise Unavailable otherwise."""
-        # 2. WAIT. Only behind this may `relayed_offset` move. A crash before it moved: published again; after: done.
+        self._wait()
+        if self._entries:
+            self._enter()
+            # 3. WAIT. Only behind this may `relayed_offset` move. A crash before: published again; after: done.
+            self._wait()
+
+    def _enter(self) -> None:
+        # 2. ENTER. Every outcome is acknowledged. A crash here: reported, and entered by the next owner.
+        for shard, value in self._entries:
+            self._publisher.publish(self._topics.journal, shard, key=None, value=value)
+        self._entries.clear()
+
+    def _wait(self) -> None:
         try:
             self._publisher.flush(BARRIER_NOTICE_SECONDS)
         except Unavailable as error:

@@ -41,7 +41,7 @@ class ShardPosition:
     shard: int  # number of the shard: the partition of the settlements topic, from 0
     topic: str  # Kafka topic, prefix included
     first_offset: int  # settlements offset where the shard began, inclusive
-    next_offset: int  # settlements offset to read next: all below are decided
+    next_offset: int  # settlements offset: all below are decided and reported, so no restore decides them otherwise
     seq: int  # of the newest entry; 0 at genesis
     head_hash: bytes | None  # of the newest entry, 32 bytes; None at genesis
 
@@ -168,7 +168,7 @@ class OpenRange:
         if position.seq == self.seq:  # then nothing below its next_offset is still on its way
             if position.head_hash != self.head:
                 raise Corrupt(f"shard {self.shard}, seq {self.seq}: Postgres and the journal have different heads")
-            end = position.next_offset
+            end = max(end, position.next_offset)
         cuts = list(self._cut_through(end))
         if end > self.first_offset and not self.announced_ends:
             cuts.append(self._cut(end))

@@ -105,11 +105,12 @@ class KafkaPublisher:
         except KafkaException as error:
             raise self._failed(error.args[0], f"{topic}[{partition}]") from error
 
-    def poll(self) -> None:
-        """Serve delivery reports without waiting."""
+    def poll(self) -> int:
+        """Serve delivery reports without waiting; how many records are not acknowledged yet."""
         self._serve(lambda: self._producer.poll(0))
         if self._failure is not None:
             raise self._failure
+        return len(self._producer)
 
     def flush(self, timeout_seconds: float) -> None:
         """Wait until everything queued was acknowledged. When time runs out the records stay queued: flush again."""

@@ -41,6 +41,8 @@ def check_relayed(ledger: MemoryLedger, broker: MemoryBroker, topics: RelayTopic
             seen = max(seen, item.seq)
         assert seen >= sum(p.record.offset < head.relayed_offset for p in posted), "a journal entry is lost"
         outcomes = {decode_outcome(value).offset for value in broker.values(topics.outcomes, shard)}
+        entered = posted[seen - 1].record.offset + 1 if seen else 0
+        assert outcomes >= set(range(entered)), "an entry stands in the journal, and its outcome nowhere"
         assert outcomes >= set(range(head.relayed_offset)), "an outcome is lost"
         letters = {dict(h)["finance.offset"] for _, _, h in broker.logs.get((topics.dead_letters, shard), [])}
         due = [v.offset for v in ledger.unposted.get(shard, []) if v.kind == "rejected" and v.record]

@@ -102,8 +102,10 @@ class MemoryBroker:
 
 
 class MemoryPublisher:
-    """An ordered producer. Steps that may be armed as not applied: `flush` (a prefix gets through, the rest never will)
-    and `queue` (full, and that failure is not remembered: exactly like the real one)."""
+    """A producer that is ordered within a topic; of several, one may get all of its records through before the others
+    get any (the journal first, which is what must not hurt). Steps that may be armed as not applied: `flush` (a prefix
+    gets through, the rest never will) and `queue` (full, and that failure is not remembered: exactly like the real
+    one)."""
 
     def __init__(
         self, broker: MemoryBroker, faults: Faults, prefix: Callable[[int], int] = lambda count: count
@@ -122,9 +124,10 @@ class MemoryPublisher:
             raise Unavailable("kafka", "the queue stayed full")
         self.pending.append((topic, partition, key, value, headers))
 
-    def poll(self) -> None:
+    def poll(self) -> int:
         self._raise_failed()
         self._deliver(self.prefix(len(self.pending)))
+        return len(self.pending)
 
     def flush(self, timeout_seconds: float) -> None:
         self._raise_failed()
@@ -140,6 +143,7 @@ class MemoryPublisher:
         self.failed = True
 
     def _deliver(self, count: int) -> None:
+        self.pending.sort(key=lambda item: item[0])  # stable: within a topic the order stays
         for topic, partition, key, value, headers in self.pending[:count]:
             self.broker.logs.setdefault((topic, partition), []).append((key, value, headers))
         del self.pending[:count]

@@ -21,7 +21,7 @@ from ledger_core.proving.open_range import ShardPosition
 from ledger_core.proving.range_proof import same_proof
 
 POSITION: Final = """
-SELECT shard, topic, first_offset, next_offset, seq, head_hash FROM shards WHERE shard = %s"""
+SELECT shard, topic, first_offset, relayed_offset, seq, head_hash FROM shards WHERE shard = %s"""
 
 RANGE_COLUMNS: Final = (
     "shard, range_no, first_seq, last_seq, first_offset, next_offset, payload, hash, checkpoint_text, tree, head_hash, "
