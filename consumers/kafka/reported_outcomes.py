@@ -4,8 +4,9 @@ Guarantees: an offset counts as reported when its outcome stands on the topic; t
 committed, so no database is behind what was reported unless it was put back. Offsets that were reported and whose
 outcomes the topic no longer holds are Refused: nothing is guessed. Memory is a byte an offset that was lost, and the
 rejections among them that may depend on another shard.
-Does not: verify (the topic is the poster's own), or read further back than it must; the newest WINDOW_OFFSETS show how
-far was reported, so that a relay which crashed while it repeated some hides no more than it had in one batch.
+Does not: verify (the topic is the poster's own), or read further back than it must. The newest WINDOW_OFFSETS show how
+far was reported: a relay that crashed while it repeated some hides no more than it had in one batch, and what is
+reported again after a restore bears how far that went (REPORTED_TO), however often the database is put back.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Final, cast
 from confluent_kafka import Message
 
 from ledger_core.errors import Refused, RejectReason
-from schemas.wire.outcomes import decode_outcome
+from schemas.wire.outcomes import REPORTED_TO, decode_outcome
 from schemas.wire.records import Outcome
 
 WINDOW_OFFSETS: Final = 2_000  # read at once, backwards
@@ -46,7 +47,7 @@ class ReportedOutcomes:
         ends = dict.fromkeys(shards, 0)
         for message in self._newest(ends):
             shard = cast("int", message.partition())
-            ends[shard] = max(ends[shard], _told(message).offset + 1)
+            ends[shard] = max(ends[shard], _told(message).offset + 1, _before_restore(message))
         return ends
 
     def rejected(self, shard: int, first: int, end: int) -> dict[int, tuple[str, str]]:
@@ -75,3 +76,9 @@ class ReportedOutcomes:
 
 def _told(message: Message) -> Outcome:
     return decode_outcome(message.value() or b"")
+
+
+def _before_restore(message: Message) -> int:
+    """How far the shard was reported when this was reported again; 0 for what is reported for the first time."""
+    headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
+    return max((int(value or b"0") for name, value in headers if name == REPORTED_TO), default=0)

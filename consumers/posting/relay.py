@@ -26,7 +26,7 @@ from ledger_core.ports import Publisher, Record
 from ledger_core.posting.plans import Plan, Verdict
 from ledger_core.posting.store_port import Unrelayed
 from schemas.wire.journal import encode_journal
-from schemas.wire.outcomes import encode_outcome
+from schemas.wire.outcomes import REPORTED_TO, encode_outcome
 
 BARRIER_TIMEOUT_SECONDS: Final = 20.0  # a slow broker is waited for: publishing again would only add to its load
 BARRIER_NOTICE_SECONDS: Final = 3.0  # but not in silence
@@ -35,6 +35,8 @@ SETTLEMENT_ID_BYTES_MAX: Final = 128
 # Below the dead-letter topic's limit (topology.yaml). The settlements topic limits compressed bytes only, so an
 # original may be far larger than what can be published; a refused dead letter would stop the shard for ever.
 DEAD_LETTER_BYTES_MAX: Final = 2_000_000
+
+Headers = tuple[tuple[str, bytes | None], ...]
 
 log = structlog.get_logger("relay")
 
@@ -49,13 +51,18 @@ class RelayTopics(msgspec.Struct, frozen=True):
 
 class Relay:
     """One publisher's worth of relaying, for all shards of a process. `on_slow` is called with what a barrier waits
-    for.
+    for. `reported_to`: the offset up to which a shard was reported before its database was put back (0: it was not).
     """
 
     def __init__(
-        self, publisher: Publisher, topics: RelayTopics, on_slow: Callable[[str], None] = lambda _what: None
+        self,
+        publisher: Publisher,
+        topics: RelayTopics,
+        on_slow: Callable[[str], None] = lambda _what: None,
+        reported_to: Callable[[int], int] = lambda _shard: 0,
     ) -> None:
         self._publisher = publisher
+        self._reported_to = reported_to
         self._topics = topics
         self._on_slow = on_slow
         self._entries: list[tuple[int, bytes]] = []  # shard and journal record of what is not reported yet
@@ -70,11 +77,12 @@ class Relay:
         shard = plan.before.shard
         send = self._publisher.publish
         outcomes, enter = self._topics.outcomes, self._entries.append
+        again = self._again(shard, plan.before.next_offset)
         verdicts = iter(plan.verdicts)
         verdict = next(verdicts, None)
         for entry in plan.posted:
             while verdict is not None and verdict.offset < entry.record.offset:
-                self._publish_verdict(shard, verdict)
+                self._publish_verdict(shard, verdict, again)
                 verdict = next(verdicts, None)
             draft = entry.draft
             enter((shard, encode_journal(shard, entry.seq, entry.body, entry.entry_hash)))
@@ -89,15 +97,16 @@ class Relay:
                 entry.seq,
                 entry.entry_hash,
             )
-            send(outcomes, shard, key=draft.event_id.encode(), value=outcome)
+            send(outcomes, shard, key=draft.event_id.encode(), value=outcome, headers=again)
         while verdict is not None:
-            self._publish_verdict(shard, verdict)
+            self._publish_verdict(shard, verdict, again)
             verdict = next(verdicts, None)
         self._publisher.poll()
 
     def publish_again(self, shard: int, items: list[Unrelayed]) -> None:
         """The same from Postgres, after a crash or a take-over."""
         for item in items:
+            again = self._again(shard, item.offset)
             if item.entry is not None:
                 seq, event_id, entry_hash, body = item.entry
                 settlement_id = decode_entry(body).settlement_id
@@ -106,9 +115,11 @@ class Relay:
                 outcome = encode_outcome(
                     event_id, settlement_id, "posted", None, None, shard, item.offset, seq, entry_hash
                 )
-                self._publisher.publish(self._topics.outcomes, shard, key=event_id.encode(), value=outcome)
+                self._publisher.publish(
+                    self._topics.outcomes, shard, key=event_id.encode(), value=outcome, headers=again
+                )
             elif item.verdict is not None:
-                self._publish_verdict(shard, item.verdict)
+                self._publish_verdict(shard, item.verdict, again)
 
     def beside(self, records: Iterable[Record]) -> Iterator[Record]:
         """The records; while somebody decides on them, what is reported by then is entered in the journal, so that
@@ -144,7 +155,12 @@ class Relay:
     def close(self) -> None:
         self._publisher.close()
 
-    def _publish_verdict(self, shard: int, verdict: Verdict) -> None:
+    def _again(self, shard: int, offset: int) -> Headers:
+        """What an outcome bears that is reported again, so that the newest of a topic still shows how far it went."""
+        end = self._reported_to(shard)
+        return ((REPORTED_TO, b"%d" % end),) if offset < end else ()
+
+    def _publish_verdict(self, shard: int, verdict: Verdict, again: Headers) -> None:
         outcome = encode_outcome(
             verdict.event_id,
             _settlement_id(verdict),
@@ -157,7 +173,7 @@ class Relay:
             None,
         )
         key = verdict.event_id.encode() if verdict.event_id else None
-        self._publisher.publish(self._topics.outcomes, shard, key=key, value=outcome)
+        self._publisher.publish(self._topics.outcomes, shard, key=key, value=outcome, headers=again)
         if verdict.kind == "rejected" and verdict.record is not None:
             record = verdict.record
             told = _dead_letter_headers(verdict)

@@ -96,6 +96,7 @@ def build_poster(settings: Settings, topology: Topology, metrics: Metrics) -> Se
                 open_publisher(settings, "poster"),
                 RelayTopics(names["journal"], names["outcomes"], names["dead_letters"]),
                 on_slow=metrics.unavailable,
+                reported_to=retelling.end,
             ),
             limits=PosterLimits(
                 batch_records_max=limits.poster_batch_records_max,

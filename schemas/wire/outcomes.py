@@ -10,6 +10,8 @@ from schemas.wire.records import Outcome, Verdict
 from schemas.wire.registry import SCHEMA_IDS
 
 OUTCOME_SCHEMA_ID: Final = SCHEMA_IDS["outcome.v1"]
+# A header, decimal. What bears it is reported again after a restore; the shard was reported up to this offset before.
+REPORTED_TO: Final = "finance.reported_to"
 _FRAME: Final = frame(OUTCOME_SCHEMA_ID)
 _HASH_BYTES: Final = 32
 
