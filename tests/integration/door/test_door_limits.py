@@ -18,7 +18,7 @@ from tests.support.waits import until
 
 LIMITS = (
     "{body_bytes_max: 1000, header_bytes_max: 2000, request_seconds_max: 1, handshake_seconds_max: 1, "
-    "idle_seconds_max: 1, connections_max: 8, requests_per_second_max: 5000}"
+    "idle_seconds_max: 1, connections_max: 8, caller_connections_max: 8, requests_per_second_max: 5000}"
 )
 
 

@@ -167,7 +167,7 @@ LIES = {
     "WHERE shard = 0 AND range_no = 2",
     "a range's hash": "UPDATE ranges SET hash = sha256(hash) WHERE shard = 0 AND range_no = 3",
     "a range's tree": "UPDATE ranges SET tree = sha256(tree) || substr(tree, 33) WHERE shard = 0 AND range_no = 2",
-    "a verdict line": "UPDATE verdicts SET line = replace(convert_from(line, 'UTF8'), 'same', 'some')::bytea "
+    "a verdict line": "UPDATE verdicts SET line = replace(convert_from(line, 'UTF8'), 'already', 'readily')::bytea "
     "WHERE shard = 0 AND source_offset = 23",
     "a missing verdict": "DELETE FROM verdicts WHERE shard = 0 AND source_offset = 22",
     "a missing range": "DELETE FROM ranges WHERE shard = 0 AND range_no = 4",
