@@ -70,8 +70,11 @@ def test_every_default_limit_on_the_page_is_the_default() -> None:
     from schemas.authority.door import DoorLimits
 
     limits = DoorLimits()
-    named = re.findall(r"`(\w+_max)` ([0-9]+)", PAGE)
+    named = re.findall(r"`(\w+_max)` ([0-9]+|a quarter)", PAGE)
     assert {name for name, _ in named} == set(DoorLimits.__struct_fields__)
-    assert {name: float(value) for name, value in named} == {
-        name: float(getattr(limits, name)) for name in DoorLimits.__struct_fields__
+    assert dict(named).pop("caller_connections_max") == "a quarter"
+    assert limits.connections_of_a_caller * 4 == limits.connections_max
+    given = {name: getattr(limits, name) for name in DoorLimits.__struct_fields__}
+    assert {name: float(value) for name, value in named if value != "a quarter"} == {
+        name: float(value) for name, value in given.items() if value is not None
     }
