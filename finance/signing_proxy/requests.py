@@ -4,8 +4,8 @@ Guarantees: every spelling that clients in the field send is read (a digest as `
 message itself, to be hashed here, as `data` or `canonical`; a note as `note_b64`; the key as `signer_kid`, `signer_id`,
 `signerId`, `kid`, `key_id`, `keyId`; its algorithm also by the name that AWS has for it), and two spellings that
 contradict each other are refused; so are a key twice, base64 or hex in another than its one form, and a digest that has
-not 32 bytes. A note
-(`"kind": "note"`) is signed as its own text, and is a checkpoint: 32 bytes never are, or a digest could pass as one.
+not 32 bytes. A note (`"kind": "note"`) is signed as its own text, and is a checkpoint: 32 bytes never are, or a digest
+could pass as one.
 Does not: decide who may have it signed. Fields that it does not know are left alone: clients send more than is needed.
 """
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import Final, Literal
 
 from finance.door.problem import Problem
 from finance.signing_proxy.witness import Head, read_checkpoint
+from ledger_core import strict_json
 from ledger_core.canonical import encode as canonical_json
 from ledger_core.canonical import is_hash
 from ledger_core.decimals import is_decimal
@@ -141,17 +141,9 @@ def _messages(fields: dict[str, object]) -> Iterator[bytes]:
 
 
 def _fields(body: bytes) -> dict[str, object]:
-    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        if len({key for key, _ in pairs}) != len(pairs):
-            raise ValueError("a key stands there twice")
-        return dict(pairs)
-
-    def constant(name: str) -> None:
-        raise ValueError(f"{name} is not JSON")
-
     try:
-        fields = json.loads(body.decode("utf-8"), object_pairs_hook=once, parse_constant=constant)
-    except (ValueError, RecursionError) as error:
+        fields = strict_json.loads(body)
+    except ValueError as error:
         raise _bad(f"the body is not a JSON object: {error}") from None
     if not isinstance(fields, dict):
         raise _bad("the body is not a JSON object")

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
-import json
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import orjson
 
+from ledger_core import strict_json
 from ledger_core.ports import Algorithm
 from ledger_core.signing.signatures import PublicKey
 from ledger_core.signing.validity import FIELD, Validity, parse_validity
@@ -112,7 +111,7 @@ class SignerRegistry:
         ours misspelt."""
         if len(data) > BYTES_MAX:
             raise ValueError(f"a signer registry has at most {BYTES_MAX} bytes")
-        document = _loads(data)
+        document = strict_json.loads(data)
         items: list[tuple[str | None, object]]
         signers = document.get("signers") if isinstance(document, dict) else document
         if isinstance(document, dict) and not isinstance(signers, list | dict):
@@ -167,22 +166,6 @@ class SignerRegistry:
         """The shape Kernel's tools publish, indented for people, LF at the end."""
         document = {"signers": [write_signer(signer) for signer in self.signers]}
         return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-
-
-def _loads(data: bytes) -> object:
-    """JSON in which no key stands twice: the last one would win, silently."""
-
-    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        for name, count in Counter(name for name, _ in pairs).items():
-            if count > 1:
-                raise ValueError(f"{name!r} stands there twice")
-        return dict(pairs)
-
-    try:
-        document: object = json.loads(data.decode("utf-8"), object_pairs_hook=once)
-    except RecursionError:
-        raise ValueError("a signer registry is not nested so deeply") from None
-    return document
 
 
 def _read(map_kid: str | None, item: object, *, foreign: bool) -> RegisteredSigner:

@@ -17,7 +17,18 @@ ROOM_FILES_MAX = 20  # and a room is seen at one look
 # What stands at the root of a floor, because every room of it uses it or outsiders import it by that name.
 AT_THE_ROOT = {
     "ledger_core": {
-        *("canonical", "chain", "decimals", "errors", "findings", "normal_form", "ports", "times", "tree"),
+        *(
+            "canonical",
+            "chain",
+            "decimals",
+            "errors",
+            "findings",
+            "normal_form",
+            "ports",
+            "strict_json",
+            "times",
+            "tree",
+        ),
         *("sale", "settlement"),  # the public paths of shops (README, docs/PUBLISHING.md)
     },
     "schemas": {"strict_yaml"},

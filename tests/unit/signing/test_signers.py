@@ -110,7 +110,7 @@ def test_no_key_of_the_file_stands_there_twice(text: str) -> None:
         SignerRegistry.from_json(text.encode())
 
 
-@pytest.mark.parametrize("data", [b"[" * 100_000, b"\xff", b"{", b'{"signers": 1e999}', b""])
+@pytest.mark.parametrize("data", [b"[" * 100_000, b"\xff", b"{", b'{"signers": 1e999}', b'[{"x": NaN}]', b""])
 def test_what_is_not_a_registry_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         SignerRegistry.from_json(data)
