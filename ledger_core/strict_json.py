@@ -1,4 +1,4 @@
-"""JSON that others wrote, with one reading: no key stands twice, and what is no JSON (NaN, Infinity) is refused.
+"""JSON that others wrote, with one reading: no key stands twice, and no value is NaN or Infinity (RFC 8259, section 6).
 
 Most readers let the last of two equal keys win, silently: in a table of who may sign, that would hide a line.
 Does not: ask for the one spelling of what we hash and sign (`ledger_core.canonical`).
