@@ -41,16 +41,18 @@ OpenSource = Callable[[Callable[[int], int], Callable[[int], None]], KafkaSource
 BINDING_SETTINGS = ("topic", "partitions", "message.timestamp.type")
 # Of a topic that is kept for ever, one of the ledger's copies: what lets the brokers drop records of it.
 KEEPING_SETTINGS = ("cleanup.policy", "retention.bytes", "retention.ms", "unclean.leader.election.enable")
+# What bounds the bytes that a batch unpacks to. Changed, anybody who may publish could send what no reader can hold.
+UNPACKING_SETTINGS = ("compression.type", "max.message.bytes")
 JOURNAL_RECORDS_MAX = 2000  # read at once
 TOPICS_SECONDS_MAX = 5.0  # a process waits in its own loop, which says so; a command may be more patient
 
 
 def check_topics(settings: Settings, topology: Topology, keys: tuple[str, ...], *, name: str = "api") -> None:
-    """As `name`: refuse to work on topics that are missing, differ from the topology in what shards depend on, or may
-    lose records that are kept for ever. Raises Refused.
+    """As `name`: refuse to work on topics that are missing, differ from the topology in what shards depend on, may take
+    what no reader can hold, or may lose records that are kept for ever. Raises Refused.
     """
     topics = [topology.topics[key] for key in keys]
-    binding = {(topic.name, setting) for topic in topics for setting in BINDING_SETTINGS}
+    binding = {(topic.name, setting) for topic in topics for setting in (*BINDING_SETTINGS, *UNPACKING_SETTINGS)}
     binding |= {(topic.name, setting) for topic in topics if topic.retention_days < 0 for setting in KEEPING_SETTINGS}
     brokers, options = settings.kafka_brokers, settings.kafka_options(name)
     for action in topics_kafka.check(topology, brokers, options, seconds_max=TOPICS_SECONDS_MAX):

@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from schemas.topology.model import Process, Topic, Topology
+from schemas.topology.model import UNPACKS_TIMES_MAX, Process, Topic, Topology
 
 REQUIRED_TOPICS: Final = ("settlements", "dead_letters", "outcomes", "journal", "audit")
 REQUIRED_PROCESSES: Final = ("poster", "prover", "archiver", "notary")
+UNPACKED_BYTES_MAX: Final = 64 * 2**20  # of one batch: a reader holds it whole, and librdkafka refuses 100 MB
 DEAD_LETTER_HEADERS_BYTES: Final = 65_536  # a dead letter is the original plus headers that say why
 _SECRETS: Final = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY"), "a private key"),
@@ -49,6 +50,11 @@ def _topic_faults(topology: Topology, name: str, topic: Topic) -> Iterator[str]:
     path = f"topics.{name}"
     if topic.retention_days == 0:
         yield f"{path}.retention_days: wants -1 (for ever) or at least one day, not 0"
+    unpacked_max = topic.message_bytes_max * UNPACKS_TIMES_MAX[topic.compression]
+    if unpacked_max > UNPACKED_BYTES_MAX:
+        yield f"{path}.message_bytes_max: a batch may unpack to {unpacked_max} bytes, more than {UNPACKED_BYTES_MAX}"
+    if topic.compression != "uncompressed" and {*topic.publishers} & {*topology.access.outsiders}:
+        yield f"{path}.compression: wants uncompressed, as others than our processes publish it"
     if topic.dead_letters is not None:
         letters = topology.topics.get(topic.dead_letters)
         if letters is None:

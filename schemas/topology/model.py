@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -13,11 +13,16 @@ GroupName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9.-]{0,127}$")]
 EnvName = Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9]*(_[A-Z0-9]+)*$", max_length=64)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 PolicyVersion = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,64}$")]  # stands in every audit batch
+UNPACKS_TIMES_MAX: Final = {"uncompressed": 1, "snappy": 22}  # by its form: 3 bytes of snappy repeat at most 64
 RetentionDays = Annotated[int, msgspec.Meta(ge=-1, le=36525)]  # -1: for ever
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One Kafka topic. `name` carries the topic prefix; sizes in bytes, retention in days (-1: for ever).
+
+    With either compression the broker unpacks every batch of another kind, and counts what it then stores: so what a
+    batch unpacks to is bounded (`UNPACKS_TIMES_MAX`). Of `producer`, gzip, zstd and lz4 it would count packed bytes:
+    some kilobytes that unpack to hundreds of megabytes, at every reader and at every start (decision 102).
 
     `readers` are those besides the process that consumes it.
     """
@@ -28,8 +33,8 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     value: Literal["settlement", "original_bytes", "outcome", "journal", "audit_event"]  # kind of the value
     timestamp_type: Literal["LogAppendTime", "CreateTime"]  # whose clock: the broker's or the producer's
     retention_days: RetentionDays  # -1: for ever
-    message_bytes_max: Positive  # of one record
-    compression: Literal["gzip", "producer"]  # as it lies at the brokers; gzip: what clients of every language read
+    message_bytes_max: Positive  # of one batch as it lies at the brokers
+    compression: Literal["uncompressed", "snappy"]  # as it lies at the brokers, whatever its publisher sent
     publishers: tuple[Name, ...]  # names of processes or outsiders
     readers: tuple[Name, ...] = ()
     dead_letters: Name | None = None  # key of the topic that takes what is rejected

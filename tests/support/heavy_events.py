@@ -1,9 +1,10 @@
 """Settlement records that are small on the wire and large in memory, and small ones that name large entries.
 
-Sent all to one shard, in batches that unpack to 40 MB each.
+Sent all to one shard, in batches that unpack to 40 MB each: as they lie in a topic that was filled before the brokers
+counted what a batch unpacks to, and that a replay still reads.
 
-Guarantees: deterministic; the large ones are well-compressible, so that a topic's limit on compressed bytes lets
-hundreds of them into one batch. `LOADS` is the table: a new kind of record that could fill a process's memory is
+Guarantees: deterministic; the large ones are well-compressible, so that a limit on compressed bytes lets hundreds of
+them into one batch. `LOADS` is the table: a new kind of record that could fill a process's memory is
 entered there.
 """
 
@@ -13,11 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from ledger_core.books.settlements import LineFields
 from ledger_core.ports import Record
 from tests.support.kafka import client
 from tests.support.settlements import event_id, record, sale, settlement
+from tests.support.waits import until
 
 LINES: Final = 1_000  # event_rules.LINES_MAX
 BATCH_BYTES: Final = 40_000_000  # unpacked; some kilobytes packed
@@ -84,8 +87,24 @@ LOADS: Final[Mapping[str, Callable[[], Iterator[Record]]]] = {
 }
 
 
+def set_compression(brokers: str, topic: str, value: str) -> None:
+    """The topic's `compression.type`, as an operator changes it; returns once the broker says so."""
+    admin = AdminClient(client(brokers))
+    entry = ConfigEntry("compression.type", value, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    admin.incremental_alter_configs([resource])[resource].result(300)
+
+    def said() -> bool:
+        (future,) = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]).values()
+        return bool(future.result(timeout=300)["compression.type"].value == value)
+
+    until(f"{topic} has compression.type={value}", said)
+
+
 def publish_packed(brokers: str, topic: str, records: Iterator[Record]) -> int:
-    """Publish to partition 0 in batches that unpack to some 40 MB each; how many records it were."""
+    """Publish to partition 0, as before the topic was bounded, in batches that unpack to some 40 MB each; how many
+    records it were."""
+    set_compression(brokers, topic, "producer")
     producer = Producer(
         {
             **client(brokers),
@@ -103,4 +122,5 @@ def publish_packed(brokers: str, topic: str, records: Iterator[Record]) -> int:
         count += 1
         producer.poll(0)
     assert producer.flush(300) == 0
+    set_compression(brokers, topic, "uncompressed")
     return count

@@ -57,7 +57,7 @@ def test_missing_topics_are_created_as_the_topology_wants_them(brokers: str, top
         settings = described(brokers, topic.name)
         assert {key: settings[key] for key in topic_settings(topic, 1)} == topic_settings(topic, 1)
     assert described(brokers, topology.topics["settlements"].name)["message.timestamp.type"] == "LogAppendTime"
-    assert described(brokers, topology.topics["audit"].name)["compression.type"] == "gzip"
+    assert described(brokers, topology.topics["audit"].name)["compression.type"] == "uncompressed"
     assert described(brokers, topology.topics["outcomes"].name)["retention.ms"] == str(30 * 86_400_000)
     assert check(topology, brokers, tls(brokers)) == []
     assert apply(topology, brokers, tls(brokers)) == []
@@ -143,6 +143,9 @@ def test_copies_and_acknowledgements_grow_with_the_cluster() -> None:
 
 
 def test_every_topic_says_how_it_lies_at_the_brokers(topology: Topology) -> None:
-    """Kernel and shops read these with clients of their own; a new topic of theirs is decided here."""
+    """Kernel and shops read some with clients of their own, and publish some; a new topic of theirs is decided here."""
     theirs = {key for key, topic in topology.topics.items() if {"kernel", "marketplace"} & {*topic.readers}}
-    assert theirs == {key for key, topic in topology.topics.items() if topic.compression == "gzip"}
+    theirs |= {key for key, topic in topology.topics.items() if {"api", "marketplace"} & {*topic.publishers}}
+    assert theirs | {"dead_letters"} == {
+        k for k, topic in topology.topics.items() if topic.compression == "uncompressed"
+    }

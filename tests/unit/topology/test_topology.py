@@ -111,6 +111,19 @@ FAULTS = {
         "limits.retry_delay_ms_min",
     ),
     "no retention": (("retention_days: 30", "retention_days: 0"), "topics.outcomes.retention_days"),
+    "a codec that a topic takes unopened": (("compression: snappy", "compression: zstd"), "topics.journal.compression"),
+    "whatever a publisher sends": (("compression: snappy", "compression: producer"), "topics.journal.compression"),
+    "a batch that no reader can hold": (
+        ("message_bytes_max: 2097152\n    compression: snappy", "message_bytes_max: 4194304\n    compression: snappy"),
+        "topics.journal.message_bytes_max: a batch may unpack to 92274688 bytes",
+    ),
+    "packed by strangers": (
+        (
+            "message_bytes_max: 1048576\n    compression: uncompressed",
+            "message_bytes_max: 1048576\n    compression: snappy",
+        ),
+        "topics.settlements.compression: wants uncompressed",
+    ),
     "another version": (("version: 1", "version: 2"), "version"),
     "a topic name Kafka refuses": (("name: finance.audit", "name: finance/audit"), "topics.audit.name"),
     "a key twice": (("service: finance\n", "service: finance\nservice: finance\n"), "stands here twice"),
