@@ -148,8 +148,17 @@ def moment_of(text: str) -> dt.datetime:
     return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
 
 
+def is_day(text: str) -> bool:
+    """Whether the text names a day and not a time."""
+    try:
+        dt.date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
 class Moment(click.ParamType[dt.datetime]):
-    """An option that is a day or a time."""
+    """An option that is a day (its first moment, UTC) or a time."""
 
     name = "time"
 
@@ -157,9 +166,30 @@ class Moment(click.ParamType[dt.datetime]):
         if isinstance(value, dt.datetime):
             return value
         try:
-            return moment_of(str(value))
+            return self.moment(str(value))
         except click.BadParameter as error:
             return self.fail(error.message, param, ctx)
+
+    def moment(self, text: str) -> dt.datetime:
+        """The moment that the text names. Raises click.BadParameter."""
+        return moment_of(text)
+
+
+class EndMoment(Moment):
+    """An option that ends a stretch of time: a day is included, as people mean it; a time is not included.
+
+    So `--from 2025-11-01 --to 2025-11-30` is the whole of November, and `--to 2025-12-01T00:00:00Z` says the same.
+    """
+
+    def moment(self, text: str) -> dt.datetime:
+        """The first moment that does not belong to the stretch. Raises click.BadParameter."""
+        moment = moment_of(text)
+        if not is_day(text):
+            return moment
+        try:
+            return moment + dt.timedelta(days=1)
+        except OverflowError:
+            raise click.BadParameter(f"{text!r} has no day after it") from None
 
 
 def utc(moment: dt.datetime) -> str:

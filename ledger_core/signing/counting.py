@@ -4,7 +4,8 @@
     what:    did that key sign these bytes
     when:    does the statement's own time lie before the key's end (retired, or revoked)
     where:   does the key count at the statement's place in its shard, in the audit chain, among the lists of WAL
-    by whom: a revoked key's statement that stands in no chain counts once something later holds its hash
+    by whom: a revoked key's statement that stands in no chain, or is read without it, counts once something later
+             holds its hash
 
 Guarantees: every reason is named, in this order, so that a reader may report all of them or stop at the first; no
 reader asks less than another. Nothing but the place is proof against a stolen key, which writes any time it likes.
@@ -79,6 +80,7 @@ class Claim:
     alg: Algorithm | None = None  # the algorithm it declares; None where this kind of statement declares none
     at: dt.datetime | None = None  # the time it says it was signed at, UTC; None where it names none
     places: tuple[Place, ...] = ()  # every place that it speaks of
+    is_alone: bool = False  # True: it is read without the chain in which it stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +131,20 @@ def _faults(claim: Claim, signer: RegisteredSigner) -> Iterator[SignatureFault]:
     if claim.at is not None and signer.ended_by(claim.at):
         message = f"signed at {format_time(claim.at)} by {signer.kid}, which was retired before"
         yield SignatureFault("retired", message)
-    if not claim.places and signer.revoked_at is not None:
+    elsewhere = [fault for place in claim.places if (fault := _place_fault(place, signer)) is not None]
+    yield from elsewhere
+    if not elsewhere and signer.revoked_at is not None and not _is_held(claim, signer):
         yield _not_held(signer)
-    for place in claim.places:
-        fault = _place_fault(place, signer)
-        if fault is not None:
-            yield fault
+
+
+def _is_held(claim: Claim, signer: RegisteredSigner) -> bool:
+    """Whether something later than the statement holds it: its chain, the record, or the registry's pin of its head."""
+    if not claim.is_alone or any(isinstance(place, RecordedPlace) for place in claim.places):
+        return bool(claim.places)
+    return bool(claim.places) and all(
+        isinstance(place, ShardPlace) and signer.pins_shard(place.shard, place.seq, place.head_hash)
+        for place in claim.places
+    )
 
 
 def _place_fault(place: Place, signer: RegisteredSigner) -> SignatureFault | None:
@@ -161,5 +171,6 @@ def _late(what: str, signer: RegisteredSigner) -> SignatureFault:
 
 def _not_held(signer: RegisteredSigner) -> SignatureFault:
     return SignatureFault(
-        "validity", f"signer {signer.kid} was revoked, and nothing signed later holds this one's hash"
+        "validity",
+        f"signer {signer.kid} was revoked, and nothing signed later holds this one's hash: a thief may have made it",
     )

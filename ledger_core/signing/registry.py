@@ -77,6 +77,10 @@ class RegisteredSigner:
         why = self.validity.shard(shard).fault(seq, head_hash, chained=chained)
         return why and f"{why} of shard {shard}"
 
+    def pins_shard(self, shard: int, seq: int, head_hash: str | None) -> bool:
+        """Whether the key's end in that shard is this very head."""
+        return self.validity is not None and self.validity.shard(shard).pins(seq, head_hash)
+
     def audit_fault(self, seq: int, event_hash: str | None) -> str | None:
         """Why an event of the audit chain does not count, in words that follow the kid; None when it does."""
         reach = None if self.validity is None else self.validity.audit
@@ -84,11 +88,12 @@ class RegisteredSigner:
         return why and f"{why} of the audit chain"
 
 
-def check_kid(kid: str) -> None:
-    """Raise ValueError on a name that no signer can have. It is the key name of a signed note too (C2SP): no blanks, no
-    plus sign."""
+def check_kid(kid: str) -> str:
+    """The kid. Raises ValueError on a name that no signer can have. It is the key name of a signed note too (C2SP): no
+    blanks, no plus sign."""
     if not kid or not kid.isprintable() or " " in kid or "+" in kid:
         raise ValueError(f"signer_kid {kid!r} must be printable text without blanks and plus signs")
+    return kid
 
 
 class SignerRegistry:

@@ -50,6 +50,10 @@ class Interval:
             return f"counts for head {self.head_hash} at seq {seq}, not for {head_hash},"
         return None
 
+    def pins(self, seq: int, head_hash: str | None) -> bool:
+        """Whether it ends at this very head: what leads there was made before the end was written down."""
+        return seq == self.to_seq and head_hash is not None and head_hash == self.head_hash
+
     def __contains__(self, seq: int) -> bool:
         return self.from_seq <= seq and (self.to_seq is None or seq <= self.to_seq)
 

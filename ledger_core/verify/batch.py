@@ -22,7 +22,7 @@ from ledger_core.tree import CompactRange
 from ledger_core.verify.event_ids import pack_ids
 from ledger_core.verify.range_tally import Position, RangeTally
 from ledger_core.verify.references import REVERSES_KEY, duplicates, rejections, reversals
-from ledger_core.verify.statements import check_proof
+from ledger_core.verify.statements import Alone, check_proof
 
 
 @dataclass(slots=True)
@@ -61,9 +61,11 @@ def check_batch(
     position: Position | None = None,
     *,
     keep_lines: bool = False,
+    alone: Alone | None = None,
 ) -> BatchFacts:
-    """Check a stored batch; `position` (moved behind it) says what came before, None that nothing is known of that."""
-    reader = _BatchReader(registry, found, position, BatchLines() if keep_lines else None)
+    """Check a stored batch; `position` (moved behind it) says what came before, None that nothing is known of that.
+    `alone`: see `check_proof`."""
+    reader = _BatchReader(registry, found, position, BatchLines() if keep_lines else None, alone)
     digest = hashlib.sha256()
     size_bytes = 0
     try:
@@ -95,6 +97,7 @@ class _BatchReader:
     found: Collector
     position: Position | None
     kept: BatchLines | None = None
+    alone: Alone | None = None
     metadata: BatchMetadata | None = None
     proof: RangeProof | None = None
     proof_line: bytes | None = None
@@ -164,7 +167,7 @@ class _BatchReader:
         if self.proof_line is None:
             self.found.add("batch.proof", "the last line, the range proof, is missing", field="proof")
             return
-        self.proof = check_proof(self.proof_line, self.registry, self.found, seq=tally.position.seq)
+        self.proof = check_proof(self.proof_line, self.registry, self.found, seq=tally.position.seq, alone=self.alone)
         if self.proof is None:
             return
         if len(self.proof.shards) != 1:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from ledger_core.findings import Collector, Finding, Report
 from ledger_core.signing.registry import SignerRegistry
+from ledger_core.signing.signatures import PublicKey
 from ledger_core.verify.announced import AnnouncedCheck, ArchivedProofs, check_announced
 from ledger_core.verify.archive import ArchiveHead, ArchiveReader, check_archive
 from ledger_core.verify.audit import AuditHead, check_audit, check_audit_lines
@@ -17,7 +18,8 @@ from ledger_core.verify.batch import check_batch
 from ledger_core.verify.ledger import LedgerHead, check_ledger, head_of_checkpoint
 from ledger_core.verify.ledger_rows import LedgerReader
 from ledger_core.verify.range_tally import Position
-from ledger_core.verify.statements import check_proof
+from ledger_core.verify.recorded import PROOF_FIELDS, recorded
+from ledger_core.verify.statements import Alone, check_proof, check_proof_by_key
 
 __all__ = [
     "AnnouncedCheck",
@@ -38,6 +40,7 @@ __all__ = [
     "verify_batch",
     "verify_ledger",
     "verify_proof",
+    "verify_proof_by_key",
 ]
 
 verify_archive = check_archive
@@ -58,18 +61,43 @@ verify_audit_lines = check_audit_lines
 """The audit chain as JSON lines: `(data, registry, *, expected=()) -> Report`."""
 
 
-def verify_proof(data: bytes, registry: SignerRegistry, *, place: str | None = None) -> Report:
-    """One range proof on its own: form, recomputed hash, signer, algorithm, signature. One LF at the end is allowed."""
+def verify_proof(
+    data: bytes, registry: SignerRegistry, *, place: str | None = None, audit_lines: bytes | None = None
+) -> Report:
+    """One range proof on its own: form, recomputed hash, signer, algorithm, signature. One LF at the end is allowed.
+
+    `audit_lines`: the audit chain as JSON lines, from its first event, which must hold the proof's hash; without it no
+    proof counts here whose key was revoked."""
     found = Collector(place=place)
-    check_proof(data.removesuffix(b"\n"), registry, found)
+    check_proof(data.removesuffix(b"\n"), registry, found, alone=_alone(audit_lines, registry, found))
+    return found.report()
+
+
+def verify_proof_by_key(data: bytes, public_key: PublicKey, *, place: str | None = None) -> Report:
+    """One range proof and one public key, no registry: form, recomputed hash, and that this key signed it. Whether the
+    key is registered, retired or revoked is not asked, and cosignatures are counted as unchecked."""
+    found = Collector(place=place)
+    check_proof_by_key(data.removesuffix(b"\n"), public_key, found)
     return found.report()
 
 
 def verify_batch(
-    data: bytes, registry: SignerRegistry, *, position: Position | None = None, place: str | None = None
+    data: bytes,
+    registry: SignerRegistry,
+    *,
+    position: Position | None = None,
+    place: str | None = None,
+    audit_lines: bytes | None = None,
 ) -> Report:
     """One audit batch, gzip or plain. Without the `position` before it, the root of a later batch stays unchecked: the
-    report counts `roots_unchecked`."""
+    report counts `roots_unchecked`. `audit_lines`: as in `verify_proof`, of the batch's proof."""
     found = Collector(place=place)
-    check_batch(data, registry, found, position)
+    check_batch(data, registry, found, position, alone=_alone(audit_lines, registry, found))
     return found.report()
+
+
+def _alone(audit_lines: bytes | None, registry: SignerRegistry, found: Collector) -> Alone:
+    """What the audit chain says of a proof that is read without the others of its shard."""
+    if audit_lines is None:
+        return lambda _hash: ()
+    return lambda proof_hash: recorded(proof_hash, PROOF_FIELDS, audit_lines, registry, found, "proof")

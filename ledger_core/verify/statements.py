@@ -10,6 +10,7 @@ not its hash, not its algorithm. It does not read the entries: see `verify_range
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Final
 
 from ledger_core import canonical, chain
@@ -17,8 +18,11 @@ from ledger_core.findings import Collector
 from ledger_core.proving import checkpoint
 from ledger_core.proving.range_proof import RangeProof, parse_proof
 from ledger_core.signing.counting import Claim, Place, faults
-from ledger_core.signing.registry import SignerRegistry
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry, check_kid
+from ledger_core.signing.signatures import PublicKey
 from ledger_core.signing.statements import Cosignature, Signed, claim_of
+
+Alone = Callable[[str], tuple[Place, ...]]  # hash of a proof, lower-case hex -> where the record holds it
 
 OPTIONAL_FIELDS = frozenset({"cosignatures"})
 PROOF_FIELDS = frozenset(RangeProof.__struct_fields__) - OPTIONAL_FIELDS
@@ -33,9 +37,17 @@ _FIELDS: Final = {
 
 
 def check_proof(
-    data: bytes, registry: SignerRegistry, found: Collector, *, seq: int | None = None
+    data: bytes,
+    registry: SignerRegistry,
+    found: Collector,
+    *,
+    seq: int | None = None,
+    alone: Alone | None = None,
+    cosignatures: bool = True,
 ) -> RangeProof | None:
-    """Check one proof; findings go to `found`. The parsed proof comes back when its form allows further comparing."""
+    """Check one proof; findings go to `found`. The parsed proof comes back when its form allows further comparing.
+
+    `alone`: the proof is read without its chain; the function gives the places at which the record holds its hash."""
     found.count("proofs")
     try:
         proof = parse_proof(data)
@@ -43,10 +55,23 @@ def check_proof(
         found.add("proof.form", f"not a range proof: {error}", seq=seq, field=_field_at_fault(data))
         _diagnose(data, registry, found, seq)
         return None
-    check_signature(proof, registry, found, "proof", seq=seq)
-    for cosignature in proof.cosignatures or ():
+    places = () if alone is None else alone(proof.hash)
+    check_signature(proof, registry, found, "proof", seq=seq, beside=places, is_alone=alone is not None)
+    for cosignature in (proof.cosignatures or ()) if cosignatures else ():
         _check_cosignature(proof, cosignature, registry, found, seq)
     return proof
+
+
+def check_proof_by_key(data: bytes, public_key: PublicKey, found: Collector) -> None:
+    """Check one proof by the key that is given, whatever the proof calls it, and whatever became of it."""
+    try:
+        kid = check_kid(str(canonical.decode(data).get("signer_kid")))
+    except ValueError:  # not a proof, or no key may have that name: the form is the finding
+        kid = "key"
+    registry = SignerRegistry([RegisteredSigner(kid, public_key.algorithm, public_key)])
+    proof = check_proof(data, registry, found, cosignatures=False)
+    if proof is not None and proof.cosignatures:
+        found.count("cosignatures_unchecked", len(proof.cosignatures))
 
 
 def check_signature(
@@ -57,11 +82,12 @@ def check_signature(
     *,
     seq: int | None = None,
     beside: tuple[Place, ...] = (),
+    is_alone: bool = False,
 ) -> None:
     """Check the signer, algorithm and signature of a parsed statement; codes are `<kind>.signer` and the like.
-    `beside`: places that others say it has."""
+    `beside`: places that others say it has. `is_alone`: see `Claim`."""
     claim = claim_of(statement)
-    told = faults(dataclasses.replace(claim, places=(*claim.places, *beside)), registry)
+    told = faults(dataclasses.replace(claim, places=(*claim.places, *beside), is_alone=is_alone), registry)
     if not any(fault.code in ("signer", "signature") for fault in told):
         found.count("signatures")
     for fault in told:

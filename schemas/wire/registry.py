@@ -2,7 +2,7 @@
 
 The id in the Confluent frame is the first four bytes of SHA-256 over the schema's Avro Parsing Canonical Form (Avro
 specification, "Transforming into Parsing Canonical Form"), top bit cleared: a registry's ids are positive 32-bit
-integers. Whoever has the schema can compute the id; a registry accepts it in IMPORT mode (`import_requests`).
+integers. Whoever has the schema can compute the id; some registries accept it in IMPORT mode (`import_script`).
 A published schema never changes: a new one is `<name>.v2.avsc` beside it. This module reads package files, no network.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -95,3 +96,25 @@ def import_requests(topic_of_schema: dict[str, str]) -> list[RegistryRequest]:
                 requests.append(RegistryRequest("POST", f"/subjects/{subject}/versions", json.dumps(body)))
         requests.append(RegistryRequest("PUT", f"/mode/{subject}", json.dumps({"mode": "READWRITE"})))
     return requests
+
+
+def import_script(url: str, topic_of_schema: dict[str, str]) -> str:
+    """The requests as a shell script for the registry at `url`. It passes over a subject that is served already, stops
+    at the first refusal, and asks at the end whether the registry kept our ids. Exit 0: it did."""
+    lines = [
+        "set -eu",
+        f"registry={shlex.quote(url.rstrip('/'))}",
+        'keeps() { curl -fsS "$registry$1" | grep -Eq "\\"id\\" ?: ?$2 ?[,}]"; }',
+        "send() { curl -fsS -X \"$1\" -H 'Content-Type: application/vnd.schemaregistry.v1+json' "
+        '--data "$3" "$registry$2"; echo; }',
+    ]
+    for name, topic in sorted(topic_of_schema.items()):
+        schemas = [schema for schema in published() if schema.name == name]
+        kept = [f"keeps /subjects/{topic}-value/versions/{it.version} {it.schema_id}" for it in schemas]
+        lines.append(f"if ! {{ {' && '.join(kept)}; }} 2>/dev/null; then")
+        lines += (f"  send {it.method} {it.path} {shlex.quote(it.body)}" for it in import_requests({name: topic}))
+        lines.append("fi")
+        for schema, check in zip(schemas, kept, strict=True):
+            lost = f"the registry does not serve {schema.key} under id {schema.schema_id}: do not use it"
+            lines.append(f"{check} || {{ echo {shlex.quote(lost)} >&2; exit 1; }}")
+    return "\n".join((*lines, "echo 'the registry serves our schemas under our ids'")) + "\n"

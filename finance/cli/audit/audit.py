@@ -11,8 +11,9 @@ import click
 from rich.console import Console
 
 from finance.cli.audit.copies import export, file_option, restore, told_events
-from finance.cli.common import Moment, counting, emit, json_option, load_settings, load_topology_of, table
-from finance.cli.proving.verify import registry_of, signers_option, tell
+from finance.cli.common import EndMoment, Moment, counting, emit, json_option, load_settings, load_topology_of, table
+from finance.cli.findings import tell
+from finance.cli.proving.verify import registry_of, signers_option
 from finance.settings.deployment import Settings
 from finance.wiring.audit_chain import ChainSource, chain_events
 from ledger_core.audit.events import AuditEvent
@@ -122,7 +123,7 @@ def _with_reach(
 @click.option("--type", "types", multiple=True, help="Only events of this type; may be repeated.")
 @click.option("--actor", help="Only events of this actor_id.")
 @click.option("--since", type=Moment(), help="Only events created from then on.")
-@click.option("--until", type=Moment(), help="Only events created before then.")
+@click.option("--until", type=EndMoment(), help="Only events created up to this day (included), or before this time.")
 @click.option("--trace-id", help="Only events of this trace.")
 @click.option("--limit", type=click.IntRange(1, SHOWN_MAX), default=1000, show_default=True, help="Show so many.")
 @signers_option

@@ -12,7 +12,7 @@ from finance.wiring import topics
 from finance.wiring.topics import AclPlan, Action
 from ledger_core.errors import Refused
 from schemas.authority.kafka_acls import Acl, acl_of, acls_of
-from schemas.wire.registry import import_requests, published
+from schemas.wire.registry import import_requests, import_script, published
 
 
 @click.group()
@@ -133,34 +133,33 @@ def _acl_words(console: Console, acls: AclPlan, *, applied: bool, removed: int) 
 
 
 @command.command()
-@click.option("--registry", metavar="URL", help="Show the requests that put them into this schema registry, as curl.")
+@click.option("--registry", metavar="URL", help="Print the script that puts them into this schema registry.")
 @json_option
 def schemas(registry: str | None, as_json: bool) -> None:
     """Show the published Avro schemas and their ids; a schema registry is not needed.
 
-    With --registry, print what to send to a Confluent-compatible registry, in IMPORT mode, so that it serves the same
-    schemas under the same ids. Nothing is sent. Reads FINANCE_TOPOLOGY, FINANCE_TOPIC_PREFIX.
+    With --registry, print a script for a Confluent-compatible registry, which makes it serve the same schemas under the
+    same ids, in IMPORT mode. The script fails where the registry refuses, or does not keep our ids: Confluent's keeps
+    them, and Redpanda's from 25.3; Karapace has no IMPORT mode. This command sends nothing. Reads FINANCE_TOPOLOGY,
+    FINANCE_TOPIC_PREFIX.
 
     \b
     Examples:
       finance topics schemas
-      finance topics schemas --registry http://registry:8081
+      finance topics schemas --registry http://registry:8081 | sh
     """
     topology = load_topology_of(load_settings())
     topic_of_schema: dict[str, str] = {topic.value: topic.name for topic in topology.topics.values()}
     known = [schema for schema in published() if schema.name in topic_of_schema]
-    requests = import_requests({schema.name: topic_of_schema[schema.name] for schema in known}) if registry else []
+    named = {schema.name: topic_of_schema[schema.name] for schema in known}
+    requests = import_requests(named) if registry else []
 
     def words(console: Console) -> None:
         if registry is None:
             rows = [(s.key, s.schema_id, topic_of_schema[s.name]) for s in known]
             console.print(table(("schema", "id", "topic"), rows, right=("id",)))
-        for request in requests:
-            body = request.body.replace("'", "'\\''")
-            console.print(
-                f"curl -sS -X {request.method} -H 'Content-Type: application/vnd.schemaregistry.v1+json' "
-                f"--data '{body}' {(registry or '').rstrip('/')}{request.path}"
-            )
+            return
+        click.echo(import_script(registry, named), nl=False)  # as it is: a shell reads it
 
     listed = [{"schema": s.key, "id": s.schema_id, "topic": topic_of_schema[s.name]} for s in known]
     emit(as_json, {"ok": True, "schemas": listed, "requests": [asdict(request) for request in requests]}, words)

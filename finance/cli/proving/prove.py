@@ -10,7 +10,7 @@ import click
 import orjson
 from rich.console import Console
 
-from finance.cli.common import Moment, counting, emit, json_option, load_settings, load_topology_of, operator
+from finance.cli.common import EndMoment, Moment, counting, emit, json_option, load_settings, load_topology_of, operator
 from finance.settings import clock
 from finance.settings.deployment import Settings
 from ledger_core.proving.on_demand import OnDemandReader, Selection, select_by_time
@@ -18,7 +18,7 @@ from ledger_core.proving.on_demand import OnDemandReader, Selection, select_by_t
 
 @click.command()
 @click.option("--from", "since", type=Moment(), help="First moment of recorded_at (a day or a time, UTC).")
-@click.option("--to", "until", type=Moment(), help="End of recorded_at, not included.")
+@click.option("--to", "until", type=EndMoment(), help="Last day of recorded_at (included), or a time (not included).")
 @click.option("--shard", "shards", type=click.IntRange(0), multiple=True, help="Only this shard; may be repeated.")
 @click.option("--first-seq", type=click.IntRange(1), help="With one --shard: the first sequence.")
 @click.option("--last-seq", type=click.IntRange(1), help="With one --shard: the last sequence, included.")
@@ -40,14 +40,15 @@ def command(
     """Sign a range proof over what is proved already: a stretch of time, or of one shard's sequences.
 
     The proof is verified with the registered key, and stored with its audit intent, before it is handed out. Entries
-    that no range covers yet are refused. With --cosign a second key, of another kind of key service or algorithm, signs
-    the same 32 bytes: `cosignatures` of the proof, which older verifiers pass over. Reads DATABASE_URL_API,
-    FINANCE_SIGNERS, AUDIT_SIGNING_KMS_KEY_ID or another key variable, AUDIT_SIGNING_ALG; or SIGNING_KEYS_FILE, whose
-    table [cosigner] names the key for --cosign.
+    that no range covers yet are refused. A day as --to is included: --from 2025-11-01 --to 2025-11-30 is November.
+
+    With --cosign a second key, of another kind of key service or algorithm, signs the same 32 bytes: `cosignatures` of
+    the proof, which older verifiers pass over. Reads DATABASE_URL_API, FINANCE_SIGNERS, AUDIT_SIGNING_KMS_KEY_ID or
+    another key variable, AUDIT_SIGNING_ALG; or SIGNING_KEYS_FILE, whose table [cosigner] names the key for --cosign.
 
     \b
     Examples:
-      finance prove --from 2025-11-01 --to 2025-12-01 --out proof.json
+      finance prove --from 2025-11-01 --to 2025-11-30 --out proof.json
       finance prove --shard 0 --first-seq 1 --last-seq 1000 --json
       finance prove --from 2025-11-01 --cosign --out proof.json
       finance prove --reissue finance-emergency-1

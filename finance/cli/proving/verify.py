@@ -8,16 +8,16 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
 
-from finance.cli.common import counting, emit, json_option, load_settings, load_topology_of, table
+from finance.cli.common import counting, json_option, load_settings, load_topology_of
+from finance.cli.findings import tell
 from finance.settings.deployment import Settings
 from finance.wiring.registry_file import read_registry
-from ledger_core.findings import Finding, Report
+from ledger_core.errors import Refused
+from ledger_core.findings import Report
 from ledger_core.signing.registry import SignerRegistry
-from ledger_core.verify.oracle import verify_audit_lines, verify_batch, verify_proof
-
-FINDINGS_SHOWN_MAX = 10  # of each code: one edit may contradict thousands of rows
+from ledger_core.signing.signatures import PublicKey
+from ledger_core.verify.oracle import verify_audit_lines, verify_batch, verify_proof, verify_proof_by_key
 
 signers_option = click.option(
     "--signers",
@@ -25,6 +25,11 @@ signers_option = click.option(
     help="The signer registry to trust. Default: FINANCE_SIGNERS.",
 )
 file_argument = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+audit_option = click.option(
+    "--audit",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The audit chain as JSON lines, from its first event: it must hold the hash.",
+)
 
 
 @click.group()
@@ -45,26 +50,59 @@ def command() -> None:
 @command.command()
 @file_argument
 @signers_option
+@click.option(
+    "--public-key",
+    "key_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The signer's public key (PEM), in place of a registry.",
+)
+@audit_option
 @json_option
-def proof(file: Path, signers: Path | None, as_json: bool) -> None:
+def proof(file: Path, signers: Path | None, key_file: Path | None, audit: Path | None, as_json: bool) -> None:
     """One range proof on its own: form, hash, signer, signature. Needs no network.
 
+    The proof of a key that was revoked counts only with --audit: a thief dates what he signs as he likes, and the chain
+    (`finance audit export`) says whether the proof was on record before the key's end.
+
+    With --public-key no registry is asked: the answer is that this key signed the proof. Whether the key is ours, and
+    whether it was retired or revoked, only the registry says.
+
     \b
-    Example:
+    Examples:
       finance verify proof proof.json --signers signers.json
+      finance verify proof proof.json --public-key signer.pub.pem
+      finance verify proof proof.json --signers signers.json --audit audit_events.jsonl
     """
+    if key_file is not None:
+        if signers is not None or audit is not None:
+            raise click.UsageError("--public-key stands without --signers and --audit")
+        key = _public_key(key_file)
+        _timed(as_json, lambda: verify_proof_by_key(file.read_bytes(), key, place=str(file)), _key_alone)
+        return
     registry = registry_of(signers)
-    _timed(as_json, lambda: verify_proof(file.read_bytes(), registry, place=str(file)))
+    lines = None if audit is None else audit.read_bytes()
+    _timed(as_json, lambda: verify_proof(file.read_bytes(), registry, place=str(file), audit_lines=lines))
+
+
+def _public_key(path: Path) -> PublicKey:
+    """The key in a file. Raises Refused."""
+    try:
+        return PublicKey.parse(path.read_text(encoding="ascii"))
+    except ValueError as error:
+        raise Refused(
+            f"{path} holds no public key: {error}",
+            remedy="give a PEM file: `openssl pkey -in KEY -pubout`, or a public_key_pem of signers.json",
+        ) from None
+
+
+def _key_alone(console: Console) -> None:
+    console.print("by the key that was given; only a registry says whether it is ours, retired or revoked")
 
 
 @command.command()
 @file_argument
 @signers_option
-@click.option(
-    "--audit",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The audit chain as JSON lines: it must hold the report's hash.",
-)
+@audit_option
 @json_option
 def drill(file: Path, signers: Path | None, audit: Path | None, as_json: bool) -> None:
     """The report of a recovery drill (the JSON): form, hash, signer, signature. What it found stands in it. No network.
@@ -87,19 +125,21 @@ def drill(file: Path, signers: Path | None, audit: Path | None, as_json: bool) -
 @command.command()
 @file_argument
 @signers_option
+@audit_option
 @json_option
-def batch(file: Path, signers: Path | None, as_json: bool) -> None:
+def batch(file: Path, signers: Path | None, audit: Path | None, as_json: bool) -> None:
     """One audit batch (JSONL, gzip or plain): every entry, the chain, totals, verdicts, and its proof. No network.
 
     The tree root of a batch that does not start at sequence 1 cannot be computed from it alone: `roots_unchecked`
-    counts it, and `verify archive` checks it.
+    counts it, and `verify archive` checks it. The batch of a key that was revoked counts only with --audit.
 
     \b
     Example:
       finance verify batch batch.jsonl.gz --signers signers.json
     """
     registry = registry_of(signers)
-    _timed(as_json, lambda: verify_batch(file.read_bytes(), registry, place=str(file)))
+    lines = None if audit is None else audit.read_bytes()
+    _timed(as_json, lambda: verify_batch(file.read_bytes(), registry, place=str(file), audit_lines=lines))
 
 
 @command.command()
@@ -205,57 +245,8 @@ def registry_of(signers: Path | None, settings: Settings | None = None) -> Signe
     return read_registry(signers or (settings or load_settings()).signers_path)
 
 
-def _timed(as_json: bool, check: Callable[[], Report]) -> None:
+def _timed(as_json: bool, check: Callable[[], Report], more: Callable[[Console], None] | None = None) -> None:
     """Run a check, print its report and rate, exit 1 on findings."""
     started = time.perf_counter()
     report = check()
-    tell(report, time.perf_counter() - started, as_json)
-
-
-def _first_of_each_code(report: Report) -> list[Finding]:
-    """What a person can read: the first few of each code, in the order they were found."""
-    seen: dict[str, int] = {}
-    shown = []
-    for finding in report.findings:
-        seen[finding.code] = seen.get(finding.code, 0) + 1
-        if seen[finding.code] <= FINDINGS_SHOWN_MAX:
-            shown.append(finding)
-    return shown
-
-
-def findings_table(report: Report) -> Table:
-    """The first few findings of each code."""
-    rows = [(f.code, f.shard, f.seq, f.field, f.message, f.place) for f in _first_of_each_code(report)]
-    return table(("finding", "shard", "seq", "field", "what", "in"), rows, right=("shard", "seq"))
-
-
-def tell(
-    report: Report,
-    seconds: float,
-    as_json: bool,
-    more: Callable[[Console], None] = lambda _console: None,
-    **fields: object,
-) -> None:
-    """The report in words or JSON, and `more` before its last word, or these fields. Raises Exit(1) on findings."""
-    entries = report.counts.get("entries", 0)
-
-    def words(console: Console) -> None:
-        counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in report.counts.items()) or "nothing"
-        rate = f", {entries / seconds:,.0f} entries/s" if entries and seconds > 0 else ""
-        console.print(f"checked: {counts} in {seconds:.2f} s{rate}")
-        more(console)
-        if report.sound:
-            console.print("sound: no findings", style="green")
-            return
-        shown = _first_of_each_code(report)
-        console.print(findings_table(report))
-        total = len(report.findings) + report.findings_beyond_max
-        console.print(
-            f"{total:,} findings"
-            + (f", {len(shown)} shown; --json has the first thousand" if total > len(shown) else "")
-        )
-
-    result = {"ok": report.sound, **report.to_json(), **fields, "seconds": round(seconds, 3)}
-    emit(as_json, result, words)
-    if not report.sound:
-        raise click.exceptions.Exit(1)
+    tell(report, time.perf_counter() - started, as_json, more or (lambda _console: None))

@@ -9,7 +9,7 @@ import click
 import orjson
 from rich.console import Console
 
-from finance.cli.common import Moment, emit, json_option, load_settings, utc
+from finance.cli.common import EndMoment, Moment, emit, json_option, load_settings, utc
 from ledger_core.chain import link
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.postgres.reading import queries
@@ -37,7 +37,9 @@ def command() -> None:
     "--settlement", "settlement_id", metavar="ID", help="All entries of a settlement, recorded in --from --to."
 )
 @click.option("--from", "since", type=Moment(), help="With --settlement: first moment of recorded_at.")
-@click.option("--to", "until", type=Moment(), help="With --settlement: end of recorded_at (not included).")
+@click.option(
+    "--to", "until", type=EndMoment(), help="With --settlement: last day of recorded_at, or a time (not included)."
+)
 @json_option
 def show(
     event_id: str | None,
@@ -58,7 +60,7 @@ def show(
     Examples:
       finance entry show 0199f2c4-1b7a-8e2d-9f00-3a5b6c7d8e9f
       finance entry show --shard 0 --seq 17 --json
-      finance entry show --settlement st_1 --from 2025-11-01 --to 2025-11-02
+      finance entry show --settlement st_1 --from 2025-11-01 --to 2025-11-01
     """
     by_place = shard is not None or seq is not None
     if [event_id is not None, by_place, settlement_id is not None].count(True) != 1:

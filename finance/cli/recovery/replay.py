@@ -12,9 +12,10 @@ import click
 from rich.console import Console
 from rich.progress import TaskID
 
-from finance.cli.common import Moment, counting, emit, json_option, load_settings, load_topology_of, operator, table
+from finance.cli.common import EndMoment, counting, emit, json_option, load_settings, load_topology_of, operator, table
 from finance.cli.common import progress_on_terminal as progress_bar
-from finance.cli.proving.verify import findings_table, registry_of, signers_option
+from finance.cli.findings import findings_table
+from finance.cli.proving.verify import registry_of, signers_option
 from finance.recovery.replay_beside import replay_beside
 from finance.recovery.replay_compare import compare_filled
 from finance.recovery.replay_into import ReplayPlan, ShardRun, Tell, replay_into
@@ -32,7 +33,9 @@ NOT_THE_LEDGER = "NOT THE LEDGER"
 @click.option("--from-offset", type=click.IntRange(0), help="Compare from here on (its range's start). One --shard.")
 @click.option("--to-seq", type=click.IntRange(1), help="Stop after this entry: not the ledger. Needs one --shard.")
 @click.option("--to-offset", type=click.IntRange(0), help="Stop before this offset: not the ledger. Needs one --shard.")
-@click.option("--to-time", type=Moment(), help="Stop before what was appended from then on: not the ledger.")
+@click.option(
+    "--to-time", type=EndMoment(), help="Stop behind this day, or before this time (of the topic): not the ledger."
+)
 @click.option(
     "--rules", default="1", show_default=True, help="Version of the posting rules; but for 1, not the ledger."
 )

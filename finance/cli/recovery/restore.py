@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from finance.cli.common import byte_progress, emit, json_option, load_settings, moment_of, operator
+from finance.cli.common import byte_progress, emit, is_day, json_option, load_settings, moment_of, operator
 from finance.recovery.backup import wal
 from finance.recovery.backup.base.plan import Choice, Target
 from finance.recovery.backup.base.restore import RestoredCluster
@@ -32,6 +32,8 @@ class TargetType(click.ParamType[Target]):
                 return Target("lsn", lsn=wal.parse_lsn(text))
             except ValueError as error:
                 self.fail(str(error), param, ctx)
+        if is_day(text):
+            self.fail(f"{text} is a day, and a restore needs one moment of it: {text}T12:00:00Z", param, ctx)
         try:
             return Target("time", moment=moment_of(text))
         except click.BadParameter as error:

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from finance.cli.common import emit, json_option, load_settings, table, utc
-from finance.cli.proving.verify import tell
+from finance.cli.findings import tell
 from finance.cli.signing.key_options import (
     changing_desk,
     dry_run_option,

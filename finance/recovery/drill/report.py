@@ -13,7 +13,6 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from ledger_core.audit.sources import events_of_lines
 from ledger_core.findings import Collector, Finding, Report
 from ledger_core.ports import Algorithm
 from ledger_core.postgres.recovery.drills import EVENT_TYPE
@@ -32,7 +31,7 @@ from ledger_core.signing.statements import (
     decode_statement,
 )
 from ledger_core.times import parse_time
-from ledger_core.verify.oracle import verify_audit_lines
+from ledger_core.verify.recorded import recorded
 from ledger_core.verify.statements import check_signature
 
 Way = Literal["archive", "topic", "pitr", "keys"]
@@ -197,23 +196,11 @@ def verify_report(
     except ValueError as error:
         found.add("drill.form", f"not the report of a drill: {error}")
         return found.report()
-    places = () if audit_lines is None else _recorded(report, audit_lines, registry, found)
+    places: tuple[RecordedPlace, ...] = ()
+    if audit_lines is not None:
+        places = recorded(report.hash, {EVENT_TYPE: "report_hash"}, audit_lines, registry, found, "drill")
     check_signature(report, registry, found, "drill", beside=places)
     return found.report()
-
-
-def _recorded(
-    report: DrillReport, audit_lines: bytes, registry: SignerRegistry, found: Collector
-) -> tuple[RecordedPlace, ...]:
-    """Where a sound chain holds the report's hash."""
-    checked = verify_audit_lines(audit_lines, registry)
-    found.take(checked)
-    for event in events_of_lines(audit_lines.splitlines(), Collector()) if checked.sound else ():
-        if event.event_type == EVENT_TYPE and event.payload.get("report_hash") == report.hash:
-            return (RecordedPlace(event.seq, event.created_at),)
-    if checked.sound:
-        found.add("drill.record", "the audit chain does not hold this report's hash", field="hash")
-    return ()
 
 
 def finding_of(finding: Finding) -> DrillFinding:

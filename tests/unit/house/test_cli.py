@@ -10,9 +10,9 @@ import click
 import pytest
 
 from finance.cli import main as cli_main
+from finance.cli.findings import tell
 from finance.cli.main import COMMANDS, cli, run
 from finance.cli.operating.run import command as run_command
-from finance.cli.proving.verify import tell
 from ledger_core.errors import Corrupt, FinanceError, Refused, Rejected, RejectReason, Unavailable
 from ledger_core.findings import Collector
 

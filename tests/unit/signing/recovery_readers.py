@@ -74,8 +74,13 @@ def drill_report(trial: Trial) -> bool:
 
 def drill_on_chain(key: Key, report_hash: str, at: dt.datetime) -> bytes:
     """The audit chain, as JSON lines, with the event that puts a drill on record."""
-    intent = AuditIntent("drill.completed", "operator:ada", {"report_hash": report_hash}, "ab" * 16)
-    unsigned = next_event(None, intent, event_id="drill-1", created_at=at)
+    return chain_event(key, "drill.completed", {"report_hash": report_hash}, at)
+
+
+def chain_event(key: Key, event_type: str, payload: dict[str, object], at: dt.datetime) -> bytes:
+    """An audit chain of one event, as JSON lines."""
+    intent = AuditIntent(event_type, "operator:ada", payload, "ab" * 16)
+    unsigned = next_event(None, intent, event_id="event-1", created_at=at)
     return unsigned.signed(key.sign_digest(unsigned.digest), key.registry.get(key.kid)).to_json() + b"\n"
 
 

@@ -28,7 +28,13 @@ from tests.support.audit_factory import audit_events
 from tests.support.journal_factory import TinyShard
 from tests.unit.audit.test_audit_restore import Store
 from tests.unit.proving.test_published_topic import Topic, chain
-from tests.unit.signing.recovery_readers import backup_manifest, drill_report, full_wal_list, newest_wal_list
+from tests.unit.signing.recovery_readers import (
+    backup_manifest,
+    chain_event,
+    drill_report,
+    full_wal_list,
+    newest_wal_list,
+)
 from tests.unit.signing.trials import NO_ALGORITHM, NO_TIME, OTHER, Reader, Trial
 
 
@@ -47,7 +53,14 @@ def proof_of(key: Key) -> bytes:
 
 
 def range_proof(trial: Trial) -> bool:
-    return verify_proof(proof_of(trial.key), trial.registry).sound
+    data = proof_of(trial.key)
+    return verify_proof(data, trial.registry, audit_lines=record_of(data, trial)).sound
+
+
+def record_of(proof: bytes, trial: Trial) -> bytes | None:
+    """The audit chain, as JSON lines, with the event that announces the proof's range."""
+    digest = parse_proof(proof).hash
+    return chain_event(OTHER, "journal.posted", {"proof_hash": digest}, trial.stands_behind) if trial.held else None
 
 
 def cosigned_proof(trial: Trial) -> bool:
@@ -75,7 +88,8 @@ def archived(kind: str) -> Callable[[Trial], bool]:
 
 def archive_batch(trial: Trial) -> bool:
     store, key = store_of(trial.key)
-    return verify_batch(store.get(key), trial.registry).sound
+    record = record_of(proof_of(trial.key), trial)
+    return verify_batch(store.get(key), trial.registry, audit_lines=record).sound
 
 
 def batch_left_by_a_crash(trial: Trial) -> bool:

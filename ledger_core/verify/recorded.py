@@ -1,0 +1,43 @@
+"""Where the audit chain holds a statement that is read on its own. Pure.
+
+A key that was revoked may be in other hands, and a thief dates what he signs as he likes. So a statement of such a key
+counts alone only when a sound audit chain, whole from its first event, held its hash before the key's end.
+Guarantees: a chain with a finding answers nothing, and its findings are the caller's. Does not: check the statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from ledger_core.audit.sources import events_of_lines
+from ledger_core.findings import Collector
+from ledger_core.signing.counting import RecordedPlace
+from ledger_core.signing.registry import SignerRegistry
+from ledger_core.verify.audit import check_audit_lines
+
+PROOF_FIELDS: Final = {
+    "journal.posted": "proof_hash",
+    "journal.adopted": "proof_hash",
+    "proof.published": "proof_hash",
+}
+
+
+def recorded(
+    digest: str, fields: Mapping[str, str], audit_lines: bytes, registry: SignerRegistry, found: Collector, kind: str
+) -> tuple[RecordedPlace, ...]:
+    """The first event that holds the hash; none is a finding `<kind>.record`.
+
+    `digest`: the statement's hash, lower-case hex. `fields`: event type -> field of its payload that holds such a hash.
+    `audit_lines`: the chain as JSON lines, each ended by LF, from its first event.
+    """
+    checked = check_audit_lines(audit_lines, registry)
+    found.take(checked)
+    if not checked.sound:
+        return ()
+    for event in events_of_lines(audit_lines.splitlines(), Collector()):
+        name = fields.get(event.event_type)
+        if name is not None and event.payload.get(name) == digest:
+            return (RecordedPlace(event.seq, event.created_at),)
+    found.add(f"{kind}.record", f"the audit chain does not hold the hash of this {kind}", field="hash")
+    return ()
