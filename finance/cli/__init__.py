@@ -1,6 +1,6 @@
 """`finance`: main knows every command by name; a folder for each kind of work.
 
-common: what they share; findings: how a check ends
+common: what they share; findings: how a check ends; addresses: options that are addresses
 
 operating  run, status, halt, resume, migrate, topics, doctor, guard, render
 posting    publish, dlq           reading  balances, entry        proving  prove, verify

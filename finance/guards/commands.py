@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from finance.guards.address_guards import addresses_given_are_safe, endpoints_are_ours
+from finance.guards.file_guards import configuration_is_ours
 from finance.guards.model import Given, Guard, StartRefused
 from finance.guards.settings_guards import (
     environments_agree,
@@ -39,7 +40,7 @@ COMMAND_KINDS: Final[Mapping[str, Kind]] = {
 
 ASKING: Final[tuple[Guard, ...]] = (
     settings_can_be_read, environments_agree, truths_are_spelled, no_key_in_a_file, nothing_is_skipped,
-    addresses_given_are_safe, endpoints_are_ours, topology_holds_no_secret,
+    addresses_given_are_safe, endpoints_are_ours, topology_holds_no_secret, configuration_is_ours,
 )  # fmt: skip
 SIGNING: Final[tuple[Guard, ...]] = (*ASKING, signing_path_is_required, key_is_one_that_is_required)
 

@@ -14,6 +14,7 @@ from typing import Final
 
 from finance.settings.deployment import Settings
 from finance.settings.secret_files import secrets_from_files
+from finance.settings.steering_files import steering_files
 from finance.settings.variables import VARIABLES
 from ledger_core.errors import Refused
 
@@ -49,18 +50,20 @@ class Given:
     settings: Settings | None = field(repr=False)
     unreadable: tuple[Refused, ...] = ()
     sdk_endpoints: tuple[str, ...] = ()  # names of the variables by which the AWS SDK would go somewhere else
+    files: tuple[Path, ...] = ()  # that steer the process, and exist
 
     @staticmethod
     def of(process: str, environ: Mapping[str, str], cwd: Path) -> Given:
         """Read `environ`; what is wrong there becomes faults, nothing is raised."""
         elsewhere = tuple(sorted(name for name in environ if name.startswith(SDK_ENDPOINTS) and environ[name]))
+        files = steering_files(environ, cwd)
         try:
             settings = Settings.from_env(environ, cwd)
         except Refused as error:
             values, wrong = _as_far_as_readable(environ, cwd)
             path = cwd / values.get("FINANCE_TOPOLOGY", "topology.yaml")
-            return Given(process, values, path, None, wrong or (error,), elsewhere)
-        return Given(process, settings.values, settings.topology_path, settings, (), elsewhere)
+            return Given(process, values, path, None, wrong or (error,), elsewhere, files)
+        return Given(process, settings.values, settings.topology_path, settings, (), elsewhere, files)
 
     def text(self, name: str) -> str:
         """The value without blanks around it; empty when it is not set."""
@@ -141,4 +144,4 @@ class StartRefused(Refused):
 
 def one_line(text: str) -> str:
     """Without line breaks, and without the password of an address."""
-    return re.sub(r"(://[^:/@\s]*):[^/\s]*@", r"\1:***@", " ".join(text.split()))
+    return re.sub(r"(://[^:/@\s]*):[^\s]*@", r"\1:***@", " ".join(text.split()))

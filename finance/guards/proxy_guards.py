@@ -8,15 +8,13 @@ Does not: ask for the key (`probes.probe_signer` does), or read the log.
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 from finance.door.exposure import check_exposure
 from finance.door.gate import Gate
 from finance.door.tls import DoorFiles, TlsContexts
+from finance.guards.file_guards import configuration_is_ours, others_that_write
 from finance.guards.model import Given, Guard, GuardFault
 from finance.guards.settings_guards import (
     domain_is_ours,
@@ -112,33 +110,14 @@ def log_is_ours(given: Given) -> Iterator[GuardFault]:
     for folder in sorted({own.log.absolute().parent, own.witness_state.absolute().parent}):
         if not folder.is_dir():
             yield GuardFault(f"{folder} is not a folder", "make it, for the proxy alone (chmod 700)")
-        elif given.guarded and (who := _others_that_write(folder)):
+        elif given.guarded and (who := others_that_write(folder)):
             yield GuardFault(
                 f"{folder}, where the log is, can be written to by {who}", "give it to the proxy alone (chmod 700)"
             )
     if given.guarded:
         for path in (*parts_of(own.log), own.witness_state):
-            if path.exists() and (who := _others_that_write(path)):
+            if path.exists() and (who := others_that_write(path)):
                 yield GuardFault(f"{path} can be written to by {who}", "give it to the proxy alone (chmod 600)")
-
-
-def configuration_is_ours(given: Given) -> Iterator[GuardFault]:
-    """Who can change door.yaml lets himself in."""
-    settings = given.settings
-    if settings is None or not given.guarded:
-        return
-    tls = settings.door_tls_dir
-    named = [
-        settings.door_config,
-        *([] if tls is None else DoorFiles(tls).all),
-        Path(given.text("FINANCE_SIGNERS") or "."),
-    ]
-    for path in (path for path in named if path is not None and path.is_file()):
-        for place in (path, path.resolve().parent):
-            if who := _others_that_write(place):
-                yield GuardFault(
-                    f"{place} can be written to by {who}", "let whoever deploys the proxy alone write there"
-                )
 
 
 PROXY_GUARDS: Final[tuple[Guard, ...]] = (
@@ -167,19 +146,3 @@ def _rules(rules: DoorConfig, settings: Settings) -> Iterator[GuardFault]:
         for kid in caller.signing_keys:
             if registry.find(kid) is None:
                 yield GuardFault(f"door.yaml, caller {name}: no key is registered as {kid}", "correct its signing_keys")
-
-
-def _others_that_write(path: Path) -> str:
-    """Who but its owner, root and our own groups may write to a file or folder; empty: nobody."""
-    try:
-        found = path.stat()
-    except OSError:
-        return ""
-    who = []
-    if found.st_uid not in (0, os.geteuid()):
-        who.append(f"user {found.st_uid}, whose it is")
-    if found.st_mode & stat.S_IWOTH:
-        who.append("everybody")
-    if found.st_mode & stat.S_IWGRP and found.st_gid not in (0, os.getegid(), *os.getgroups()):
-        who.append(f"group {found.st_gid}")
-    return " and ".join(who)

@@ -17,6 +17,7 @@ from finance.guards.address_guards import (
     port_is_a_port,
     watchers_have_addresses,
 )
+from finance.guards.file_guards import configuration_is_ours
 from finance.guards.model import (
     EVERYBODY,
     FALSE,
@@ -229,7 +230,7 @@ SETTINGS_GUARDS: Final[tuple[Guard, ...]] = (
     no_key_in_a_file, key_is_one_that_is_required, nothing_is_skipped, mtls_is_on, database_is_reached_safely,
     endpoints_are_ours,
     owner_stays_at_home, archive_is_named, brokers_are_named, registry_can_be_read, watchers_have_addresses,
-    doors_are_shut, admin_token_is_strong, port_is_a_port, topology_holds_no_secret,
+    configuration_is_ours, doors_are_shut, admin_token_is_strong, port_is_a_port, topology_holds_no_secret,
 )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from finance.settings.secret_files import secrets_from_files
 from finance.settings.tls_database import database_tls_files, unsafe_address
 from finance.settings.tls_files import TlsFiles, checked, in_folder
 from finance.settings.variables import COSIGNER, KEY_VARIABLES, NAMES_A_KEY, OUTGOING, VARIABLES
+from finance.settings.web_addresses import check_web_addresses
 from ledger_core.errors import Refused
 
 Environment = Literal["dev", "staging", "production"]
@@ -92,6 +93,7 @@ class Settings:
         secret_names = [variable.name for variable in VARIABLES if variable.secret]
         given |= secrets_from_files(environ, secret_names, cwd, guarded=env != "dev")
         given |= keys_given(environ, cwd, given.get(API_KEY, ""), guarded=env != "dev")
+        check_web_addresses(given)
         if env == "dev":
             lent = values_lent(cwd / STATE_FOLDER / stack / "env.json")
             if any(name in given for name in KEY_VARIABLES.values()):  # a signer of one's own, instead of the stack's

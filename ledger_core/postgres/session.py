@@ -10,6 +10,7 @@ Does not: retry. Services that live long bring their own sessions and time-outs.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -34,6 +35,12 @@ SERVER_KEEPALIVES = (
 # 25P03, 25P04 and 55P03: a transaction that was idle or open, or a lock that waited, too long. 25006: a server that
 # takes no writes, as a demoted primary.
 UNAVAILABLE_STATES = ("08", "53", "57", "40", "25006", "25P03", "25P04", "55P03")
+
+# libpq names the setting it could not read, and repeats what stood there; where an unencoded at sign of a password made
+# its rest a part of the host, it repeats that.
+_UNREAD = re.compile(
+    r"""invalid (integer value|port number|percent-encoded)|connection info string|(["'])[^"']*@[^"']*\2"""
+)
 
 _OWN = """
 SELECT pg_backend_pid(),
@@ -104,9 +111,11 @@ def translated() -> Iterator[None]:
         raise _bad_address(error) from error
     except psycopg.ProgrammingError as error:
         if error.sqlstate is None:  # the address itself could not be read
-            raise _bad_address(error) from error
+            raise _unread_address() from None
         raise
     except (psycopg.OperationalError, psycopg.InternalError) as error:  # 25P03 and its class are internal errors
+        if error.sqlstate is None and _UNREAD.search(str(error)):
+            raise _unread_address() from None
         raise _operational(error) from error
 
 
@@ -127,6 +136,14 @@ def _pooled(place: str) -> Refused:
         f"a connection pooler, such as PgBouncer, stands between this process and Postgres ({place})",
         remedy="point DATABASE_URL and DATABASE_URL_* to Postgres itself: no mode of a pooler serves Finance (RUNBOOK, "
         "section 4)",
+    )
+
+
+def _unread_address() -> Refused:
+    """libpq repeats what it could not read, which may be a part of the password: so its words are left out."""
+    return Refused(
+        "an address of Postgres cannot be read",
+        remedy="check DATABASE_URL and DATABASE_URL_*: postgresql://user@host:port/database, passwords percent-encoded",
     )
 
 

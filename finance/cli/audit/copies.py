@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from finance.cli.addresses import DatabaseAddress
 from finance.cli.common import counting, emit, json_option, load_settings, load_topology_of, operator
 from finance.cli.proving.verify import registry_of, signers_option
 from finance.settings import clock
@@ -83,7 +84,7 @@ def export(signers: Path | None, as_json: bool) -> None:
 @click.command()
 @click.option("--from", "source", type=click.Choice(["topic", "s3", "file"]), required=True, help="Where the chain is.")
 @file_option
-@click.option("--into", help="Postgres address (owner) of the database. Default: DATABASE_URL.")
+@click.option("--into", type=DatabaseAddress(), help="Postgres address (owner) of the database. Default: DATABASE_URL.")
 @signers_option
 @json_option
 def restore(source: ChainSource, file: Path | None, into: str | None, signers: Path | None, as_json: bool) -> None:

@@ -11,6 +11,7 @@ import click
 import msgspec
 from rich.console import Console
 
+from finance.cli.addresses import DatabaseAddress
 from finance.cli.common import counting, emit, json_option, load_settings, load_topology_of, operator, table
 from finance.cli.proving.verify import registry_of, signers_option
 from finance.settings.deployment import STATE_FOLDER
@@ -36,6 +37,7 @@ FINDINGS_SHOWN_MAX = 20
 )
 @click.option(
     "--into",
+    type=DatabaseAddress(),
     help="A scratch server (postgresql://owner@host/postgres) for archive and topic: databases are made and dropped "
     "there. Default: DRILL_DATABASE_URL, or one of the development packages, started for the drill.",
 )

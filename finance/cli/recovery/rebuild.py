@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from finance.cli.addresses import DatabaseAddress
 from finance.cli.common import counting, emit, json_option, load_settings, load_topology_of, operator, table
 from finance.cli.proving.verify import registry_of, signers_option
 
@@ -31,7 +32,9 @@ REMEDIES = {
     "--from", "address", required=True, help="The archive: s3://bucket; or a copy: s3://bucket/prefix, a folder."
 )
 @click.option("--also", "seconds", multiple=True, help="A second copy; heals what is missing or altered in the first.")
-@click.option("--into", "dsn", help="The database: empty, or a true prefix. Default: DATABASE_URL.")
+@click.option(
+    "--into", "dsn", type=DatabaseAddress(), help="The database: empty, or a true prefix. Default: DATABASE_URL."
+)
 @click.option("--env", "env", help="The environment in the archive. Default: FINANCE_ENV.")
 @click.option("--shard", "shards", type=click.IntRange(0), multiple=True, help="Only this shard; may be repeated.")
 @click.option("--without-topic", is_flag=True, help="Do not ask Kafka what is published: publish everything again.")

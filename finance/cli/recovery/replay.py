@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import TaskID
 
+from finance.cli.addresses import DatabaseAddress
 from finance.cli.common import EndMoment, counting, emit, json_option, load_settings, load_topology_of, operator, table
 from finance.cli.common import progress_on_terminal as progress_bar
 from finance.cli.findings import findings_table
@@ -28,7 +29,11 @@ NOT_THE_LEDGER = "NOT THE LEDGER"
 
 @click.command()
 @click.option("--from", "from_", type=click.Choice(["topic"]), required=True, help="What is replayed.")
-@click.option("--into", help="Postgres address (owner) of an empty database to fill. Default: only compare.")
+@click.option(
+    "--into",
+    type=DatabaseAddress(),
+    help="Postgres address (owner) of an empty database to fill. Default: only compare.",
+)
 @click.option("--shard", "shards", type=click.IntRange(0), multiple=True, help="Only this shard; may be repeated.")
 @click.option("--from-offset", type=click.IntRange(0), help="Compare from here on (its range's start). One --shard.")
 @click.option("--to-seq", type=click.IntRange(1), help="Stop after this entry: not the ledger. Needs one --shard.")

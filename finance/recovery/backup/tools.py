@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
-from urllib.parse import unquote, urlsplit, urlunsplit
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ledger_core.errors import Refused, Unavailable
 
@@ -67,12 +69,19 @@ class Tools:
 
 
 def without_password(dsn: str) -> tuple[str, str | None]:
-    """The address without its password, and the password: a command line is read by everybody on the machine."""
-    parts = urlsplit(dsn)
-    if parts.password is None:
-        return dsn, None
-    user, _, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}@{host}")), unquote(parts.password)
+    """The address without its password, and the password: a command line is read by everybody on the machine. Raises
+    Refused for a key with a passphrase, which no environment carries, and for what is not an address."""
+    try:
+        given = conninfo_to_dict(dsn)
+    except ProgrammingError:  # its words repeat what it could not read
+        given = {"sslpassword": None}
+    if "sslpassword" in given or "@" in str(given.get("host", "")):
+        raise Refused(
+            "the database's address has an sslpassword, or cannot be read",
+            remedy="use a client key without a passphrase, readable by this user alone; percent-encode other passwords",
+        )
+    password = given.pop("password", None)
+    return make_conninfo("", **given), None if password is None else str(password)
 
 
 def said(stderr: IO[bytes]) -> str:
