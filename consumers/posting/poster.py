@@ -27,7 +27,7 @@ from consumers.posting.decision import decide
 from consumers.posting.relay import Relay
 from consumers.posting.relay_backlog import RelayBacklog
 from consumers.posting.retelling import Planner
-from ledger_core.ports import AuditIntent, Record
+from ledger_core.ports import Record
 from ledger_core.posting.plans import Decided, Plan, ShardHead
 from ledger_core.posting.sequencing import event_ids, sequence
 from ledger_core.posting.store_port import Fenced, Halted, PosterStore
@@ -266,8 +266,7 @@ class Poster:
             self._metrics.no_record(after.shard, holes)
 
     def _halt_for_dead_letters(self, shard: int, reason: str) -> None:
-        payload: dict[str, object] = {"reason": reason, "shard": shard}
-        self._store.halt(f"dead-letter limit: {reason}", AuditIntent("ledger.halted", "service:poster", payload, ""))
+        self._store.halt(f"dead-letter limit: {reason}", shard)
         log.error(
             "poster.dead_letter_limit", shard=shard, reason=reason, remedy="mend the publisher, then `finance resume`"
         )

@@ -9,7 +9,6 @@ from typing import Protocol
 import msgspec
 
 from ledger_core.errors import FinanceError
-from ledger_core.ports import AuditIntent
 from ledger_core.posting.plans import Known, Plan, ShardHead, Verdict
 
 
@@ -83,7 +82,7 @@ class PosterStore(Protocol):
 
     def is_halted(self) -> bool: ...
 
-    def halt(self, reason: str, intent: AuditIntent) -> None: ...
+    def halt(self, reason: str, shard: int) -> None: ...
 
     def batch(self, head: ShardHead, *, alone: bool) -> AbstractContextManager[BatchTransaction]: ...
 

@@ -49,10 +49,14 @@ def main(argv: Sequence[str]) -> int:
 
 def post(ledger: Ledger, first: int, events: int, used: dict[str, float]) -> tuple[int, float]:
     """Publish while halted, resume, and time until the last of them is committed; processor time goes to `used`."""
-    ledger.execute("UPDATE control SET halted = true, reason = 'bench'")
+    ledger.execute("INSERT INTO halts (reason, actor_id, trace_id) VALUES ('bench', 'operator:bench', '')")
     time.sleep(1.0)  # every poster has seen the flag
     ledger.publish(events, first=first)
-    ledger.execute("UPDATE control SET halted = false, reason = NULL")
+    ledger.execute(
+        "INSERT INTO halts_lifted (halt_no, reason, actor_id, trace_id) "
+        "SELECT halt_no, 'bench', 'operator:bench', '' FROM halts "
+        "WHERE halt_no NOT IN (SELECT halt_no FROM halts_lifted)"
+    )
     began = time.monotonic()
     with measured(ledger.pids(), used, events):
         while ledger.ask("SELECT sum(next_offset) FROM shards") < first + events:

@@ -54,11 +54,15 @@ def main(argv: Sequence[str]) -> int:
 
 def posting(ledger: Ledger, events: int, posters: int, *, mix: bool) -> dict[str, float]:
     """Publish everything while halted, let each poster own its shards, resume, and time until the last commit."""
-    ledger.execute("UPDATE control SET halted = true, reason = 'bench'")
+    ledger.execute("INSERT INTO halts (reason, actor_id, trace_id) VALUES ('bench', 'operator:bench', '')")
     logs = [ledger.start("poster", number) for number in range(posters)]
     ledger.publish(events, mix=mix)
     ledger.wait_owned(2, posters)
-    ledger.execute("UPDATE control SET halted = false, reason = NULL")
+    ledger.execute(
+        "INSERT INTO halts_lifted (halt_no, reason, actor_id, trace_id) "
+        "SELECT halt_no, 'bench', 'operator:bench', '' FROM halts "
+        "WHERE halt_no NOT IN (SELECT halt_no FROM halts_lifted)"
+    )
     began = time.monotonic()
     used: dict[str, float] = {}
     with measured(ledger.pids(), used, events):

@@ -85,7 +85,7 @@ class Strikes:
 
     def look_after(self) -> None:
         """Start again what ended for want of a service. Raises AssertionError for any other end, and for a halt."""
-        halted, reason = self._ledger.ask("SELECT halted, reason FROM control")
+        halted, reason = self._ledger.ask("SELECT count(*) > 0, max(reason) FROM halts")
         assert not halted, f"posting is halted: {reason}"
         for process in [it for it in self._running if not it.running]:
             code = process.wait()

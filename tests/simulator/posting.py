@@ -52,10 +52,11 @@ class MemoryPosterStore:
     def is_halted(self) -> bool:
         return self.ledger.halted
 
-    def halt(self, reason: str, intent: AuditIntent) -> None:
+    def halt(self, reason: str, shard: int) -> None:
         if not self.ledger.halted:
             self.ledger.halted = True
-            self.ledger.intents.append(intent)
+            payload: dict[str, object] = {"reason": reason, "shard": shard}
+            self.ledger.intents.append(AuditIntent("ledger.halted", "service:poster", payload, ""))
 
     @contextmanager
     def batch(self, head: ShardHead, *, alone: bool) -> Iterator[MemoryTransaction]:

@@ -1,4 +1,4 @@
-"""`finance halt` and `finance resume`: the one flag that stops posting everywhere (G10)."""
+"""`finance halt` and `finance resume`: what stops posting everywhere (G10)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ledger_core.postgres.posting import control
 def halt(reason: str, as_json: bool) -> None:
     """Stop all posting, within a second, everywhere. Consuming pauses; nothing is lost.
 
-    The change and its audit intent (ledger.halted) are one transaction. Proofs, archive and audit chain go on with what
+    The halt and its audit intent (ledger.halted) are one transaction, and wait for nobody's lock. Proofs, archive and audit chain go on with what
     is posted. Reads DATABASE_URL_API and FINANCE_OPERATOR.
 
     \b
@@ -33,7 +33,7 @@ def halt(reason: str, as_json: bool) -> None:
 @click.option("--reason", default="resumed by the operator", show_default=True, help="Why it is safe to go on.")
 @json_option
 def resume(reason: str, as_json: bool) -> None:
-    """Let posting go on from where it stopped.
+    """Let posting go on from where it stopped: lift every halt on record, and none that comes meanwhile.
 
     The change and its audit intent (ledger.resumed) are one transaction. Reads DATABASE_URL_API and FINANCE_OPERATOR.
 
@@ -50,7 +50,7 @@ def resume(reason: str, as_json: bool) -> None:
 def _tell(as_json: bool, *, halted: bool, changed: bool, actor_id: str, trace_id: str) -> None:
     def words(console: Console) -> None:
         if not changed:
-            console.print("posting was halted already: see `finance status`" if halted else "posting was not halted")
+            console.print("this halt stands already: see `finance status`" if halted else "posting was not halted")
         else:
             console.print(f"posting is halted by {actor_id}" if halted else f"posting goes on, by {actor_id}")
 

@@ -69,7 +69,7 @@ def as_object(status: Status) -> dict[str, object]:
             "halted": control.halted,
             "reason": control.reason,
             "actor_id": control.actor_id,
-            "changed_at": utc(control.changed_at),
+            "changed_at": None if control.changed_at is None else utc(control.changed_at),
         },
         "epoch": {
             "epoch_no": status.epoch.epoch_no,
@@ -125,8 +125,9 @@ def _shard_object(shard: ShardStatus) -> dict[str, object]:
 
 def _words(status: Status) -> RenderableType:
     control, audit = status.control, status.audit
-    flag = f"since {utc(control.changed_at)} by {control.actor_id}: {control.reason}"
-    lines: list[RenderableType] = [f"posting   HALTED {flag}" if control.halted else "posting   goes on"]
+    lines: list[RenderableType] = ["posting   goes on"]
+    if control.halted and control.changed_at is not None:
+        lines = [f"posting   HALTED since {utc(control.changed_at)} by {control.actor_id}: {control.reason}"]
     epoch = status.epoch
     lines.append(f"epoch     {epoch.epoch_no}, {epoch.kind} since {utc(epoch.began_at)}: {epoch.reason}")
     if status.kafka is not None:

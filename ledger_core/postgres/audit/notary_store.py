@@ -32,7 +32,7 @@ _PENDING = """
 SELECT outbox_id, event_type, actor_id, payload, trace_id, created_at FROM audit_outbox ORDER BY outbox_id LIMIT %s
 """
 INSERT_EVENT = f"INSERT INTO audit_events ({EVENT_COLUMNS}) VALUES (%s, %s, %s, %s, %s::jsonb, %s, %s, %s, %s, %s)"
-_TAKE = "DELETE FROM audit_outbox WHERE outbox_id = ANY(%s)"
+_TAKE = "SELECT take_intents(%s)"
 _UNPUBLISHED = f"""
 SELECT {EVENT_COLUMNS} FROM audit_events WHERE seq > (SELECT published_seq FROM notary_cursor) ORDER BY seq LIMIT %s
 """
@@ -98,9 +98,9 @@ class PostgresAuditStore:
         try:
             with self._connection.transaction(), self._connection.cursor() as cursor:
                 cursor.executemany(INSERT_EVENT, [event.to_row() for event in events])
-                cursor.execute(_TAKE, [list(outbox_ids)])
-                if cursor.rowcount != len(outbox_ids):
-                    raise _overtaken(f"{len(outbox_ids) - cursor.rowcount} intents were taken by another writer")
+                (taken,) = cursor.execute(_TAKE, [list(outbox_ids)]).fetchone() or (0,)
+                if taken != len(outbox_ids):
+                    raise _overtaken(f"{len(outbox_ids) - taken} intents were taken by another writer")
         except errors.UniqueViolation as error:
             raise _overtaken(f"another writer extended the chain ({error.diag.constraint_name})") from error
 

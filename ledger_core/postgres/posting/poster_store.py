@@ -18,11 +18,11 @@ from psycopg.rows import TupleRow
 
 from ledger_core.books.entries import decode_entry
 from ledger_core.errors import Corrupt
-from ledger_core.ports import AuditIntent, Record
-from ledger_core.postgres.audit.outbox import append_intent
+from ledger_core.ports import Record
 from ledger_core.postgres.connection import connect
 from ledger_core.postgres.posting import newest_record as remembered
 from ledger_core.postgres.posting.account_numbers import CACHED_BYTES_MAX, AccountNumbers
+from ledger_core.postgres.posting.control import is_halted, record_halt
 from ledger_core.postgres.posting.plan_writer import (
     FIRST_VERDICT_LOCK,
     headers_from_json,
@@ -88,19 +88,13 @@ class PosterStore:
     @translated()
     def is_halted(self) -> bool:
         with self._connection.cursor() as cursor:
-            return _is_halted(cursor)
+            return is_halted(cursor)
 
     @translated()
-    def halt(self, reason: str, intent: AuditIntent) -> None:
-        """Set the halt flag, once, with its audit intent."""
+    def halt(self, reason: str, shard: int) -> None:
+        """Halt all posting, for what the records of a shard are; the database leaves the audit intent."""
         with self._connection.transaction(), self._connection.cursor() as cursor:
-            cursor.execute(
-                "UPDATE control SET halted = true, reason = %s, actor_id = %s, changed_at = clock_timestamp() "
-                "WHERE NOT halted",
-                (reason, intent.actor_id),
-            )
-            if cursor.rowcount:
-                append_intent(cursor, intent)
+            record_halt(cursor, reason=reason, actor_id="service:poster", trace_id="", shard=shard)
 
     @contextmanager
     def batch(self, head: ShardHead, *, alone: bool) -> Iterator[_BatchTransaction]:
@@ -219,7 +213,7 @@ def _stand_on(cursor: Cursor[TupleRow], head: ShardHead, *, alone: bool) -> None
     if row is None or (row[0], row[1]) != (head.next_offset, head.seq):
         raise Fenced(f"shard {head.shard} moved to {row and row[:2]}, expected {head.next_offset, head.seq}")
     # Asked after the locks were waited for: a snapshot from before could miss a halt that came in between (G10).
-    if _is_halted(cursor):
+    if is_halted(cursor):
         raise Halted("posting is halted")
 
 
@@ -263,8 +257,3 @@ def _verdict_from_row(shard: int, row: tuple[Any, ...]) -> Verdict:
         entry = decode_entry(body)
         record = Record(entry.source.topic, shard, offset, 0, entry.settlement_id.encode(), None)
     return Verdict(offset, kind, reason, event_id, content_hash, first_verdict, detail, line, record, seq or 0)
-
-
-def _is_halted(cursor: Cursor[TupleRow]) -> bool:
-    row = cursor.execute("SELECT halted FROM control").fetchone()
-    return bool(row and row[0])

@@ -49,7 +49,8 @@ RANGE_BELOW: Final = f"""
 SELECT {RANGE_COLUMNS} FROM ranges WHERE shard = %s AND last_seq <= %s ORDER BY range_no DESC LIMIT 1"""
 
 INSERT_PROOF: Final = """
-INSERT INTO proofs (proof_id, shard, range_no, proof) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING"""
+INSERT INTO proofs (proof_id, shard, range_no, proof) VALUES (%s, %s, %s, %s)
+ON CONFLICT (shard, range_no) DO NOTHING"""
 
 # A range without entries leaves the tree as it was: its checkpoint is there already.
 INSERT_CHECKPOINT: Final = """
@@ -135,12 +136,12 @@ class PostgresProverStore:
         """Write a proof, its checkpoint (None: the tree did not grow) and the intent down; the COMMIT publishes them.
 
         False: the proof was there already, perhaps cosigned by others: another prover made it meanwhile. Raises Corrupt
-        when the id or the range holds the proof of another statement.
+        when the range holds the proof of another statement.
         """
         with self._connection.transaction(), self._connection.cursor() as cursor:
             cursor.execute(INSERT_PROOF, (proof_id, closed.shard, closed.range_no, proof))
             if cursor.rowcount == 0:
-                self._check_same_proof(cursor, proof_id, proof)
+                self._check_same_proof(cursor, closed, proof_id, proof)
                 return False
             if note is not None:
                 cursor.execute(INSERT_CHECKPOINT, (closed.shard, closed.last_seq, note))
@@ -151,7 +152,8 @@ class PostgresProverStore:
         self._connection.close()
 
     @staticmethod
-    def _check_same_proof(cursor: psycopg.Cursor[Any], proof_id: str, proof: bytes) -> None:
-        row = cursor.execute("SELECT proof FROM proofs WHERE proof_id = %s", (proof_id,)).fetchone()
+    def _check_same_proof(cursor: psycopg.Cursor[Any], closed: ClosedRange, proof_id: str, proof: bytes) -> None:
+        place = (closed.shard, closed.range_no)  # not the id: whoever stores others' proofs might have taken it
+        row = cursor.execute("SELECT proof FROM proofs WHERE shard = %s AND range_no = %s", place).fetchone()
         if row is None or not same_proof(bytes(row[0]), proof):
             raise Corrupt(f"another proof stands under {proof_id}")

@@ -15,7 +15,7 @@ BACKUP: Final = "finance_backup"  # made outside of migrations: REPLICATION, and
 ROLES: Final = ("poster", "prover", "archiver", "notary", "api", "auditor")
 PROCESS_ROLES: Final = ("poster", "prover", "archiver", "notary")
 
-_HALTS: Final = "SELECT UPDATE(actor_id,changed_at,halted,reason)"
+_HALTS: Final = "SELECT INSERT(actor_id,reason,shard,trace_id)"
 _READS: Final = "SELECT"
 _APPENDS: Final = "SELECT INSERT"
 
@@ -49,7 +49,7 @@ MATRIX: Final[Mapping[str, Mapping[str, str]]] = {
         "poster": "INSERT",
         "prover": "INSERT",
         "archiver": "INSERT",
-        "notary": "SELECT INSERT DELETE",
+        "notary": _APPENDS,  # and takes what it chained, by the function take_intents
         "api": _APPENDS,
         "auditor": _READS,
     },
@@ -66,7 +66,8 @@ MATRIX: Final[Mapping[str, Mapping[str, str]]] = {
     # an operator's decision that a lock is counted from now; its time is the database's
     "lock_decisions": {"api": "SELECT INSERT(actor_id,object_key,reason)", "archiver": _READS, "auditor": _READS},
     # the deployment itself
-    "control": {**dict.fromkeys((*PROCESS_ROLES, "api"), _HALTS), "auditor": _READS},
+    "halts": {**dict.fromkeys((*PROCESS_ROLES, "api"), _HALTS), "auditor": _READS},
+    "halts_lifted": {**dict.fromkeys(ROLES, _READS), "api": "SELECT INSERT(actor_id,halt_no,reason,trace_id)"},
     "deployment": dict.fromkeys(ROLES, _READS),
     "epochs": dict.fromkeys(ROLES, _READS),
     "schema_migrations": {},

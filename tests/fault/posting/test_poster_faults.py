@@ -141,7 +141,7 @@ def test_frozen_poster_blocks_nobody_and_thawed_writes_nothing_twice(ledger: Led
     assert turns >= 2
     assert zombie.running
     assert other.running
-    assert not rows(ledger.environ["DATABASE_URL"], "SELECT 1 FROM control WHERE halted")
+    assert not rows(ledger.environ["DATABASE_URL"], "SELECT 1 FROM halts")
     _finish(ledger, undisturbed)
 
 

@@ -149,7 +149,7 @@ def test_a_process_that_finds_a_contradiction_halts_posting(environ: dict[str, s
     settings = Settings.from_env(environ, Path.cwd())
     process.halt_posting("prover", settings, Corrupt("shard 0, seq 7:\nthe link is broken"))
     with psycopg.connect(environ["DATABASE_URL"]) as connection:
-        control = connection.execute("SELECT halted, reason, actor_id FROM control").fetchone()
+        control = connection.execute("SELECT reason, actor_id FROM halts").fetchone()
         intents = connection.execute("SELECT event_type, actor_id FROM audit_outbox").fetchall()
-    assert control == (True, "prover found a contradiction: shard 0, seq 7: the link is broken", "service:prover")
+    assert control == ("prover found a contradiction: shard 0, seq 7: the link is broken", "service:prover")
     assert intents == [("ledger.halted", "service:prover")]

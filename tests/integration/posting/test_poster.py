@@ -15,6 +15,7 @@ from ledger_core.books.entries import decode_entry
 from ledger_core.errors import Unavailable
 from ledger_core.ports import Record
 from ledger_core.postgres.posting import control
+from ledger_core.postgres.posting.control import HALTED
 from producers.kafka.publisher import KafkaPublisher
 from schemas.wire.journal import decode_journal
 from schemas.wire.outcomes import decode_outcome
@@ -251,17 +252,17 @@ def test_dead_letter_limit_halts_and_after_resume_the_same_records_pass(environ:
     limits = PosterLimits(dead_letters_max=10, dead_letter_window_records=100)
     poster = new_poster(environ, limits=limits)
     try:
-        step_until(poster, lambda: rows(admin, "SELECT halted FROM control") == [(True,)])
+        step_until(poster, lambda: rows(admin, HALTED) == [(True,)])
         for _ in range(20):
             poster.step()
         assert rows(admin, "SELECT count(*) FROM verdicts") == [(0,)]
         assert rows(admin, "SELECT event_type, actor_id FROM audit_outbox") == [("ledger.halted", "service:poster")]
-        ((reason,),) = rows(admin, "SELECT reason FROM control")
+        ((reason,),) = rows(admin, "SELECT reason FROM halts")
         assert reason.startswith("dead-letter limit: 30 of the last 30 records")
         control.resume(admin, reason="seen", actor_id="operator:test", trace_id="t")
         step_until(poster, lambda: is_done(environ, dsn))
         publish(environ, [Record(TOPIC, 0, 0, 0, b"k", b"bad again", ()) for _ in range(11)])
-        step_until(poster, lambda: rows(admin, "SELECT halted FROM control") == [(True,)])
+        step_until(poster, lambda: rows(admin, HALTED) == [(True,)])
     finally:
         poster.close()
     assert rows(admin, "SELECT count(*) FROM verdicts") == [(30,)]

@@ -51,7 +51,7 @@ def test_halt_while_a_batch_waits_for_its_shard_is_seen_whatever_the_database_de
         )
         until("the batch waits for the shard", lambda: rows(database_url, waiting) != [(0,)])
         with psycopg.connect(database_url, autocommit=True) as operator:
-            operator.execute("UPDATE control SET halted = true, reason = 'now'")
+            operator.execute("INSERT INTO halts (reason, actor_id, trace_id) VALUES ('now', 'operator:a', '')")
     batch.join()
     assert isinstance(came[0], Halted), "posted after the halt"
     assert rows(database_url, "SELECT count(*) FROM entries") == [(0,)]

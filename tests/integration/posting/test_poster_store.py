@@ -88,7 +88,7 @@ def test_head_of_a_shard_only_grows_and_adds_up(poster_url: str, change: str) ->
     "statement",
     ["INSERT INTO ranges DEFAULT VALUES", "SELECT * FROM proofs", "INSERT INTO audit_events DEFAULT VALUES",
      "SELECT * FROM audit_outbox", "DELETE FROM audit_outbox", "DELETE FROM pii", "UPDATE pii SET pii = ''",
-     "DELETE FROM balances", "CREATE TABLE mine ()", "ALTER TABLE entries DISABLE TRIGGER ALL", "DELETE FROM control",
+     "DELETE FROM balances", "CREATE TABLE mine ()", "ALTER TABLE entries DISABLE TRIGGER ALL", "DELETE FROM halts",
      "DROP TRIGGER lines_must_balance ON lines", "SET ROLE postgres", "SET session_replication_role = replica"],
 )  # fmt: skip
 def test_poster_role_can_do_nothing_but_post(poster_url: str, statement: str) -> None:
@@ -151,17 +151,20 @@ def test_row_that_contradicts_the_ledger_fails_the_batch_and_leaves_no_account_n
     assert [numbers.by_account for numbers in caches] == [{}]
 
 
-def test_halted_ledger_takes_no_batch_and_the_first_reason_stays(database_url: str, poster_url: str) -> None:
-    from ledger_core.ports import AuditIntent
-
+def test_halted_ledger_takes_no_batch_and_each_reason_is_recorded_once(database_url: str, poster_url: str) -> None:
     store = PosterStore(poster_url)
     head = store.open_shard(0, TOPIC)
     for reason in ("first", "second"):
-        store.halt(reason, AuditIntent("ledger.halted", "service:poster", {"reason": reason}, ""))
+        store.halt(reason, 0)
+        store.halt(reason, 0)  # said already
     assert store.is_halted()
     with pytest.raises(Halted):
         commit(store, head, [record(0, settlement(1))])
-    assert rows(database_url, "SELECT reason, (SELECT count(*) FROM audit_outbox) FROM control") == [("first", 1)]
+    assert rows(database_url, "SELECT reason, shard FROM halts ORDER BY halt_no") == [("first", 0), ("second", 0)]
+    assert rows(database_url, "SELECT payload FROM audit_outbox ORDER BY outbox_id") == [
+        ({"reason": "first", "shard": 0},),
+        ({"reason": "second", "shard": 0},),
+    ]
 
 
 def test_shard_of_another_topic_is_corrupt(poster_url: str) -> None:

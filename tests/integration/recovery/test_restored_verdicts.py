@@ -90,7 +90,7 @@ def test_a_restored_ledger_tells_again_what_was_told_of_event_ids_that_came_to_t
     fresh = "SELECT DISTINCT shard, reason FROM verdicts WHERE source_offset >= 30"
     assert rows(back, fresh) == [(first, "conflict")]
     assert rows(back, "SELECT count(*) FROM verdicts v JOIN entries e USING (event_id) WHERE v.first_verdict") == [(0,)]
-    assert rows(back, "SELECT halted FROM control") == [(False,)]
+    assert rows(back, "SELECT * FROM halts") == []
     assert rows(back, "SELECT shard FROM entries WHERE event_id = %s", [event_id(1000)]) == [(1,)]
 
     finance(past, "audit", "restore", "--from", "topic")

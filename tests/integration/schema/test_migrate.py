@@ -10,7 +10,9 @@ import pytest
 
 from finance.workshop.devstack import Stack
 from ledger_core.errors import Refused, Unavailable
+from ledger_core.postgres.posting.control import read_control
 from ledger_core.postgres.schema.migrate import Migration, migrate, pending, shipped
+from ledger_core.postgres.session import session
 from tests.support import databases
 
 ONE = Migration("0001_one.sql", "CREATE TABLE one (x integer);\nINSERT INTO one VALUES (1);")
@@ -101,3 +103,15 @@ def test_a_role_that_may_not_create_tables_is_refused(database_url: str) -> None
     poster = databases.role_url(database_url, "finance_poster")
     with pytest.raises(Refused, match="may not"):
         migrate(poster, [*shipped(), Migration("9999_more.sql", "CREATE TABLE more (x integer);")])
+
+
+def test_a_ledger_that_was_halted_stays_halted_behind_migration_0022(empty_url: str) -> None:
+    before = [it for it in shipped() if it.name < "0022"]
+    migrate(empty_url, before)
+    with psycopg.connect(empty_url, autocommit=True) as connection:
+        connection.execute("UPDATE control SET halted = true, reason = 'off by 1', actor_id = 'operator:a'")
+    migrate(empty_url)
+    with session(empty_url, application_name="test") as connection:
+        now = read_control(connection)
+        assert (now.halted, now.reason, now.actor_id) == (True, "off by 1", "operator:a")
+        assert connection.execute("SELECT * FROM audit_outbox").fetchall() == []  # its event was left before

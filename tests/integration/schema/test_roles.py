@@ -106,7 +106,7 @@ def test_every_cell_of_the_matrix_is_as_it_says(url: str, role: str) -> None:
                 statement = attempt(table, privilege, column)
                 state = refusals(url, f"finance_{role}", [statement])[statement]
                 # A row that a policy turns away was let in by the grant; the text of the two refusals differs.
-                if may and state == DENIED and table not in ("audit_outbox", "proofs"):
+                if may and state == DENIED and table not in ("audit_outbox", "proofs", "halts", "halts_lifted"):
                     wrong.append(f"{statement}: refused")
                 if not may and state not in (DENIED, "428C9"):
                     wrong.append(f"{statement}: {state}")

@@ -27,7 +27,7 @@ from tests.support.kafka import client
 
 def test_environ_reaches_all_four_services(stack: Stack, environ: dict[str, str]) -> None:
     with psycopg.connect(environ["DATABASE_URL_POSTER"]) as connection:
-        assert connection.execute("SELECT current_user, halted FROM control").fetchone() == ("finance_poster", False)
+        assert connection.execute("SELECT current_user, count(*) FROM halts").fetchone() == ("finance_poster", 0)
     lock = s3_client(environ).get_object_lock_configuration(Bucket=environ["S3_AUDIT_BUCKET"])
     assert lock["ObjectLockConfiguration"]["ObjectLockEnabled"] == "Enabled"
     assert [status.service for status in stack.status() if status.healthy] == ["postgres", "kafka", "s3", "kms"]

@@ -1,0 +1,79 @@
+"""What an allowed statement can mean: a role speaks for itself, under ids of its own, at the server's time."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import psycopg
+import pytest
+
+from ledger_core.postgres.posting import control
+from ledger_core.postgres.posting.control import HALTED
+from ledger_core.postgres.schema.authority import MATRIX, ROLES
+from tests.support.databases import role_url
+from tests.support.meant_acts import DONE, HALTS, HELD, PROOFS, SHARED, halt, writers
+
+RANGE = "INSERT INTO ranges VALUES (0, 1, 1, 0, 0, 1, '', decode(repeat('00', 32), 'hex'), '', '', NULL, 0, DEFAULT)"
+
+
+@pytest.fixture
+def url(database_url: str) -> str:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(halt("operator:first").encode())
+        connection.execute(RANGE.encode())
+    return database_url
+
+
+@pytest.mark.parametrize(("role", "statement", "outcome"), [*HALTS, *PROOFS])
+def test_a_role_says_what_is_its_own_to_say(url: str, role: str, statement: str, outcome: str) -> None:
+    with psycopg.connect(role_url(url, f"finance_{role}")) as connection:
+        try:
+            connection.execute(statement.encode())
+            came = DONE
+        except psycopg.Error as error:
+            came = str(error.sqlstate)
+    assert came == outcome
+
+
+def test_every_table_that_two_roles_write_was_thought_about() -> None:
+    assert {table for table in MATRIX if len(writers(table)) > 1} == set(SHARED)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_nothing_that_a_role_holds_delays_an_operators_halt(url: str, role: str) -> None:
+    with ExitStack() as held:
+        for statement in HELD:
+            open_ = held.enter_context(psycopg.connect(role_url(url, f"finance_{role}")))
+            try:
+                open_.execute(statement.encode())  # and stays in its transaction
+            except psycopg.Error:
+                open_.close()
+        # A halt that waited for any of them would end as Unavailable, at the session's time-out.
+        assert control.halt(role_url(url, "finance_api"), reason="now", actor_id="operator:a", trace_id="t")
+        with psycopg.connect(role_url(url, "finance_poster")) as poster:
+            assert poster.execute(HALTED.encode()).fetchone() == (True,)
+
+
+def test_a_resume_lifts_no_halt_that_came_meanwhile(url: str) -> None:
+    api = role_url(url, "finance_api")
+    with psycopg.connect(role_url(url, "finance_prover")) as prover:
+        prover.execute(halt("service:prover").encode())
+        assert control.resume(api, reason="the first one is over", actor_id="operator:a", trace_id="t")
+    with psycopg.connect(api) as connection:
+        assert connection.execute(HALTED.encode()).fetchone() == (True,)
+        assert control.read_control(connection).actor_id == "service:prover"
+
+
+def test_each_halt_and_each_resume_leaves_its_event_whoever_writes_the_row(url: str) -> None:
+    with psycopg.connect(role_url(url, "finance_archiver"), autocommit=True) as archiver:
+        archiver.execute(halt("service:archiver", ", shard", ", 3").encode())
+    assert control.resume(role_url(url, "finance_api"), reason="mended", actor_id="operator:a", trace_id="t")
+    with psycopg.connect(url) as connection:
+        left = connection.execute(
+            "SELECT event_type, actor_id, payload FROM audit_outbox ORDER BY outbox_id"
+        ).fetchall()
+    assert left == [
+        ("ledger.halted", "operator:first", {"reason": "r"}),
+        ("ledger.halted", "service:archiver", {"reason": "r", "shard": 3}),
+        ("ledger.resumed", "operator:a", {"reason": "mended"}),
+    ]

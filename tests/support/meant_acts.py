@@ -1,0 +1,91 @@
+"""What an allowed statement can mean, as data: by role, with the outcome that the database must give it.
+
+`tests/support/forbidden_acts.py` lists statements that a role may not make at all. Here the role has the privilege, and
+the rows say what it may say with it: in whose name, under which id, at what time.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ledger_core.postgres.schema.authority import MATRIX, PROCESS_ROLES
+
+DONE: Final = "done"
+DENIED: Final = "42501"  # insufficient_privilege: by grant or by policy
+CHECKED: Final = "23514"  # check_violation
+UNKNOWN: Final = "23503"  # foreign_key_violation
+
+# Tables that more than one role writes: why what one leaves there is not what another one says.
+SHARED: Final[dict[str, str]] = {
+    "audit_outbox": "each role leaves intents in its own name (policies), under ids that nobody chooses",
+    "halts": "each role halts in its own name (policies), under numbers that nobody chooses",
+    "proofs": "of ranges by the prover, asked for by the front door (policies), under ids of their own (a check)",
+}
+
+
+def writers(table: str) -> list[str]:
+    """The roles that may write into a table."""
+    return sorted(role for role, words in MATRIX[table].items() if "INSERT" in words or "UPDATE" in words)
+
+
+def halt(actor: str, more: str = "", value: str = "") -> str:
+    return f"INSERT INTO halts (reason, actor_id, trace_id{more}) VALUES ('r', '{actor}', ''{value})"
+
+
+def lift(actor: str, halt_no: int = 1, more: str = "", value: str = "") -> str:
+    return (
+        f"INSERT INTO halts_lifted (halt_no, reason, actor_id, trace_id{more}) "
+        f"VALUES ({halt_no}, 'r', '{actor}', ''{value})"
+    )
+
+
+def asked_for(proof_id: str) -> str:
+    return f"INSERT INTO proofs (proof_id, proof) VALUES ('{proof_id}', 'x')"
+
+
+# (role, statement, outcome). There is one halt, number 1, that is not lifted, and one closed range of shard 0.
+HALTS: Final = (
+    *((role, halt(f"service:{role}"), DONE) for role in PROCESS_ROLES),
+    *((role, halt("operator:cfo"), DENIED) for role in PROCESS_ROLES),
+    *((role, halt("service:other"), DENIED) for role in PROCESS_ROLES),
+    *((role, halt(f"service:{role}", ", halted_at", ", '2020-01-01'"), DENIED) for role in PROCESS_ROLES),
+    *(
+        (role, halt(f"service:{role}", ", halt_no", ", 7").replace("VALUES", "OVERRIDING SYSTEM VALUE VALUES"), DENIED)
+        for role in PROCESS_ROLES
+    ),
+    *((role, lift(f"service:{role}"), DENIED) for role in PROCESS_ROLES),
+    *((role, lift("operator:cfo"), DENIED) for role in PROCESS_ROLES),
+    *((role, "UPDATE halts SET reason = 'all clear'", DENIED) for role in (*PROCESS_ROLES, "api")),
+    *((role, "DELETE FROM halts", DENIED) for role in (*PROCESS_ROLES, "api")),
+    ("api", halt("operator:cfo"), DONE),
+    ("api", halt("service:poster"), DENIED),
+    ("api", lift("operator:cfo"), DONE),
+    ("api", lift("service:poster"), DENIED),
+    ("api", lift("operator:cfo", 2), UNKNOWN),  # a halt that is yet to come
+    ("api", lift("operator:cfo", 1, ", lifted_at", ", '2020-01-01'"), DENIED),
+    ("auditor", halt("operator:auditor"), DENIED),
+    ("auditor", lift("operator:auditor"), DENIED),
+)
+PROOFS: Final = (
+    ("api", asked_for("dev-demand-0a"), DONE),
+    ("api", asked_for("dev-0-1"), CHECKED),  # the id that the prover's next proof has
+    ("api", asked_for("dev-demand-0-1\nx"), CHECKED),
+    ("api", asked_for("x"), CHECKED),
+    ("prover", "INSERT INTO proofs (proof_id, shard, range_no, proof) VALUES ('dev-0-1', 0, 1, 'x')", DONE),
+    ("prover", "INSERT INTO proofs (proof_id, shard, range_no, proof) VALUES ('dev-0-2', 0, 1, 'x')", CHECKED),
+    ("prover", "INSERT INTO proofs (proof_id, shard, range_no, proof) VALUES ('dev-demand-0a', 0, 1, 'x')", CHECKED),
+)
+# What a role does and then sits on, in a transaction that it leaves open: none of it holds up an operator's halt.
+HELD: Final = (
+    "LOCK TABLE halts IN ACCESS EXCLUSIVE MODE",
+    "LOCK TABLE halts IN SHARE MODE",
+    "LOCK TABLE halts_lifted IN ACCESS EXCLUSIVE MODE",
+    "LOCK TABLE audit_outbox IN ACCESS EXCLUSIVE MODE",
+    "LOCK TABLE halts, audit_outbox IN ROW EXCLUSIVE MODE",
+    "SELECT * FROM halts FOR UPDATE",
+    "SELECT * FROM audit_outbox FOR UPDATE",
+    "SELECT take_intents(ARRAY(SELECT outbox_id FROM audit_outbox))",
+    *(halt(f"service:{role}") for role in PROCESS_ROLES),
+    halt("operator:cfo"),
+    lift("operator:cfo"),
+)
