@@ -16,8 +16,8 @@ from ledger_core.postgres.posting import control
 def halt(reason: str, as_json: bool) -> None:
     """Stop all posting, within a second, everywhere. Consuming pauses; nothing is lost.
 
-    The halt and its audit intent (ledger.halted) are one transaction, and wait for nobody's lock. Proofs, archive and audit chain go on with what
-    is posted. Reads DATABASE_URL_API and FINANCE_OPERATOR.
+    The halt and its audit intent (ledger.halted) are one transaction, and wait for nobody's lock. Proofs, archive and
+    audit chain go on with what is posted. Reads DATABASE_URL_API and FINANCE_OPERATOR.
 
     \b
     Example:
