@@ -43,8 +43,8 @@ class Control:
     where there never was one."""
 
     halted: bool  # whether posting is stopped
-    reason: str | None
-    actor_id: str | None
+    reason: str | None  # in the words of whoever halted, or resumed
+    actor_id: str | None  # service:<name> or operator:<name>
     changed_at: dt.datetime | None  # UTC; the database's clock
 
 
