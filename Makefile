@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 STAMP := .venv/.installed
 COMPILED := .venv/.compiled
-HOT := $(shell sed -n 's/^    "\(.*\.py\)",$$/\1/p' finance/runtime/compiled.py)
+HOT := $(shell sed -n 's/^    "\(.*\.py\)",$$/\1/p' finance/settings/compiled.py)
 
 .PHONY: demo test test-secure check scan bench chaos drill compile hsm clean fmt
 
@@ -12,7 +12,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(COMPILED): $(STAMP) finance/workshop/compile.py finance/runtime/compiled.py $(HOT)
+$(COMPILED): $(STAMP) finance/workshop/compile.py finance/settings/compiled.py $(HOT)
 	$(PY) -m finance.workshop.compile
 	@touch $@
 

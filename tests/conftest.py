@@ -17,7 +17,7 @@ import hypothesis
 import psutil
 import pytest
 
-from finance.runtime.compiled import stale
+from finance.settings.compiled import stale
 from finance.workshop.devstack import Stack, names
 from tests.support import buckets, databases, kafka, topics
 
@@ -35,7 +35,7 @@ def pytest_configure() -> None:
     # A shell starts a background job with SIGINT ignored, and every child inherits that: ours answer the one we send.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if stale():
-        pytest.exit(f"compiled modules are older than their sources: {', '.join(stale())}. Run `make compile`", 3)
+        pytest.exit(f"compiled modules were made from other sources: {', '.join(stale())}. Run `make compile`", 3)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -30,6 +30,7 @@ from finance.guards.model import (
     missing,
 )
 from finance.guards.secret_rules import find_secrets, is_random
+from finance.settings.compiled import stale
 from finance.settings.key_file import API_KEY, KEYS_FILE, TABLES, spelled
 from finance.settings.signing import EVERY_SLOT
 from finance.settings.variables import COSIGNER, KEY_VARIABLES, OUTGOING, PROCESSES, VARIABLES, Kind
@@ -225,12 +226,21 @@ def _secrets_in(values: Mapping[str, str], text: str) -> Iterator[str]:
             yield name
 
 
+def compiled_modules_are_of_their_sources(given: Given) -> Iterator[GuardFault]:
+    """In dev as well: Python would run the rules of an older version, and no answer would say so."""
+    if given.does(*PROCESSES) and (found := stale()):
+        yield GuardFault(
+            f"compiled modules were made from other sources: {', '.join(found)}",
+            "compile them anew: `make compile`, or `python -m finance.workshop.compile`",
+        )
+
+
 SETTINGS_GUARDS: Final[tuple[Guard, ...]] = (
     settings_can_be_read, environments_agree, truths_are_spelled, domain_is_ours, signing_path_is_required,
     no_key_in_a_file, key_is_one_that_is_required, nothing_is_skipped, mtls_is_on, database_is_reached_safely,
-    endpoints_are_ours,
-    owner_stays_at_home, archive_is_named, brokers_are_named, registry_can_be_read, watchers_have_addresses,
-    configuration_is_ours, doors_are_shut, admin_token_is_strong, port_is_a_port, topology_holds_no_secret,
+    endpoints_are_ours, owner_stays_at_home, archive_is_named, brokers_are_named, registry_can_be_read,
+    watchers_have_addresses, compiled_modules_are_of_their_sources, configuration_is_ours, doors_are_shut,
+    admin_token_is_strong, port_is_a_port, topology_holds_no_secret,
 )  # fmt: skip
 
 

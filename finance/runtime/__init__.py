@@ -2,5 +2,5 @@
 
 process        one of them                   supervisor    all of them (`run all`)
 watchdog       ends one that hangs           registry_watch, tls_watch   files that change
-compiled       which modules run as C        workshop_door   the one way to the workshop
+workshop_door   the one way to the workshop
 """

@@ -20,10 +20,10 @@ from consumers.service import EXIT_UNAVAILABLE, Service, run_service
 from finance.door.problem import Route
 from finance.door.server import Door
 from finance.door.setup import open_door
-from finance.runtime.compiled import HOT, compiled
 from finance.runtime.registry_watch import RegistryWatch
 from finance.runtime.tls_watch import TlsWatch
 from finance.runtime.watchdog import Watchdog
+from finance.settings.compiled import HOT, compiled
 from finance.settings.deployment import Settings
 from finance.telemetry.health import Health, telemetry_routes
 from finance.telemetry.log_lines import configure_logging

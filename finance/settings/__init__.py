@@ -7,4 +7,5 @@ extras         which extra a missing package belongs to
 signing, key_file   which key signs, and the file that names up to three; backup: where backups go
 tls_files, tls_database   certificates, and whether the database is reached by TLS
 clock          the time, and new ids; child_environment: what child processes inherit
+compiled       which modules run as C
 """

@@ -1,11 +1,12 @@
 """Compiling the hot modules to C, in place: `python -m finance.workshop.compile`.
 
-The modules of `HOT` (finance/runtime/compiled.py) are plain typed Python and run as they are; mypyc compiles the very
+The modules of `HOT` (finance/settings/compiled.py) are plain typed Python and run as they are; mypyc compiles the very
 same files, which makes decoding an event four times faster (docs/PERFORMANCE.md). Nothing depends on it but speed:
 without a C compiler everything runs interpreted, and says so once here.
 
-Guarantees: a compiled module older than its source never goes unnoticed, although Python would prefer it: `--clean`
-takes all of them away, compiling anew does so first, and the tests refuse to start on a stale one (`stale`).
+Guarantees: a compiled module of another source never goes unnoticed, although Python would prefer it: what was made
+from what is recorded, `--clean` takes all of it away, compiling anew does so first, and processes and tests refuse to
+start on a stale one (`stale`).
 """
 
 from __future__ import annotations
@@ -18,11 +19,8 @@ import sysconfig
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
-from finance.runtime.compiled import HOT, ROOT, SUFFIX, twins
-
-GROUP: Final = "finance_hot"
+from finance.settings.compiled import GROUP, HOT, RECORD, ROOT, group_library, twins, write_record
 
 
 def main(argv: Sequence[str]) -> int:
@@ -56,13 +54,15 @@ def build(sources: Sequence[str]) -> None:
             ext_modules=list(extensions),  # type: ignore[arg-type]  # two names of one class
             script_args=["-q", "build_ext", "--inplace", "--build-temp", scratch, "--build-lib", scratch],
         )
+    write_record(sources)
 
 
 def clean() -> None:
     """Take every compiled twin away, and the library they share."""
     for twin in twins():
         twin.unlink()
-    (ROOT / f"{GROUP}__mypyc{SUFFIX}").unlink(missing_ok=True)
+    group_library().unlink(missing_ok=True)
+    RECORD.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The values posting works with: what is asked, what is known of it, what is planned. Plain data, no rules.
 
-They stand apart from the functions that use them because those are compiled (finance/runtime/compiled.py), and a class
+They stand apart from the functions that use them because those are compiled (finance/settings/compiled.py), and a class
 that msgspec builds cannot be.
 """
 

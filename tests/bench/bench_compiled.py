@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from finance.runtime.compiled import HOT
+from finance.settings.compiled import HOT
 from tests.bench.load import ROOT
 
 PACKAGES: Final = ("consumers", "finance", "ledger_core", "producers", "schemas", "tests")

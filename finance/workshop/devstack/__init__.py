@@ -3,7 +3,7 @@
 `Stack.up("dev")` gives every setting that Finance needs in `stack.env`. Not for production.
 stack                    start, restart, stop; state: what it remembers on disk
 server, processes, ports what every server has in common
-postgres (postgres_tls), kafka (kafka_jars), s3, kms     one server a file
+postgres (postgres_tls), kafka (kafka_jars), s3, kms     one server a file; jars: from Maven, each as locked
 authority                certificates of a secure stack
 environment, signers     what a stack gives to Finance: variables, signers.json
 """

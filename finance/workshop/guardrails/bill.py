@@ -1,8 +1,8 @@
 """The software bill of materials (CycloneDX 1.6, JSON) and the licence list that is read from it.
 
-Guarantees: the same environment gives the same bytes (no time, no random serial number); each component's licence is
-one that .ci/licences.toml accepts, or an exception there with a reason; an exception that is not needed any more is a
-fault. The bill is made by `cyclonedx-py`, the tool of the CycloneDX project itself.
+Guarantees: the same environment gives the same bytes (no time, no random serial number); every licence that a
+component declares is one that .ci/licences.toml accepts, or an exception there with a reason; an exception that is
+not needed any more is a fault. The bill is made by `cyclonedx-py`, the tool of the CycloneDX project itself.
 Does not: read licence texts: what a package declares about itself is taken as said.
 """
 
@@ -112,13 +112,12 @@ def judge(components: Sequence[Component], policy: Policy) -> list[RepositoryFau
     exempt = {(exemption.package, exemption.licence) for exemption in policy.exemptions}
     used = set()
     for component in components:
-        if any(accepts(policy, text) for text in component.declared):
+        unaccepted = [text for text in component.declared or ("undeclared",) if not accepts(policy, text)]
+        used |= {(component.name, text) for text in unaccepted} & exempt
+        unaccepted = [text for text in unaccepted if (component.name, text) not in exempt]
+        if not unaccepted:
             continue
-        mine = {(component.name, text) for text in component.declared or ("undeclared",)} & exempt
-        if mine:
-            used |= mine
-            continue
-        said = " | ".join(component.declared) or "no licence at all"
+        said = " | ".join(unaccepted) if component.declared else "no licence at all"
         remedy = f"replace the package, or decide and write it into {POLICY} with the reason"
         faults.append(RepositoryFault(f"{component.name} {component.version}", f"declares {said}", remedy))
     for package, licence in sorted(exempt - used):

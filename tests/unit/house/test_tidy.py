@@ -67,7 +67,7 @@ def test_nothing_is_left_unfinished_or_skipped(pattern: re.Pattern[str], where: 
 
 def test_what_is_compiled_exists_and_holds_no_struct() -> None:
     """A class that msgspec builds loses its options when compiled; the list of hot modules must not name one."""
-    from finance.runtime.compiled import HOT
+    from finance.settings.compiled import HOT
 
     for source in HOT:
         assert "msgspec.Struct" not in (ROOT / source).read_text(), source

@@ -120,6 +120,8 @@ def test_a_refused_licence_none_at_all_and_a_needless_exemption_are_faults() -> 
     assert "no licence at all" in told[1]
     assert "exemption of p" in told[2]
     assert judge([component("p", "GPL-3.0-only")], POLICY) == []
+    beside = [str(fault) for fault in judge([component("d", "MIT", "GPL-3.0-only")], POLICY)]
+    assert beside[0].startswith("d 1: declares GPL-3.0-only."), "a licence that is accepted is no excuse for another"
 
 
 class _Osv(http.server.BaseHTTPRequestHandler):
