@@ -17,10 +17,11 @@ from typing import Protocol
 import structlog
 
 from consumers.metrics import Metrics
-from ledger_core.errors import Corrupt, Refused, Unavailable
+from ledger_core.errors import Corrupt, LockHeld, Refused, Unavailable
 
 EXIT_SOUND, EXIT_FINDINGS, EXIT_REFUSED, EXIT_UNAVAILABLE = 0, 1, 3, 4
 IDLE_WAIT_SECONDS = 0.05
+LOCK = "lock"  # instead of the server's name: it answers, and somebody else keeps what is needed
 
 log = structlog.get_logger("service")
 
@@ -109,7 +110,7 @@ def run_service(
 
 def _told_away(error: Unavailable, failures: int, wait_seconds: float, metrics: Metrics) -> float:
     """Count it, say it in one line; the seconds to wait."""
-    metrics.unavailable(error.what)
+    metrics.unavailable(LOCK if isinstance(error, LockHeld) else error.what)
     log.warning(
         "service.unavailable", what=error.what, detail=error.detail, failures=failures, retry_seconds=wait_seconds
     )

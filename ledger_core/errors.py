@@ -3,6 +3,7 @@
 FinanceError
 ├── Rejected      one event is bad: dead-letter it, go on
 ├── Unavailable   something outside does not answer: bounded retry, fail closed
+│   ├── LockHeld   another session holds what it waited for: waiting is not progress
 │   └── TakenOver  a later writer took this one's place: let go of everything, and begin anew by asking what stands
 ├── Refused       a guard says no: the remedy is in the message, exit 3
 │   └── SignerRefused  a signature that was not made, with the word that metrics count it under
@@ -51,6 +52,10 @@ class Unavailable(FinanceError):
         super().__init__(f"{what} is unavailable: {detail}")
         self.what = what
         self.detail = detail
+
+
+class LockHeld(Unavailable):
+    """A lock was waited for beyond its limit. The server is well, and somebody else keeps what this one needs."""
 
 
 class TakenOver(Unavailable):

@@ -24,6 +24,7 @@ from ledger_core.errors import Refused
 from ledger_core.postgres.reading.progress import manifest_heads
 from ledger_core.postgres.recovery.drills import newest_sound_drill
 from ledger_core.postgres.schema.authority import granted
+from ledger_core.postgres.schema.bounds import for_superusers
 from ledger_core.postgres.schema.deployment import read_deployment
 from ledger_core.postgres.schema.guard import check_schema
 from ledger_core.postgres.session import Session, session
@@ -68,6 +69,7 @@ def probe_database(settings: Settings, _topology: Topology, process: str) -> Pro
         user, faults = role_powers(connection, process, production=settings.env == "production")
         faults += _belongs(connection, settings)
         schema = check_schema(connection)
+        everybodys = len(for_superusers(connection))
         for name, value in connection.execute(DURABILITY.encode()):
             faults.append(
                 GuardFault(f"Postgres runs with {name} = {value}", "switch it on: an acknowledged entry must survive")
@@ -82,9 +84,10 @@ def probe_database(settings: Settings, _topology: Topology, process: str) -> Pro
         faults.append(
             GuardFault(f"{len(schema.findings)} guards of the schema differ in all", "see `finance verify ledger`")
         )
-    return Probed(
-        f"{user}, {schema.counts['guards']} guards and {schema.counts['grants']} grants as migrated", tuple(faults)
-    )
+    told = f"{user}, {schema.counts['guards']} guards and {schema.counts['grants']} grants as migrated"
+    if everybodys:  # no fault: on managed Postgres nobody may revoke them, and no job of ours depends on it
+        told += f"; {everybodys} functions of pg_catalog, with which any role fills the table of locks, are everybody's"
+    return Probed(told, tuple(faults))
 
 
 def role_powers(connection: Session, process: str, *, production: bool) -> tuple[str, list[GuardFault]]:

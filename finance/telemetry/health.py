@@ -1,8 +1,9 @@
 """`/healthz` (progress, not mere life) and `/metrics` over HTTP.
 
 Guarantees: 200 only when a step ended without failure within the last `stall_seconds`, and in that time either
-something was done, or nothing waited, or posting was halted on purpose. Else 503. The JSON body says which, in one word
-and in facts. Who may ask, and how much, is the door's affair (`finance.door`); no request delays the process.
+something was done, or nothing waited, or posting was halted on purpose; and no lock was waited for in vain since
+something was done. Else 503. The JSON body says which, in one word and in facts. Who may ask, and how much, is the
+door's affair (`finance.door`); no request delays the process.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from consumers.service import LOCK
 from finance.door.problem import Answer, Request, Route
 
 SCOPE: Final = "metrics"
@@ -40,6 +42,7 @@ class Health:
         self._started = self._stepped = self._worked = clock()
         self._halted = False
         self._unavailable: str | None = None
+        self._locked_out: float | None = None  # when a lock was last waited for in vain; None since work was done
         self._lag: dict[int, Lag] = {}
         self._signers: dict[str, str] = {}
 
@@ -51,6 +54,7 @@ class Health:
     def worked(self) -> None:
         with self._lock:
             self._worked = self._clock()
+            self._locked_out = None
 
     def lag(self, shard: int, records: int, seconds: float) -> None:
         """Less waiting than before counts as work done."""
@@ -77,6 +81,8 @@ class Health:
     def unavailable(self, what: str) -> None:
         with self._lock:
             self._unavailable = what
+            if what == LOCK:
+                self._locked_out = self._clock()
 
     def report(self) -> tuple[bool, dict[str, object]]:
         """Whether the process gets on, and the facts."""
@@ -86,6 +92,8 @@ class Health:
             waiting = any(lag.records > 0 and now - lag.told <= self._stall_seconds for lag in self._lag.values())
             if step_age > self._stall_seconds:
                 state = f"waiting for {self._unavailable}" if self._unavailable else "stalled"
+            elif self._locked_out is not None and now - self._locked_out <= self._stall_seconds:
+                state = "waiting for a lock"  # steps that do not need it end well, and nothing gets on
             elif self._halted:
                 state = "halted"
             elif waiting and work_age > self._stall_seconds:

@@ -18,11 +18,12 @@ from typing import Any
 import psycopg
 from psycopg import errors, sql
 
-from ledger_core.errors import Refused, Unavailable
+from ledger_core.errors import LockHeld, Refused, Unavailable
 
 CONNECT_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT_MS = 60_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
+LOCK_TIMEOUT_MS = 10_000
 # The server's side: the session of a host that was cut off ends, and gives its locks free.
 SERVER_KEEPALIVES = (
     ("tcp_keepalives_idle", 5),
@@ -42,6 +43,17 @@ _UNREAD = re.compile(
     r"""invalid (integer value|port number|percent-encoded)|connection info string|(["'])[^"']*@[^"']*\2"""
 )
 
+# Who could have been in the way of a lock that waited too long: the oldest transactions that hold one of ours.
+_HOLDERS = """
+SELECT format('session %s of %s%s', a.pid, coalesce(a.usename, '?'),
+              CASE WHEN a.application_name <> '' THEN ' (' || a.application_name || ')' END)
+  FROM pg_stat_activity a
+ WHERE a.pid <> pg_backend_pid() AND EXISTS (
+       SELECT FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+        WHERE l.pid = a.pid AND l.granted AND c.relnamespace = 'public'::regnamespace
+          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+ ORDER BY a.xact_start NULLS LAST, a.pid LIMIT 3
+"""
 _OWN = """
 SELECT pg_backend_pid(),
        coalesce((SELECT json_object_agg(name, setting::int) FROM pg_settings WHERE name = ANY(%s)), '{}')
@@ -52,7 +64,12 @@ Session = psycopg.Connection[tuple[Any, ...]]
 
 @contextmanager
 def session(
-    dsn: str, *, application_name: str, read_only: bool = False, statement_timeout_ms: int = STATEMENT_TIMEOUT_MS
+    dsn: str,
+    *,
+    application_name: str,
+    read_only: bool = False,
+    statement_timeout_ms: int = STATEMENT_TIMEOUT_MS,
+    lock_timeout_ms: int = LOCK_TIMEOUT_MS,
 ) -> Iterator[Session]:
     """One connection in autocommit mode; failures inside the block are translated too. Use `connection.transaction()`
     for what belongs together. Raises Unavailable and Refused as the module says."""
@@ -66,10 +83,20 @@ def session(
             for name, value in (
                 ("statement_timeout", statement_timeout_ms),
                 ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT_MS),
+                ("lock_timeout", lock_timeout_ms),
                 *SERVER_KEEPALIVES,
             ):
                 connection.execute(sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
-            yield connection
+            try:
+                yield connection
+            except errors.LockNotAvailable as error:
+                raise LockHeld("postgres", f"{_line(error)}; {_holders(connection)}") from error
+
+
+def _holders(connection: Session) -> str:
+    """In words, who could hold it: an operator ends such a session with pg_terminate_backend."""
+    held = [str(who) for (who,) in connection.execute(_HOLDERS.encode())]
+    return f"locks are held by {', '.join(held)} (RUNBOOK, section 14)" if held else "it was given free meanwhile"
 
 
 def check_own_session(connection: psycopg.Connection[Any], limits_ms: Mapping[str, int] | None = None) -> None:
@@ -113,6 +140,8 @@ def translated() -> Iterator[None]:
         if error.sqlstate is None:  # the address itself could not be read
             raise _unread_address() from None
         raise
+    except errors.LockNotAvailable as error:
+        raise LockHeld("postgres", _line(error)) from error
     except (psycopg.OperationalError, psycopg.InternalError) as error:  # 25P03 and its class are internal errors
         if error.sqlstate is None and _UNREAD.search(str(error)):
             raise _unread_address() from None

@@ -10,7 +10,7 @@ middle of a statement, waiting for its client, without a byte of progress.
 
 Guarantees: a session that works, waits for a lock or for the disk, moves on between two checks, or is idle is left
 alone (one that idles in a transaction, the server ends by itself). Whoever was ended finds its connection gone: nothing
-of its transaction is written, and that is Unavailable.
+of its transaction is written, and that is Unavailable. A wait of seconds is logged, with the sessions that cause it.
 Does not: decide who owns a shard; the group and the compare-and-swap of the head do. Sessions of other roles are an
 operator's affair (RUNBOOK, section 14).
 """
@@ -21,6 +21,7 @@ import datetime as dt
 import logging
 import threading
 import weakref
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 import psycopg
@@ -28,13 +29,19 @@ from psycopg.abc import PQGen
 
 CHECK_EVERY_SECONDS: Final = 0.25  # a wait that ends in less is nobody's concern
 STALLED_CHECKS: Final = 5  # a second: a client that works leaves no such gap in the middle of a statement
+TOLD_CHECKS: Final = 12  # three seconds behind the same sessions: who they are is logged, once
 CONNECT_TIMEOUT_SECONDS: Final = 2
 OPTIONS: Final = "-c statement_timeout=2000 -c idle_session_timeout=10000"
 
+_BLOCKING: Final = """
+SELECT a.pid, format('session %%s of %%s%%s', a.pid, coalesce(a.usename, '?'),
+                     CASE WHEN a.application_name <> '' THEN ' (' || a.application_name || ')' END)
+  FROM pg_stat_activity a WHERE a.pid = ANY (pg_blocking_pids(%s))
+"""
 _STALLED: Final = """
 SELECT a.pid, a.backend_start, a.query_start, a.state_change, coalesce(p.bytes_processed, 0)
   FROM pg_stat_activity a LEFT JOIN pg_stat_progress_copy p ON p.pid = a.pid
- WHERE a.pid = ANY (pg_blocking_pids(%s)) AND a.usename = session_user AND a.datname = current_database()
+ WHERE a.pid = ANY (%s) AND a.usename = session_user AND a.datname = current_database()
    AND a.state = 'active' AND a.wait_event_type = 'Client'
 """
 _END: Final = """
@@ -55,6 +62,22 @@ class Stalled(NamedTuple):
     query_start: dt.datetime  # of the statement it is in
     state_change: dt.datetime  # when it became active
     bytes_processed: int  # of its COPY; 0 for another statement
+
+
+class StandingStill:
+    """What was seen of some sessions at one check after the other."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Stalled, int] = {}  # at so many checks in a row
+
+    def check(self, connection: psycopg.Connection[Any], pids: Sequence[int]) -> None:
+        """End those of the sessions that stand still, and are of this connection's role. Raises psycopg's errors."""
+        found = [Stalled(*row) for row in connection.execute(_STALLED, [list(pids)])]
+        self._seen = {it: self._seen.get(it, 0) + 1 for it in found}
+        for stalled, checks in self._seen.items():
+            if checks >= STALLED_CHECKS:
+                connection.execute(_END, stalled[:4])
+                log.warning("session %d kept its locks and got nowhere: its client is frozen; ended", stalled.pid)
 
 
 class WatchedConnection(psycopg.Connection[Any]):
@@ -82,7 +105,8 @@ class _Watcher:
         self._waiting = weakref.ref(connection)
         self._dsn = dsn
         self._checking: psycopg.Connection[Any] | None = None
-        self._seen: dict[Stalled, int] = {}  # at so many checks in a row
+        self._still = StandingStill()
+        self._behind: tuple[frozenset[str], int] = (frozenset(), 0)  # whom it waits for, at so many checks in a row
 
     def run(self) -> None:
         pause, before = threading.Event(), 0
@@ -109,17 +133,21 @@ class _Watcher:
                     connect_timeout=CONNECT_TIMEOUT_SECONDS,
                     options=OPTIONS,
                 )
-            found = [Stalled(*row) for row in self._checking.execute(_STALLED, [self.pid])]
-            self._seen = {it: self._seen.get(it, 0) + 1 for it in found}
-            for stalled, checks in self._seen.items():
-                if checks >= STALLED_CHECKS:
-                    self._checking.execute(_END, stalled[:4])
-                    log.warning("session %d kept its locks and got nowhere: its client is frozen; ended", stalled.pid)
+            blocking = dict(self._checking.execute(_BLOCKING, [self.pid]).fetchall())
+            self._still.check(self._checking, list(blocking))
+            self._tell(frozenset(blocking.values()))
         except psycopg.Error as error:  # the server is away, or full: whoever waits will learn it by its own limits
             log.info("what session %d waits for cannot be checked: %s", self.pid, error)
             self._stop_checking()
 
+    def _tell(self, behind: frozenset[str]) -> None:
+        checks = self._behind[1] + 1 if behind == self._behind[0] else 1
+        self._behind = (behind, checks)
+        if behind and checks == TOLD_CHECKS:
+            log.warning("session %d waits for a lock that is held by %s", self.pid, ", ".join(sorted(behind)))
+
     def _stop_checking(self) -> None:
+        self._behind = (frozenset(), 0)
         if self._checking is not None:
             self._checking.close()
             self._checking = None

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 from psycopg import sql
 
+from ledger_core.postgres.schema.bounds import set_bounds
 from ledger_core.postgres.schema.migrate import migrate, shipped
 
 
@@ -46,7 +47,11 @@ def create_database(server_url: str, template: str) -> str:
         connection.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
         )
-    return database_at(server_url, name)
+    url = database_at(server_url, name)
+    if template.startswith("template_"):
+        with psycopg.connect(url, autocommit=True) as connection:
+            set_bounds(connection)  # the grants of a database are not copied from its template
+    return url
 
 
 def drop_database(server_url: str, database_url: str) -> None:

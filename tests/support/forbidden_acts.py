@@ -97,6 +97,7 @@ ATTACKS: Final[dict[str, tuple[str, ...]]] = {
         OUTBOX.format("service:prover"),
     ),
     "notary": (
+        "DELETE FROM audit_outbox",
         "UPDATE audit_events SET actor_id = 'operator:other'",
         "DELETE FROM audit_events",
         "UPDATE audit_outbox SET actor_id = 'operator:other'",

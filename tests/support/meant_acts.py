@@ -19,6 +19,7 @@ UNKNOWN: Final = "23503"  # foreign_key_violation
 SHARED: Final[dict[str, str]] = {
     "audit_outbox": "each role leaves intents in its own name (policies), under ids that nobody chooses",
     "halts": "each role halts in its own name (policies), under numbers that nobody chooses",
+    "job_holders": "each role's own job is a row that no other role sees (a policy)",
     "proofs": "of ranges by the prover, asked for by the front door (policies), under ids of their own (a check)",
 }
 

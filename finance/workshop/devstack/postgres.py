@@ -96,7 +96,9 @@ class Postgres:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
                 connection.execute(f"CREATE DATABASE {DATABASE}")
             if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [BACKUP_ROLE]).fetchone():
-                connection.execute(f"CREATE ROLE {BACKUP_ROLE} LOGIN REPLICATION IN ROLE pg_read_all_stats")
+                connection.execute(
+                    f"CREATE ROLE {BACKUP_ROLE} LOGIN REPLICATION CONNECTION LIMIT 6 IN ROLE pg_read_all_stats"
+                )
         _backup_keys(site)
         return False
 

@@ -1,9 +1,9 @@
 """The notary's place in Postgres: one writer, an outbox that empties as the chain grows, a cursor of what is published.
 
-Guarantees: the session that holds the advisory lock is the only one that extends the chain, and the database says so a
+Guarantees: the session that holds the notary's job is the only one that extends the chain, and the database says so a
 second time (unique seq, hash and created_at; every outbox row taken exactly once in the transaction that chains it).
 `extend` is the commit point. Does not: build, sign or check events; `consumers.audit.notary` does, before and after.
-Everything runs on the one connection that holds the lock: when it goes, so does the right to write.
+Everything runs on the one connection that holds the job: when it goes, so does the right to write.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from ledger_core.audit.events import AuditEvent
 from ledger_core.errors import Unavailable
 from ledger_core.ports import AuditIntent, PendingIntent
 from ledger_core.postgres.connection import connect
+from ledger_core.postgres.jobs import holder, take
 from ledger_core.postgres.session import translated
+from ledger_core.postgres.stalled import StandingStill
 
-LOCK_KEY: Final = 0x4E4F54415259  # "NOTARY", in the advisory lock space of this database
-# A frozen notary would keep the lock, and its successor out, for as long as it is frozen. Longer than a working one
+POLL_SECONDS: Final = 0.25  # between two attempts to get the job
+# A frozen notary would keep the job, and its successor out, for as long as it is frozen. Longer than a working one
 # ever sits between two statements: a barrier of 5 s, or signing for 2 s and one time-out of the signer.
 IDLE_SESSION_TIMEOUT_MS: Final = 20_000
 BACKLOG_COUNT_MAX: Final = 10_000  # counting further would cost more than the figure is worth
@@ -53,20 +55,18 @@ class PostgresAuditStore:
         self._connection: psycopg.Connection[Any] = connect(
             dsn, application_name="finance-notary", idle_session_timeout_ms=IDLE_SESSION_TIMEOUT_MS
         )
+        self._still = StandingStill()  # who has the job, and is frozen in the middle of a statement, is ended
 
     @translated()
     def acquire(self, wait_seconds: float) -> bool:
         """Become the only writer; False when another session still is after `wait_seconds`. Held until `close`."""
-        with self._connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, false)", [f"{int(wait_seconds * 1000)}ms"])
-            try:
-                cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
-            except errors.LockNotAvailable:
-                return False
-            finally:
-                if not self._connection.broken:
-                    cursor.execute("RESET lock_timeout")  # back to what the session was opened with
-        return True
+        for _ in range(int(wait_seconds / POLL_SECONDS)):
+            if take(self._connection, "notary"):
+                return True
+            pid = holder(self._connection, "notary")
+            self._still.check(self._connection, [] if pid is None else [pid])
+            self._connection.execute("SELECT pg_sleep(%s)", [POLL_SECONDS])
+        return take(self._connection, "notary")
 
     @translated()
     def head(self) -> AuditEvent | None:
@@ -123,7 +123,7 @@ class PostgresAuditStore:
         return int(row[0]), max(0.0, float(row[1]))
 
     def close(self) -> None:
-        """Give the lock back with the connection."""
+        """Give the job back with the connection."""
         self._connection.close()
 
 

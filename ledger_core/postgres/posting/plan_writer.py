@@ -27,9 +27,6 @@ from ledger_core.posting.store_port import Fenced, HeavyLookUp
 HEAD_COLUMNS: Final = (
     "shard, topic, first_offset, next_offset, seq, head_hash, accounts, posted, duplicates, rejected, relayed_offset"
 )
-# Taken shared by every batch before it looks up, and alone by one that gives a rejection as an event id's first
-# verdict: otherwise two shards could give one event id two verdicts without seeing each other's (docs/decisions, 007).
-FIRST_VERDICT_LOCK: Final = 0x46494E01
 # What one look-up reads of the entries that a batch is compared with. A batch that names more is cut (HeavyLookUp): its
 # transaction would hold all of it in memory, and sit idle for longer than it may while it is compared.
 LOOK_UP_BYTES_MAX: Final = 8 * 1024 * 1024

@@ -24,7 +24,6 @@ from ledger_core.postgres.posting import newest_record as remembered
 from ledger_core.postgres.posting.account_numbers import CACHED_BYTES_MAX, AccountNumbers
 from ledger_core.postgres.posting.control import is_halted, record_halt
 from ledger_core.postgres.posting.plan_writer import (
-    FIRST_VERDICT_LOCK,
     headers_from_json,
     look_up,
     read_head,
@@ -204,11 +203,11 @@ class _BatchTransaction:
 
 def _stand_on(cursor: Cursor[TupleRow], head: ShardHead, *, alone: bool) -> None:
     """Lock the shard's row, and raise Fenced unless it is that head, Halted when posting is halted."""
+    # Shared by every batch before it looks up, alone by one that gives a rejection as an event id's first verdict:
+    # otherwise two shards could give one event id two verdicts without seeing each other's (docs/decisions, 007).
     row = cursor.execute(
-        "SELECT next_offset, seq, "
-        f"pg_advisory_xact_lock{'' if alone else '_shared'}({FIRST_VERDICT_LOCK}) "
-        "FROM shards WHERE shard = %s FOR UPDATE",
-        (head.shard,),
+        "SELECT next_offset, seq, lock_first_verdicts(%s) FROM shards WHERE shard = %s FOR UPDATE",
+        (alone, head.shard),
     ).fetchone()
     if row is None or (row[0], row[1]) != (head.next_offset, head.seq):
         raise Fenced(f"shard {head.shard} moved to {row and row[:2]}, expected {head.next_offset, head.seq}")

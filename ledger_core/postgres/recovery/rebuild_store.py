@@ -19,7 +19,7 @@ from psycopg import Cursor, errors
 from ledger_core.errors import Corrupt
 from ledger_core.postgres.connection import connect
 from ledger_core.postgres.posting.account_numbers import AccountNumbers
-from ledger_core.postgres.posting.plan_writer import FIRST_VERDICT_LOCK, look_up, read_head, write_plan
+from ledger_core.postgres.posting.plan_writer import look_up, read_head, write_plan
 from ledger_core.postgres.session import translated
 from ledger_core.posting.plans import ShardHead
 from ledger_core.proving.checkpoint import same_text
@@ -119,9 +119,8 @@ class RebuildStore:
         )
         event_ids, may_be_first = event_ids_to_look_up(verified)
         cursor.execute(
-            f"SELECT pg_advisory_xact_lock{'' if may_be_first else '_shared'}({FIRST_VERDICT_LOCK}) "
-            "FROM shards WHERE shard = %s FOR UPDATE",
-            (shard,),
+            "SELECT lock_first_verdicts(%s) FROM shards WHERE shard = %s FOR UPDATE",
+            (may_be_first, shard),
         )
         head = read_head(cursor, shard)
         plan = plan_of(head, verified, look_up(cursor, (), event_ids))

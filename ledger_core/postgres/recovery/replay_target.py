@@ -15,21 +15,31 @@ from typing import Final
 from ledger_core.errors import Refused
 from ledger_core.postgres.posting.plan_writer import HEAD_COLUMNS
 from ledger_core.postgres.recovery.epochs import Epoch, EpochKind, begin_epoch, read_epoch
+from ledger_core.postgres.schema.authority import ROLES
 from ledger_core.postgres.schema.migrate import migrate, pending
 from ledger_core.postgres.session import Session, translated
 from ledger_core.posting.plans import ShardHead
 
 REPLAY_LOCK: Final = 0x5245504C4159  # "REPLAY", in the advisory lock space of the target
+PROCESS_LOGINS: Final = tuple(f"finance_{role}" for role in ROLES)
 EMPTY_REMEDY: Final = "give an empty database to --into (`createdb`), or drop this one first"
 
 OUR_TABLE: Final = "SELECT to_regclass('schema_migrations') IS NOT NULL"
 TABLES: Final = "SELECT count(*) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
 STRAYS: Final = "SELECT EXISTS (SELECT 1 FROM entries) OR EXISTS (SELECT 1 FROM verdicts)"
 # A lock of another session in this very database: whoever sees it is connected to the database that the replay fills.
+# Any role may take an advisory lock: what a process's role holds is none of ours.
 LOCK_SEEN: Final = """
 SELECT EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                  JOIN pg_stat_activity a ON a.pid = l.pid
                 WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.granted
+                  AND a.usename <> ALL (%s)
                   AND (l.classid::bigint << 32 | l.objid::bigint) = %s)"""
+
+LOCK_HOLDER: Final = """
+SELECT a.pid, a.usename FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+ WHERE l.locktype = 'advisory' AND l.granted AND a.datname = current_database()
+   AND (l.classid::bigint << 32 | l.objid::bigint) = %s"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +62,17 @@ def lock(connection: Session) -> None:
     """Become the only replay on this database. Raises Refused."""
     row = connection.execute("SELECT pg_try_advisory_lock(%s)", (REPLAY_LOCK,)).fetchone()
     if row is None or not row[0]:
-        raise Refused("another replay works on this database", remedy="wait for it, or stop it and run this again")
+        row = connection.execute(LOCK_HOLDER, (REPLAY_LOCK,)).fetchone()
+        raise Refused(
+            f"another replay works on this database{'' if row is None else f', session {row[0]} of {row[1]}'}",
+            remedy="wait for it, or end it (pg_terminate_backend) and run this again",
+        )
 
 
 @translated()
 def is_locked(connection: Session) -> bool:
     """Whether this session is connected to a database that a replay fills."""
-    row = connection.execute(LOCK_SEEN, (REPLAY_LOCK,)).fetchone()
+    row = connection.execute(LOCK_SEEN, (list(PROCESS_LOGINS), REPLAY_LOCK)).fetchone()
     return bool(row and row[0])
 
 

@@ -10,10 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from psycopg import errors
+
 from ledger_core.errors import Refused
 from ledger_core.postgres.session import Session
 
-BACKUP_LOCK = 0x46494E02  # one backup, or one pruning, of a cluster at a time
+# One backup, or one pruning, of a cluster at a time holds a slot of this name. It keeps no WAL, ends with its session,
+# and needs a role with REPLICATION: an advisory lock could be anybody's.
+BACKUP_SLOT = "finance_backup_at_work"
 
 IDENTITY = """
 SELECT s.system_identifier::text, c.timeline_id, pg_size_bytes(current_setting('wal_segment_size')),
@@ -70,6 +74,9 @@ def received_lsn(connection: Session, slot: str) -> int:
 
 def hold_backup_lock(connection: Session) -> None:
     """Hold the lock until the session ends. Raises Refused while another backup or pruning works."""
-    row = connection.execute("SELECT pg_try_advisory_lock(%s)", (BACKUP_LOCK,)).fetchone()
-    if row is None or not row[0]:
-        raise Refused("another backup or pruning of this cluster is at work", remedy="let it end, then try again")
+    try:
+        connection.execute("SELECT pg_create_physical_replication_slot(%s, false, true)", (BACKUP_SLOT,))
+    except errors.DuplicateObject as error:
+        raise Refused(
+            "another backup or pruning of this cluster is at work", remedy="let it end, then try again"
+        ) from error

@@ -68,6 +68,9 @@ MATRIX: Final[Mapping[str, Mapping[str, str]]] = {
     # the deployment itself
     "halts": {**dict.fromkeys((*PROCESS_ROLES, "api"), _HALTS), "auditor": _READS},
     "halts_lifted": {**dict.fromkeys(ROLES, _READS), "api": "SELECT INSERT(actor_id,halt_no,reason,trace_id)"},
+    # jobs of one session at a time, each row its role's alone; and a table that is there to be locked, by its function
+    "job_holders": dict.fromkeys(("notary", "api"), "SELECT UPDATE(backend_start,pid,taken_by)"),
+    "first_verdicts": {},
     "deployment": dict.fromkeys(ROLES, _READS),
     "epochs": dict.fromkeys(ROLES, _READS),
     "schema_migrations": {},

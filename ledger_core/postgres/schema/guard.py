@@ -15,6 +15,7 @@ from typing import Final
 
 from ledger_core.findings import Collector, Report
 from ledger_core.postgres.schema.authority import OWNER, ROLES, granted
+from ledger_core.postgres.schema.bounds import check_bounds
 from ledger_core.postgres.session import Session
 
 TABLES: Final = """
@@ -54,6 +55,14 @@ SELECT format('function %s owner %s%s%s sha256 %s', p.oid::regprocedure, pg_get_
               encode(sha256(convert_to(p.prosrc, 'UTF8')), 'hex'))
   FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace"""
 
+EXECUTES: Final = """
+SELECT format('execute %s by %s', p.oid::regprocedure,
+              coalesce(string_agg(coalesce(r.rolname, 'PUBLIC'), ',' ORDER BY r.rolname)
+                         FILTER (WHERE x.grantee <> p.proowner), 'nobody'))
+  FROM pg_proc p LEFT JOIN aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS x ON true
+       LEFT JOIN pg_roles r ON r.oid = x.grantee
+ WHERE p.pronamespace = 'public'::regnamespace GROUP BY p.oid"""
+
 POLICIES: Final = """
 SELECT format('policy %s %s %s to %s using %s check %s', tablename, policyname, cmd, array_to_string(roles, ','),
               coalesce(qual, '-'), coalesce(with_check, '-'))
@@ -90,7 +99,7 @@ SELECT r.rolname, concat_ws(', ',
   FROM pg_roles r WHERE r.rolname = ANY(%(roles)s)"""
 
 DESCRIBED: Final = (
-    *(TABLES, COLUMNS, CONSTRAINTS, UNIQUE, TRIGGERS, FOREIGN_KEYS_OFF, FUNCTIONS, POLICIES, RULES, SWITCHES),
+    *(TABLES, COLUMNS, CONSTRAINTS, UNIQUE, TRIGGERS, FOREIGN_KEYS_OFF, FUNCTIONS, EXECUTES, POLICIES, RULES, SWITCHES),
 )  # fmt: skip
 
 
@@ -111,7 +120,7 @@ def actual_grants(connection: Session) -> set[tuple[str, str, str]]:
 
 
 def check_schema(connection: Session) -> Report:
-    """Every difference to what migrations made, as findings `schema.<what>`."""
+    """Every difference to what migrations made, as findings `schema.<what>`, and each bound that is missing."""
     found = Collector()
     is_, wanted = describe(connection), expected()
     found.count("guards", len(is_))
@@ -127,6 +136,7 @@ def check_schema(connection: Session) -> Report:
     for role, powers in connection.execute(ROLE_POWERS.encode(), {"roles": roles, "owner": OWNER}):
         if powers:
             found.add("schema.role_too_strong", f"{role}: {powers}", place=role)
+    check_bounds(connection, found)
     return found.report()
 
 

@@ -1,8 +1,8 @@
 """Bringing a database to the schema of this version: every file of migrations/ once, in order.
 
 Guarantees: each file runs in one transaction together with its record in `schema_migrations`; two runners at once are
-the same as one (advisory lock); a file that was applied and changed since is Refused, and so is a database that
-knows files this version does not.
+the same as one (the lock of the record's own table); a file that was applied and changed since is Refused, and so is a
+database that knows files this version does not. Then each role is bounded, as far as this login may (`bounds`).
 Does not: go back. A mistake is mended by the next file; what was posted is never touched.
 """
 
@@ -13,14 +13,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 
-from psycopg import sql
+from psycopg import IsolationLevel, errors, sql
 
 from ledger_core.errors import Refused
+from ledger_core.postgres.schema.bounds import set_bounds
 from ledger_core.postgres.session import Session, session
 
-LOCK_KEY = 0x46494E_4D494752  # "FINMIGR": the one advisory lock that migration runners share
 SERVER_VERSION_MIN = 160000
+RUNNERS_MAX = 10  # that make the record at the same moment
 MIGRATION_TIMEOUT_MS = 0  # a migration of a large table takes as long as it takes
+# ... and waits for a lock no longer than this: whoever comes behind one that waits waits too, also who posts.
+LOCK_TIMEOUT_MS = 10_000
+LOCK_RUNNERS = "LOCK TABLE schema_migrations IN SHARE ROW EXCLUSIVE MODE"  # nobody but its owner may
 
 CREATE_RECORD = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -58,19 +62,41 @@ def migrate(dsn: str, migrations: Sequence[Migration] | None = None) -> list[str
     """
     files = shipped() if migrations is None else list(migrations)
     applied: list[str] = []
-    with session(dsn, application_name="finance migrate", statement_timeout_ms=MIGRATION_TIMEOUT_MS) as connection:
+    with session(
+        dsn, application_name="finance migrate", statement_timeout_ms=MIGRATION_TIMEOUT_MS, lock_timeout_ms=0
+    ) as connection:
         _check_server(connection)
-        connection.execute("SELECT pg_advisory_lock(%s)", (LOCK_KEY,))  # gone with the session, however it ends
-        connection.execute(CREATE_RECORD)
-        for migration in _missing(files, _recorded(connection)):
-            with connection.transaction():
-                _as_owner(connection)
-                connection.execute(sql.SQL(migration.script))
-                connection.execute(
-                    "INSERT INTO schema_migrations (name, sha256) VALUES (%s, %s)", (migration.name, migration.sha256)
-                )
-            applied.append(migration.name)
+        connection.isolation_level = IsolationLevel.READ_COMMITTED  # what another runner recorded is seen
+        _create_record(connection)
+        while (name := _apply_next(connection, files)) is not None:
+            applied.append(name)
+        set_bounds(connection)
     return applied
+
+
+def _create_record(connection: Session) -> None:
+    for _ in range(RUNNERS_MAX):
+        try:
+            connection.execute(CREATE_RECORD)
+            return
+        except (errors.UniqueViolation, errors.DuplicateTable):
+            continue  # another runner made it at the same moment
+
+
+def _apply_next(connection: Session, files: Sequence[Migration]) -> str | None:
+    """Apply the first file that is missing, alone among the runners; None when none is."""
+    with connection.transaction():
+        _as_owner(connection)
+        connection.execute(LOCK_RUNNERS)  # gone with the transaction, however it ends
+        missing = _missing(files, _recorded(connection))
+        if not missing:
+            return None
+        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(LOCK_TIMEOUT_MS))
+        connection.execute(sql.SQL(missing[0].script))
+        connection.execute(
+            "INSERT INTO schema_migrations (name, sha256) VALUES (%s, %s)", (missing[0].name, missing[0].sha256)
+        )
+    return missing[0].name
 
 
 def pending(dsn: str, migrations: Sequence[Migration] | None = None) -> list[str]:

@@ -17,12 +17,12 @@ from typing import Final
 from ledger_core.errors import Refused
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit.outbox import append_intent
+from ledger_core.postgres.jobs import take
 from ledger_core.postgres.session import Session, database_clock, session
 from ledger_core.signing.rotation import EVENT_TYPES, SignerEvent
 
 STATEMENT_TIMEOUT_MS: Final = 1_800_000
 PAGE_ROWS: Final = 2_000
-SIGNERS_LOCK: Final = 0x5349474E455253  # "SIGNERS", in the advisory lock space of this database
 
 _JSON: Final = "convert_from({}, 'UTF8')::jsonb"
 _PAYLOAD, _PROOF, _MANIFEST = (_JSON.format(column) for column in ("r.payload", "p.proof", "m.manifest"))
@@ -199,8 +199,7 @@ def only_changer(dsn: str) -> Iterator[None]:
     """Hold the one lock for changes of signers; gone with the session, however it ends. Raises Refused when it is
     held, and Unavailable."""
     with session(dsn, application_name="finance signers") as connection:
-        row = connection.execute("SELECT pg_try_advisory_lock(%s)", [SIGNERS_LOCK]).fetchone()
-        if row is None or not row[0]:
+        if not take(connection, "signers"):
             raise Refused(
                 "another command is changing signers at this moment",
                 remedy="wait until it is done, run `finance rotate status`, and try again",

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import psycopg
+from psycopg import sql
 
 from ledger_core.audit.events import AuditEvent
 from ledger_core.postgres.audit.notary_store import event_from_row
@@ -176,6 +177,14 @@ class PostgresLedgerReader:
             yield from cursor
 
 
+# A page, or a question about all of the ledger; and the time to check a page. The snapshot itself may be days old.
+LIMITS: Final = (
+    ("statement_timeout", "4h"),
+    ("idle_in_transaction_session_timeout", "1h"),
+    ("lock_timeout", "10s"),
+)
+
+
 @contextmanager
 def open_ledger_reader(dsn: str) -> Iterator[PostgresLedgerReader]:
     """A reader of one snapshot, taken now. Raises Unavailable and Refused."""
@@ -184,6 +193,8 @@ def open_ledger_reader(dsn: str) -> Iterator[PostgresLedgerReader]:
     with connection:
         with translated():
             check_own_session(connection)
+            for name, value in LIMITS:
+                connection.execute(sql.SQL("SET {} = {}").format(sql.Identifier(name), value))
             connection.autocommit = False
             connection.read_only = True
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ

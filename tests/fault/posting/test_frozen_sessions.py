@@ -133,11 +133,22 @@ SESSIONS: Mapping[str, str | None] = {
 }
 
 
+def _let_lock(database_url: str) -> None:
+    """Give every role of this database back what migrations took: something to lock, and a table to copy into."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        name = connection.info.dbname
+        connection.execute(f"GRANT TEMP ON DATABASE {name} TO PUBLIC".encode())
+        connection.execute(
+            "GRANT EXECUTE ON FUNCTION pg_advisory_lock(bigint), pg_advisory_xact_lock(bigint) TO PUBLIC"
+        )
+
+
 @pytest.mark.parametrize("process", SESSIONS)
 def test_whoever_waits_behind_a_copy_that_stands_still_ends_it(database_url: str, process: str) -> None:
     """The way to it, with the role and the session of each process that holds locks."""
     role = SESSIONS[process]
     url = database_url if role is None else role_url(database_url, role)
+    _let_lock(database_url)
     old, new = (connect(url, application_name=process) for _ in range(2))
 
     @translated()
@@ -179,7 +190,8 @@ WORKS: Mapping[str, Callable[[psycopg.Connection[Any]], None]] = {
 
 
 @pytest.mark.parametrize("how", WORKS)
-def test_an_owner_that_works_is_waited_for(poster_url: str, how: str) -> None:
+def test_an_owner_that_works_is_waited_for(poster_url: str, database_url: str, how: str) -> None:
+    _let_lock(database_url)
     owner, other = (connect(poster_url, application_name="finance-poster") for _ in range(2))
     with owner.transaction():
         owner.execute("SELECT pg_advisory_xact_lock(1)")
