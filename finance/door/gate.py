@@ -1,8 +1,8 @@
 """Who may come in, with the memory that this takes: files that change, rates, tokens that were used.
 
 Guarantees: `admit` gives a caller or raises a Problem before a byte of the body is read; a caller's requests are
-bounded by its own rate, those of strangers by their address; what changes something takes a token only once, and only
-one that was issued after this process began, since it remembers no other. Callers and keys follow their files.
+bounded by its own rate, those of strangers by their address; what changes something takes a token only once, also over
+restarts, and only one that was surely issued after the memory of used ones began. Callers and keys follow their files.
 Does not: read requests or know routes; it is asked by `server.py`, and can be asked by any other server.
 """
 
@@ -20,9 +20,10 @@ from typing import Final
 from finance.door import who
 from finance.door.caller import Caller, PeerCertificate
 from finance.door.files import Reloaded
-from finance.door.memory import SeenOnce, TokenBuckets
+from finance.door.memory import TokenBuckets
 from finance.door.problem import DoorMetrics, Problem
 from finance.door.tokens import TokenKeys
+from finance.door.used_once import UsedOnce
 from ledger_core.errors import Refused
 from schemas.authority.door import DoorConfig, DoorLimits, parse_door_config
 
@@ -40,7 +41,10 @@ class Rules:
 
 
 class Gate:
-    """Decides with the rules as they are now. `path` None: no door.yaml, everybody is the caller `loopback`."""
+    """Decides with the rules as they are now. `path` None: no door.yaml, everybody is the caller `loopback`.
+
+    `used` None: no token changes anything here.
+    """
 
     def __init__(
         self,
@@ -48,12 +52,11 @@ class Gate:
         *,
         metrics: DoorMetrics,
         clock: Callable[[], dt.datetime],
+        used: UsedOnce | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._clock, self._monotonic = clock, monotonic
-        self._began = clock()
+        self._clock, self._monotonic, self._used = clock, monotonic, used
         self._callers, self._strangers = TokenBuckets(), TokenBuckets()  # apart: no flood of addresses drops a caller's
-        self._used = SeenOnce()
         self._reloaded = None if path is None else _reloaded(path, metrics)
 
     @property
@@ -88,17 +91,26 @@ class Gate:
             return
         if token.jti is None:
             raise who.unknown("a token that changes something wants a jti", code="TOKEN_WITHOUT_JTI")
-        if token.issued_at < self._began.replace(microsecond=0):
-            raise who.unknown(
-                "the token was issued before this service began, so it may have been used",
-                code="TOKEN_BEFORE_START",
-                remedy="fetch a new token",
-            )
+        rules = None if self.config is None else self.config.tokens
+        if self._used is None or rules is None:
+            raise who.unknown("no token changes anything here", code="TOKENS_NOT_TAKEN")
+        now = self._clock().timestamp()
+        kept_seconds = rules.life_seconds_max + 2.0 * rules.clock_skew_seconds_max
         try:
-            now = self._clock().timestamp()
-            first = self._used.use(caller.name, token.jti, expires=token.expires_at.timestamp(), now=now)
+            # Its issuer's clock may be ahead by the skew, and `iat` has no fractions.
+            if token.issued_at.timestamp() <= self._used.since(now) + rules.clock_skew_seconds_max:
+                raise who.unknown(
+                    "the token was issued before this service remembers which ones were used",
+                    code="TOKEN_BEFORE_START",
+                    remedy="fetch a new token",
+                )
+            first = self._used.use(
+                caller.name, "token", token.jti, now=now, kept_seconds=kept_seconds, kept_seconds_min=kept_seconds
+            )
         except OverflowError:
             raise Problem(503, "BUSY", "too many tokens to remember", headers={"Retry-After": "30"}) from None
+        except OSError as error:
+            raise Problem(503, "UNAVAILABLE", f"tokens that were used cannot be remembered: {error}") from None
         if not first:
             raise who.unknown("the token was used before", code="TOKEN_REPLAYED", remedy="fetch a new token")
 

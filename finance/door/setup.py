@@ -12,6 +12,7 @@ from finance.door.gate import Gate
 from finance.door.problem import DoorMetrics, Route
 from finance.door.server import Door
 from finance.door.tls import DoorFiles, TlsContexts
+from finance.door.used_once import UsedOnce
 from finance.settings import clock
 from finance.settings.deployment import Settings
 
@@ -23,6 +24,7 @@ def open_door(
     host: str,
     port: int,
     metrics: DoorMetrics,
+    used: UsedOnce | None = None,
     plaintext_in_production: bool = False,
 ) -> Door:
     """Listen. Raises Refused; OSError when the address cannot be had."""
@@ -34,7 +36,7 @@ def open_door(
         callers=config is not None,
         plaintext_in_production=plaintext_in_production,
     )
-    gate = Gate(config, metrics=metrics, clock=clock.utc_now)
+    gate = Gate(config, metrics=metrics, clock=clock.utc_now, used=used)
     contexts = None
     if folder is not None and gate.config is not None:
         required = gate.config.client_certificate == "required"

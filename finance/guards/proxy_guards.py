@@ -107,7 +107,7 @@ def log_is_ours(given: Given) -> Iterator[GuardFault]:
     except Refused as error:
         yield GuardFault(error.message, error.remedy)
         return
-    for folder in sorted({own.log.absolute().parent, own.witness_state.absolute().parent}):
+    for folder in sorted({path.absolute().parent for path in (own.log, own.witness_state, own.used)}):
         if not folder.is_dir():
             yield GuardFault(f"{folder} is not a folder", "make it, for the proxy alone (chmod 700)")
         elif given.guarded and (who := others_that_write(folder)):
@@ -115,7 +115,7 @@ def log_is_ours(given: Given) -> Iterator[GuardFault]:
                 f"{folder}, where the log is, can be written to by {who}", "give it to the proxy alone (chmod 700)"
             )
     if given.guarded:
-        for path in (*parts_of(own.log), own.witness_state):
+        for path in (*parts_of(own.log), own.witness_state, own.used):
             if path.exists() and (who := others_that_write(path)):
                 yield GuardFault(f"{path} can be written to by {who}", "give it to the proxy alone (chmod 600)")
 

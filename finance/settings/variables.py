@@ -228,6 +228,11 @@ VARIABLES: Final[tuple[Variable, ...]] = (
     ),
     Variable("SIGNING_PROXY_WITNESS_STATE", "what it last signed for each log; default: beside SIGNING_PROXY_LOG"),
     Variable(
+        "SIGNING_PROXY_USED",
+        "folder of the tokens and nonces that were used, the same for all proxies of the same callers; default: beside "
+        "SIGNING_PROXY_LOG",
+    ),
+    Variable(
         "HANG_SECONDS",
         "a process in which nothing ended for this long says where it hangs, and ends with code 4",
         "120",

@@ -19,19 +19,20 @@ from typing import Final, Protocol
 import structlog
 
 from finance.door.caller import Caller
-from finance.door.memory import SEEN_MAX, SeenOnce
 from finance.door.problem import Answer, Problem, Request, Route
+from finance.door.used_once import UsedOnce
 from finance.signing_proxy.request_log import LogHead, Record, RequestLog
 from finance.signing_proxy.requests import Message, SignRequest, parse_sign, parse_verify
-from finance.signing_proxy.witness import Head, WitnessState, judge
+from finance.signing_proxy.witness import Head, LogName, WitnessState, judge
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.ports import Algorithm
 from ledger_core.signing.registry import RegisteredSigner
 from ledger_core.signing.signatures import BadSignature, encode_signature, verify_digest, verify_text
-from ledger_core.times import format_time, parse_time
+from ledger_core.times import format_time
 
 SIGN_PATHS: Final = ("/sign", "/sign/hash", "/sign/canonical")  # one operation, by the names that clients know
-NONCE_SECONDS: Final = 86_400.0  # a nonce is remembered this long, also over a restart
+NONCE_SECONDS: Final = 86_400.0  # a nonce is remembered at least this long, also over a restart,
+NONCE_SECONDS_MIN: Final = 900.0  # or at least this long, by a caller that uses too many a day to remember
 PROBE_SECONDS: Final = 10.0  # a key that failed is tried again by /health this often, at most
 WAIT_SECONDS_MAX: Final = 5.0  # for the requests before, when the key service is slow
 PROBE_DIGEST: Final = hashlib.sha256(b"finance: signing proxy health").digest()
@@ -71,6 +72,7 @@ class SigningProxy:
         *,
         clock: Callable[[], dt.datetime],
         told: Callable[[str], None],
+        used: UsedOnce,
         outgoing: Collection[str] = (),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -79,9 +81,8 @@ class SigningProxy:
         self._clock, self._told, self._monotonic = clock, told, monotonic
         self._locks = {kid: threading.Lock() for kid in self._signers}  # a key service may not be asked twice at once
         self._outgoing = outgoing
-        self._nonces = SeenOnce()
+        self._used = used
         self._failed_at: dict[str, float] = {}
-        self._remember_nonces()
 
     def pin(self) -> None:
         """Ask for every key now; /health says which does not answer. Raises Refused when one is wrong."""
@@ -112,14 +113,14 @@ class SigningProxy:
                 if wanted.nonce is not None:
                     record["nonce"] = wanted.nonce
                     self._use_nonce(request.caller, wanted.nonce)
-                return self._signed(signer, wanted, record)
+                return self._signed(signer, request.caller, wanted, record)
         except Problem as problem:
             self._append({**record, "event": "refused", "code": problem.code})
             raise
 
-    def _signed(self, signer: ProxySigner, wanted: SignRequest, record: Record) -> Answer:
+    def _signed(self, signer: ProxySigner, caller: Caller, wanted: SignRequest, record: Record) -> Answer:
         """Under the key's lock. A Problem here is a refusal of the witness, before anything was asked."""
-        seen = None if self._witness is None else self._witnessed(self._witness, signer, wanted, record)
+        seen = None if self._witness is None else self._witnessed(self._witness, signer, caller, wanted, record)
         asked = self._append({**record, "event": "asked"})
         outcome = {**record, "asked_seq": str(asked.seq)}
         kid, message = signer.registered.kid, wanted.message
@@ -209,15 +210,16 @@ class SigningProxy:
             self._locks[kid].release()
 
     def _witnessed(
-        self, witness: WitnessState, signer: ProxySigner, wanted: SignRequest, record: Record
-    ) -> tuple[str, Head] | None:
+        self, witness: WitnessState, signer: ProxySigner, caller: Caller, wanted: SignRequest, record: Record
+    ) -> tuple[LogName, Head] | None:
         """What the witness will remember of a note; a digest does not concern it. Raises Problem."""
         if wanted.checkpoint is None:
             return None
         origin, head = wanted.checkpoint
-        name = f"{signer.registered.kid} {origin}"
-        record |= {"log": name, "size": str(head.size), "root": head.root.hex()}
-        return name, judge(witness.last(name), head, wanted.old_size, wanted.consistency)
+        log = LogName(signer.registered.kid, origin, caller.name)
+        record |= {"log": log.text, "size": str(head.size), "root": head.root.hex()}
+        last = witness.last(log, self._allowed(caller))
+        return log, judge(last, head, wanted.old_size, wanted.consistency)
 
     def _signer(self, caller: Caller, message: Message) -> ProxySigner:
         """The key that is named, or the only one that the caller may use. Raises Problem."""
@@ -246,18 +248,20 @@ class SigningProxy:
     def _use_nonce(self, caller: Caller, nonce: str) -> None:
         now = self._clock().timestamp()
         try:
-            first = self._nonces.use(caller.name, nonce, expires=now + NONCE_SECONDS, now=now)
+            first = self._used.use(
+                caller.name,
+                "nonce",
+                nonce,
+                now=now,
+                kept_seconds=NONCE_SECONDS,
+                kept_seconds_min=NONCE_SECONDS_MIN,
+            )
         except OverflowError:
             raise Problem(503, "BUSY", "too many nonces to remember", headers={"Retry-After": "60"}) from None
+        except OSError as error:
+            raise Problem(503, "UNAVAILABLE", f"nonces cannot be remembered: {error}") from None
         if not first:
             raise Problem(409, "REPLAYED", "this nonce was used before", remedy="ask again with a new nonce")
-
-    def _remember_nonces(self) -> None:
-        now = self._clock()
-        recent = self._log.recent(now - dt.timedelta(seconds=NONCE_SECONDS), b'"nonce":')
-        used = [(it["caller"], it["nonce"], parse_time(it["ts"])) for it in recent if it["event"] == "asked"]
-        for caller, nonce, at in reversed(used[:SEEN_MAX]):
-            self._nonces.use(caller, nonce, expires=at.timestamp() + NONCE_SECONDS, now=now.timestamp())
 
     def _append(self, record: Record) -> LogHead:
         head = self._log.append(record)

@@ -20,6 +20,7 @@ import structlog
 
 from finance.door.server import Door
 from finance.door.setup import open_door
+from finance.door.used_once import UsedOnce
 from finance.settings import clock
 from finance.settings.deployment import Settings
 from finance.settings.signing import cosigner_of, outgoing_of, signing_of
@@ -55,12 +56,14 @@ class ProxyServiceSettings:
     log_bytes_max: int  # of one part
     log_mac_key: str  # empty: it is not sealed
     witness_state: Path  # file with the largest head of each log
+    used: Path  # folder of the tokens and nonces that were used
 
     @staticmethod
     def of(settings: Settings) -> ProxyServiceSettings:
         """Raises Refused."""
         host, port, path = settings.signing_proxy()
         state = settings.values.get("SIGNING_PROXY_WITNESS_STATE")
+        used = settings.values.get("SIGNING_PROXY_USED")
         return ProxyServiceSettings(
             host,
             port,
@@ -68,6 +71,7 @@ class ProxyServiceSettings:
             int(settings.number("SIGNING_PROXY_LOG_BYTES_MAX", LOG_BYTES_MIN, 2**40)),
             settings.text("SIGNING_PROXY_LOG_MAC_KEY"),
             path.with_suffix(".witness.json") if state is None else Path(state),
+            path.with_suffix(".used") if used is None else Path(used),
         )
 
 
@@ -140,18 +144,20 @@ def open_proxy(
     version = metadata.version("finance-ledger")
     keys = " ".join(signer.registered.kid for signer in signers)
     request_log.append({"event": "started", "version": version, "keys": keys, "witness": str(witness).lower()})
+    used = UsedOnce(own.used, now=clock.utc_now().timestamp())
     proxy = SigningProxy(
         signers,
         request_log,
         state,
         clock=clock.utc_now,
         told=PrometheusProxy(exporter).proxy_request,
+        used=used,
         outgoing=() if outgoing is None else (outgoing,),
     )
     proxy.pin()
     routes = {**telemetry_routes(health, exporter.registry), **proxy.routes()}
     try:
-        door = open_door(settings, routes, host=own.host, port=own.port, metrics=PrometheusDoor(exporter))
+        door = open_door(settings, routes, host=own.host, port=own.port, metrics=PrometheusDoor(exporter), used=used)
     except OSError as error:
         raise Refused(
             f"{own.host}:{own.port} cannot be listened on ({error})",

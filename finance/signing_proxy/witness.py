@@ -5,15 +5,16 @@ again, a larger one with a proof that it only appended, and a smaller one with a
 (RFC 9162, 2.1.4.2; C2SP tlog-witness manners, but for the smaller one: so a ledger that was put back gets its lost
 signatures again). A smaller one without proof, another root at the same size, a proof that is wrong are refused.
 `WitnessState` remembers the largest, on disk, before the key is asked: after a crash it knows at least as much as was
-signed; and it remembers LOGS_MAX logs, so that no caller fills the disk with names.
+signed; of each caller it remembers LOGS_MAX logs, so that none fills it for the others.
+A log is remembered for each key apart: who may use one key cannot disturb the logs of another. The first checkpoint
+under a new key continues what its caller had signed under other keys (a rotation starts no second history).
 Does not: know the log's own key, or what is in it. Who deletes the file makes it forget; the request log shows that.
-A log is remembered for each key apart: who may use one key cannot disturb the logs of another.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -28,7 +29,7 @@ from ledger_core.tree import verify_consistency
 from producers.storage.whole_file import replace_file
 
 VERSION: Final = 1
-LOGS_MAX: Final = 1000
+LOGS_MAX: Final = 1000  # of one caller
 ORIGIN_CHARS_MAX: Final = 512
 SIZE_MAX: Final = 2**63 - 1
 
@@ -41,9 +42,24 @@ class Head:
     root: bytes  # RFC 9162
 
 
-class _Saved(msgspec.Struct, forbid_unknown_fields=True):
+@dataclass(frozen=True, slots=True)
+class LogName:
+    """A log as a witness knows it."""
+
+    kid: str  # of the key that signs its checkpoints
+    origin: str  # as its checkpoints name it
+    caller: str  # who asked for the newest; empty: not known, as in states of before this was kept
+
+    @property
+    def text(self) -> str:
+        """As state and request log have it: a kid holds no space."""
+        return f"{self.kid} {self.origin}"
+
+
+class _Saved(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     size: int
     root: str
+    caller: str = ""
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -102,28 +118,37 @@ class WitnessState:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._heads = _read(path)
+        self._heads, self._callers = _read(path)
 
-    def last(self, log: str) -> Head | None:
-        """None: it was never seen. Raises Problem (409) when it is one too many to remember."""
-        last = self._heads.get(log)
-        if last is None and len(self._heads) >= LOGS_MAX:
+    def last(self, log: LogName, kids: Collection[str]) -> Head | None:
+        """What was signed of it: under its key, or else under another that is its caller's, by `kids` or by what it had
+        signed. None: it was never seen. Raises Problem (409) when it is one too many of its caller to remember."""
+        last = self._heads.get(log.text)
+        if last is not None:
+            return last
+        if sum(caller == log.caller for caller in self._callers.values()) >= LOGS_MAX:
             raise Problem(
                 409,
                 "TOO_MANY_LOGS",
-                f"this witness remembers {LOGS_MAX} logs, and this would be one more",
+                f"this witness remembers {LOGS_MAX} logs of a caller, and this would be one more",
                 remedy="see in the request log who asked for them; a witness forgets none",
             )
-        return last
+        before = [
+            head
+            for text, head in self._heads.items()
+            if text.partition(" ")[2] == log.origin
+            and (text.partition(" ")[0] in kids or self._callers[text] in (log.caller, ""))
+        ]
+        return max(before, key=lambda head: head.size, default=None)
 
-    def save(self, log: str, head: Head) -> None:
+    def save(self, log: LogName, head: Head) -> None:
         """Remember, durably. Raises OSError: then it is not remembered here, either."""
         with self._lock:
-            if self._heads.get(log) == head:
+            if self._heads.get(log.text) == head and self._callers.get(log.text) == log.caller:
                 return
-            heads = {**self._heads, log: head}
-            _write(self._path, heads)
-            self._heads = heads
+            heads, callers = {**self._heads, log.text: head}, {**self._callers, log.text: log.caller}
+            _write(self._path, heads, callers)
+            self._heads, self._callers = heads, callers
 
     def check_not_behind(self, logged: Iterable[tuple[str, Head]]) -> None:
         """Raise Refused when the request log knows of a head that this file does not: it was put back, or deleted."""
@@ -136,11 +161,11 @@ class WitnessState:
                 )
 
 
-def _read(path: Path) -> Mapping[str, Head]:
+def _read(path: Path) -> tuple[Mapping[str, Head], Mapping[str, str]]:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        return {}
+        return {}, {}
     except OSError as error:
         raise _unreadable(path, str(error)) from error
     try:
@@ -149,11 +174,13 @@ def _read(path: Path) -> Mapping[str, Head]:
         raise _unreadable(path, str(error)) from error
     if file.version != VERSION or not all(saved.size >= 0 and is_hash(saved.root) for saved in file.logs.values()):
         raise _unreadable(path, "a version, size or root is not valid")
-    return {log: Head(saved.size, bytes.fromhex(saved.root)) for log, saved in file.logs.items()}
+    heads = {log: Head(saved.size, bytes.fromhex(saved.root)) for log, saved in file.logs.items()}
+    return heads, {log: saved.caller for log, saved in file.logs.items()}
 
 
-def _write(path: Path, heads: Mapping[str, Head]) -> None:
-    data = msgspec.json.encode(_File(VERSION, {log: _Saved(h.size, h.root.hex()) for log, h in heads.items()}))
+def _write(path: Path, heads: Mapping[str, Head], callers: Mapping[str, str]) -> None:
+    logs = {log: _Saved(head.size, head.root.hex(), callers[log]) for log, head in heads.items()}
+    data = msgspec.json.encode(_File(VERSION, logs))
     replace_file(path, data, mode=0o600)
 
 

@@ -20,10 +20,12 @@ from finance.door.gate import Gate
 from finance.door.problem import Answer, Request, Route
 from finance.door.server import Door
 from finance.door.tls import DoorFiles, TlsContexts
+from finance.door.used_once import UsedOnce
 from tests.support.certificates import Pair, TestAuthority, write_whole
 
 ISSUER, AUDIENCE = "https://id.example.com/", "finance-test"
 API_KEY = "k" * 40
+BEFORE = dt.datetime(2026, 1, 1, tzinfo=dt.UTC).timestamp()  # what was used since then is remembered
 URI = "spiffe://example.com/finance/prover"
 
 
@@ -141,15 +143,21 @@ class Reply:
 
 
 def open_test_door(
-    folder: Path, text: str | None = None, routes: dict[tuple[str, str], Route] | None = None
+    folder: Path,
+    text: str | None = None,
+    routes: dict[tuple[str, str], Route] | None = None,
+    *,
+    used: UsedOnce | None = None,
 ) -> TestDoor:
+    """On a port of its own. `used` None: what was used is remembered in the folder, for as long as tokens live."""
     authority, issuer, metrics = TestAuthority(folder / "ca"), Issuer(), CountedMetrics()
     tls = folder / "tls"
     authority.issue("server", server=True, into=tls)
     (tls / "ca.crt").write_bytes(authority.path.read_bytes())
     issuer.write(folder / "keys.json")
     (folder / "door.yaml").write_text(text or door_yaml())
-    gate = Gate(folder / "door.yaml", metrics=metrics, clock=lambda: dt.datetime.now(dt.UTC))
+    used = used or UsedOnce(folder / "used", now=BEFORE)
+    gate = Gate(folder / "door.yaml", metrics=metrics, clock=lambda: dt.datetime.now(dt.UTC), used=used)
     assert gate.config is not None
     required = gate.config.client_certificate == "required"
     contexts = TlsContexts(DoorFiles(tls), certificate_required=required, metrics=metrics)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from finance.door.used_once import UsedOnce
 from finance.settings.clock import utc_now
 from finance.signing_proxy.log_verify import LogReport, verify_log
 from finance.signing_proxy.request_log import Record, RequestLog, parse_line
@@ -24,7 +25,7 @@ from ledger_core.signing.registry import RegisteredSigner
 from ledger_core.signing.signatures import PublicKey
 from producers.signing.local import LocalKey
 from producers.signing.verified_signer import KeyService, VerifiedSigner, pin
-from tests.support.doors import Reply, TestDoor, door_yaml, open_test_door
+from tests.support.doors import BEFORE, Reply, TestDoor, door_yaml, open_test_door
 from tests.support.signing import NOW, register
 
 DIGEST = hashlib.sha256(b"a range of the ledger").digest()
@@ -128,6 +129,7 @@ def running_proxy(
     kids: Sequence[str] = KIDS,
     text: str | None = None,
     services: Mapping[str, KeyService] | None = None,
+    used: Path | None = None,
 ) -> Iterator[TestProxy]:
     """On keys in memory, or on `services` by the kid that each is to have."""
     algorithms: dict[str, Algorithm] = {KIDS[0]: "rsa-sha256", KIDS[1]: "ed25519"}
@@ -138,8 +140,11 @@ def running_proxy(
     request_log = RequestLog(log_path, clock=utc_now)
     state = WitnessState(folder / "witness.json") if witness else None
     told: Counter[str] = Counter()
-    proxy = SigningProxy(signers, request_log, state, clock=utc_now, told=lambda verdict: told.update([verdict]))
-    door = open_test_door(folder, text, proxy.routes())
+    remembered = UsedOnce(used or folder / "used", now=BEFORE)
+    proxy = SigningProxy(
+        signers, request_log, state, clock=utc_now, told=lambda verdict: told.update([verdict]), used=remembered
+    )
+    door = open_test_door(folder, text, proxy.routes(), used=remembered)
     registered = {signer.registered.kid: signer.registered for signer in signers}
     try:
         yield TestProxy(door, log_path, keys, registered, told, request_log)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ledger_core.signing.signatures import decode_signature, verify_digest, verify_text
+from tests.support.certificates import write_whole
 from tests.support.doors import Reply
 from tests.support.proxies import DIGEST, KIDS, TestProxy, b64, proxy_yaml, running_proxy
 from tests.support.signing import openssl_accepts_digest, openssl_accepts_text
@@ -144,6 +146,39 @@ def test_a_nonce_works_once_also_after_a_restart(tmp_path: Path) -> None:
         assert again.sign(nonce="nonce-0001").code == "REPLAYED"
         assert again.sign(nonce="nonce-0002").status == 200
         assert again.report().sound
+
+
+def test_a_token_works_once_also_after_a_restart_and_at_a_proxy_beside(tmp_path: Path) -> None:
+    body = {"hash": DIGEST.hex(), "kid": ED}
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    shared = tmp_path / "used"
+    with running_proxy(tmp_path / "one", used=shared) as first, running_proxy(tmp_path / "two", used=shared) as second:
+        write_whole(second.door.folder / "keys.json", (first.door.folder / "keys.json").read_bytes())
+        token = first.door.issuer.token(scope="sign", jti="sign-once-2")
+        assert first.post(body=body, pair=None, bearer=token).status == 200
+        assert second.post(body=body, pair=None, bearer=token).code == "TOKEN_REPLAYED"
+        other = first.door.issuer.token(scope="sign", jti="sign-once-3")
+        assert second.post(body=body, pair=None, bearer=other).status == 200
+        assert first.post(body=body, pair=None, bearer=other).code == "TOKEN_REPLAYED"
+        assert second.sign(nonce="nonce-0003").status == 200
+        assert first.sign(nonce="nonce-0003").code == "REPLAYED"
+        keys = first.door.issuer
+    with running_proxy(tmp_path / "one", used=shared) as again:
+        keys.write(again.door.folder / "keys.json")
+        for used in (token, other):
+            assert again.post(body=body, pair=None, bearer=used).code == "TOKEN_REPLAYED"
+
+
+def test_a_memory_that_cannot_be_written_signs_nothing(proxy: TestProxy) -> None:
+    assert proxy.sign(nonce="nonce-0004").status == 200
+    folder = proxy.door.folder / "used"
+    for name in ("prover", ".since"):
+        os.rename(folder / name, folder / f"{name}.gone")
+    (folder / "prover").write_text("no folder")
+    reply = proxy.sign(nonce="nonce-0005")
+    assert (reply.status, reply.code) == (503, "UNAVAILABLE")
+    assert proxy.sign().status == 200, "without a nonce there is nothing to remember"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from ledger_core.proving.checkpoint import note_text
 from ledger_core.signing.signatures import decode_signature, verify_text
 from ledger_core.tree import consistency_proof, leaf_hash, root_of
 from tests.support.doors import Reply
-from tests.support.proxies import DIGEST, KIDS, TestProxy, b64, running_proxy
+from tests.support.proxies import DIGEST, KIDS, FaultyKey, TestProxy, b64, proxy_yaml, running_proxy
 
 ROOT = Path(__file__).parents[3]
 ED = KIDS[1]
@@ -38,7 +38,8 @@ def ask(
     more = {} if old is None else {"old_size": str(old), "consistency": [b64(found) for found in proof]}
     reply = proxy.post(body={"payload_b64": b64(text), "kind": "note", **more})
     if reply.status == 200:
-        verify_text(proxy.registered[ED].public_key, text, decode_signature(reply.json["signature"]))
+        ((_, registered),) = proxy.registered.items()
+        verify_text(registered.public_key, text, decode_signature(reply.json["signature"]))
     return reply
 
 
@@ -68,6 +69,18 @@ def test_a_witness_signs_digests_and_no_other_notes(witness: TestProxy) -> None:
     assert witness.sign().status == 200
     reply = witness.post(body={"note_b64": b64(b"I owe you all that I have, and more: " * 2)})
     assert (reply.status, reply.code) == (422, "NO_CHECKPOINT")
+
+
+def test_a_rotation_begins_no_second_history(tmp_path: Path) -> None:
+    """Whoever changes the key of its log may not fork it on that day."""
+    with running_proxy(tmp_path, witness=True, kids=[ED]) as first:
+        assert ask(first, 9).status == 200
+    text = proxy_yaml().replace(", ".join(KIDS), "rotated-v2")
+    with running_proxy(tmp_path, witness=True, services={"rotated-v2": FaultyKey("ed25519")}, text=text) as rotated:
+        assert ask(rotated, 12, leaves=FORKED).code == "OLD_SIZE"
+        assert ask(rotated, 12, old=9, leaves=FORKED).code == "LOG_INCONSISTENT"
+        assert ask(rotated, 5).code == "LOG_SHRANK"
+        assert ask(rotated, 12, old=9).status == 200
 
 
 def test_a_witness_remembers_over_a_restart(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from finance.door import who
 from finance.door.caller import PeerCertificate
 from finance.door.exposure import check_exposure
 from finance.door.gate import house_of
-from finance.door.memory import SeenOnce, TokenBuckets
+from finance.door.memory import TokenBuckets
 from finance.door.problem import Problem
 from finance.door.tokens import TokenKeys
 from ledger_core.errors import Refused
@@ -142,18 +142,6 @@ def test_a_bucket_never_lets_more_through_than_rate_and_burst(moments: list[floa
     for start in range(len(through)):
         for end in range(start, len(through)):
             assert end - start + 1 <= 5 + 3 * (through[end] - through[start]) + 1e-6
-
-
-def test_what_was_seen_stays_seen_until_it_expires_and_nothing_is_forgotten_for_room() -> None:
-    seen = SeenOnce(seen_max=2)
-    assert seen.use("one", "a", expires=10, now=0)
-    assert not seen.use("one", "a", expires=10, now=9)
-    assert seen.use("one", "b", expires=10, now=9)
-    with pytest.raises(OverflowError):
-        seen.use("one", "c", expires=20, now=9)
-    assert seen.use("two", "a", expires=20, now=9), "another's room is its own"
-    assert seen.use("one", "c", expires=20, now=11)
-    assert seen.use("one", "a", expires=20, now=11)
 
 
 def test_a_stranger_is_counted_by_its_house() -> None:

@@ -22,6 +22,7 @@ NOT_JUDGED = {
     "FINANCE_TLS_DIR": "its files have a stricter rule (settings.tls_files)",
     "SIGNING_PROXY_LOG": "written by the proxy, with a rule of its own (proxy_guards.log_is_ours)",
     "SIGNING_PROXY_WITNESS_STATE": "as the log",
+    "SIGNING_PROXY_USED": "as the log",
     "BACKUP_PLACE": "what lies there is signed",
     "BACKUP_SPOOL": "written by us",
     "TRANSIT_MOUNT": "a path of the engine, not of this machine",

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finance.door.problem import Problem
-from finance.signing_proxy.witness import Head, WitnessState, judge, read_checkpoint
+from finance.signing_proxy.witness import Head, LogName, WitnessState, judge, read_checkpoint
 from ledger_core.errors import Refused
 from ledger_core.proving.checkpoint import note_text
 from ledger_core.tree import consistency_proof, leaf_hash, root_of
@@ -21,6 +21,10 @@ FORKED = [*LEAVES[:3], leaf_hash(b"another entry"), *LEAVES[4:]]
 
 def head(size: int, leaves: list[bytes] = LEAVES) -> Head:
     return Head(size, root_of(leaves[:size]))
+
+
+def log(origin: str, kid: str = "key", caller: str = "prover") -> LogName:
+    return LogName(kid, origin, caller)
 
 
 def code_of(last: Head | None, new: Head, old_size: int | None, proof: tuple[bytes, ...] = ()) -> str:
@@ -94,22 +98,43 @@ def test_a_witness_remembers_so_many_logs_and_forgets_none(tmp_path: Path, monke
     monkeypatch.setattr("finance.signing_proxy.witness.LOGS_MAX", 2)
     state = WitnessState(tmp_path / "witness.json")
     for name in ("one", "two"):
-        assert state.last(name) is None
-        state.save(name, head(5))
+        assert state.last(log(name), ()) is None
+        state.save(log(name), head(5))
     with pytest.raises(Problem, match="TOO_MANY_LOGS"):
-        state.last("three")
-    assert state.last("one") == head(5)
+        state.last(log("three"), ())
+    assert state.last(log("one"), ()) == head(5)
+    assert state.last(log("three", caller="other"), ()) is None, "another's share is its own"
+
+
+def test_the_first_checkpoint_of_a_new_key_continues_what_its_caller_signed_before(tmp_path: Path) -> None:
+    state = WitnessState(tmp_path / "witness.json")
+    state.save(log("log/0", "old"), head(5))
+    state.save(log("log/0", "older"), head(3))
+    again = WitnessState(tmp_path / "witness.json")
+    for witness in (state, again):
+        assert witness.last(log("log/0", "new"), ()) == head(5), "the same caller, with a key of its own"
+        assert witness.last(log("log/0", "new", "prover-b"), ("new", "old")) == head(5), "it may use the old one, too"
+        assert witness.last(log("log/0", "new", "stranger"), ("new",)) is None, "nobody disturbs the logs of another"
+        assert witness.last(log("log/1", "new"), ("new", "old")) is None, "another log"
+    assert code_of(again.last(log("log/0", "new"), ()), head(9, FORKED), None) == "OLD_SIZE"
+
+
+def test_a_state_of_before_callers_were_kept_is_continued_by_whoever_comes(tmp_path: Path) -> None:
+    root = head(5).root.hex()
+    (tmp_path / "witness.json").write_text(f'{{"version":1,"logs":{{"old log/0":{{"size":5,"root":"{root}"}}}}}}')
+    state = WitnessState(tmp_path / "witness.json")
+    assert state.last(log("log/0", "new"), ()) == head(5)
 
 
 def test_the_state_survives_and_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "witness.json"
     state = WitnessState(path)
-    state.save("key log/0", head(5))
-    state.save("key log/1", head(6))
+    state.save(log("log/0", "key"), head(5))
+    state.save(log("log/1", "key"), head(6))
     (tmp_path / "witness.json.new").write_bytes(b"half a fi")  # a crash before the rename
     again = WitnessState(path)
-    assert (again.last("key log/0"), again.last("key log/1")) == (head(5), head(6))
-    assert again.last("other log/0") is None
+    assert (again.last(log("log/0", "key"), ()), again.last(log("log/1", "key"), ())) == (head(5), head(6))
+    assert again.last(log("log/0", "other", "stranger"), ()) is None
     again.check_not_behind([("key log/0", head(4)), ("key log/0", head(5))])
 
 
@@ -117,7 +142,7 @@ def test_a_state_that_was_put_back_or_deleted_is_refused(tmp_path: Path) -> None
     state = WitnessState(tmp_path / "witness.json")
     with pytest.raises(Refused, match="behind the request log"):
         state.check_not_behind([("key log/0", head(5))])
-    state.save("key log/0", head(4))
+    state.save(log("log/0", "key"), head(4))
     with pytest.raises(Refused, match="behind the request log"):
         state.check_not_behind([("key log/0", head(5))])
 
@@ -128,8 +153,8 @@ def test_a_state_that_cannot_be_saved_is_not_remembered(tmp_path: Path) -> None:
     state = WitnessState(folder / "witness.json")
     folder.rmdir()
     with pytest.raises(OSError, match="witness"):
-        state.save("key log/0", head(5))
-    assert state.last("key log/0") is None
+        state.save(log("log/0", "key"), head(5))
+    assert state.last(log("log/0", "key"), ()) is None
 
 
 @pytest.mark.parametrize(
