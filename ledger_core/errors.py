@@ -6,6 +6,7 @@ FinanceError
 │   ├── LockHeld   another session holds what it waited for: waiting is not progress
 │   └── TakenOver  a later writer took this one's place: let go of everything, and begin anew by asking what stands
 ├── Refused       a guard says no: the remedy is in the message, exit 3
+│   ├── Unreadable   what stands at an offset of a topic, of which no reader can make anything
 │   └── SignerRefused  a signature that was not made, with the word that metrics count it under
 └── Corrupt       the record contradicts itself: halt and page
 """
@@ -34,6 +35,7 @@ class RejectReason(enum.StrEnum):
     UNKNOWN_REVERSAL = "unknown_reversal"  # reverses an event id this shard has not posted
     CONFLICT = "conflict"  # the event id has its verdict already, with other content
     NO_RECORD = "no_record"  # the offset holds no record (an aborted transaction or its marker)
+    UNREADABLE = "unreadable"  # no reader can read what is there; operators set it aside, on record
 
 
 class Rejected(FinanceError):
@@ -70,6 +72,16 @@ class Refused(FinanceError):
         super().__init__(f"{message}. Remedy: {remedy}")
         self.message = message
         self.remedy = remedy
+
+
+class Unreadable(Refused):
+    """What stands in a topic at `offset` cannot be read by any reader of ours, now or later: a batch that unpacks to
+    more than one can hold."""
+
+    def __init__(self, message: str, *, remedy: str, partition: int, offset: int) -> None:
+        super().__init__(message, remedy=remedy)
+        self.partition = partition
+        self.offset = offset
 
 
 class SignerFailure(enum.StrEnum):

@@ -11,7 +11,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError
 
-from ledger_core.errors import Corrupt, FinanceError, Refused, Unavailable
+from ledger_core.errors import Corrupt, FinanceError, Refused, Unavailable, Unreadable
 
 MISSING: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
 OFFSET_GONE: Final = KafkaError._AUTO_OFFSET_RESET
@@ -36,10 +36,16 @@ class LastComplaint:
 
 
 def read_failure(
-    topic: str, error: KafkaError, last: LastComplaint, *, place: str = "", doing: str = "join its group"
+    topic: str,
+    error: KafkaError,
+    last: LastComplaint,
+    *,
+    at: tuple[int, int] | None = None,
+    doing: str = "join its group",
 ) -> FinanceError:
-    """What to raise for `error` of a client that reads `topic`. `place`: partition and offset, where they are known.
+    """What to raise for `error` of a client that reads `topic`. `at`: partition and offset, where they are known.
     `doing`: what it does beside reading, should it not be allowed to."""
+    place = "" if at is None else f" [{at[0]}] offset {at[1]}"
     if error.code() == OFFSET_GONE:
         return Refused(
             f"{topic} no longer has the record that this cursor needs next,{place} ({error.str()})",
@@ -49,11 +55,15 @@ def read_failure(
         return Refused(f"topic {topic} does not exist", remedy="run `finance topics apply`")
     if error.code() == BAD_CHECKSUM:
         return Corrupt(f"{topic}: a record fails its checksum: {error.str()}")
-    if error.code() == CANNOT_UNPACK:
-        return Refused(
-            f"{topic} has a batch that this client cannot unpack ({error.str()})",
-            remedy="raise receive.message.max.bytes above the batch's unpacked size; nothing was skipped",
+    if error.code() == CANNOT_UNPACK and at is not None:
+        return Unreadable(
+            f"{topic}{place}: no reader can unpack the batch there ({error.str()})",
+            remedy="nothing was skipped; on the settlements topic: finance shards skip (RUNBOOK, section 13 E)",
+            partition=at[0],
+            offset=at[1],
         )
+    if error.code() == CANNOT_UNPACK:
+        return Refused(f"{topic}: no reader can unpack a batch of it ({error.str()})", remedy="nothing was skipped")
     if error.code() in NOT_ALLOWED:
         return Refused(
             f"Kafka does not let this principal read {topic}, or {doing} ({error.str()})",

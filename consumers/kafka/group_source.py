@@ -32,6 +32,7 @@ from consumers.kafka.failures import ALL_BROKERS_DOWN, LastComplaint, read_failu
 from consumers.kafka.in_order import check_repeated
 from consumers.kafka.positions import Positions
 from consumers.kafka.topic_watch import TopicWatch
+from ledger_core.errors import Unreadable
 from ledger_core.ports import NO_APPEND_TIME_MS, Record
 
 # A reader that gets nothing cannot distinguish a quiet topic from a dead broker: librdkafka says once that all brokers
@@ -83,6 +84,7 @@ class KafkaSource:
         self._positions = Positions()
         self._noted: dict[int, int] = {}
         self._callback_error: Exception | None = None
+        self._unreadable: dict[int, Unreadable] = {}  # where a partition cannot be read on; raised by the next poll
         self._check_append_times = check_append_times
         self._watch = watch
         self._explain = explain
@@ -110,8 +112,11 @@ class KafkaSource:
         """Up to `records_max` records of READ_BYTES_MAX bytes, grouped by partition. The timeout is a linger: it is
         waited out unless full.
 
-        Raises Unavailable when the brokers do not answer, Refused when the topic no longer holds the offset asked for.
+        Raises Unavailable when the brokers do not answer, Refused when the topic no longer holds the offset asked for,
+        Unreadable where no reader gets on, once everything before it was returned: `pass_over`, or `seek`, goes on.
         """
+        if self._unreadable:
+            raise self._unreadable.pop(min(self._unreadable))
         try:
             messages = self._read.read(records_max, timeout_seconds)
         except KafkaException as error:
@@ -150,11 +155,16 @@ class KafkaSource:
             partition = cast("int", message.partition())
             if error is not None:
                 if error.code() != KafkaError._PARTITION_EOF:
-                    place = f" [{partition}] offset {message.offset()}"
-                    raise read_failure(self._topic, error, self._complaint, place=place)
+                    at = partition, cast("int", message.offset())
+                    failure = read_failure(self._topic, error, self._complaint, at=at)
+                    if not isinstance(failure, Unreadable):
+                        raise failure
+                    if partition in self._owned:
+                        self._unreadable[partition] = failure  # behind what stands before it
+                    continue
                 ends[partition] = cast("int", message.offset())
                 continue
-            if partition not in self._owned:
+            if partition not in self._owned or partition in self._unreadable:
                 continue  # consume may return what was revoked during the call
             offset = cast("int", message.offset())
             group = groups.get(partition)
@@ -191,8 +201,17 @@ class KafkaSource:
         log.warning("kafka.no_append_time", topic=self._topic, partition=partition)
         return int(NO_APPEND_TIME_MS)
 
+    def pass_over(self, partition: int, first: int, end: int) -> None:
+        """Read on at `end`: what stands from `first` on is set aside. Offsets before it hold no record, and are
+        explained as others are. Raises Refused, Unavailable."""
+        due = self._positions.due(partition)
+        if self._explain is not None and due < first:
+            self._explain(partition, due, first)
+        self.seek(partition, end)
+
     def seek(self, partition: int, offset: int) -> None:
         """Read `partition` from `offset` next; what was fetched ahead is dropped."""
+        self._unreadable.pop(partition, None)
         try:
             self._consumer.seek(TopicPartition(self._topic, partition, offset))
         except KafkaException as error:
@@ -273,6 +292,7 @@ class KafkaSource:
         self._read.forget({partition.partition for partition in partitions})
         for partition in partitions:
             self._owned.discard(partition.partition)
+            self._unreadable.pop(partition.partition, None)
             self._positions.forget(partition.partition)
             self._noted.pop(partition.partition, None)
             if self._watch is not None:

@@ -21,7 +21,7 @@ from consumers.kafka.client_settings import CONSUMER_DEFAULTS
 from consumers.kafka.failures import LastComplaint, read_failure
 from consumers.kafka.group_source import Explain
 from consumers.kafka.in_order import check_repeated
-from ledger_core.errors import Unavailable
+from ledger_core.errors import Unavailable, Unreadable
 from ledger_core.ports import NO_APPEND_TIME_MS, Record
 from schemas.authority.kafka_acls import ASKING_GROUP
 
@@ -51,6 +51,7 @@ class PartitionReader:
         self._explain = explain
         self._monotonic = monotonic
         self._complaint = LastComplaint()
+        self._unreadable: Unreadable | None = None
         self._consumer = Consumer(
             {
                 **CONSUMER_DEFAULTS,
@@ -73,10 +74,12 @@ class PartitionReader:
 
     def read(self, records_max: int, linger_seconds: float = 0.05) -> list[Record]:
         """The next records, READ_BYTES_MAX bytes of them, at least one unless at the end. Raises Unavailable and
-        Refused."""
+        Refused, and Unreadable where it gets no further, once everything before it was returned."""
         heard_at = self._monotonic()
         start = self._next
         while not self.done:
+            if self._unreadable is not None:
+                raise self._unreadable
             try:
                 messages = self._read.read(records_max, linger_seconds)
             except KafkaException as error:
@@ -85,7 +88,8 @@ class PartitionReader:
             for message in messages:
                 failed = message.error()
                 if failed is not None:
-                    self._at_error(failed, cast("int", message.offset()))
+                    if self._ends_here(failed, cast("int", message.offset())):
+                        break
                     continue
                 offset = cast("int", message.offset())
                 if offset >= self._end:
@@ -123,9 +127,19 @@ class PartitionReader:
     def close(self) -> None:
         self._consumer.close()
 
-    def _at_error(self, error: KafkaError, offset: int) -> None:
+    def _ends_here(self, error: KafkaError, offset: int) -> bool:
+        """Whether it gets no further: then the next read raises Unreadable."""
         if error.code() == KafkaError._PARTITION_EOF:
             self._next = max(self._next, offset)
-            return
-        place = f" [{self._place.partition}] offset {offset}"
-        raise read_failure(self._place.topic, error, self._complaint, place=place)
+            return False
+        failure = read_failure(self._place.topic, error, self._complaint, at=(self._place.partition, offset))
+        if not isinstance(failure, Unreadable):
+            raise failure
+        self._unreadable = failure  # behind what stands before it
+        return True
+
+    def pass_over(self, end: int) -> None:
+        """Read on at `end`: what stands before it is set aside."""
+        self._unreadable = None
+        self._next = self._due = end
+        self._consumer.assign([TopicPartition(self._place.topic, self._place.partition, end)])

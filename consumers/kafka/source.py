@@ -19,10 +19,16 @@ class RecordSource(Protocol):
     def owned(self) -> frozenset[int]: ...
 
     def poll(self, records_max: int, timeout_seconds: float) -> list[tuple[int, list[Record]]]:
-        """Records by partition, in offset order, of owned partitions only."""
+        """Records by partition, in offset order, of owned partitions only. Raises Unreadable where one cannot be read,
+        once everything before it was returned."""
         ...
 
     def seek(self, partition: int, offset: int) -> None: ...
+
+    def pass_over(self, partition: int, first: int, end: int) -> None:
+        """Go on at `end`: what stands from `first` on cannot be read, and is set aside. Offsets before it must hold no
+        record: Refused otherwise."""
+        ...
 
     def pause(self, partition: int) -> None: ...
 

@@ -1,7 +1,8 @@
 """Records of one partition at offsets that are asked for.
 
 Guarantees: what comes was asked for, in order of offset; an offset that the topic no longer holds (or that never held a
-record) is passed over, and the caller sees that it did not come. Offsets near each other are read in one run.
+record, or one that no reader can read) is passed over, and the caller sees that it did not come. Offsets near each
+other are read in one run.
 Does not: read by itself: `consumers.kafka.partition_reader` does.
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from consumers.kafka.partition_reader import PartitionReader
+from ledger_core.errors import Unreadable
 from ledger_core.ports import Record
 
 GAP_OFFSETS_MAX: Final = 5_000  # nearer offsets are read over: another run throws away what was fetched ahead
@@ -45,8 +47,14 @@ class TopicReader:
         """Read on from the first to the last offset of a run."""
         asked = set(wanted)
         reader = self._open(topic, partition, wanted[0], wanted[-1] + 1)
+        reached = -1  # the last offset from which reading began anew
         try:
             while not reader.done:
-                yield from (record for record in reader.read(RECORDS_MAX) if record.offset in asked)
+                try:
+                    yield from (record for record in reader.read(RECORDS_MAX) if record.offset in asked)
+                except Unreadable as found:
+                    beyond = [offset for offset in wanted if offset > max(found.offset, reached)]
+                    reached = beyond[0] if beyond else wanted[-1] + 1
+                    reader.pass_over(reached)
         finally:
             reader.close()

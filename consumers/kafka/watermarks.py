@@ -14,7 +14,7 @@ from typing import Final, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from consumers.kafka.bounded_read import FETCH_LIMITS
-from consumers.kafka.failures import LastComplaint, read_failure
+from consumers.kafka.failures import CANNOT_UNPACK, LastComplaint, read_failure
 from ledger_core.errors import FinanceError, Unavailable
 from schemas.authority.kafka_acls import ASKING_GROUP
 
@@ -146,7 +146,8 @@ class Watermarks:
             ends = {partition: spans[partition][0] for partition in silent}
 
     def first_of_each(self, topic: str, spans: Mapping[int, tuple[int, int]]) -> dict[int, Message]:
-        """Of each partition the first record of offsets `[from, to)`, as far as there is one: one pass for all."""
+        """Of each partition the first record of offsets `[from, to)`, as far as there is one that can be read: one pass
+        for all."""
         found = self._read_each(topic, spans, first_only=True)
         return {cast("int", message.partition()): message for message in found}
 
@@ -167,10 +168,14 @@ class Watermarks:
                     cast("int", message.offset()),
                     message.error(),
                 )
-                if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                    raise KafkaException(error)
                 if partition not in ends:
                     continue
+                if error is not None and error.code() == CANNOT_UNPACK:
+                    del ends[partition]  # nobody reads on there, and the other partitions are asked for all the same
+                    self._consumer.pause([TopicPartition(topic, partition)])
+                    continue
+                if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                    raise KafkaException(error)
                 wanted = error is None and offset < ends[partition]
                 if wanted:
                     yield message

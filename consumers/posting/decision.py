@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Final
 
 from ledger_core.books.event_rules import check_recorded_at
-from ledger_core.errors import Rejected
+from ledger_core.errors import Rejected, RejectReason
 from ledger_core.ports import Record
 from ledger_core.posting.plans import Decided, Rejection
 from ledger_core.posting.rules import claimed_event_id, draft
 from schemas.wire.settlements import decode_settlement
+
+UNREADABLE_DETAIL: Final = "no reader can read what is there; set aside by a decision of an operator"
+
+
+def set_aside(topic: str, shard: int, offset: int) -> Decided:
+    """What an offset becomes that nothing can read: the same wherever it is decided, by the poster or at a replay."""
+    nothing = Record(topic, shard, offset, 0, None, None)
+    return Decided(nothing, Rejection(RejectReason.UNREADABLE, UNREADABLE_DETAIL, None, b""))
 
 
 def decide(record: Record) -> Decided:

@@ -13,7 +13,7 @@ Kafka's own offsets are committed afterwards, for lag tools; nobody reads them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 import structlog
@@ -21,30 +21,32 @@ import structlog
 from consumers.kafka.source import OpenSource
 from consumers.metrics import Metrics
 from consumers.posting.batch_pieces import pieces
+from consumers.posting.batch_report import report_batch
 from consumers.posting.batch_transaction import post_batch
 from consumers.posting.dead_letter_limit import DeadLetterLimit, DeadLetterLimitReached
-from consumers.posting.decision import decide
+from consumers.posting.decision import decide, set_aside
 from consumers.posting.relay import Relay
 from consumers.posting.relay_backlog import RelayBacklog
 from consumers.posting.retelling import Planner
+from consumers.posting.stops import Stops
+from ledger_core.errors import Unreadable
 from ledger_core.ports import Record
 from ledger_core.posting.plans import Decided, Plan, ShardHead
 from ledger_core.posting.sequencing import event_ids, sequence
 from ledger_core.posting.store_port import Fenced, Halted, PosterStore
-
-HALT_POLL_SECONDS = 0.5
 
 log = structlog.get_logger("poster")
 
 
 class PosterLimits(msgspec.Struct, frozen=True):
     """Set by topology.yaml. At most so many records are read at once, after waiting so long for the first; more than
-    `dead_letters_max` rejections among the newest `dead_letter_window_records` halt posting."""
+    `dead_letters_max` rejections among the newest `dead_letter_window_records` of a shard halt it."""
 
     batch_records_max: int = 4000  # in one transaction
     linger_ms: int = 50  # waited out by each read, unless it is full
     dead_letters_max: int = 1000
     dead_letter_window_records: int = 10_000
+    slow_seconds: float = 1.0  # a shard waits after a part that rejects something, when half of the limit is used up
 
 
 class Poster:
@@ -79,20 +81,24 @@ class Poster:
         self._held_back: set[int] = set()  # paused with records read, which are read again
         self._fresh_at: dict[int, float] = {}  # shard -> what the topic took before this moment is handled
         self._sound = True  # the step before ended without a failure
-        self._dead_letters = DeadLetterLimit(limits.dead_letters_max, limits.dead_letter_window_records)
-        self._halted = False
-        self._halt_checked_at = float("-inf")
+        self._stops = Stops(
+            store,
+            metrics,
+            lambda: DeadLetterLimit(limits.dead_letters_max, limits.dead_letter_window_records),
+            limits.slow_seconds,
+            monotonic,
+        )
         self._source = open_source(self._open_shard, self._close_shard)
 
     def step(self) -> bool:
         """Read and post one batch of each shard that has something; True when anything was done."""
         self._sound = False
-        self._look_at_halt_flag()
+        for shard in self._stops.look(self._heads):
+            self._stand_or_go(shard)
         worked = self._relay_backlog()
         # 1. READ. Nothing changes: a crash here, or the next owner, reads the same records again.
-        groups = self._source.poll(self._limits.batch_records_max, self._limits.linger_ms / 1000)
-        for shard, records in groups:
-            if self._halted or shard in self._backlog:
+        for shard, records in self._poll():
+            if self._stops.stopped(shard) or shard in self._backlog:
                 self._source.pause(shard)  # assigned during the halt, or relayed first; resuming seeks back
                 self._held_back.add(shard)
             else:
@@ -119,6 +125,7 @@ class Poster:
         head = self._store.open_shard(shard, self._topic)
         self._heads[shard] = head = self._relay_again(head)
         self._fresh_at[shard] = self._now()
+        self._stops.opened(shard)
         log.info("poster.shard_opened", shard=shard, seq=head.seq, next_offset=head.next_offset)
         return head.next_offset
 
@@ -136,7 +143,7 @@ class Poster:
             if shard not in self._backlog and shard in self._held_back:
                 self._held_back.discard(shard)
                 self._source.seek(shard, head.next_offset)
-                if not self._halted:
+                if not self._stops.stopped(shard):
                     self._source.resume(shard)
         return bool(self._backlog.shards)
 
@@ -145,31 +152,41 @@ class Poster:
         self._published.pop(shard, None)
         self._backlog.forget(shard)
         self._held_back.discard(shard)
+        self._stops.forget(shard)
         self._metrics.released(shard)
         log.info("poster.shard_closed", shard=shard)
 
-    # --- halt (G10) ---
+    # --- standing still (G10, G11) ---
 
-    def _look_at_halt_flag(self) -> None:
-        moment = self._monotonic()
-        if moment - self._halt_checked_at < HALT_POLL_SECONDS:
-            return
-        self._halt_checked_at = moment
-        halted = self._store.is_halted()
-        if halted == self._halted:
-            return
-        log.warning("poster.halted" if halted else "poster.resumed", shards=sorted(self._heads))
-        self._set_halted(halted)
-        if not halted:
-            self._dead_letters.resume(int(self._now() * 1000))
-
-    def _set_halted(self, halted: bool) -> None:
+    def _stand_or_go(self, shard: int) -> None:
         """Consuming pauses and the group membership stays; what was fetched ahead is read again on resume."""
-        self._halted = halted
-        self._metrics.halted(halted)
-        for shard, head in self._heads.items():
-            self._source.seek(shard, head.next_offset)
-            (self._source.pause if halted else self._source.resume)(shard)
+        self._source.seek(shard, self._heads[shard].next_offset)
+        (self._source.pause if self._stops.stopped(shard) else self._source.resume)(shard)
+
+    def _poll(self) -> list[tuple[int, list[Record]]]:
+        """What there is to read. A shard that cannot be read on stands still, alone, unless it is decided already."""
+        try:
+            return self._source.poll(self._limits.batch_records_max, self._limits.linger_ms / 1000)
+        except Unreadable as found:
+            self._cannot_read(found.partition, found.offset)
+            return []
+
+    def _cannot_read(self, shard: int, offset: int) -> None:
+        head = self._heads.get(shard)
+        if head is None:
+            return
+        if self._stops.stopped(shard) or shard in self._backlog:
+            self._source.pause(shard)  # met again once it goes on
+            self._held_back.add(shard)
+            return
+        first = max(offset, head.next_offset)
+        end = self._stops.set_aside_end(shard, first)
+        if end is None:
+            self._stops.halt(shard, "unreadable", first, f"no reader can unpack the batch at offset {first}")
+            self._stand_or_go(shard)
+            return
+        self._source.pass_over(shard, first, end)
+        self._post(shard, (set_aside(self._topic, shard, number) for number in range(first, end)))
 
     # --- posting ---
 
@@ -177,22 +194,38 @@ class Poster:
         next_offset = self._heads[shard].next_offset
         # 2. DECIDE. Pure: after a crash the same records are decided in the same way. Below the head all is posted.
         fresh = (decide(record) for record in self._relay.beside(records) if record.offset >= next_offset)
+        return self._post(shard, fresh)
+
+    def _post(self, shard: int, decided: Iterable[Decided]) -> bool:
+        """Post what is in order, until the shard has to stand still; True when anything was."""
+        limit = self._stops.limit(shard)
         worked = False
         try:
-            for batch in pieces(fresh, next_offset):
-                post_batch(lambda: self._heads[shard], batch, self._commit)
-                worked = True
+            for batch in pieces(decided, self._heads[shard].next_offset):
+                for part in limit.parts(batch):
+                    if self._stops.stopped(shard):  # by what was posted just now: the rest is read again
+                        self._stand_or_go(shard)
+                        return worked
+                    post_batch(lambda: self._heads[shard], part, self._commit)
+                    worked = True
         except Fenced as error:
             log.warning("poster.fenced", shard=shard, detail=str(error))
             self._source.seek(shard, self._open_shard(shard))
             return False
         except Halted:
             self._source.seek(shard, self._heads[shard].next_offset)
-            self._halt_checked_at = float("-inf")
+            self._stops.look_at_once()
             return False
         except DeadLetterLimitReached as error:
-            self._halt_for_dead_letters(shard, str(error))
-            return False
+            if error.records > limit.part_records:
+                limit.careful()  # only its plan said how many are rejected: in small parts, then
+            else:
+                at_offset = self._heads[shard].next_offset
+                self._stops.halt(shard, "dead_letters", at_offset, f"dead-letter limit: {error}")
+            self._stand_or_go(shard)
+            return worked
+        if self._stops.stopped(shard):
+            self._stand_or_go(shard)
         return worked
 
     def _commit(self, head: ShardHead, batch: Sequence[Decided], *, alone: bool, upto: int | None = None) -> None:
@@ -210,12 +243,13 @@ class Poster:
         # crash inside rolls back: nothing happened, and the next owner seeks to shards.next_offset.
         with self._store.batch(head, alone=alone) as tx:
             plan = self._plan(head, batch, tx.look_up(compared, named), upto=upto)
-            self._dead_letters.check(len(batch), self._counted(plan))
+            rejected = self._counted(plan)
+            self._stops.limit(head.shard).check(len(batch), rejected)
             plan = tx.write(plan, relayed_offset=head.next_offset)
         # 5. COMMIT. The end of the block: from here on the batch is posted. A crash before: nothing happened; after:
         # posted, not yet relayed. An answer that was lost is Unavailable: shards.next_offset says which of the two.
         self._heads[head.shard] = plan.after
-        self._dead_letters.add(len(batch), self._counted(plan))
+        self._stops.posted(head.shard, len(batch), rejected)
         if head.next_offset > head.relayed_offset:
             self._metrics.relayed(head.shard, head.next_offset - head.relayed_offset)
 
@@ -227,50 +261,15 @@ class Poster:
     def _counted(self, plan: Plan) -> int:
         """The dead letters that count towards the limit: an offset without a record does not count."""
         rejected = (verdict.record for verdict in plan.verdicts if verdict.kind == "rejected")
-        return self._dead_letters.counted(record for record in rejected if record is not None)
+        return self._stops.limit(plan.before.shard).counted(record for record in rejected if record is not None)
 
     def _committed(self, plan: Plan, newest: Record | None, seconds: float) -> None:
-        before, after = plan.before, plan.after
+        after = plan.after
         self._source.note_done(after.shard, after.next_offset)
         self._metrics.progress()  # many transactions may be one step's
         if newest is not None and newest.timestamp_ms > 0:  # a record that its publisher dated says nothing of the lag
             self._fresh_at[after.shard] = newest.timestamp_ms / 1000
-        rejected = after.rejected - before.rejected
-        records = [*(entry.record for entry in plan.posted[:1]), *(v.record for v in plan.verdicts[:1] if v.record)]
-        oldest_ms = min((record.timestamp_ms for record in records if record.timestamp_ms > 0), default=None)
-        latency_seconds = 0.0 if oldest_ms is None else max(0.0, self._now() - oldest_ms / 1000)
-        log.info(
-            "poster.batch",
-            shard=after.shard,
-            first_offset=before.next_offset,
-            next_offset=after.next_offset,
-            posted=len(plan.posted),
-            duplicates=after.duplicates - before.duplicates,
-            rejected=rejected,
-            seq=after.seq,
-            head=after.head_hash.hex() if after.head_hash else None,
-            seconds=round(seconds, 4),
-            latency_seconds=round(latency_seconds, 4),
-        )
-        if plan.posted:
-            self._metrics.posted(after.shard, len(plan.posted), latency_seconds)
-        if after.duplicates > before.duplicates:
-            self._metrics.duplicates(after.shard, after.duplicates - before.duplicates)
-        holes = 0
-        for verdict in plan.verdicts:
-            if verdict.record is None:
-                holes += 1
-            elif verdict.kind == "rejected":
-                self._metrics.rejected(verdict.reason, 1)
-        if holes:
-            self._metrics.no_record(after.shard, holes)
-
-    def _halt_for_dead_letters(self, shard: int, reason: str) -> None:
-        self._store.halt(f"dead-letter limit: {reason}", shard)
-        log.error(
-            "poster.dead_letter_limit", shard=shard, reason=reason, remedy="mend the publisher, then `finance resume`"
-        )
-        self._set_halted(True)  # at once: a resume that comes before the next check must still be seen as one
+        report_batch(self._metrics, plan, seconds=seconds, now=self._now())
 
     # --- after the commit ---
 

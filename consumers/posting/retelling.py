@@ -156,6 +156,9 @@ class RetellingSource:
     def seek(self, partition: int, offset: int) -> None:
         self._source.seek(partition, offset)
 
+    def pass_over(self, partition: int, first: int, end: int) -> None:
+        self._source.pass_over(partition, first, end)
+
     def pause(self, partition: int) -> None:
         self._source.pause(partition)
 

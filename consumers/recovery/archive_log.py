@@ -25,7 +25,7 @@ from ledger_core.archive.listing import ArchiveReader, list_archive
 from ledger_core.archive.manifest import Manifest, parse_manifest
 from ledger_core.archive.names import manifest_key, manifests_folder
 from ledger_core.books.entries import decode_entry
-from ledger_core.errors import Refused
+from ledger_core.errors import Refused, RejectReason
 from ledger_core.findings import Collector
 from ledger_core.ports import StoredObject
 from ledger_core.posting.newest_record import NewestRecord
@@ -95,6 +95,18 @@ class ArchiveLog:
     def covers(self, shard: int) -> int:
         ends = self._of(shard).ends
         return ends[-1] if ends else 0
+
+    def set_aside_end(self, shard: int, offset: int) -> int:
+        end = offset
+        for place in self._of(shard).within(offset, self.covers(shard)):
+            for line in self._object(shard, place).rejected:
+                if int(line.offset) == end and line.reason == RejectReason.UNREADABLE:
+                    end += 1
+                elif int(line.offset) > end:
+                    return end
+            if int(self._of(shard).ends[place]) > end:
+                return end
+        return end
 
     def taken_elsewhere(self, shard: int, first_offset: int, next_offset: int) -> dict[int, tuple[str, Known]]:
         found: dict[int, tuple[str, Known]] = {}

@@ -19,7 +19,9 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from consumers.posting.batch_transaction import post_batch
+from consumers.posting.decision import set_aside
 from consumers.posting.first_verdicts import FirstVerdicts
+from ledger_core.errors import Unreadable
 from ledger_core.ports import Record
 from ledger_core.posting.plans import Decided, Draft, Known, ShardHead
 from ledger_core.posting.sequencing import event_ids, sequence
@@ -37,6 +39,8 @@ class RecordReader(Protocol):
     def done(self) -> bool: ...
 
     def read(self, records_max: int) -> list[Record]: ...
+
+    def pass_over(self, end: int) -> None: ...
 
 
 class ShardReplay:
@@ -74,14 +78,29 @@ class ShardReplay:
         if self.stopped or self._reader.done:
             return 0
         # 1. READ. Nothing changes: a run that was killed reads on from the target's head.
-        records = self._reader.read(self._batch_records_max)
-        # 2. DECIDE. Pure: the same records give the same decisions at every run.
-        batch = [self._decide(record) for record in self._wanted(records)]
+        try:
+            records = self._reader.read(self._batch_records_max)
+        except Unreadable as found:
+            batch = self._set_aside(found)
+        else:
+            # 2. DECIDE. Pure: the same records give the same decisions at every run.
+            batch = [self._decide(record) for record in self._wanted(records)]
         if not batch:
             return 0
         before = self.head.next_offset
         post_batch(lambda: self.head, batch, self._commit)
         return self.head.next_offset - before
+
+    def _set_aside(self, found: Unreadable) -> list[Decided]:
+        """What the log says was set aside there, and the reader behind it. Raises `found` where it does not say so."""
+        first = max(found.offset, self.head.next_offset)
+        end = first if self._log is None else self._log.set_aside_end(self.head.shard, first)
+        if end == first:
+            raise found
+        self._reader.pass_over(end)
+        aside = [set_aside(self.head.topic, self.head.shard, offset) for offset in range(first, end)]
+        wanted = {record.offset for record in self._wanted([item.record for item in aside])}
+        return [item for item in aside if item.record.offset in wanted]
 
     def _wanted(self, records: Sequence[Record]) -> Sequence[Record]:
         stop_ms = None if self._stop.time is None else int(self._stop.time.timestamp() * 1000)

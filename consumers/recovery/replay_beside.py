@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import Any, Protocol
+from typing import Protocol
 
 from consumers.posting.batch_transaction import HOLE_OFFSETS_MAX
+from consumers.posting.decision import set_aside
 from consumers.recovery.replay import Decide, RecordReader
+from consumers.recovery.replay_place import ReplayPlace
 from ledger_core.books.accounts import account_type
+from ledger_core.errors import Unreadable
 from ledger_core.findings import Collector
 from ledger_core.ports import Record
 from ledger_core.posting.plans import Decided, Known, Plan, ShardHead
@@ -25,7 +27,7 @@ from ledger_core.posting.sequencing import event_ids, sequence
 from ledger_core.posting.store_port import HeavyLookUp
 from ledger_core.recovery.compare_ledgers import differing_field
 from ledger_core.recovery.replay_port import StopAt
-from ledger_core.tree import CompactRange, leaf_hashes
+from ledger_core.tree import leaf_hashes
 from ledger_core.verify.ledger_rows import EntryRow, VerdictRow
 from ledger_core.verify.signed_parts import SignedPart
 
@@ -37,81 +39,14 @@ class LiveLedger(Protocol):
 
     def verdicts(self, shard: int, first_offset: int, next_offset: int) -> Sequence[VerdictRow]: ...
 
+    def set_aside_end(self, shard: int, offset: int) -> int:
+        """As `ledger_core.recovery.replay_port.VerdictLog.set_aside_end`."""
+        ...
+
     def first_verdicts(self, compared: Sequence[str], named: Sequence[str]) -> Mapping[str, tuple[Known, int]]:
         """Event id -> its first verdict, and where: the seq of what was posted, the offset of what was rejected. Of the
         `compared` ones that are posted with the body. Raises HeavyLookUp."""
         ...
-
-
-@dataclass(slots=True)
-class ReplayPlace:
-    """Where a shard's comparison stands. `whole` False: it began in the middle, so sums and counts are not known."""
-
-    head: ShardHead
-    tree: CompactRange = field(default_factory=CompactRange)
-    whole: bool = True
-    sums: dict[str, list[int]] = field(default_factory=dict)  # "<currency> <account type>" -> [debits, credits]
-
-    def to_json(self) -> dict[str, Any]:
-        head = self.head
-        return {
-            "topic": head.topic,
-            "first_offset": str(head.first_offset),
-            "next_offset": str(head.next_offset),
-            "seq": str(head.seq),
-            "head_hash": None if head.head_hash is None else head.head_hash.hex(),
-            "duplicates": str(head.duplicates),
-            "rejected": str(head.rejected),
-            "tree": self.tree.to_bytes().hex(),
-            "whole": self.whole,
-            "sums": {name: [str(amount) for amount in pair] for name, pair in self.sums.items()},
-        }
-
-    @staticmethod
-    def from_json(shard: int, told: dict[str, Any]) -> ReplayPlace:
-        """The inverse. Raises KeyError, TypeError and ValueError on anything else."""
-        seq = int(told["seq"])
-        digest = told["head_hash"]
-        head = place_head(
-            shard,
-            told["topic"],
-            first_offset=int(told["first_offset"]),
-            next_offset=int(told["next_offset"]),
-            seq=seq,
-            head_hash=None if digest is None else bytes.fromhex(digest),
-            duplicates=int(told["duplicates"]),
-            rejected=int(told["rejected"]),
-        )
-        tree = CompactRange.from_bytes(seq, bytes.fromhex(told["tree"]))
-        sums = {name: [int(amount) for amount in pair] for name, pair in told["sums"].items()}
-        return ReplayPlace(head, tree, bool(told["whole"]), sums)
-
-
-def place_head(
-    shard: int,
-    topic: str,
-    *,
-    first_offset: int = 0,
-    next_offset: int = 0,
-    seq: int = 0,
-    head_hash: bytes | None = None,
-    duplicates: int = 0,
-    rejected: int = 0,
-) -> ShardHead:
-    """A head without what only a database has."""
-    return ShardHead(
-        shard=shard,
-        topic=topic,
-        first_offset=first_offset,
-        next_offset=next_offset,
-        seq=seq,
-        head_hash=head_hash,
-        accounts=0,
-        posted=seq,
-        duplicates=duplicates,
-        rejected=rejected,
-        relayed_offset=first_offset,
-    )
 
 
 class BesideShard:
@@ -138,6 +73,7 @@ class BesideShard:
         self._batch_records_max = batch_records_max
         self._found = found
         self._waiting: list[Record] = []
+        self._aside = range(0)  # the offsets that could not be read, and that the ledger rejected as such
         self._range = _RangeSums(place.head, whole=True)
 
     def step(self, end_offset: int) -> bool:
@@ -145,7 +81,7 @@ class BesideShard:
         if self.stopped:
             return False
         if not self._waiting:
-            self._waiting = self._reader.read(self._batch_records_max)
+            self._waiting = self._read()
         if not self._waiting:
             self.stopped = True
             return False
@@ -160,6 +96,26 @@ class BesideShard:
         reached = stop_seq is not None and self.place.head.seq >= stop_seq
         self.stopped = self.stopped or reached or len(wanted) < len(batch)
         return bool(batch) and not self.stopped
+
+    def _read(self) -> list[Record]:
+        """The next records; where nothing can be read, the offsets that the ledger says were set aside, each without
+        key and value. Raises Unreadable where it does not say so."""
+        try:
+            return self._reader.read(self._batch_records_max)
+        except Unreadable as found:
+            head = self.place.head
+            first = max(found.offset, head.next_offset)
+            end = self._live.set_aside_end(head.shard, first)
+            if end == first:
+                raise
+            self._reader.pass_over(end)
+            self._aside = range(first, end)
+            return [set_aside(head.topic, head.shard, offset).record for offset in self._aside]
+
+    def _verdict_of(self, record: Record) -> Decided:
+        if record.offset in self._aside:
+            return set_aside(record.topic, record.partition, record.offset)
+        return self._decide(record)
 
     def close_range(self, signed: SignedPart | None) -> None:
         """The range that began at the last call ends here: compare with its proof, if there is one."""
@@ -182,7 +138,7 @@ class BesideShard:
         while not self.stopped and offset - self.place.head.next_offset > HOLE_OFFSETS_MAX:
             self._compare_batch([], upto=self.place.head.next_offset + HOLE_OFFSETS_MAX)
         if not self.stopped:
-            self._compare_batch([self._decide(record) for record in records])
+            self._compare_batch([self._verdict_of(record) for record in records])
 
     def _compare_batch(self, batch: Sequence[Decided], *, upto: int | None = None) -> None:
         head = self.place.head

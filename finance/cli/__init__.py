@@ -2,7 +2,7 @@
 
 common: what they share; findings: how a check ends; addresses: options that are addresses
 
-operating  run, status, halt, resume, migrate, topics, doctor, guard, render
+operating  run, status, halt, resume, shards, migrate, topics, doctor, guard, render
 posting    publish, dlq           reading  balances, entry        proving  prove, verify
 audit      audit                  archive  archive                signing  signers, rotate, signing-proxy
 recovery   rebuild, replay, backup, restore, drill

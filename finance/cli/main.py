@@ -100,7 +100,8 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
         "For pipelines: a protected branch needs a signing path that answers.",
     ),
     "halt": ("finance.cli.operating.control", "halt", "Stop all posting, within a second, with a reason."),
-    "resume": ("finance.cli.operating.control", "resume", "Let posting go on."),
+    "resume": ("finance.cli.operating.control", "resume", "Let posting go on, everywhere or of one shard."),
+    "shards": ("finance.cli.operating.shards", "command", "Set aside what no reader can read, on record."),
 }
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from consumers.recovery.replay_beside import BesideShard, LiveLedger, ReplayPlace, place_head
+from consumers.recovery.replay_beside import BesideShard, LiveLedger
+from consumers.recovery.replay_place import ReplayPlace, place_head
 from consumers.recovery.rule_sets import RULE_SETS
 from finance.recovery import replay_checks
 from finance.recovery.replay_into import ReplayPlan, ShardRun, Tell

@@ -107,6 +107,14 @@ METRICS: Final[tuple[Metric, ...]] = (
         ("shard",),
     ),
     Metric("finance_halted", "gauge", "1 while the process sees the halt flag", "poster"),
+    Metric("finance_shard_halted", "gauge", "1 while this shard alone is halted", "poster", ("shard",)),
+    Metric(
+        "finance_shard_slowed",
+        "gauge",
+        "1 while this shard posts slowly, because its dead-letter limit is near",
+        "poster",
+        ("shard",),
+    ),
     Metric(
         "finance_unavailable_total",
         "counter",

@@ -49,6 +49,8 @@ class PrometheusWork:
         self._lag_records = exporter.gauge("finance_consumer_lag_records")
         self._lag_seconds = exporter.gauge("finance_consumer_lag_seconds")
         self._halted = exporter.gauge("finance_halted")
+        self._shard_halted = exporter.gauge("finance_shard_halted")
+        self._shard_slowed = exporter.gauge("finance_shard_slowed")
         self._unavailable = exporter.counter("finance_unavailable_total")
         self._signer_failures = exporter.counter("finance_signer_failures_total")
         self._signer_circuit = exporter.gauge("finance_signer_circuit_state")
@@ -97,11 +99,17 @@ class PrometheusWork:
     def released(self, shard: int) -> None:
         self._lag_records.remove_by_labels({"shard": str(shard)})
         self._lag_seconds.remove_by_labels({"shard": str(shard)})
+        self._shard_halted.remove_by_labels({"shard": str(shard)})
+        self._shard_slowed.remove_by_labels({"shard": str(shard)})
         self._health.released(shard)
 
     def halted(self, halted: bool) -> None:
         self._halted.set(1 if halted else 0)
         self._health.halted(halted)
+
+    def stopped(self, shard: int, *, halted: bool, slowed: bool) -> None:
+        self._shard_halted.labels(shard).set(1 if halted else 0)
+        self._shard_slowed.labels(shard).set(1 if slowed else 0)
 
     def unavailable(self, what: str) -> None:
         self._unavailable.labels(what).inc()

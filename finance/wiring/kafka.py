@@ -26,7 +26,7 @@ from consumers.proving.published_topic import AuditChain, PublishedTopic
 from consumers.proving.tree_history import ReadJournal
 from finance.settings.deployment import Settings
 from ledger_core.audit.events import AuditEvent
-from ledger_core.errors import Refused
+from ledger_core.errors import Refused, Unreadable
 from ledger_core.ports import Record
 from ledger_core.signing.registry import SignerRegistry
 from producers.kafka import topics as topics_kafka
@@ -44,6 +44,7 @@ KEEPING_SETTINGS = ("cleanup.policy", "retention.bytes", "retention.ms", "unclea
 # What bounds the bytes that a batch unpacks to. Changed, anybody who may publish could send what no reader can hold.
 UNPACKING_SETTINGS = ("compression.type", "max.message.bytes")
 JOURNAL_RECORDS_MAX = 2000  # read at once
+HEADER_BYTES = 512  # asked for of a batch whose header is wanted: it comes whole all the same
 TOPICS_SECONDS_MAX = 5.0  # a process waits in its own loop, which says so; a command may be more patient
 
 
@@ -169,6 +170,34 @@ def open_holes(settings: Settings, topic: str, name: str) -> Holes:
             watermarks.close()
 
     return Holes(topic, lambda: LogBatches(leader, settings.kafka_options(name)))
+
+
+def end_of_unreadable(settings: Settings, topic: str, partition: int, offset: int) -> int:
+    """The offset behind the batch at `offset`, which no reader can read; asked as an operator (api). Raises Refused
+    where it can be read, or where the log has no records, Unavailable."""
+    with closing(open_watermarks(settings, "api")) as watermarks:
+        log = LogBatches(watermarks.leader, settings.kafka_options("api"))
+        try:
+            batches = log.read(topic, partition, offset, HEADER_BYTES)
+        finally:
+            log.close()
+    place = f"{topic} [{partition}] offset {offset}"
+    batch = next((it for it in batches if it.first <= offset <= it.last and it.kind == "records"), None)
+    if batch is None:
+        raise Refused(f"{place}: the log has no records there", remedy="resume the shard: its poster reads again")
+    reader = open_partition(settings, topic, partition, offset, batch.last + 1, name="api")
+    try:
+        while not reader.done:
+            for record in reader.read(JOURNAL_RECORDS_MAX):
+                raise Refused(
+                    f"{place}: the record at offset {record.offset} can be read, and gets its verdict by the rules",
+                    remedy="resume the shard: its poster reads again",
+                )
+    except Unreadable:
+        return batch.last + 1
+    finally:
+        reader.close()
+    raise Refused(f"{place}: nothing is there to be read", remedy="resume the shard: its poster reads again")
 
 
 def reported_outcomes(settings: Settings, topology: Topology, progress: Callable[[], None]) -> ReportedOutcomes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from confluent_kafka import Message
 
@@ -18,10 +18,12 @@ from finance.wiring.kafka import open_watermarks
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.postgres.posting.control import Control, read_control
 from ledger_core.postgres.posting.newest_record import newest_record
+from ledger_core.postgres.posting.shard_halts import open_halts
 from ledger_core.postgres.reading.progress import AuditProgress, ShardProgress, audit_progress, shard_progress
 from ledger_core.postgres.recovery.epochs import Epoch, read_epoch
 from ledger_core.postgres.session import session
 from ledger_core.posting.newest_record import NewestRecord
+from ledger_core.posting.store_port import ShardHalt
 from schemas.topology.model import Topology
 
 
@@ -34,6 +36,7 @@ class ShardStatus:
     high_watermark: int | None  # the end offset
     lag_records: int | None  # between cursor and end offset
     lag_seconds: float | None  # age of the oldest that waits
+    halt: ShardHalt | None = None  # why it alone stands still; None while it does not
     topic_fault: str | None = None  # why this is not the topic that the shard grew from; None as far as is known
 
     @property
@@ -83,13 +86,16 @@ class StatusReader:
             progress = {shard.shard: shard for shard in shard_progress(connection)}
             newest = {number: newest_record(connection, number) for number in progress}
             audit = audit_progress(connection)
+            halts = {halt.shard: halt for halt in open_halts(connection)}
         kafka: str | None = None
         numbers = sorted({*range(self._settlements.partitions), *progress})
         try:
-            shards = self._with_lag(numbers, progress, newest, now)
+            shards = self._with_lag(numbers, progress, newest, halts, now)
         except Unavailable as error:
             kafka = error.detail
-            shards = [ShardStatus(number, progress.get(number), None, None, None) for number in numbers]
+            shards = [
+                ShardStatus(number, progress.get(number), None, None, None, halts.get(number)) for number in numbers
+            ]
         return Status(control, epoch, tuple(shards), audit, kafka)
 
     def close(self) -> None:
@@ -100,6 +106,7 @@ class StatusReader:
         numbers: Sequence[int],
         progress: Mapping[int, ShardProgress],
         newest: Mapping[int, NewestRecord | None],
+        halts: Mapping[int, ShardHalt],
         now: dt.datetime,
     ) -> list[ShardStatus]:
         """Every shard, in two passes over the topic for all of them."""
@@ -110,25 +117,38 @@ class StatusReader:
         spans = {number: (max(low, nexts[number]), high) for number, (low, high) in bounds.items()}
         oldest = watermarks.first_of_each(topic, spans)
         return [
-            self._lag(number, progress.get(number), bounds[number], nexts[number], oldest.get(number), faults, now)
+            self._lag(
+                ShardStatus(number, progress.get(number), bounds[number][1], None, None, halts.get(number)),
+                bounds[number][0],
+                nexts[number],
+                oldest.get(number),
+                faults.get(number),
+                now,
+            )
             for number in numbers
         ]
 
     @staticmethod
     def _lag(
-        shard: int,
-        progress: ShardProgress | None,
-        bounds: tuple[int, int],
+        status: ShardStatus,
+        low: int,
         next_offset: int,
         oldest: Message | None,
-        faults: Mapping[int, Refused],
+        fault: Refused | None,
         now: dt.datetime,
     ) -> ShardStatus:
-        low, high = bounds
-        lag_records, lag_seconds = max(0, high - next_offset), 0.0
+        """With its lag. `low`: the oldest offset of the topic; `oldest`: the first record that waits, if one can be
+        read."""
+        lag_records, lag_seconds = max(0, (status.high_watermark or 0) - next_offset), None
         if oldest is not None:
             lag_seconds = max(0.0, now.timestamp() - oldest.timestamp()[1] / 1000)
-        elif low <= next_offset:  # markers of transactions, aborted records: a poster never moves over them alone
-            lag_records = 0
-        fault = faults.get(shard)
-        return ShardStatus(shard, progress, high, lag_records, lag_seconds, None if fault is None else fault.message)
+        elif status.halt is None:
+            lag_seconds = 0.0
+            if low <= next_offset:  # markers of transactions, aborted records: a poster never moves over them alone
+                lag_records = 0
+        return replace(
+            status,
+            lag_records=lag_records,
+            lag_seconds=lag_seconds,
+            topic_fault=None if fault is None else fault.message,
+        )

@@ -72,7 +72,7 @@ class Rejection(msgspec.Struct, frozen=True, gc=False):
     reason: RejectReason  # the code that stands in verdict and outcome
     detail: str  # for people; proved nowhere
     event_id: str | None  # as far as it could be read
-    content_hash: bytes  # of the record's value
+    content_hash: bytes  # of the record's value; of nothing where nothing was read
 
 
 class Decided(msgspec.Struct, frozen=True, gc=False):
@@ -107,7 +107,7 @@ class Posted(msgspec.Struct, frozen=True, gc=False):
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
-    """One offset that posts nothing. `record` is None for an offset without a record."""
+    """One offset that posts nothing. `record` is None for an offset of which nothing was read."""
 
     offset: int  # settlements offset
     kind: VerdictKind  # duplicate or rejected

@@ -92,6 +92,10 @@ class _Builder:
                 self._post(record, outcome)
         else:
             event_id = outcome.event_id
+            if outcome.reason is RejectReason.UNREADABLE:
+                self._reject(record.offset, outcome.reason, outcome.detail, None, None, record=None, first=False)
+                self.next_offset = record.offset + 1
+                return
             is_first = event_id is not None and self._first(event_id) is None
             self._reject(
                 record.offset, outcome.reason, outcome.detail, event_id, outcome.content_hash, record, first=is_first

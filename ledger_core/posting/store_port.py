@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime as dt
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -17,7 +18,7 @@ class Fenced(FinanceError):
 
 
 class Halted(FinanceError):
-    """The halt flag is set: nothing was written."""
+    """All posting is halted, or this shard is: nothing was written."""
 
 
 class EventIdTaken(FinanceError):
@@ -42,6 +43,23 @@ class BatchFailed(FinanceError):
 class HeavyLookUp(FinanceError):
     """The entries that the batch must be compared with weigh too much to be read at once: nothing was written; plan
     fewer records. Never raised for one record."""
+
+
+HaltKind = Literal["dead_letters", "unreadable"]
+
+
+class ShardHalt(msgspec.Struct, frozen=True, gc=False):
+    """The newest halt of one shard, and what became of it. Set by the store."""
+
+    shard: int  # number of the shard
+    halt_id: int  # number of the halt; a later one is larger
+    kind: HaltKind  # beyond the dead-letter limit, or before what no reader can read
+    at_offset: int  # of the settlements partition: not posted
+    detail: str  # why, for people
+    halted_at: dt.datetime  # UTC; the database's clock
+    resumed: bool  # whether an operator ended it
+    set_aside_offset: int | None  # up to which, exclusive, the operator set aside what cannot be read
+    allowed_offset: int  # of the shard, not of this halt: rejections below do not count towards the limit
 
 
 class Unrelayed(msgspec.Struct, frozen=True, gc=False):
@@ -82,7 +100,13 @@ class PosterStore(Protocol):
 
     def is_halted(self) -> bool: ...
 
-    def halt(self, reason: str, shard: int) -> None: ...
+    def shard_halts(self, shards: Iterable[int]) -> dict[int, ShardHalt]:
+        """The newest halt of each of these shards that had one."""
+        ...
+
+    def halt_shard(self, shard: int, kind: HaltKind, at_offset: int, detail: str) -> None:
+        """Halt one shard, with its audit event; nothing when it is halted."""
+        ...
 
     def batch(self, head: ShardHead, *, alone: bool) -> AbstractContextManager[BatchTransaction]: ...
 

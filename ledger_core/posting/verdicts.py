@@ -18,6 +18,8 @@ from ledger_core.decimals import is_decimal
 from ledger_core.errors import RejectReason
 from ledger_core.posting.plans import VerdictKind
 
+# Reasons of offsets of which nothing was read: such a verdict names no event id and no content.
+NOTHING_READ: Final = frozenset({RejectReason.NO_RECORD.value, RejectReason.UNREADABLE.value})
 ALREADY_POSTED: Final = "already_posted"  # the one reason of a duplicate
 _REASONS: Final = frozenset(reason.value for reason in RejectReason)
 _OF_AN_EVENT_ID: Final = frozenset({RejectReason.CONFLICT.value, RejectReason.UNKNOWN_REVERSAL.value})
@@ -56,9 +58,9 @@ def check_verdict(line: VerdictLine) -> None:
         raise ValueError(f"{line.reason[:64]!r} is not the reason of a rejection")
     if line.verdict == "duplicate" and line.reason != ALREADY_POSTED:
         raise ValueError(f"{line.reason[:64]!r} is not the reason of a duplicate")
-    if line.reason == RejectReason.NO_RECORD.value:
+    if line.reason in NOTHING_READ:
         if line.event_id is not None or line.content_hash is not None:
-            raise ValueError("an offset without a record has neither event_id nor content_hash")
+            raise ValueError("an offset of which nothing was read has neither event_id nor content_hash")
     elif line.content_hash is None:
         raise ValueError("content_hash is missing: something was asked")
     if line.event_id is None and (line.verdict == "duplicate" or line.reason in _OF_AN_EVENT_ID):

@@ -16,13 +16,13 @@ from ledger_core.books.entries import EntryFields
 from ledger_core.errors import Corrupt, Refused, RejectReason
 from ledger_core.ports import Record
 from ledger_core.posting.plans import Draft, Known, Plan, Posted, ShardHead, Verdict
-from ledger_core.posting.verdicts import VerdictLine
+from ledger_core.posting.verdicts import NOTHING_READ, VerdictLine
 from ledger_core.times import parse_time
 from ledger_core.verify.archive_walk import VerifiedRange
 
 NO_RECORD_DETAIL: Final = "no committed record at this offset"  # as `ledger_core.posting.sequencing` says it
 NOT_HELD: Final = ""  # the detail of a rejection: for people, and not in the archive
-NEVER_FIRST: Final = frozenset({RejectReason.CONFLICT.value, RejectReason.NO_RECORD.value})
+NEVER_FIRST: Final = NOTHING_READ | {RejectReason.CONFLICT.value}
 
 
 def event_ids_to_look_up(verified: VerifiedRange) -> tuple[list[str], bool]:

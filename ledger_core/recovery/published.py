@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ledger_core.errors import RejectReason
 from ledger_core.posting.plans import ShardHead
+from ledger_core.posting.verdicts import NOTHING_READ
 from ledger_core.verify.archive_walk import VerifiedRange
 
 
@@ -57,7 +57,7 @@ class Published:
                 int(verdict.offset)
                 for verdict in lines.verdicts
                 if verdict.verdict == "rejected"
-                and verdict.reason != RejectReason.NO_RECORD
+                and verdict.reason not in NOTHING_READ
                 and int(verdict.offset) >= self.dead_letter_offset
             ][:1]
         return max(head.relayed_offset, min(bounds))

@@ -2,7 +2,8 @@
 
 Guarantees: plain values and protocols, nothing decided. A verdict can depend on another shard in one way only: an event
 id that was taken there first. The order of two shards' commits is written in no topic, so that one fact comes from the
-verdict log (of a database, or of the archive); the verdict itself is computed again from the record all the same.
+verdict log (of a database, or of the archive); the verdict itself is computed again from the record all the same. And
+what no reader can read was set aside by an operator: the log says so, and is asked only where nothing can be read.
 """
 
 from __future__ import annotations
@@ -48,6 +49,11 @@ class VerdictLog(Protocol):
 
     def covers(self, shard: int) -> int:
         """The first offset of the shard that this log knows nothing of."""
+        ...
+
+    def set_aside_end(self, shard: int, offset: int) -> int:
+        """The offset behind those that an operator set aside, one after the other from `offset` on: none when it is
+        `offset`."""
         ...
 
     def taken_elsewhere(self, shard: int, first_offset: int, next_offset: int) -> dict[int, tuple[str, Known]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from consumers.kafka.source import OnRevoked, StartOffset
-from ledger_core.errors import Unavailable
+from ledger_core.errors import Unavailable, Unreadable
 from ledger_core.ports import Record
 from tests.simulator.faults import Faults
 
@@ -37,6 +37,7 @@ class MemorySource:
         self.wanted = wanted
         self.records_max = records_max
         self.deaf = False
+        self.unreadable: dict[int, tuple[int, int]] = {}  # partition -> offsets [first, end) that nobody can read
         self.positions: dict[int, int] = {}
         self.paused: set[int] = set()
 
@@ -55,6 +56,11 @@ class MemorySource:
             if partition in self.paused:
                 continue
             log = self.partitions[partition]
+            first, end = self.unreadable.get(partition, (0, 0))
+            if first <= position < end:
+                raise Unreadable("no reader", remedy="none", partition=partition, offset=first)
+            if position < first:
+                log = [it for it in log if it is None or it.offset < first]
             records = [it for it in log if it is not None and it.offset >= position][:records_max]
             if records:
                 self.positions[partition] = records[-1].offset + 1
@@ -74,6 +80,9 @@ class MemorySource:
 
     def seek(self, partition: int, offset: int) -> None:
         self.positions[partition] = offset
+
+    def pass_over(self, partition: int, first: int, end: int) -> None:
+        self.seek(partition, end)
 
     def pause(self, partition: int) -> None:
         self.paused.add(partition)

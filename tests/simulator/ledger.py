@@ -14,9 +14,8 @@ from itertools import accumulate
 
 import msgspec
 
-from ledger_core.ports import AuditIntent
 from ledger_core.posting.plans import Known, Plan, Posted, ShardHead, Verdict
-from ledger_core.posting.store_port import BatchFailed, EventIdTaken, HeavyLookUp
+from ledger_core.posting.store_port import BatchFailed, EventIdTaken, HeavyLookUp, ShardHalt
 from ledger_core.verify.ledger_rows import BalanceRow, EntryRow, LineRow, RangeRow, ShardRow, VerdictRow
 
 Leg = tuple[str, str, int, str]  # account, side, amount_minor, currency
@@ -52,7 +51,7 @@ class MemoryLedger:
     first: dict[str, Known] = field(default_factory=dict)
     commits: list[tuple[int, int, int]] = field(default_factory=list)
     halted: bool = False
-    intents: list[AuditIntent] = field(default_factory=list)
+    halts: dict[int, ShardHalt] = field(default_factory=dict)
     poison: set[int] = field(default_factory=set)  # offsets that the database refuses to take
     look_up_bytes_max: int = 10**9
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import datetime as dt
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import msgspec
 
 from ledger_core.errors import Unavailable
-from ledger_core.ports import AuditIntent
 from ledger_core.posting.plans import Known, Plan, ShardHead
-from ledger_core.posting.store_port import Fenced, Halted, Unrelayed, check_alone
+from ledger_core.posting.store_port import Fenced, Halted, HaltKind, ShardHalt, Unrelayed, check_alone
 from tests.simulator.faults import Faults
 from tests.simulator.ledger import MemoryLedger, genesis
+
+MOMENT = dt.datetime(2025, 11, 1, tzinfo=dt.UTC)
 
 
 @dataclass
@@ -52,11 +54,15 @@ class MemoryPosterStore:
     def is_halted(self) -> bool:
         return self.ledger.halted
 
-    def halt(self, reason: str, shard: int) -> None:
-        if not self.ledger.halted:
-            self.ledger.halted = True
-            payload: dict[str, object] = {"reason": reason, "shard": shard}
-            self.ledger.intents.append(AuditIntent("ledger.halted", "service:poster", payload, ""))
+    def shard_halts(self, shards: Iterable[int]) -> dict[int, ShardHalt]:
+        return {shard: self.ledger.halts[shard] for shard in shards if shard in self.ledger.halts}
+
+    def halt_shard(self, shard: int, kind: HaltKind, at_offset: int, detail: str) -> None:
+        before = self.ledger.halts.get(shard)
+        if before is None or before.resumed:
+            number = 1 if before is None else before.halt_id + 1
+            allowed = 0 if before is None else before.allowed_offset
+            self.ledger.halts[shard] = ShardHalt(shard, number, kind, at_offset, detail, MOMENT, False, None, allowed)
 
     @contextmanager
     def batch(self, head: ShardHead, *, alone: bool) -> Iterator[MemoryTransaction]:
@@ -64,7 +70,8 @@ class MemoryPosterStore:
             stands = self.ledger.heads[head.shard]
             if (stands.next_offset, stands.seq) != (head.next_offset, head.seq):
                 raise Fenced("the head moved")
-            if self.ledger.halted:
+            halt = self.ledger.halts.get(head.shard)
+            if self.ledger.halted or (halt is not None and not halt.resumed):
                 raise Halted("halted")
             stale = self.faults.hits("stale", "applied")
             tx = MemoryTransaction(self.ledger, head.shard, alone, stale=stale)

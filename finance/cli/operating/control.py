@@ -1,13 +1,19 @@
-"""`finance halt` and `finance resume`: what stops posting everywhere (G10)."""
+"""`finance halt` and `finance resume`: what stops posting everywhere (G10), and one shard's halt."""
 
 from __future__ import annotations
+
+from contextlib import closing
 
 import click
 from rich.console import Console
 
-from finance.cli.common import emit, json_option, load_settings, operator
+from finance.cli.common import emit, json_option, load_settings, load_topology_of, operator
 from finance.settings import clock
+from finance.settings.deployment import Settings
+from finance.wiring.kafka import open_watermarks
 from ledger_core.postgres.posting import control
+from ledger_core.postgres.posting.shard_halts import Decision, decide, open_halts
+from ledger_core.postgres.session import session
 
 
 @click.command()
@@ -31,20 +37,82 @@ def halt(reason: str, as_json: bool) -> None:
 
 @click.command()
 @click.option("--reason", default="resumed by the operator", show_default=True, help="Why it is safe to go on.")
+@click.option("--shard", type=click.IntRange(min=0), help="End the halt of this shard alone.")
+@click.option(
+    "--until-offset",
+    type=click.IntRange(min=0),
+    help="With --shard: dead letters below this offset do not count towards the limit.  [default: what waits now]",
+)
 @json_option
-def resume(reason: str, as_json: bool) -> None:
-    """Let posting go on from where it stopped: lift every halt on record, and none that comes meanwhile.
+def resume(reason: str, shard: int | None, until_offset: int | None, as_json: bool) -> None:
+    """Let posting go on from where it stopped: lift every halt on record, and none that comes meanwhile; with --shard,
+    the halt of that shard alone.
 
-    The change and its audit intent (ledger.resumed) are one transaction. Reads DATABASE_URL_API and FINANCE_OPERATOR.
+    A shard beyond its dead-letter limit goes on past what an operator has seen: up to --until-offset nothing counts
+    towards the limit. One that stands before an unreadable record reads it again. The change and its audit event
+    (ledger.resumed, ledger.shard_resumed) are one transaction. Reads DATABASE_URL_API and FINANCE_OPERATOR; with
+    --shard KAFKA_BROKERS too.
 
     \b
-    Example:
+    Examples:
       finance resume --reason "publisher mended, see incident 42"
+      finance resume --shard 3 --reason "publisher shut out, see incident 43"
     """
     settings = load_settings()
+    if shard is None and until_offset is not None:
+        raise click.UsageError("--until-offset belongs to --shard")
     actor_id, trace_id = operator(settings), clock.new_trace_id()
+    if shard is not None:
+        _resume_shard(settings, shard, reason, until_offset, actor_id, trace_id, as_json)
+        return
     changed = control.resume(settings.database_url("api"), reason=reason, actor_id=actor_id, trace_id=trace_id)
     _tell(as_json, halted=False, changed=changed, actor_id=actor_id, trace_id=trace_id)
+
+
+def _resume_shard(
+    settings: Settings,
+    shard: int,
+    reason: str,
+    until_offset: int | None,
+    actor_id: str,
+    trace_id: str,
+    as_json: bool,
+) -> None:
+    dsn = settings.database_url("api")
+    with session(dsn, application_name="finance resume", read_only=True) as connection:
+        found = next((halt for halt in open_halts(connection) if halt.shard == shard), None)
+    allowed = None
+    if found is not None:
+        if found.kind == "dead_letters":
+            allowed = _end_offset(settings, shard) if until_offset is None else until_offset
+        decide(
+            dsn,
+            Decision(halt=found, actor_id=actor_id, reason=reason, trace_id=trace_id, allowed_offset=allowed),
+        )
+
+    def words(console: Console) -> None:
+        if found is None:
+            console.print(f"shard {shard} was not halted alone: see `finance status`")
+            return
+        console.print(f"shard {shard} goes on at offset {found.at_offset}, by {actor_id}")
+        if allowed is not None:
+            console.print(f"dead letters below offset {allowed} do not count towards its limit")
+
+    told = {
+        "ok": True,
+        "shard": shard,
+        "changed": found is not None,
+        "kind": None if found is None else found.kind,
+        "allowed_offset": allowed,
+        "actor_id": actor_id,
+        "trace_id": trace_id,
+    }
+    emit(as_json, told, words)
+
+
+def _end_offset(settings: Settings, shard: int) -> int:
+    with closing(open_watermarks(settings, "api")) as watermarks:
+        return watermarks.high(load_topology_of(settings).topics["settlements"].name, shard)
 
 
 def _tell(as_json: bool, *, halted: bool, changed: bool, actor_id: str, trace_id: str) -> None:

@@ -12,6 +12,7 @@ from rich.live import Live
 from finance.cli.common import PIPE_WIDTH, emit, json_option, load_settings, load_topology_of, table, utc
 from finance.settings import clock
 from finance.wiring.status import ShardStatus, Status, StatusReader
+from ledger_core.posting.store_port import ShardHalt
 
 EXIT_FINDINGS, EXIT_UNAVAILABLE = 1, 4
 
@@ -99,6 +100,7 @@ def _shard_object(shard: ShardStatus) -> dict[str, object]:
         "lag_seconds": None if shard.lag_seconds is None else round(shard.lag_seconds, 3),
         "opened": shard.progress is not None,
         "topic_fault": shard.topic_fault,
+        "halt": None if shard.halt is None else _halt_object(shard.halt),
     }
     progress = shard.progress
     if progress is not None:
@@ -123,11 +125,20 @@ def _shard_object(shard: ShardStatus) -> dict[str, object]:
     return told
 
 
+def _halt_object(halt: ShardHalt) -> dict[str, object]:
+    return {"kind": halt.kind, "offset": halt.at_offset, "reason": halt.detail, "halted_at": utc(halt.halted_at)}
+
+
 def _words(status: Status) -> RenderableType:
     control, audit = status.control, status.audit
     lines: list[RenderableType] = ["posting   goes on"]
     if control.halted and control.changed_at is not None:
         lines = [f"posting   HALTED since {utc(control.changed_at)} by {control.actor_id}: {control.reason}"]
+    lines += [
+        f"shard {halt.shard}   HALTED alone since {utc(halt.halted_at)}: {halt.detail} (RUNBOOK, section 13 E)"
+        for halt in (shard.halt for shard in status.shards)
+        if halt is not None
+    ]
     epoch = status.epoch
     lines.append(f"epoch     {epoch.epoch_no}, {epoch.kind} since {utc(epoch.began_at)}: {epoch.reason}")
     if status.kafka is not None:

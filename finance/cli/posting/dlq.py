@@ -21,6 +21,7 @@ from ledger_core.postgres.audit.outbox import append_intents
 from ledger_core.postgres.reading import dead_letters
 from ledger_core.postgres.reading.dead_letters import DeadLetter, Place
 from ledger_core.postgres.session import session
+from ledger_core.posting.verdicts import NOTHING_READ
 
 FLUSH_TIMEOUT_SECONDS = 20.0
 RETRY_MAX = 1000
@@ -162,7 +163,7 @@ def retry(shard: int, offsets: tuple[int, ...], reason: str | None, limit: int, 
         wanted = list(offsets) or dead_letters.newest_offsets(connection, shard=shard, reason=reason or "", limit=limit)
         done = _Retried(set(wanted))
         for piece in dead_letters.pieces(connection, shard, sorted(set(wanted))):
-            letters = [letter for letter in piece if letter.reason != RejectReason.NO_RECORD]
+            letters = [letter for letter in piece if letter.reason not in NOTHING_READ]
             with connection.transaction(), connection.cursor() as cursor:
                 append_intents(cursor, [_intent(letter, operator(settings), trace_id) for letter in letters])
             publish(letters)

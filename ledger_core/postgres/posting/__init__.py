@@ -5,5 +5,5 @@ plan_writer      the rows of one plan (a rebuild writes them too)
 account_numbers  the accounts of a shard and their balances
 copy_binary      rows as binary COPY
 newest_record    what the topic must still have, as remembered
-control          halts, and lifting them
+control          halts, and lifting them; shard_halts: one shard's halt, and what ends it
 """

@@ -8,7 +8,7 @@ Does not: decide anything. Verdicts and hashes come in the plan, which the calle
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -22,17 +22,27 @@ from ledger_core.ports import Record
 from ledger_core.postgres.connection import connect
 from ledger_core.postgres.posting import newest_record as remembered
 from ledger_core.postgres.posting.account_numbers import CACHED_BYTES_MAX, AccountNumbers
-from ledger_core.postgres.posting.control import is_halted, record_halt
+from ledger_core.postgres.posting.control import is_halted
 from ledger_core.postgres.posting.plan_writer import (
     headers_from_json,
     look_up,
     read_head,
     write_plan,
 )
+from ledger_core.postgres.posting.shard_halts import halt_shard, is_shard_halted, read_halts
 from ledger_core.postgres.session import translated
 from ledger_core.posting.newest_record import NewestRecord, newest_record
 from ledger_core.posting.plans import Known, Plan, ShardHead, Verdict
-from ledger_core.posting.store_port import BatchFailed, EventIdTaken, Fenced, Halted, Unrelayed, check_alone
+from ledger_core.posting.store_port import (
+    BatchFailed,
+    EventIdTaken,
+    Fenced,
+    Halted,
+    HaltKind,
+    ShardHalt,
+    Unrelayed,
+    check_alone,
+)
 
 # What each offset weighs that `unrelayed` reads: the body of an entry, also of one that is only repeated, an original.
 UNRELAYED_SIZES: Final = """
@@ -90,10 +100,14 @@ class PosterStore:
             return is_halted(cursor)
 
     @translated()
-    def halt(self, reason: str, shard: int) -> None:
-        """Halt all posting, for what the records of a shard are; the database leaves the audit intent."""
-        with self._connection.transaction(), self._connection.cursor() as cursor:
-            record_halt(cursor, reason=reason, actor_id="service:poster", trace_id="", shard=shard)
+    def shard_halts(self, shards: Iterable[int]) -> dict[int, ShardHalt]:
+        """The newest halt of each of these shards that had one."""
+        return read_halts(self._connection, shards)
+
+    @translated()
+    def halt_shard(self, shard: int, kind: HaltKind, at_offset: int, detail: str) -> None:
+        """Halt one shard, with its audit event; nothing when it is halted."""
+        halt_shard(self._connection, shard, kind, at_offset, detail)
 
     @contextmanager
     def batch(self, head: ShardHead, *, alone: bool) -> Iterator[_BatchTransaction]:
@@ -212,7 +226,7 @@ def _stand_on(cursor: Cursor[TupleRow], head: ShardHead, *, alone: bool) -> None
     if row is None or (row[0], row[1]) != (head.next_offset, head.seq):
         raise Fenced(f"shard {head.shard} moved to {row and row[:2]}, expected {head.next_offset, head.seq}")
     # Asked after the locks were waited for: a snapshot from before could miss a halt that came in between (G10).
-    if is_halted(cursor):
+    if is_halted(cursor) or is_shard_halted(cursor, head.shard):
         raise Halted("posting is halted")
 
 

@@ -71,6 +71,12 @@ MATRIX: Final[Mapping[str, Mapping[str, str]]] = {
     # jobs of one session at a time, each row its role's alone; and a table that is there to be locked, by its function
     "job_holders": dict.fromkeys(("notary", "api"), "SELECT UPDATE(backend_start,pid,taken_by)"),
     "first_verdicts": {},
+    "shard_halts": {"poster": "SELECT INSERT(at_offset,detail,kind,shard)", "api": _READS, "auditor": _READS},
+    "shard_resumes": {
+        "poster": _READS,
+        "api": "SELECT INSERT(actor_id,allowed_offset,halt_id,reason,set_aside_offset,trace_id)",
+        "auditor": _READS,
+    },
     "deployment": dict.fromkeys(ROLES, _READS),
     "epochs": dict.fromkeys(ROLES, _READS),
     "schema_migrations": {},

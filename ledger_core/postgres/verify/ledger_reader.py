@@ -19,6 +19,7 @@ from ledger_core.audit.events import AuditEvent
 from ledger_core.postgres.audit.notary_store import event_from_row
 from ledger_core.postgres.posting.account_numbers import array_literal
 from ledger_core.postgres.posting.plan_writer import INLINE_BYTES_MAX, bodies_of
+from ledger_core.postgres.posting.shard_halts import set_aside_end
 from ledger_core.postgres.session import check_own_session, translated
 from ledger_core.postgres.verify.not_held import count_not_held
 from ledger_core.posting.plans import Known
@@ -132,6 +133,10 @@ class PostgresLedgerReader:
     def operator_proofs(self) -> Iterator[bytes]:
         for (proof,) in self._stream("operator_proofs", OPERATOR_PROOFS):
             yield proof
+
+    def set_aside_end(self, shard: int, offset: int) -> int:
+        """The offset behind those that were set aside from `offset` on; `offset` itself where it was not."""
+        return set_aside_end(self._connection, shard, offset)
 
     def first_verdicts(self, compared: Sequence[str], named: Sequence[str]) -> dict[str, tuple[Known, int]]:
         """Event id -> its first verdict, and where: the seq of what was posted, the offset of what was rejected. Of the

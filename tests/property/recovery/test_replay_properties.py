@@ -40,6 +40,9 @@ class Reader:
         self.at += len(read)
         return read
 
+    def pass_over(self, end: int) -> None:
+        self.at = end
+
 
 class Log:
     """The verdict log of a ledger in memory: as a database tells it, or as the archive does."""
@@ -49,6 +52,9 @@ class Log:
 
     def covers(self, shard: int) -> int:
         return self.ledger.heads[shard].next_offset if shard in self.ledger.heads else 0
+
+    def set_aside_end(self, shard: int, offset: int) -> int:
+        return offset
 
     def taken_elsewhere(self, shard: int, first_offset: int, next_offset: int) -> dict[int, tuple[str, Known]]:
         found = {}

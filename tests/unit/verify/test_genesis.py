@@ -46,8 +46,8 @@ LINES: list[tuple[dict[str, str], str]] = [
     ({"verdict": "rejected", "reason": "conflict", **HASH}, "event_id is missing"),
     ({"verdict": "rejected", "reason": "unknown_reversal", **HASH}, "event_id is missing"),
     ({"verdict": "rejected", "reason": "unbalanced", **NAMED}, "content_hash is missing"),
-    ({"verdict": "rejected", "reason": "no_record", **HASH}, "an offset without a record"),
-    ({"verdict": "rejected", "reason": "no_record", **NAMED}, "an offset without a record"),
+    ({"verdict": "rejected", "reason": "no_record", **HASH}, "an offset of which nothing was read"),
+    ({"verdict": "rejected", "reason": "no_record", **NAMED}, "an offset of which nothing was read"),
 ]
 
 
