@@ -29,22 +29,20 @@ from confluent_kafka import (
 from consumers.kafka.bounded_read import BoundedRead, headers_of
 from consumers.kafka.client_settings import CLASSIC_ONLY, CONSUMER_DEFAULTS
 from consumers.kafka.failures import ALL_BROKERS_DOWN, LastComplaint, read_failure
+from consumers.kafka.holes import Explain
 from consumers.kafka.in_order import check_repeated
 from consumers.kafka.positions import Positions
 from consumers.kafka.topic_watch import TopicWatch
 from ledger_core.errors import Unreadable
 from ledger_core.ports import NO_APPEND_TIME_MS, Record
 
-# A reader that gets nothing cannot distinguish a quiet topic from a dead broker: librdkafka says once that all brokers
-# are down, and nothing of one that hangs. So silence is followed by a question.
+# Silence may be a quiet topic or a broker that hangs, of which librdkafka says nothing: so it is followed by a question.
 PROBE_SECONDS = 10.0
 PROBE_TIMEOUT_SECONDS = 5.0
-# librdkafka's close waits for every commit that is on its way, and tries those again for as long as no broker answers
-# (its issue 3740): without a bound, a process whose broker hangs would hang with it, and could not even be stopped.
+# librdkafka's close tries each commit again for as long as no broker answers (its issue 3740): with a broker that hangs,
+# the process could not even be stopped.
 CLOSE_SECONDS_MAX = 5.0
 
-Explain = Callable[[int, int, int], None]
-"""(partition, first offset, end offset): offsets in which a reader of committed records met nothing."""
 log = structlog.get_logger("kafka")
 
 
@@ -55,9 +53,8 @@ class KafkaSource:
     called when a partition goes, and must forget what it holds for it. Both run inside `poll`.
     `check_append_times`, where a record's time is asked of the broker alone, is called when one has another kind of
     time: it raises Refused while the topic takes such times; later, such a record comes with NO_APPEND_TIME_MS.
-    `watch` says when the topic is compared again with what it must be; `explain(partition, first, end)` is called for
-    offsets without a committed record, before what stands behind them is returned: it raises Refused when records were
-    lost there.
+    `watch` says when the topic is compared again with what it must be; `explain` is called for offsets without a
+    committed record, before what stands behind them is returned: it raises Refused when records were lost there.
     """
 
     def __init__(
@@ -121,8 +118,8 @@ class KafkaSource:
             messages = self._read.read(records_max, timeout_seconds)
         except KafkaException as error:
             raise read_failure(self._topic, error.args[0], self._complaint) from error
-        if self._callback_error is not None:
-            failed, self._callback_error = self._callback_error, None
+        if (failed := self._callback_error) is not None:
+            self._callback_error = None
             raise failed
         if messages:
             self._heard_at = self._monotonic()
@@ -155,12 +152,7 @@ class KafkaSource:
             partition = cast("int", message.partition())
             if error is not None:
                 if error.code() != KafkaError._PARTITION_EOF:
-                    at = partition, cast("int", message.offset())
-                    failure = read_failure(self._topic, error, self._complaint, at=at)
-                    if not isinstance(failure, Unreadable):
-                        raise failure
-                    if partition in self._owned:
-                        self._unreadable[partition] = failure  # behind what stands before it
+                    self._failed(error, partition, cast("int", message.offset()))
                     continue
                 ends[partition] = cast("int", message.offset())
                 continue
@@ -172,15 +164,15 @@ class KafkaSource:
                 group = groups[partition] = []
                 due[partition] = self._positions.due(partition)
             if offset < due[partition]:
-                start = self._positions.due(partition)
-                check_repeated(f"{topic} [{partition}]", offset, start, (it.offset for it in group))
+                place, start = f"{topic} [{partition}]", self._positions.due(partition)
+                check_repeated(place, offset, start, (it.offset for it in group))
                 continue
             due[partition] = offset + 1
             kind, timestamp_ms = message.timestamp()
             if asks and kind != TIMESTAMP_LOG_APPEND_TIME:
                 timestamp_ms = self._no_append_time(partition)
-            key, value = message.key(), message.value()
-            group.append(Record(topic, partition, offset, timestamp_ms, key, value, headers_of(message)))
+            content = message.key(), message.value(), headers_of(message)
+            group.append(Record(topic, partition, offset, timestamp_ms, *content))
         for partition, group in groups.items():
             if not group:
                 continue
@@ -194,6 +186,14 @@ class KafkaSource:
                 self._note(partition, self._noted[partition])
         return [(partition, group) for partition, group in groups.items() if group]
 
+    def _failed(self, error: KafkaError, partition: int, offset: int) -> None:
+        """Remember what no reader can read; raise anything else."""
+        failure = read_failure(self._topic, error, self._complaint, at=(partition, offset))
+        if not isinstance(failure, Unreadable):
+            raise failure
+        if partition in self._owned:
+            self._unreadable[partition] = failure
+
     def _no_append_time(self, partition: int) -> int:
         """A publisher dated the record. Raises Refused while the topic lets publishers do so."""
         if self._check_append_times is not None:
@@ -202,8 +202,7 @@ class KafkaSource:
         return int(NO_APPEND_TIME_MS)
 
     def pass_over(self, partition: int, first: int, end: int) -> None:
-        """Read on at `end`: what stands from `first` on is set aside. Offsets before it hold no record, and are
-        explained as others are. Raises Refused, Unavailable."""
+        """As `RecordSource.pass_over`. Raises Refused, Unavailable."""
         due = self._positions.due(partition)
         if self._explain is not None and due < first:
             self._explain(partition, due, first)
@@ -231,8 +230,8 @@ class KafkaSource:
         return self._positions.waiting(partition, next_offset, high) if high >= 0 else None
 
     def note_done(self, partition: int, next_offset: int) -> None:
-        """Commit how far we are to Kafka: for its lag tools and autoscalers only, never read back. Offsets without a
-        record at the end count as done once they are met: such a tool would see work in them for ever."""
+        """Commit how far we are to Kafka: for its lag tools only, never read back. Offsets without a record at the end
+        count as done once they are met: such a tool would see work in them for ever."""
         if partition in self._owned:
             self._noted.pop(partition, None)
             self._note(partition, next_offset)

@@ -23,6 +23,9 @@ REMEDY: Final = (
     "where they are gone for good, start a new ledger on a topic of another name; nothing was skipped"
 )
 
+Explain = Callable[[int, int, int], None]
+"""(partition, first offset, end offset): offsets in which a reader of committed records met nothing."""
+
 
 class Log(Protocol):
     """`consumers.kafka.log_batches.LogBatches`."""

@@ -19,7 +19,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, Kaf
 from consumers.kafka.bounded_read import BoundedRead, headers_of
 from consumers.kafka.client_settings import CONSUMER_DEFAULTS
 from consumers.kafka.failures import LastComplaint, read_failure
-from consumers.kafka.group_source import Explain
+from consumers.kafka.holes import Explain
 from consumers.kafka.in_order import check_repeated
 from ledger_core.errors import Unavailable, Unreadable
 from ledger_core.ports import NO_APPEND_TIME_MS, Record

@@ -1,6 +1,6 @@
 """Why a shard of this process posts nothing just now: all posting is halted, it alone is, or it has to go slowly.
 
-Guarantees: a halt of one shard holds up no other; it is on record before the shard stands still, and ends only by an
+Guarantees: a halt of one shard delays no other; it is on record before the shard stands still, and ends only by an
 operator's decision, which the database keeps. Going slowly says so (log, metrics) and ends by itself.
 Does not: pause a partition (`consumers.posting.poster` does), or change a verdict.
 """

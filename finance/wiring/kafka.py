@@ -14,8 +14,8 @@ from contextlib import closing
 from confluent_kafka import Message
 
 from consumers.audit.published_chain import PARTITION, newest_published
-from consumers.kafka.group_source import Explain, KafkaSource
-from consumers.kafka.holes import Holes
+from consumers.kafka.group_source import KafkaSource
+from consumers.kafka.holes import Explain, Holes
 from consumers.kafka.log_batches import LogBatches
 from consumers.kafka.partition_reader import PartitionReader
 from consumers.kafka.reported_outcomes import WINDOW_OFFSETS, ReportedOutcomes

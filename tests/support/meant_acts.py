@@ -76,12 +76,63 @@ PROOFS: Final = (
     ("prover", "INSERT INTO proofs (proof_id, shard, range_no, proof) VALUES ('dev-0-2', 0, 1, 'x')", CHECKED),
     ("prover", "INSERT INTO proofs (proof_id, shard, range_no, proof) VALUES ('dev-demand-0a', 0, 1, 'x')", CHECKED),
 )
+
+
+def stand(kind: str = "dead_letters", offset: int = 0, detail: str = "d", more: str = "", value: str = "") -> str:
+    return (
+        f"INSERT INTO shard_halts (shard, kind, at_offset, detail{more}) "
+        f"VALUES (2, '{kind}', {offset}, '{detail}'{value})"
+    )
+
+
+def go_on(halt_id: int, allowed: str = "NULL", aside: str = "NULL", actor: str = "operator:cfo") -> str:
+    return (
+        "INSERT INTO shard_resumes (halt_id, actor_id, reason, trace_id, allowed_offset, set_aside_offset) "
+        f"VALUES ({halt_id}, '{actor}', 'r', '{'0' * 32}', {allowed}, {aside})"
+    )
+
+
+def aside(offset: int) -> str:
+    return (
+        "INSERT INTO verdicts (shard, source_offset, verdict, reason, first_verdict, detail, line) "
+        f"VALUES (1, {offset}, 'rejected', 'unreadable', false, '', '')"
+    )
+
+
+# Shard 0 is halted for dead letters (halt 1), shard 1 before offset 5, which nobody can read (halt 2), as shard 3 was
+# before offset 5, up to 7 of which an operator set aside (halt 3).
+SHARD_HALTS: Final = (
+    ("poster", stand(), DONE),
+    ("poster", stand("unreadable", 4), DONE),
+    ("poster", stand("as it likes"), CHECKED),
+    ("poster", stand(offset=-1), CHECKED),
+    ("poster", stand(detail="two\nlines"), CHECKED),
+    ("poster", stand(more=", halted_at", value=", '2020-01-01'"), DENIED),
+    *((role, stand(), DENIED) for role in ("prover", "archiver", "notary", "api", "auditor")),
+    *((role, go_on(1, allowed="9"), DENIED) for role in (*PROCESS_ROLES, "auditor")),
+    *((role, go_on(2, aside="7"), DENIED) for role in (*PROCESS_ROLES, "auditor")),
+    *((role, "DELETE FROM shard_halts", DENIED) for role in (*PROCESS_ROLES, "api")),
+    ("api", go_on(1, allowed="9"), DONE),
+    ("api", go_on(1), CHECKED),  # it would be halted again at once
+    ("api", go_on(1, aside="9"), CHECKED),  # what can be read is not set aside
+    ("api", go_on(1, allowed="9", actor="service:poster"), CHECKED),
+    ("api", go_on(2), DONE),
+    ("api", go_on(2, aside="7"), DONE),
+    ("api", go_on(2, aside="5"), CHECKED),
+    ("api", go_on(2, allowed="7"), CHECKED),
+    ("api", go_on(99, allowed="7"), CHECKED),  # a halt that is yet to come
+    ("poster", aside(5), DENIED),
+    ("poster", aside(5).replace("(1,", "(3,"), DONE),
+    ("poster", aside(7).replace("(1,", "(3,"), DENIED),
+)
 # What a role does and then sits on, in a transaction that it leaves open: none of it holds up an operator's halt.
 HELD: Final = (
     "LOCK TABLE halts IN ACCESS EXCLUSIVE MODE",
     "LOCK TABLE halts IN SHARE MODE",
     "LOCK TABLE halts_lifted IN ACCESS EXCLUSIVE MODE",
     "LOCK TABLE audit_outbox IN ACCESS EXCLUSIVE MODE",
+    "LOCK TABLE shard_halts IN ACCESS EXCLUSIVE MODE",
+    "LOCK TABLE shard_resumes IN ACCESS EXCLUSIVE MODE",
     "LOCK TABLE halts, audit_outbox IN ROW EXCLUSIVE MODE",
     "SELECT * FROM halts FOR UPDATE",
     "SELECT * FROM audit_outbox FOR UPDATE",

@@ -1,1 +1,1 @@
-"""Running the service: run, status, control (halt, resume), migrate, topics, doctor, guard, render."""
+"""Running the service: run, status, control (halt, resume), shards (skip), migrate, topics, doctor, guard, render."""

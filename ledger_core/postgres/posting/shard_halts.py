@@ -2,7 +2,7 @@
 
 Guarantees: a halt and its audit event are one change, and so are a decision and its event: the tables write them. A
 shard that is halted is not halted again. A decision is an operator's, and ends the newest halt that it names.
-Does not: stop all posting (`ledger_core.postgres.posting.control`), or look at a topic.
+Does not: stop all posting (`ledger_core.postgres.posting.control`), or read a topic.
 """
 
 from __future__ import annotations

@@ -12,10 +12,11 @@ from consumers.posting import relay_backlog
 from consumers.posting.poster import PosterLimits
 from finance.workshop.devstack import Stack
 from ledger_core.books.entries import decode_entry
-from ledger_core.errors import Unavailable
+from ledger_core.errors import Refused, Unavailable
 from ledger_core.ports import Record
 from ledger_core.postgres.posting import control
-from ledger_core.postgres.posting.control import HALTED
+from ledger_core.postgres.posting.shard_halts import Decision, decide, open_halts
+from ledger_core.postgres.session import session
 from producers.kafka.publisher import KafkaPublisher
 from schemas.wire.journal import decode_journal
 from schemas.wire.outcomes import decode_outcome
@@ -245,27 +246,37 @@ def test_halt_stops_posting_at_once_and_resume_loses_nothing(environ: dict[str, 
     check_ledger(admin)
 
 
-def test_dead_letter_limit_halts_and_after_resume_the_same_records_pass(environ: dict[str, str]) -> None:
+def test_beyond_the_dead_letter_limit_the_shard_is_halted_and_what_an_operator_allowed_passes(
+    environ: dict[str, str],
+) -> None:
     """Otherwise one batch of bad records would halt again at every resume, for ever."""
     publish(environ, [Record(TOPIC, 0, 0, 0, b"k", b"bad", ()) for _ in range(30)])
     dsn, admin = environ["DATABASE_URL_POSTER"], environ["DATABASE_URL"]
-    limits = PosterLimits(dead_letters_max=10, dead_letter_window_records=100)
+    limits = PosterLimits(dead_letters_max=10, dead_letter_window_records=100, slow_seconds=0.01)
+    ended = "(SELECT FROM shard_resumes r WHERE r.halt_id = h.halt_id)"
+    halted = f"SELECT kind, at_offset, detail FROM shard_halts h WHERE NOT EXISTS {ended}"
     poster = new_poster(environ, limits=limits)
     try:
-        step_until(poster, lambda: rows(admin, HALTED) == [(True,)])
+        step_until(poster, lambda: bool(rows(admin, halted)))
         for _ in range(20):
             poster.step()
-        assert rows(admin, "SELECT count(*) FROM verdicts") == [(0,)]
-        assert rows(admin, "SELECT event_type, actor_id FROM audit_outbox") == [("ledger.halted", "service:poster")]
-        ((reason,),) = rows(admin, "SELECT reason FROM halts")
-        assert reason.startswith("dead-letter limit: 30 of the last 30 records")
-        control.resume(admin, reason="seen", actor_id="operator:test", trace_id="t")
+        assert rows(admin, halted) == [
+            ("dead_letters", 10, "dead-letter limit: 11 of the last 11 records were rejected, more than 10")
+        ]
+        assert rows(admin, "SELECT count(*) FROM verdicts") == [(10,)]
+        assert rows(admin, "SELECT count(*) FROM halts") == [(0,)]
+        with session(environ["DATABASE_URL_API"], application_name="test") as connection:
+            (found,) = open_halts(connection)
+        decided = Decision(halt=found, actor_id="operator:test", reason="seen", trace_id="0" * 32, allowed_offset=30)
+        decide(environ["DATABASE_URL_API"], decided)
+        with pytest.raises(Refused, match="meanwhile"):
+            decide(environ["DATABASE_URL_API"], decided)
         step_until(poster, lambda: is_done(environ, dsn))
         publish(environ, [Record(TOPIC, 0, 0, 0, b"k", b"bad again", ()) for _ in range(11)])
-        step_until(poster, lambda: rows(admin, HALTED) == [(True,)])
+        step_until(poster, lambda: bool(rows(admin, halted)))
     finally:
         poster.close()
-    assert rows(admin, "SELECT count(*) FROM verdicts") == [(30,)]
+    assert rows(admin, "SELECT count(*) FROM verdicts") == [(40,)]
 
 
 def test_idle_poster_notes_what_is_relayed_and_a_stopped_one_leaves_nothing_to_repeat(environ: dict[str, str]) -> None:

@@ -11,20 +11,30 @@ from ledger_core.postgres.posting import control
 from ledger_core.postgres.posting.control import HALTED
 from ledger_core.postgres.schema.authority import MATRIX, ROLES
 from tests.support.databases import role_url
-from tests.support.meant_acts import DONE, HALTS, HELD, PROOFS, SHARED, halt, writers
+from tests.support.meant_acts import DONE, HALTS, HELD, PROOFS, SHARD_HALTS, SHARED, go_on, halt, stand, writers
 
 RANGE = "INSERT INTO ranges VALUES (0, 1, 1, 0, 0, 1, '', decode(repeat('00', 32), 'hex'), '', '', NULL, 0, DEFAULT)"
+
+STANDING = (
+    *(f"INSERT INTO shards VALUES ({n}, 't', 0, 0, 0, NULL, 0, 0, 0, 0, 0)" for n in range(4)),
+    "INSERT INTO shard_halts (shard, kind, at_offset, detail) VALUES (0, 'dead_letters', 0, 'd'), "
+    "(1, 'unreadable', 5, 'd'), (3, 'unreadable', 5, 'd')",
+    go_on(3, aside="7"),
+    "TRUNCATE audit_outbox",
+    halt("operator:first"),
+)
 
 
 @pytest.fixture
 def url(database_url: str) -> str:
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(halt("operator:first").encode())
         connection.execute(RANGE.encode())
+        for statement in STANDING:
+            connection.execute(statement.encode())
     return database_url
 
 
-@pytest.mark.parametrize(("role", "statement", "outcome"), [*HALTS, *PROOFS])
+@pytest.mark.parametrize(("role", "statement", "outcome"), [*HALTS, *PROOFS, *SHARD_HALTS])
 def test_a_role_says_what_is_its_own_to_say(url: str, role: str, statement: str, outcome: str) -> None:
     with psycopg.connect(role_url(url, f"finance_{role}")) as connection:
         try:
@@ -77,3 +87,24 @@ def test_each_halt_and_each_resume_leaves_its_event_whoever_writes_the_row(url: 
         ("ledger.halted", "service:archiver", {"reason": "r", "shard": 3}),
         ("ledger.resumed", "operator:a", {"reason": "mended"}),
     ]
+
+
+def test_a_halted_shard_and_what_ends_its_halt_leave_their_events(url: str) -> None:
+    with psycopg.connect(role_url(url, "finance_poster"), autocommit=True) as poster:
+        poster.execute(stand("unreadable", 4).encode())
+        poster.execute(stand("dead_letters", 9).encode())  # it is halted already
+    with psycopg.connect(role_url(url, "finance_api"), autocommit=True) as api:
+        api.execute(go_on(1, allowed="9").encode())
+        api.execute(go_on(2, aside="7").encode())
+    with psycopg.connect(url) as connection:
+        left = connection.execute(
+            "SELECT event_type, actor_id, payload FROM audit_outbox ORDER BY outbox_id OFFSET 1"
+        ).fetchall()
+    assert left == [
+        ("ledger.shard_halted", "service:poster",
+         {"shard": 2, "kind": "unreadable", "offset": "4", "reason": "d"}),
+        ("ledger.shard_resumed", "operator:cfo",
+         {"shard": 0, "kind": "dead_letters", "offset": "0", "reason": "r", "allowed_offset": "9"}),
+        ("ledger.offsets_set_aside", "operator:cfo",
+         {"shard": 1, "kind": "unreadable", "offset": "5", "reason": "r", "next_offset": "7"}),
+    ]  # fmt: skip

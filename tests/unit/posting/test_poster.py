@@ -2,106 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
-from dataclasses import dataclass, field
-
 import msgspec
 import pytest
 
 from consumers.kafka.bounded_read import HEADERS_UNREADABLE, headers_of
-from consumers.metrics import NullMetrics
 from consumers.posting import relay_backlog
 from consumers.posting.batch_pieces import ROWS_MAX
 from consumers.posting.batch_transaction import HOLE_OFFSETS_MAX
-from consumers.posting.poster import Poster, PosterLimits
-from consumers.posting.relay import DEAD_LETTER_BYTES_MAX, Relay, RelayTopics
+from consumers.posting.relay import DEAD_LETTER_BYTES_MAX
 from ledger_core.books.event_rules import LINES_MAX
 from ledger_core.books.settlements import LineFields
 from ledger_core.errors import Corrupt, Unavailable
 from ledger_core.ports import Record
 from schemas.wire.outcomes import decode_outcome
-from tests.simulator.checks import check_chain_and_counts, check_relayed, check_sound
-from tests.simulator.faults import Faults
-from tests.simulator.kafka import MemoryBroker, MemoryPublisher, MemorySource
-from tests.simulator.ledger import MemoryLedger
-from tests.simulator.posting import MemoryPosterStore
+from tests.support.poster_world import World
 from tests.support.settlements import APPENDED_AT_MS, TOPIC, record, settlement
-
-TOPICS = RelayTopics("journal", "outcomes", "dead_letters")
-
-
-@dataclass
-class Told(NullMetrics):
-    lags: dict[int, tuple[int, float]] = field(default_factory=dict)
-    relayed_records: int = 0
-    steps: int = 0
-    gone: list[int] = field(default_factory=list)
-    reasons: list[str] = field(default_factory=list)
-    stops: dict[int, tuple[bool, bool]] = field(default_factory=dict)
-
-    def stopped(self, shard: int, *, halted: bool, slowed: bool) -> None:
-        self.stops[shard] = (halted, slowed)
-
-    def lag(self, shard: int, records: int, seconds: float) -> None:
-        self.lags[shard] = (records, seconds)
-
-    def progress(self) -> None:
-        self.steps += 1
-
-    def relayed(self, shard: int, count: int) -> None:
-        self.relayed_records += count
-
-    def released(self, shard: int) -> None:
-        self.gone.append(shard)
-
-    def rejected(self, reason: str, count: int) -> None:
-        self.reasons += [reason] * count
-
-
-class World:
-    """One poster on one shard; `now` is ten seconds after the first record was appended."""
-
-    def __init__(self, *records: Record | None, **limits: int) -> None:
-        self.ledger, self.broker, self.faults, self.told = MemoryLedger(), MemoryBroker(), Faults(), Told()
-        self.topic = {0: list(records)}
-        self.now = APPENDED_AT_MS / 1000 + 10
-        clock = itertools.count(1)
-        publisher = MemoryPublisher(self.broker, self.faults)
-
-        def open_source(start: Callable[[int], int], revoked: Callable[[int], None]) -> MemorySource:
-            self.source = MemorySource(self.topic, start, revoked, self.faults)
-            return self.source
-
-        self.poster = Poster(
-            topic=TOPIC,
-            open_source=open_source,
-            store=MemoryPosterStore(self.ledger, self.faults),
-            relay=Relay(publisher, TOPICS),
-            limits=PosterLimits(**limits),
-            metrics=self.told,
-            now=lambda: self.now,
-            monotonic=lambda: float(next(clock)),
-        )
-
-    def run(self) -> None:
-        """Until there is nothing to do, nor will be after a wait."""
-        idle = 0
-        while idle < 3:
-            idle = 0 if self.poster.step() else idle + 1
-
-    def decide(self, *, allowed: int = 0, aside: int | None = None) -> None:
-        """As an operator ends the halt."""
-        halt = self.ledger.halts[0]
-        allowed = max(halt.allowed_offset, allowed)
-        self.ledger.halts[0] = msgspec.structs.replace(
-            halt, resumed=True, set_aside_offset=aside, allowed_offset=allowed
-        )
-
-    def check(self) -> None:
-        check_chain_and_counts(self.ledger)
-        check_sound(self.ledger)
-        check_relayed(self.ledger, self.broker, TOPICS)
 
 
 def test_row_the_database_refuses_is_found_by_halves_and_named() -> None:
@@ -111,69 +26,6 @@ def test_row_the_database_refuses_is_found_by_halves_and_named() -> None:
     with pytest.raises(Corrupt, match="offset 5 cannot be posted"):
         world.run()
     assert world.ledger.heads[0].next_offset == 5
-    world.poster.close()
-    world.check()
-
-
-def test_beyond_the_dead_letter_limit_the_shard_is_halted_and_no_other_one() -> None:
-    world = World(*(record(offset, value=b"bad") for offset in range(50)), dead_letters_max=40)
-    world.topic[1] = [record(offset, settlement(offset), shard=1) for offset in range(9)]
-    world.run()
-    halt = world.ledger.halts[0]
-    assert (halt.kind, halt.at_offset, halt.resumed) == ("dead_letters", 40, False)
-    assert halt.detail == "dead-letter limit: 42 of the last 42 records were rejected, more than 40"
-    assert (world.ledger.heads[0].rejected, world.ledger.heads[1].posted, world.ledger.halted) == (40, 9, False)
-    assert world.told.stops[0] == (True, True)
-    assert world.source.paused == {0}
-    world.decide(allowed=50)
-    world.run()
-    assert world.ledger.heads[0].next_offset == 50, "what the operator allowed passes, whoever reads it"
-    assert world.told.stops[0] == (False, False)
-    world.topic[0] += [record(offset, value=b"bad") for offset in range(50, 100)]
-    world.run()
-    assert world.ledger.halts[0].at_offset == 90, "and what came later counts"
-
-
-def test_a_shard_goes_slowly_before_it_is_halted_and_says_so() -> None:
-    world = World(*(record(offset, value=b"bad") for offset in range(50)), dead_letters_max=40)
-    while 0 not in world.source.paused:
-        assert world.poster.step()
-    assert world.told.stops[0] == (False, True)
-    assert 20 < world.ledger.heads[0].next_offset <= 22, "up to half of the limit at once, then in small parts"
-    world.run()
-    assert [upto - first for _, first, upto in world.ledger.commits[-9:]] == [2] * 9
-
-
-def test_rejections_that_only_a_plan_shows_are_taken_in_small_parts_too() -> None:
-    conflicts = [record(offset, settlement(0, order_id=f"or_{offset}")) for offset in range(60)]
-    world = World(*conflicts, dead_letters_max=40)
-    world.run()
-    assert (world.ledger.halts[0].at_offset, world.ledger.heads[0].rejected) == (40, 39)
-
-
-def test_what_nobody_can_read_halts_its_shard_until_it_is_set_aside() -> None:
-    records = [record(offset, settlement(offset)) for offset in range(9)]
-    world = World(*records)
-    world.topic[1] = [record(offset, settlement(100 + offset), shard=1) for offset in range(9)]
-    world.poster.step()
-    world.source.unreadable[0] = (9, 12)
-    world.topic[0] += [None, None, None, record(12, settlement(12))]
-    world.run()
-    halt = world.ledger.halts[0]
-    assert (halt.kind, halt.at_offset, halt.resumed) == ("unreadable", 9, False)
-    assert (world.ledger.heads[0].next_offset, world.ledger.heads[1].posted) == (9, 9)
-    world.decide()  # read again: it still cannot be read
-    world.run()
-    assert (world.ledger.halts[0].halt_id, world.ledger.halts[0].resumed) == (2, False)
-    world.decide(aside=12)
-    world.run()
-    head = world.ledger.heads[0]
-    assert (head.next_offset, head.posted, head.rejected) == (13, 10, 3)
-    assert [line.line for line in world.ledger.unposted[0]] == [
-        b'{"offset":"%d","reason":"unreadable","verdict":"rejected"}' % offset for offset in (9, 10, 11)
-    ]
-    assert world.told.reasons == ["unreadable"] * 3
-    assert not world.broker.logs.get(("dead_letters", 0)), "there are no bytes to keep"
     world.poster.close()
     world.check()
 
