@@ -36,11 +36,10 @@ from consumers.kafka.topic_watch import TopicWatch
 from ledger_core.errors import Unreadable
 from ledger_core.ports import NO_APPEND_TIME_MS, Record
 
-# Silence may be a quiet topic or a broker that hangs, of which librdkafka says nothing: so it is followed by a question.
+# Silence may be a quiet topic or a broker that hangs, of which librdkafka says nothing: a question follows it.
 PROBE_SECONDS = 10.0
 PROBE_TIMEOUT_SECONDS = 5.0
-# librdkafka's close tries each commit again for as long as no broker answers (its issue 3740): with a broker that hangs,
-# the process could not even be stopped.
+# librdkafka's close tries each commit again for as long as no broker answers (its issue 3740).
 CLOSE_SECONDS_MAX = 5.0
 
 log = structlog.get_logger("kafka")
@@ -85,8 +84,7 @@ class KafkaSource:
         self._check_append_times = check_append_times
         self._watch = watch
         self._explain = explain
-        self._monotonic = monotonic
-        self._heard_at = monotonic()
+        self._monotonic, self._heard_at = monotonic, monotonic()
         self._brokers_down = False
         self._complaint = LastComplaint()
         self._consumer = Consumer(
@@ -132,7 +130,7 @@ class KafkaSource:
         return groups
 
     def _probe(self) -> None:
-        """Ask the brokers for the topic. Raises Unavailable when they do not answer, Refused when it is gone."""
+        """Ask for the topic. Raises Unavailable when nobody answers, Refused when it is gone."""
         self._brokers_down = False
         try:
             found = self._consumer.list_topics(self._topic, timeout=PROBE_TIMEOUT_SECONDS).topics[self._topic]
@@ -149,23 +147,22 @@ class KafkaSource:
         topic, asks = self._topic, self._check_append_times is not None
         for message in messages:
             error = message.error()
-            partition = cast("int", message.partition())
+            partition, offset = cast("int", message.partition()), cast("int", message.offset())
             if error is not None:
                 if error.code() != KafkaError._PARTITION_EOF:
-                    self._failed(error, partition, cast("int", message.offset()))
+                    self._failed(error, partition, offset)
                     continue
-                ends[partition] = cast("int", message.offset())
+                ends[partition] = offset
                 continue
             if partition not in self._owned or partition in self._unreadable:
                 continue  # consume may return what was revoked during the call
-            offset = cast("int", message.offset())
             group = groups.get(partition)
             if group is None:
                 group = groups[partition] = []
                 due[partition] = self._positions.due(partition)
             if offset < due[partition]:
-                place, start = f"{topic} [{partition}]", self._positions.due(partition)
-                check_repeated(place, offset, start, (it.offset for it in group))
+                start, taken = self._positions.due(partition), (it.offset for it in group)
+                check_repeated(f"{topic} [{partition}]", offset, start, taken)
                 continue
             due[partition] = offset + 1
             kind, timestamp_ms = message.timestamp()

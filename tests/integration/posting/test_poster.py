@@ -23,6 +23,7 @@ from schemas.wire.outcomes import decode_outcome
 from schemas.wire.records import Outcome
 from tests.simulator.faults import Faults
 from tests.support import databases
+from tests.support.heavy_events import set_compression
 from tests.support.kafka import tls
 from tests.support.mixed_events import mixed
 from tests.support.plain_ledger import plain, written
@@ -144,15 +145,16 @@ def test_dead_letters_carry_the_original_and_why(environ: dict[str, str]) -> Non
 
 
 def test_original_too_large_for_the_dead_letter_topic_stays_whole_in_postgres(environ: dict[str, str]) -> None:
-    """The settlements topic limits compressed bytes: three megabytes of zeros get in."""
+    """Before the brokers counted what a batch unpacks to, three megabytes of zeros got in."""
     from producers.kafka.publisher import KafkaPublisher
 
-    publisher = KafkaPublisher(
-        environ["KAFKA_BROKERS"], {**tls(environ["KAFKA_BROKERS"]), "message.max.bytes": 10_000_000}
-    )
-    publisher.publish(topic_of(environ, "settlements"), 0, key=b"k", value=bytes(3_000_000))
+    brokers, topic = environ["KAFKA_BROKERS"], topic_of(environ, "settlements")
+    set_compression(brokers, topic, "producer")
+    publisher = KafkaPublisher(brokers, {**tls(brokers), "message.max.bytes": 10_000_000})
+    publisher.publish(topic, 0, key=b"k", value=bytes(3_000_000))
     publisher.flush(300)
     publisher.close()
+    set_compression(brokers, topic, "uncompressed")
     publish(environ, [record(0, settlement(1))])
     post_all(environ)
     (letter,) = read_topic(environ, topic_of(environ, "settlements.dlq"), 0)

@@ -4,7 +4,7 @@
 
 CREATE TABLE shard_halts (
     halt_id   bigint  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    shard     integer NOT NULL REFERENCES shards,
+    shard     integer NOT NULL CHECK (shard >= 0),
     kind      text    NOT NULL CHECK (kind IN ('dead_letters', 'unreadable')),
     at_offset bigint  NOT NULL CHECK (at_offset >= 0),       -- not posted: what comes next, or cannot be read
     detail    text    NOT NULL CHECK (detail ~ '^[ -~]+$' AND length(detail) <= 1000),
