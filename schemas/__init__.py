@@ -3,5 +3,6 @@
 wire       Avro on the topics, JSON lines for people
 topology   topology.yaml as a typed, closed world
 authority  ACLs, IAM and key policies, door.yaml
-avro/ json/ examples/ are the published schemas and their examples; strict_yaml reads YAML as closed-world data.
+avro/ json/ examples/ are the published schemas and their examples; strict_yaml reads YAML as closed-world data,
+read_file the files of others.
 """

@@ -26,6 +26,7 @@ from finance.door.tokens import TokenKeys
 from finance.door.used_once import UsedOnce
 from ledger_core.errors import Refused
 from schemas.authority.door import DoorConfig, DoorLimits, parse_door_config
+from schemas.read_file import read_text
 
 CONFIG_BYTES_MAX: Final = 1_000_000
 BURST_SECONDS: Final = 2.0  # a caller may be this far ahead of its rate
@@ -184,9 +185,6 @@ def _reloaded(path: Path, metrics: DoorMetrics) -> Reloaded[Rules]:
 
 def _text(path: Path) -> str:
     try:
-        data = path.read_bytes()
-        if len(data) > CONFIG_BYTES_MAX:
-            raise ValueError(f"{len(data)} bytes, at most {CONFIG_BYTES_MAX}")
-        return data.decode("utf-8")
+        return read_text(path, CONFIG_BYTES_MAX)
     except (OSError, ValueError) as error:
         raise Refused(f"{path} cannot be read ({error})", remedy="name a sound door.yaml with DOOR_CONFIG") from error

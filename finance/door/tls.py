@@ -22,6 +22,7 @@ from finance.door.caller import PeerCertificate
 from finance.door.files import Reloaded
 from finance.door.problem import DoorMetrics
 from ledger_core.errors import Refused
+from schemas.read_file import SETTINGS_BYTES_MAX, STATEMENT_BYTES_MAX, read_file
 
 _CRL: Final = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 _CRL_BEGINS: Final = b"-----BEGIN "
@@ -103,7 +104,7 @@ class TlsContexts:
 def _lists(revoked: Path) -> tuple[x509.CertificateRevocationList, ...]:
     """Every list of the file, however its lines end. Raises OSError, and ValueError for a file
     without a list or with half of one."""
-    data = revoked.read_bytes()
+    data = read_file(revoked, STATEMENT_BYTES_MAX)
     found = [x509.load_pem_x509_crl(part) for part in _CRL.findall(data)]
     if not found or len(found) != data.count(_CRL_BEGINS):
         raise ValueError(f"{revoked.name} has {len(found)} lists that can be read, and {data.count(_CRL_BEGINS)} begin")
@@ -114,10 +115,12 @@ def _ends(
     certificate: Path, authority: Path, revocations: Sequence[x509.CertificateRevocationList]
 ) -> dict[str, float]:
     """Until when each is good, as Unix time. Raises ValueError, OSError."""
+    chain = x509.load_pem_x509_certificates(read_file(certificate, SETTINGS_BYTES_MAX))
     ends = {
-        "door": x509.load_pem_x509_certificates(certificate.read_bytes())[0].not_valid_after_utc.timestamp(),
+        "door": chain[0].not_valid_after_utc.timestamp(),
         "door_ca": min(
-            found.not_valid_after_utc.timestamp() for found in x509.load_pem_x509_certificates(authority.read_bytes())
+            found.not_valid_after_utc.timestamp()
+            for found in x509.load_pem_x509_certificates(read_file(authority, SETTINGS_BYTES_MAX))
         ),
     }
     updates = [found.next_update_utc.timestamp() for found in revocations if found.next_update_utc is not None]

@@ -36,6 +36,7 @@ from finance.settings.signing import EVERY_SLOT
 from finance.settings.variables import COSIGNER, KEY_VARIABLES, OUTGOING, PROCESSES, VARIABLES, Kind
 from finance.wiring.registry_file import read_registry
 from ledger_core.errors import Refused
+from schemas.read_file import SETTINGS_BYTES_MAX, read_file
 
 SIGNING_PROCESSES: Final = ("prover", "archiver", "notary")
 TRUTHS: Final = ("REQUIRE_KMS", "REQUIRE_SIGNING_PROXY", "REQUIRE_MTLS", "DEV_SKIP_MTLS")
@@ -204,8 +205,8 @@ def admin_token_is_strong(given: Given) -> Iterator[GuardFault]:
 def topology_holds_no_secret(given: Given) -> Iterator[GuardFault]:
     """Secrets come from files or the environment of a secret manager; topology.yaml is read by everybody."""
     try:
-        data = given.topology_path.read_bytes()
-    except OSError:
+        data = read_file(given.topology_path, SETTINGS_BYTES_MAX)
+    except (OSError, Refused):
         return  # whoever needs it refuses by name
     text = data.decode("utf-8", "replace")
     for secret in find_secrets(data):

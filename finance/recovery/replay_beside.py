@@ -31,6 +31,7 @@ from ledger_core.tree import CompactRange
 from ledger_core.verify.ledger_rows import LedgerReader, RangeRow, ShardRow
 from ledger_core.verify.signed_parts import SignedPart, parts_of_rows
 from producers.storage.whole_file import replace_file
+from schemas.read_file import STATEMENT_BYTES_MAX, read_text
 
 STATE_VERSION: Final = 1
 
@@ -205,7 +206,7 @@ class _State:
         self._shards: dict[str, Any] = {}
         if path is not None and path.exists():
             try:
-                told = json.loads(path.read_text(encoding="utf-8"))
+                told = json.loads(read_text(path, STATEMENT_BYTES_MAX))
                 self._shards = told.pop("shards")
             except (ValueError, KeyError, AttributeError) as error:
                 raise Refused(

@@ -17,6 +17,7 @@ import structlog
 
 from finance.wiring.registry_file import read_registry
 from ledger_core.errors import Refused
+from schemas.read_file import STATEMENT_BYTES_MAX, read_file
 
 LOOK_SECONDS: Final = 5.0
 
@@ -57,6 +58,6 @@ class RegistryWatch:
 
     def _digest(self) -> bytes:
         try:
-            return hashlib.sha256(self._path.read_bytes()).digest()
-        except OSError:
+            return hashlib.sha256(read_file(self._path, STATEMENT_BYTES_MAX)).digest()
+        except (OSError, Refused):
             return b"not there"

@@ -8,6 +8,7 @@ from typing import Final
 
 from finance.settings.variables import VARIABLES
 from ledger_core.errors import Refused
+from schemas.read_file import SETTINGS_BYTES_MAX, read_text
 
 _NAMES: Final = frozenset(variable.name for variable in VARIABLES)
 
@@ -15,7 +16,7 @@ _NAMES: Final = frozenset(variable.name for variable in VARIABLES)
 def values_lent(path: Path) -> dict[str, str]:
     """What the stack sets; nothing when there is none. Only names of VARIABLES are taken. Raises Refused."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_text(path, SETTINGS_BYTES_MAX))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

@@ -20,6 +20,7 @@ from finance.settings.secret_files import SUFFIX, read_secret
 from finance.settings.variables import COSIGNER, KEY_VARIABLES, NAMES_A_KEY, OUTGOING, Kind
 from ledger_core.errors import Refused
 from ledger_core.ports import Algorithm
+from schemas.read_file import SETTINGS_BYTES_MAX, read_file
 
 Slot = Literal["", "OUTGOING_", "COSIGNER_"]
 
@@ -129,7 +130,7 @@ def _values_of(path: Path, api_key: str, *, guarded: bool) -> dict[str, str]:
 def read_keys(path: Path) -> KeysFile:
     """The file, checked. Raises Refused with table, field and remedy."""
     try:
-        keys = msgspec.toml.decode(path.read_bytes(), type=KeysFile)
+        keys = msgspec.toml.decode(read_file(path, SETTINGS_BYTES_MAX), type=KeysFile)
     except OSError as error:
         raise Refused(
             f"{KEYS_FILE}: {path} cannot be read ({error.strerror})", remedy="name a readable file"

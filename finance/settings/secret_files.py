@@ -7,12 +7,14 @@ Does not: watch the file: a process reads its secrets when it starts.
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from ledger_core.errors import Refused
+from schemas.read_file import open_file
 
 SUFFIX: Final = "_FILE"
 SECRET_BYTES_MAX: Final = 65_536
@@ -36,8 +38,8 @@ def secrets_from_files(environ: Mapping[str, str], names: Iterable[str], cwd: Pa
 def read_secret(variable: str, path: Path, *, guarded: bool) -> str:
     """The secret in a file that `variable` names. Raises Refused when the file cannot be used."""
     try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(path.stat().st_mode)
+        with open_file(path) as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             data = file.read(SECRET_BYTES_MAX + 1)
     except OSError as error:
         raise Refused(f"{variable}: {path} cannot be read ({error.strerror})", remedy="name a readable file") from error

@@ -21,6 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from ledger_core.errors import Refused
+from schemas.read_file import SETTINGS_BYTES_MAX, read_file
 
 RENEWED_BY: Final = "renew it (with cert-manager: see why its Certificate is not Ready), then start again"
 NAMES: Final = "FINANCE_TLS_DIR, or KAFKA_TLS_CA_FILE, KAFKA_TLS_CERT_FILE and KAFKA_TLS_KEY_FILE"
@@ -109,7 +110,7 @@ def checked(files: TlsFiles, now: dt.datetime, *, strict: bool) -> TlsFiles:
 def lifetime(path: Path) -> Lifetime:
     """The life of the first certificate of a PEM file. Raises Refused."""
     try:
-        found = x509.load_pem_x509_certificate(path.read_bytes())
+        found = x509.load_pem_x509_certificate(read_file(path, SETTINGS_BYTES_MAX))
     except (OSError, ValueError) as error:
         raise Refused(f"{path} is not a certificate in PEM ({_line(error)})", remedy=f"set {NAMES} right") from error
     return Lifetime(found.subject.rfc4514_string(), found.not_valid_before_utc, found.not_valid_after_utc)
@@ -118,8 +119,8 @@ def lifetime(path: Path) -> Lifetime:
 def is_pair(files: TlsFiles) -> bool:
     """Whether the key is the certificate's: between two writes of a renewal it is not. Raises Refused."""
     try:
-        certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
-        key = serialization.load_pem_private_key(files.key.read_bytes(), password=None)
+        certificate = x509.load_pem_x509_certificate(read_file(files.certificate, SETTINGS_BYTES_MAX))
+        key = serialization.load_pem_private_key(read_file(files.key, SETTINGS_BYTES_MAX), password=None)
     except (OSError, ValueError, TypeError) as error:
         raise Refused(
             f"{files.key} is not a private key in PEM without a password ({_line(error)})", remedy=f"set {NAMES} right"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from finance.signing_proxy.log_seal import GAP_RECORDS_MAX, SEALED, Seal, seal_of
-from finance.signing_proxy.request_log import NO_RECORD, LogHead, Record, parse_line, torn_hash
+from finance.signing_proxy.request_log import NO_RECORD, TORN_BYTES_MAX, LogHead, Record, parse_line, torn_hash
 
 FINDINGS_MAX: Final = 100
 
@@ -54,6 +54,7 @@ def verify_log(
     report = LogReport(head=after)
     seals = _Seals(report, wanted=seal_holds is not None)
     broken: list[bytes] = []  # lines that are not records, and wait for the one that names them
+    broken_bytes = 0
     known_found = known is None or known == after
     number, line = 0, b"\n"
     for number, line in enumerate(lines, 1):
@@ -61,18 +62,22 @@ def verify_log(
         record = parse_line(line.removesuffix(b"\n"))
         if record is None or not line.endswith(b"\n"):
             broken.append(line.removesuffix(b"\n"))
+            broken_bytes += len(line)
+            if broken_bytes > TORN_BYTES_MAX:  # no crash left so much
+                report.find(f"line {number}: more than {TORN_BYTES_MAX} bytes up to here contain no record")
+                broken, broken_bytes = [], 0
             continue
         torn = record.get("torn_sha256") if record.get("event") == "recovered" else None
         if torn != (torn_hash(broken) if broken else None):
             _find_broken(report, number - len(broken), len(broken))
             if not broken:
                 report.find(f"line {number}: names a torn line where there is none")
-        broken = []
+        broken, broken_bytes = [], 0
         _link(report, record, number)
         seals.take(record, number)
         known_found = known_found or report.head == known
     if not line.endswith(b"\n"):
-        broken.pop()
+        broken = broken[:-1]
         report.find(f"line {number}: has no end (torn by a crash; the next start names it, or it is being written)")
     _find_broken(report, number + 1 - len(broken) - (not line.endswith(b"\n")), len(broken))
     if not known_found and known is not None:

@@ -27,6 +27,7 @@ from ledger_core.errors import Refused
 from ledger_core.proving.checkpoint import parse_text
 from ledger_core.tree import verify_consistency
 from producers.storage.whole_file import replace_file
+from schemas.read_file import STATEMENT_BYTES_MAX, read_file
 
 VERSION: Final = 1
 LOGS_MAX: Final = 1000  # of one caller
@@ -163,7 +164,7 @@ class WitnessState:
 
 def _read(path: Path) -> tuple[Mapping[str, Head], Mapping[str, str]]:
     try:
-        data = path.read_bytes()
+        data = read_file(path, STATEMENT_BYTES_MAX)
     except FileNotFoundError:
         return {}, {}
     except OSError as error:

@@ -5,19 +5,18 @@ Guarantees: each is read in order, in bounded memory, writing nothing. Raises Un
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Literal, cast
+from typing import Literal
 
 from finance.settings.deployment import Settings
 from finance.wiring.kafka import open_partition, open_watermarks
-from ledger_core.archive.lines import GZIP_MAGIC
 from ledger_core.audit.events import AuditEvent
-from ledger_core.audit.sources import events_of_lines, exported_events, once
+from ledger_core.audit.sources import ended_lines, events_of_lines, exported_events, once
 from ledger_core.errors import Refused
 from ledger_core.findings import Collector
 from ledger_core.postgres.verify.ledger_reader import open_ledger_reader
+from schemas.read_file import FileLines
 from schemas.topology.model import Topology
 
 ChainSource = Literal["db", "topic", "s3", "file"]
@@ -71,17 +70,4 @@ def topic_lines(settings: Settings, topic: str) -> Iterator[bytes]:
 
 
 def _of_file(path: Path, found: Collector) -> Iterator[AuditEvent]:
-    try:
-        with path.open("rb") as plain:
-            packed = plain.read(2) == GZIP_MAGIC
-        with cast("IO[bytes]", gzip.open(path) if packed else path.open("rb")) as lines:
-            yield from events_of_lines(_lines(lines, found), found)
-    except (OSError, EOFError) as error:
-        raise Refused(f"{path} cannot be read ({error})", remedy="name another file") from error
-
-
-def _lines(lines: IO[bytes], found: Collector) -> Iterator[bytes]:
-    for line in lines:
-        if not line.endswith(b"\n"):
-            found.add("audit.form", "the last line is not ended by LF: the file was cut", field="line")
-        yield line.removesuffix(b"\n")
+    yield from events_of_lines(ended_lines(FileLines(path), found), found)

@@ -17,13 +17,14 @@ from ledger_core.errors import Refused
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.registry_edit import EMPTY
 from producers.storage.whole_file import replace_file
+from schemas.read_file import STATEMENT_BYTES_MAX, read_file
 
 
 def read_registry(path: Path, *, foreign: bool = False) -> SignerRegistry:
     """The registry in a signers.json; `foreign`: others keep it too. Raises Refused when it cannot be read or is not
     sound."""
     try:
-        return SignerRegistry.from_json(path.read_bytes(), foreign=foreign)
+        return SignerRegistry.from_json(read_file(path, STATEMENT_BYTES_MAX), foreign=foreign)
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
 
@@ -40,7 +41,7 @@ def change_registry(path: Path, edit: Callable[[bytes], bytes], *, dry_run: bool
         raise unreadable(path, error) from error
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
-        before = path.read_bytes() if path.exists() else EMPTY
+        before = read_file(path, STATEMENT_BYTES_MAX) if path.exists() else EMPTY
         try:
             after = edit(before)
         except ValueError as error:
@@ -67,7 +68,7 @@ def kernel_path(settings: Settings) -> Path | None:
 def check_copy(path: Path, signers: Iterable[RegisteredSigner]) -> None:
     """Raise Refused unless a published copy of the registry holds these signers, with these keys."""
     try:
-        copy = SignerRegistry.from_json(path.read_bytes(), foreign=True)
+        copy = SignerRegistry.from_json(read_file(path, STATEMENT_BYTES_MAX), foreign=True)
     except (OSError, ValueError) as error:
         raise Refused(
             f"the copy of the signer registry {path} cannot be read ({error})",

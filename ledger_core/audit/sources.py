@@ -28,6 +28,14 @@ def events_of_lines(lines: Iterable[bytes], found: Collector) -> Iterator[AuditE
             found.add("audit.form", f"line {number} is not an audit event: {error}", field="line")
 
 
+def ended_lines(lines: Iterable[bytes], found: Collector) -> Iterator[bytes]:
+    """The lines without their LF; a last one that has none is a finding."""
+    for line in lines:
+        if not line.endswith(b"\n"):
+            found.add("audit.form", "the last line is not ended by LF: the file was cut", field="line")
+        yield line.removesuffix(b"\n")
+
+
 def once(events: Iterable[AuditEvent], found: Collector) -> Iterator[AuditEvent]:
     """The events of the topic without the repeats of a publisher that was interrupted; those of the archive without
     what two exports of a database that was put back both hold."""

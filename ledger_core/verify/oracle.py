@@ -13,7 +13,7 @@ from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.signatures import PublicKey
 from ledger_core.verify.announced import AnnouncedCheck, ArchivedProofs, check_announced
 from ledger_core.verify.archive import ArchiveHead, ArchiveReader, check_archive
-from ledger_core.verify.audit import AuditHead, check_audit, check_audit_lines
+from ledger_core.verify.audit import AuditHead, AuditLines, check_audit, check_audit_lines
 from ledger_core.verify.batch import check_batch
 from ledger_core.verify.ledger import LedgerHead, check_ledger, head_of_checkpoint
 from ledger_core.verify.ledger_rows import LedgerReader
@@ -58,11 +58,11 @@ verify_audit = check_audit
 """The audit chain in order of seq: `(events, registry, *, expected=()) -> Report`."""
 
 verify_audit_lines = check_audit_lines
-"""The audit chain as JSON lines: `(data, registry, *, expected=()) -> Report`."""
+"""The audit chain as JSON lines: `(lines, registry, *, expected=()) -> Report`."""
 
 
 def verify_proof(
-    data: bytes, registry: SignerRegistry, *, place: str | None = None, audit_lines: bytes | None = None
+    data: bytes, registry: SignerRegistry, *, place: str | None = None, audit_lines: AuditLines | None = None
 ) -> Report:
     """One range proof on its own: form, recomputed hash, signer, algorithm, signature. One LF at the end is allowed.
 
@@ -87,7 +87,7 @@ def verify_batch(
     *,
     position: Position | None = None,
     place: str | None = None,
-    audit_lines: bytes | None = None,
+    audit_lines: AuditLines | None = None,
 ) -> Report:
     """One audit batch, gzip or plain. Without the `position` before it, the root of a later batch stays unchecked: the
     report counts `roots_unchecked`. `audit_lines`: as in `verify_proof`, of the batch's proof."""
@@ -96,7 +96,7 @@ def verify_batch(
     return found.report()
 
 
-def _alone(audit_lines: bytes | None, registry: SignerRegistry, found: Collector) -> Alone:
+def _alone(audit_lines: AuditLines | None, registry: SignerRegistry, found: Collector) -> Alone:
     """What the audit chain says of a proof that is read without the others of its shard."""
     if audit_lines is None:
         return lambda _hash: ()

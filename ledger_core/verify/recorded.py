@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from ledger_core.audit.sources import events_of_lines
+from ledger_core.audit.sources import ended_lines, events_of_lines
 from ledger_core.findings import Collector
 from ledger_core.signing.counting import RecordedPlace
 from ledger_core.signing.registry import SignerRegistry
-from ledger_core.verify.audit import check_audit_lines
+from ledger_core.verify.audit import AuditLines, check_audit_lines, each_line
 
 PROOF_FIELDS: Final = {
     "journal.posted": "proof_hash",
@@ -24,18 +24,23 @@ PROOF_FIELDS: Final = {
 
 
 def recorded(
-    digest: str, fields: Mapping[str, str], audit_lines: bytes, registry: SignerRegistry, found: Collector, kind: str
+    digest: str,
+    fields: Mapping[str, str],
+    audit_lines: AuditLines,
+    registry: SignerRegistry,
+    found: Collector,
+    kind: str,
 ) -> tuple[RecordedPlace, ...]:
     """The first event that holds the hash; none is a finding `<kind>.record`.
 
     `digest`: the statement's hash, lower-case hex. `fields`: event type -> field of its payload that holds such a hash.
-    `audit_lines`: the chain as JSON lines, each ended by LF, from its first event.
+    `audit_lines`: the chain as JSON lines, each ended by LF, from its first event; it is read twice.
     """
     checked = check_audit_lines(audit_lines, registry)
     found.take(checked)
     if not checked.sound:
         return ()
-    for event in events_of_lines(audit_lines.splitlines(), Collector()):
+    for event in events_of_lines(ended_lines(each_line(audit_lines), Collector()), Collector()):
         name = fields.get(event.event_type)
         if name is not None and event.payload.get(name) == digest:
             return (RecordedPlace(event.seq, event.created_at),)

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from ledger_core.errors import Refused
 from ledger_core.ports import Algorithm
 from ledger_core.signing.signatures import PublicKey
+from schemas.read_file import SETTINGS_BYTES_MAX, read_file
 
 RSA_BITS: Final = 2048
 
@@ -48,7 +49,7 @@ class LocalKey:
         """Read an unencrypted PKCS#8 PEM file that only its owner may read. Raises Refused otherwise."""
         try:
             mode = path.stat().st_mode
-            data = path.read_bytes()
+            data = read_file(path, SETTINGS_BYTES_MAX)
         except OSError as error:
             raise Refused(
                 f"key file {path} cannot be read ({error.strerror})", remedy="name a readable file"

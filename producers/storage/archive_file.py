@@ -18,6 +18,7 @@ import msgspec
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.ports import StoredObject
 from producers.storage.whole_file import replace_file
+from schemas.read_file import OBJECT_BYTES_MAX, SETTINGS_BYTES_MAX, read_file
 
 NOTE_SUFFIX: Final = ".version.json"
 
@@ -68,7 +69,7 @@ class FileArchiveStore:
         stored = self._stored(key)
         if stored is None or version_id not in (None, stored.version_id):
             raise KeyError(f"{self._root / key} version {version_id}")
-        data = (self._root / key).read_bytes()
+        data = read_file(self._root / key, OBJECT_BYTES_MAX)
         if hashlib.sha256(data).hexdigest() != stored.sha256:
             raise Corrupt(f"{self._root / key} has other bytes than were stored")
         return data
@@ -85,7 +86,9 @@ class FileArchiveStore:
     def _stored(self, key: str) -> StoredObject | None:
         path = self._path(key)
         try:
-            note = msgspec.json.decode(path.with_name(path.name + NOTE_SUFFIX).read_bytes(), type=_Note)
+            note = msgspec.json.decode(
+                read_file(path.with_name(path.name + NOTE_SUFFIX), SETTINGS_BYTES_MAX), type=_Note
+            )
         except FileNotFoundError:
             return None
         except msgspec.DecodeError as error:

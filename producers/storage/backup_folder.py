@@ -16,7 +16,9 @@ from typing import Final
 
 from ledger_core.errors import Unavailable
 from producers.storage.whole_file import replace_file, sync_folder
+from schemas.read_file import MIB, read_file
 
+FILE_BYTES_MAX: Final = 128 * MIB  # twice a segment of WAL; a part of a backup has 16 MiB
 WRITING: Final = ".writing"
 LEFT: Final = dt.timedelta(days=1)  # a file that is being written for so long was left by a killed run
 
@@ -41,10 +43,10 @@ class BackupFolder:
             replace_file(path, data, apart=apart)
 
     def forms(self, key: str) -> Iterator[bytes]:
-        """The bytes under the key, if there are any. Raises Unavailable."""
+        """The bytes under the key, if there are any. Raises Unavailable, and Refused for what is none of our files."""
         with self._failures(f"{key} cannot be read"):
             try:
-                data = (self._root / key).read_bytes()
+                data = read_file(self._root / key, FILE_BYTES_MAX)
             except FileNotFoundError:
                 return
         yield data

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from ledger_core.errors import Refused
+from schemas.read_file import SETTINGS_BYTES_MAX, read_text
 from schemas.strict_yaml import YAMLError, load_yaml
 from schemas.topology.checks import cross_faults, secret_faults
 from schemas.topology.model import Access, ArchiveStoreSpec, Limits, Process, SignerSpec, Topic, Topology
@@ -30,7 +31,7 @@ _SECTIONS: Final[dict[str, type[msgspec.Struct]]] = {
 def load_topology(path: Path, *, topic_prefix: str = "") -> Topology:
     """Read and check the file; `topic_prefix` is put before every topic name. Raises Refused with every fault."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, SETTINGS_BYTES_MAX)
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"the topology cannot be read: {error}", remedy="name the file with FINANCE_TOPOLOGY") from None
     try:

@@ -14,6 +14,7 @@ from finance.runtime.workshop_door import Counts, open_workshop
 from ledger_core.books.settlements import SettlementEvent
 from ledger_core.errors import Refused, Rejected
 from producers.settlement_publisher import SettlementPublisher
+from schemas.read_file import lines_of, open_file
 from schemas.wire.settlement_json import read_settlement_lines
 
 FIRST_MONTH = "2017-01"  # of the sample data
@@ -128,8 +129,8 @@ def _publish(
 
 def _file_events(path: Path) -> Iterator[SettlementEvent]:
     try:
-        with click.open_file(str(path), "rb") as file:
-            yield from read_settlement_lines(file)
+        with click.open_file("-", "rb") if str(path) == "-" else open_file(path) as file:
+            yield from read_settlement_lines(lines_of(file, str(path)))
     except OSError as error:
         raise Refused(
             f"{path} cannot be read ({error.strerror})", remedy="name a JSONL file, or - for stdin"

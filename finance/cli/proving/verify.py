@@ -18,6 +18,7 @@ from ledger_core.findings import Report
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.signatures import PublicKey
 from ledger_core.verify.oracle import verify_audit_lines, verify_batch, verify_proof, verify_proof_by_key
+from schemas.read_file import OBJECT_BYTES_MAX, SETTINGS_BYTES_MAX, STATEMENT_BYTES_MAX, FileLines, read_file, read_text
 
 signers_option = click.option(
     "--signers",
@@ -77,17 +78,30 @@ def proof(file: Path, signers: Path | None, key_file: Path | None, audit: Path |
         if signers is not None or audit is not None:
             raise click.UsageError("--public-key stands without --signers and --audit")
         key = _public_key(key_file)
-        _timed(as_json, lambda: verify_proof_by_key(file.read_bytes(), key, place=str(file)), _key_alone)
+        _timed(as_json, lambda: verify_proof_by_key(_statement(file), key, place=str(file)), _key_alone)
         return
     registry = registry_of(signers)
-    lines = None if audit is None else audit.read_bytes()
-    _timed(as_json, lambda: verify_proof(file.read_bytes(), registry, place=str(file), audit_lines=lines))
+    lines = None if audit is None else FileLines(audit)
+    _timed(
+        as_json,
+        lambda: verify_proof(_statement(file), registry, place=str(file), audit_lines=lines),
+    )
+
+
+def _statement(path: Path) -> bytes:
+    """A file of something signed. Raises Refused."""
+    return read_file(path, STATEMENT_BYTES_MAX)
+
+
+def _object(path: Path) -> bytes:
+    """A file of something archived. Raises Refused."""
+    return read_file(path, OBJECT_BYTES_MAX)
 
 
 def _public_key(path: Path) -> PublicKey:
     """The key in a file. Raises Refused."""
     try:
-        return PublicKey.parse(path.read_text(encoding="ascii"))
+        return PublicKey.parse(read_text(path, SETTINGS_BYTES_MAX, "ascii"))
     except ValueError as error:
         raise Refused(
             f"{path} holds no public key: {error}",
@@ -118,8 +132,11 @@ def drill(file: Path, signers: Path | None, audit: Path | None, as_json: bool) -
     from finance.recovery.drill.report import verify_report
 
     registry = registry_of(signers)
-    lines = None if audit is None else audit.read_bytes()
-    _timed(as_json, lambda: verify_report(file.read_bytes(), registry, place=str(file), audit_lines=lines))
+    lines = None if audit is None else FileLines(audit)
+    _timed(
+        as_json,
+        lambda: verify_report(_statement(file), registry, place=str(file), audit_lines=lines),
+    )
 
 
 @command.command()
@@ -138,8 +155,8 @@ def batch(file: Path, signers: Path | None, audit: Path | None, as_json: bool) -
       finance verify batch batch.jsonl.gz --signers signers.json
     """
     registry = registry_of(signers)
-    lines = None if audit is None else audit.read_bytes()
-    _timed(as_json, lambda: verify_batch(file.read_bytes(), registry, place=str(file), audit_lines=lines))
+    lines = None if audit is None else FileLines(audit)
+    _timed(as_json, lambda: verify_batch(_object(file), registry, place=str(file), audit_lines=lines))
 
 
 @command.command()
@@ -229,7 +246,7 @@ def audit(signers: Path | None, file: Path | None, without_topic: bool, as_json:
     """
     if file is not None:
         registry = registry_of(signers)
-        _timed(as_json, lambda: verify_audit_lines(file.read_bytes(), registry))
+        _timed(as_json, lambda: verify_audit_lines(FileLines(file), registry))
         return
     from finance.wiring.oracle import check_audit_of
 

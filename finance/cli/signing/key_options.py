@@ -14,6 +14,7 @@ from rich.console import Console
 from finance.cli.common import load_settings, load_topology_of, operator
 from finance.settings import clock
 from ledger_core.errors import Refused
+from schemas.read_file import SETTINGS_BYTES_MAX, read_text
 
 if TYPE_CHECKING:
     from finance.settings.deployment import Settings
@@ -84,8 +85,8 @@ def key_policy(path: Path | None, kind: Kind, env: str) -> str | None:
                 remedy="fill in deploy/kms/key-policy.json (`finance render kms-policy`), and give it with --policy",
             )
         return None
-    text = path.read_text("utf-8")
     try:
+        text = read_text(path, SETTINGS_BYTES_MAX)
         sound = isinstance(json.loads(text), dict) and "${" not in text
     except ValueError:
         sound = False

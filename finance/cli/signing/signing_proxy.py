@@ -18,6 +18,7 @@ from finance.settings.variables import SIGNING_PROXY
 from finance.signing_proxy.request_log import NO_RECORD, LogHead
 from ledger_core.canonical import is_hash
 from ledger_core.errors import Refused
+from schemas.read_file import lines_of, open_file
 
 if TYPE_CHECKING:
     from finance.signing_proxy.log_verify import LogReport
@@ -109,7 +110,7 @@ def _verified(parts: Sequence[Path], after: LogHead, known: LogHead | None, mac_
         mac = open_mac(load_settings(), mac_key, name=SIGNING_PROXY) if mac_key else None
         if mac is not None:
             undo.callback(mac.close)
-        files = [undo.enter_context(part.open("rb")) for part in parts]
+        files = [lines_of(undo.enter_context(open_file(part)), str(part)) for part in parts]
         progress = undo.enter_context(progress_on_terminal("B"))
         task = progress.add_task(parts[0].name, total=sum(part.stat().st_size for part in parts))
         return verify_log(

@@ -17,6 +17,9 @@ from typing import Final, Literal
 import msgspec
 import structlog
 
+from ledger_core.errors import Refused
+from schemas.read_file import SETTINGS_BYTES_MAX, read_file
+
 Command = Literal["create", "prune", "verify"]
 FILE: Final = "failures.json"
 
@@ -52,6 +55,6 @@ def counting_failures(spool: Path, command: Command) -> Iterator[None]:
 def failures(spool: Path) -> Mapping[str, int]:
     """By command, since this host began; what cannot be read counts nothing."""
     try:
-        return _decoder.decode((spool / FILE).read_bytes())
-    except (OSError, msgspec.MsgspecError):
+        return _decoder.decode(read_file(spool / FILE, SETTINGS_BYTES_MAX))
+    except (OSError, Refused, msgspec.MsgspecError):
         return {}

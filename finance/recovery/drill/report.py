@@ -31,6 +31,7 @@ from ledger_core.signing.statements import (
     decode_statement,
 )
 from ledger_core.times import parse_time
+from ledger_core.verify.audit import AuditLines
 from ledger_core.verify.recorded import recorded
 from ledger_core.verify.statements import check_signature
 
@@ -182,7 +183,7 @@ def assemble_report(payload: DrillPayload, signature: bytes) -> bytes:
 
 
 def verify_report(
-    data: bytes, registry: SignerRegistry, *, place: str | None = None, audit_lines: bytes | None = None
+    data: bytes, registry: SignerRegistry, *, place: str | None = None, audit_lines: AuditLines | None = None
 ) -> Report:
     """One report on its own: form, recomputed hash, signer, signature. What it found is not a finding of this.
 

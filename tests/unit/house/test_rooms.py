@@ -31,7 +31,7 @@ AT_THE_ROOT = {
         ),
         *("sale", "settlement"),  # the public paths of shops (README, docs/PUBLISHING.md)
     },
-    "schemas": {"strict_yaml"},
+    "schemas": {"read_file", "strict_yaml"},
     "producers": {"aws_clock", "settlement_publisher"},
     "consumers": {"metrics", "service"},
     "finance": set(),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,8 +30,8 @@ NOON = dt.datetime(2025, 11, 1, 12, tzinfo=dt.UTC)
 SHA = "0" * 64
 
 
-def backup(number: int, finished: dt.datetime, timeline: int = 1) -> BackupManifest:
-    """A backup that starts and ends in segment `number`."""
+def backup(number: int, finished: dt.datetime, timeline: int = 1, **more: Any) -> BackupManifest:
+    """A backup that starts and ends in segment `number`; `more` replaces fields."""
     payload = BackupPayload(
         version=1,
         service="finance",
@@ -52,6 +54,7 @@ def backup(number: int, finished: dt.datetime, timeline: int = 1) -> BackupManif
         signer_kid="k",
         alg="ed25519",
     )
+    payload = msgspec.structs.replace(payload, **more)
     return parse_backup_manifest(assemble(payload, BackupManifest, b"s" * 64))
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from finance.recovery.backup import wal
 from ledger_core.errors import Refused
+from schemas.read_file import OBJECT_BYTES_MAX, open_file, read_file
 
 NAME: Final = "backup_manifest"
 _CHECKSUM: Final = b'"Manifest-Checksum"'
@@ -65,7 +66,7 @@ def wal_range(data: bytes) -> WalRange:
 
 def fault_in(directory: Path) -> str | None:
     """The first file that is not as the server wrote it; None when all are. Raises Refused without a sound list."""
-    for file in _parse((directory / NAME).read_bytes()).files:
+    for file in _parse(read_file(directory / NAME, OBJECT_BYTES_MAX)).files:
         path = directory / file.name
         if file.algorithm != "SHA256":
             return f"{file.name} is listed with {file.algorithm}"
@@ -73,7 +74,7 @@ def fault_in(directory: Path) -> str | None:
             return f"{file.name} is missing"
         if path.stat().st_size != file.size:
             return f"{file.name} has {path.stat().st_size} bytes, not {file.size}"
-        with path.open("rb") as handle:
+        with open_file(path) as handle:
             if hashlib.file_digest(handle, "sha256").hexdigest() != file.checksum:
                 return f"{file.name} was altered"
     return None

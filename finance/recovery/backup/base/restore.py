@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, cast
 
-from isal import isal_zlib
+from isal import igzip_lib, isal_zlib
 from pyrage import x25519
 
 from finance.recovery.backup import wal
@@ -38,7 +38,9 @@ from finance.recovery.backup.place.manifest import BackupManifest
 from finance.recovery.backup.place.seal import unpack, unseal
 from finance.recovery.backup.tools import Tools
 from ledger_core.errors import Refused, Unavailable
+from schemas.read_file import SETTINGS_BYTES_MAX, read_text
 
+_GzipError = cast(type[Exception], igzip_lib.IsalError)  # its stub calls the class an instance
 CHUNK_BYTES: Final = 2**20
 RESTORING: Final = ".restoring"
 COMMIT_TIME: Final = re.compile(r"desc: COMMIT(?:_PREPARED)? (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) UTC")
@@ -78,7 +80,7 @@ class RestoredCluster:
 def plan_of(terms: RestoreTerms, catalogue: Catalogue, target: Target, choice: Choice) -> RestorePlan:
     """What to read. Raises Refused."""
     texts = {
-        name: unpack(terms.copies.read(file.key, file.sha256), terms.identities, file.key).decode()
+        name: unpack(terms.copies.read(file.key, file.sha256), terms.identities, file.key, SETTINGS_BYTES_MAX).decode()
         for name, file in catalogue.histories.items()
     }
     return make_plan(catalogue, target, choice, histories=parse_histories(texts), place=terms.copies.name)
@@ -120,7 +122,7 @@ def _restore(terms: RestoreTerms, plan: RestorePlan, directory: Path) -> Restore
     used, ignored = _lay_wal(terms, plan, making, newest)
     target = _reachable(terms, plan, used)
     settings = making / "postgresql.auto.conf"
-    settings.write_text(_settings(plan, target, settings.read_text(encoding="utf-8")), encoding="utf-8")
+    settings.write_text(_settings(plan, target, read_text(settings, SETTINGS_BYTES_MAX)), encoding="utf-8")
     (making / "recovery.signal").touch(mode=0o600)
     _hand_over(making, terms.owner)
     os.sync()
@@ -133,14 +135,28 @@ def _restore(terms: RestoreTerms, plan: RestorePlan, directory: Path) -> Restore
 
 
 def _unpack(terms: RestoreTerms, backup: BackupManifest, making: Path) -> None:
-    plain = _Plain(_inflated(terms, backup))
-    with tarfile.open(fileobj=cast(IO[bytes], plain), mode="r|", bufsize=CHUNK_BYTES) as tar:
-        tar.extractall(making, filter="tar")  # refuses names that lead out of the directory
+    plain = _Plain(_inflated(terms, backup), int(backup.size_bytes))
+    try:
+        with tarfile.open(fileobj=cast(IO[bytes], plain), mode="r|", bufsize=CHUNK_BYTES) as tar:
+            tar.extractall(making, filter=_plain_member)  # noqa: S202  # files and folders, below it
+    except (tarfile.TarError, _GzipError, EOFError) as error:
+        raise Refused(
+            f"backup {backup.backup_id} cannot be unpacked: {error}", remedy="restore from another backup (--backup)"
+        ) from None
     if (plain.drained(), plain.size_bytes) != (backup.sha256, int(backup.size_bytes)):
         raise Refused(
             f"backup {backup.backup_id} opens to other bytes than were signed for",
             remedy="restore from another backup (--backup)",
         )
+
+
+def _plain_member(member: tarfile.TarInfo, target: str) -> tarfile.TarInfo:
+    """A file or a folder below the target. Raises tarfile.FilterError for all else: links, devices, other places."""
+    if not (member.isreg() or member.isdir()):
+        raise tarfile.SpecialFileError(member)
+    if Path(member.name).is_absolute() or ".." in Path(member.name).parts:
+        raise tarfile.OutsideDestinationError(member, member.name)
+    return tarfile.tar_filter(member, target)
 
 
 def _drop_socket_locks(making: Path) -> None:
@@ -162,10 +178,11 @@ def _inflated(terms: RestoreTerms, backup: BackupManifest) -> Iterator[bytes]:
 
 
 class _Plain:
-    """A reader over pieces, which hashes what passes by."""
+    """A reader over pieces, which hashes what passes by, up to `bytes_max`. Raises tarfile.ReadError beyond."""
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
+    def __init__(self, pieces: Iterator[bytes], bytes_max: int) -> None:
         self._pieces = pieces
+        self._bytes_max = bytes_max
         self._rest = b""
         self._digest = hashlib.sha256()
         self.size_bytes = 0
@@ -177,6 +194,8 @@ class _Plain:
                 break
             self._digest.update(piece)
             self.size_bytes += len(piece)
+            if self.size_bytes > self._bytes_max:
+                raise tarfile.ReadError(f"it opens to more than the {self._bytes_max:,} bytes that were signed for")
             self._rest += piece
         taken, self._rest = self._rest[:size], self._rest[size:]
         return taken
@@ -200,15 +219,16 @@ def _lay_wal(
 ) -> tuple[list[Path], tuple[str, ...]]:
     """Put histories and segments where recovery reads them; what is spare only as far as it is sound."""
     for file in plan.histories:
-        _lay(terms, file, making, None)
+        _lay(terms, file, making, None, SETTINGS_BYTES_MAX)
+    segment_bytes = int(plan.backup.segment_bytes)
     used = [
-        _lay(terms, file, making, newest if file is plan.needed[-1] else None)
+        _lay(terms, file, making, newest if file is plan.needed[-1] else None, segment_bytes)
         for file in plan.needed
         if _is_news(file, plan.backup)
     ]
     for file in plan.spare:
         try:
-            used.append(_lay(terms, file, making, None))
+            used.append(_lay(terms, file, making, None, segment_bytes))
         except Refused as error:
             return used, (error.message,)
     return used, ()
@@ -219,9 +239,9 @@ def _is_news(file: WalFile, backup: BackupManifest) -> bool:
     return not file.name.endswith(wal.PARTIAL) or file.stored_at > backup.finished
 
 
-def _lay(terms: RestoreTerms, file: WalFile, making: Path, held: bytes | None) -> Path:
+def _lay(terms: RestoreTerms, file: WalFile, making: Path, held: bytes | None, bytes_max: int) -> Path:
     sealed = terms.copies.read(file.key, file.sha256) if held is None else held
-    data = unpack(sealed, terms.identities, file.key)
+    data = unpack(sealed, terms.identities, file.key, bytes_max)
     path = making / "pg_wal" / file.name.removesuffix(wal.PARTIAL)
     path.write_bytes(data)
     path.chmod(0o600)

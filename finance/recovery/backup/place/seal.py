@@ -10,13 +10,16 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import pyrage
-from isal import igzip, isal_zlib
+from isal import igzip, igzip_lib, isal_zlib
 from pyrage import x25519
 
 from ledger_core.errors import Refused
+from schemas.read_file import SETTINGS_BYTES_MAX, read_text
 
+_GzipError = cast(type[Exception], igzip_lib.IsalError)  # its stub calls the class an instance
 COMPRESSION_LEVEL = 1  # pages and WAL: level 1 of isal takes three quarters off at hundreds of MB a second
 
 
@@ -38,7 +41,7 @@ def read_recipients(text: str) -> list[x25519.Recipient]:
 def read_identities(path: Path) -> list[x25519.Identity]:
     """The private identities in a file as `age-keygen` writes it. Raises Refused."""
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in read_text(path, SETTINGS_BYTES_MAX).splitlines()]
         identities = [x25519.Identity.from_str(line) for line in lines if line and not line.startswith("#")]
     except (OSError, UnicodeDecodeError, pyrage.IdentityError) as error:
         raise Refused(
@@ -71,6 +74,17 @@ def pack(data: bytes, recipients: Sequence[x25519.Recipient]) -> bytes:
     return seal(igzip.compress(data, COMPRESSION_LEVEL), recipients)
 
 
-def unpack(data: bytes, identities: Sequence[x25519.Identity], name: str) -> bytes:
-    """The file again. Raises as `unseal`."""
-    return isal_zlib.decompress(unseal(data, identities, name), zlib.MAX_WBITS | 16)
+def unpack(data: bytes, identities: Sequence[x25519.Identity], name: str, bytes_max: int) -> bytes:
+    """The file again, of at most `bytes_max` bytes. Raises Refused, as `unseal`, and for other content."""
+    inflate = isal_zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        plain = inflate.decompress(unseal(data, identities, name), bytes_max + 1)
+    except _GzipError as error:
+        raise _opens_to(name, f"no gzip ({error})") from None
+    if len(plain) > bytes_max or not inflate.eof:
+        raise _opens_to(name, f"more than {bytes_max:,} bytes" if len(plain) > bytes_max else "half a file")
+    return plain
+
+
+def _opens_to(name: str, what: str) -> Refused:
+    return Refused(f"{name} opens to {what}", remedy="restore from another backup, or name a second place with --also")
