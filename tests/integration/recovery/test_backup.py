@@ -179,8 +179,8 @@ def test_nothing_in_the_place_can_be_read_without_a_key(kept: Kept) -> None:
 @pytest.mark.parametrize(
     ("moment", "said"),
     [
-        ("2020-01-01", "no backup of timeline 1 that ended before"),
-        ("2099-01-01", "reaches only to"),
+        ("2020-01-01T12:00:00Z", "no backup of timeline 1 that ended before"),
+        ("2099-01-01T12:00:00Z", "reaches only to"),
         ("0/1", "no backup"),
     ],
 )
