@@ -176,8 +176,11 @@ class AuditIntent:
 
 @dataclass(frozen=True, slots=True)
 class PendingIntent:
-    """An intent as it waits in the outbox. `created_at` is the database's clock in the state change's transaction."""
+    """An intent as it waits in the outbox. `created_at` is the database's clock in the state change's transaction, and
+    never ahead of that clock."""
 
     outbox_id: int  # grows with each intent; the notary's order
-    intent: AuditIntent  # what is to be chained
+    intent: AuditIntent  # what is to be chained; an empty payload where it could not be read
     created_at: dt.datetime
+    content_sha256: str = ""  # hex; of the payload as the database spells it
+    fault: str | None = None  # why its payload could not be read

@@ -8,6 +8,8 @@ The order of side effects is the safety proof; each step stands as a comment whe
   3. COMMIT: insert events, delete their intents             the commit point, one transaction
   4. PUBLISH events beyond `published_seq`, in a transaction a crash publishes them again, with the same id and seq
   5. MOVE `published_seq`                                    done
+What cannot be chained (`audit.admission`) is kept apart in step 3; an event in its place says so, and what is behind it
+goes on.
 An outage of the signer stops 2, one of Kafka stops 4, each alone: intents wait in the outbox, events in the table (a
 notary that starts while Kafka is away waits, though: it cannot know what was published). Nothing unsigned is ever
 written or published (G6). An operator's event that announces a new key is signed by the key it names as outgoing, or
@@ -20,7 +22,7 @@ Does not: judge the whole chain (`finance verify audit` does), or decide what is
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -28,9 +30,10 @@ import structlog
 from consumers.metrics import Metrics
 from consumers.signing.circuit import SignerAway
 from consumers.signing.signer_set import SignerSet
-from ledger_core.audit.events import AuditEvent, UnsignedAuditEvent, fault_of, next_event
+from ledger_core.audit.admission import REASON_CHARS_MAX, admission_fault, refused_intent, respelled
+from ledger_core.audit.events import AuditEvent, UnsignedAuditEvent, form_fault_of, next_event
 from ledger_core.errors import Corrupt, Refused, TakenOver, Unavailable
-from ledger_core.ports import PendingIntent, Publisher
+from ledger_core.ports import AuditIntent, PendingIntent, Publisher
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.rotation import must_be_signed_by
 from ledger_core.times import format_time
@@ -42,6 +45,8 @@ FLUSH_TIMEOUT_SECONDS: Final = 5.0
 STEP_SECONDS_MAX: Final = 1.0  # of chaining while Kafka is away
 SIGN_SECONDS_MAX: Final = 2.0  # of one batch: with a slow signer a smaller one, or a session would sit idle too long
 BACKLOG_EVERY_SECONDS: Final = 1.0
+
+REFUSED_REMEDY: Final = "see table refused_intents: what was left there is not on the chain; find out who left it"
 
 log = structlog.get_logger("notary")
 
@@ -57,7 +62,9 @@ class AuditStore(Protocol):
 
     def pending(self, intents_max: int) -> list[PendingIntent]: ...
 
-    def extend(self, events: Sequence[AuditEvent], outbox_ids: Sequence[int]) -> None: ...
+    def extend(
+        self, events: Sequence[AuditEvent], outbox_ids: Sequence[int], refused: Mapping[int, str] | None = None
+    ) -> None: ...
 
     def unpublished(self, events_max: int) -> list[AuditEvent]: ...
 
@@ -111,7 +118,7 @@ class Notary:
     def step(self) -> bool:
         """Chain one batch and publish one; False when nothing waits or another notary leads.
 
-        Raises Unavailable, Refused (an intent that can never be chained), Corrupt (an event that does not verify).
+        Raises Unavailable, Refused, Corrupt (an event that does not verify).
         """
         if not self._leading and not self._lead():
             return False
@@ -203,37 +210,56 @@ class Notary:
             return 0
         # 2. SIGN. In memory alone: a crash forgets the events, and their intents still wait in the outbox.
         events: list[AuditEvent] = []
+        refused: dict[int, str] = {}
         head = self._head
         started = self._monotonic()
         for item in pending:
-            head = self._place(head, item)
-            named = must_be_signed_by(item.intent)  # a successor is announced by the outgoing key, or not at all
+            intent, fault = self._admitted(item)
+            head = next_event(head, intent, event_id=self._new_id(), created_at=item.created_at)
+            named = must_be_signed_by(intent)  # a successor is announced by the outgoing key, or not at all
             ts = format_time(head.created_at)
             try:
                 with self._signers.attempt_written(named, ts) if named else self._signers.attempt() as signer:
                     events.append(head.signed(signer.sign_digest(head.digest), signer.registered))
             except SignerAway:
                 break  # what is signed is chained: a signer that fails now and then must not stop the chain for ever
+            if fault is not None:
+                refused[item.outbox_id] = respelled(fault)[:REASON_CHARS_MAX]
             if self._monotonic() - started >= SIGN_SECONDS_MAX:
                 break
         if not events:
             return 0
-        # 3. COMMIT. A crash before: the intents are still in the outbox; after: the events are on the chain.
-        self._store.extend(events, [item.outbox_id for item in pending[: len(events)]])
+        # 3. COMMIT. A crash before: the intents are still in the outbox; after: the events are on the chain, and what
+        # was refused is kept apart.
+        self._store.extend(events, [item.outbox_id for item in pending[: len(events)]], refused)
         self._head = events[-1]
         self._metrics.audited(len(events))
+        for outbox_id, fault in refused.items():
+            log.error("notary.refused", outbox_id=outbox_id, reason=fault, remedy=REFUSED_REMEDY)
         log.info("notary.chained", first_seq=events[0].seq, last_seq=events[-1].seq, signer_kid=self._signers.kid)
         return len(events)
 
-    def _place(self, head: UnsignedAuditEvent | None, item: PendingIntent) -> UnsignedAuditEvent:
-        try:
-            return next_event(head, item.intent, event_id=self._new_id(), created_at=item.created_at)
-        except ValueError as error:
-            raise Refused(
-                f"intent {item.outbox_id} of audit_outbox can never be chained: {error}",
-                remedy="mend its writer (append_intent would have refused it); then, as database owner and with a "
-                "witness, correct that one row of audit_outbox",
-            ) from error
+    def _admitted(self, item: PendingIntent) -> tuple[AuditIntent, str | None]:
+        """The intent; or where it cannot be chained, the one that says so, and why."""
+        fault = item.fault or admission_fault(item.intent) or self._announcer_fault(item)
+        if fault is None:
+            return item.intent, None
+        return refused_intent(item.outbox_id, item.intent, item.content_sha256, fault), fault
+
+    def _announcer_fault(self, item: PendingIntent) -> str | None:
+        """An announcement waits for the key that it names; for one that cannot be the outgoing key it would wait for
+        ever."""
+        kid = must_be_signed_by(item.intent)
+        if kid is None or self._signers.holds(kid):
+            return None
+        signer = self._registry.find(kid)
+        if signer is None:
+            return f"{kid}, which is to sign it, is not in the registry"
+        if signer.retired_at is not None and signer.retired_at <= item.created_at:
+            return f"{kid}, which is to sign it, is retired"
+        if isinstance(self._head, AuditEvent) and self._head.signer_kid != kid:
+            return f"{kid} is to sign it, and {self._head.signer_kid} signs"
+        return None
 
     def _tell_backlog(self) -> None:
         now = self._monotonic()
@@ -244,9 +270,9 @@ class Notary:
 
 
 def check_event(event: AuditEvent, registry: SignerRegistry) -> None:
-    """Raise Corrupt unless the event counts (`fault_of`); Refused where the registry may be to blame, for a key that it
-    lacks, or ended before its last signature: that does not halt posting."""
-    fault = fault_of(event, registry)
+    """Raise Corrupt unless the event stands, whatever it means; Refused where the registry may be to blame, for a key
+    that it lacks, or ended before its last signature: that does not halt posting."""
+    fault = form_fault_of(event, registry)
     if fault is None:
         return
     if fault.code == "signer":

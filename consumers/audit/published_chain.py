@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 
 from consumers.kafka.watermarks import Watermarks
-from ledger_core.audit.events import AuditEvent, fault_of
+from ledger_core.audit.events import AuditEvent, fault_of, form_fault_of
 from ledger_core.errors import Refused
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.rotation import EVENT_TYPES
@@ -45,7 +45,7 @@ def newest_published(watermarks: Watermarks, topic: str, registry: SignerRegistr
             except ValueError as error:
                 log.warning("published.foreign", place=place, detail=str(error))
                 continue
-            fault = fault_of(event, registry)
+            fault = form_fault_of(event, registry)
             if fault is None:
                 furthest = event if furthest is None or event.seq > furthest.seq else furthest
             elif fault.code in ("signer", "retired"):

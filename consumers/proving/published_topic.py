@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, Protocol
 
 from consumers.proving.published_guard import PublishedRange
 from consumers.proving.published_ranges import RANGES_MAX, closed_range, closed_range_of
-from ledger_core.audit.events import AuditEvent, fault_of
+from ledger_core.audit.events import AuditEvent, form_fault_of
 from ledger_core.ports import Record
 from ledger_core.signing.registry import SignerRegistry
 
@@ -157,7 +157,7 @@ class PublishedTopic:
             except ValueError:
                 continue
             beyond = event.seq <= chain_end and (furthest is None or event.seq > furthest.seq)
-            if beyond and fault_of(event, self._registry) is None:
+            if beyond and form_fault_of(event, self._registry) is None:
                 furthest = event
                 if event.seq == chain_end:
                     break

@@ -66,6 +66,10 @@ class SignerSet:
         """Every key that ever signed."""
         return self._registry
 
+    def holds(self, kid: str) -> bool:
+        """Whether this process signs with that key, for what is new or for what names it."""
+        return kid in self._by_kid
+
     @property
     def ready(self) -> bool:
         """Whether it is time for a try with any key."""

@@ -2,10 +2,11 @@
 
 Guarantees: `hash = SHA256(canonical(payload) || previous hash as 32 raw bytes)`, genesis appends nothing; the payload
 repeats id, seq, event_type, actor_id and created_at, because Kernel's verifier hashes nothing but the payload;
-created_at strictly increases by at least a microsecond, because it reads the chain in that order. A signature is
-checked before an event is made of it (G6). Whether an event that was read counts is one question, `fault_of`: its
-payload repeats its columns, its hash is its own, a key signed it that counts at its place. It does not sign, store or
-publish, and does not judge a chain it did not make: see `ledger_core.verify.audit`.
+created_at increases by at least a millisecond, because the chain is read in that order, also by who rounds to
+milliseconds. A signature is checked before an event is made of it (G6). Whether an event that was read counts is one
+question, `fault_of`: its payload repeats its columns, its hash is its own, a key signed it that counts at its place
+(that far also `form_fault_of`), and it means something: its type, its actor and its fields agree. It does not sign,
+store or publish, and does not judge a chain it did not make: see `ledger_core.verify.audit`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from ledger_core import canonical, chain
+from ledger_core.audit.event_types import RESERVED_FIELDS, meaning_fault
 from ledger_core.decimals import parse_decimal
 from ledger_core.ports import AuditIntent
 from ledger_core.signing.counting import AuditPlace, Claim, Code, SignatureFault, faults
@@ -22,7 +24,6 @@ from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import encode_signature, verify_digest
 from ledger_core.times import format_time, parse_time
 
-RESERVED_FIELDS: Final = frozenset({"actor_id", "created_at", "event_type", "id", "seq", "trace_id"})
 EVENT_FIELDS: Final = (
     "actor_id",
     "created_at",
@@ -35,8 +36,8 @@ EVENT_FIELDS: Final = (
     "signature",
     "signer_kid",
 )
-EventCode = Literal["payload", "hash"] | Code
-_MICROSECOND: Final = dt.timedelta(microseconds=1)
+EventCode = Literal["payload", "hash", "meaning"] | Code
+STEP: Final = dt.timedelta(milliseconds=1)  # between two events at least
 
 Row = tuple[str, int, str, str, str, str | None, str, str, str, dt.datetime]
 
@@ -176,14 +177,14 @@ def next_event(
 ) -> UnsignedAuditEvent:
     """The event after `prev` (None at genesis); a batch chains unsigned events and signs them after.
 
-    `created_at` that does not lie after its predecessor's is moved one microsecond behind it. Raises ValueError on an
+    `created_at` that does not lie a millisecond after its predecessor's is moved to there. Raises ValueError on an
     intent that `check_intent` refuses and on a time without a zone.
     """
     check_intent(intent)
     if created_at.tzinfo is None:
         raise ValueError("created_at needs a zone")
-    if prev is not None and created_at <= prev.created_at:
-        created_at = prev.created_at + _MICROSECOND
+    if prev is not None:
+        created_at = max(created_at, prev.created_at + STEP)
     seq = prev.seq + 1 if prev is not None else 1
     prev_hash = prev.hash if prev is not None else None
     payload = _payload(intent, event_id, seq, format_time(created_at))
@@ -239,6 +240,15 @@ def faults_of(event: AuditEvent, registry: SignerRegistry) -> tuple[SignatureFau
 def fault_of(event: AuditEvent, registry: SignerRegistry) -> EventFault | None:
     """Why an event that was read does not count; None when it does. Of several reasons one for which the registry
     cannot be to blame comes first."""
+    form = form_fault_of(event, registry)
+    if form is not None and form.code not in ("signer", "retired"):
+        return form
+    meaning = meaning_fault(event.event_type, event.actor_id, event.payload)
+    return form if meaning is None else EventFault("meaning", meaning)
+
+
+def form_fault_of(event: AuditEvent, registry: SignerRegistry) -> EventFault | None:
+    """The same, whatever it means: for who chains and publishes what stands on the chain."""
     for name, column in event.columns.items():
         if event.payload.get(name) != column:
             return EventFault("payload", f"its payload is that of another event ({name})")

@@ -2,7 +2,8 @@
 
 Guarantees: hash, link, signature and signer of every event; seq gapless from 1; created_at strictly increasing; the
 payload repeats the columns (Kernel hashes nothing but the payload, so a column that differs was edited); a new key that
-is announced is announced by the one before it, before it signs. An empty
+is announced is announced by the one before it, before it signs. Each event means something (its type, actor and fields
+agree: `audit.event_types`), or an operator set it aside. An empty
 chain is a finding, and so is one that ends before the head the caller knows of (`AuditHead`), since a chain cut off at
 its end seems whole. Whether an id stands there twice is asked of the first 16 million events, 16 bytes each; what comes
 behind them is counted as unchecked (in Postgres ids are unique).
@@ -16,7 +17,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from ledger_core.audit.event_types import meaning_fault
 from ledger_core.audit.events import AuditEvent, event_hash, faults_of
+from ledger_core.audit.set_aside import Place, set_aside_by
 from ledger_core.audit.sources import ended_lines, events_of_lines
 from ledger_core.findings import Collector, Report
 from ledger_core.signing.registry import SignerRegistry
@@ -29,6 +32,8 @@ REGISTRY_CODES: Final = frozenset({"audit.signer", "audit.retired", "audit.valid
 
 AuditLines: TypeAlias = bytes | Iterable[bytes]
 """The audit chain as JSON lines, LF included: in one piece, or what can be read again and again."""
+
+MEANINGLESS_MAX: Final = 10_000  # of them may still be set aside by what comes later
 
 _FIELDS: Final = {"signer": "signer_kid", "signature": "signature", "retired": "created_at", "validity": "signer_kid"}
 
@@ -53,7 +58,9 @@ class AuditCheck:
     ids: EventIds = field(default_factory=EventIds)
     first_seq: int = 0  # of the first event that was taken
     kids: set[str] = field(default_factory=set)  # that signed something so far
+    meanings: bool = False  # whether each event must mean something; else the chain alone is checked
     _pins: dict[int, list[tuple[str, str]]] | None = None
+    _meaningless: dict[Place, tuple[str, str]] = field(default_factory=dict)  # id, and why
 
     def stand_behind(self, event: AuditEvent) -> None:
         """Begin after this event, which was checked before."""
@@ -66,7 +73,8 @@ class AuditCheck:
         self._check_payload(event)
         self._check_hash(event)
         self._check_signature(event)
-        self._check_announcement(event)
+        if self.meanings:
+            self._check_meaning(event)
         self.stand_behind(event)
         self.first_seq = self.first_seq or event.seq
         self.ids.add(pack_text(event.id))
@@ -79,6 +87,8 @@ class AuditCheck:
         self.found.place = None
         if self.ids.unchecked:
             self.found.count("ids_unchecked", self.ids.unchecked)
+        for (seq, _), (event_id, message) in self._meaningless.items():
+            self.found.add("audit.meaning", message, seq=seq, field="event_type", place=event_id)
         for place, _ in self.ids.repeats():
             message = "the id of this event stood on the chain before"
             self.found.add("audit.id", message, seq=self.first_seq + place, field="id")
@@ -136,6 +146,20 @@ class AuditCheck:
                     self._pins.setdefault(end.to_seq, []).append((signer.kid, end.head_hash))
         return self._pins
 
+    def _check_meaning(self, event: AuditEvent) -> None:
+        """What means nothing is a finding at the end, unless an operator sets it aside until then."""
+        place = set_aside_by(event)
+        if place is not None:
+            self.found.count("set_aside")
+            self._meaningless.pop(place, None)
+        message = meaning_fault(event.event_type, event.actor_id, event.payload)
+        if message is None:
+            self._check_announcement(event)
+        elif len(self._meaningless) < MEANINGLESS_MAX:
+            self._meaningless[event.seq, event.hash] = (event.id, message)
+        else:
+            self._add("audit.meaning", message, event, "event_type")
+
     def _check_announcement(self, event: AuditEvent) -> None:
         """A key is announced by its predecessor, before it signs, as the key that it is."""
         if event.event_type != EVENT_TYPE or event.payload.get("step") != "announced":
@@ -165,7 +189,7 @@ def check_audit(
 ) -> Report:
     """Check a whole chain in order of seq. Raises what the iterable raises."""
     found = Collector() if found is None else found
-    check = AuditCheck(registry, found)
+    check = AuditCheck(registry, found, meanings=True)
     wanted = {head.seq: head.hash for head in expected if head.hash is not None}
     for event in events:
         check.take(event)

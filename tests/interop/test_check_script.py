@@ -91,7 +91,7 @@ TAMPERINGS: list[tuple[str, str, Callable[[bytes], bytes]]] = [
     ("batch.jsonl.gz", "packing", _again),
     ("checkpoint.txt", "size", lambda data: data.replace(b"\n5\n", b"\n6\n")),
     ("checkpoint.txt", "origin", _edit(b"^example", b"another")),
-    ("audit_events.jsonl", "payload", _edit(rb'"range":"1"', b'"range":"7"')),
+    ("audit_events.jsonl", "payload", _edit(rb'"range_no":"1"', b'"range_no":"7"')),
     ("audit_events.jsonl", "order", lambda data: b"".join(reversed(data.splitlines(keepends=True)))),
     ("audit_events.jsonl", "gap", lambda data: b"".join(data.splitlines(keepends=True)[i] for i in (0, 2, 3))),
     ("keys/test-key-v1.pem", "key", lambda _data: Key(kid="another").public.pem.encode()),

@@ -85,7 +85,7 @@ def test_an_honest_chain_verifies(chain: Chain, reader: str) -> None:
 
 
 def _alter_payload(rows: list[Row]) -> None:
-    rows[5]["payload"]["number"] = "999"
+    rows[5]["payload"]["source_offset"] = "999"
 
 
 def _alter_deep_text(rows: list[Row]) -> None:
@@ -93,7 +93,7 @@ def _alter_deep_text(rows: list[Row]) -> None:
 
 
 def _alter_payload_and_hash(rows: list[Row]) -> None:
-    rows[0]["payload"]["number"] = "999"
+    rows[0]["payload"]["source_offset"] = "999"
     rows[0]["hash"] = event_hash(rows[0]["payload"], rows[0]["prev_hash"])
 
 

@@ -43,12 +43,13 @@ def topic_of(environ: Mapping[str, str]) -> str:
 
 
 def intent(number: int, **payload: object) -> AuditIntent:
-    return AuditIntent("journal.posted", "service:poster", {"number": str(number), **payload}, f"{number:032x}")
+    fields: dict[str, object] = {"shard": 0, "source_offset": str(number), "reason": "conflict"}
+    return AuditIntent("dead_letter.retried", "operator:tester", {**fields, **payload}, f"{number:032x}")
 
 
 def append(database_url: str, intents: list[AuditIntent]) -> None:
-    """As a store does it: with the poster's role, in one transaction."""
-    with psycopg.connect(role_url(database_url, "finance_poster")) as connection, connection.cursor() as cursor:
+    """As a command does it: with the role of operators, in one transaction."""
+    with psycopg.connect(role_url(database_url, "finance_api")) as connection, connection.cursor() as cursor:
         for item in intents:
             append_intent(cursor, item)
 

@@ -21,7 +21,7 @@ def assert_chain(
     assert report.sound, report.findings
     assert report.counts["signatures"] == len(numbers)
     rows = audit.rows_newest_first(database_url)[::-1]
-    assert sorted(int(row["payload"]["number"]) for row in rows) == sorted(numbers)
+    assert sorted(int(row["payload"]["source_offset"]) for row in rows) == sorted(numbers)
     assert audit.outbox_size(database_url) == outbox
     return rows
 

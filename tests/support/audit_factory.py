@@ -16,7 +16,8 @@ def audit_events(key: Key, count: int = 4) -> list[AuditEvent]:
     """A chain of `count` events, all asked for at the same moment."""
     prev, events = None, []
     for number in range(count):
-        intent = AuditIntent("proof.published", "service:prover", {"range": str(number)}, "ab" * 16)
+        payload: dict[str, object] = {"shard": 0, "range_no": str(number), "proof_hash": "ab" * 32}
+        intent = AuditIntent("journal.adopted", "service:prover", payload, "ab" * 16)
         unsigned = audit_chain.next_event(prev, intent, event_id=f"event-{number}", created_at=CREATED_AT)
         signer = key.registry.get(key.kid)
         events.append(unsigned.signed(key.sign_digest(unsigned.digest), signer))

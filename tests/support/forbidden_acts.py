@@ -26,7 +26,7 @@ NOBODY: Final = (
     "ALTER SYSTEM SET fsync = off",
     "DROP TABLE entries",
     "DROP TRIGGER lines_must_balance ON lines",
-    "DROP POLICY outbox_in_its_own_name ON audit_outbox",
+    "DROP POLICY outbox_of_processes ON audit_outbox",
     "DROP FUNCTION append_only() CASCADE",
     "CREATE TRIGGER mine BEFORE INSERT ON entries FOR EACH STATEMENT EXECUTE FUNCTION append_only()",
     "CREATE RULE mine AS ON INSERT TO entries DO INSTEAD NOTHING",
@@ -51,7 +51,9 @@ NOBODY: Final = (
     "INSERT INTO deployment (env, domain) VALUES ('dev', 'x')",
     "INSERT INTO epochs SELECT * FROM epochs",
 )
-OUTBOX: Final = "INSERT INTO audit_outbox (event_type, actor_id, payload, trace_id) VALUES ('x', '{}', '{{}}', 't')"
+OUTBOX: Final = (
+    "INSERT INTO audit_outbox (event_type, actor_id, payload, trace_id) VALUES ('proof.published', '{}', '{{}}', 't')"
+)
 # What one role may not do although another may, in the words of an attack.
 ATTACKS: Final[dict[str, tuple[str, ...]]] = {
     "poster": (

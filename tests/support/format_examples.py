@@ -18,7 +18,7 @@ from ledger_core.posting.verdicts import VerdictLine, encode_verdict
 from ledger_core.proving.range_proof import assemble_proof
 from ledger_core.signing import notes
 from ledger_core.tree import CompactRange, leaf_hash
-from tests.support.archive_factory import ENV, NOW, Key, MemoryStore, archive_of, closed_of, cut_of
+from tests.support.archive_factory import NOW, Key, MemoryStore, archive_of, closed_of, cut_of
 from tests.support.journal_factory import TinyEntry, TinyShard
 
 KEY = Key("ed25519", "finance-example-v1")
@@ -79,7 +79,8 @@ def examples() -> dict[str, str]:
     store = MemoryStore()
     (batch_name,) = archive_of(made, [(2, 3)], KEY, store)
     batch = gzip.decompress(store.get(batch_name))
-    intent = AuditIntent("proof.published", "service:prover", {"proof_id": f"{ENV}-0-1"}, "ab" * 16)
+    held: dict[str, object] = {"shard": 0, "range_no": "1", "proof_hash": closed.hash.hex()}
+    intent = AuditIntent("journal.adopted", "service:prover", held, "ab" * 16)
     unsigned = events.next_event(None, intent, event_id="0196a3c0-0000-7000-8000-000000000001", created_at=NOW)
     event = unsigned.signed(KEY.sign_digest(unsigned.digest), KEY.registry.get(KEY.kid))
     tree = CompactRange().extend([leaf_hash(one.body), leaf_hash(two.body)])

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from ledger_core.postgres.schema.authority import MATRIX, PROCESS_ROLES
+from ledger_core.audit.event_types import EVENT_TYPES
+from ledger_core.postgres.schema.authority import MATRIX, PROCESS_ROLES, ROLES
 
 DONE: Final = "done"
 DENIED: Final = "42501"  # insufficient_privilege: by grant or by policy
@@ -125,6 +126,51 @@ SHARD_HALTS: Final = (
     ("poster", aside(5).replace("(1,", "(3,"), DONE),
     ("poster", aside(7).replace("(1,", "(3,"), DENIED),
 )
+
+
+def left(event_type: str, actor: str, payload: str = "'{}'", more: str = "", value: str = "") -> str:
+    return (
+        f"INSERT INTO audit_outbox (event_type, actor_id, payload, trace_id{more}) "
+        f"VALUES ('{event_type}', '{actor}', {payload}, 't'{value})"
+    )
+
+
+def own_name(role: str) -> str:
+    return "operator:ada" if role == "api" else f"service:{role}"
+
+
+def may_leave(role: str, event_type: str) -> str:
+    """By itself, as its own: what triggers, the owner or the notary leave is left by no role."""
+    known = EVENT_TYPES[event_type]
+    kind = "operator" if role == "api" else role
+    return DONE if known.door == "outbox" and kind in known.actors else DENIED
+
+
+RETRIED: Final = "dead_letter.retried"
+OUTBOX: Final = (
+    *((role, left(name, own_name(role)), may_leave(role, name)) for role in ROLES for name in EVENT_TYPES),
+    *((role, left("x", own_name(role)), DENIED) for role in ROLES),
+    *((role, left("proof.published", "operator:cfo"), DENIED) for role in ROLES if role != "api"),
+    *(("api", left(name, "service:prover"), DENIED) for name in EVENT_TYPES),
+    *(("prover", left(name, "service:archiver"), DENIED) for name in EVENT_TYPES),
+    # nobody chooses the time or the number
+    ("api", left(RETRIED, "operator:a", more=", created_at", value=", 'infinity'"), DENIED),
+    ("prover", left("journal.posted", "service:prover", more=", created_at", value=", '2100-01-01'"), DENIED),
+    ("api", left(RETRIED, "operator:a", more=", outbox_id", value=", 7").replace(
+        "VALUES", "OVERRIDING SYSTEM VALUE VALUES"), DENIED),
+    # what no chain holds
+    ("api", left(RETRIED, "operator:a", """'{"reason": 1.5}'"""), CHECKED),
+    ("api", left(RETRIED, "operator:a", """'{"reason": 1.0}'"""), CHECKED),
+    ("api", left(RETRIED, "operator:a", """'{"a": [{"b": 12345678901234567}]}'"""), CHECKED),
+    ("api", left(RETRIED, "operator:a", """'{"seq": "1"}'"""), CHECKED),
+    ("api", left(RETRIED, "operator:a", """'{"reason": "a < b"}'"""), CHECKED),
+    ("api", left(RETRIED, "operator:a&b"), CHECKED),
+    ("api", left(RETRIED, "operator:" + "x" * 200), CHECKED),
+    ("api", left(RETRIED, "operator:a", "'[]'"), CHECKED),
+    ("archiver", left("audit_export.completed", "service:archiver",
+                      "jsonb_build_object('x', repeat(md5('a'), 100000))"), CHECKED),
+    ("api", left(RETRIED, "operator:a", """'{"reason": "1.5 and \\" 1.5", "shard": 123456789012345}'"""), DONE),
+)  # fmt: skip
 # What a role does and then sits on, in a transaction that it leaves open: none of it holds up an operator's halt.
 HELD: Final = (
     "LOCK TABLE halts IN ACCESS EXCLUSIVE MODE",

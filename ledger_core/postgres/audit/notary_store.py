@@ -8,9 +8,12 @@ Everything runs on the one connection that holds the job: when it goes, so does 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime as dt
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import orjson
 import psycopg
 from psycopg import errors
 
@@ -31,10 +34,17 @@ BACKLOG_COUNT_MAX: Final = 10_000  # counting further would cost more than the f
 EVENT_COLUMNS = "id, seq, actor_id, event_type, payload, prev_hash, hash, signature, signer_kid, created_at"
 _HEAD = f"SELECT {EVENT_COLUMNS} FROM audit_events ORDER BY seq DESC LIMIT 1"
 _PENDING = """
-SELECT outbox_id, event_type, actor_id, payload, trace_id, created_at FROM audit_outbox ORDER BY outbox_id LIMIT %s
+SELECT outbox_id, left(event_type, 300), left(actor_id, 300), left(trace_id, 300),
+       CASE WHEN octet_length(payload::text) <= %(bytes_max)s THEN payload::text END,
+       CASE WHEN octet_length(payload::text) > %(bytes_max)s
+            THEN encode(sha256(convert_to(payload::text, 'UTF8')), 'hex') END,
+       greatest(least(created_at, clock_timestamp()), timestamptz '1970-01-01 00:00:00Z')
+  FROM audit_outbox ORDER BY outbox_id LIMIT %(intents_max)s
 """
+READ_BYTES_MAX: Final = 98_304  # of a payload as the database spells it: what its check admits
 INSERT_EVENT = f"INSERT INTO audit_events ({EVENT_COLUMNS}) VALUES (%s, %s, %s, %s, %s::jsonb, %s, %s, %s, %s, %s)"
 _TAKE = "SELECT take_intents(%s)"
+_REFUSE = "SELECT refuse_intents(%s, %s)"
 _UNPUBLISHED = f"""
 SELECT {EVENT_COLUMNS} FROM audit_events WHERE seq > (SELECT published_seq FROM notary_cursor) ORDER BY seq LIMIT %s
 """
@@ -43,7 +53,7 @@ _BACKLOG = """
 SELECT (SELECT count(*) FROM (SELECT 1 FROM audit_outbox LIMIT %s) AS waiting)
          + coalesce((SELECT max(seq) FROM audit_events), 0) - (SELECT published_seq FROM notary_cursor),
        coalesce(extract(epoch FROM clock_timestamp() - least(
-         (SELECT created_at FROM audit_outbox ORDER BY outbox_id LIMIT 1),
+         (SELECT greatest(created_at, '1970-01-01') FROM audit_outbox ORDER BY outbox_id LIMIT 1), clock_timestamp(),
          (SELECT created_at FROM audit_events WHERE seq = (SELECT published_seq + 1 FROM notary_cursor)))), 0)::float8
 """
 
@@ -83,22 +93,26 @@ class PostgresAuditStore:
     @translated()
     def pending(self, intents_max: int) -> list[PendingIntent]:
         """The oldest intents of the outbox, in order."""
-        rows = self._connection.execute(_PENDING, [intents_max]).fetchall()
-        return [
-            PendingIntent(outbox_id, AuditIntent(event_type, actor_id, payload, trace_id), created_at)
-            for outbox_id, event_type, actor_id, payload, trace_id, created_at in rows
-        ]
+        values = {"bytes_max": READ_BYTES_MAX, "intents_max": intents_max}
+        return [_pending(*row) for row in self._connection.execute(_PENDING, values).fetchall()]
 
     @translated()
-    def extend(self, events: Sequence[AuditEvent], outbox_ids: Sequence[int]) -> None:
-        """Put signed events on the chain and take their intents from the outbox, both or neither.
+    def extend(
+        self, events: Sequence[AuditEvent], outbox_ids: Sequence[int], refused: Mapping[int, str] | None = None
+    ) -> None:
+        """Put signed events on the chain and take their intents from the outbox, both or neither. Those that are
+        `refused`, by id and with the reason, are kept in a table of their own.
 
         Raises Unavailable when someone else extended the chain or took an intent meanwhile: start again from the head.
         """
         try:
             with self._connection.transaction(), self._connection.cursor() as cursor:
                 cursor.executemany(INSERT_EVENT, [event.to_row() for event in events])
-                (taken,) = cursor.execute(_TAKE, [list(outbox_ids)]).fetchone() or (0,)
+                apart = refused or {}
+                (taken,) = cursor.execute(_TAKE, [[it for it in outbox_ids if it not in apart]]).fetchone() or (0,)
+                if apart:
+                    (kept,) = cursor.execute(_REFUSE, [list(apart), list(apart.values())]).fetchone() or (0,)
+                    taken += kept
                 if taken != len(outbox_ids):
                     raise _overtaken(f"{len(outbox_ids) - taken} intents were taken by another writer")
         except errors.UniqueViolation as error:
@@ -125,6 +139,31 @@ class PostgresAuditStore:
     def close(self) -> None:
         """Give the job back with the connection."""
         self._connection.close()
+
+
+def _pending(
+    outbox_id: int,
+    event_type: str,
+    actor_id: str,
+    trace_id: str,
+    text: str | None,
+    digest: str | None,
+    created_at: dt.datetime,
+) -> PendingIntent:
+    payload: object = None
+    fault = None
+    if text is None:
+        fault = f"payload of more than {READ_BYTES_MAX} bytes"
+    else:
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        try:
+            payload = orjson.loads(text)
+        except ValueError as error:
+            fault = f"the payload cannot be read: {error}"
+        else:
+            fault = None if isinstance(payload, dict) else "the payload is not an object"
+    intent = AuditIntent(event_type, actor_id, payload if isinstance(payload, dict) else {}, trace_id)
+    return PendingIntent(outbox_id, intent, created_at, digest or "", fault)
 
 
 def event_from_row(row: tuple[Any, ...]) -> AuditEvent:

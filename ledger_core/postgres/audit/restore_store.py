@@ -12,7 +12,8 @@ from typing import Final
 from psycopg import errors
 
 from ledger_core import canonical
-from ledger_core.audit.events import RESERVED_FIELDS, AuditEvent
+from ledger_core.audit.event_types import RESERVED_FIELDS
+from ledger_core.audit.events import AuditEvent
 from ledger_core.errors import Refused
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit.notary_store import INSERT_EVENT, PostgresAuditStore

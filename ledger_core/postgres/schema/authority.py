@@ -16,6 +16,7 @@ ROLES: Final = ("poster", "prover", "archiver", "notary", "api", "auditor")
 PROCESS_ROLES: Final = ("poster", "prover", "archiver", "notary")
 
 _HALTS: Final = "SELECT INSERT(actor_id,reason,shard,trace_id)"
+_LEAVES: Final = "INSERT(actor_id,event_type,payload,trace_id)"  # neither its id nor its time
 _READS: Final = "SELECT"
 _APPENDS: Final = "SELECT INSERT"
 
@@ -44,15 +45,15 @@ MATRIX: Final[Mapping[str, Mapping[str, str]]] = {
     "checkpoints": {"prover": _APPENDS, "archiver": _READS, "api": _READS, "auditor": _READS},
     "archive_objects": {"archiver": _APPENDS, "api": _READS, "auditor": _READS},
     "manifests": {"archiver": _APPENDS, "api": _READS, "auditor": _READS},
-    # the audit chain: everybody leaves intents, the notary alone takes them
+    # the audit chain: whoever has something to say leaves intents, the notary alone takes them
     "audit_outbox": {
-        "poster": "INSERT",
-        "prover": "INSERT",
-        "archiver": "INSERT",
-        "notary": _APPENDS,  # and takes what it chained, by the function take_intents
-        "api": _APPENDS,
+        "prover": _LEAVES,
+        "archiver": _LEAVES,
+        "notary": _READS,  # and takes what it chained, by functions: take_intents, refuse_intents
+        "api": f"SELECT {_LEAVES}",
         "auditor": _READS,
     },
+    "refused_intents": {"api": _READS, "auditor": _READS},
     "audit_events": {"notary": _APPENDS, "archiver": _READS, "api": _READS, "auditor": _READS},
     "notary_cursor": {
         "notary": "SELECT UPDATE(published_seq)",

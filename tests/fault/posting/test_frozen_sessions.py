@@ -91,7 +91,7 @@ def test_a_poster_frozen_alone_holds_up_no_other_shard(poster_url: str, database
 def test_a_notary_frozen_while_it_extends_the_chain_loses_its_lock(environ: dict[str, str]) -> None:
     signer, registry = local_signer()
     url = environ["DATABASE_URL"]
-    audit.append(url, [audit.intent(number, note="x" * 6000) for number in range(30)])
+    audit.append(url, [audit.intent(number, reason="x" * 6000) for number in range(30)])
     new = audit.build_notary(environ, signer, registry)
     leads = partial(until, "the next notary chains", lambda: audit.outbox_size(url) == 0, between=new.step)
     old = audit.build_notary(environ, signer, registry, batch_events_max=30)

@@ -120,7 +120,7 @@ def test_what_is_missing_cut_or_out_of_order_is_a_finding_wherever_it_stands(
 def test_reading_again_filters_and_adds_up(environ: dict[str, str], signing: Signing) -> None:
     chain(environ, signing, 0, 10)
     told = finance(environ, "replay", "--from", "db", "--trace-id", f"{7:032x}")
-    assert [event["payload"]["number"] for event in told["events"]] == ["7"]
+    assert [event["payload"]["source_offset"] for event in told["events"]] == ["7"]
     assert told["state"]["types"] == {"journal.posted": 10}
     assert not told["state"]["halted"]
     assert len(finance(environ, "replay", "--from", "topic", "--type", "journal.posted")["events"]) == 10

@@ -92,7 +92,7 @@ def test_nothing_is_chained_to_an_event_that_does_not_verify(
 ) -> None:
     signer, registry = signing
     url = _with_chain(environ, signer, registry, 1)
-    _as_superuser(url, """UPDATE audit_events SET payload = payload || '{"number": "7"}'""")
+    _as_superuser(url, """UPDATE audit_events SET payload = payload || '{"reason": "other"}'""")
     audit.append(url, [audit.intent(1)])
     notary = audit.build_notary(environ, signer, registry)
     with pytest.raises(Corrupt, match="seq 1"):
@@ -153,26 +153,12 @@ def test_a_key_that_the_registry_lost_stops_the_notary_and_is_no_corruption(
     assert "put that key back" in caught.value.remedy
 
 
-def test_an_intent_that_can_never_be_chained_is_named_and_nothing_is_skipped(
-    environ: dict[str, str], signing: tuple[VerifiedSigner, SignerRegistry]
-) -> None:
-    signer, registry = signing
-    url = environ["DATABASE_URL"]
-    columns = "INSERT INTO audit_outbox (event_type, actor_id, payload, trace_id)"
-    insert = columns + " VALUES ('x', 'service:poster', '{\"f\": 1.5}', '')"
-    with psycopg.connect(role_url(url, "finance_poster")) as connection:
-        connection.execute(insert)
-    notary = audit.build_notary(environ, signer, registry)
-    with pytest.raises(Refused, match="intent 1 of audit_outbox") as caught:
-        notary.step()
-    notary.close()
-    assert "mend its writer" in caught.value.remedy
-    assert audit.outbox_size(url) == 1
-
-
-@pytest.mark.parametrize("payload", [{"f": 1.5}, {"seq": "1"}, {"text": "a\0b"}, {"9": "x"}, {"blob": "x" * 70_000}])
+@pytest.mark.parametrize(
+    "payload",
+    [{"reason": 1.5}, {"seq": "1"}, {"reason": "a\0b"}, {"9": "x"}, {"reason": "x" * 70_000}, {"reason": "<"}],
+)
 def test_append_intent_refuses_what_could_never_be_chained(database_url: str, payload: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"audit intent|\$"):
+    with pytest.raises(ValueError, match="audit intent"):
         audit.append(database_url, [audit.intent(0, **payload)])
     assert audit.outbox_size(database_url) == 0
 
@@ -184,13 +170,15 @@ def test_intents_of_one_instant_get_strictly_increasing_times(
     url = environ["DATABASE_URL"]
     _as_superuser(
         url,
-        "INSERT INTO audit_outbox (event_type, actor_id, payload, trace_id, created_at) SELECT 'x', 'y', "
-        "jsonb_build_object('number', n::text), '', timestamptz '2026-01-01 00:00:00Z' - n * interval '1 hour' "
+        "INSERT INTO audit_outbox (event_type, actor_id, payload, trace_id, created_at) SELECT "
+        "'dead_letter.retried', 'operator:a', "
+        "jsonb_build_object('shard', 0, 'source_offset', n::text, 'reason', 'r'), '', "
+        "timestamptz '2026-01-01 00:00:00Z' - n * interval '1 hour' "
         "FROM generate_series(0, 9) AS n",
     )
     audit.run_until_idle(lambda: audit.build_notary(environ, signer, registry, batch_events_max=3))
     rows = assert_chain(url, registry, range(10))
-    assert [row["created_at"] for row in rows] == [f"2026-01-01T00:00:00.{n:06d}Z" for n in range(10)]
+    assert [row["created_at"] for row in rows] == [f"2026-01-01T00:00:00.{n:03d}000Z" for n in range(10)]
 
 
 def test_the_chain_can_be_changed_by_no_role_of_the_service(environ: dict[str, str]) -> None:

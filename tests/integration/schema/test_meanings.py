@@ -7,11 +7,12 @@ from contextlib import ExitStack
 import psycopg
 import pytest
 
+from ledger_core.audit.event_types import EVENT_TYPES
 from ledger_core.postgres.posting import control
 from ledger_core.postgres.posting.control import HALTED
 from ledger_core.postgres.schema.authority import MATRIX, ROLES
 from tests.support.databases import role_url
-from tests.support.meant_acts import DONE, HALTS, HELD, PROOFS, SHARD_HALTS, SHARED, go_on, halt, stand, writers
+from tests.support.meant_acts import DONE, HALTS, HELD, OUTBOX, PROOFS, SHARD_HALTS, SHARED, go_on, halt, stand, writers
 
 RANGE = "INSERT INTO ranges VALUES (0, 1, 1, 0, 0, 1, '', decode(repeat('00', 32), 'hex'), '', '', NULL, 0, DEFAULT)"
 
@@ -34,7 +35,7 @@ def url(database_url: str) -> str:
     return database_url
 
 
-@pytest.mark.parametrize(("role", "statement", "outcome"), [*HALTS, *PROOFS, *SHARD_HALTS])
+@pytest.mark.parametrize(("role", "statement", "outcome"), [*HALTS, *PROOFS, *SHARD_HALTS, *OUTBOX])
 def test_a_role_says_what_is_its_own_to_say(url: str, role: str, statement: str, outcome: str) -> None:
     with psycopg.connect(role_url(url, f"finance_{role}")) as connection:
         try:
@@ -43,6 +44,24 @@ def test_a_role_says_what_is_its_own_to_say(url: str, role: str, statement: str,
         except psycopg.Error as error:
             came = str(error.sqlstate)
     assert came == outcome
+
+
+def test_the_database_and_the_notary_go_by_one_list_of_event_types(url: str) -> None:
+    with psycopg.connect(url) as connection:
+        listed = set(connection.execute("SELECT event_type, actor FROM audit_event_types()").fetchall())
+    assert listed == {
+        (name, actor) for name, known in EVENT_TYPES.items() if known.door == "outbox" for actor in known.actors
+    }
+
+
+def test_a_halt_is_never_refused_for_its_words(url: str) -> None:
+    with psycopg.connect(role_url(url, "finance_prover"), autocommit=True) as prover:
+        prover.execute("INSERT INTO halts (reason, actor_id, trace_id) VALUES ('a < b & c', 'service:prover', '<')")
+    with psycopg.connect(url) as connection:
+        said = connection.execute(
+            "SELECT payload, trace_id FROM audit_outbox ORDER BY outbox_id DESC LIMIT 1"
+        ).fetchone()
+    assert said == ({"reason": "a \uff1c b \uff06 c"}, "\uff1c")
 
 
 def test_every_table_that_two_roles_write_was_thought_about() -> None:

@@ -16,7 +16,7 @@ from ledger_core.postgres.schema.deployment import bind_deployment, read_deploym
 from ledger_core.postgres.schema.guard import actual_grants, check_schema
 from ledger_core.postgres.session import session
 from tests.support.databases import role_url
-from tests.support.forbidden_acts import ATTACKS, MISTAKES, NOBODY, OUTBOX, TAMPERING
+from tests.support.forbidden_acts import ATTACKS, MISTAKES, NOBODY, TAMPERING
 from tests.support.schema_file import PATH, text_of
 
 DENIED: Final = "42501"  # insufficient_privilege: by grant, by policy or by an append-only trigger
@@ -111,12 +111,6 @@ def test_every_cell_of_the_matrix_is_as_it_says(url: str, role: str) -> None:
                 if not may and state not in (DENIED, "428C9"):
                     wrong.append(f"{statement}: {state}")
     assert wrong == []
-
-
-@pytest.mark.parametrize(("role", "actor"), [*((r, f"service:{r}") for r in ROLES[:4]), ("api", "operator:someone")])
-def test_each_role_leaves_intents_in_its_own_name(url: str, role: str, actor: str) -> None:
-    statement = OUTBOX.format(actor)
-    assert refusals(url, f"finance_{role}", [statement])[statement] == "done"
 
 
 def test_every_table_role_and_grant_of_the_database_was_decided(database_url: str) -> None:

@@ -38,19 +38,21 @@ def test_hash_is_over_the_canonical_payload_and_the_raw_previous_hash() -> None:
 def test_payload_repeats_every_column_that_kernel_does_not_hash() -> None:
     event = audit_events(KEY, 3)[2]
     assert event.payload == {
-        "range": "2",
+        "shard": 0,
+        "range_no": "2",
+        "proof_hash": "ab" * 32,
         "id": "event-2",
         "seq": "3",
-        "event_type": "proof.published",
+        "event_type": "journal.adopted",
         "actor_id": "service:prover",
-        "created_at": "2025-11-01T12:00:00.000125Z",
+        "created_at": "2025-11-01T12:00:00.002123Z",
         "trace_id": "ab" * 16,
     }
 
 
-def test_created_at_strictly_increases_even_for_one_moment() -> None:
+def test_created_at_increases_by_whole_milliseconds_even_for_one_moment() -> None:
     events = audit_events(KEY, 3)
-    assert [event.created_at - CREATED_AT for event in events] == [dt.timedelta(microseconds=n) for n in range(3)]
+    assert [event.created_at - CREATED_AT for event in events] == [dt.timedelta(milliseconds=n) for n in range(3)]
     later = audit_chain.next_event(events[-1], INTENT, event_id="x", created_at=CREATED_AT + dt.timedelta(seconds=1))
     assert later.created_at == CREATED_AT + dt.timedelta(seconds=1)
 
@@ -101,7 +103,7 @@ FAULTS: dict[str, tuple[dict[str, object], RegisteredSigner, str]] = {
     "another type": ({"event_type": "x"}, SIGNER, "payload"),
     "another actor": ({"actor_id": "x"}, SIGNER, "payload"),
     "another time": ({"created_at": PAST}, SIGNER, "payload"),
-    "another payload": ({"payload": {**SECOND.payload, "range": "7"}}, SIGNER, "hash"),
+    "another payload": ({"payload": {**SECOND.payload, "range_no": "7"}}, SIGNER, "hash"),
     "another place": ({"prev_hash": "ab" * 32}, SIGNER, "hash"),
     "no hash before it": ({"prev_hash": "rubbish"}, SIGNER, "hash"),
     "another signature": ({"signature": audit_events(KEY)[2].signature}, SIGNER, "signature"),

@@ -145,7 +145,7 @@ def test_a_registry_at_odds_with_the_chain_is_refused_and_nothing_is_stored(regi
 
 def test_an_altered_event_is_corrupt_and_nothing_is_stored() -> None:
     events = audit_events(KEY)
-    events[2] = dataclasses.replace(events[2], payload={**events[2].payload, "range": "7"})
+    events[2] = dataclasses.replace(events[2], payload={**events[2].payload, "range_no": "7"})
     rows, bucket = Rows(events), MemoryBucket()
     with pytest.raises(Corrupt, match="cannot be exported"):
         exporter(rows, bucket, KEY.registry).step()

@@ -74,12 +74,14 @@ def drill_report(trial: Trial) -> bool:
 
 def drill_on_chain(key: Key, report_hash: str, at: dt.datetime) -> bytes:
     """The audit chain, as JSON lines, with the event that puts a drill on record."""
-    return chain_event(key, "drill.completed", {"report_hash": report_hash}, at)
+    more: dict[str, object] = {"drill_id": "d", "sound": True, "report_sha256": "ab" * 32, "signer": "k", "ways": []}
+    return chain_event(key, "drill.completed", {**more, "report_hash": report_hash}, at)
 
 
 def chain_event(key: Key, event_type: str, payload: dict[str, object], at: dt.datetime) -> bytes:
     """An audit chain of one event, as JSON lines."""
-    intent = AuditIntent(event_type, "operator:ada", payload, "ab" * 16)
+    actor_id = "service:prover" if event_type.startswith("journal.") else "operator:ada"
+    intent = AuditIntent(event_type, actor_id, payload, "ab" * 16)
     unsigned = next_event(None, intent, event_id="event-1", created_at=at)
     return unsigned.signed(key.sign_digest(unsigned.digest), key.registry.get(key.kid)).to_json() + b"\n"
 

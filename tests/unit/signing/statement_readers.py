@@ -59,8 +59,8 @@ def range_proof(trial: Trial) -> bool:
 
 def record_of(proof: bytes, trial: Trial) -> bytes | None:
     """The audit chain, as JSON lines, with the event that announces the proof's range."""
-    digest = parse_proof(proof).hash
-    return chain_event(OTHER, "journal.posted", {"proof_hash": digest}, trial.stands_behind) if trial.held else None
+    closed: dict[str, object] = {"shard": 0, "range_no": "1", "proof_hash": parse_proof(proof).hash}
+    return chain_event(OTHER, "journal.posted", closed, trial.stands_behind) if trial.held else None
 
 
 def cosigned_proof(trial: Trial) -> bool:

@@ -106,7 +106,7 @@ def chain(count: int, key: Key = KEY, prev: AuditEvent | None = None) -> list[Au
     """Events as the audit factory makes them, but of another story."""
     events = []
     for number in range(count):
-        intent = AuditIntent("proof.published", "service:prover", {"range": f"forged {number}"}, "ab" * 16)
+        intent = AuditIntent("ledger.halted", "service:prover", {"reason": f"forged {number}"}, "ab" * 16)
         unsigned = next_event(prev, intent, event_id=f"forged-{number}", created_at=CREATED_AT)
         prev = unsigned.signed(key.sign_digest(unsigned.digest), key.registry.get(key.kid))
         events.append(prev)

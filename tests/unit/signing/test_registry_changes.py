@@ -115,11 +115,12 @@ def chain(*steps: tuple[Key, dict[str, object]]) -> list[AuditEvent]:
     return events
 
 
+KIDS = {"outgoing_kid": OLD.kid, "incoming_kid": NEW.kid}
 BOTH = SignerRegistry([signer(OLD), signer(NEW)])
 
 
 def test_an_announcement_by_the_outgoing_key_is_sound_and_carries_the_new_one() -> None:
-    events = chain((OLD, payload()), (NEW, {"step": "deployed", "rotation_id": "1"}))
+    events = chain((OLD, payload()), (NEW, {"step": "deployed", "rotation_id": "1", **KIDS}))
     assert check_audit(events, BOTH).sound
     pem = str(events[0].payload["incoming_public_key_pem"])
     assert type(NEW.public).parse(pem) == NEW.public, "whoever has the old key alone learns the new one"

@@ -50,6 +50,8 @@ def published(shard: int, range_no: int, proof_hash: str) -> AuditIntent:
     told: dict[str, object] = {
         "proof_id": f"{ENV}-{shard}-{range_no}",
         "proof_hash": proof_hash,
+        "signer_kid": KEY.kid,
+        "num_rows": "1",
         "shards": [{"shard": shard}],
     }
     return AuditIntent("proof.published", "service:prover", told, TRACE_ID)
