@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from ledger_core.audit.admission import respelled
 from ledger_core.audit.events import AuditEvent
 from ledger_core.errors import Refused
 from ledger_core.findings import Collector
@@ -107,7 +108,7 @@ def restore_chain(
 
 def _intent(restored: RestoredChain, source: str, actor_id: str, trace_id: str) -> AuditIntent:
     payload: dict[str, object] = {
-        "source": source,
+        "source": respelled(source),
         "first_seq": str(restored.first_seq),
         "last_seq": str(restored.last_seq),
         "head_hash": restored.head_hash,

@@ -10,7 +10,7 @@ one step more: a notary that was killed while it published begins again, at most
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import structlog
@@ -19,7 +19,9 @@ from consumers.proving.published_guard import PublishedRange
 from ledger_core.archive.listing import ArchiveReader
 from ledger_core.archive.manifest import Manifest, parse_manifest
 from ledger_core.archive.names import manifest_key
+from ledger_core.audit.event_types import SET_ASIDE
 from ledger_core.audit.events import AuditEvent, fault_of
+from ledger_core.audit.set_aside import Place, set_aside_by
 from ledger_core.errors import Refused
 from ledger_core.ports import Record, StoredObject
 from ledger_core.proving.announced_range import AnnouncedRange
@@ -30,6 +32,7 @@ from ledger_core.signing.statements import claim_of
 RANGES_MAX: Final = 1_000  # of one answer: the oldest ones, since they are adopted first
 CLOSED: Final = "journal.posted"
 _MARK: Final = f'"event_type":"{CLOSED}"'.encode()
+_ASIDE_MARK: Final = f'"event_type":"{SET_ASIDE}"'.encode()
 
 log = structlog.get_logger("published")
 
@@ -86,9 +89,23 @@ def newest_number(is_there: Callable[[int], bool], near: int) -> int:
     return low
 
 
-def closed_range(record: Record, registry: SignerRegistry) -> tuple[int, PublishedRange | None]:
-    """The shard and the range that a record of the topic announces; None: it announces something else, or is not
-    ours."""
+def aside(record: Record, registry: SignerRegistry) -> Place | None:
+    """The place of the event that a record of the topic sets aside; None: it sets nothing aside, or is not ours."""
+    value = record.value or b""
+    if _ASIDE_MARK not in value:
+        return None
+    try:
+        event = AuditEvent.from_json(value)
+    except ValueError:
+        return None
+    return set_aside_by(event) if fault_of(event, registry) is None else None
+
+
+def closed_range(
+    record: Record, registry: SignerRegistry, set_aside: Collection[Place] = ()
+) -> tuple[int, PublishedRange | None]:
+    """The shard and the range that a record of the topic announces; None: it announces something else, is set aside, or
+    is not ours."""
     value = record.value or b""
     if _MARK not in value:  # most records: this check costs a hundredth of reading one
         return 0, None
@@ -97,6 +114,8 @@ def closed_range(record: Record, registry: SignerRegistry) -> tuple[int, Publish
         event = AuditEvent.from_json(value)
     except ValueError as error:
         log.warning("published.foreign", place=place, detail=str(error))
+        return 0, None
+    if (event.seq, event.hash) in set_aside:
         return 0, None
     shard = event.payload.get("shard")
     if event.event_type != CLOSED or not isinstance(shard, int):

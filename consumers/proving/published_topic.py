@@ -16,8 +16,9 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from consumers.proving.published_guard import PublishedRange
-from consumers.proving.published_ranges import RANGES_MAX, closed_range, closed_range_of
+from consumers.proving.published_ranges import RANGES_MAX, aside, closed_range, closed_range_of
 from ledger_core.audit.events import AuditEvent, form_fault_of
+from ledger_core.audit.set_aside import Place
 from ledger_core.ports import Record
 from ledger_core.signing.registry import SignerRegistry
 
@@ -79,6 +80,7 @@ class PublishedTopic:
         self._open_reader = open_reader
         self._registry = registry
         self._monotonic = monotonic
+        self._aside: set[Place] = set()
         self._begin()
 
     def ranges(self, shard: int, proved_no: int) -> ToldRanges:
@@ -123,7 +125,12 @@ class PublishedTopic:
             self._begin()  # another topic
         floor, at = max(low, self._end), high
         if floor < at:
+            known = len(self._aside)
             self._read_back(floor, at, self._chain.chain_end(), self._chain.range_heads())
+            if floor > low and len(self._aside) > known:
+                self._begin()  # perhaps a range that was read before is set aside now: read it again, without it
+                self._catch_up()
+                return
         self._end, self._asked_at = high, now
 
     def _read_back(self, floor: int, at: int, chain_end: int, heads: dict[int, tuple[int, int]]) -> None:
@@ -133,8 +140,11 @@ class PublishedTopic:
         while floor < at and steps_left != 0:
             start = max(floor, at - STEP_RECORDS)
             records = _read(self._open_reader(start, at))
-            for record in reversed(records):
-                shard, item = closed_range(record, self._registry)
+            for record in reversed(records):  # what is set aside stands in front of the event that says so
+                place = aside(record, self._registry)
+                if place is not None:
+                    self._aside.add(place)
+                shard, item = closed_range(record, self._registry, self._aside)
                 if item is not None:
                     found.setdefault(shard, {}).setdefault((item.range_no, item.proof_hash), item)
             met = self._meets(records, chain_end)

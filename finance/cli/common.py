@@ -38,8 +38,11 @@ if TYPE_CHECKING:
     from schemas.topology.load import Topology
 
 from finance.settings.deployment import Settings
+from ledger_core.audit.admission import checked_reason, respelled
+from ledger_core.errors import Refused
 
 PIPE_WIDTH: Final = 240
+OPERATOR_BYTES_MAX: Final = 150
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -63,8 +66,20 @@ def load_topology_of(settings: Settings) -> Topology:
 
 
 def operator(settings: Settings) -> str:
-    """Who stands on the audit chain for what an operator does: `operator:<FINANCE_OPERATOR, or the OS user>`."""
-    return f"operator:{settings.values.get('FINANCE_OPERATOR') or getpass.getuser()}"
+    """Who stands on the audit chain for what an operator does: `operator:<FINANCE_OPERATOR, or the OS user>`. Raises
+    Refused for a name that cannot stand there."""
+    name = settings.values.get("FINANCE_OPERATOR") or getpass.getuser()
+    if len(name.encode()) > OPERATOR_BYTES_MAX or not name.isprintable() or respelled(name) != name:
+        raise Refused(
+            "the name of the operator is not a plain line of text",
+            remedy=f"set FINANCE_OPERATOR to at most {OPERATOR_BYTES_MAX} bytes of printable text without <, > and &",
+        )
+    return f"operator:{name}"
+
+
+def for_the_chain(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """A click callback: words that will stand on the audit chain, before anything is done. Raises Refused."""
+    return checked_reason(value) if value else value
 
 
 def emit(as_json: bool, result: object, words: Callable[[Console], None]) -> None:

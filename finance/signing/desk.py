@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from finance.settings import clock
 from finance.settings.deployment import Settings
-from finance.signing.key_choice import check_clock
+from finance.signing.key_choice import check_clock, own_variables
 from finance.signing.reach import Heads
 from finance.wiring.registry_file import change_registry, read_registry
 from ledger_core.errors import Refused
@@ -35,6 +35,7 @@ class Desk:
     actor_id: str  # the operator, in audit events
     now: dt.datetime  # UTC
     dry_run: bool = False  # nothing is written
+    addresses: Sequence[str] = ()  # of key services, said by the operator
 
     @property
     def dsn(self) -> str:
@@ -52,6 +53,10 @@ class Desk:
             return
         with only_changer(self.dsn):
             yield
+
+    def own(self, announced: Mapping[str, str]) -> dict[str, str]:
+        """What an event says of a key, checked against what is ours (`key_choice.own_variables`). Raises Refused."""
+        return own_variables(self.settings, announced, self.addresses)
 
     def registered(self, kid: str) -> RegisteredSigner:
         """The signer of that name. Raises Refused."""

@@ -1,7 +1,8 @@
 """A key that the settings do not sign with yet: named by options, asked for its public half, and tried once.
 
 Guarantees: what is registered is a key that signs: its service was asked for the public key, and made a signature that
-this key verifies. No secret is in the variables that name it, so they may stand on the audit chain.
+this key verifies. No address comes out of an event (`own_variables`). No secret is in the variables that name a key, so
+they may stand on the audit chain.
 Does not: register it, or touch a private key.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ from producers.signing.verified_signer import VerifiedSigner
 from schemas.topology.model import Topology
 
 CLOCK_SECONDS_MAX: Final = 60.0
+ADDRESS: Final = KEY_VARIABLES["proxy"]  # the one variable that names a key by where its service answers
 
 
 def variables_of(kind: Kind, key: str, kid: str, algorithm: str, key_version: int | None) -> dict[str, str]:
@@ -79,6 +81,31 @@ def keys_to_deploy(settings: Settings, variables: Mapping[str, str]) -> KeysFile
         if leaving is not None and (leaving.kind, leaving.key) == (signing.kind, signing.key):
             leaving = named(settings.values, OUTGOING)  # asked for again, when it signs already
     return KeysFile(signing, leaving, named(settings.values, COSIGNER))
+
+
+def own_variables(settings: Settings, announced: Mapping[str, str], addresses: Sequence[str]) -> dict[str, str]:
+    """The variables that an event of the audit chain names, once these settings, or the operator (`addresses`), name
+    the same address: credentials go there. Raises Refused."""
+    foreign = sorted(set(announced) - {*NAMES_A_KEY, *(slot + name for slot in TABLES for name in NAMES_A_KEY)})
+    if foreign:
+        raise Refused(
+            f"the announcement sets {foreign[0]}, which names no key",
+            remedy="nobody's command writes that: find out who left it, set it aside (`finance audit set-aside`)",
+        )
+    path = settings.text(KEYS_FILE)
+    present = read_keys(Path(path)) if path else None
+    tables = [] if present is None else [present.of(slot) for slot in TABLES]
+    known = {*addresses, *(table.key for table in tables if table is not None and table.kind == "proxy")}
+    known |= {str(settings.values.get(slot + ADDRESS)) for slot in TABLES}
+    for slot in TABLES:
+        address = announced.get(slot + ADDRESS)
+        if address is not None and address not in known:
+            raise Refused(
+                f"the announcement names {address}, and these settings do not",
+                remedy="if that is the signing proxy, say so with --address; else find out who announced it, and set "
+                "the event aside (`finance audit set-aside`)",
+            )
+    return dict(announced)
 
 
 def with_key(settings: Settings, variables: Mapping[str, str]) -> Settings:

@@ -40,7 +40,7 @@ def prove_with(desk: Desk, kernel: Path | None) -> bytes | None:
         raise Refused("no rotation is under way", remedy="begin one with `finance rotate begin`")
     if found.announced.seq is None:
         raise Refused(f"{found.incoming} is not announced yet", remedy="wait for the notary, and try again")
-    settings = with_key(desk.settings, found.variables("incoming"))
+    settings = with_key(desk.settings, desk.own(found.variables("incoming")))
     registry = desk.registry
     signer = open_signer(settings, desk.topology, registry)
     try:

@@ -105,8 +105,14 @@ def deploy(desk: Desk, kernel: Path | None) -> Done:
     incoming = desk.registered(current.incoming)
     if kernel is not None:
         check_copy(kernel, [incoming])
-    ask_key(desk.settings, desk.topology, desk.registry, current.variables("incoming"), desk.now)
-    changing = {**current.variables("incoming"), **outgoing(current.variables("outgoing"))}
+    coming, leaving = desk.own(current.variables("incoming")), desk.own(current.variables("outgoing"))
+    asked = ask_key(desk.settings, desk.topology, desk.registry, coming, desk.now)
+    if asked.public_key != incoming.public_key:
+        raise Refused(
+            f"{current.incoming} is registered with another key than the announced variables name",
+            remedy="roll back, and find out who announced it",
+        )
+    changing = {**coming, **outgoing(leaving)}
     return _tell(desk, current, "deployed", {"kernel_checked": kernel is not None}, variables=changing)
 
 
@@ -144,7 +150,8 @@ def rollback(desk: Desk, reason: str) -> Done:
         raise Refused("there is no rotation to roll back", remedy=NOT_BEGUN)
     current = known[-1]
     if current.back:
-        return Done(current, "rolling_back", variables=_back(current))
+        return Done(current, "rolling_back", variables=_back(desk, current))
+    going = _back(desk, current)
     old = desk.registered(current.outgoing)
     if old.retired_at is not None and old.retired_at <= desk.now:
         if old.revoked_at is not None or any(look.told(it, old.kid) for it in (RETIRED, REVOKED, EMERGENCY)):
@@ -154,11 +161,11 @@ def rollback(desk: Desk, reason: str) -> Done:
             )
         old = dataclasses.replace(old, retired_at=None, validity=None)
     changes = desk.write(old)
-    return _tell(desk, current, "rolling_back", {"reason": reason}, diff=changes, variables=_back(current))
+    return _tell(desk, current, "rolling_back", {"reason": reason}, diff=changes, variables=going)
 
 
-def _back(current: Rotation) -> dict[str, str]:
-    return {**current.variables("outgoing"), **outgoing(current.variables("incoming"))}
+def _back(desk: Desk, current: Rotation) -> dict[str, str]:
+    return {**desk.own(current.variables("outgoing")), **outgoing(desk.own(current.variables("incoming")))}
 
 
 def _open(look: Look) -> Rotation:

@@ -43,6 +43,7 @@ from finance.wiring.kafka import (
 from finance.wiring.registry_file import read_registry
 from finance.wiring.signers import open_signers
 from finance.wiring.stores import check_is_ledger
+from ledger_core.audit.admission import REASON_CHARS_MAX, respelled
 from ledger_core.errors import Refused
 from ledger_core.postgres.archive.archiver_store import PostgresArchiveStore
 from ledger_core.postgres.audit.notary_store import PostgresAuditStore
@@ -225,7 +226,8 @@ BUILDERS: Mapping[str, Build] = {
 
 def halt_posting(name: str, settings: Settings, reason: str) -> None:
     """Halt all posting as the process `name`. Raises Unavailable and Refused."""
-    control.halt(settings.database_url(name), reason=reason, actor_id=f"service:{name}", trace_id=clock.new_trace_id())
+    words = respelled(reason)[:REASON_CHARS_MAX]
+    control.halt(settings.database_url(name), reason=words, actor_id=f"service:{name}", trace_id=clock.new_trace_id())
 
 
 def open_archive(

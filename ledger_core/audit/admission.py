@@ -23,7 +23,7 @@ ACTOR_ID_BYTES_MAX: Final = 200
 TRACE_ID_BYTES_MAX: Final = 200
 PAYLOAD_BYTES_MAX: Final = 65_536  # one audit event must fit a Kafka message with room for its envelope
 NAME_CHARS_MAX: Final = 200  # of what is cited of a refused intent
-REASON_CHARS_MAX: Final = 900
+REASON_CHARS_MAX: Final = 1000
 
 ESCAPED: Final = "<>&"
 _RESPELLED: Final = str.maketrans({"<": "\uff1c", ">": "\uff1e", "&": "\uff06"})  # their fullwidth forms
@@ -73,6 +73,19 @@ def respelled(text: str) -> str:
     except ValueError:  # a character younger than the pinned version of Unicode
         plain = plain.encode("ascii", "replace").decode()
     return plain
+
+
+def checked_reason(reason: str) -> str:
+    """One line of plain text in NFC without `<`, `>` and `&`: it stands on the audit chain, and in logs. Raises Refused
+    for anything else."""
+    text = unicodedata.normalize("NFC", reason.strip())
+    if not text or len(text) > REASON_CHARS_MAX or not text.isprintable():
+        raise Refused(
+            "the reason is not a plain line of text",
+            remedy=f"say in 1 to {REASON_CHARS_MAX} printable characters why, for whoever reads the audit chain",
+        )
+    checked_words("reason", text)
+    return text
 
 
 def checked_words(what: str, words: object) -> None:

@@ -19,7 +19,7 @@ from ledger_core.canonical import is_hash
 from ledger_core.signing.rotation import STEPS
 
 Actor = Literal["poster", "prover", "archiver", "notary", "operator"]
-# outbox: its own role inserts it. trigger: the database leaves it with a halt or its lifting. owner: a restored or
+# outbox: its own role inserts it. trigger: the database leaves it with a halt or its end. owner: a restored or
 # rebuilt database, by its owner. notary: chained by the notary itself.
 Door = Literal["outbox", "trigger", "owner", "notary"]
 Kind = Callable[[object], bool]
@@ -86,6 +86,7 @@ _PINNED: Final[Mapping[str, Kind]] = {
     **dict.fromkeys(("sha256", "stored_sha256"), is_hash),
     "size_bytes": _decimal,
 }
+_SHARD_HALT: Final[Mapping[str, Kind]] = {"shard": _whole, "kind": _text, "offset": _decimal, "reason": _text}
 _OPERATOR: Final[tuple[Actor, ...]] = ("operator",)
 
 EVENT_TYPES: Final[Mapping[str, EventType]] = {
@@ -123,6 +124,9 @@ EVENT_TYPES: Final[Mapping[str, EventType]] = {
         ("poster", "prover", "archiver", "notary", "operator"), {"reason": _text, "shard?": _whole}, "trigger"
     ),
     "ledger.resumed": EventType(_OPERATOR, {"reason": _text}, "trigger"),
+    "ledger.shard_halted": EventType(("poster",), _SHARD_HALT, "trigger"),
+    "ledger.shard_resumed": EventType(_OPERATOR, {**_SHARD_HALT, "allowed_offset?": _decimal}, "trigger"),
+    "ledger.offsets_set_aside": EventType(_OPERATOR, {**_SHARD_HALT, "next_offset": _decimal}, "trigger"),
     "ledger.epoch_heads": EventType(_OPERATOR, {"epoch_no": _decimal, "epoch_id": _text, "heads": _list}, "owner"),
     "ledger.epoch_began": EventType(
         _OPERATOR,
@@ -209,7 +213,7 @@ def meaning_fault(event_type: str, actor_id: str, payload: Mapping[str, object])
     a payload is passed over."""
     known = EVENT_TYPES.get(event_type)
     if known is None:
-        return f"{event_type} is no type of event that this version knows"
+        return f"this version knows no event of the type {event_type}"
     actor = actor_of(actor_id)
     if actor not in known.actors:
         return f"{event_type} is left by {' or '.join(known.actors)}, and not by {actor_id}"
@@ -226,5 +230,5 @@ def meaning_fault(event_type: str, actor_id: str, payload: Mapping[str, object])
     if event_type == "proof.published":
         asked_for = _ASKED_FOR.fullmatch(str(payload["proof_id"])) is not None
         if asked_for != (actor == "operator"):
-            return f"{payload['proof_id']} is not an id under which {actor_id} publishes proofs"
+            return f"{actor_id} publishes no proof under an id like {payload['proof_id']}"
     return None

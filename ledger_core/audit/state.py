@@ -1,12 +1,14 @@
 """What a run of audit events adds up to: halted or not, which keys signed from where on, which epochs the database had.
 
-Guarantees: a pure fold, in the order of the chain. Does not: verify events, or know of what no event says.
+Guarantees: a pure fold, in the order of the chain; an event that means nothing is counted and changes nothing. Does
+not: verify events, or know of what no event says.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ledger_core.audit.event_types import meaning_fault
 from ledger_core.audit.events import AuditEvent
 from ledger_core.times import format_time
 
@@ -29,6 +31,8 @@ class AuditState:
         self.types[event.event_type] = self.types.get(event.event_type, 0) + 1
         if not self.signers or self.signers[-1][0] != event.signer_kid:
             self.signers.append((event.signer_kid, event.seq))
+        if meaning_fault(event.event_type, event.actor_id, event.payload) is not None:
+            return
         if event.event_type == "ledger.halted":
             self.halted, self.halted_by = True, event.actor_id
             self.halted_since = format_time(event.created_at)

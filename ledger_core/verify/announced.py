@@ -1,9 +1,10 @@
 """The proofs of an archive beside what the audit chain announced: one proof for each range, in both places. Pure.
 
-Guarantees: an event counts only when its hash is its own and a registered key signed it that counts; no other record
-says anything here. Of the first `ranges_max` ranges a proof that is not the announced one, two announcements of one
-range, a range that was never announced, and one that is missing in front of later ones are found and named; ranges
-beyond are counted as not compared. Memory is 33 bytes a range.
+Guarantees: an event counts only when its hash is its own, a registered key signed it that counts, its actor is whom
+such an event belongs to, and no operator set it aside later (of the first UNDO_MAX); no other record says anything
+here. Of the first `ranges_max` ranges a proof that is not the announced one, two announcements of one range, a range
+that was never announced, and one that is missing in front of later ones are found and named; ranges beyond are counted
+as not compared. Memory is 33 bytes a range.
 Does not: check the chain itself (`ledger_core.verify.audit`), or what the archive holds (`ledger_core.verify.archive`).
 """
 
@@ -14,8 +15,10 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
 
+from ledger_core.audit.event_types import SET_ASIDE
 from ledger_core.audit.events import AuditEvent, fault_of
-from ledger_core.findings import Collector, Report
+from ledger_core.audit.set_aside import Place, set_aside_by
+from ledger_core.findings import Collector, Finding, Report
 from ledger_core.proving.range_proof import proof_id
 from ledger_core.signing.registry import SignerRegistry
 
@@ -23,7 +26,8 @@ RANGES_MAX: Final = 2_000_000  # of all shards: 66 MB
 HASH_BYTES: Final = 32
 # What names a range and its proof. Reading a record costs a hundred times as much as searching it for these.
 EVENT_TYPES: Final = ("journal.posted", "journal.adopted", "proof.published")
-_MARKS: Final = tuple(f'"event_type":"{name}"'.encode() for name in EVENT_TYPES)
+_MARKS: Final = tuple(f'"event_type":"{name}"'.encode() for name in (*EVENT_TYPES, SET_ASIDE))
+UNDO_MAX: Final = 10_000  # announcements that may still be set aside by what comes later
 
 # What is known of a range.
 NOTHING: Final = 0
@@ -98,6 +102,38 @@ class ArchivedProofs:
         return of_shard
 
 
+@dataclass(slots=True)
+class _Doubtful:
+    """What may still be set aside: announcements ahead of the archive, and contradictions, findings in the end."""
+
+    ahead: dict[Place, tuple[_Shard, int]] = field(default_factory=dict)
+    contradictions: dict[Place, tuple[_Shard, int, int, Finding]] = field(default_factory=dict)
+
+    def announced(self, place: Place, of_shard: _Shard, range_no: int) -> None:
+        if len(self.ahead) < UNDO_MAX:
+            self.ahead[place] = (of_shard, range_no)
+
+    def contradicted(self, place: Place, of_shard: _Shard, range_no: int, finding: Finding, found: Collector) -> None:
+        if len(self.contradictions) < UNDO_MAX:
+            self.contradictions[place] = (of_shard, range_no, of_shard.state(range_no), finding)
+        else:
+            found.take(Report((finding,), {}))
+
+    def set_aside(self, place: Place) -> None:
+        """As if that event had never been read."""
+        if place in self.contradictions:
+            of_shard, range_no, state, _ = self.contradictions.pop(place)
+            of_shard.put(range_no, state)
+        elif place in self.ahead:
+            of_shard, range_no = self.ahead.pop(place)
+            if of_shard.state(range_no) == AHEAD:
+                of_shard.put(range_no, NOTHING)
+
+    def finish(self, found: Collector) -> None:
+        for _, _, _, finding in self.contradictions.values():
+            found.take(Report((finding,), {}))
+
+
 @dataclass(frozen=True, slots=True)
 class AnnouncedCheck:
     """What came of it. `waiting`: shard, first and last range that are announced and not archived yet."""
@@ -115,7 +151,7 @@ def check_announced(
     Read the archive first: what leaves later has been announced by then. Raises what the iterable raises.
     """
     found = Collector()
-    whole = False
+    whole, doubtful = False, _Doubtful()
     for number, line in enumerate(lines):
         if number and not any(mark in line for mark in _MARKS):
             continue
@@ -124,14 +160,17 @@ def check_announced(
         except ValueError:
             continue
         whole |= event.seq == 1
-        told = _announced(event, env)
-        if told is None:
+        aside, told = set_aside_by(event), _announced(event, env)
+        if told is None and aside is None:
             continue
         if fault_of(event, registry) is not None:
             found.count("announcements_that_do_not_count")
-            continue
-        found.count("announcements")
-        _take(archived, *told, event, env, found)
+        elif aside is not None:
+            doubtful.set_aside(aside)
+        elif told is not None:
+            found.count("announcements")
+            _take(archived, *told, event, env, found, doubtful)
+    doubtful.finish(found)
     return _finished(archived, whole, found, env, topic)
 
 
@@ -181,16 +220,19 @@ def _take(
     event: AuditEvent,
     env: str,
     found: Collector,
+    doubtful: _Doubtful,
 ) -> None:
+    place = (event.seq, event.hash)
     of_shard = archived.room(shard, range_no)
     if of_shard is None:
         return
     state, digest = of_shard.state(range_no), bytes.fromhex(proof_hash)
     if state == NOTHING:
         of_shard.put(range_no, AHEAD, digest)
+        doubtful.announced(place, of_shard, range_no)
     elif state in (ARCHIVED, AGREED, AHEAD) and of_shard.hash(range_no) != digest:
         where = "announced before" if state == AHEAD else "in the archive"
-        found.add(
+        finding = Finding(
             "archive.announced",
             f"{proof_id(env, shard, range_no)} is two proofs: {of_shard.hash(range_no).hex()} is {where}, and audit "
             f"event seq {event.seq} ({event.event_type}) names {proof_hash}",
@@ -198,6 +240,7 @@ def _take(
             field="proof_hash",
             place=event.id,
         )
+        doubtful.contradicted(place, of_shard, range_no, finding, found)
         of_shard.put(range_no, CONTRADICTED)
     elif state == ARCHIVED:
         of_shard.put(range_no, AGREED)

@@ -17,7 +17,7 @@ import pytest
 
 from finance.workshop.devstack import Stack
 from ledger_core.audit.events import AuditEvent, event_hash
-from ledger_core.ports import Algorithm
+from ledger_core.ports import Algorithm, AuditIntent
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.signatures import PublicKey, decode_signature, encode_signature, verify_digest
 from tests.support import audit
@@ -27,10 +27,15 @@ pytestmark = pytest.mark.services
 
 HERE = Path(__file__).parent
 Row = dict[str, Any]
-SPECIAL: dict[str, object] = {
-    "text": 'Zoë <&> / \u2028 \u007f \t " \\ 😀',
-    "nested": {"z": [1, -5, 2**53 - 1, True, None], "a": {"b": "", "B": {}}},
-}
+TEXT = 'Zoë / \u2028 \u007f \t " \\ 😀'
+NESTED: dict[str, object] = {"z": [1, -5, 10**15 - 1, True, None], "a": {"b": "", "B": {}}}
+
+
+def special(number: int) -> AuditIntent:
+    """An event with all that JSON can spell, as far as it may stand on the chain."""
+    payload: dict[str, object] = {"retired_at": str(number), "validity": NESTED, "reason": TEXT}
+    key: dict[str, object] = {"signer_kid": "k", "algorithm": "ed25519", "fingerprint": "ab" * 32}
+    return AuditIntent("signer.retired", "operator:tester", {**key, **payload}, f"{number:032x}")
 
 
 def _node() -> str:
@@ -69,7 +74,7 @@ def chain(request: pytest.FixtureRequest, stack: Stack, environ: dict[str, str],
     """Eight events, chained, signed by the KMS and published by a notary on the real servers."""
     algorithm: Algorithm = request.param
     signer, registry = kms_signer(stack.env, algorithm)
-    audit.append(environ["DATABASE_URL"], [audit.intent(number, **SPECIAL) for number in range(8)])
+    audit.append(environ["DATABASE_URL"], [special(number) for number in range(8)])
     audit.run_until_idle(lambda: audit.build_notary(environ, signer, registry, batch_events_max=5))
     return Chain(
         audit.rows_newest_first(environ["DATABASE_URL"]), Path(environ["FINANCE_SIGNERS"]).read_bytes(), tmp_path
@@ -85,15 +90,15 @@ def test_an_honest_chain_verifies(chain: Chain, reader: str) -> None:
 
 
 def _alter_payload(rows: list[Row]) -> None:
-    rows[5]["payload"]["source_offset"] = "999"
+    rows[5]["payload"]["retired_at"] = "999"
 
 
 def _alter_deep_text(rows: list[Row]) -> None:
-    rows[5]["payload"]["nested"]["z"][1] = -6
+    rows[5]["payload"]["validity"]["z"][1] = -6
 
 
 def _alter_payload_and_hash(rows: list[Row]) -> None:
-    rows[0]["payload"]["source_offset"] = "999"
+    rows[0]["payload"]["retired_at"] = "999"
     rows[0]["hash"] = event_hash(rows[0]["payload"], rows[0]["prev_hash"])
 
 

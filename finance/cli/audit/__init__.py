@@ -1,1 +1,1 @@
-"""The audit chain: audit (read, verify, replay), copies (export, restore)."""
+"""The audit chain: audit (read, verify, replay), copies (export, restore), set_aside."""

@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 
 from finance.cli.audit.copies import export, file_option, restore, told_events
+from finance.cli.audit.set_aside import command as set_aside
 from finance.cli.common import EndMoment, Moment, counting, emit, json_option, load_settings, load_topology_of, table
 from finance.cli.findings import tell
 from finance.cli.proving.verify import registry_of, signers_option
@@ -200,4 +201,5 @@ def _plain(event: AuditEvent) -> dict[str, object]:
 
 
 command.add_command(export)
+command.add_command(set_aside)
 command.add_command(restore)

@@ -8,7 +8,16 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from finance.cli.common import byte_progress, emit, is_day, json_option, load_settings, moment_of, operator
+from finance.cli.common import (
+    byte_progress,
+    emit,
+    for_the_chain,
+    is_day,
+    json_option,
+    load_settings,
+    moment_of,
+    operator,
+)
 from finance.recovery.backup import wal
 from finance.recovery.backup.base.plan import Choice, Target
 from finance.recovery.backup.base.restore import RestoredCluster
@@ -69,7 +78,13 @@ class TargetType(click.ParamType[Target]):
     metavar="PLACE",
     help="A second place (a folder or s3://bucket/prefix) to read from, and to heal the first one with.",
 )
-@click.option("--reason", default="restored by the operator", show_default=True, help="Why: for the audit chain.")
+@click.option(
+    "--reason",
+    default="restored by the operator",
+    show_default=True,
+    callback=for_the_chain,
+    help="Why: for the audit chain.",
+)
 @json_option
 def restore(
     target: Target,
@@ -130,7 +145,13 @@ def restore(
 @click.command()
 @click.option("--backup", "backup_id", help="The backup it was restored from.")
 @click.option("--standby", is_flag=True, help="A standby was promoted, in place of a restore.")
-@click.option("--reason", default="restored by the operator", show_default=True, help="Why: for the audit chain.")
+@click.option(
+    "--reason",
+    default="restored by the operator",
+    show_default=True,
+    callback=for_the_chain,
+    help="Why: for the audit chain.",
+)
 @json_option
 def adopt(backup_id: str | None, standby: bool, reason: str, as_json: bool) -> None:
     """Begin the epoch `restore` on a server that is up: the last step of a restore, or of a failover to a standby.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -13,6 +13,7 @@ from rich.console import Console
 
 from finance.cli.common import load_settings, load_topology_of, operator
 from finance.settings import clock
+from ledger_core.audit.admission import checked_words
 from ledger_core.errors import Refused
 from schemas.read_file import SETTINGS_BYTES_MAX, read_text
 
@@ -28,6 +29,12 @@ idle_option = click.option("--idle", is_flag=True, help="All processes are resta
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 
 
+address_option = click.option(
+    "--address",
+    "addresses",
+    multiple=True,
+    help="Of a signing proxy that the rotation names and these settings do not: its credentials go there.",
+)
 out_option = click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the keys file here (for SIGNING_KEYS_FILE)."
 )
@@ -69,6 +76,7 @@ def named(kid: str, kind: Kind, key: str, key_version: int | None, alg: str) -> 
     """The variables that the options stand for."""
     from finance.signing.key_choice import variables_of
 
+    checked_words("key", key)
     if key_version is not None and kind != "transit":
         raise click.UsageError("--key-version is for a transit key")
     return variables_of(kind, key, kid, alg, key_version)
@@ -98,19 +106,19 @@ def key_policy(path: Path | None, kind: Kind, env: str) -> str | None:
 
 
 @contextmanager
-def changing_desk(*, dry_run: bool = False) -> Iterator[Desk]:
+def changing_desk(*, dry_run: bool = False, addresses: Sequence[str] = ()) -> Iterator[Desk]:
     """For a command that changes signers: nobody else does at the same time. Raises Refused."""
-    desk = open_desk(dry_run=dry_run)
+    desk = open_desk(dry_run=dry_run, addresses=addresses)
     with desk.alone():
         yield desk
 
 
-def open_desk(*, dry_run: bool = False) -> Desk:
+def open_desk(*, dry_run: bool = False, addresses: Sequence[str] = ()) -> Desk:
     """Who asks about the registry of these settings, now. Raises Refused."""
     from finance.signing.desk import Desk
 
     settings = load_settings()
-    return Desk(settings, load_topology_of(settings), operator(settings), clock.utc_now(), dry_run)
+    return Desk(settings, load_topology_of(settings), operator(settings), clock.utc_now(), dry_run, addresses)
 
 
 def show_diff(console: Console, diff: str) -> None:

@@ -11,8 +11,9 @@ import click
 import orjson
 from rich.console import Console
 
-from finance.cli.common import emit, json_option, table, utc
+from finance.cli.common import emit, for_the_chain, json_option, table, utc
 from finance.cli.signing.key_options import (
+    address_option,
     changing_desk,
     dry_run_option,
     idle_option,
@@ -97,7 +98,7 @@ def status(as_json: bool) -> None:
 @command.command()
 @key_options
 @click.option("--overlap-days", type=click.IntRange(0, 365), default=7, show_default=True, help="Both are accepted.")
-@click.option("--description", default="", help="For people who read the registry.")
+@click.option("--description", default="", callback=for_the_chain, help="For people who read the registry.")
 @dry_run_option
 @json_option
 def begin(
@@ -131,10 +132,11 @@ def begin(
 
 @command.command()
 @kernel_option
+@address_option
 @out_option
 @dry_run_option
 @json_option
-def deploy(kernel: Path | None, out: Path | None, dry_run: bool, as_json: bool) -> None:
+def deploy(kernel: Path | None, addresses: tuple[str, ...], out: Path | None, dry_run: bool, as_json: bool) -> None:
     """Write the keys file with which the incoming key signs. Refused before the announcement stands on the audit chain.
 
     \b
@@ -143,7 +145,7 @@ def deploy(kernel: Path | None, out: Path | None, dry_run: bool, as_json: bool) 
     """
     from finance.signing import rotation
 
-    with changing_desk(dry_run=dry_run) as desk:
+    with changing_desk(dry_run=dry_run, addresses=addresses) as desk:
         done = rotation.deploy(desk, kernel_copy(kernel, desk.settings, needed=True))
         keys = keys_file(desk.settings, done.variables, out, dry_run=dry_run)
     _say(as_json, done, keys, dry_run=dry_run)
@@ -151,8 +153,9 @@ def deploy(kernel: Path | None, out: Path | None, dry_run: bool, as_json: bool) 
 
 @command.command()
 @kernel_option
+@address_option
 @json_option
-def prove(kernel: Path | None, as_json: bool) -> None:
+def prove(kernel: Path | None, addresses: tuple[str, ...], as_json: bool) -> None:
     """Have the incoming key sign a proof over the newest range of every shard, and verify it as published.
 
     \b
@@ -162,14 +165,19 @@ def prove(kernel: Path | None, as_json: bool) -> None:
     from finance.signing import rotation
     from finance.signing.proofs import prove_with
 
-    with changing_desk() as desk:
+    with changing_desk(addresses=addresses) as desk:
         proof = prove_with(desk, kernel_copy(kernel, desk.settings, needed=True))
         done = rotation.prove(desk, None if proof is None else orjson.loads(proof))
     _say(as_json, done)
 
 
 @command.command()
-@click.option("--early", metavar="REASON", help="Before the overlap is over, with the reason for the audit chain.")
+@click.option(
+    "--early",
+    metavar="REASON",
+    callback=for_the_chain,
+    help="Before the overlap is over, with the reason for the audit chain.",
+)
 @idle_option
 @dry_run_option
 @json_option
@@ -191,11 +199,12 @@ def finish(early: str | None, idle: bool, dry_run: bool, as_json: bool) -> None:
 
 
 @command.command()
-@click.option("--reason", required=True, help="Why: one line, for the audit chain.")
+@click.option("--reason", required=True, callback=for_the_chain, help="Why: one line, for the audit chain.")
+@address_option
 @out_option
 @dry_run_option
 @json_option
-def rollback(reason: str, out: Path | None, dry_run: bool, as_json: bool) -> None:
+def rollback(reason: str, addresses: tuple[str, ...], out: Path | None, dry_run: bool, as_json: bool) -> None:
     """Turn back to the outgoing key, at any step, also after it was retired. Then restart, and `finance rotate finish`.
 
     \b
@@ -204,7 +213,7 @@ def rollback(reason: str, out: Path | None, dry_run: bool, as_json: bool) -> Non
     """
     from finance.signing import rotation
 
-    with changing_desk(dry_run=dry_run) as desk:
+    with changing_desk(dry_run=dry_run, addresses=addresses) as desk:
         done = rotation.rollback(desk, reason)
         keys = keys_file(desk.settings, done.variables, out, dry_run=dry_run)
     _say(as_json, done, keys, dry_run=dry_run)

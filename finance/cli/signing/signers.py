@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
-from finance.cli.common import emit, json_option, load_settings, table, utc
+from finance.cli.common import emit, for_the_chain, json_option, load_settings, table, utc
 from finance.cli.findings import tell
 from finance.cli.signing.key_options import (
     changing_desk,
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 EMERGENCY_HOURS_MAX = 72
 KERNEL_FILE = "kernel/tools/signers.json"
-reason_option = click.option("--reason", required=True, help="Why: one line, for the audit chain.")
+reason_option = click.option(
+    "--reason", required=True, callback=for_the_chain, help="Why: one line, for the audit chain."
+)
 
 
 @click.group()
@@ -84,7 +86,7 @@ def list_(as_json: bool) -> None:
 
 @command.command()
 @key_options
-@click.option("--description", default="", help="For people who read the registry.")
+@click.option("--description", default="", callback=for_the_chain, help="For people who read the registry.")
 @dry_run_option
 @json_option
 def add(
@@ -169,7 +171,9 @@ def revoke(
 @key_options
 @click.option("--hours", type=click.IntRange(1, EMERGENCY_HOURS_MAX), required=True, help="How long it may sign.")
 @reason_option
-@click.option("--approved-by", required=True, help="Who of Security approved it: not who runs this.")
+@click.option(
+    "--approved-by", required=True, callback=for_the_chain, help="Who of Security approved it: not who runs this."
+)
 @out_option
 @dry_run_option
 @json_option

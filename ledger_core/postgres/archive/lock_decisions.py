@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import datetime as dt
 
+from ledger_core.audit.admission import checked_reason, checked_words
 from ledger_core.errors import Refused
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit.outbox import append_intent
-from ledger_core.postgres.posting.control import checked_reason
 from ledger_core.postgres.session import session
 
 INSERT = """
@@ -28,6 +28,7 @@ def decide(dsn: str, *, object_key: str, reason: str, actor_id: str, trace_id: s
     Raises Refused (no reason, or one that is not plain text; the object is archived, and its lock stands), Unavailable.
     """
     reason = checked_reason(reason)
+    checked_words("name of the object", object_key)
     with (
         session(dsn, application_name="finance archive") as connection,
         connection.transaction(),

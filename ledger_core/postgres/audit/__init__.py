@@ -1,1 +1,2 @@
-"""The audit chain's tables: outbox (intents), notary_store, export_store (to the archive), restore_store (back)."""
+"""The audit chain's tables: outbox (intents), notary_store, export_store (to the archive), restore_store (back),
+set_asides."""

@@ -10,16 +10,13 @@ Does not: stop a process. Consuming pauses where it is, nothing is lost, and `re
 from __future__ import annotations
 
 import datetime as dt
-import unicodedata
 from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg
 
-from ledger_core.errors import Refused
+from ledger_core.audit.admission import checked_reason
 from ledger_core.postgres.session import Session, session
-
-REASON_CHARS_MAX = 1000
 
 _OPEN: Final = "NOT EXISTS (SELECT FROM halts_lifted l WHERE l.halt_no = h.halt_no)"
 HALTED: Final = f"SELECT EXISTS (SELECT FROM halts h WHERE {_OPEN})"
@@ -88,14 +85,3 @@ def resume(dsn: str, *, reason: str, actor_id: str, trace_id: str) -> bool:
     with session(dsn, application_name="finance control") as connection, connection.cursor() as cursor:
         cursor.execute(_LIFT, {"reason": text, "actor": actor_id, "trace": trace_id})
         return cursor.rowcount > 0
-
-
-def checked_reason(reason: str) -> str:
-    """One line of plain text in NFC: it stands on the audit chain, and in logs. Raises Refused for anything else."""
-    text = unicodedata.normalize("NFC", reason.strip())
-    if not text or len(text) > REASON_CHARS_MAX or not text.isprintable():
-        raise Refused(
-            "the reason is not a plain line of text",
-            remedy=f"say in 1 to {REASON_CHARS_MAX} printable characters why, for whoever reads the audit chain",
-        )
-    return text

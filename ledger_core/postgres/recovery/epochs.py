@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from ledger_core import canonical
+from ledger_core.audit.admission import respelled
 from ledger_core.errors import Refused
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit.outbox import append_intent
@@ -85,7 +86,13 @@ def begin_epoch(
         for at in range(0, len(heads), HEADS_MAX):
             payload = {**named, "heads": heads[at : at + HEADS_MAX]}
             append_intent(cursor, AuditIntent("ledger.epoch_heads", actor_id, payload, trace_id))
-        payload = {**named, "kind": kind, "reason": reason, "shards": str(len(heads)), "heads_hash": heads_hash(heads)}
+        payload = {
+            **named,
+            "kind": kind,
+            "reason": respelled(reason),
+            "shards": str(len(heads)),
+            "heads_hash": heads_hash(heads),
+        }
         append_intent(cursor, AuditIntent("ledger.epoch_began", actor_id, payload, trace_id))
     return began
 

@@ -14,9 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from ledger_core.audit.event_types import meaning_fault
 from ledger_core.errors import Refused
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit.outbox import append_intent
+from ledger_core.postgres.audit.set_asides import places_set_aside
 from ledger_core.postgres.jobs import take
 from ledger_core.postgres.session import Session, database_clock, session
 from ledger_core.signing.rotation import EVENT_TYPES, SignerEvent
@@ -81,7 +83,7 @@ SELECT {_PAYLOAD}->>'signer_kid', count(*) FROM shards s,
 WAITING: Final = """
 SELECT event_type, actor_id, payload, created_at FROM audit_outbox WHERE event_type = ANY(%s) ORDER BY outbox_id"""
 CHAINED: Final = """
-SELECT event_type, actor_id, payload, created_at, seq, signer_kid FROM audit_events
+SELECT event_type, actor_id, payload, created_at, seq, signer_kid, hash FROM audit_events
  WHERE event_type = ANY(%s) ORDER BY seq"""
 
 RANGE_END: Final = """
@@ -149,10 +151,18 @@ class SignerUses:
         return {str(kid): int(count) for kid, count in self._connection.execute(UNSIGNED)}
 
     def events(self) -> list[SignerEvent]:
-        """What the audit chain and its outbox say about signers, in order."""
+        """What the audit chain and its outbox say about signers, in order: what means something, and was not set
+        aside."""
         names = [list(EVENT_TYPES)]
         waiting = [SignerEvent(*row) for row in self._connection.execute(WAITING, names)]
-        return [*(SignerEvent(*row) for row in self._connection.execute(CHAINED, names)), *waiting]
+        aside = places_set_aside(self._connection)
+        chained = [
+            SignerEvent(*row[:6])
+            for row in self._connection.execute(CHAINED, names)
+            if (int(row[4]), str(row[6])) not in aside
+        ]
+        told = [*chained, *waiting]
+        return [it for it in told if meaning_fault(it.event_type, it.actor_id, it.payload) is None]
 
     def signed_ranges(self, kid: str) -> Iterator[tuple[int, int, int]]:
         """(shard, first_seq, last_seq) of the ranges whose proof that key signed, without empty ones, in order: a page

@@ -121,9 +121,9 @@ def test_reading_again_filters_and_adds_up(environ: dict[str, str], signing: Sig
     chain(environ, signing, 0, 10)
     told = finance(environ, "replay", "--from", "db", "--trace-id", f"{7:032x}")
     assert [event["payload"]["source_offset"] for event in told["events"]] == ["7"]
-    assert told["state"]["types"] == {"journal.posted": 10}
+    assert told["state"]["types"] == {"dead_letter.retried": 10}
     assert not told["state"]["halted"]
-    assert len(finance(environ, "replay", "--from", "topic", "--type", "journal.posted")["events"]) == 10
+    assert len(finance(environ, "replay", "--from", "topic", "--type", "dead_letter.retried")["events"]) == 10
     assert finance(environ, "replay", "--from", "db", "--until", "2001-01-01")["events"] == []
 
 
@@ -137,8 +137,9 @@ def test_a_database_that_lost_its_end_is_refused_by_the_notary_until_it_is_resto
     # As a restore to the past brings it back: the intent of an event that is on the topic waits in the outbox again.
     as_superuser(
         environ,
-        "INSERT INTO audit_outbox (event_type, actor_id, payload, trace_id, created_at) VALUES ('journal.posted', "
-        f"'service:poster', '{{\"number\": \"20\"}}', '{20:032x}', '2001-01-01')",
+        "INSERT INTO audit_outbox (event_type, actor_id, payload, trace_id, created_at) VALUES ("
+        "'dead_letter.retried', 'operator:tester', "
+        f'\'{{"shard": 0, "source_offset": "20", "reason": "conflict"}}\', \'{20:032x}\', \'2001-01-01\')',
     )
     with pytest.raises(Refused, match="this chain ends at 12"):
         notarize(environ, signing)
@@ -149,7 +150,7 @@ def test_a_database_that_lost_its_end_is_refused_by_the_notary_until_it_is_resto
     assert finance(environ, "restore", "--from", "topic")["restored"] == 0, "again changes nothing"
     notarize(environ, signing)
     rows = audit.rows_newest_first(environ["DATABASE_URL"])
-    assert [row["event_type"] for row in rows[:2]] == ["audit_chain.restored", "journal.posted"]
+    assert [row["event_type"] for row in rows[:2]] == ["audit_chain.restored", "dead_letter.retried"]
     finance(environ, "verify", "--from", "db")
     finance(environ, "verify", "--from", "topic")
 

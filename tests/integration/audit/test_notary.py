@@ -105,7 +105,7 @@ def test_two_thousand_intents_of_four_writers_come_once_and_rolled_back_ones_nev
     url = environ["DATABASE_URL"]
 
     def write(first: int) -> None:
-        with psycopg.connect(role_url(url, "finance_poster")) as connection:
+        with psycopg.connect(role_url(url, "finance_api")) as connection:
             for start in range(first, first + 500, 10):
                 with connection.cursor() as cursor:
                     for number in range(start, start + 10):

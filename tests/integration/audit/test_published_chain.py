@@ -40,7 +40,12 @@ def event(seq: int, key: Key, signer: RegisteredSigner | None = None, **changed:
         "event_type": "signer.rotation" if "incoming_kid" in changed else "proof.published",
         "created_at": format_time(CREATED_AT),
     }
-    payload = {"range": "7", **columns, **changed}
+    if "incoming_kid" in changed:
+        columns["actor_id"] = "operator:ada"
+        changed |= {"step": "announced", "rotation_id": "1", "outgoing_kid": key.kid}
+    else:
+        changed |= {"range": "7"}
+    payload = {**columns, **changed}
     unsigned = UnsignedAuditEvent(
         id=str(columns["id"]),
         seq=seq,

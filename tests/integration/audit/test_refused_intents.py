@@ -40,7 +40,7 @@ POISONS: Final[dict[str, tuple[str, str]]] = {
         BAD % """'{"shard": 0, "source_offset": "1", "reason": "a < b"}'""",
         "contains <, > or &".replace("<", "\uff1c").replace(">", "\uff1e").replace("&", "\uff06"),
     ),
-    "a type that nobody knows": ("('x', 'service:poster', '{}', 't')", "x is no type of event"),
+    "a type that nobody knows": ("('x', 'service:poster', '{}', 't')", "no event of the type x"),
     "another one's event": (
         """('ledger.resumed', 'service:archiver', '{"reason": "all clear"}', 't')""",
         "ledger.resumed is left by operator, and not by service:archiver",
@@ -48,7 +48,7 @@ POISONS: Final[dict[str, tuple[str, str]]] = {
     "a proof of the prover's by an operator": (
         """('proof.published', 'operator:a', jsonb_build_object('proof_id', 'dev-0-1', 'proof_hash', repeat('ab', 32),
         'signer_kid', 'k', 'num_rows', '1', 'shards', '[]'::jsonb), 't')""",
-        "dev-0-1 is not an id under which operator:a publishes proofs",
+        "operator:a publishes no proof under an id like dev-0-1",
     ),
     "a long name": ("(repeat('x', 1000), 'operator:a', '{}', 't')", "event_type of more than 100 bytes"),
     "a long actor": ("('signer.retired', 'operator:' || repeat('x', 1000), '{}', 't')", "actor_id of more than 200"),

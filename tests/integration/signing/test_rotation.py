@@ -81,7 +81,10 @@ def rotated(life: Life, *chosen: str, api_key: str = "") -> None:
     early = life.rotate("deploy", code=3)
     assert "not on the audit chain yet" in early["error"]["message"]
     life.post()  # the notary of the outgoing key signs the announcement
-    deployed = life.rotate("deploy")
+    said = ("--address", chosen[5]) if "proxy" in chosen else ()  # no credential goes where an event says
+    if said:
+        assert "and these settings do not" in life.rotate("deploy", code=3)["error"]["message"]
+    deployed = life.rotate("deploy", *said)
     life.with_keys(deployed["keys_file"] + api_key)
     life.post()
     proved = life.rotate("prove")

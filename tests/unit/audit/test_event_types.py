@@ -17,7 +17,10 @@ from ledger_core.ports import AuditIntent
 ROOT: Final = Path(__file__).parents[3]
 FLOORS: Final = ("ledger_core", "consumers", "finance")
 HASH: Final = "ab" * 32
-BY_TRIGGER: Final = {"ledger.halted", "ledger.resumed"}  # migration 0022
+BY_TRIGGER: Final = {  # migrations 0022 and 0026
+    *("ledger.halted", "ledger.resumed"),
+    *("ledger.shard_halted", "ledger.shard_resumed", "ledger.offsets_set_aside"),
+}
 
 
 def left_by_code() -> dict[str, set[str]]:
@@ -84,7 +87,7 @@ ADOPTED: Final[dict[str, object]] = {"shard": 0, "range_no": "7", "proof_hash": 
         ("journal.adopted", "service:prover", {**ADOPTED, "proof_hash": "zz"}, "another form: proof_hash"),
         ("ledger.halted", "operator:a", {"reason": "r"}, None),
         ("ledger.halted", "operator:a", {"reason": "r", "shard": "0"}, "another form: shard"),
-        ("settlement.captured", "operator:a", {}, "is no type of event"),
+        ("settlement.captured", "operator:a", {}, "knows no event of the type"),
     ],
 )
 def test_what_is_not_of_its_type_means_nothing(

@@ -9,7 +9,8 @@ import pytest
 
 from ledger_core.archive.manifest import parse_manifest
 from ledger_core.archive.names import manifests_folder
-from ledger_core.audit.events import UnsignedAuditEvent, next_event
+from ledger_core.audit.events import AuditEvent, UnsignedAuditEvent, next_event
+from ledger_core.audit.set_aside import set_aside_intent
 from ledger_core.ports import AuditIntent
 from ledger_core.verify.oracle import AnnouncedCheck, ArchivedProofs, verify_announced, verify_archive
 from tests.support.archive_factory import ENV, NOW, TRACE_ID, Key, MemoryStore, archive_of
@@ -183,3 +184,16 @@ def test_only_the_shards_that_are_asked_for_are_compared(store: MemoryStore) -> 
     compared = verify_announced(archived, lines, KEY.registry, ENV, topic=TOPIC)
     assert (compared.report.sound, compared.waiting) == (True, ())
     assert compared.report.counts["ranges_as_announced"] == 1
+
+
+@pytest.mark.parametrize("number", [2, 9], ids=["an archived range", "one that is yet to come"])
+def test_what_an_operator_set_aside_announces_nothing(store: MemoryStore, number: int) -> None:
+    intents = announced(store)
+    forged = [*intents, posted(0, number, OTHER)]
+    place = AuditEvent.from_json(chain(forged)[-1])
+    lines = chain([*forged, set_aside_intent(place, "forged", "operator:ada", TRACE_ID)])
+    assert codes(compare(store, lines[:-1])) == ([("archive.announced", 0)] if number == 2 else [])
+    compared = compare(store, lines)
+    assert compared.report.sound
+    assert compared.report.counts["ranges_as_announced"] == 5
+    assert compared.waiting == ()
