@@ -14,8 +14,8 @@ import msgspec
 import psycopg
 from psycopg import errors
 
+from ledger_core.audit.admission import checked_reason
 from ledger_core.errors import Refused
-from ledger_core.postgres.posting.control import checked_reason
 from ledger_core.postgres.session import Session, session
 from ledger_core.posting.store_port import HaltKind, ShardHalt
 
