@@ -28,6 +28,7 @@ from ledger_core.postgres.schema.bounds import for_superusers
 from ledger_core.postgres.schema.deployment import read_deployment
 from ledger_core.postgres.schema.guard import check_schema
 from ledger_core.postgres.session import Session, session
+from ledger_core.signing.purposes import SIGNED_BY
 from ledger_core.signing.registry import RegisteredSigner
 from schemas.topology.model import Topology
 
@@ -153,12 +154,13 @@ def _probe_keys(
 ) -> Probed:
     registry = read_registry(settings.signers_path)
     told, faults = [], []
+    signs = SIGNED_BY.get(process, frozenset())
     for key_of in EVERY_SLOT:
         signing = key_of(settings, name=process)
         if signing is None:
             continue
         try:
-            signer = open_signer(settings, topology, registry, signing, retired_too=key_of is outgoing_of)
+            signer = open_signer(settings, topology, registry, signing, signs=signs, retired_too=key_of is outgoing_of)
         except Refused as error:
             faults.append(GuardFault(error.message, error.remedy))
             continue

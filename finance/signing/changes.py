@@ -19,6 +19,7 @@ from finance.signing.desk import Desk
 from finance.signing.key_choice import ask_key
 from finance.signing.reach import cut, pinned, range_ends, reach
 from ledger_core.errors import Refused
+from ledger_core.signing.purposes import Purpose
 from ledger_core.signing.registry import RegisteredSigner
 from ledger_core.signing.rotation import EMERGENCY, REGISTERED, RETIRED, REVOKED
 from ledger_core.signing.validity import Validity
@@ -36,13 +37,19 @@ class Changed:
     variables: Mapping[str, str] = field(default_factory=dict)  # to set for prover, archiver and notary
 
 
-def add(desk: Desk, variables: Mapping[str, str], description: str) -> Changed:
-    """Register the key that the variables name. Raises Refused; Unavailable when its service is away."""
+def add(desk: Desk, variables: Mapping[str, str], description: str, signs: frozenset[Purpose] | None = None) -> Changed:
+    """Register the key that the variables name, for these kinds of statements (None: every kind). Raises Refused;
+    Unavailable when its service is away."""
     look, registry = desk.look(), desk.registry
     asked = ask_key(desk.settings, desk.topology, registry, variables, desk.now)
     look.check_fresh(registry, asked)
     known = registry.find(asked.kid)
-    signer = known or dataclasses.replace(asked, description=description)
+    signer = known or dataclasses.replace(asked, description=description, signs=signs)
+    if signer.signs != signs:
+        raise Refused(
+            f"signer {signer.kid} is registered already, and what it signs never changes",
+            remedy="register a key of its own for other kinds of statements",
+        )
     changes = desk.write(signer)
     missing = not look.told(REGISTERED, signer.kid)
     if missing:

@@ -33,8 +33,9 @@ from ledger_core.verify.oracle import verify_proof
 
 
 def prove_with(desk: Desk, kernel: Path | None) -> bytes | None:
-    """A proof by the incoming key over the newest proved range of every shard; None while nothing is proved: then one
-    signature of the key was verified. Raises Refused, Unavailable, Corrupt."""
+    """A proof by the incoming key over the newest proved range of every shard; None while nothing is proved, and for
+    a key that counts for other statements only: then one signature of the key was verified. Raises Refused,
+    Unavailable, Corrupt."""
     found = next((it for it in rotations(desk.look().events) if it.open and not it.back), None)
     if found is None:
         raise Refused("no rotation is under way", remedy="begin one with `finance rotate begin`")
@@ -45,6 +46,8 @@ def prove_with(desk: Desk, kernel: Path | None) -> bytes | None:
     signer = open_signer(settings, desk.topology, registry)
     try:
         signer.pin()
+        if signer.registered.lacks(["demand"]):
+            return None
         with stores.open_on_demand_store(settings) as store:
             newest = [(shard, store.newest_proved(shard)) for shard in store.shards()]
             chosen = [Selection(s, it.first_seq, it.last_seq) for s, it in newest if it and it.last_seq >= it.first_seq]
@@ -65,7 +68,7 @@ def reissue(desk: Desk, kid: str) -> Iterator[bytes]:
         proved = held.operator_proofs([kid])
         stretches = [stretch for stretch in _stretches(held.signed_ranges(kid)) if stretch not in proved]
     registry = desk.registry
-    signer = open_signer(desk.settings, desk.topology, registry)
+    signer = open_signer(desk.settings, desk.topology, registry, signs=["demand"])
     try:
         if signer.kid == kid:
             raise Refused(f"these settings sign with {kid} itself", remedy="restore the regular key's variables first")

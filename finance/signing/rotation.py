@@ -64,7 +64,12 @@ def begin(desk: Desk, variables: Mapping[str, str], *, overlap: dt.timedelta, de
     look.check_fresh(registry, asked)
     if desk.uses(asked.kid):
         raise Refused(f"{asked.kid} signed already", remedy="announce a key before it signs: make a new one")
-    new = registry.find(asked.kid) or dataclasses.replace(asked, description=description)
+    new = registry.find(asked.kid) or dataclasses.replace(asked, description=description, signs=old.signs)
+    if new.signs != old.signs:
+        raise Refused(
+            f"{new.kid} is registered for other statements than {old.kid}",
+            remedy="make a key that is not registered yet: the rotation registers it for the same statements",
+        )
     changes = desk.write(new)
     payload = log.announcement(
         old,
@@ -91,7 +96,8 @@ def _begun(desk: Desk, current: Rotation, variables: Mapping[str, str], descript
             f"{current.incoming} was announced with another key than these options name",
             remedy="name the announced key, or roll back (`finance rotate rollback`) and begin with a new kid",
         )
-    signer = desk.registry.find(asked.kid) or dataclasses.replace(asked, description=description)
+    signs = desk.registered(current.outgoing).signs
+    signer = desk.registry.find(asked.kid) or dataclasses.replace(asked, description=description, signs=signs)
     return Done(current, "announced", desk.write(signer))
 
 

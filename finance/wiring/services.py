@@ -53,6 +53,7 @@ from ledger_core.postgres.posting.poster_store import PosterStore
 from ledger_core.postgres.proving.held_ranges import PostgresHeldRanges
 from ledger_core.postgres.proving.prover_store import PostgresProverStore
 from ledger_core.proving.range_limits import RangeLimits
+from ledger_core.signing.purposes import SIGNED_BY
 from producers.storage.archive_file import FileArchiveStore
 from producers.storage.backup_folder import BackupFolder
 from schemas.topology.model import Topology
@@ -117,7 +118,7 @@ def build_prover(settings: Settings, topology: Topology, metrics: Metrics) -> Se
     limits = topology.limits
     with ExitStack() as undo:
         registry = read_registry(settings.signers_path)
-        signers = open_signers(settings, topology, registry, metrics, name="prover")
+        signers = open_signers(settings, topology, registry, metrics, name="prover", signs=SIGNED_BY["prover"])
         undo.callback(signers.close)
         connection = connect(settings.database_url("prover"), application_name="finance-prover")
         undo.callback(connection.close)
@@ -162,7 +163,7 @@ def build_archiver(settings: Settings, topology: Topology, metrics: Metrics) -> 
     spec = topology.stores["archive"]
     with ExitStack() as undo:
         registry = read_registry(settings.signers_path)
-        signers = open_signers(settings, topology, registry, metrics, name="archiver")
+        signers = open_signers(settings, topology, registry, metrics, name="archiver", signs=SIGNED_BY["archiver"])
         undo.callback(signers.close)
         connection = connect(settings.database_url("archiver"), application_name="finance-archiver")
         undo.callback(connection.close)
@@ -197,7 +198,7 @@ def build_notary(settings: Settings, topology: Topology, metrics: Metrics) -> Se
     check_topics(settings, topology, ("audit",), name="notary")
     with ExitStack() as undo:
         registry = read_registry(settings.signers_path)
-        signers = open_signers(settings, topology, registry, metrics, name="notary")
+        signers = open_signers(settings, topology, registry, metrics, name="notary", signs=SIGNED_BY["notary"])
         undo.callback(signers.close)
         store = PostgresAuditStore(settings.database_url("notary"))
         undo.callback(store.close)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -38,6 +38,7 @@ from finance.settings.variables import Kind
 from ledger_core.errors import Refused
 from ledger_core.ports import Algorithm, Mac
 from ledger_core.signing.pinned_signer import PinnedSigner
+from ledger_core.signing.purposes import WORDS, Purpose
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from producers.signing.https_exchange import HttpsExchange
 from producers.signing.key_maker import KeyMaker
@@ -61,9 +62,10 @@ def open_signers(
     metrics: Metrics,
     *,
     name: str,
+    signs: Iterable[Purpose],
     monotonic: Callable[[], float] = time.monotonic,
 ) -> SignerSet:
-    """The keys of the process `name`, pinned as far as their services answer.
+    """The keys of the process `name`, which signs these kinds of statements, pinned as far as their services answer.
 
     Raises Refused; Unavailable("signer") when the kid of a key cannot be known without its service, and that is away.
     """
@@ -71,7 +73,7 @@ def open_signers(
     with ExitStack() as undo:
 
         def opened(signing: SigningSettings, *, retired_too: bool = False) -> PinnedSigner:
-            signer = open_signer(settings, topology, registry, signing, retired_too=retired_too)
+            signer = open_signer(settings, topology, registry, signing, signs=signs, retired_too=retired_too)
             undo.callback(signer.close)
             return signer
 
@@ -95,11 +97,14 @@ def open_signer(
     registry: SignerRegistry,
     signing: SigningSettings | None = None,
     *,
+    signs: Iterable[Purpose] = (),
     retired_too: bool = False,
 ) -> PinnedSigner:
-    """One key (that of the settings, if no other is given), not yet asked for when its kid is known without.
+    """One key (that of the settings, if no other is given), not yet asked for when its kid is known without. `signs`:
+    the kinds of statements that it is opened for.
 
-    Raises Refused; Unavailable("signer") when the service must be asked, and is away.
+    Raises Refused, also for a key that does not count for one of them; Unavailable("signer") when the service must be
+    asked, and is away.
     """
     signing = signing or signing_of(settings)
     check_listed(topology, signing.kind)
@@ -109,10 +114,22 @@ def open_signer(
     service = key_service(signing, algorithm, registry, registered.kid if registered else None, env=settings.env)
     try:
         signer = VerifiedSigner(service, registered, now=now) if registered else pin(service, registry, now=now)
+        check_purposes(signer.registered, signs)
         return PinnedSigner(signer, registry)
     except BaseException:
         service.close()
         raise
+
+
+def check_purposes(signer: RegisteredSigner, purposes: Iterable[Purpose]) -> None:
+    """Raise Refused for a key that is registered for other kinds of statements: what it signed would not count."""
+    lacking = signer.lacks(purposes)
+    if lacking:
+        raise Refused(
+            f"signer {signer.kid} is registered for other statements than {' and '.join(WORDS[it] for it in lacking)}",
+            remedy="name the key that is registered for them (`finance signers list`), or register one: "
+            f"finance signers add --signs {' --signs '.join(lacking)}",
+        )
 
 
 def check_listed(topology: Topology, kind: Kind) -> None:

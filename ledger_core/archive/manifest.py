@@ -15,6 +15,7 @@ import msgspec
 
 from ledger_core.proving.checkpoint import same_text
 from ledger_core.signing.counting import ShardPlace
+from ledger_core.signing.purposes import Purpose
 from ledger_core.signing.statements import (
     Decimal,
     Hash,
@@ -60,6 +61,8 @@ class ManifestObject(StatementPart, frozen=True, kw_only=True):
 
 class ManifestPayload(Payload, frozen=True, kw_only=True):
     """Everything that `hash` covers. Raises ValueError when its number and the link before it contradict each other."""
+
+    said_as: ClassVar[Purpose] = "manifest"
 
     version: Literal[1]  # of this format
     service: Literal["finance"]  # always ours

@@ -233,7 +233,14 @@ def faults_of(event: AuditEvent, registry: SignerRegistry) -> tuple[SignatureFau
     except ValueError:  # no hex: nothing that a key could have signed
         digest = b""
     place = AuditPlace(event.seq, event.hash)
-    claim = Claim(kid=event.signer_kid, signature=event.signature, signed=digest, at=event.created_at, places=(place,))
+    claim = Claim(
+        kid=event.signer_kid,
+        purpose="audit_event",
+        signature=event.signature,
+        signed=digest,
+        at=event.created_at,
+        places=(place,),
+    )
     return faults(claim, registry)
 
 

@@ -111,7 +111,14 @@ def faults_of(checkpoint: Checkpoint, registry: SignerRegistry) -> tuple[Signatu
     shard = checkpoint.origin.rpartition("/")[2]
     places = (ShardPlace(int(shard), checkpoint.size),) if shard.isascii() and shard.isdigit() else ()
     claims = [
-        Claim(kid=signer.kid, signature=line.signature, signed=checkpoint.text, is_text=True, places=places)
+        Claim(
+            kid=signer.kid,
+            purpose="checkpoint",
+            signature=line.signature,
+            signed=checkpoint.text,
+            is_text=True,
+            places=places,
+        )
         for line, signer in lines
     ]
     return tuple(fault for claim in claims for fault in faults(claim, registry))

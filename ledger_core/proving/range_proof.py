@@ -16,6 +16,7 @@ from typing import Annotated, ClassVar, Final, Literal
 import msgspec
 
 from ledger_core.signing.counting import ShardPlace
+from ledger_core.signing.purposes import Purpose
 from ledger_core.signing.signatures import decode_signature
 from ledger_core.signing.statements import (
     EMPTY_SHA256,
@@ -162,10 +163,20 @@ class ProofPayload(Payload, frozen=True, kw_only=True):
     def places(self) -> tuple[ShardPlace, ...]:
         """The end of each shard's range. An operator's proof, which is of no chain, may speak of any history by a key
         of today."""
+        chained = self.is_of_a_range
+        return tuple(ShardPlace(part.shard, int(part.last_seq), part.head_hash, chained) for part in self.shards)
+
+    @property
+    def purpose(self) -> Purpose:
+        """The prover's, of a closed range, or one that an operator asked for."""
+        return "proof" if self.is_of_a_range else "demand"
+
+    @property
+    def is_of_a_range(self) -> bool:
+        """Whether its id is that of a closed range."""
         start = proof_id(self.env, self.shards[0].shard, 0).removesuffix("0")
         range_no = self.proof_id.removeprefix(start)
-        chained = len(self.shards) == 1 and self.proof_id.startswith(start) and range_no.isdigit()
-        return tuple(ShardPlace(part.shard, int(part.last_seq), part.head_hash, chained) for part in self.shards)
+        return len(self.shards) == 1 and self.proof_id.startswith(start) and range_no.isdigit()
 
 
 class RangeProof(ProofPayload, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ statements       the one form of everything that is signed
 notes            C2SP signed notes
 registry         which key stands behind a kid; registry_edit changes its file
 validity         for which stretch of the record a key counts; pinned_heads: where it ended
+purposes         for which kinds of statements it counts
 rotation         a key rotation, as the audit chain records it
 pinned_signer    a signer whose every signature is verified before it is used
 """

@@ -1,7 +1,7 @@
 """Whether a signature counts: the one question that every reader of signed statements asks. Pure.
 
     who:     is the kid registered, and is the algorithm that the statement declares the registered one
-    what:    did that key sign these bytes
+    what:    did that key sign these bytes, and is this a kind of statement that it signs
     when:    does the statement's own time lie before the key's end (retired, or revoked)
     where:   does the key count at the statement's place in its shard, in the audit chain, among the lists of WAL
     by whom: a revoked key's statement that stands in no chain, or is read without it, counts once something later
@@ -11,7 +11,7 @@ Guarantees: every reason is named, in this order, so that a reader may report al
 reader asks less than another. Nothing but the place is proof against a stolen key, which writes any time it likes.
 Does not: parse a statement, recompute its hash, or choose what a fault means for whoever asked.
 
-    fault = first_fault(Claim(kid=proof.signer_kid, signature=proof.signature, digest=proof.digest(), ...), registry)
+    fault = first_fault(Claim(kid=proof.signer_kid, signature=proof.signature, signed=proof.digest(), ...), registry)
     if fault is not None:
         raise Corrupt(fault.message)
 """
@@ -24,11 +24,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ledger_core.ports import Algorithm
+from ledger_core.signing.purposes import WORDS, Purpose, write_purposes
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import BadSignature, decode_signature, verify_digest, verify_text
 from ledger_core.times import format_time
 
-Code = Literal["signer", "alg", "signature", "retired", "validity"]
+Code = Literal["signer", "alg", "signature", "purpose", "retired", "validity"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class Claim:
     """What a statement says of its signature: what a reader asks about. Set from the statement as it was read."""
 
     kid: str  # the key it names
+    purpose: Purpose  # the kind of statement
     signature: str | bytes  # base64 in its one spelling, or the raw bytes
     signed: bytes  # what must have been signed: 32 bytes of digest, or the text of a note
     is_text: bool = False  # True: `signed` is the text of a note
@@ -87,7 +89,7 @@ class Claim:
 class SignatureFault:
     """One reason why a signature does not count."""
 
-    code: Code  # which of the four questions it answers: signer and alg are who, signature is what, and so on
+    code: Code  # which question it answers: signer and alg are who, signature and purpose are what, and so on
     message: str  # one line for people, naming the kid
     shard: int | None = None  # of `validity`, where the place is one of a shard
     seq: int | None = None  # of `validity`, where the place has a sequence
@@ -128,6 +130,9 @@ def _faults(claim: Claim, signer: RegisteredSigner) -> Iterator[SignatureFault]:
         verify(signer.public_key, claim.signed, raw)
     except BadSignature as error:
         yield SignatureFault("signature", f"{error} (signer {signer.kid})")
+    if signer.signs is not None and claim.purpose not in signer.signs:
+        said = ", ".join(write_purposes(signer.signs))
+        yield SignatureFault("purpose", f"this is {WORDS[claim.purpose]}, and signer {signer.kid} signs only: {said}")
     if claim.at is not None and signer.ended_by(claim.at):
         message = f"signed at {format_time(claim.at)} by {signer.kid}, which was retired before"
         yield SignatureFault("retired", message)

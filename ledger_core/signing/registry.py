@@ -20,6 +20,8 @@ import orjson
 
 from ledger_core import strict_json
 from ledger_core.ports import Algorithm
+from ledger_core.signing.purposes import FIELD as SIGNS
+from ledger_core.signing.purposes import PURPOSES, Purpose, parse_purposes, write_purposes
 from ledger_core.signing.signatures import PublicKey
 from ledger_core.signing.validity import FIELD, Validity, parse_validity
 from ledger_core.times import format_time
@@ -38,6 +40,7 @@ _FIELDS: Final[tuple[tuple[str, ...], ...]] = (
     ("algorithm",),
     ("description",),
     (FIELD,),
+    (SIGNS,),
 )
 _KNOWN: Final = frozenset(name for names in _FIELDS for name in names)
 CLOSE: Final = 0.8  # so like one of ours (difflib) that it is a slip: retireAt, revoked, valdity
@@ -46,8 +49,9 @@ CLOSE: Final = 0.8  # so like one of ours (difflib) that it is a slip: retireAt,
 @dataclass(frozen=True, slots=True)
 class RegisteredSigner:
     """One key with its name. `retired_at` is the moment after which it no longer signs; its history stays valid, as far
-    as `validity` (None: everywhere) reaches. `revoked_at`: it may be in other hands since. Raises ValueError when the
-    key is of another algorithm, or is revoked and not retired."""
+    as `validity` (None: everywhere) reaches. `revoked_at`: it may be in other hands since. `signs`: the kinds of
+    statement it counts for (None: every kind). Raises ValueError when the key is of another algorithm, or is revoked
+    and not retired."""
 
     kid: str  # name of the key, unique in the registry
     algorithm: Algorithm  # of the key; a signature of another one never counts
@@ -57,6 +61,7 @@ class RegisteredSigner:
     description: str = ""  # for people
     validity: Validity | None = None
     revoked_at: dt.datetime | None = None
+    signs: frozenset[Purpose] | None = None
 
     def __post_init__(self) -> None:
         check_kid(self.kid)
@@ -64,6 +69,10 @@ class RegisteredSigner:
             raise ValueError(f"signer {self.kid}: the key is {self.public_key.algorithm}, not {self.algorithm}")
         if self.revoked_at is not None and self.retired_at is None:
             raise ValueError(f"signer {self.kid} is revoked, and not retired: it could sign still")
+
+    def lacks(self, purposes: Iterable[Purpose]) -> tuple[Purpose, ...]:
+        """Those of the kinds that its signatures do not count for."""
+        return () if self.signs is None else tuple(it for it in PURPOSES if it in {*purposes} - self.signs)
 
     def ended_by(self, moment: dt.datetime) -> bool:
         """Whether the key had ended before that moment: a statement made at that very moment still counts."""
@@ -198,9 +207,12 @@ def _read(map_kid: str | None, item: object, *, foreign: bool) -> RegisteredSign
     description = _text(name, item, ("description",)) or ""
     try:
         validity = parse_validity(item[FIELD]) if FIELD in item else None
+        signs = parse_purposes(item[SIGNS]) if SIGNS in item else None
     except ValueError as error:
         raise ValueError(f"signer {kid}: {error}") from None
-    return RegisteredSigner(kid, algorithm, public_key, deployed_at, retired_at, description, validity, revoked_at)
+    return RegisteredSigner(
+        kid, algorithm, public_key, deployed_at, retired_at, description, validity, revoked_at, signs
+    )
 
 
 def _check_fields(name: str, item: Mapping[str, object], *, foreign: bool) -> None:
@@ -265,5 +277,7 @@ def write_signer(signer: RegisteredSigner) -> dict[str, object]:
         document["revokedAt"] = format_time(signer.revoked_at)
     if signer.validity is not None:
         document[FIELD] = signer.validity.to_json()
+    if signer.signs is not None:
+        document[SIGNS] = write_purposes(signer.signs)
     document["description"] = signer.description
     return document

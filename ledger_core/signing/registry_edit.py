@@ -18,7 +18,7 @@ from ledger_core.signing.registry import KID_FIELDS, RegisteredSigner, SignerReg
 from ledger_core.signing.validity import FIELD
 
 EMPTY: Final = b'{"signers": []}\n'
-# What may change of a signer that is there; kid, algorithm, key and deployedAt never do.
+# What may change of a signer that is there; kid, algorithm, key, deployedAt and what it signs never do.
 _CHANGING: Final = ("retiredAt", "revokedAt", FIELD, "description")
 
 
@@ -38,6 +38,8 @@ def with_signers(data: bytes, signers: Iterable[RegisteredSigner]) -> bytes:
             raise ValueError(
                 f"signer {signer.kid} stands there with another key ({known.public_key.fingerprint[:16]}...)"
             )
+        if known.signs != signer.signs:
+            raise ValueError(f"what signer {signer.kid} signs never changes: register a key of its own for other kinds")
         if known.revoked_at is not None and signer.revoked_at is None:
             raise ValueError(f"signer {signer.kid} is revoked there, and a revoked key never comes back")
         _change(_entry(document, signer.kid), signer)

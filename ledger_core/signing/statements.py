@@ -24,6 +24,7 @@ import msgspec
 from ledger_core import chain
 from ledger_core.ports import Algorithm
 from ledger_core.signing.counting import Claim, Place
+from ledger_core.signing.purposes import Purpose
 from ledger_core.signing.signatures import decode_signature, encode_signature
 from ledger_core.times import parse_time
 
@@ -65,6 +66,12 @@ class Payload(StatementPart, frozen=True, kw_only=True):
 
     chained_by: ClassVar[str | None] = None  # the field with the hash of the statement before it, if there is a chain
     dated_by: ClassVar[str] = "ts"  # the field that says when it was signed
+    said_as: ClassVar[Purpose]  # the kind of statement
+
+    @property
+    def purpose(self) -> Purpose:
+        """The kind of statement it is."""
+        return self.said_as
 
     @property
     def stated_at(self) -> dt.datetime:
@@ -100,6 +107,8 @@ class Signed(Protocol):
     @property
     def signature(self) -> str: ...
     @property
+    def purpose(self) -> Purpose: ...
+    @property
     def stated_at(self) -> dt.datetime: ...
     @property
     def places(self) -> tuple[Place, ...]: ...
@@ -126,6 +135,7 @@ def claim_of(statement: Signed) -> Claim:
     """What the statement says of its signature."""
     return Claim(
         kid=statement.signer_kid,
+        purpose=statement.purpose,
         signature=statement.signature,
         signed=statement.digest(),
         alg=statement.alg,

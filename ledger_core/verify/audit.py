@@ -28,14 +28,20 @@ from ledger_core.times import format_time
 from ledger_core.verify.event_ids import EventIds, pack_text
 
 # Findings for which the registry may be to blame, not the record: a key it lost, or ended before its last signature.
-REGISTRY_CODES: Final = frozenset({"audit.signer", "audit.retired", "audit.validity"})
+REGISTRY_CODES: Final = frozenset({"audit.signer", "audit.purpose", "audit.retired", "audit.validity"})
 
 AuditLines: TypeAlias = bytes | Iterable[bytes]
 """The audit chain as JSON lines, LF included: in one piece, or what can be read again and again."""
 
 MEANINGLESS_MAX: Final = 10_000  # of them may still be set aside by what comes later
 
-_FIELDS: Final = {"signer": "signer_kid", "signature": "signature", "retired": "created_at", "validity": "signer_kid"}
+_FIELDS: Final = {
+    "signer": "signer_kid",
+    "signature": "signature",
+    "purpose": "signer_kid",
+    "retired": "created_at",
+    "validity": "signer_kid",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ _FIELDS: Final = {
     "signer": "signer_kid",
     "alg": "alg",
     "signature": "signature",
+    "purpose": "signer_kid",
     "retired": "ts",
     "validity": "signer_kid",
 }
@@ -171,7 +172,7 @@ def _diagnose(data: bytes, registry: SignerRegistry, found: Collector, seq: int 
     if hash_text != digest.hex():
         message = f"hash is not {digest.hex()}, recomputed from payload and prev_proof_hash"
         found.add("proof.hash", message, seq=seq, field="hash")
-    claim = Claim(kid=str(fields.get("signer_kid")), signature=str(signature), signed=digest)
+    claim = Claim(kid=str(fields.get("signer_kid")), purpose="proof", signature=str(signature), signed=digest)
     for fault in faults(claim, registry):
         if fault.code == "signature":
             found.add("proof.signature", fault.message, seq=seq, field="signature")

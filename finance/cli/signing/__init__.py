@@ -1,1 +1,1 @@
-"""Keys: signers, rotate, rotate_create, signing_proxy; key_options is what they share."""
+"""Keys: signers (signers_list), rotate, rotate_create, signing_proxy; key_options is what they share."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
-from finance.cli.common import emit, for_the_chain, json_option, load_settings, table, utc
+from finance.cli.common import emit, for_the_chain, json_option, load_settings
 from finance.cli.findings import tell
 from finance.cli.signing.key_options import (
     changing_desk,
@@ -25,7 +25,9 @@ from finance.cli.signing.key_options import (
     show_diff,
     show_keys,
 )
+from finance.cli.signing.signers_list import list_signers
 from ledger_core.errors import Refused
+from ledger_core.signing.purposes import PURPOSES, Purpose
 
 if TYPE_CHECKING:
     from finance.settings.variables import Kind
@@ -53,40 +55,15 @@ def command() -> None:
     """
 
 
-@command.command(name="list")
-@json_option
-def list_(as_json: bool) -> None:
-    """Every signer: kid, algorithm, fingerprint, since when, until when, and for which sequences it counts.
-
-    \b
-    Example:
-      finance signers list --json
-    """
-    from finance.wiring.registry_file import read_registry
-    from ledger_core.signing.registry import write_signer
-
-    registry = read_registry(load_settings().signers_path)
-
-    def words(console: Console) -> None:
-        rows = []
-        for it in registry.signers:
-            spans = None if it.validity is None else it.validity.shards
-            reach = [f"shard {shard} {interval}" for shard, interval in sorted((spans or {}).items())]
-            reach += ["in no shard"] if spans is not None and not spans else []
-            reach += [] if it.validity is None or it.validity.audit is None else [f"audit {it.validity.audit}"]
-            moments = ["" if moment is None else utc(moment) for moment in (it.deployed_at, it.retired_at)]
-            counts = "; ".join(reach) or "everywhere"
-            rows.append((it.kid, it.algorithm, it.public_key.fingerprint[:16], *moments, counts, it.description))
-        columns = ("kid", "algorithm", "fingerprint", "deployed", "retired", "counts", "description")
-        console.print(table(columns, rows))
-
-    told = [{**write_signer(it), "fingerprint": it.public_key.fingerprint} for it in registry.signers]
-    emit(as_json, {"ok": True, "signers": told}, words)
-
-
 @command.command()
 @key_options
 @click.option("--description", default="", callback=for_the_chain, help="For people who read the registry.")
+@click.option(
+    "--signs",
+    type=click.Choice(PURPOSES),
+    multiple=True,
+    help="It counts for this kind of statement alone; may be repeated. Default: for every kind.",
+)
 @dry_run_option
 @json_option
 def add(
@@ -96,13 +73,18 @@ def add(
     key_version: int | None,
     alg: str,
     description: str,
+    signs: tuple[Purpose, ...],
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Register a key: its service shows the public half and makes one signature. A rotation does this by itself.
 
+    Who signs backups, or answers operators, needs no key that could sign range proofs: --signs says what a key counts
+    for. That never changes afterwards.
+
     \b
     Examples:
+      finance signers add --kid finance-backup-v1 --kind kms --key alias/finance-backup --alg ed25519 --signs backup
       finance signers add --kid finance-rsa-v2 --kind kms --key alias/finance-v2 --alg rsa-sha256 --dry-run
       finance signers add --kid audit-cosigner --kind transit --key cosigner --key-version 1 --alg ed25519
     """
@@ -110,7 +92,7 @@ def add(
 
     variables = named(kid, kind, key, key_version, alg)
     with changing_desk(dry_run=dry_run) as desk:
-        changed = signer_changes.add(desk, variables, description)
+        changed = signer_changes.add(desk, variables, description, frozenset(signs) or None)
     _say(as_json, changed, dry_run)
 
 
@@ -295,3 +277,6 @@ def _say(as_json: bool, changed: Changed, dry_run: bool, keys: str | None = None
 
     told = {"kid": changed.kid, "diff": changed.diff, "told": changed.told, "dry_run": dry_run}
     emit(as_json, {"ok": True, **told, "variables": dict(changed.variables), "keys_file": keys}, words)
+
+
+command.add_command(list_signers)

@@ -29,6 +29,7 @@ from finance.wiring import services
 from finance.wiring.registry_file import read_registry
 from finance.wiring.signers import open_signer
 from ledger_core.errors import FinanceError, Refused
+from ledger_core.signing.purposes import SIGNED_BY
 from schemas.topology.model import Topology
 
 
@@ -58,7 +59,7 @@ def restorable(settings: Settings, copies: Copies, system: str | None) -> Catalo
 @contextmanager
 def create_terms(settings: Settings, topology: Topology, also: Sequence[str]) -> Iterator[Terms]:
     registry = read_registry(settings.signers_path)
-    signer = open_signer(settings, topology, registry)
+    signer = open_signer(settings, topology, registry, signs=SIGNED_BY["backup"])
     try:
         signer.pin()  # before the work, not after it
         yield Terms(
@@ -103,7 +104,7 @@ def _stream(settings: Settings, topology: Topology, also: Sequence[str], metrics
             metrics=metrics,
             signing=SigningTerms(
                 env=settings.env,
-                open_signer=lambda: open_signer(settings, topology, registry),
+                open_signer=lambda: open_signer(settings, topology, registry, signs=SIGNED_BY["backup"]),
                 clock=clock.utc_now,
                 monotonic=time.monotonic,
                 on_failure=lambda: metrics.backup_failed("sign"),

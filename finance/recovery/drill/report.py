@@ -9,7 +9,7 @@ of the audit chain that holds its hash.
 from __future__ import annotations
 
 import unicodedata
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 import msgspec
 
@@ -17,6 +17,7 @@ from ledger_core.findings import Collector, Finding, Report
 from ledger_core.ports import Algorithm
 from ledger_core.postgres.recovery.drills import EVENT_TYPE
 from ledger_core.signing.counting import RecordedPlace
+from ledger_core.signing.purposes import Purpose
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.statements import (
     Decimal,
@@ -139,6 +140,8 @@ class WayResult(StatementPart, frozen=True, kw_only=True):
 
 class DrillPayload(Payload, frozen=True, kw_only=True):
     """Everything that is signed. Raises ValueError when it is sound and one of its ways is not."""
+
+    said_as: ClassVar[Purpose] = "drill"
 
     version: Literal[1]  # of this format
     service: Literal["finance"]  # always ours

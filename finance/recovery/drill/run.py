@@ -109,7 +109,7 @@ def run_drill(
 
 @contextmanager
 def _signer(settings: Settings, topology: Topology, registry: SignerRegistry) -> Iterator[PinnedSigner]:
-    signer = open_signer(settings, topology, registry)
+    signer = open_signer(settings, topology, registry, signs=["drill"])
     try:
         signer.pin()  # before hours of work, not after them
         yield signer

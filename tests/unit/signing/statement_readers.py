@@ -16,6 +16,7 @@ from ledger_core.errors import FinanceError
 from ledger_core.proving.on_demand import check_signed
 from ledger_core.proving.range_proof import assemble_proof, parse_proof
 from ledger_core.signing import notes
+from ledger_core.signing.purposes import Purpose
 from ledger_core.signing.signatures import encode_signature
 from ledger_core.signing.statements import Cosignature
 from ledger_core.verify.audit import check_audit
@@ -163,6 +164,11 @@ def refused(ask: Callable[[], object]) -> bool:
 
 STATEMENTS = "ledger_core.verify.statements"
 BACKUPS = "finance.recovery.backup.place.statement.counting_fault"
+MANIFEST: Final[frozenset[Purpose]] = frozenset({"manifest"})
+CHECKPOINT: Final[frozenset[Purpose]] = frozenset({"checkpoint"})
+EVENT: Final[frozenset[Purpose]] = frozenset({"audit_event"})
+BACKUP: Final[frozenset[Purpose]] = frozenset({"backup"})
+DRILL: Final[frozenset[Purpose]] = frozenset({"drill"})
 READERS: Final = {
     "range proof": Reader(f"{STATEMENTS}.check_signature", range_proof),
     "cosignature of a range proof": Reader(f"{STATEMENTS}._check_cosignature", cosigned_proof),
@@ -171,27 +177,35 @@ READERS: Final = {
     "range proof in an archive": Reader(f"{STATEMENTS}.check_signature", archived("proof")),
     "archive batch": Reader(f"{STATEMENTS}.check_signature", archive_batch),
     "archive batch left by a crash": Reader(f"{STATEMENTS}.check_signature", batch_left_by_a_crash),
-    "manifest": Reader(f"{STATEMENTS}.check_signature", archived("manifest")),
-    "manifest that is replayed": Reader(f"{STATEMENTS}.check_signature", archive_that_is_replayed),
-    "manifest left by a crash": Reader("consumers.archive.stored_batch.manifest_under", manifest_left_by_a_crash),
-    "newest manifest": Reader("consumers.proving.published_ranges._manifest", newest_manifest),
-    "checkpoint": Reader("ledger_core.proving.checkpoint.faults_of", kept_checkpoint, NO_ALGORITHM | NO_TIME),
+    "manifest": Reader(f"{STATEMENTS}.check_signature", archived("manifest"), says=MANIFEST),
+    "manifest that is replayed": Reader(
+        f"{STATEMENTS}.check_signature", archive_that_is_replayed, says=MANIFEST | {"proof"}
+    ),
+    "manifest left by a crash": Reader(
+        "consumers.archive.stored_batch.manifest_under", manifest_left_by_a_crash, says=MANIFEST
+    ),
+    "newest manifest": Reader("consumers.proving.published_ranges._manifest", newest_manifest, says=MANIFEST),
+    "checkpoint": Reader(
+        "ledger_core.proving.checkpoint.faults_of", kept_checkpoint, NO_ALGORITHM | NO_TIME, says=CHECKPOINT
+    ),
     "checkpoint in a ledger": Reader(
-        "ledger_core.proving.checkpoint.faults_of", ledger("checkpoint"), NO_ALGORITHM | NO_TIME
+        "ledger_core.proving.checkpoint.faults_of", ledger("checkpoint"), NO_ALGORITHM | NO_TIME, says=CHECKPOINT
     ),
     "checkpoint in an archive": Reader(
-        "ledger_core.proving.checkpoint.faults_of", archived("checkpoint"), NO_ALGORITHM | NO_TIME
+        "ledger_core.proving.checkpoint.faults_of", archived("checkpoint"), NO_ALGORITHM | NO_TIME, says=CHECKPOINT
     ),
-    "audit event": Reader("ledger_core.audit.events.faults_of", audit_event, NO_ALGORITHM),
+    "audit event": Reader("ledger_core.audit.events.faults_of", audit_event, NO_ALGORITHM, says=EVENT),
     "audit event that is restored": Reader(
-        "ledger_core.audit.events.faults_of", audit_event_that_is_restored, NO_ALGORITHM
+        "ledger_core.audit.events.faults_of", audit_event_that_is_restored, NO_ALGORITHM, says=EVENT
     ),
-    "audit event to chain to": Reader("ledger_core.audit.events.faults_of", audit_event_to_chain_to, NO_ALGORITHM),
-    "announced range": Reader("ledger_core.audit.events.faults_of", announced_range, NO_ALGORITHM),
+    "audit event to chain to": Reader(
+        "ledger_core.audit.events.faults_of", audit_event_to_chain_to, NO_ALGORITHM, says=EVENT
+    ),
+    "announced range": Reader("ledger_core.audit.events.faults_of", announced_range, NO_ALGORITHM, says=EVENT),
     "newest list of WAL": Reader(
-        "finance.recovery.backup.place.statement.counting_fault", newest_wal_list, is_last=True
+        "finance.recovery.backup.place.statement.counting_fault", newest_wal_list, is_last=True, says=BACKUP
     ),
-    "full list of WAL": Reader(BACKUPS, full_wal_list),
-    "backup manifest": Reader(BACKUPS, backup_manifest),
-    "drill report": Reader(f"{STATEMENTS}.check_signature", drill_report),
+    "full list of WAL": Reader(BACKUPS, full_wal_list, says=BACKUP),
+    "backup manifest": Reader(BACKUPS, backup_manifest, says=BACKUP),
+    "drill report": Reader(f"{STATEMENTS}.check_signature", drill_report, says=DRILL),
 }

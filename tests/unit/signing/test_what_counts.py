@@ -17,6 +17,7 @@ from typing import Final
 import pytest
 
 from ledger_core.signing.counting import AuditPlace, ShardPlace, place_faults
+from ledger_core.signing.purposes import PURPOSES
 from ledger_core.signing.validity import NOTHING, Interval, Validity
 from tests.support.archive_factory import NOW, Key
 from tests.unit.signing.statement_readers import READERS, STATEMENTS
@@ -63,6 +64,13 @@ def test_a_sound_signature_counts(reader: Reader) -> None:
 def test_no_reader_accepts_what_does_not_count(reader: Reader, case: str) -> None:
     if case not in reader.not_said:
         assert not reader.accepts(CASES[case])
+
+
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
+def test_a_key_counts_for_the_kinds_of_statement_that_it_is_registered_for(reader: Reader) -> None:
+    assert reader.accepts(Trial(KEY, registry(signs=reader.says), held=not reader.is_last))
+    for kind in reader.says:
+        assert not reader.accepts(Trial(KEY, registry(signs=frozenset(PURPOSES) - {kind})))
 
 
 # Who makes a signature, and verifies it before it goes on: there is no statement yet, only bytes and a key.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from ledger_core.signing.purposes import Purpose
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from tests.support.archive_factory import NOW, Key
 
@@ -45,4 +46,5 @@ class Reader:
     asks: str
     accepts: Callable[[Trial], bool]
     not_said: frozenset[str] = frozenset()
+    says: frozenset[Purpose] = frozenset({"proof"})  # the kinds of statement that the trial's key signs for it
     is_last: bool = False  # nothing can stand behind it yet: of a key that was revoked it never counts

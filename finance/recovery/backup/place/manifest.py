@@ -17,6 +17,7 @@ from msgspec import UNSET, UnsetType
 
 from finance.recovery.backup.place.wal_list import Key
 from ledger_core.signing import statements
+from ledger_core.signing.purposes import Purpose
 from ledger_core.signing.statements import Decimal, Hash, Name, Payload, Timestamp, check_signed, decode_statement
 from ledger_core.times import parse_time
 
@@ -35,6 +36,8 @@ class BackupPayload(Payload, frozen=True, kw_only=True):
     """Everything that is signed. Positions are bytes of WAL; `sha256` and `size_bytes` are of the plain tar. Raises
     ValueError without a part, or when a link stands at no file.
     """
+
+    said_as: ClassVar[Purpose] = "backup"
 
     version: Literal[1]  # of this format
     service: Literal["finance"]  # always ours

@@ -23,6 +23,7 @@ from finance.recovery.backup.place.keys import newest_list_key, wal_file, wal_li
 from finance.recovery.backup.place.statement import JUST_MADE, PlaceOf, ReadSigned
 from ledger_core.errors import Refused
 from ledger_core.signing.counting import BackupPlace
+from ledger_core.signing.purposes import Purpose
 from ledger_core.signing.statements import (
     Decimal,
     Hash,
@@ -43,6 +44,8 @@ class WalListPayload(Payload, frozen=True, kw_only=True):
     """Everything that is signed. `files_before`: how many files the lists before it hold, `link_before`: their link.
     Raises ValueError when the links contradict the count, or a file is not WAL of the cluster.
     """
+
+    said_as: ClassVar[Purpose] = "backup"
 
     version: Literal[1]  # of this format
     service: Literal["finance"]  # always ours
