@@ -61,7 +61,7 @@ def run_process(
     backup, door = PrometheusBackup(exporter, health), PrometheusDoor(exporter)
     server = _serve(name, settings, telemetry_routes(health, exporter.registry), door)
     watch = TlsWatch(door.certificate_expires)
-    registry = RegistryWatch(settings.signers_path) if name in topology.access.signing else None
+    registry = RegistryWatch(settings.signers_path) if name in topology.access.signing.everybody else None
     watchdog.start()
 
     def build_anew() -> Service:

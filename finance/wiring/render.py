@@ -25,7 +25,11 @@ from schemas.topology.model import Topology
 
 BUCKET: Final = "${S3_AUDIT_BUCKET}"
 BACKUP_BUCKET: Final = "${BACKUP_BUCKET}"
-KEY_ARN: Final = "${AUDIT_SIGNING_KMS_KEY_ARN}"
+KEY_ARNS: Final = {
+    "ledger": "${AUDIT_SIGNING_KMS_KEY_ARN}",
+    "operators": "${OPERATORS_SIGNING_KMS_KEY_ARN}",
+    "backups": "${BACKUPS_SIGNING_KMS_KEY_ARN}",
+}
 ROLE_ARN: Final = "arn:aws:iam::${AWS_ACCOUNT_ID}:role/finance-"
 ALIAS_ARN: Final = "arn:aws:kms:${KMS_REGION}:${AWS_ACCOUNT_ID}:alias/finance-*"
 KINDS: Final = ("acls", "iam", "kms-policy")
@@ -56,13 +60,14 @@ def acl_files(topology: Topology) -> dict[str, str]:
 
 def iam_files(topology: Topology) -> dict[str, str]:
     """One policy for each who archives, reads the archive, keeps backups or signs, for the role finance-<name>."""
-    access = topology.access
+    access, store = topology.access, topology.stores["archive"]
+    writer = archive_writer(BUCKET, modes=[store.retention_mode], retention_days=store.retention_days)
     policies: dict[str, list[Policy]] = {}
     for names, policy in (
-        (access.archive_writers, archive_writer(BUCKET)),
+        (access.archive_writers, writer),
         (access.archive_readers, archive_reader(BUCKET)),
-        (access.backup_keepers, backup_keeper(BACKUP_BUCKET)),
-        (access.signing, signing_user(KEY_ARN)),
+        (access.backup_keepers, backup_keeper(BACKUP_BUCKET, lock_days_max="${BACKUP_LOCK_DAYS_MAX}")),
+        *((getattr(access.signing, key), signing_user(arn)) for key, arn in KEY_ARNS.items()),
     ):
         for name in names:
             policies.setdefault(name, []).append(policy)
@@ -70,12 +75,13 @@ def iam_files(topology: Topology) -> dict[str, str]:
 
 
 def kms_files(topology: Topology) -> dict[str, str]:
-    """The key's own policy: only the signing roles sign; and that of its administrator, who makes keys."""
-    roles = [ROLE_ARN + name for name in sorted(topology.access.signing)]
-    return {
-        "kms/key-admin.json": _json(key_admin([ALIAS_ARN])),
-        "kms/key-policy.json": _json(key_policy(roles, "${KMS_ADMIN_ROLE_ARN}")),
-    }
+    """Each key's own policy: only its signing roles sign; and that of the administrator, who makes keys."""
+    files = {"kms/key-admin.json": _json(key_admin([ALIAS_ARN]))}
+    for key in KEY_ARNS:
+        roles = [ROLE_ARN + name for name in sorted(getattr(topology.access.signing, key))]
+        policy = key_policy(roles, "${KMS_ADMIN_ROLE_ARN}", "${KMS_POLICY_ROLE_ARN}")
+        files[f"kms/key-policy-{key}.json"] = _json(policy)
+    return files
 
 
 def _command(acl: Acl) -> str:

@@ -31,7 +31,7 @@ class KmsKeyMaker(KmsKey):
     remedies: ClassVar[Mapping[str, str]] = {
         **REMEDIES,
         "AccessDeniedException": "run this with the credentials of who makes keys: deploy/kms/key-admin.json",
-        "MalformedPolicyDocumentException": "give a filled-in deploy/kms/key-policy.json, whose administrator is you",
+        "MalformedPolicyDocumentException": "fill in deploy/kms/key-policy-ledger.json: its administrator is you",
     }
     policy: str | None = None
 
@@ -68,6 +68,8 @@ class KmsKeyMaker(KmsKey):
         }
         if self.policy is not None:
             terms["Policy"] = self.policy
+            # The maker of a key may not change its policy afterwards, and KMS would take that for an oversight.
+            terms["BypassPolicyLockoutSafetyCheck"] = True
         return self._client.create_key(**terms)["KeyMetadata"]
 
     def _described(self, key_id: str) -> KeyMetadataTypeDef | None:

@@ -30,6 +30,7 @@ BUCKET_ACTIONS: Final = (
     "s3:ListBucketVersions",
 )
 CANARY_KEY: Final = "canary/object-lock"  # the object on which the archiver tries whether the lock holds
+CANARY_DAYS_MAX: Final = 2  # its lock lasts a day; clocks differ
 WRITE_ACTIONS: Final = ("s3:PutObject", "s3:PutObjectRetention")
 DELETE_ACTIONS: Final = ("s3:DeleteObject", "s3:DeleteObjectVersion")
 # Denied whatever else allows it: what would undo a lock, or let a later writer undo one.
@@ -53,23 +54,37 @@ ADMIN_ACTIONS: Final = (
     "kms:GetKeyPolicy",
     "kms:GetPublicKey",
     "kms:ListResourceTags",
-    "kms:PutKeyPolicy",
     "kms:ScheduleKeyDeletion",
     "kms:TagResource",
     "kms:UntagResource",
 )
+POLICY_ACTIONS: Final = ("kms:DescribeKey", "kms:GetKeyPolicy", "kms:PutKeyPolicy")
 KEY_SPECS: Final = ("ECC_NIST_EDWARDS25519", "RSA_2048", "RSA_3072", "RSA_4096")
 FINDING_ACTIONS: Final = ("kms:DescribeKey", "kms:GetPublicKey", "kms:ListAliases", "kms:ListKeys")
 # Denied whatever else allows it: who makes keys does not use them, lend them, or point a name at another one.
-NEVER_ADMIN_ACTIONS: Final = ("kms:CreateGrant", "kms:DeleteAlias", "kms:Sign", "kms:UpdateAlias")
+NEVER_ADMIN_ACTIONS: Final = (
+    "kms:CreateGrant",
+    "kms:DeleteAlias",
+    "kms:PutKeyPolicy",
+    "kms:Sign",
+    "kms:UpdateAlias",
+)
 
 
-def archive_writer(bucket: str) -> Policy:
+def archive_writer(bucket: str, *, modes: Sequence[str], retention_days: int) -> Policy:
     """The archiver's: store under lock, read back, list; never delete, bypass, or change the bucket.
 
+    What it stores is locked by one of `modes`, for no longer than `retention_days` (and a day for clocks), and is the
+    first version of its key: no object without a lock, none locked for a lifetime, none that shadows another.
     But for its canary: were the attack on that denied here, the lock would never be asked (G7)."""
     kept = [action for action in NEVER_ACTIONS if action not in DELETE_ACTIONS]
     canary = [f"arn:aws:s3:::{bucket}/{CANARY_KEY}"]
+    by_lock, days = "s3:object-lock-mode", "s3:object-lock-remaining-retention-days"
+    other_mode: Policy = {"StringNotEquals": {by_lock: list(modes)}}  # a request without a lock has no mode
+    too_short: Policy = {"NumericLessThan": {days: "1"}}
+    too_long: Policy = {"NumericGreaterThan": {days: str(retention_days + 1)}}
+    canary_too_long: Policy = {"NumericGreaterThan": {days: str(CANARY_DAYS_MAX)}}
+    over_another: Policy = {"Null": {"s3:if-none-match": "true"}}
     return _policy(
         _statement("ReadBack", "Allow", READ_ACTIONS, _objects(bucket)),
         _statement("ReadBucket", "Allow", BUCKET_ACTIONS, _bucket(bucket)),
@@ -77,6 +92,11 @@ def archive_writer(bucket: str) -> Policy:
         _statement("AttackTheCanary", "Allow", ["s3:DeleteObjectVersion"], canary),
         _statement("NeverUndo", "Deny", kept, [*_bucket(bucket), *_objects(bucket)]),
         _statement("NeverDelete", "Deny", DELETE_ACTIONS, canary, resource="NotResource"),
+        _statement("NeverUnlocked", "Deny", WRITE_ACTIONS, _objects(bucket), Condition=other_mode),
+        _statement("NeverForADay", "Deny", WRITE_ACTIONS, canary, resource="NotResource", Condition=too_short),
+        _statement("NeverForALifetime", "Deny", WRITE_ACTIONS, _objects(bucket), Condition=too_long),
+        _statement("CanaryForADay", "Deny", WRITE_ACTIONS, canary, Condition=canary_too_long),
+        _statement("NeverOver", "Deny", ["s3:PutObject"], canary, resource="NotResource", Condition=over_another),
     )
 
 
@@ -91,8 +111,10 @@ def archive_reader(bucket: str) -> Policy:
     )
 
 
-def backup_keeper(bucket: str) -> Policy:
-    """The backup host's: store, lock, read back, and delete by version what no lock holds; never bypass a lock."""
+def backup_keeper(bucket: str, *, lock_days_max: str) -> Policy:
+    """The backup host's: store, lock for at most so many days, read back, and delete by version what no lock holds;
+    never bypass a lock."""
+    too_long: Policy = {"NumericGreaterThan": {"s3:object-lock-remaining-retention-days": lock_days_max}}
     kept = [action for action in NEVER_ACTIONS if action not in DELETE_ACTIONS]
     return _policy(
         _statement("ReadBack", "Allow", READ_ACTIONS, _objects(bucket)),
@@ -100,6 +122,7 @@ def backup_keeper(bucket: str) -> Policy:
         _statement("Store", "Allow", WRITE_ACTIONS, _objects(bucket)),
         _statement("Prune", "Allow", DELETE_ACTIONS, _objects(bucket)),
         _statement("NeverUndo", "Deny", kept, [*_bucket(bucket), *_objects(bucket)]),
+        _statement("NeverForALifetime", "Deny", WRITE_ACTIONS, _objects(bucket), Condition=too_long),
     )
 
 
@@ -111,13 +134,19 @@ def signing_user(key_arn: str) -> Policy:
     )
 
 
-def key_policy(signing_roles: Sequence[str], admin_role: str) -> Policy:
-    """The key's: signing roles (ARNs) sign and read the public key; the administrator manages it and cannot sign."""
+def key_policy(signing_roles: Sequence[str], admin_role: str, policy_role: str) -> Policy:
+    """The key's: signing roles (ARNs) sign and read the public key, and nobody else signs, whatever allows it. The
+    administrator manages the key, and another role, for which two people stand, its policy: who could change that alone
+    could let himself sign."""
     signers = {"AWS": list(signing_roles)}
+    others: Policy = {"ArnNotEquals": {"aws:PrincipalArn": list(signing_roles)}}
     return _policy(
         _statement("Administer", "Allow", ADMIN_ACTIONS, ["*"], Principal={"AWS": [admin_role]}),
         _statement("Sign", "Allow", ["kms:Sign"], ["*"], Principal=signers, Condition=_by_our_algorithms()),
         _statement("ReadPublicKey", "Allow", ["kms:GetPublicKey"], ["*"], Principal=signers),
+        _statement("ChangeThisPolicy", "Allow", POLICY_ACTIONS, ["*"], Principal={"AWS": [policy_role]}),
+        _statement("NobodyElseSigns", "Deny", ["kms:Sign"], ["*"], Principal="*", Condition=others),
+        _statement("NobodyLends", "Deny", ["kms:CreateGrant"], ["*"], Principal="*"),
     )
 
 

@@ -86,7 +86,9 @@ def _access_faults(topology: Topology) -> Iterator[str]:
         "access.archive_writers": access.archive_writers,
         "access.archive_readers": access.archive_readers,
         "access.backup_keepers": access.backup_keepers,
-        "access.signing": access.signing,
+        "access.signing.ledger": access.signing.ledger,
+        "access.signing.operators": access.signing.operators,
+        "access.signing.backups": access.signing.backups,
     }
     for path, names in named.items():
         yield from (
@@ -94,6 +96,8 @@ def _access_faults(topology: Topology) -> Iterator[str]:
         )
     for name in sorted({*access.outsiders, *access.operators} & {*topology.processes}):
         yield f"access: {name} is a process; outsiders and operators are not processes"
+    for name in sorted({name for name in access.signing.everybody if access.signing.everybody.count(name) > 1}):
+        yield f"access.signing: {name} is named for two keys"
     for name in sorted({*access.archive_writers} & {*access.archive_readers}):
         yield f"access.archive_readers: {name} is a writer already"
 

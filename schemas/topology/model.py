@@ -56,6 +56,18 @@ class Process(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     group: GroupName | None = None  # consumer group, prefix excluded
 
 
+class SigningKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may ask which key for a signature: a key each for the ledger, for operators, and for backups."""
+
+    ledger: tuple[Name, ...]  # proofs, checkpoints, manifests, events of the audit chain
+    operators: tuple[Name, ...]  # proofs that they ask for, reports of drills
+    backups: tuple[Name, ...]  # backups and lists of WAL
+
+    @property
+    def everybody(self) -> tuple[str, ...]:
+        return (*self.ledger, *self.operators, *self.backups)
+
+
 class Access(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who holds a certificate besides the processes, and what beyond topics each may do. Names are common names."""
 
@@ -66,7 +78,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     archive_writers: tuple[Name, ...]  # may put audit batches
     archive_readers: tuple[Name, ...]  # may read audit batches
     backup_keepers: tuple[Name, ...]  # may write and delete backups
-    signing: tuple[Name, ...]  # may ask for signatures
+    signing: SigningKeys  # may ask for signatures
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

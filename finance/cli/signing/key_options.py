@@ -90,7 +90,7 @@ def key_policy(path: Path | None, kind: Kind, env: str) -> str | None:
         if kind == "kms" and env == "production":
             raise Refused(
                 "without a policy, KMS leaves it to the account who may sign with the new key",
-                remedy="fill in deploy/kms/key-policy.json (`finance render kms-policy`), and give it with --policy",
+                remedy="fill in deploy/kms/key-policy-ledger.json (`finance render kms-policy`): give it with --policy",
             )
         return None
     try:

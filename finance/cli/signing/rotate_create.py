@@ -24,7 +24,7 @@ RSA_BITS_DEFAULT: Final = 3072
 @click.option(
     "--policy",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The key's policy in KMS: deploy/kms/key-policy.json, filled in. Needed in production.",
+    help="The key's policy in KMS: deploy/kms/key-policy-ledger.json, filled in. Needed in production.",
 )
 @json_option
 def create(
@@ -46,7 +46,7 @@ def create(
     \b
     Examples:
       finance rotate create --kid finance-rsa-v2 --kind kms --key alias/finance-v2 --alg rsa-sha256 --bits 4096
-        --policy key-policy.json
+        --policy key-policy-ledger.json
       finance rotate create --kid finance-hsm-v1 --kind pkcs11 --key finance --alg ed25519
     """
     from finance.signing.key_creation import create as create_key

@@ -24,7 +24,7 @@ from finance.workshop.devstack.processes import Launch, accepts_connections
 from finance.workshop.devstack.server import Site
 from finance.workshop.devstack.state import State, write_private
 from ledger_core.errors import Refused
-from schemas.authority.policies import archive_reader, archive_writer, backup_keeper
+from schemas.authority.policies import Policy, archive_reader, archive_writer, backup_keeper
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -138,8 +138,17 @@ def credentials(state: State, name: str) -> tuple[str, str]:
 
 
 def identities(state: State) -> dict[str, object]:
-    """Who may do what: all but the administrator by the very IAM policies rendered for AWS, on every bucket."""
-    policies = {WRITER: archive_writer("*"), READER: archive_reader("*"), KEEPER: backup_keeper("*")}
+    """Who may do what: all but the administrator by the IAM policies rendered for AWS, on every bucket, as far as the
+    store knows their conditions."""
+    writer = archive_writer("*", modes=("COMPLIANCE", "GOVERNANCE"), retention_days=36_500)
+    policies = {
+        name: as_the_store_knows(policy)
+        for name, policy in (
+            (WRITER, writer),
+            (READER, archive_reader("*")),
+            (KEEPER, backup_keeper("*", lock_days_max="36500")),
+        )
+    }
     rights: dict[str, dict[str, list[str]]] = {
         ADMIN: {"actions": ["Admin", "Read", "Write", "List", "Tagging"]},
         **{name: {"actions": [], "policyNames": [name]} for name in policies},
@@ -150,6 +159,20 @@ def identities(state: State) -> dict[str, object]:
     ]
     written = [{"name": name, "content": json.dumps(policy)} for name, policy in policies.items()]
     return {"identities": people, "policies": written}
+
+
+def as_the_store_knows(policy: Policy) -> Policy:
+    """SeaweedFS compares the lock's mode, by the name of the request's header, and knows no other condition of ours: a
+    Deny that depends on one of those is left out here (a unit test evaluates all of them as AWS says)."""
+    statements: list[dict[str, object]] = []
+    for statement in cast("list[dict[str, object]]", policy["Statement"]):
+        named = json.dumps(statement.get("Condition", {}))
+        if "object-lock-mode" in named:
+            renamed = json.loads(named.replace('"s3:object-lock-mode"', '"s3:x-amz-object-lock-mode"'))
+            statements.append({**statement, "Condition": renamed, "Action": ["s3:PutObject"]})
+        elif named == "{}":
+            statements.append(statement)
+    return {**policy, "Statement": statements}
 
 
 def security(state: State, trust: Authority | None) -> str:

@@ -92,7 +92,7 @@ def test_in_production_a_kms_key_has_a_policy_and_one_that_is_filled_in(tmp_path
     assert key_policy(None, "kms", "staging") is None
     assert key_policy(None, "pkcs11", "production") is None
     with pytest.raises(Refused, match="filled in"):
-        key_policy(Path("deploy/kms/key-policy.json"), "kms", "production")
+        key_policy(Path("deploy/kms/key-policy-ledger.json"), "kms", "production")
     filled = tmp_path / "policy.json"
     filled.write_text('{"Version": "2012-10-17", "Statement": []}')
     assert key_policy(filled, "kms", "production") == filled.read_text()

@@ -169,7 +169,7 @@ def test_a_kms_key_for_another_use_or_disabled_is_never_taken(stack: Stack, name
 
 
 def test_the_key_s_policy_is_the_one_that_was_given(stack: Stack, name: str) -> None:
-    policy = json.loads(Path("deploy/kms/key-policy.json").read_text("utf-8"))
+    policy = json.loads(Path("deploy/kms/key-policy-ledger.json").read_text("utf-8"))
     maker = kms_maker(stack, name, ED25519)
     maker.policy = json.dumps(policy)
     made = maker.make(ED25519)

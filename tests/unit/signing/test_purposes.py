@@ -60,4 +60,4 @@ def test_a_process_refuses_a_key_that_does_not_count_for_what_it_says() -> None:
 
 def test_every_kind_has_its_words_and_somebody_who_says_it() -> None:
     assert set(WORDS) == set(PURPOSES) == {kind for kinds in SIGNED_BY.values() for kind in kinds}
-    assert set(SIGNED_BY) == set(load_topology(TOPOLOGY).access.signing)
+    assert set(SIGNED_BY) == set(load_topology(TOPOLOGY).access.signing.everybody)

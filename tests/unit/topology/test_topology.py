@@ -52,7 +52,8 @@ FAULTS = {
         ("readers: [kernel, auditor, notary, prover]", "readers: [kernal]"),
         "topics.audit.readers",
     ),
-    "signer nobody defines": (("signing: [prover,", "signing: [signer,"), "access.signing"),
+    "signer nobody defines": (("ledger: [prover,", "ledger: [signer,"), "access.signing.ledger"),
+    "two keys for one": (("backups: [backup]", "backups: [backup, api]"), "access.signing: api is named for two keys"),
     "outsider that is a process": (
         ("outsiders: [marketplace,", "outsiders: [prover, marketplace,"),
         "prover is a process",
