@@ -6,7 +6,6 @@ Guarantees: results go to stdout, everything else to stderr; progress bars show 
 from __future__ import annotations
 
 import datetime as dt
-import getpass
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,11 +37,9 @@ if TYPE_CHECKING:
     from schemas.topology.load import Topology
 
 from finance.settings.deployment import Settings
-from ledger_core.audit.admission import checked_reason, respelled
-from ledger_core.errors import Refused
+from ledger_core.audit.admission import checked_reason
 
 PIPE_WIDTH: Final = 240
-OPERATOR_BYTES_MAX: Final = 150
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,15 +63,10 @@ def load_topology_of(settings: Settings) -> Topology:
 
 
 def operator(settings: Settings) -> str:
-    """Who stands on the audit chain for what an operator does: `operator:<FINANCE_OPERATOR, or the OS user>`. Raises
-    Refused for a name that cannot stand there."""
-    name = settings.values.get("FINANCE_OPERATOR") or getpass.getuser()
-    if len(name.encode()) > OPERATOR_BYTES_MAX or not name.isprintable() or respelled(name) != name:
-        raise Refused(
-            "the name of the operator is not a plain line of text",
-            remedy=f"set FINANCE_OPERATOR to at most {OPERATOR_BYTES_MAX} bytes of printable text without <, > and &",
-        )
-    return f"operator:{name}"
+    """Who stands on the audit chain for what an operator does: `operator:<name>`. Raises Refused."""
+    from finance.settings.operators import operator_name  # here, so that commands without an operator start sooner
+
+    return f"operator:{operator_name(settings)}"
 
 
 def for_the_chain(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:

@@ -6,6 +6,7 @@ deployment     Settings: read, checked, typed; secret_files: secrets from files;
 extras         which extra a missing package belongs to
 signing, key_file   which key signs, and the file that names up to three; backup: where backups go
 tls_files, tls_database   certificates, and whether the database is reached by TLS
+operators      who an operator is
 clock          the time, and new ids; child_environment: what child processes inherit
 compiled       which modules run as C
 """

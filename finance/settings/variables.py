@@ -238,7 +238,7 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         "120",
     ),
     Variable("HEALTH_STALL_SECONDS", "`/healthz` answers 503 when no step was finished for this long", "30"),
-    Variable("FINANCE_OPERATOR", "who stands on the audit chain for halt, resume and dlq retry; default: the OS user"),
+    Variable("FINANCE_OPERATOR", "who acts, where no certificate `operator.<name>` says it; default: the OS user"),
     Variable("FINANCE_LOG_FORMAT", "`json`, `console`, or `auto`: console on a terminal, else json", "auto"),
     *GUARDED,
     Variable("FINANCE_LOG_LEVEL", "`debug`, `info`, `warning` or `error`", "info"),

@@ -15,6 +15,7 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from finance.settings.operators import checked_name
 from finance.signing.desk import Desk
 from finance.signing.key_choice import ask_key
 from finance.signing.reach import cut, pinned, range_ends, reach
@@ -92,7 +93,7 @@ def emergency(desk: Desk, variables: Mapping[str, str], *, lasts: dt.timedelta, 
 
     It is registered as retired from its end on: no process signs with it after that, and no verifier accepts it.
     """
-    if desk.actor_id == f"operator:{approver}":
+    if desk.actor_id == f"operator:{checked_name(approver)}":
         raise Refused(
             f"{approver} cannot approve an emergency signer of their own",
             remedy="let a second person of Security approve it, and name them with --approved-by",

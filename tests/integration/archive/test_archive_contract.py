@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from botocore.exceptions import ClientError
 
 from finance.workshop.devstack import Stack
 from ledger_core.errors import Corrupt, Refused, Unavailable
@@ -232,3 +233,12 @@ def test_an_altered_file_is_corrupt(tmp_path: Path) -> None:
 def test_no_name_leads_out_of_the_directory(tmp_path: Path, key: str) -> None:
     with pytest.raises(ValueError, match="not the name"):
         put(FileArchiveStore(tmp_path), key)
+
+
+def test_our_own_credentials_store_nothing_without_a_lock(stack: Stack, bucket: str) -> None:
+    """The archiver's IAM policy asks for the lock; the other conditions of it the store here does not know."""
+    client = client_of(stack.env)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        client.put_object(Bucket=bucket, Key="test/unlocked", Body=DATA)
+    lock: dict[str, Any] = {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": UNTIL}
+    client.put_object(Bucket=bucket, Key="test/locked", Body=DATA, ChecksumAlgorithm="SHA256", **lock)

@@ -269,8 +269,9 @@ def test_only_the_lock_keeps_the_archiver_from_deleting_its_canary(stack: Stack)
     env = stack.env
     client = bucket_client(stack, **adapter_tls(env, "archiver"))
     bucket = env["S3_AUDIT_BUCKET"]
+    admin = bucket_client(stack, "S3_ADMIN", **adapter_tls(env, "archiver"))
     for key in (CANARY_KEY, "dev/batches/x"):
-        version = client.put_object(Bucket=bucket, Key=key, Body=b"not locked")["VersionId"]
+        version = admin.put_object(Bucket=bucket, Key=key, Body=b"not locked")["VersionId"]
         if key == CANARY_KEY:
             client.delete_object(Bucket=bucket, Key=key, VersionId=version)
         else:
