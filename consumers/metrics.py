@@ -46,6 +46,10 @@ class Metrics(Protocol):
         """`count` audit events joined the signed chain."""
         ...
 
+    def intents_refused(self, count: int) -> None:
+        """`count` intents were kept apart, because they cannot be chained."""
+        ...
+
     def lag(self, shard: int, records: int, seconds: float) -> None:
         """What waits on `shard` in front of this process: in records, and the age of the oldest in seconds (0 when
         nothing waits)."""
@@ -99,6 +103,8 @@ class NullMetrics:
     def exported(self) -> None: ...
 
     def audited(self, count: int) -> None: ...
+
+    def intents_refused(self, count: int) -> None: ...
 
     def lag(self, shard: int, records: int, seconds: float) -> None: ...
 

@@ -234,6 +234,7 @@ class Notary:
         self._store.extend(events, [item.outbox_id for item in pending[: len(events)]], refused)
         self._head = events[-1]
         self._metrics.audited(len(events))
+        self._metrics.intents_refused(len(refused))
         for outbox_id, fault in refused.items():
             log.error("notary.refused", outbox_id=outbox_id, reason=fault, remedy=REFUSED_REMEDY)
         log.info("notary.chained", first_seq=events[0].seq, last_seq=events[-1].seq, signer_kid=self._signers.kid)

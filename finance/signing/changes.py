@@ -62,7 +62,7 @@ def retire(desk: Desk, kid: str, reason: str, *, idle: bool) -> Changed:
     """Retire a key that no longer signs: it counts for exactly what it signed."""
     look, signer = desk.look(), desk.registered(kid)
     look.check_left(kid, idle=idle)
-    ended = end(signer, final_validity(desk, signer), desk.now)
+    ended = end(signer, final_validity(desk, signer), look.ending(desk.now))
     changes = desk.write(ended)
     missing = not look.told(RETIRED, kid)
     if missing:
@@ -80,7 +80,9 @@ def revoke(
     cut(reach(desk.uses(kid)), to_seq, audit_to_seq)  # what is asked for, before it is moved to where a range ends
     with desk.heads() as held:
         validity = pinned(cut(final_validity(desk, signer), range_ends(to_seq, held), audit_to_seq), held)
-    revoked = dataclasses.replace(end(signer, validity, desk.now), revoked_at=signer.revoked_at or desk.now)
+    revoked = dataclasses.replace(
+        end(signer, validity, look.ending(desk.now)), revoked_at=signer.revoked_at or desk.now
+    )
     changes = desk.write(revoked)
     missing = bool(changes) or not look.told(REVOKED, kid)
     if missing:

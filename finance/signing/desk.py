@@ -17,6 +17,7 @@ from finance.settings.deployment import Settings
 from finance.signing.key_choice import check_clock, own_variables
 from finance.signing.reach import Heads
 from finance.wiring.registry_file import change_registry, read_registry
+from ledger_core.audit.events import STEP
 from ledger_core.errors import Refused
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.signing.signer_uses import Newest, SignerUse, only_changer, open_signer_uses, tell
@@ -72,7 +73,7 @@ class Desk:
         """What the database says now. Raises Refused when its clock is not ours."""
         with open_signer_uses(self.dsn) as held:
             check_clock(self.now, held.clock())
-            return Look(held.newest(), held.waiting(), held.events())
+            return Look(held.newest(), held.waiting(), held.events(), held.chain_time())
 
     def uses(self, kid: str | None = None) -> Sequence[SignerUse]:
         """All that a key (None: each key) signed, or has to sign still."""
@@ -107,6 +108,11 @@ class Look:
     newest: Sequence[Newest]  # statements, one for each shard and kind
     waiting: Mapping[str, int]  # ranges without a proof, by kid
     events: Sequence[SignerEvent]  # in order, outbox after chain
+    chain_at: dt.datetime | None = None  # time of the newest audit event, UTC; None on an empty chain
+
+    def ending(self, now: dt.datetime) -> dt.datetime:
+        """When a key ends that is ended now: after the newest audit event, whose time lies ahead behind a burst."""
+        return now if self.chain_at is None else max(now, self.chain_at + STEP)
 
     @property
     def notary_kid(self) -> str | None:

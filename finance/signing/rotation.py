@@ -141,7 +141,7 @@ def finish(desk: Desk, *, early: str | None, idle: bool) -> Done:
         _check_overlap(current, desk.now, early)
     look.check_left(current.leaving, idle=idle)
     leaving = desk.registered(current.leaving)
-    ended = end(leaving, final_validity(desk, leaving), desk.now)
+    ended = end(leaving, final_validity(desk, leaving), look.ending(desk.now))
     changes = desk.write(ended)
     validity = {} if ended.validity is None else ended.validity.to_json()
     details = {"retired_kid": leaving.kid, "validity": validity, **({"early": early} if early else {})}

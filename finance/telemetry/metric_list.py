@@ -93,6 +93,12 @@ METRICS: Final[tuple[Metric, ...]] = (
     ),
     Metric("finance_audit_events_total", "counter", "Audit events that joined the signed chain", "notary"),
     Metric(
+        "finance_audit_intents_refused_total",
+        "counter",
+        "Intents of the outbox that cannot be chained, and were kept apart",
+        "notary",
+    ),
+    Metric(
         "finance_consumer_lag_records",
         "gauge",
         "What waits in front of the process, in records",

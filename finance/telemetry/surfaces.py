@@ -46,6 +46,7 @@ class PrometheusWork:
         self._exports = exporter.counter("finance_audit_export_success_total")
         self._archive_objects = exporter.counter("finance_archive_objects_total")
         self._audit_events = exporter.counter("finance_audit_events_total")
+        self._refused_intents = exporter.counter("finance_audit_intents_refused_total")
         self._lag_records = exporter.gauge("finance_consumer_lag_records")
         self._lag_seconds = exporter.gauge("finance_consumer_lag_seconds")
         self._halted = exporter.gauge("finance_halted")
@@ -86,6 +87,9 @@ class PrometheusWork:
         self._exports.inc()
         self._archive_objects.inc(OBJECTS_PER_EXPORT)
         self._health.worked()
+
+    def intents_refused(self, count: int) -> None:
+        self._refused_intents.inc(count)
 
     def audited(self, count: int) -> None:
         self._audit_events.inc(count)

@@ -164,6 +164,11 @@ class SignerUses:
         told = [*chained, *waiting]
         return [it for it in told if meaning_fault(it.event_type, it.actor_id, it.payload) is None]
 
+    def chain_time(self) -> dt.datetime | None:
+        """The time of the newest audit event, UTC; None on an empty chain. After a burst it lies ahead of the clock."""
+        row = self._connection.execute("SELECT created_at FROM audit_events ORDER BY seq DESC LIMIT 1").fetchone()
+        return None if row is None else row[0]
+
     def signed_ranges(self, kid: str) -> Iterator[tuple[int, int, int]]:
         """(shard, first_seq, last_seq) of the ranges whose proof that key signed, without empty ones, in order: a page
         at a time, since a key may have signed millions."""

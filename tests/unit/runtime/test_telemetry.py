@@ -62,6 +62,7 @@ def tell_everything(exporter: MetricExporter, metrics: PrometheusWork) -> None:
     metrics.proof(0.4)
     metrics.exported()
     metrics.audited(7)
+    metrics.intents_refused(2)
     metrics.lag(1, 12, 0.5)
     metrics.halted(True)
     metrics.stopped(1, halted=True, slowed=False)

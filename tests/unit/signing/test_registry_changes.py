@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from finance.signing.changes import end
+from finance.signing.desk import Look
 from finance.signing.key_choice import check_clock
 from finance.signing.reach import cut, reach
 from finance.wiring import registry_file
@@ -190,6 +191,14 @@ def test_a_key_that_is_over_keeps_its_time_and_an_emergency_key_ends_early() -> 
     past, ahead = NOW - dt.timedelta(days=1), NOW + dt.timedelta(hours=2)
     assert end(signer(OLD, retired_at=past), Validity(), NOW).retired_at == past
     assert end(signer(OLD, retired_at=ahead), Validity(), NOW).retired_at == NOW
+
+
+@pytest.mark.parametrize(("ahead_ms", "later_ms"), [(-5, 0), (0, 1), (5, 6)])
+def test_a_key_ends_behind_the_newest_audit_event_that_it_signed(ahead_ms: int, later_ms: int) -> None:
+    """Behind a burst that event is dated ahead of the clock: an earlier end would make it a finding for ever."""
+    look = Look((), {}, (), NOW + dt.timedelta(milliseconds=ahead_ms))
+    assert look.ending(NOW) == NOW + dt.timedelta(milliseconds=later_ms)
+    assert Look((), {}, ()).ending(NOW) == NOW
 
 
 def test_a_revocation_is_never_undone_by_a_registry_that_does_not_know_of_it() -> None:
