@@ -19,7 +19,7 @@ import click
 import orjson
 
 from finance.settings.extras import missing_extra
-from ledger_core.errors import Corrupt, FinanceError, Refused, Rejected, Unavailable
+from ledger_core.errors import Corrupt, FinanceError, LockHeld, Refused, Rejected, Unavailable
 
 EXIT_FINDINGS, EXIT_USAGE, EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_FAULT, EXIT_INTERRUPTED = 1, 2, 3, 4, 70, 130
 
@@ -186,6 +186,9 @@ def _tell_failure(as_json: bool, error: FinanceError) -> int:
     """The four kinds of failure, each with its exit code."""
     if isinstance(error, Refused):
         return _tell(as_json, EXIT_REFUSED, "refused", error.message, error.remedy)
+    if isinstance(error, LockHeld):
+        remedy = "wait for that session, or end it (RUNBOOK, section 14), then try again"
+        return _tell(as_json, EXIT_UNAVAILABLE, "unavailable", str(error), remedy)
     if isinstance(error, Unavailable):
         return _tell(
             as_json, EXIT_UNAVAILABLE, "unavailable", str(error), f"see that {error.what} runs, then try again"

@@ -87,7 +87,7 @@ def probe_database(settings: Settings, _topology: Topology, process: str) -> Pro
         )
     told = f"{user}, {schema.counts['guards']} guards and {schema.counts['grants']} grants as migrated"
     if everybodys:  # no fault: on managed Postgres nobody may revoke them, and no job of ours depends on it
-        told += f"; {everybodys} functions of pg_catalog, with which any role fills the table of locks, are everybody's"
+        told += f"; {everybodys} bounds that only a superuser sets are missing: a role could fill disk or locks"
     return Probed(told, tuple(faults))
 
 

@@ -21,6 +21,7 @@ from ledger_core.errors import Corrupt, Refused
 from ledger_core.ports import LockMode, StoredObject
 from producers.storage.lock_canary import check_lock
 from producers.storage.s3_client import translated
+from schemas.read_file import OBJECT_BYTES_MAX
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -74,12 +75,14 @@ class S3ArchiveStore:
         return stored
 
     def get(self, key: str, version_id: str | None = None) -> bytes:
-        """The bytes of one version, whole. Raises KeyError when there is none."""
+        """The bytes of one version, whole. Raises KeyError when there is none, Corrupt for more than any object has."""
         with _translated(self._bucket, key):
             if version_id is None:
                 answer = self._client.get_object(Bucket=self._bucket, Key=key)
             else:
                 answer = self._client.get_object(Bucket=self._bucket, Key=key, VersionId=version_id)
+            if answer["ContentLength"] > OBJECT_BYTES_MAX:
+                raise Corrupt(f"{self._bucket}/{key} is longer than {OBJECT_BYTES_MAX:,} bytes")
             return answer["Body"].read()
 
     def versions(self, prefix: str) -> list[StoredObject]:

@@ -14,11 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from ledger_core.errors import Unavailable
+from ledger_core.errors import Refused, Unavailable
 from producers.storage.whole_file import replace_file, sync_folder
 from schemas.read_file import MIB, read_file
 
 FILE_BYTES_MAX: Final = 128 * MIB  # twice a segment of WAL; a part of a backup has 16 MiB
+NOT_OURS: Final = b""  # no digest fits it: an altered file, which another place heals
 WRITING: Final = ".writing"
 LEFT: Final = dt.timedelta(days=1)  # a file that is being written for so long was left by a killed run
 
@@ -43,12 +44,14 @@ class BackupFolder:
             replace_file(path, data, apart=apart)
 
     def forms(self, key: str) -> Iterator[bytes]:
-        """The bytes under the key, if there are any. Raises Unavailable, and Refused for what is none of our files."""
+        """The bytes under the key, if any; NOT_OURS for a longer file, or another kind. Raises Unavailable."""
         with self._failures(f"{key} cannot be read"):
             try:
                 data = read_file(self._root / key, FILE_BYTES_MAX)
             except FileNotFoundError:
                 return
+            except Refused:
+                data = NOT_OURS
         yield data
 
     def sizes(self, prefix: str) -> dict[str, int]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from botocore.exceptions import ClientError
 
 from ledger_core.ports import LockMode
+from producers.storage.backup_folder import FILE_BYTES_MAX, NOT_OURS
 from producers.storage.s3_client import has_lock, translated
 
 if TYPE_CHECKING:
@@ -113,8 +114,10 @@ class BackupBucket:
         try:
             with self._translated(key):
                 if version_id is None:
-                    return self._client.get_object(Bucket=self._bucket, Key=full)["Body"].read()
-                return self._client.get_object(Bucket=self._bucket, Key=full, VersionId=version_id)["Body"].read()
+                    answer = self._client.get_object(Bucket=self._bucket, Key=full)
+                else:
+                    answer = self._client.get_object(Bucket=self._bucket, Key=full, VersionId=version_id)
+                return NOT_OURS if answer["ContentLength"] > FILE_BYTES_MAX else answer["Body"].read()
         except KeyError:
             return None
 

@@ -71,9 +71,9 @@ class PostgresAuditStore:
     def acquire(self, wait_seconds: float) -> bool:
         """Become the only writer; False when another session still is after `wait_seconds`. Held until `close`."""
         for _ in range(int(wait_seconds / POLL_SECONDS)):
-            if take(self._connection, "notary"):
+            pid = holder(self._connection, "notary")  # whoever waits only reads
+            if pid is None and take(self._connection, "notary"):
                 return True
-            pid = holder(self._connection, "notary")
             self._still.check(self._connection, [] if pid is None else [pid])
             self._connection.execute("SELECT pg_sleep(%s)", [POLL_SECONDS])
         return take(self._connection, "notary")

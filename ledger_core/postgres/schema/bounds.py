@@ -39,13 +39,16 @@ TIMEOUTS: Final[Mapping[str, str]] = {
 }
 TRANSACTION_TIMEOUT: Final = ("transaction_timeout", "1d")  # Postgres 17 and later; the oracle reads one long snapshot
 TRANSACTION_TIMEOUT_SINCE: Final = 170000
+# Bytes on disk that the sorts of one session may take. Only a superuser sets it, so that no role lifts it for itself.
+TEMP_FILES: Final[Mapping[str, str]] = {"finance_api": "20GB", "finance_auditor": "20GB"}
 # What everybody may call by default, and nobody of ours needs: locks and objects that fill the server's own tables.
 PUBLIC_FUNCTIONS: Final = "^(pg_(try_)?advisory_|lo_|lo(read|write)$|pg_logical_emit_message$)"
 
 _LIMITS: Final = "SELECT rolname, rolconnlimit FROM pg_roles WHERE rolname = ANY(%s) ORDER BY rolname"
 _ROOM: Final = """
 SELECT sum(setting::int) FILTER (WHERE name = 'max_connections'),
-       sum(setting::int) FILTER (WHERE name IN ('superuser_reserved_connections', 'reserved_connections'))
+       sum(setting::int) FILTER (WHERE name IN ('superuser_reserved_connections', 'reserved_connections')),
+       sum(setting::int) FILTER (WHERE name = 'max_prepared_transactions')
   FROM pg_settings"""
 _SETTINGS: Final = """
 SELECT r.rolname, split_part(setting, '=', 1), split_part(setting, '=', 2)
@@ -74,7 +77,7 @@ def check_bounds(connection: Session, found: Collector) -> None:
         message = f"what one role may take is not bounded: as an administrator, run {statement}"
         found.add(_code(statement), message, place=_place(statement))
     limits = {name: limit for name, limit in connection.execute(_LIMITS.encode(), [list(LOGINS)]) if limit >= 0}
-    ((connections, reserved),) = connection.execute(_ROOM.encode()).fetchall()
+    ((connections, reserved, prepared),) = connection.execute(_ROOM.encode()).fetchall()
     if sum(limits.values()) > connections - reserved:
         found.add(
             "bounds.connections",
@@ -82,18 +85,33 @@ def check_bounds(connection: Session, found: Collector) -> None:
             "is left for operators; raise max_connections, or lower a limit (ALTER ROLE ... CONNECTION LIMIT)",
             place="max_connections",
         )
+    if prepared:
+        found.add(
+            "bounds.prepared",
+            "a role can leave a prepared transaction behind, which keeps its locks for ever; set "
+            "max_prepared_transactions = 0",
+            place="max_prepared_transactions",
+        )
 
 
 def for_superusers(connection: Session) -> list[str]:
-    """What only a superuser may revoke, and is not revoked: with it any role can fill the server's table of locks, and
+    """What only a superuser may set or revoke, and did not: with it any role can fill the server's table of locks, and
     its disk. On managed Postgres it stays so; end such a session, and shut its role out."""
     names = [name for (name,) in connection.execute(_FUNCTIONS.encode(), [PUBLIC_FUNCTIONS])]
-    return [f"REVOKE EXECUTE ON FUNCTION {name} FROM PUBLIC" for name in names]
+    settings = _settings(connection)
+    return [
+        *(f"REVOKE EXECUTE ON FUNCTION {name} FROM PUBLIC" for name in names),
+        *(
+            f"ALTER ROLE {role} SET temp_file_limit = '{value}'"
+            for role, value in TEMP_FILES.items()
+            if (role, "temp_file_limit") not in settings
+        ),
+    ]
 
 
 def _wanted(connection: Session) -> Iterator[str]:
     """The statements that would bound what is not bounded."""
-    settings = {(role, name): value for role, name, value in connection.execute(_SETTINGS.encode(), [list(LOGINS)])}
+    settings = _settings(connection)
     timeouts = dict(TIMEOUTS)
     if connection.info.server_version >= TRANSACTION_TIMEOUT_SINCE:
         timeouts.update([TRANSACTION_TIMEOUT])
@@ -108,6 +126,11 @@ def _wanted(connection: Session) -> Iterator[str]:
     if connection.execute(_TEMPORARY.encode()).fetchone() == (True,):
         name = connection.info.dbname
         yield sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)).as_string(connection)
+
+
+def _settings(connection: Session) -> dict[tuple[str, str], str]:
+    """What sessions of our roles begin with: (role, setting) -> value."""
+    return {(role, name): value for role, name, value in connection.execute(_SETTINGS.encode(), [list(LOGINS)])}
 
 
 def _code(statement: str) -> str:

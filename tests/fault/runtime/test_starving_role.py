@@ -77,3 +77,13 @@ def test_a_process_that_waits_for_a_lock_is_unwell_and_says_who_has_it(ledger: L
         assert posted(ledger) == 10
     until("it posts again", lambda: posted(ledger) == 20)
     until("it is well again", poster.healthy)
+
+
+def test_a_command_gives_up_on_a_lock_and_names_who_has_it(ledger: Ledger) -> None:
+    with psycopg.connect(ledger.environ["DATABASE_URL"], application_name="somebody") as holder:
+        holder.execute("LOCK TABLE halts IN EXCLUSIVE MODE")
+        told = ledger.command("halt", "--reason", "a drill")
+        assert told.returncode == 4, told.stderr
+        assert f"session {holder.info.backend_pid} of postgres (somebody)" in told.stderr
+        assert "RUNBOOK, section 14" in told.stderr
+    assert ledger.command("halt", "--reason", "a drill").returncode == 0

@@ -5,8 +5,10 @@ What Postgres gives to everybody is revoked, what it cannot revoke no job of our
 
 from __future__ import annotations
 
+import concurrent.futures
+import threading
 from contextlib import ExitStack
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import psycopg
@@ -35,6 +37,7 @@ ACTS: Final[dict[str, str]] = {
     "a large object": "SELECT lo_create(0)",
     "bytes in one": "SELECT lo_from_bytea(0, 'x')",
     "WAL without a row": "SELECT pg_logical_emit_message(false, 'x', repeat('x', 1000))",
+    "disk for its sorts": "SET temp_file_limit = -1",
     "its own limit of connections": "ALTER ROLE CURRENT_USER CONNECTION LIMIT -1",
     "another's time-outs": "ALTER ROLE finance_migrator SET statement_timeout = 1",
     "another's session": "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'postgres'",
@@ -112,6 +115,27 @@ def test_a_job_is_taken_by_its_own_role_alone(database_url: str) -> None:
     other.close()
 
 
+def test_of_many_that_want_a_job_one_gets_it(database_url: str) -> None:
+    def race(connection: psycopg.Connection[Any]) -> bool:
+        gate.wait()
+        return take(connection, "notary")
+
+    for _ in range(20):
+        racing = [connect(role_url(database_url, "finance_notary"), application_name="test") for _ in range(4)]
+        gate = threading.Barrier(len(racing))
+        with concurrent.futures.ThreadPoolExecutor(len(racing)) as pool:
+            assert sorted(pool.map(race, racing)) == [False, False, False, True]
+        for connection in racing:
+            connection.close()
+
+
+def test_no_role_leaves_a_transaction_behind(database_url: str) -> None:
+    with psycopg.connect(role_url(database_url, "finance_auditor")) as connection:
+        connection.execute("TABLE shards")
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="prepared transactions are disabled"):
+            connection.execute("PREPARE TRANSACTION 'mine'")
+
+
 @pytest.mark.parametrize("login", [f"finance_{role}" for role in ROLES])
 def test_a_role_that_takes_all_its_connections_leaves_the_others_theirs(database_url: str, login: str) -> None:
     with ExitStack() as stack:
@@ -175,7 +199,10 @@ def test_what_only_a_superuser_revokes_is_told_and_is_no_finding(database_url: s
         assert for_superusers(connection) == []
         connection.execute("GRANT EXECUTE ON FUNCTION pg_advisory_lock(bigint) TO PUBLIC")
         assert check_schema(connection).findings == ()
-        assert for_superusers(connection) == ["REVOKE EXECUTE ON FUNCTION pg_advisory_lock(bigint) FROM PUBLIC"]
+        connection.execute("ALTER ROLE finance_auditor RESET temp_file_limit")
+        assert check_schema(connection).findings == ()
+        disk = "ALTER ROLE finance_auditor SET temp_file_limit = '20GB'"
+        assert for_superusers(connection) == ["REVOKE EXECUTE ON FUNCTION pg_advisory_lock(bigint) FROM PUBLIC", disk]
         connection.rollback()
 
 

@@ -14,10 +14,13 @@ import click
 import pytest
 
 from finance.cli.main import EXIT_FINDINGS, EXIT_REFUSED, EXIT_USAGE, cli
+from finance.recovery.backup.place.copies import Copies
+from finance.recovery.backup.place.manifest import digest_of
 from ledger_core.archive.names import manifest_key
 from ledger_core.findings import FINDINGS_MAX
 from ledger_core.proving.range_proof import assemble_proof
 from producers.storage.archive_file import NOTE_SUFFIX, FileArchiveStore
+from producers.storage.backup_folder import BackupFolder
 from tests.support.archive_factory import Key, closed_of, cut_of
 from tests.support.hostile_files import MAKERS, PLACE, make_all, outcomes
 from tests.support.journal_factory import TinyShard
@@ -146,3 +149,17 @@ def named(command: click.Command, words: str = "") -> Iterator[str]:
 def test_every_file_that_a_command_reads_is_in_the_table_or_elsewhere() -> None:
     assert set(named(cli)) - {*COMMANDS, *ELSEWHERE} == set()
     assert set(ELSEWHERE) - set(named(cli)) == set()
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "folder", "device", "line of 4 GiB"])
+def test_a_hostile_copy_of_a_backup_file_is_an_altered_one_and_another_place_heals_it(
+    folder: Path, tmp_path: Path, kind: str
+) -> None:
+    places = [BackupFolder(tmp_path / name, clock=lambda: dt.datetime.now(dt.UTC)) for name in ("one", "two")]
+    copies = Copies(places)
+    copies.put("7/base/part", b"sealed")
+    (tmp_path / "one/7/base/part").unlink()
+    (tmp_path / "one/7/base/part").symlink_to(folder / f"hostile-{list(MAKERS).index(kind)}")
+    assert copies.read("7/base/part", digest_of(b"sealed")) == b"sealed"
+    assert copies.healed == [f"7/base/part in {tmp_path / 'one'}"]
+    assert list(places[0].forms("7/base/part")) == [b"sealed"]
