@@ -20,7 +20,7 @@ from finance.recovery import replay_checks
 from finance.recovery.replay_into import ReplayPlan, ShardRun, Tell
 from finance.recovery.replay_sources import APPLICATION
 from finance.settings import clock
-from finance.wiring.kafka import open_partition, open_watermarks
+from finance.wiring.kafka import REPLAYS_AS, open_partition, open_watermarks
 from finance.wiring.stores import open_ledger_reader
 from ledger_core.errors import Refused
 from ledger_core.findings import Collector, Report
@@ -53,7 +53,7 @@ def replay_beside(plan: ReplayPlan, state_path: Path | None, tell: Tell) -> tupl
             remedy="leave --compare out, or name an empty database with --into",
         )
     replay_checks.check_settlements(settings, plan.topology)
-    watermarks = open_watermarks(settings, "auditor")
+    watermarks = open_watermarks(settings, REPLAYS_AS)
     try:
         with session(settings.database_url("auditor"), application_name=APPLICATION, read_only=True) as live:
             nothing = TargetState(None, ())
@@ -103,7 +103,7 @@ class _Shard:
     def run(self) -> None:
         plan, row = self.plan, self.row
         start = self.place.head.next_offset
-        records = open_partition(plan.settings, plan.topic, row.shard, start, row.next_offset)
+        records = open_partition(plan.settings, plan.topic, row.shard, start, row.next_offset, name=REPLAYS_AS)
         try:
             beside = BesideShard(
                 self.place,

@@ -16,7 +16,7 @@ from consumers.kafka.topic_identity import NewestSource, check_same_topic
 from consumers.kafka.watermarks import Watermarks
 from consumers.recovery.replay import Decide, same_newest_entry
 from finance.settings.deployment import Settings
-from finance.wiring.kafka import check_topics, open_partition
+from finance.wiring.kafka import REPLAYS_AS, check_topics, open_partition
 from ledger_core.errors import Refused
 from ledger_core.postgres.recovery import replay_target
 from ledger_core.postgres.recovery.recorded_verdicts import newest_source
@@ -38,7 +38,7 @@ LOST_REMEDY = "bring the topic back whole (its records at their offsets with the
 def check_settlements(settings: Settings, topology: Topology) -> None:
     """The topic is there, with its partitions and the broker's time. Raises Refused."""
     try:
-        check_topics(settings, topology, ("settlements",), name="auditor")
+        check_topics(settings, topology, ("settlements",), name=REPLAYS_AS)
     except Refused as refused:
         if "is missing" in refused.message:
             raise Refused(refused.message, remedy=LOST_REMEDY) from refused
@@ -111,7 +111,7 @@ def _check_newest(settings: Settings, target: Session, head: ShardHead, topic: s
     if source is None:
         raise Refused(f"shard {head.shard} of the target lacks its newest entry", remedy=replay_target.EMPTY_REMEDY)
     before = replay_target.hash_at(target, head.shard, head.seq - 1) if head.seq > 1 else None
-    reader = open_partition(settings, topic, head.shard, source[0], source[0] + 1)
+    reader = open_partition(settings, topic, head.shard, source[0], source[0] + 1, name=REPLAYS_AS)
     try:
         records = reader.read(1)
     finally:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from consumers.kafka.journal_end import newest_in_journal
 from finance.recovery.replay_into import ReplayPlan
 from finance.recovery.replay_sources import APPLICATION, open_archive_log
-from finance.wiring.kafka import open_watermarks
+from finance.wiring.kafka import REPLAYS_AS, open_watermarks
 from finance.wiring.oracle import watched
 from finance.wiring.stores import open_ledger_reader
 from ledger_core.findings import Collector, Report
@@ -66,7 +66,7 @@ def _compare_with_source(plan: ReplayPlan, ours: LedgerReader, found: Collector)
 def _compare_with_journal(plan: ReplayPlan, ours: LedgerReader, found: Collector) -> None:
     """What was relayed must be what stands here: a poster that goes on from here relays after it."""
     topic = plan.topology.topics["journal"].name
-    watermarks = open_watermarks(plan.settings, "auditor")
+    watermarks = open_watermarks(plan.settings, REPLAYS_AS)
     try:
         for row in ours.shards():
             newest = newest_in_journal(watermarks, topic, row.shard)

@@ -23,7 +23,7 @@ from finance.recovery.replay_worker import ReplayJob, ReplayMessage, work
 from finance.recovery.worker_pool import run_pool
 from finance.settings import clock
 from finance.settings.deployment import Settings
-from finance.wiring.kafka import open_watermarks
+from finance.wiring.kafka import REPLAYS_AS, open_watermarks
 from ledger_core.errors import Refused
 from ledger_core.postgres.posting.newest_record import newest_record
 from ledger_core.postgres.recovery import replay_target
@@ -118,7 +118,7 @@ def _check(
     replay_target.check_claimable(state, kind=plan.kind, reason=plan.reason)
     if state.epoch is not None:
         replay_checks.check_deployment(target, settings, "the target")
-    watermarks = open_watermarks(settings, "auditor")
+    watermarks = open_watermarks(settings, REPLAYS_AS)
     stack.callback(watermarks.close)
     runs = {}
     for shard in shards:

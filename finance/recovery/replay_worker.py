@@ -18,7 +18,7 @@ from consumers.recovery.rule_sets import RULE_SETS
 from finance.recovery.replay_sources import Source, open_log
 from finance.recovery.worker_pool import Say
 from finance.settings.deployment import Settings
-from finance.wiring.kafka import open_partition
+from finance.wiring.kafka import REPLAYS_AS, open_partition
 from finance.wiring.stores import open_poster_store
 from ledger_core.errors import Refused
 from ledger_core.posting.store_port import Fenced, Halted
@@ -86,7 +86,9 @@ def _replay(job: ReplayJob, say: Say[ReplayMessage]) -> ReplayMessage:
 def _replaying(job: ReplayJob) -> Iterator[ShardReplay]:
     with open_poster_store(job.dsn) as store:
         head = store.open_shard(job.shard, job.topic)
-        reader = open_partition(job.settings, job.topic, job.shard, head.next_offset, job.end_offset, explained=True)
+        reader = open_partition(
+            job.settings, job.topic, job.shard, head.next_offset, job.end_offset, name=REPLAYS_AS, explained=True
+        )
         try:
             with open_log(job.log, job.settings) as log:
                 yield ShardReplay(

@@ -60,7 +60,7 @@ def topic_lines(settings: Settings, topic: str) -> Iterator[bytes]:
         watermarks.close()
     if low == high:
         return
-    reader = open_partition(settings, topic, PARTITION, low, high, append_times=False)
+    reader = open_partition(settings, topic, PARTITION, low, high, append_times=False, name="auditor")
     try:
         while records := reader.read(READ_MAX):
             for record in records:

@@ -43,6 +43,7 @@ BINDING_SETTINGS = ("topic", "partitions", "message.timestamp.type")
 KEEPING_SETTINGS = ("cleanup.policy", "retention.bytes", "retention.ms", "unclean.leader.election.enable")
 # What bounds the bytes that a batch unpacks to. Changed, anybody who may publish could send what no reader can hold.
 UNPACKING_SETTINGS = ("compression.type", "max.message.bytes")
+REPLAYS_AS = "api"  # whoever replays reads events, and with them buyers' personal data: an operator, no auditor
 JOURNAL_RECORDS_MAX = 2000  # read at once
 HEADER_BYTES = 512  # asked for of a batch whose header is wanted: it comes whole all the same
 TOPICS_SECONDS_MAX = 5.0  # a process waits in its own loop, which says so; a command may be more patient
@@ -145,8 +146,8 @@ def open_partition(
     offset: int,
     end_offset: int,
     *,
+    name: str,
     append_times: bool = True,
-    name: str = "auditor",
     explained: bool = False,
 ) -> PartitionReader:
     """Records `[offset, end_offset)` of one partition, read as `name` without joining a group. `explained`: offsets

@@ -119,6 +119,8 @@ def test_nobody_writes_to_a_topic_of_another(stack: Stack, finance: Finance, nam
      ("marketplace", "journal", "marketplace", KafkaError.TOPIC_AUTHORIZATION_FAILED),
      ("prover", "settlements", "finance-prover", KafkaError.TOPIC_AUTHORIZATION_FAILED),
      ("auditor", "outcomes", "auditor", KafkaError.TOPIC_AUTHORIZATION_FAILED),
+     ("auditor", "settlements", "auditor", KafkaError.TOPIC_AUTHORIZATION_FAILED),
+     ("auditor", "settlements.dlq", "auditor", KafkaError.TOPIC_AUTHORIZATION_FAILED),
      ("archiver", "journal", "finance-prover", KafkaError.GROUP_AUTHORIZATION_FAILED),
      ("prover", "journal", "finance-poster", KafkaError.GROUP_AUTHORIZATION_FAILED),
      ("kernel", "audit", "marketplace", KafkaError.GROUP_AUTHORIZATION_FAILED)],
