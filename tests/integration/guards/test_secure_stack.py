@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 NAMES = ("admin", "poster", "prover", "archiver", "notary", "api", "auditor", "marketplace", "kernel", "backup")
-DENIED_TO_AUDITORS = ("outcomes", "settlements", "settlements.dlq")  # originals may carry personal data
+TURNED_AWAY = "CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE|closed|EOF|reset|valid client certificate"
+NOT_FOR_AUDITORS = ("outcomes", "settlements", "settlements.dlq")  # originals may carry personal data
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +64,8 @@ def strangers(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> secure.
 
 
 def kafka(stack: Stack, name: str, **more: Any) -> dict[str, Any]:
-    return {
-        "bootstrap.servers": stack.env["KAFKA_BROKERS"],
-        "log_level": 0,
-        **tls_of(str(stack.place.tls), name),
-        **more,
-    }
+    certificates = tls_of(str(stack.place.tls), name)
+    return {"bootstrap.servers": stack.env["KAFKA_BROKERS"], "log_level": 0, **certificates, **more}
 
 
 def test_the_whole_route_runs_and_verifies(finance: Finance) -> None:
@@ -92,8 +89,7 @@ def test_no_port_of_the_stack_serves_a_client_without_a_certificate(stack: Stack
             refused = said == b"" or said[:1] == b"\x15" or b"400 Bad Request" in said or b"FATAL" in said
             assert refused, (service, port, protocol, said)
         by_tls = secure.tls_answer(port, service, stack.place.tls / "ca.crt")
-        turned_away = "CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE|closed|EOF|reset|valid client certificate"
-        assert re.search(turned_away, by_tls), (service, port, by_tls)
+        assert re.search(TURNED_AWAY, by_tls), (service, port, by_tls)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +115,7 @@ def test_nobody_writes_to_a_topic_of_another(stack: Stack, finance: Finance, nam
     [("kernel", "settlements", "kernel", KafkaError.TOPIC_AUTHORIZATION_FAILED),
      ("marketplace", "journal", "marketplace", KafkaError.TOPIC_AUTHORIZATION_FAILED),
      ("prover", "settlements", "finance-prover", KafkaError.TOPIC_AUTHORIZATION_FAILED),
-     *(("auditor", topic, "auditor", KafkaError.TOPIC_AUTHORIZATION_FAILED) for topic in DENIED_TO_AUDITORS),
+     *(("auditor", topic, "auditor", KafkaError.TOPIC_AUTHORIZATION_FAILED) for topic in NOT_FOR_AUDITORS),
      ("archiver", "journal", "finance-prover", KafkaError.GROUP_AUTHORIZATION_FAILED),
      ("prover", "journal", "finance-poster", KafkaError.GROUP_AUTHORIZATION_FAILED),
      ("kernel", "audit", "marketplace", KafkaError.GROUP_AUTHORIZATION_FAILED)],
