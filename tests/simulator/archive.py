@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ledger_core.archive.archived_object import ArchivedObject, ListingTerms, ProvedRange
 from ledger_core.archive.manifest import parse_manifest
+from ledger_core.audit.admission import admission_fault
 from ledger_core.errors import Corrupt
 from ledger_core.ports import AuditIntent, StoredObject
 from tests.simulator.faults import Faults
@@ -101,6 +102,7 @@ class MemoryArchiveRows:
             return False
         assert archived.range_no == self._cursor(archived.shard)[0] + 1
         self.objects[key] = archived
+        assert admission_fault(intent) is None, admission_fault(intent)  # as the outbox does
         self.intents.append(intent)
         return True
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from ledger_core.audit.admission import admission_fault
 from ledger_core.errors import Corrupt
 from ledger_core.ports import Algorithm, AuditIntent, TreeHistory
 from ledger_core.proving.closed_range import ClosedRange
@@ -84,6 +85,7 @@ class MemoryProverStore:
         if closed.range_no != len(ranges) + 1:
             return False
         ranges.append(closed)
+        assert admission_fault(intent) is None, admission_fault(intent)  # as the outbox does
         self._world.intents.append(intent)
         return True
 
@@ -103,6 +105,7 @@ class MemoryProverStore:
         self._world.proofs[key] = proof
         if note is not None:
             self._world.checkpoints[closed.shard, closed.last_seq] = note
+        assert admission_fault(intent) is None, admission_fault(intent)  # as the outbox does
         self._world.intents.append(intent)
         return True
 
