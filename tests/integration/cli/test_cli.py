@@ -27,7 +27,7 @@ def finance(environ: dict[str, str], tmp_path: Path) -> Finance:
 
 
 def test_migrate_tells_what_is_missing_and_applies_it(finance: Finance) -> None:
-    assert finance.json("migrate", "--check") == {"ok": True, "applied": [], "missing": []}
+    assert finance.json("migrate", "--check") == {"ok": True, "applied": [], "missing": [], "for_administrators": []}
     name = f"empty_{os.getpid()}_{time.monotonic_ns()}"
     with psycopg.connect(finance.environ["DATABASE_URL"], autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
@@ -65,7 +65,7 @@ def test_status_names_topics_that_are_not_there(finance: Finance) -> None:
 
 def test_halt_is_seen_in_status_and_stands_on_record(finance: Finance) -> None:
     assert finance.json("halt", "--reason", "off by 1")["changed"] is True
-    assert finance.json("halt", "--reason", "again")["changed"] is False
+    assert finance.json("halt", "--reason", "off by 1")["changed"] is False
     told = finance.json("status")["halt"]
     assert (told["halted"], told["reason"], told["actor_id"]) == (True, "off by 1", "operator:alice")
     assert "HALTED" in finance("status")
