@@ -19,6 +19,7 @@ import psycopg
 
 from finance.workshop.devstack import Stack
 from ledger_core.postgres.recovery.epochs import begin_epoch
+from ledger_core.postgres.schema.bounds import set_bounds
 from ledger_core.postgres.session import session
 from tests.chaos.clocks import SteppedClock, compiled
 from tests.support import databases
@@ -168,6 +169,7 @@ class Strikes:
         with psycopg.connect(server, autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{_name(live)}" TEMPLATE "{_name(copy)}"'.encode())
         with session(live, application_name="chaos") as owner:
+            set_bounds(owner)  # the grants of a database are not copied from its template
             begin_epoch(
                 owner,
                 kind="restore",

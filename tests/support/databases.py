@@ -48,7 +48,7 @@ def create_database(server_url: str, template: str) -> str:
             sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
         )
     url = database_at(server_url, name)
-    if template.startswith("template_"):
+    if template not in ("template0", "template1"):
         with psycopg.connect(url, autocommit=True) as connection:
             set_bounds(connection)  # the grants of a database are not copied from its template
     return url
