@@ -15,7 +15,7 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from finance.settings.operators import checked_name
+from finance.signing.approvals import approver_of
 from finance.signing.desk import Desk
 from finance.signing.key_choice import ask_key
 from finance.signing.reach import cut, pinned, range_ends, reach
@@ -90,24 +90,23 @@ def revoke(
     return Changed(kid, changes, missing and not desk.dry_run)
 
 
-def emergency(desk: Desk, variables: Mapping[str, str], *, lasts: dt.timedelta, reason: str, approver: str) -> Changed:
-    """Register a key for a few hours while the regular one is out of reach. Raises Refused.
+def emergency(desk: Desk, variables: Mapping[str, str], *, hours: int, reason: str) -> Changed:
+    """Register a key for a few hours while the regular one is out of reach, once another operator approved it
+    (`finance.signing.approvals`). Raises Refused.
 
     It is registered as retired from its end on: no process signs with it after that, and no verifier accepts it.
     """
-    if desk.actor_id == f"operator:{checked_name(approver)}":
-        raise Refused(
-            f"{approver} cannot approve an emergency signer of their own",
-            remedy="let a second person of Security approve it, and name them with --approved-by",
-        )
     look, registry = desk.look(), desk.registry
     asked = ask_key(desk.settings, desk.topology, registry, variables, desk.now)
     known = registry.find(asked.kid)
     if known is None or known.public_key != asked.public_key or known.retired_at is None:
         look.check_fresh(registry, asked)
         known = None
+    approver = approver_of(desk, look, asked, hours)
     description = f"emergency signer: {reason} (approved by {approver})"
-    signer = known or dataclasses.replace(asked, retired_at=desk.now + lasts, description=description)
+    signer = known or dataclasses.replace(
+        asked, retired_at=desk.now + dt.timedelta(hours=hours), description=description
+    )
     if signer.retired_at is None or signer.retired_at <= desk.now:
         raise Refused(f"signer {signer.kid} is retired", remedy="make a new key: a retired one never comes back")
     changes = desk.write(signer)

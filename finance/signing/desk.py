@@ -23,7 +23,7 @@ from ledger_core.ports import AuditIntent
 from ledger_core.postgres.signing.signer_uses import Newest, SignerUse, only_changer, open_signer_uses, tell
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.registry_edit import diff, with_signers
-from ledger_core.signing.rotation import SignerEvent
+from ledger_core.signing.rotation import APPROVED, SignerEvent
 from schemas.topology.model import Topology
 
 
@@ -121,7 +121,7 @@ class Look:
 
     def told(self, event_type: str, kid: str) -> bool:
         """Whether the newest event about a key is of that type."""
-        about = [event for event in self.events if event.text("signer_kid") == kid]
+        about = [it for it in self.events if it.text("signer_kid") == kid and it.event_type != APPROVED]
         return bool(about) and about[-1].event_type == event_type
 
     def check_fresh(self, registry: SignerRegistry, signer: RegisteredSigner) -> None:

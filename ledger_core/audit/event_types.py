@@ -169,6 +169,9 @@ EVENT_TYPES: Final[Mapping[str, EventType]] = {
     ),
     "signer.retired": EventType(_OPERATOR, _ENDED),
     "signer.revoked": EventType(_OPERATOR, _ENDED),
+    "signer.approved": EventType(
+        _OPERATOR, {"signer_kid": _text, "fingerprint": is_hash, "hours": _decimal, "reason": _text}
+    ),
     "signer.emergency": EventType(
         _OPERATOR, {**_KEY, **dict.fromkeys(("public_key_pem", "reason", "approver", "expires_at"), _text)}
     ),

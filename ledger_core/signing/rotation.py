@@ -24,8 +24,9 @@ from ledger_core.signing.registry import RegisteredSigner
 
 EVENT_TYPE: Final = "signer.rotation"
 EMERGENCY: Final = "signer.emergency"
+APPROVED: Final = "signer.approved"  # of an emergency signer, by another operator than who registers it
 CREATED, REGISTERED, RETIRED, REVOKED = "signer.created", "signer.registered", "signer.retired", "signer.revoked"
-EVENT_TYPES: Final = (EVENT_TYPE, EMERGENCY, CREATED, REGISTERED, RETIRED, REVOKED)
+EVENT_TYPES: Final = (EVENT_TYPE, EMERGENCY, APPROVED, CREATED, REGISTERED, RETIRED, REVOKED)
 
 Step = Literal["announced", "deployed", "proved", "retired", "rolling_back", "rolled_back"]
 STEPS: Final[tuple[Step, ...]] = get_args(Step)

@@ -51,8 +51,8 @@ class Life:
     def rotate(self, *arguments: str, code: int = 0) -> Any:
         return self.run.json("rotate", *arguments, code=code)
 
-    def signed(self, command: str, *arguments: str, code: int = 0) -> Any:
-        return self.run.json("signers", command, *arguments, code=code)
+    def signed(self, command: str, *arguments: str, code: int = 0, **environ: str) -> Any:
+        return self.run.json("signers", command, *arguments, code=code, **environ)
 
     def with_variables(self, changed: Variables) -> None:
         """Run with the keys that variables of these names stand for: with a keys file."""
@@ -83,3 +83,18 @@ class Life:
             told = self.run.json("verify", what)
             assert told["findings"] == [], what
         assert self.signed("check", "--archive")["findings"] == []
+
+
+def approve_by_two(life: Life, kid: str, chosen: tuple[str, ...]) -> None:
+    """Two operators approve the emergency signer for two hours; until the second one does, it is refused."""
+    asked = life.signed("emergency", *chosen, code=3)["error"]
+    assert f"nobody approved {kid}" in asked["message"]
+    fingerprint = asked["remedy"].partition("--fingerprint ")[2].split()[0]
+    approval = (kid, "--fingerprint", fingerprint, "--reason", "KMS is down")
+    other_key = (kid, "--fingerprint", "ab" * 32, "--reason", "KMS is down")
+    assert life.signed("approve", *approval, "--hours", "2")["told"] is True
+    for too_little in ((*approval, "--hours", "1"), (*other_key, "--hours", "2")):
+        assert life.signed("approve", *too_little, FINANCE_OPERATOR="carol")["told"] is True
+        assert "only you approved" in life.signed("emergency", *chosen, code=3)["error"]["message"]
+    assert life.signed("approve", *approval, "--hours", "2", FINANCE_OPERATOR="carol")["told"] is True
+    assert life.signed("approve", *approval, "--hours", "2", FINANCE_OPERATOR="carol")["told"] is False, "on record"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+EMERGENCY_HOURS_MAX: Final = 72
 KINDS: Final = ("kms", "pkcs11", "transit", "proxy", "local")
 idle_option = click.option("--idle", is_flag=True, help="All processes are restarted, and nothing was posted since.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from rich.console import Console
 from finance.cli.common import emit, for_the_chain, json_option, load_settings
 from finance.cli.findings import tell
 from finance.cli.signing.key_options import (
+    EMERGENCY_HOURS_MAX,
     changing_desk,
     dry_run_option,
     idle_option,
@@ -25,6 +25,7 @@ from finance.cli.signing.key_options import (
     show_diff,
     show_keys,
 )
+from finance.cli.signing.signers_approve import approve
 from finance.cli.signing.signers_list import list_signers
 from ledger_core.errors import Refused
 from ledger_core.signing.purposes import PURPOSES, Purpose
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from finance.settings.variables import Kind
     from finance.signing.changes import Changed
 
-EMERGENCY_HOURS_MAX = 72
 KERNEL_FILE = "kernel/tools/signers.json"
 reason_option = click.option(
     "--reason", required=True, callback=for_the_chain, help="Why: one line, for the audit chain."
@@ -153,9 +153,6 @@ def revoke(
 @key_options
 @click.option("--hours", type=click.IntRange(1, EMERGENCY_HOURS_MAX), required=True, help="How long it may sign.")
 @reason_option
-@click.option(
-    "--approved-by", required=True, callback=for_the_chain, help="Who of Security approved it: not who runs this."
-)
 @out_option
 @dry_run_option
 @json_option
@@ -167,12 +164,14 @@ def emergency(
     alg: str,
     hours: int,
     reason: str,
-    approved_by: str,
     out: Path | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Register a temporary key while the regular one is out of reach, and write the keys file with which it signs.
+
+    Two people: it is refused until another operator approved this very key (`finance signers approve`); the refusal
+    says what to give him.
 
     Publish the registry before a process is restarted with it. When the regular key is back: swap the two tables,
     restart, retire this key, and re-issue what it signed with `finance prove --reissue KID` (RUNBOOK.md, section 13 B).
@@ -180,14 +179,13 @@ def emergency(
     \b
     Example:
       finance signers emergency --kid finance-emergency-1 --kind pkcs11 --key emergency --alg rsa-sha256 --hours 12
-        --reason "KMS of the region is down, incident 9" --approved-by carol
+        --reason "KMS of the region is down, incident 9"
     """
     from finance.signing import changes as signer_changes
 
     variables = named(kid, kind, key, key_version, alg)
-    lasts = dt.timedelta(hours=hours)
     with changing_desk(dry_run=dry_run) as desk:
-        changed = signer_changes.emergency(desk, variables, lasts=lasts, reason=reason, approver=approved_by)
+        changed = signer_changes.emergency(desk, variables, hours=hours, reason=reason)
         keys = keys_file(desk.settings, changed.variables, out, dry_run=dry_run)
     _say(as_json, changed, dry_run, keys)
 
@@ -280,3 +278,4 @@ def _say(as_json: bool, changed: Changed, dry_run: bool, keys: str | None = None
 
 
 command.add_command(list_signers)
+command.add_command(approve)
