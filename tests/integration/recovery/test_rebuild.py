@@ -263,7 +263,12 @@ def test_somebody_elses_database_and_a_what_if_are_refused(folder: Path, empty: 
         run(empty, KEY.registry, folder)
     with session(database_url, application_name="test") as connection:
         begin_epoch(
-            connection, kind="what-if", epoch_id=str(uuid.uuid4()), actor_id="a", reason="other rules", trace_id="t"
+            connection,
+            kind="what-if",
+            epoch_id=str(uuid.uuid4()),
+            actor_id="operator:a",
+            reason="other rules",
+            trace_id="t",
         )
     with pytest.raises(Refused, match="not the ledger"):
         run(database_url, KEY.registry, folder)

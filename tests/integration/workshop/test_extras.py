@@ -219,7 +219,7 @@ from pyrage import x25519
 from finance.recovery.backup.place.seal import pack, unpack
 identity = x25519.Identity.generate()
 sealed = pack(b"a page" * 1000, [identity.to_public()])
-print(json.dumps([sealed[:21].decode(), unpack(sealed, [identity], "page") == b"a page" * 1000]))
+print(json.dumps([sealed[:21].decode(), unpack(sealed, [identity], "page", 10_000) == b"a page" * 1000]))
 """
 
 
