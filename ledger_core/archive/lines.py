@@ -17,7 +17,7 @@ LINE_BYTES_MAX: Final = 8 * 1024 * 1024  # twice over what a message of the jour
 BLOCK_BYTES: Final = 192 * 1024  # small enough that a block, decoded, stays in the processor's second-level cache
 GZIP_MAGIC: Final = b"\x1f\x8b"
 
-_GzipError = cast(type[Exception], igzip_lib.IsalError)  # its stub calls the class an instance
+GzipError = cast(type[Exception], igzip_lib.IsalError)  # its stub calls the class an instance
 
 
 def line_blocks(data: bytes) -> Iterator[bytes]:
@@ -65,7 +65,7 @@ def _inflated(data: bytes) -> Iterator[bytes]:
             if not chunk and not data and not inflate.eof:
                 raise ValueError("the batch ends in the middle of its gzip member")
             yield chunk
-    except _GzipError as error:
+    except GzipError as error:
         raise ValueError(f"not gzip: {error}") from None
     if inflate.unused_data:
         raise ValueError("bytes follow the gzip member")

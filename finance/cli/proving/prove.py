@@ -117,8 +117,9 @@ def _prove(settings: Settings, select: Callable[[OnDemandReader], list[Selection
     topology = load_topology_of(settings)
     registry = read_registry(settings.signers_path)
     signer = open_signer(settings, topology, registry, signs=["demand"])
-    beside = signing_of(settings, COSIGNER) if cosign else None
-    cosigners = [open_signer(settings, topology, registry, beside, signs=["demand"])] if cosign else []
+    cosigners = []
+    if cosign:
+        cosigners.append(open_signer(settings, topology, registry, signing_of(settings, COSIGNER), signs=["demand"]))
     for key in (signer, *cosigners):
         key.pin()
     terms = DemandTerms(

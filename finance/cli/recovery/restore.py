@@ -49,6 +49,15 @@ class TargetType(click.ParamType[Target]):
             return self.fail(error.message, param, ctx)
 
 
+reason_option = click.option(
+    "--reason",
+    default="restored by the operator",
+    show_default=True,
+    callback=for_the_chain,
+    help="Why: for the audit chain.",
+)
+
+
 @click.command()
 @click.option(
     "--to",
@@ -78,13 +87,7 @@ class TargetType(click.ParamType[Target]):
     metavar="PLACE",
     help="A second place (a folder or s3://bucket/prefix) to read from, and to heal the first one with.",
 )
-@click.option(
-    "--reason",
-    default="restored by the operator",
-    show_default=True,
-    callback=for_the_chain,
-    help="Why: for the audit chain.",
-)
+@reason_option
 @json_option
 def restore(
     target: Target,
@@ -145,13 +148,7 @@ def restore(
 @click.command()
 @click.option("--backup", "backup_id", help="The backup it was restored from.")
 @click.option("--standby", is_flag=True, help="A standby was promoted, in place of a restore.")
-@click.option(
-    "--reason",
-    default="restored by the operator",
-    show_default=True,
-    callback=for_the_chain,
-    help="Why: for the audit chain.",
-)
+@reason_option
 @json_option
 def adopt(backup_id: str | None, standby: bool, reason: str, as_json: bool) -> None:
     """Begin the epoch `restore` on a server that is up: the last step of a restore, or of a failover to a standby.

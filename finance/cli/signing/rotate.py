@@ -24,6 +24,7 @@ from finance.cli.signing.key_options import (
     named,
     open_desk,
     out_option,
+    reason_option,
     show_diff,
     show_keys,
 )
@@ -199,7 +200,7 @@ def finish(early: str | None, idle: bool, dry_run: bool, as_json: bool) -> None:
 
 
 @command.command()
-@click.option("--reason", required=True, callback=for_the_chain, help="Why: one line, for the audit chain.")
+@reason_option
 @address_option
 @out_option
 @dry_run_option

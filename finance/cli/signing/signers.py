@@ -22,6 +22,7 @@ from finance.cli.signing.key_options import (
     named,
     open_desk,
     out_option,
+    reason_option,
     show_diff,
     show_keys,
 )
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
     from finance.signing.changes import Changed
 
 KERNEL_FILE = "kernel/tools/signers.json"
-reason_option = click.option(
-    "--reason", required=True, callback=for_the_chain, help="Why: one line, for the audit chain."
-)
 
 
 @click.group()

@@ -5,15 +5,15 @@ from __future__ import annotations
 import click
 from rich.console import Console
 
-from finance.cli.common import emit, for_the_chain, json_option
-from finance.cli.signing.key_options import EMERGENCY_HOURS_MAX, changing_desk, dry_run_option
+from finance.cli.common import emit, json_option
+from finance.cli.signing.key_options import EMERGENCY_HOURS_MAX, changing_desk, dry_run_option, reason_option
 
 
 @click.command()
 @click.argument("kid")
 @click.option("--fingerprint", required=True, help="Of the key: 64 hex digits, as the one who asks was shown.")
 @click.option("--hours", type=click.IntRange(1, EMERGENCY_HOURS_MAX), required=True, help="How long it may sign.")
-@click.option("--reason", required=True, callback=for_the_chain, help="Why: one line, for the audit chain.")
+@reason_option
 @dry_run_option
 @json_option
 def approve(kid: str, fingerprint: str, hours: int, reason: str, dry_run: bool, as_json: bool) -> None:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, cast
 
-from isal import igzip_lib, isal_zlib
+from isal import isal_zlib
 from pyrage import x25519
 
 from finance.recovery.backup import wal
@@ -37,10 +37,10 @@ from finance.recovery.backup.place.keys import WalFile
 from finance.recovery.backup.place.manifest import BackupManifest
 from finance.recovery.backup.place.seal import unpack, unseal
 from finance.recovery.backup.tools import Tools
+from ledger_core.archive.lines import GzipError
 from ledger_core.errors import Refused, Unavailable
 from schemas.read_file import SETTINGS_BYTES_MAX, read_text
 
-_GzipError = cast(type[Exception], igzip_lib.IsalError)  # its stub calls the class an instance
 CHUNK_BYTES: Final = 2**20
 RESTORING: Final = ".restoring"
 COMMIT_TIME: Final = re.compile(r"desc: COMMIT(?:_PREPARED)? (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) UTC")
@@ -139,7 +139,7 @@ def _unpack(terms: RestoreTerms, backup: BackupManifest, making: Path) -> None:
     try:
         with tarfile.open(fileobj=cast(IO[bytes], plain), mode="r|", bufsize=CHUNK_BYTES) as tar:
             tar.extractall(making, filter=_plain_member)  # noqa: S202  # files and folders, below it
-    except (tarfile.TarError, _GzipError, EOFError) as error:
+    except (tarfile.TarError, GzipError, EOFError) as error:
         raise Refused(
             f"backup {backup.backup_id} cannot be unpacked: {error}", remedy="restore from another backup (--backup)"
         ) from None

@@ -10,16 +10,15 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import pyrage
-from isal import igzip, igzip_lib, isal_zlib
+from isal import igzip, isal_zlib
 from pyrage import x25519
 
+from ledger_core.archive.lines import GzipError
 from ledger_core.errors import Refused
 from schemas.read_file import SETTINGS_BYTES_MAX, read_text
 
-_GzipError = cast(type[Exception], igzip_lib.IsalError)  # its stub calls the class an instance
 COMPRESSION_LEVEL = 1  # pages and WAL: level 1 of isal takes three quarters off at hundreds of MB a second
 
 
@@ -79,7 +78,7 @@ def unpack(data: bytes, identities: Sequence[x25519.Identity], name: str, bytes_
     inflate = isal_zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
         plain = inflate.decompress(unseal(data, identities, name), bytes_max + 1)
-    except _GzipError as error:
+    except GzipError as error:
         raise _opens_to(name, f"no gzip ({error})") from None
     if len(plain) > bytes_max or not inflate.eof:
         raise _opens_to(name, f"more than {bytes_max:,} bytes" if len(plain) > bytes_max else "half a file")
