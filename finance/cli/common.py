@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 import orjson
-import structlog
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from schemas.topology.load import Topology
 
 from finance.settings.deployment import Settings
+from finance.telemetry.log_lines import log_to_stderr
 from ledger_core.audit.admission import checked_reason
 
 PIPE_WIDTH: Final = 240
@@ -50,8 +50,7 @@ json_option: Callable[[F], F] = click.option(
 
 def load_settings() -> Settings:
     """The settings of this environment. Raises Refused."""
-    if not structlog.is_configured():  # what a command logs on its way is not its result: stdout stays JSON with --json
-        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+    log_to_stderr()
     return Settings.from_env(os.environ, Path.cwd())
 
 

@@ -23,6 +23,7 @@ from time import monotonic
 from typing import Final, Generic, Literal, TypeVar
 
 from finance.runtime.process import spare_the_collector
+from finance.telemetry.log_lines import log_to_stderr
 from ledger_core.errors import Corrupt, FinanceError, Refused, Unavailable
 
 GRACE_SECONDS: Final = 10.0
@@ -128,6 +129,7 @@ def _life(task: T, work: Work[T, P, R], parent: Connection) -> None:
     """A worker's whole life: progress, then the result or the failure."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and its end is ours
     spare_the_collector()
+    log_to_stderr()  # the parent's stdout is this one, and it is for the command's result
 
     def say(what: P) -> None:
         parent.send(Progress(what))

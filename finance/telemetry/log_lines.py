@@ -45,6 +45,15 @@ def configure_logging(*, process: str, log_format: LogFormat, level: str) -> Non
     logging.basicConfig(handlers=[handler], level=max(lowest, logging.WARNING), force=True)
 
 
+def log_to_stderr() -> None:
+    """For commands and their workers: what they log on their way is not their result, and stdout is for that alone.
+
+    Where logging is configured already, it stays as it is.
+    """
+    if not structlog.is_configured():
+        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+
+
 def _process_name(process: str) -> Callable[[Any, str, MutableMapping[str, Any]], MutableMapping[str, Any]]:
     def add(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         event.setdefault("process", process)

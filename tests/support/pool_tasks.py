@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from finance.recovery.worker_pool import run_pool
 from ledger_core.errors import Corrupt, FinanceError, Refused, Unavailable
 
@@ -45,6 +47,10 @@ def _for_ever(task: Task, say: Callable[[int], None]) -> None:
     while True:
         say(0)
         time.sleep(0.02)
+
+
+def _log(_task: Task, _say: Callable[[int], None]) -> None:
+    structlog.get_logger().warning("worker.noticed")
 
 
 def _touch(task: Task, _say: Callable[[int], None]) -> None:
@@ -99,4 +105,5 @@ ACTS: dict[str, Callable[[Task, Callable[[int], None]], None]] = {
     "say-and-refuse": _say_and_refuse,
     "killed-after": _killed_after,
     "bug": _bug,
+    "log": _log,
 }

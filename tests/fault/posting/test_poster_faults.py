@@ -97,7 +97,12 @@ def _seq(ledger: Ledger) -> int:
 def _wait_progress(ledger: Ledger, published: threading.Event) -> None:
     """Two batches further than what may have been under way; or until nothing more is coming."""
     before = _seq(ledger)
-    until("progress", lambda: _seq(ledger) > before + 200 or published.is_set())
+
+    def told() -> str:
+        halts = rows(ledger.environ["DATABASE_URL"], "SELECT * FROM halts")
+        return "\n".join([*map(str, halts), *(process.tail(40) for process in ledger.started)])
+
+    until("progress", lambda: _seq(ledger) > before + 200 or published.is_set(), told=told)
 
 
 def test_killed_at_random_moments_the_poster_ends_with_the_ledger_of_an_undisturbed_run(

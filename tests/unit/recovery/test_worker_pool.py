@@ -94,6 +94,13 @@ def test_a_bug_in_a_worker_is_unavailable_and_never_a_success(
     assert "ZeroDivisionError" in capfd.readouterr().err
 
 
+def test_what_a_worker_logs_is_not_the_commands_result(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run(Task("log", tmp_path))
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "worker.noticed" in err
+
+
 def test_an_interrupt_ends_the_workers_and_is_raised(tmp_path: Path) -> None:
     def interrupt(_number: int) -> None:
         raise KeyboardInterrupt
