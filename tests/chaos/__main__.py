@@ -1,10 +1,10 @@
 """`python -m tests.chaos [--minutes N] [--seed N] [--rate N]` (`make chaos`): misfortune without end, then the account.
 
-Settlements of every kind come at a rate; processes are killed and frozen (posters inside COPY too), their clocks step,
-sessions are cut, servers crash, the database is put back to before with a service away. At the end everything runs
-again until nothing waits; the oracle judges the ledger, the archive and the audit chain, and an accounting of its own
-judges every offset, balance and answer. Exit code 0: no contradiction. The run says its seed; the same seed gives the
-same load and the same strikes.
+Settlements of every kind come at a rate; processes are killed and frozen (posters inside COPY too), their clocks and
+those of database and broker step, sessions are cut, servers crash, the database is put back to before with a service
+away. At the end everything runs again until nothing waits; the oracle judges the ledger, the archive and the audit
+chain, and an accounting of its own judges every offset, balance and answer. Exit code 0: no contradiction. The run
+says its seed; the same seed gives the same load and the same strikes.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ def main(argv: Sequence[str]) -> int:
         strikes = Strikes(ledger, fresh.stack, seed, say)
         chance = random.Random(f"{seed}:pauses")
         try:
+            strikes.clock_servers()
             strikes.start()
             load.start()
             ends_at = time.monotonic() + 60 * options.minutes
@@ -58,6 +59,7 @@ def main(argv: Sequence[str]) -> int:
             judge(ledger, load, strikes)
         finally:
             ledger.end()
+            strikes.unclock_servers()
     return 0
 
 

@@ -2,8 +2,8 @@
 
 Guarantees: the same seed gives the same strikes in the same order. A process that ends by itself is started again when
 it ended for a service that is away, and is a failure of the run otherwise: no strike makes a refusal right, a wrong
-clock neither.
-Does not: step the servers' clocks, which share the machine's.
+clock neither, be it the process's or a server's.
+Does not: step the clocks of s3 and kms, of which nothing here takes a time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import psycopg
+import pytest
 
 from finance.workshop.devstack import Stack
 from ledger_core.postgres.recovery.epochs import begin_epoch
@@ -29,8 +30,11 @@ from tests.support.waits import until
 
 EXIT_UNAVAILABLE: Final = 4
 SERVERS: Final = ("postgres", "kafka", "s3", "kms")
+CLOCKED: Final = ("postgres", "kafka")  # what they say of the time goes into records
 DAY: Final = 86_400
 STEPS: Final = (20, -20, 200, -200, 3_600, -3_600, 40 * DAY, -40 * DAY, 3_000 * DAY, -3_000 * DAY)  # seconds
+# What a server dates stays dated so: a record of another month is a verdict of its own, which the load does not expect.
+SERVER_STEPS: Final = (20, -20, 200, -200, 3_600, -3_600)
 ATTEMPTS_MAX: Final = 300  # to stop a poster inside a statement that waits for its rows
 WAITS_FOR_ROWS = """
 SELECT count(*) FROM pg_stat_activity
@@ -53,6 +57,8 @@ class Strikes:
         self._say = say
         self._running: list[Running] = []
         self._copy: str | None = None  # of the database, some time ago
+        ledger.folder.chmod(0o711)  # Postgres runs as another user
+        self._server_clocks = {name: SteppedClock(self._stepping, ledger.folder / f"clock-{name}") for name in CLOCKED}
         self.counts: dict[str, int] = {}
 
     def start(self) -> None:
@@ -75,6 +81,7 @@ class Strikes:
         """The next one; afterwards everything that should run does."""
         acts: dict[Callable[[], None], int] = {
             self._kill: 6, self._freeze: 3, self._freeze_in_copy: 3, self._step_clock: 4, self._cut: 3,
+            self._step_server: 3,
             self._crash: 3, self._copied: 1, self._put_back: 2,
         }  # fmt: skip
         act = self._chance.choices(list(acts), list(acts.values()))[0]
@@ -133,6 +140,13 @@ class Strikes:
         time.sleep(self._chance.uniform(0.5, 12))
         self._clocks[process.pid].step(0)
 
+    def _step_server(self) -> None:
+        server, ahead = self._chance.choice(CLOCKED), self._chance.choice(SERVER_STEPS)
+        self._say(f"clock of {server} {ahead:+} s")
+        self._server_clocks[server].step(ahead)
+        time.sleep(self._chance.uniform(0.5, 12))
+        self._server_clocks[server].step(0)
+
     def _cut(self) -> None:
         """Sessions of half of the processes."""
         with psycopg.connect(self._ledger.environ["DATABASE_URL"], autocommit=True) as connection:
@@ -143,7 +157,27 @@ class Strikes:
         self._say(f"crash of {server}")
         self._stack.kill(server)
         time.sleep(self._chance.uniform(0.5, 8))
-        self._stack.start(server)
+        self._start_server(server)
+
+    def _start_server(self, server: str) -> None:
+        """By a clock of its own, which a server takes from our environment."""
+        clock = self._server_clocks.get(server)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in (clock.environ if clock else {}).items():
+                patch.setenv(name, value)
+            self._stack.start(server)
+
+    def clock_servers(self) -> None:
+        """Start those whose clocks step again, by clocks of their own."""
+        for server in CLOCKED:
+            self._stack.stop(server)
+            self._start_server(server)
+
+    def unclock_servers(self) -> None:
+        """Leave them as they were: what they were given lies in a folder that goes."""
+        for server in CLOCKED:
+            self._stack.stop(server)
+            self._stack.start(server)
 
     def _copied(self) -> None:
         """A copy of the database as a backup would give it back."""
@@ -182,7 +216,7 @@ class Strikes:
         self.start()
         if away is not None:
             time.sleep(self._chance.uniform(1, 8))
-            self._stack.start(away)
+            self._start_server(away)
         return None
 
     def _sessions(self) -> int:
