@@ -13,10 +13,11 @@ from typing import Any
 import psycopg
 
 from ledger_core.postgres.session import CONNECT_TIMEOUT_SECONDS, SERVER_KEEPALIVES, check_own_session, translated
-from ledger_core.postgres.stalled import WatchedConnection, watch
+from ledger_core.postgres.stalled import StandingStill, WatchedConnection, watch
 
 STATEMENT_TIMEOUT_MS = 60_000
 LOCK_TIMEOUT_MS = 10_000
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000
 CHECK_CLIENT_EVERY_MS = 2000
 
 
@@ -25,7 +26,7 @@ def connect(
     dsn: str,
     *,
     application_name: str,
-    idle_in_transaction_timeout_ms: int = 10_000,
+    idle_in_transaction_timeout_ms: int = IDLE_IN_TRANSACTION_TIMEOUT_MS,
     idle_session_timeout_ms: int = 0,
 ) -> psycopg.Connection[Any]:
     """Open a connection in autocommit mode (transactions are explicit). Raises Unavailable and Refused.
@@ -60,5 +61,5 @@ def connect(
     except BaseException:
         connection.close()
         raise
-    watch(connection, dsn)
+    watch(connection, dsn, StandingStill(application_name, idle_in_transaction_timeout_ms))
     return connection

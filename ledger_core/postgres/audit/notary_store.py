@@ -20,11 +20,12 @@ from psycopg import errors
 from ledger_core.audit.events import AuditEvent
 from ledger_core.errors import Unavailable
 from ledger_core.ports import AuditIntent, PendingIntent
-from ledger_core.postgres.connection import connect
+from ledger_core.postgres.connection import IDLE_IN_TRANSACTION_TIMEOUT_MS, connect
 from ledger_core.postgres.jobs import holder, take
 from ledger_core.postgres.session import translated
 from ledger_core.postgres.stalled import StandingStill
 
+APPLICATION_NAME: Final = "finance-notary"
 POLL_SECONDS: Final = 0.25  # between two attempts to get the job
 # A frozen notary would keep the job, and its successor out, for as long as it is frozen. Longer than a working one
 # ever sits between two statements: a barrier of 5 s, or signing for 2 s and one time-out of the signer.
@@ -63,9 +64,10 @@ class PostgresAuditStore:
 
     def __init__(self, dsn: str) -> None:
         self._connection: psycopg.Connection[Any] = connect(
-            dsn, application_name="finance-notary", idle_session_timeout_ms=IDLE_SESSION_TIMEOUT_MS
+            dsn, application_name=APPLICATION_NAME, idle_session_timeout_ms=IDLE_SESSION_TIMEOUT_MS
         )
-        self._still = StandingStill()  # who has the job, and is frozen in the middle of a statement, is ended
+        # Who has the job, and is frozen in the middle of a statement or of a transaction, is ended.
+        self._still = StandingStill(APPLICATION_NAME, IDLE_IN_TRANSACTION_TIMEOUT_MS)
 
     @translated()
     def acquire(self, wait_seconds: float) -> bool:

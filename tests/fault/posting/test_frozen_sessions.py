@@ -166,6 +166,24 @@ def test_whoever_waits_behind_a_copy_that_stands_still_ends_it(database_url: str
     assert idle != "0", "one that idles in a transaction, the server ends"
 
 
+@pytest.mark.parametrize("process", SESSIONS)
+def test_whoever_waits_behind_a_transaction_that_the_server_forgets_to_end_ends_it(
+    database_url: str, process: str
+) -> None:
+    """Between two messages of one statement for many, after a Flush: no limit of the server runs there."""
+    role = SESSIONS[process]
+    url = database_url if role is None else role_url(database_url, role)
+    _let_lock(database_url)
+    old, new = (connect(url, application_name=process, idle_in_transaction_timeout_ms=1000) for _ in range(2))
+    old.execute("BEGIN")
+    old.execute("SELECT pg_advisory_xact_lock(1)")
+    old.pgconn.enter_pipeline_mode()
+    old.pgconn.send_flush_request()
+    old.pgconn.flush()
+    new.execute("SELECT pg_advisory_lock(1)")  # or it would be Unavailable: a wait for a lock has a limit
+    assert rows(database_url, f"SELECT 1 FROM pg_stat_activity WHERE pid = {old.info.backend_pid}") == []
+
+
 def _compute(session: psycopg.Connection[Any]) -> None:
     session.execute("SELECT pg_sleep(4)")
 
