@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from ledger_core.errors import Refused
@@ -35,6 +36,8 @@ class OnDemandStore(OnDemandReader, Protocol):
     """See `ledger_core.postgres.proving.on_demand_store`. Every method may raise Unavailable("postgres")."""
 
     def now(self) -> dt.datetime: ...
+
+    def accepted_until(self, shard: int) -> dt.datetime | None: ...
 
     def publish(self, proof_id: str, proof: bytes, intent: AuditIntent) -> None: ...
 
@@ -71,8 +74,11 @@ def prove_on_demand(
     ordered = sorted(selections, key=lambda selection: selection.shard)
     if len({selection.shard for selection in ordered}) != len(ordered):
         raise Refused("a shard was asked for twice", remedy="ask for one stretch of each shard")
-    payload = _payload([state(store, registry, selection) for selection in ordered], signer, terms)
-    statement_time(terms.ts, store.now(), payload.range.to_ts)
+    statements = [state(store, registry, selection) for selection in ordered]
+    payload = _payload(statements, signer, terms)
+    for statement in statements:
+        accepted = partial(store.accepted_until, statement.selection.shard)
+        statement_time(terms.ts, store.now(), statement.to_ts, accepted)
     signature = signer.sign_digest(payload.digest())
     cosignatures = tuple(cosigner.cosign(payload.digest()) for cosigner in cosigners)
     proof = assemble_proof(payload.to_bytes(), signature, cosignatures)

@@ -39,6 +39,8 @@ class ClosingStore(Protocol):
 
     def now(self) -> dt.datetime: ...
 
+    def accepted_until(self, shard: int) -> dt.datetime | None: ...
+
     def verdict_lines(self, shard: int, first_offset: int, next_offset: int) -> list[bytes]: ...
 
     def close_range(self, closed: ClosedRange, intent: AuditIntent, epoch_no: int | None) -> bool: ...
@@ -143,5 +145,7 @@ class RangeCloser:
             signer_kid=self._signers.kid,
             alg=self._signers.algorithm,
             trace_id=self._new_trace_id(),
-            ts=statement_time(self._clock(), self._store.now(), cut.to_ts),
+            ts=statement_time(
+                self._clock(), self._store.now(), cut.to_ts, lambda: self._store.accepted_until(cut.shard)
+            ),
         )

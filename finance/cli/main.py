@@ -101,7 +101,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     ),
     "halt": ("finance.cli.operating.control", "halt", "Stop all posting, within a second, with a reason."),
     "resume": ("finance.cli.operating.control", "resume", "Let posting go on, everywhere or of one shard."),
-    "shards": ("finance.cli.operating.shards", "command", "Set aside what no reader can read, on record."),
+    "shards": ("finance.cli.operating.shards", "command", "One shard: set aside what no reader reads, accept times."),
 }
 
 

@@ -178,6 +178,7 @@ EVENT_TYPES: Final[Mapping[str, EventType]] = {
     "dead_letter.retried": EventType(
         _OPERATOR, {"shard": _whole, "source_offset": _decimal, "reason": _text, "event_id?": _text}
     ),
+    "shard.times_accepted": EventType(_OPERATOR, {"shard": _whole, "upto": _text, "reason": _text}),
     "archive.lock_decided": EventType(_OPERATOR, {"object_key": _text, "reason": _text}),
     "drill.completed": EventType(
         _OPERATOR,

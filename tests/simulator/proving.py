@@ -34,6 +34,7 @@ class MemoryProofs:
     checkpoints: dict[tuple[int, int], bytes] = field(default_factory=dict)
     intents: list[AuditIntent] = field(default_factory=list)
     epoch_no: int = 1
+    accepted: dict[int, dt.datetime] = field(default_factory=dict)  # shard -> up to which time its records may be dated
     announced: set[str] | None = None  # proof hashes that audit events announced; None: of every range, at once
 
 
@@ -51,6 +52,9 @@ class MemoryProverStore:
 
     def now(self) -> dt.datetime:
         return self._clock()
+
+    def accepted_until(self, shard: int) -> dt.datetime | None:
+        return self._world.accepted.get(shard)
 
     def verdict_lines(self, shard: int, first_offset: int, next_offset: int) -> list[bytes]:
         return self._faults.call("postgres", self._world.shards[shard].verdict_lines, first_offset, next_offset)

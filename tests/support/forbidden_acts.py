@@ -86,6 +86,7 @@ ATTACKS: Final[dict[str, tuple[str, ...]]] = {
         "DELETE FROM checkpoints",
         "INSERT INTO proofs (proof_id, proof) VALUES ('p', '')",
         "INSERT INTO archive_objects DEFAULT VALUES",
+        "INSERT INTO time_decisions (shard, upto, reason, actor_id) VALUES (0, now(), 'r', 'operator:a')",
         OUTBOX.format("service:poster"),
     ),
     "archiver": (
@@ -112,6 +113,8 @@ ATTACKS: Final[dict[str, tuple[str, ...]]] = {
     "api": (
         "INSERT INTO lock_decisions VALUES ('k', 'r', 'operator:a', '2199-01-01')",
         "UPDATE lock_decisions SET decided_at = '2199-01-01'",
+        "INSERT INTO time_decisions VALUES (0, now(), 'r', 'operator:a', '2199-01-01')",
+        "UPDATE time_decisions SET upto = '2199-01-01'",
         "INSERT INTO entries DEFAULT VALUES",
         "UPDATE shards SET next_offset = 0",
         "UPDATE balances SET debits = 0",

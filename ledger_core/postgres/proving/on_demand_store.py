@@ -16,6 +16,7 @@ import psycopg
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit.outbox import append_intent
 from ledger_core.postgres.proving.prover_store import RANGE_COLUMNS, VERDICT_LINES
+from ledger_core.postgres.proving.time_decisions import accepted_until
 from ledger_core.postgres.session import database_clock, translated
 from ledger_core.proving.closed_range import ClosedRange
 
@@ -125,6 +126,11 @@ class PostgresOnDemandStore:
     def now(self) -> dt.datetime:
         """The database's clock."""
         return database_clock(self._connection)
+
+    @translated()
+    def accepted_until(self, shard: int) -> dt.datetime | None:
+        """Up to which time an operator accepted records of the shard that are dated ahead."""
+        return accepted_until(self._connection, shard)
 
     @translated()
     def publish(self, proof_id: str, proof: bytes, intent: AuditIntent) -> None:

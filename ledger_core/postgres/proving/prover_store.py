@@ -15,6 +15,7 @@ import psycopg
 from ledger_core.errors import Corrupt
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit.outbox import append_intent
+from ledger_core.postgres.proving.time_decisions import accepted_until
 from ledger_core.postgres.session import database_clock, translated
 from ledger_core.proving.closed_range import ClosedRange
 from ledger_core.proving.open_range import ShardPosition
@@ -79,6 +80,11 @@ class PostgresProverStore:
     def now(self) -> dt.datetime:
         """The database's clock."""
         return database_clock(self._connection)
+
+    @translated()
+    def accepted_until(self, shard: int) -> dt.datetime | None:
+        """Up to which time an operator accepted records of the shard that are dated ahead."""
+        return accepted_until(self._connection, shard)
 
     @translated()
     def verdict_lines(self, shard: int, first_offset: int, next_offset: int) -> list[bytes]:

@@ -28,6 +28,7 @@ ROWS = {
     "halts_lifted": "INSERT INTO halts_lifted (halt_no, reason, actor_id, trace_id) "
     "SELECT max(halt_no), 'r', %s, '' FROM halts",
     "lock_decisions": "INSERT INTO lock_decisions (object_key, reason, actor_id) VALUES ('k', 'r', %s)",
+    "time_decisions": "INSERT INTO time_decisions (shard, upto, reason, actor_id) VALUES (0, now(), 'r', %s)",
     "shard_resumes": f"INSERT INTO shard_resumes (halt_id, reason, actor_id, trace_id) SELECT 0, 'r', %s, '{TRACE}'",
 }
 

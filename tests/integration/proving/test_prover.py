@@ -13,11 +13,13 @@ from psycopg import errors
 
 from finance.settings.deployment import Settings
 from finance.wiring.signers import open_signer
-from ledger_core.errors import Corrupt, Unavailable
+from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.postgres.proving.prover_store import RANGE_COLUMNS
+from ledger_core.postgres.proving.time_decisions import accept
 from ledger_core.proving.closed_range import ClosedRange
 from ledger_core.proving.range_proof import parse_proof
 from ledger_core.signing.registry import SignerRegistry
+from ledger_core.times import format_time, parse_time
 from schemas.topology.load import load_topology
 from tests.support.journal_factory import TinyShard
 from tests.support.journal_writer import publish, write
@@ -189,3 +191,46 @@ def test_the_provers_role_can_neither_change_nor_delete_what_it_wrote(
             rows(environ["DATABASE_URL_PROVER"], attack)
         with pytest.raises(errors.InsufficientPrivilege, match="append-only"):
             rows(database_url, attack)
+
+
+def test_records_that_a_broker_dated_ahead_are_proved_by_an_operators_decision(
+    pipeline: Pipeline, database_url: str
+) -> None:
+    ahead = 50 * 366 * 86_400
+    shard = TinyShard().post(3).post(4, seconds=ahead)
+    decide = partial(
+        accept,
+        pipeline.environ["DATABASE_URL_API"],
+        shard=0,
+        reason="broker 2 was ahead",
+        actor_id="operator:ada",
+        trace_id="ab" * 16,
+    )
+    with pytest.raises(Refused, match="no entry of shard 0 waits"):
+        decide()
+    write(database_url, shard)
+    publish(pipeline.brokers, pipeline.topic, shard, 1)
+
+    def waits() -> None:
+        """Until it says why."""
+        with contextlib.closing(pipeline.prover()) as prover:
+            step_until(prover, lambda: False)
+
+    with pytest.raises(Unavailable, match=r"the broker gave a record the time 20[67].*finance shards accept-times"):
+        waits()
+    upto = decide()
+    assert upto == parse_time(shard.entries[-1].entry.recorded_at)
+    with pytest.raises(Refused, match="no entry of shard 0 waits"):
+        decide()
+    with contextlib.closing(pipeline.prover()) as prover:
+        step_until(prover, lambda: proved_whole(database_url, shard))
+    check_ranges(shard, ranges_of(database_url, 0))
+    proved_at = {parse_proof(proof).ts for (proof,) in rows(database_url, "SELECT proof FROM proofs")}
+    assert max(proved_at) < "2060"
+    accepted = "SELECT payload->>'upto' FROM audit_outbox WHERE event_type = 'shard.times_accepted'"
+    assert rows(database_url, accepted) == [(format_time(upto),)]
+    shard.post(1, seconds=2 * ahead)  # further ahead than what was accepted
+    write(database_url, shard)
+    publish(pipeline.brokers, pipeline.topic, shard, 8)
+    with pytest.raises(Unavailable, match="the broker gave a record"):
+        waits()

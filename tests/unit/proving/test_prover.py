@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
+
 import pytest
 
 from ledger_core.errors import Corrupt, Refused, Unavailable
@@ -11,7 +14,7 @@ from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.registry import SignerRegistry
 from tests.simulator.faults import Faults
 from tests.simulator.proving import MemoryProofs, MemorySigner
-from tests.support.journal_factory import TinyShard
+from tests.support.journal_factory import START, TinyShard
 from tests.support.proof_checks import check_proof, check_ranges
 from tests.support.prover_runs import Bench
 
@@ -69,6 +72,20 @@ def test_nothing_is_proved_before_its_records_were_there() -> None:
     bench.clock = right
     bench.run()
     assert len(bench.world.proofs) == 4
+
+
+@pytest.mark.parametrize(("days", "proofs"), [(-1, 0), (1, 4)])
+def test_what_a_broker_dated_ahead_is_proved_once_an_operator_accepted_it(days: int, proofs: int) -> None:
+    shard = TinyShard().post(20)
+    bench = bench_of(shard)
+    bench.clock = bench.clock.replace(year=2015)
+    bench.world.accepted[0] = START + dt.timedelta(days=days)
+    prover = bench.build()
+    with contextlib.suppress(Unavailable):
+        for _ in range(20):
+            prover.step()
+    assert len(bench.world.proofs) == proofs
+    assert {parse_proof(proof).ts[:4] for proof in bench.world.proofs.values()} <= {"2015"}
 
 
 @pytest.mark.parametrize("error", [Unavailable("signer", "time-out"), Refused("key is disabled", remedy="enable it")])
