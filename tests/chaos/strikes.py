@@ -23,17 +23,19 @@ from ledger_core.postgres.recovery.epochs import begin_epoch
 from ledger_core.postgres.schema.bounds import set_bounds
 from ledger_core.postgres.session import session
 from tests.chaos.clocks import SteppedClock, compiled
+from tests.chaos.load import PARTITIONS
 from tests.support import databases
 from tests.support.backups import finance
 from tests.support.route import PROCESSES, Ledger, Running
 from tests.support.waits import until
 
+EXIT_REFUSED: Final = 3
 EXIT_UNAVAILABLE: Final = 4
 SERVERS: Final = ("postgres", "kafka", "s3", "kms")
 CLOCKED: Final = ("postgres", "kafka")  # what they say of the time goes into records
 DAY: Final = 86_400
 STEPS: Final = (20, -20, 200, -200, 3_600, -3_600, 40 * DAY, -40 * DAY, 3_000 * DAY, -3_000 * DAY)  # seconds
-# What a server dates stays dated so: a record of another month is a verdict of its own, which the load does not expect.
+# What a server dates stays dated so, so these are smaller.
 SERVER_STEPS: Final = (20, -20, 200, -200, 3_600, -3_600)
 ATTEMPTS_MAX: Final = 300  # to stop a poster inside a statement that waits for its rows
 WAITS_FOR_ROWS = """
@@ -146,6 +148,16 @@ class Strikes:
         self._server_clocks[server].step(ahead)
         time.sleep(self._chance.uniform(0.5, 12))
         self._server_clocks[server].step(0)
+        if server == "kafka":
+            self.accept_times()
+
+    def accept_times(self) -> None:
+        """As an operator does once a broker's clock is right again (RUNBOOK, section 13 D)."""
+        for shard in PARTITIONS:
+            told = self._ledger.command("shards", "accept-times", "--shard", str(shard), "--reason", "chaos", "--json")
+            assert told.returncode in (0, EXIT_REFUSED, EXIT_UNAVAILABLE), told.stderr
+            if told.returncode == 0:
+                self.counts["accepted times"] = self.counts.get("accepted times", 0) + 1
 
     def _cut(self) -> None:
         """Sessions of half of the processes."""
