@@ -2,7 +2,7 @@
 
 service   the loop that runs each of them      metrics  what they count
 kafka     reading topics
-posting   poster, relay                        proving  prover
+posting   poster, relay                        proving  prover          personal  keeper
 archive   archiver                             audit    notary, export, restore
 signing   keys of a process, circuit           recovery replay, rebuild
 """

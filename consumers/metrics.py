@@ -50,6 +50,10 @@ class Metrics(Protocol):
         """`count` intents were kept apart, because they cannot be chained."""
         ...
 
+    def personal(self, outcome: str, count: int) -> None:
+        """What became of `count` records of personal data: received, kept, forgotten, or why they were refused."""
+        ...
+
     def lag(self, shard: int, records: int, seconds: float) -> None:
         """What waits on `shard` in front of this process: in records, and the age of the oldest in seconds (0 when
         nothing waits)."""
@@ -105,6 +109,8 @@ class NullMetrics:
     def audited(self, count: int) -> None: ...
 
     def intents_refused(self, count: int) -> None: ...
+
+    def personal(self, outcome: str, count: int) -> None: ...
 
     def lag(self, shard: int, records: int, seconds: float) -> None: ...
 

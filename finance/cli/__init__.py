@@ -5,5 +5,6 @@ common: what they share; findings: how a check ends; addresses: options that are
 operating  run, status, halt, resume, shards, migrate, topics, doctor, guard, render
 posting    publish, dlq           reading  balances, entry        proving  prove, verify
 audit      audit                  archive  archive                signing  signers, rotate, signing-proxy
+personal   personal
 recovery   rebuild, replay, backup, restore, drill
 """

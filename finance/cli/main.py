@@ -40,7 +40,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
         "command",
         "Render ACLs, IAM policies and the key policy from topology.yaml.",
     ),
-    "run": ("finance.cli.operating.run", "command", "Run a process, or all of them: poster, prover, archiver, notary."),
+    "run": ("finance.cli.operating.run", "command", "Run a process, or all of them: poster, prover, ..., keeper."),
     "signing-proxy": (
         "finance.cli.signing.signing_proxy",
         "command",
@@ -55,6 +55,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "balances": ("finance.cli.reading.balances", "command", "Balances by account, or the trial balance."),
     "entry": ("finance.cli.reading.entry", "command", "Show one journal entry."),
     "dlq": ("finance.cli.posting.dlq", "command", "List, show and retry rejected events."),
+    "personal": ("finance.cli.personal.personal", "command", "Erase the personal data of one event, for ever."),
     "prove": ("finance.cli.proving.prove", "command", "Sign a range proof on demand, by time or by sequence."),
     "signers": (
         "finance.cli.signing.signers",

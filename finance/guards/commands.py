@@ -34,7 +34,7 @@ COMMAND_KINDS: Final[Mapping[str, Kind]] = {
     "run": "own", "signing-proxy": "own", "doctor": "own", "guard": "own",
     "migrate": "asks", "topics": "asks", "publish": "asks", "status": "asks", "balances": "asks", "entry": "asks",
     "dlq": "asks", "verify": "asks", "archive": "asks", "rebuild": "asks", "replay": "asks", "halt": "asks",
-    "resume": "asks", "shards": "asks", "audit": "asks",
+    "resume": "asks", "personal": "asks", "shards": "asks", "audit": "asks",
     "prove": "signs", "signers": "signs", "rotate": "signs", "backup": "signs", "drill": "signs",
 }  # fmt: skip
 

@@ -225,5 +225,6 @@ PROBES: Final[dict[str, tuple[tuple[str, Probe], ...]]] = {
     "prover": (("database", probe_database), ("signer", probe_signer)),
     "archiver": (("database", probe_database), ("signer", probe_signer), ("archive", probe_archive)),
     "notary": (("database", probe_database), ("signer", probe_signer)),
+    "keeper": (("database", probe_database),),
     SIGNING_PROXY: (("signer", probe_signer),),
 }

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-ROLES: Final = ("poster", "prover", "archiver", "notary", "api", "auditor")
-PROCESSES: Final = ("poster", "prover", "archiver", "notary")
+ROLES: Final = ("poster", "prover", "archiver", "notary", "keeper", "api", "auditor")
+PROCESSES: Final = ("poster", "prover", "archiver", "notary", "keeper")
 
 SIGNING_PROXY: Final = "signing-proxy"
 PROXY_SCOPES: Final = ("sign", "verify", "metrics")  # what the roles of its door.yaml may name
@@ -129,6 +129,7 @@ VARIABLES: Final[tuple[Variable, ...]] = (
     _role("prover", "prover"),
     _role("archiver", "archiver"),
     _role("notary", "notary"),
+    _role("keeper", "keeper"),
     _role("api", "status, halt, resume, balances, entry, dlq, prove"),
     _role("auditor", "verify ledger, verify audit"),
     Variable(

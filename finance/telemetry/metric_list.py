@@ -99,6 +99,14 @@ METRICS: Final[tuple[Metric, ...]] = (
         "notary",
     ),
     Metric(
+        "finance_personal_records_total",
+        "counter",
+        "Personal data received, kept with their entry, forgotten; or refused, by reason",
+        "keeper",
+        ("outcome",),
+        known=("received", "kept", "forgotten"),
+    ),
+    Metric(
         "finance_consumer_lag_records",
         "gauge",
         "What waits in front of the process, in records",

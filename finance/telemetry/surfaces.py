@@ -47,6 +47,7 @@ class PrometheusWork:
         self._archive_objects = exporter.counter("finance_archive_objects_total")
         self._audit_events = exporter.counter("finance_audit_events_total")
         self._refused_intents = exporter.counter("finance_audit_intents_refused_total")
+        self._personal = exporter.counter("finance_personal_records_total")
         self._lag_records = exporter.gauge("finance_consumer_lag_records")
         self._lag_seconds = exporter.gauge("finance_consumer_lag_seconds")
         self._halted = exporter.gauge("finance_halted")
@@ -94,6 +95,9 @@ class PrometheusWork:
     def audited(self, count: int) -> None:
         self._audit_events.inc(count)
         self._health.worked()
+
+    def personal(self, outcome: str, count: int) -> None:
+        self._personal.labels(outcome).inc(count)
 
     def lag(self, shard: int, records: int, seconds: float) -> None:
         self._lag_records.labels(shard).set(records)

@@ -39,8 +39,12 @@ OpenSource = Callable[[Callable[[int], int], Callable[[int], None]], KafkaSource
 
 # What a shard's meaning depends on: a poster on another count or another kind of time would write another ledger.
 BINDING_SETTINGS = ("topic", "partitions", "message.timestamp.type")
-# Of a topic that is kept for ever, one of the ledger's copies: what lets the brokers drop records of it.
-KEEPING_SETTINGS = ("cleanup.policy", "retention.bytes", "retention.ms", "unclean.leader.election.enable")
+# Of a topic that is kept for ever (one of the ledger's copies), or forgets by rule: what lets the brokers drop
+# records of it, or keep them.
+KEEPING_SETTINGS = (
+    *("delete.retention.ms", "max.compaction.lag.ms", "min.compaction.lag.ms"),
+    *("cleanup.policy", "retention.bytes", "retention.ms", "unclean.leader.election.enable"),
+)
 # What bounds the bytes that a batch unpacks to. Changed, anybody who may publish could send what no reader can hold.
 UNPACKING_SETTINGS = ("compression.type", "max.message.bytes")
 REPLAYS_AS = "api"  # whoever replays reads events, and with them buyers' personal data: an operator, no auditor
@@ -173,11 +177,11 @@ def open_holes(settings: Settings, topic: str, name: str) -> Holes:
     return Holes(topic, lambda: LogBatches(leader, settings.kafka_options(name)))
 
 
-def end_of_unreadable(settings: Settings, topic: str, partition: int, offset: int) -> int:
-    """The offset behind the batch at `offset`, which no reader can read; asked as an operator (api). Raises Refused
-    where it can be read, or where the log has no records, Unavailable."""
-    with closing(open_watermarks(settings, "api")) as watermarks:
-        log = LogBatches(watermarks.leader, settings.kafka_options("api"))
+def end_of_unreadable(settings: Settings, topic: str, partition: int, offset: int, *, name: str = "api") -> int:
+    """The offset behind the batch at `offset`, which no reader can read; asked as `name`. Raises Refused where it can
+    be read, or where the log has no records, Unavailable."""
+    with closing(open_watermarks(settings, name)) as watermarks:
+        log = LogBatches(watermarks.leader, settings.kafka_options(name))
         try:
             batches = log.read(topic, partition, offset, HEADER_BYTES)
         finally:
@@ -186,7 +190,7 @@ def end_of_unreadable(settings: Settings, topic: str, partition: int, offset: in
     batch = next((it for it in batches if it.first <= offset <= it.last and it.kind == "records"), None)
     if batch is None:
         raise Refused(f"{place}: the log has no records there", remedy="resume the shard: its poster reads again")
-    reader = open_partition(settings, topic, partition, offset, batch.last + 1, name="api")
+    reader = open_partition(settings, topic, partition, offset, batch.last + 1, name=name)
     try:
         while not reader.done:
             for record in reader.read(JOURNAL_RECORDS_MAX):

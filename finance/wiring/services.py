@@ -40,6 +40,7 @@ from finance.wiring.kafka import (
     settlements_opener,
     source_opener,
 )
+from finance.wiring.personal import build_keeper
 from finance.wiring.registry_file import read_registry
 from finance.wiring.signers import open_signers
 from finance.wiring.stores import check_is_ledger
@@ -222,6 +223,7 @@ BUILDERS: Mapping[str, Build] = {
     "prover": build_prover,
     "archiver": build_archiver,
     "notary": build_notary,
+    "keeper": build_keeper,
 }
 
 

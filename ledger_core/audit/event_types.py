@@ -180,6 +180,7 @@ EVENT_TYPES: Final[Mapping[str, EventType]] = {
     ),
     "shard.times_accepted": EventType(_OPERATOR, {"shard": _whole, "upto": _text, "reason": _text}),
     "archive.lock_decided": EventType(_OPERATOR, {"object_key": _text, "reason": _text}),
+    "personal.erased": EventType(_OPERATOR, {"event_id": _text, "reason": _text}),
     "drill.completed": EventType(
         _OPERATOR,
         {

@@ -2,6 +2,6 @@
 
 session, connection   how commands and how services connect; stalled: who keeps a lock and gets nowhere
 schema, jobs          migrations, roles, bounds, the guard; who does what one session at a time may do
-posting, proving, archive, audit   what each process reads and writes
+posting, proving, archive, audit, personal   what each process reads and writes
 verify, recovery, signing, reading what the oracle, recovery, key changes and commands ask
 """

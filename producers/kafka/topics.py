@@ -2,7 +2,8 @@
 
 Guarantees: nothing is ever deleted, altered or given more partitions (that would re-map keys to other shards); a second
 run does nothing. Every topic is created with delete as its only cleanup policy (compaction would drop records that
-proofs commit to), explicit retention by time and none by size, and no unclean leader election.
+proofs commit to), but for one that is to forget, which is compacted within bounds; with explicit retention by time and
+none by size, and no unclean leader election.
 Does not: manage ACLs (`producers.kafka.acls` does) or wait for replicas to catch up.
 """
 
@@ -19,6 +20,13 @@ from schemas.topology.model import Topic, Topology
 
 REPLICATION_MAX: Final = 3
 _DAY_MS: Final = 86_400_000
+# Of a compacted topic: its reader has a day for every record, whatever is written over it; what was written over, or
+# erased, is gone within a week; and the record that erases stays for a month, for whoever reads from the beginning.
+COMPACTION: Final = {
+    "delete.retention.ms": str(30 * _DAY_MS),
+    "max.compaction.lag.ms": str(7 * _DAY_MS),
+    "min.compaction.lag.ms": str(_DAY_MS),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +81,7 @@ def topic_settings(topic: Topic, broker_count: int) -> dict[str, str]:
     """The settings a topic is created with, under Kafka's names. Pure."""
     retention_ms = -1 if topic.retention_days < 0 else topic.retention_days * _DAY_MS
     return {
-        "cleanup.policy": "delete",
+        "cleanup.policy": topic.cleanup,
         "compression.type": topic.compression,
         "max.message.bytes": str(topic.message_bytes_max),
         "message.timestamp.type": topic.timestamp_type,
@@ -81,6 +89,7 @@ def topic_settings(topic: Topic, broker_count: int) -> dict[str, str]:
         "retention.bytes": "-1",
         "retention.ms": str(retention_ms),
         "unclean.leader.election.enable": "false",
+        **(COMPACTION if topic.cleanup == "compact" else {}),
     }
 
 

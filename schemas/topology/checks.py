@@ -12,8 +12,8 @@ from typing import Final
 
 from schemas.topology.model import UNPACKS_TIMES_MAX, Process, Topic, Topology
 
-REQUIRED_TOPICS: Final = ("settlements", "dead_letters", "outcomes", "journal", "audit")
-REQUIRED_PROCESSES: Final = ("poster", "prover", "archiver", "notary")
+REQUIRED_TOPICS: Final = ("settlements", "dead_letters", "outcomes", "journal", "audit", "personal")
+REQUIRED_PROCESSES: Final = ("poster", "prover", "archiver", "notary", "keeper")
 UNPACKED_BYTES_MAX: Final = 64 * 2**20  # of one batch: a reader holds it whole, and librdkafka refuses 100 MB
 DEAD_LETTER_HEADERS_BYTES: Final = 65_536  # a dead letter is the original plus headers that say why
 _SECRETS: Final = (
@@ -50,6 +50,12 @@ def _topic_faults(topology: Topology, name: str, topic: Topic) -> Iterator[str]:
     path = f"topics.{name}"
     if topic.retention_days == 0:
         yield f"{path}.retention_days: wants -1 (for ever) or at least one day, not 0"
+    if topic.cleanup == "compact" and (topic.retention_days != -1 or topic.key != "event_id"):
+        yield f"{path}.cleanup: a compacted topic wants the key event_id, and retention_days -1"
+    if (topic.value == "personal") != (topic.cleanup == "compact"):
+        yield f"{path}.cleanup: personal data want compact, and nothing else does: proofs commit to records"
+    if topic.value == "personal" and topic.readers:
+        yield f"{path}.readers: nobody reads personal data but the process that keeps them"
     unpacked_max = topic.message_bytes_max * UNPACKS_TIMES_MAX[topic.compression]
     if unpacked_max > UNPACKED_BYTES_MAX:
         yield f"{path}.message_bytes_max: a batch may unpack to {unpacked_max} bytes, more than {UNPACKED_BYTES_MAX}"

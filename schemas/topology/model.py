@@ -30,12 +30,13 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     name: TopicName
     partitions: Positive  # number of them; of settlements and journal the number of shards
     key: Literal["settlement_id", "event_id", "constant", "none"]  # what a record's key says
-    value: Literal["settlement", "original_bytes", "outcome", "journal", "audit_event"]  # kind of the value
+    value: Literal["settlement", "original_bytes", "outcome", "journal", "audit_event", "personal"]  # kind of the value
     timestamp_type: Literal["LogAppendTime", "CreateTime"]  # whose clock: the broker's or the producer's
     retention_days: RetentionDays  # -1: for ever
     message_bytes_max: Positive  # of one batch as it lies at the brokers
     compression: Literal["uncompressed", "snappy"]  # as it lies at the brokers, whatever its publisher sent
     publishers: tuple[Name, ...]  # names of processes or outsiders
+    cleanup: Literal["delete", "compact"] = "delete"  # compact: of each key the newest record alone stays
     readers: tuple[Name, ...] = ()
     dead_letters: Name | None = None  # key of the topic that takes what is rejected
 
@@ -96,6 +97,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     audit_export_events_max: Positive  # audit events of one export, inclusive
     audit_export_idle_seconds: Positive  # without an event, then what is there is exported
     archive_canary_seconds: Positive  # between two attempts to delete a locked object
+    keeper_batch_records_max: Positive  # records of one transaction, inclusive
+    personal_waiting_days: Positive  # data whose event is not posted by then are erased
     retry_delay_ms_min: Positive  # first wait after a failure
     retry_delay_ms_max: Positive  # longest wait; it doubles up to here
 

@@ -64,6 +64,9 @@ ATTACKS: Final[dict[str, tuple[str, ...]]] = {
         "UPDATE verdicts SET verdict = 'duplicate'",
         "DELETE FROM dead_letters",
         "SELECT * FROM pii",
+        "SELECT event_id FROM personal_data",
+        "INSERT INTO personal_data (event_id, digest, pii, salt, source_partition, source_offset) "
+        "VALUES (gen_random_uuid(), '', '', '', 0, 0)",
         "DELETE FROM balances",
         "UPDATE balances SET account_no = 2",
         "UPDATE shards SET topic = 'other'",
@@ -110,7 +113,34 @@ ATTACKS: Final[dict[str, tuple[str, ...]]] = {
         "SELECT * FROM shards",
         OUTBOX.format("operator:root"),
     ),
+    "keeper": (
+        "SELECT pii FROM personal_data",
+        "SELECT salt FROM personal_data",
+        "SELECT * FROM personal_data",
+        "COPY personal_data TO STDOUT",
+        "UPDATE personal_data SET pii = ''",
+        "UPDATE personal_data SET digest = ''",
+        "DELETE FROM personal_data RETURNING pii",
+        "SELECT reason FROM personal_erasures",
+        "INSERT INTO personal_erasures (event_id, reason, actor_id, trace_id) "
+        "VALUES (gen_random_uuid(), 'r', 'operator:a', '')",
+        "DELETE FROM personal_forgotten",
+        "DELETE FROM personal_cursors",
+        "SELECT * FROM entries",
+        "SELECT * FROM verdicts",
+        "SELECT * FROM dead_letters",
+        "SELECT * FROM audit_events",
+        "SELECT * FROM halts",
+        "INSERT INTO halts (reason, actor_id, trace_id) VALUES ('r', 'service:keeper', '')",
+        OUTBOX.format("service:keeper"),
+    ),
     "api": (
+        "SELECT pii FROM personal_data",
+        "SELECT digest FROM personal_data",
+        "DELETE FROM personal_data",
+        "INSERT INTO personal_forgotten VALUES (1, gen_random_uuid())",
+        "DELETE FROM personal_erasures",
+        "SELECT personal_digests(ARRAY[gen_random_uuid()])",
         "INSERT INTO lock_decisions VALUES ('k', 'r', 'operator:a', '2199-01-01')",
         "UPDATE lock_decisions SET decided_at = '2199-01-01'",
         "INSERT INTO time_decisions VALUES (0, now(), 'r', 'operator:a', '2199-01-01')",
@@ -126,6 +156,9 @@ ATTACKS: Final[dict[str, tuple[str, ...]]] = {
         OUTBOX.format("service:poster"),
     ),
     "auditor": (
+        "SELECT event_id FROM personal_data",
+        "SELECT pii FROM personal_data",
+        "SELECT salt FROM personal_data",
         "SELECT * FROM pii",
         "SELECT * FROM dead_letters",
         "INSERT INTO halts (reason, actor_id, trace_id) VALUES ('r', 'operator:auditor', '')",
@@ -134,7 +167,7 @@ ATTACKS: Final[dict[str, tuple[str, ...]]] = {
     ),
 }
 # Intents leave when they are on the chain, personal data when the law says so; every other table keeps its rows.
-MAY_LOSE_ROWS: Final = ("audit_outbox", "pii")
+MAY_LOSE_ROWS: Final = ("audit_outbox", "pii", "personal_data", "personal_refused")
 # The owner's mistakes: it may, and triggers say no all the same.
 MISTAKES: Final = (
     *(f"DELETE FROM {table}" for table in MATRIX if table not in MAY_LOSE_ROWS),

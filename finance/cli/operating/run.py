@@ -63,6 +63,7 @@ command.add_command(_process_command("poster", "Post settlement events: the only
 command.add_command(_process_command("prover", "Close ranges and sign proofs and checkpoints."))
 command.add_command(_process_command("archiver", "Store audit batches and manifests under Object Lock."))
 command.add_command(_process_command("notary", "Chain, sign and publish audit events."))
+command.add_command(_process_command("keeper", "Keep personal data beside the ledger, and forget what is erased."))
 
 
 @command.command(name="all")

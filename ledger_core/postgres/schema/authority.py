@@ -12,8 +12,8 @@ from typing import Final
 
 OWNER: Final = "finance_migrator"
 BACKUP: Final = "finance_backup"  # made outside of migrations: REPLICATION, and no privilege on any table
-ROLES: Final = ("poster", "prover", "archiver", "notary", "api", "auditor")
-PROCESS_ROLES: Final = ("poster", "prover", "archiver", "notary")
+ROLES: Final = ("poster", "prover", "archiver", "notary", "keeper", "api", "auditor")
+PROCESS_ROLES: Final = ("poster", "prover", "archiver", "notary")  # of the ledger: each may halt posting
 
 _HALTS: Final = "SELECT INSERT(actor_id,reason,shard,trace_id)"
 _LEAVES: Final = "INSERT(actor_id,event_type,payload,trace_id)"  # neither its id nor its time
@@ -39,6 +39,24 @@ MATRIX: Final[Mapping[str, Mapping[str, str]]] = {
     "verdicts": {"poster": _APPENDS, "prover": _READS, "archiver": _READS, "api": _READS, "auditor": _READS},
     "dead_letters": {"poster": _APPENDS, "api": _READS},  # originals may hold personal data: not for auditors
     "pii": {"poster": "INSERT"},  # nobody reads it but the owner, on request
+    # personal data, by the side topic: the keeper writes and never reads them, an operator decides what is erased
+    "personal_data": {
+        "keeper": "SELECT(arrival,digest,event_id,kept,received_at,source_offset,source_partition) UPDATE(kept) "
+        "INSERT(digest,event_id,pii,salt,source_offset,source_partition)",
+        "api": "SELECT(event_id,kept,received_at)",
+    },
+    "personal_cursors": {"keeper": "SELECT INSERT UPDATE(next_offset)", "api": _READS, "auditor": _READS},
+    "personal_refused": {
+        "keeper": "SELECT INSERT(digest,reason,source_offset,source_partition)",
+        "api": _READS,
+        "auditor": _READS,
+    },
+    "personal_erasures": {
+        "keeper": "SELECT(erased_at,event_id)",
+        "api": "SELECT INSERT(actor_id,event_id,reason,trace_id)",
+        "auditor": _READS,
+    },
+    "personal_forgotten": {"keeper": _APPENDS, "api": _READS, "auditor": _READS},
     # what is derived from it
     "ranges": {"prover": _APPENDS, "archiver": _READS, "api": _READS, "auditor": _READS},
     "proofs": {"prover": _APPENDS, "archiver": _READS, "api": _APPENDS, "auditor": _READS},
@@ -69,7 +87,10 @@ MATRIX: Final[Mapping[str, Mapping[str, str]]] = {
     "lock_decisions": {"api": "SELECT INSERT(actor_id,object_key,reason)", "archiver": _READS, "auditor": _READS},
     # the deployment itself
     "halts": {**dict.fromkeys((*PROCESS_ROLES, "api"), _HALTS), "auditor": _READS},
-    "halts_lifted": {**dict.fromkeys(ROLES, _READS), "api": "SELECT INSERT(actor_id,halt_no,reason,trace_id)"},
+    "halts_lifted": {
+        **dict.fromkeys((*PROCESS_ROLES, "auditor"), _READS),
+        "api": "SELECT INSERT(actor_id,halt_no,reason,trace_id)",
+    },
     # jobs of one session at a time, each row its role's alone; and a table that is there to be locked, by its function
     "job_holders": dict.fromkeys(("notary", "api"), "SELECT UPDATE(backend_start,pid,taken_by)"),
     "first_verdicts": {},

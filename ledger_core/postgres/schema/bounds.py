@@ -26,6 +26,7 @@ CONNECTIONS: Final[Mapping[str, int]] = {
     "finance_prover": 16,
     "finance_archiver": 8,
     "finance_notary": 6,
+    "finance_keeper": 6,
     "finance_api": 12,
     "finance_auditor": 8,
     BACKUP: 6,

@@ -51,7 +51,7 @@ def refusals(url: str, role: str, statements: tuple[str, ...] | list[str]) -> di
 
 def attempt(table: str, privilege: str, column: str) -> str:
     return {
-        "SELECT": f"SELECT count(*) FROM {table}",
+        "SELECT": f"SELECT count({column or '*'}) FROM {table}",
         "INSERT": f"INSERT INTO {table} ({column}) VALUES (DEFAULT)"
         if column
         else f"INSERT INTO {table} DEFAULT VALUES",

@@ -50,6 +50,8 @@ ROW_LOCKS: Final = {
     ("notary", "notary_cursor"),
     ("notary", "job_holders"),
     ("api", "job_holders"),
+    ("keeper", "personal_cursors"),
+    ("keeper", "personal_data"),
 }
 EXECUTES: Final = {"lock_first_verdicts(true)": "poster", "take_intents('{}')": "notary"}
 STRONG: Final = ("SHARE UPDATE EXCLUSIVE", "SHARE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE")

@@ -18,6 +18,7 @@ NARRATED = (
     "consumers/audit/exporter.py",
     "consumers/audit/notary.py",
     "consumers/audit/restore.py",
+    "consumers/personal/keeper.py",
     "consumers/posting/poster.py",
     "consumers/posting/relay.py",
     "consumers/proving/prover.py",

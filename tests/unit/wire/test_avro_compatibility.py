@@ -16,7 +16,7 @@ from tests.support.avro import incompatibilities
 
 EXAMPLES = Path(__file__).parents[3] / "schemas" / "examples"
 # Published for ever: a change of a committed schema is a new file `.v2.avsc` and a new line here.
-PUBLISHED_IDS = {"journal.v1": 1981399991, "outcome.v1": 993352326, "settlement.v1": 40100531}
+PUBLISHED_IDS = {"journal.v1": 1981399991, "outcome.v1": 993352326, "personal.v1": 690172119, "settlement.v1": 40100531}
 PAIRS = [
     (one, other) for one, other in permutations(published(), 2) if one.name == other.name
 ]  # empty while every schema has one version; the planted schemas below keep the check honest

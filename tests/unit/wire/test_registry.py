@@ -41,7 +41,7 @@ def test_docs_and_layout_do_not_change_an_id() -> None:
 
 
 def test_every_schema_is_published_under_a_positive_id_of_its_own() -> None:
-    assert sorted(SCHEMA_IDS) == ["journal.v1", "outcome.v1", "settlement.v1"]
+    assert sorted(SCHEMA_IDS) == ["journal.v1", "outcome.v1", "personal.v1", "settlement.v1"]
     assert all(0 < number < 2**31 for number in SCHEMA_IDS.values())
     assert len(set(SCHEMA_IDS.values())) == len(SCHEMA_IDS)
 

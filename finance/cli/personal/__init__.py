@@ -1,0 +1,1 @@
+"""personal: erase the personal data of one event."""

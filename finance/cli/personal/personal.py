@@ -1,0 +1,91 @@
+"""`finance personal`: what a person may ask of us, done by an operator: forget what is known of one event's buyer."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import click
+from rich.console import Console
+
+from finance.cli.common import emit, for_the_chain, json_option, load_settings, load_topology_of, operator
+from finance.settings import clock
+from finance.settings.deployment import Settings
+from ledger_core.postgres.personal.erasures import decide, rows_left
+
+FLUSH_SECONDS_MAX: Final = 30.0
+BY_KEY: Final = -1  # the partition that the event id belongs to
+LOOK_SECONDS: Final = 0.25
+
+
+@click.group()
+def command() -> None:
+    """Personal data, which stand beside the ledger and never in it: erase those of one event.
+
+    \b
+    Example:
+      finance personal erase 018f3a52-7c1e-4a7b-9c2d-5b1e0c9a4f10 --reason "asked for by the buyer, case 7"
+    """
+
+
+@command.command()
+@click.argument("event_id")
+@click.option("--reason", required=True, callback=for_the_chain, help="Why, for the audit chain; names nobody.")
+@click.option("--unknown", is_flag=True, help="Also where nothing was posted under it: whatever comes is not kept.")
+@click.option(
+    "--wait", "wait_seconds", type=click.FloatRange(0), default=30.0, show_default=True, help="For the keeper, seconds."
+)
+@json_option
+def erase(event_id: str, reason: str, unknown: bool, wait_seconds: float, as_json: bool) -> None:
+    """Forget the personal data of one event, for ever: in the database, and on the side topic.
+
+    First the decision and its audit intent (personal.erased: the event id and your reason) are on record; then an empty
+    record is published under the event id, so that the brokers drop the data within a week; then the keeper deletes the
+    rows, within seconds, which this command waits for. Whatever comes of the event later, again or late, is not kept.
+    The entry stays as it is: its digest says nothing without data and salt. Exit 1: rows are left, because no keeper
+    runs. Run it again after any interruption. Backups keep what they hold until they are pruned (RUNBOOK, section 16).
+    Reads DATABASE_URL_API, KAFKA_BROKERS and FINANCE_OPERATOR.
+
+    \b
+    Examples:
+      finance personal erase 018f3a52-7c1e-4a7b-9c2d-5b1e0c9a4f10 --reason "asked for by the buyer, case 7"
+      finance personal erase 018f3a52-7c1e-4a7b-9c2d-5b1e0c9a4f10 --reason "case 7" --json
+    """
+    settings = load_settings()
+    dsn, actor_id, trace_id = settings.database_url("api"), operator(settings), clock.new_trace_id()
+    changed = decide(dsn, event_id=event_id, reason=reason, actor_id=actor_id, trace_id=trace_id, unknown_too=unknown)
+    _publish_erasure(settings, event_id)
+    left, until = rows_left(dsn, event_id), time.monotonic() + wait_seconds
+    while left and time.monotonic() < until:
+        time.sleep(LOOK_SECONDS)
+        left = rows_left(dsn, event_id)
+
+    def words(console: Console) -> None:
+        console.print(f"{event_id} is forgotten by {actor_id}" if changed else f"{event_id} was forgotten before")
+        console.print("the brokers drop what the side topic holds of it within a week")
+        if left:
+            console.print(f"{left} rows are left: start the keeper (finance run keeper), it deletes them at once")
+
+    told = {
+        "ok": left == 0,
+        "event_id": event_id,
+        "changed": changed,
+        "rows_left": left,
+        "actor_id": actor_id,
+        "trace_id": trace_id,
+    }
+    emit(as_json, told, words)
+    if left:
+        raise click.exceptions.Exit(1)
+
+
+def _publish_erasure(settings: Settings, event_id: str) -> None:
+    from finance.wiring.kafka import open_publisher
+
+    publisher = open_publisher(settings)
+    try:
+        topic = load_topology_of(settings).topics["personal"].name
+        publisher.publish(topic, BY_KEY, key=event_id.encode(), value=None)
+        publisher.flush(FLUSH_SECONDS_MAX)
+    finally:
+        publisher.close()

@@ -1,0 +1,83 @@
+"""Personal data of an event: what it may look like, and the digest that stands for it wherever it does not stand. Pure.
+
+Guarantees: one form, one digest: SHA256(canonical(pii) || salt). The entry can be published for ever, and the person
+cannot be guessed from it by whoever has no salt; once data and salt are erased, nobody has one.
+Does not: know where data are kept, or whose they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import msgspec
+
+from ledger_core.books.event_rules import METADATA_PAIRS_MAX, check_text, is_metadata_key
+from ledger_core.errors import Rejected, RejectReason
+
+SALT_BYTES_MIN: Final = 16
+SALT_BYTES_MAX: Final = 64
+
+_canonical = msgspec.json.Encoder(order="deterministic")
+
+
+class PersonalRecord(msgspec.Struct, frozen=True, gc=False):
+    """One record of the side topic, decoded and unchecked."""
+
+    event_id: str  # of the settlement event
+    pii: dict[str, str]  # personal data
+    salt: bytes  # of the digest; chosen by the publisher
+
+
+class SealedData(NamedTuple):
+    """Personal data that keep the rules, with what stands for them elsewhere."""
+
+    canonical: bytes  # canonical JSON of the data
+    salt: bytes  # chosen by the publisher
+    digest: bytes  # SHA-256 of both, 32 bytes
+
+
+class NewRow(NamedTuple):
+    """Personal data of one record, to be added."""
+
+    event_id: str  # of the settlement event
+    digest: bytes  # of data and salt, 32 bytes
+    pii: bytes  # canonical JSON
+    salt: bytes  # chosen by the publisher
+    offset: int  # where the record stood on the side topic
+
+
+class RefusedRow(NamedTuple):
+    """A record that is not kept, or not any more."""
+
+    partition: int  # of the side topic
+    offset: int  # where the record stood
+    digest: bytes | None  # salted; None where the record has none
+    reason: str  # a word
+
+
+class WaitingRow(NamedTuple):
+    """Data that no entry has confirmed yet."""
+
+    event_id: str  # of the settlement event
+    digest: bytes  # of data and salt, 32 bytes
+    arrival: int  # in the order in which rows came
+    partition: int  # of the side topic
+    offset: int  # where the record stood
+    is_late: bool  # whether it waited for longer than it may
+
+
+def sealed(pii: Mapping[str, str], salt: bytes) -> SealedData:
+    """Raises Rejected for a salt or a pair outside the rules; its words repeat nothing of the data."""
+    if not SALT_BYTES_MIN <= len(salt) <= SALT_BYTES_MAX:
+        wanted = f"{SALT_BYTES_MIN} to {SALT_BYTES_MAX}"
+        raise Rejected(RejectReason.BAD_FIELD, f"pii_salt has {len(salt)} bytes, not {wanted}")
+    if len(pii) > METADATA_PAIRS_MAX:
+        raise Rejected(RejectReason.OVERSIZE, f"{len(pii)} pii pairs, more than {METADATA_PAIRS_MAX}")
+    for key, value in pii.items():
+        if not is_metadata_key(key):
+            raise Rejected(RejectReason.BAD_FIELD, "a pii key is not a lower-case word")
+        check_text("pii value", value)
+    canonical = _canonical.encode(pii)
+    return SealedData(canonical, salt, hashlib.sha256(canonical + salt).digest())

@@ -1,0 +1,1 @@
+"""Personal data beside the ledger: keeper_store (what the keeper writes), erasures (what an operator decides)."""

@@ -1,0 +1,58 @@
+"""An operator's decision that the personal data of one event are forgotten, and what is left of them.
+
+Guarantees: the decision and its audit intent (`personal.erased`, the event id and the reason alone) are one
+transaction, and stand for ever; deciding twice changes nothing. From then on the keeper deletes what is there and takes
+no more of it.
+Does not: delete anything: the keeper alone may. Needs the grants of finance_api.
+"""
+
+from __future__ import annotations
+
+from ledger_core.audit.admission import checked_reason
+from ledger_core.books.event_rules import is_uuid
+from ledger_core.errors import Refused
+from ledger_core.ports import AuditIntent
+from ledger_core.postgres.audit.outbox import append_intent
+from ledger_core.postgres.session import session
+
+KNOWN = """
+SELECT EXISTS (SELECT FROM entries WHERE event_id = %(id)s::uuid)
+    OR EXISTS (SELECT FROM personal_data WHERE event_id = %(id)s::uuid)
+    OR EXISTS (SELECT FROM personal_erasures WHERE event_id = %(id)s::uuid)"""
+INSERT = """
+INSERT INTO personal_erasures (event_id, reason, actor_id, trace_id) VALUES (%s::uuid, %s, %s, %s)
+ON CONFLICT DO NOTHING"""
+LEFT = "SELECT count(event_id) FROM personal_data WHERE event_id = %s::uuid"
+
+
+def decide(dsn: str, *, event_id: str, reason: str, actor_id: str, trace_id: str, unknown_too: bool) -> bool:
+    """Write the decision down; False when it stood before. `unknown_too`: also of an event that nothing here knows.
+
+    Raises Refused (no event id, no reason, an event that nothing knows), Unavailable.
+    """
+    reason = checked_reason(reason)
+    if is_uuid(event_id) is None:
+        raise Refused(f"{event_id[:80]!r} is not an event id", remedy="name a UUID in its lower-case text form")
+    with (
+        session(dsn, application_name="finance personal erase") as connection,
+        connection.transaction(),
+        connection.cursor() as cursor,
+    ):
+        if not unknown_too and cursor.execute(KNOWN, {"id": event_id}).fetchone() == (False,):
+            raise Refused(
+                f"nothing was posted under {event_id}, and no data of it wait",
+                remedy="check the id: what is erased by mistake can never be kept; --unknown erases it all the same",
+            )
+        cursor.execute(INSERT, (event_id, reason, actor_id, trace_id))
+        if cursor.rowcount == 0:
+            return False
+        payload: dict[str, object] = {"event_id": event_id, "reason": reason}
+        append_intent(cursor, AuditIntent("personal.erased", actor_id, payload, trace_id))
+        return True
+
+
+def rows_left(dsn: str, event_id: str) -> int:
+    """How many rows of personal data the event still has. Raises Refused, Unavailable."""
+    with session(dsn, application_name="finance personal erase", read_only=True) as connection:
+        row = connection.execute(LEFT, (event_id,)).fetchone()
+    return 0 if row is None else int(row[0])
