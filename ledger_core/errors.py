@@ -35,6 +35,7 @@ class RejectReason(enum.StrEnum):
     UNKNOWN_REVERSAL = "unknown_reversal"  # reverses an event id this shard has not posted
     CONFLICT = "conflict"  # the event id has its verdict already, with other content
     NO_RECORD = "no_record"  # the offset holds no record (an aborted transaction or its marker)
+    BAD_RULES = "bad_rules"  # claims to be a control record of the posting rules, and does not count
     UNREADABLE = "unreadable"  # no reader can read what is there; operators set it aside, on record
 
 

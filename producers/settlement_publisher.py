@@ -18,6 +18,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final
 
+from ledger_core.books.rule_versions import FIRST_RULES, rules_of
 from ledger_core.books.settlements import SettlementEvent, record_from_event
 from ledger_core.errors import FinanceError
 from ledger_core.posting.rules import draft
@@ -40,6 +41,8 @@ _POLL_EVERY_RECORDS: Final = 512
 class SettlementPublisher:
     """Publishes settlement events to one topic. `options` are librdkafka settings (TLS, SASL) over the defaults.
 
+    `rules` is the version of the posting rules that events are checked by: the one in force in every shard, as the
+    ledger's operators say (`finance rules list`); 1 unless they said another.
     `on_progress(count)` is called now and then with the number of records queued since the last call. Every method may
     raise Unavailable("kafka") or Refused (with the remedy); after that this publisher is done, make a new one.
     """
@@ -51,17 +54,19 @@ class SettlementPublisher:
         *,
         options: Mapping[str, str | int | bool] | None = None,
         on_progress: Callable[[int], None] | None = None,
+        rules: int = FIRST_RULES,
     ) -> None:
         self.topic = topic
         self.published = 0  # records queued so far; all of them acknowledged after flush
         self._reported = 0
+        self._rules = rules_of(rules)
         self._on_progress = on_progress
         self._publisher = KafkaPublisher(brokers, options)
 
     def publish(self, event: SettlementEvent) -> None:
         """Check and queue one event; waits while the queue is full. Raises Rejected when the poster would."""
         key = event.settlement_id.encode()
-        draft(record_from_event(event), key)
+        draft(record_from_event(event), key, self._rules)
         self.publish_encoded(key, encode_settlement(event))
 
     def publish_all(self, events: Iterable[SettlementEvent]) -> int:

@@ -17,6 +17,7 @@ from typing import Final, cast
 from confluent_kafka import Message
 
 from ledger_core.errors import Refused, RejectReason
+from ledger_core.posting.verdicts import activated_rules
 from schemas.wire.outcomes import REPORTED_TO, decode_outcome
 from schemas.wire.records import Outcome
 
@@ -51,8 +52,8 @@ class ReportedOutcomes:
         return ends
 
     def rejected(self, shard: int, first: int, end: int) -> dict[int, tuple[str, str]]:
-        """Offset -> (event id, reason) of what was reported in `[first, end)` and may depend on another shard. Raises
-        Unavailable, Refused."""
+        """Offset -> (event id, reason) of what was reported in `[first, end)` and may depend on another shard; and
+        of the control records that counted, without event id. Raises Unavailable, Refused."""
         missing, left = bytearray(b"\x01") * (end - first), end - first
         found: dict[int, tuple[str, str]] = {}
         for window in self._windows(shard):
@@ -63,6 +64,8 @@ class ReportedOutcomes:
                 missing[at], left = 0, left - 1
                 if told.verdict == "rejected" and told.event_id is not None and told.reason in OF_ANOTHER_SHARD:
                     found[told.offset] = (told.event_id, told.reason)
+                elif told.reason is not None and activated_rules(told.reason) is not None:
+                    found[told.offset] = ("", told.reason)
             if not left:
                 break
         if left:

@@ -9,6 +9,7 @@ import structlog
 from consumers.metrics import Metrics
 from ledger_core.errors import RejectReason
 from ledger_core.posting.plans import Plan
+from ledger_core.posting.verdicts import activated_rules
 
 NO_RECORD: Final = RejectReason.NO_RECORD.value
 
@@ -42,6 +43,8 @@ def report_batch(metrics: Metrics, plan: Plan, *, seconds: float, now: float) ->
     for verdict in plan.verdicts:
         if verdict.reason == NO_RECORD:
             holes += 1
+        elif activated_rules(verdict.reason) is not None:
+            log.warning("poster.rules_activated", shard=after.shard, offset=verdict.offset, detail=verdict.detail)
         elif verdict.kind == "rejected":
             metrics.rejected(verdict.reason, 1)
     if holes:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import msgspec
 import structlog
@@ -24,7 +25,7 @@ from consumers.posting.batch_pieces import pieces
 from consumers.posting.batch_report import report_batch
 from consumers.posting.batch_transaction import post_batch
 from consumers.posting.dead_letter_limit import DeadLetterLimit, DeadLetterLimitReached
-from consumers.posting.decision import decide, set_aside
+from consumers.posting.decision import Judge, decide, decisions, set_aside
 from consumers.posting.relay import Relay
 from consumers.posting.relay_backlog import RelayBacklog
 from consumers.posting.retelling import Planner
@@ -64,6 +65,7 @@ class Poster:
         limits: PosterLimits,
         metrics: Metrics,
         plan: Planner = sequence,
+        judge: Judge | None = None,
         now: Callable[[], float] = time.time,  # noqa: TID251  (an argument; this is its default)
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -73,8 +75,8 @@ class Poster:
         self._limits = limits
         self._metrics = metrics
         self._plan = plan
-        self._now = now
-        self._monotonic = monotonic
+        self._decide = partial(decide, judge=judge)
+        self._now, self._monotonic = now, monotonic
         self._heads: dict[int, ShardHead] = {}
         self._published: dict[int, int] = {}  # shard -> all below this offset is published, perhaps not acknowledged
         self._backlog = RelayBacklog(store, relay)
@@ -125,7 +127,7 @@ class Poster:
         head = self._store.open_shard(shard, self._topic)
         self._heads[shard] = head = self._relay_again(head)
         self._fresh_at[shard] = self._now()
-        self._stops.opened(shard)
+        self._stops.opened(shard, head.rules)
         log.info("poster.shard_opened", shard=shard, seq=head.seq, next_offset=head.next_offset)
         return head.next_offset
 
@@ -191,10 +193,10 @@ class Poster:
     # --- posting ---
 
     def _take(self, shard: int, records: Sequence[Record]) -> bool:
-        next_offset = self._heads[shard].next_offset
+        head = self._heads[shard]
         # 2. DECIDE. Pure: after a crash the same records are decided in the same way. Below the head all is posted.
-        fresh = (decide(record) for record in self._relay.beside(records) if record.offset >= next_offset)
-        return self._post(shard, fresh)
+        fresh = (record for record in self._relay.beside(records) if record.offset >= head.next_offset)
+        return self._post(shard, decisions(fresh, head.rules, self._decide))
 
     def _post(self, shard: int, decided: Iterable[Decided]) -> bool:
         """Post what is in order, until the shard has to stand still; True when anything was."""
@@ -249,7 +251,7 @@ class Poster:
         # 5. COMMIT. The end of the block: from here on the batch is posted. A crash before: nothing happened; after:
         # posted, not yet relayed. An answer that was lost is Unavailable: shards.next_offset says which of the two.
         self._heads[head.shard] = plan.after
-        self._stops.posted(head.shard, len(batch), rejected)
+        self._stops.posted(head.shard, len(batch), rejected, plan.after.rules)
         if head.next_offset > head.relayed_offset:
             self._metrics.relayed(head.shard, head.next_offset - head.relayed_offset)
 
@@ -260,8 +262,8 @@ class Poster:
 
     def _counted(self, plan: Plan) -> int:
         """The dead letters that count towards the limit: an offset without a record does not count."""
-        rejected = (verdict.record for verdict in plan.verdicts if verdict.kind == "rejected")
-        return self._stops.limit(plan.before.shard).counted(record for record in rejected if record is not None)
+        rejected = (it.record for it in plan.verdicts if it.kind == "rejected" and it.record is not None)
+        return self._stops.limit(plan.before.shard).counted(rejected)
 
     def _committed(self, plan: Plan, newest: Record | None, seconds: float) -> None:
         after = plan.after

@@ -5,7 +5,8 @@ reported (the outcomes topic), so posting takes from there who came first, as a 
 (docs/decisions, 088); and an offset of which nothing was reported waits until every shard has posted again what was.
 
 Guarantees: in a database that was not put back nothing is read but the ends of the topic, and nothing waits.
-Does not: believe the topic in anything else: verdict and entry are computed again from the record.
+Does not: believe the topic in anything else, but whether a control record of the posting rules counted: verdict and
+entry are computed again from the record.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ledger_core.ports import Record
 from ledger_core.posting.plans import Decided, Draft, Known, Plan, ShardHead
 from ledger_core.posting.rules import content_hash, content_of
 from ledger_core.posting.sequencing import sequence
+from ledger_core.posting.verdicts import activated_rules
 
 ASK_AGAIN_SECONDS: Final = 1.0
 
@@ -86,6 +88,13 @@ class Retelling:
         """Read what was reported of the offsets from `first` on, once. Raises Unavailable, Refused."""
         if shard not in self._rejected:
             self._rejected[shard] = self._outcomes.rejected(shard, first, self._ends[shard])
+
+    def activated(self, shard: int, offset: int) -> bool | None:
+        """Whether the control record there was reported as one that counted; None where nothing was reported of it."""
+        told = self._rejected.get(shard)
+        if told is None or offset >= self._ends[shard]:
+            return None
+        return activated_rules(told.get(offset, ("", ""))[1]) is not None
 
     def plan(
         self, head: ShardHead, batch: Sequence[Decided], known: Mapping[str, Known], *, upto: int | None = None

@@ -1,7 +1,9 @@
-"""Why a shard of this process posts nothing just now: all posting is halted, it alone is, or it has to go slowly.
+"""Why a shard of this process posts nothing just now: all posting is halted, it alone is, it has to go slowly, or rules
+are in force there that this version of finance does not know.
 
 Guarantees: a halt of one shard delays no other; it is on record before the shard stands still, and ends only by an
-operator's decision, which the database keeps. Going slowly says so (log, metrics) and ends by itself.
+operator's decision, which the database keeps. Going slowly says so (log, metrics) and ends by itself; so does
+waiting for a version that knows the rules: it stands in no database, and a newer process goes on at once.
 Does not: pause a partition (`consumers.posting.poster` does), or change a verdict.
 """
 
@@ -14,6 +16,7 @@ import structlog
 
 from consumers.metrics import Metrics
 from consumers.posting.dead_letter_limit import DeadLetterLimit
+from ledger_core.books.rule_versions import FIRST_RULES, VERSIONS, unknown_rules
 from ledger_core.posting.store_port import HaltKind, PosterStore, ShardHalt
 
 HALT_POLL_SECONDS: Final = 0.5
@@ -44,6 +47,7 @@ class Stops:
         self._halted = False
         self._halts: dict[int, ShardHalt] = {}
         self._slow_until: dict[int, float] = {}
+        self._rules: dict[int, int] = {}
         self._limits: dict[int, DeadLetterLimit] = {}
         self._looked_at = float("-inf")
 
@@ -56,10 +60,12 @@ class Stops:
 
     def stopped(self, shard: int) -> bool:
         """Whether the shard stands still."""
-        return self._halted or self._is_halted(shard) or shard in self._slow_until
+        return self._halted or self._is_halted(shard) or shard in self._slow_until or not self._knows_rules(shard)
 
-    def opened(self, shard: int) -> None:
-        """The shard becomes ours: what was decided of it holds from its first record on. Raises Unavailable."""
+    def opened(self, shard: int, rules: int) -> None:
+        """The shard becomes ours, with these rules in force: what was decided of it holds from its first record on.
+        Raises Unavailable."""
+        self._take_rules(shard, rules)
         self._ask([shard])
 
     def look(self, shards: Iterable[int]) -> list[int]:
@@ -93,8 +99,9 @@ class Stops:
             return None
         return halt.set_aside_offset if halt.at_offset <= offset < halt.set_aside_offset else None
 
-    def posted(self, shard: int, records: int, rejected: int) -> bool:
-        """Count a batch that was written; True when the shard has to wait before the next one."""
+    def posted(self, shard: int, records: int, rejected: int, rules: int) -> bool:
+        """Count a batch that was written, behind which `rules` are in force; True when the shard has to wait."""
+        self._take_rules(shard, rules)
         limit = self.limit(shard)
         was_near = limit.near
         limit.add(records, rejected)
@@ -112,6 +119,20 @@ class Stops:
         self._halts.pop(shard, None)
         self._slow_until.pop(shard, None)
         self._limits.pop(shard, None)
+        self._rules.pop(shard, None)
+
+    def _take_rules(self, shard: int, rules: int) -> None:
+        if self._rules.get(shard) == rules:
+            return
+        self._rules[shard] = rules
+        known = self._knows_rules(shard)
+        self._metrics.rules(shard, rules, known=known)
+        if not known:
+            unknown = unknown_rules(rules)
+            log.error("poster.rules_unknown", shard=shard, reason=unknown.message, remedy=unknown.remedy)
+
+    def _knows_rules(self, shard: int) -> bool:
+        return self._rules.get(shard, FIRST_RULES) in VERSIONS
 
     def _ask(self, shards: list[int]) -> None:
         halted = self._store.is_halted()

@@ -5,5 +5,5 @@ replay_place     where that stands
 rebuild          the archive, range by verified range
 topic_fill       what the archive leaves out; topic_ends: how far was published
 archive_log      verdicts and proofs, asked of the archive
-rule_sets        the versions of the posting rules
+rule_sets        what a replay judges by
 """

@@ -30,7 +30,7 @@ from ledger_core.findings import Collector
 from ledger_core.ports import StoredObject
 from ledger_core.posting.newest_record import NewestRecord
 from ledger_core.posting.plans import Known
-from ledger_core.posting.verdicts import VerdictLine, decode_verdict, verdicts_hash
+from ledger_core.posting.verdicts import VerdictLine, activated_rules, decode_verdict, verdicts_hash
 from ledger_core.proving.range_proof import RangeProof
 from ledger_core.recovery.rebuild_checks import check_empty, check_kids, kids_in
 from ledger_core.signing.registry import SignerRegistry
@@ -107,6 +107,14 @@ class ArchiveLog:
             if int(self._of(shard).ends[place]) > end:
                 return end
         return end
+
+    def activated(self, shard: int, offset: int) -> bool | None:
+        if offset >= self.covers(shard):
+            return None
+        lines = (
+            line for place in self._of(shard).within(offset, offset + 1) for line in self._object(shard, place).rejected
+        )
+        return any(int(line.offset) == offset and activated_rules(line.reason) is not None for line in lines)
 
     def taken_elsewhere(self, shard: int, first_offset: int, next_offset: int) -> dict[int, tuple[str, Known]]:
         found: dict[int, tuple[str, Known]] = {}

@@ -15,21 +15,19 @@ here relays the rest, and readers skip what they have seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from consumers.posting.batch_transaction import post_batch
-from consumers.posting.decision import set_aside
+from consumers.posting.decision import Decide, decisions, set_aside
 from consumers.posting.first_verdicts import FirstVerdicts
+from ledger_core.books.rule_versions import RuleSet, unknown_rules
 from ledger_core.errors import Unreadable
 from ledger_core.ports import Record
 from ledger_core.posting.plans import Decided, Draft, Known, ShardHead
 from ledger_core.posting.sequencing import event_ids, sequence
 from ledger_core.posting.store_port import PosterStore
 from ledger_core.recovery.replay_port import StopAt, VerdictLog
-
-Decide = Callable[[Record], Decided]
-"""The posting rules of one version, as far as they need the record alone (`consumers.recovery.rule_sets`)."""
 
 
 class RecordReader(Protocol):
@@ -72,8 +70,8 @@ class ShardReplay:
     def step(self) -> int:
         """Take one batch; how many offsets it moved the head. 0: the end.
 
-        Raises Unavailable (run it again), Refused (undecidable without a log, or the target is another ledger), Fenced
-        (another process moved the head), Corrupt.
+        Raises Unavailable (run it again), Refused (undecidable without a log, the target is another ledger, or rules
+        are in force that this version does not know), Fenced (another process moved the head), Corrupt.
         """
         if self.stopped or self._reader.done:
             return 0
@@ -84,7 +82,9 @@ class ShardReplay:
             batch = self._set_aside(found)
         else:
             # 2. DECIDE. Pure: the same records give the same decisions at every run.
-            batch = [self._decide(record) for record in self._wanted(records)]
+            batch = list(decisions(self._wanted(records), self.head.rules, self._decide))
+            if records and not batch and not self.stopped:
+                raise unknown_rules(self.head.rules)
         if not batch:
             return 0
         before = self.head.next_offset
@@ -145,8 +145,10 @@ class ShardReplay:
         return [item for item in batch if item.record.offset <= last]
 
 
-def same_newest_entry(head: ShardHead, prev_hash: bytes | None, record: Record, decide: Decide) -> bytes | None:
-    """The entry hash that the rules give the record of the newest entry; None when they post nothing for it."""
+def same_newest_entry(
+    head: ShardHead, prev_hash: bytes | None, record: Record, rules: RuleSet, decide: Decide
+) -> bytes | None:
+    """The entry hash that `rules`, which the newest entry names, give its record; None when they post nothing."""
     before = ShardHead(
         shard=head.shard,
         topic=head.topic,
@@ -159,8 +161,9 @@ def same_newest_entry(head: ShardHead, prev_hash: bytes | None, record: Record, 
         duplicates=0,
         rejected=0,
         relayed_offset=record.offset,
+        rules=rules.number,
     )
-    item = decide(record)
+    item = decide(record, rules)
     known: dict[str, Known] = {}
     if isinstance(item.outcome, Draft) and item.outcome.reverses is not None:
         known[item.outcome.reverses] = Known(head.shard, 1, b"")  # posted here: or there would be no entry

@@ -15,10 +15,11 @@ from itertools import zip_longest
 from typing import Protocol
 
 from consumers.posting.batch_transaction import HOLE_OFFSETS_MAX
-from consumers.posting.decision import set_aside
-from consumers.recovery.replay import Decide, RecordReader
+from consumers.posting.decision import Decide, decisions, set_aside
+from consumers.recovery.replay import RecordReader
 from consumers.recovery.replay_place import ReplayPlace
 from ledger_core.books.accounts import account_type
+from ledger_core.books.rule_versions import RuleSet, unknown_rules
 from ledger_core.errors import Unreadable
 from ledger_core.findings import Collector
 from ledger_core.ports import Record
@@ -41,6 +42,10 @@ class LiveLedger(Protocol):
 
     def set_aside_end(self, shard: int, offset: int) -> int:
         """As `ledger_core.recovery.replay_port.VerdictLog.set_aside_end`."""
+        ...
+
+    def activated(self, shard: int, offset: int) -> bool | None:
+        """As `ledger_core.recovery.replay_port.VerdictLog.activated`."""
         ...
 
     def first_verdicts(self, compared: Sequence[str], named: Sequence[str]) -> Mapping[str, tuple[Known, int]]:
@@ -77,7 +82,8 @@ class BesideShard:
         self._range = _RangeSums(place.head, whole=True)
 
     def step(self, end_offset: int) -> bool:
-        """Compare one batch below `end_offset`; False when everything below it is, or the shard has stopped."""
+        """Compare one batch below `end_offset`; False when everything below it is, or the shard has stopped. Raises
+        UnknownRules before what such rules judged."""
         if self.stopped:
             return False
         if not self._waiting:
@@ -112,10 +118,10 @@ class BesideShard:
             self._aside = range(first, end)
             return [set_aside(head.topic, head.shard, offset).record for offset in self._aside]
 
-    def _verdict_of(self, record: Record) -> Decided:
+    def _verdict_of(self, record: Record, rules: RuleSet) -> Decided:
         if record.offset in self._aside:
             return set_aside(record.topic, record.partition, record.offset)
-        return self._decide(record)
+        return self._decide(record, rules)
 
     def close_range(self, signed: SignedPart | None) -> None:
         """The range that began at the last call ends here: compare with its proof, if there is one."""
@@ -138,7 +144,11 @@ class BesideShard:
         while not self.stopped and offset - self.place.head.next_offset > HOLE_OFFSETS_MAX:
             self._compare_batch([], upto=self.place.head.next_offset + HOLE_OFFSETS_MAX)
         if not self.stopped:
-            self._compare_batch([self._verdict_of(record) for record in records])
+            batch = list(decisions(records, self.place.head.rules, self._verdict_of))
+            if not batch:
+                raise unknown_rules(self.place.head.rules)
+            self._waiting = [*records[len(batch) :], *self._waiting]  # behind rules that are not known
+            self._compare_batch(batch)
 
     def _compare_batch(self, batch: Sequence[Decided], *, upto: int | None = None) -> None:
         head = self.place.head

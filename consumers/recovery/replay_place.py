@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ledger_core.books.rule_versions import FIRST_RULES
 from ledger_core.posting.plans import ShardHead
 from ledger_core.tree import CompactRange
 
@@ -32,6 +33,7 @@ class ReplayPlace:
             "head_hash": None if head.head_hash is None else head.head_hash.hex(),
             "duplicates": str(head.duplicates),
             "rejected": str(head.rejected),
+            "rules": head.rules,
             "tree": self.tree.to_bytes().hex(),
             "whole": self.whole,
             "sums": {name: [str(amount) for amount in pair] for name, pair in self.sums.items()},
@@ -51,6 +53,7 @@ class ReplayPlace:
             head_hash=None if digest is None else bytes.fromhex(digest),
             duplicates=int(told["duplicates"]),
             rejected=int(told["rejected"]),
+            rules=int(told["rules"]),
         )
         tree = CompactRange.from_bytes(seq, bytes.fromhex(told["tree"]))
         sums = {name: [int(amount) for amount in pair] for name, pair in told["sums"].items()}
@@ -67,6 +70,7 @@ def place_head(
     head_hash: bytes | None = None,
     duplicates: int = 0,
     rejected: int = 0,
+    rules: int = FIRST_RULES,
 ) -> ShardHead:
     """A head without what only a database has."""
     return ShardHead(
@@ -81,4 +85,5 @@ def place_head(
         duplicates=duplicates,
         rejected=rejected,
         relayed_offset=first_offset,
+        rules=rules,
     )

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from consumers.posting.decision import decide
 from ledger_core.books.entries import decode_entry
+from ledger_core.books.rule_versions import VERSIONS, rules_of
 from ledger_core.errors import Refused
 from ledger_core.ports import Record
 from ledger_core.posting.plans import Draft
@@ -85,9 +86,11 @@ def _fill_originals(rows: FillRows, topic: Records, shard: int, name: str, advan
         found: list[Record] = []
         size = 0
         for record in topic.records(name, shard, sorted(wanted)):
-            outcome = decide(record).outcome
             digests = {hashlib.sha256(record.value or b"").digest()}  # of a record that was rejected unread
-            digests.add(content_hash(content_of(outcome)) if isinstance(outcome, Draft) else outcome.content_hash)
+            for rules in VERSIONS.values():  # by whichever of them it was rejected: the content is that of the verdict
+                outcome = decide(record, rules).outcome
+                if isinstance(outcome, Draft):
+                    digests.add(content_hash(content_of(outcome)))
             if wanted[record.offset] not in digests:
                 raise _another(record, "its content is not what was rejected there")
             found.append(record)
@@ -109,8 +112,9 @@ def _fill_pii(rows: FillRows, topic: Records, shard: int, name: str, advance: Ca
         wanted = {item.offset: item for item in missing}
         found = []
         for record in topic.records(name, shard, sorted(wanted)):
-            item, outcome = wanted[record.offset], decide(record).outcome
+            item = wanted[record.offset]
             entry = decode_entry(item.body)
+            outcome = decide(record, rules_of(entry.rules)).outcome
             if not isinstance(outcome, Draft) or (outcome.event_id, outcome.pii_digest) != (
                 entry.event_id,
                 entry.pii_digest,

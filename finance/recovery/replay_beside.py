@@ -22,18 +22,20 @@ from finance.recovery.replay_sources import APPLICATION
 from finance.settings import clock
 from finance.wiring.kafka import REPLAYS_AS, open_partition, open_watermarks
 from finance.wiring.stores import open_ledger_reader
+from ledger_core.books.rule_versions import FIRST_RULES
 from ledger_core.errors import Refused
 from ledger_core.findings import Collector, Report
 from ledger_core.postgres.posting.newest_record import newest_record
 from ledger_core.postgres.recovery.replay_target import TargetState
 from ledger_core.postgres.session import session
+from ledger_core.posting.activation import RulesJudge
 from ledger_core.tree import CompactRange
 from ledger_core.verify.ledger_rows import LedgerReader, RangeRow, ShardRow
 from ledger_core.verify.signed_parts import SignedPart, parts_of_rows
 from producers.storage.whole_file import replace_file
 from schemas.read_file import STATEMENT_BYTES_MAX, read_text
 
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2  # 2: with the rules in force
 
 
 class LedgerSnapshot(LedgerReader, LiveLedger, Protocol):
@@ -41,6 +43,10 @@ class LedgerSnapshot(LedgerReader, LiveLedger, Protocol):
 
     def sums(self, shard: int) -> Mapping[str, list[int]]:
         """`<currency> <account type>` -> [debits, credits] of all balances of a shard."""
+        ...
+
+    def activations(self, shard: int) -> list[tuple[int, int]]:
+        """(offset of a control record, posting rules in force behind it), in order."""
         ...
 
 
@@ -109,7 +115,7 @@ class _Shard:
                 self.place,
                 reader=records,
                 live=self.reader,
-                decide=RULE_SETS[plan.rules],
+                decide=RULE_SETS[plan.rules](RulesJudge(plan.settings.env, plan.registry, self.reader.activated)),
                 stop=plan.stop,
                 batch_records_max=plan.topology.limits.poster_batch_records_max,
                 found=self.found,
@@ -155,6 +161,7 @@ class _Shard:
             ("next_offset", head.next_offset, row.next_offset),
             ("seq", head.seq, row.seq),
             ("head_hash", (head.head_hash or b"").hex(), (row.head_hash or b"").hex()),
+            ("rules", head.rules, row.rules),
         ]
         if place.whole:
             told += [("duplicates", head.duplicates, row.duplicates), ("rejected", head.rejected, row.rejected)]
@@ -177,6 +184,7 @@ def _beginning(plan: ReplayPlan, reader: LedgerSnapshot, row: ShardRow) -> Repla
     place = ReplayPlace(place_head(row.shard, row.topic, first_offset=row.first_offset, next_offset=row.first_offset))
     if plan.from_offset is None:
         return place
+    activated = reader.activations(row.shard)
     for found in reader.ranges(row.shard):
         if found.next_offset > plan.from_offset:
             break
@@ -187,6 +195,7 @@ def _beginning(plan: ReplayPlan, reader: LedgerSnapshot, row: ShardRow) -> Repla
             next_offset=found.next_offset,
             seq=found.last_seq,
             head_hash=found.head_hash,
+            rules=max((n for at, n in activated if at < found.next_offset), default=FIRST_RULES),
         )
         place = ReplayPlace(head, CompactRange.from_bytes(found.last_seq, found.tree), whole=False)
     return place

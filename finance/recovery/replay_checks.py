@@ -14,9 +14,11 @@ from typing import Final
 
 from consumers.kafka.topic_identity import NewestSource, check_same_topic
 from consumers.kafka.watermarks import Watermarks
-from consumers.recovery.replay import Decide, same_newest_entry
+from consumers.posting.decision import Decide
+from consumers.recovery.replay import same_newest_entry
 from finance.settings.deployment import Settings
 from finance.wiring.kafka import REPLAYS_AS, check_topics, open_partition
+from ledger_core.books.rule_versions import rules_of
 from ledger_core.errors import Refused
 from ledger_core.postgres.recovery import replay_target
 from ledger_core.postgres.recovery.recorded_verdicts import newest_source
@@ -116,7 +118,7 @@ def _check_newest(settings: Settings, target: Session, head: ShardHead, topic: s
         records = reader.read(1)
     finally:
         reader.close()
-    made = same_newest_entry(head, before, records[0], decide) if records else None
+    made = same_newest_entry(head, before, records[0], rules_of(source[2]), decide) if records else None
     if made != head.head_hash:
         raise Refused(
             f"shard {head.shard} of the target ends at seq {head.seq} with another entry than this replay makes of "

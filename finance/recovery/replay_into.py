@@ -135,7 +135,7 @@ def _check(
     replay_checks.check_clock(watermarks, topic, ends, clock.utc_now())
     if state.heads:
         replay_checks.check_identity(watermarks, topic, shards, lambda shard: newest_record(target, shard))
-        replay_checks.check_prefix(settings, target, state, topic, shards, RULE_SETS[plan.rules])
+        replay_checks.check_prefix(settings, target, state, topic, shards, RULE_SETS[plan.rules](None))
     _check_source(plan, target, state, watermarks)
     batch = plan.topology.limits.poster_batch_records_max
     journal = plan.topology.topics["journal"].name
@@ -149,6 +149,7 @@ def _check(
             plan.stop,
             plan.rules,
             plan.compare,
+            plan.registry.to_json(),
             batch,
             surely_relayed_seq(newest_in_journal(watermarks, journal, run.shard), batch) if plan.is_ledger else 0,
         )

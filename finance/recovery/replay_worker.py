@@ -21,8 +21,10 @@ from finance.settings.deployment import Settings
 from finance.wiring.kafka import REPLAYS_AS, open_partition
 from finance.wiring.stores import open_poster_store
 from ledger_core.errors import Refused
+from ledger_core.posting.activation import RulesJudge, nothing_told
 from ledger_core.posting.store_port import Fenced, Halted
 from ledger_core.recovery.replay_port import StopAt
+from ledger_core.signing.registry import SignerRegistry
 
 FENCED_RETRIES_MAX: Final = 5
 FENCED_WAIT_SECONDS: Final = 0.5
@@ -40,6 +42,7 @@ class ReplayJob:
     stop: StopAt  # where it ends
     rules: str  # name of the rules that decide
     log: Source  # where first verdicts are looked up
+    signers: bytes  # signers.json: whose control records count
     batch_records_max: int  # in one transaction
     journal_seq: int  # the newest entry that the journal topic has
 
@@ -91,12 +94,14 @@ def _replaying(job: ReplayJob) -> Iterator[ShardReplay]:
         )
         try:
             with open_log(job.log, job.settings) as log:
+                told = nothing_told if log is None else log.activated
+                judge = RulesJudge(job.settings.env, SignerRegistry.from_json(job.signers), told)
                 yield ShardReplay(
                     head,
                     reader=reader,
                     store=store,
                     log=log,
-                    decide=RULE_SETS[job.rules],
+                    decide=RULE_SETS[job.rules](judge),
                     stop=job.stop,
                     batch_records_max=job.batch_records_max,
                     journal_seq=job.journal_seq,

@@ -45,6 +45,7 @@ class Health:
         self._locked_out: float | None = None  # when a lock was last waited for in vain; None since work was done
         self._lag: dict[int, Lag] = {}
         self._signers: dict[str, str] = {}
+        self._unknown_rules: dict[int, int] = {}
 
     def stepped(self) -> None:
         with self._lock:
@@ -68,10 +69,19 @@ class Health:
     def released(self, shard: int) -> None:
         with self._lock:
             self._lag.pop(shard, None)
+            self._unknown_rules.pop(shard, None)
 
     def halted(self, halted: bool) -> None:
         with self._lock:
             self._halted = halted
+
+    def rules(self, shard: int, number: int, *, known: bool) -> None:
+        """A shard that waits for a version that knows its rules is a fact to see: the others go on."""
+        with self._lock:
+            if known:
+                self._unknown_rules.pop(shard, None)
+            else:
+                self._unknown_rules[shard] = number
 
     def signer_circuit(self, kid: str, state: str) -> None:
         """An open circuit is a fact to see, not ill health: posting, closing and archiving go on."""
@@ -113,6 +123,7 @@ class Health:
                     for shard, lag in sorted(self._lag.items())
                 },
                 "signers": dict(self._signers),
+                "unknown_rules": {str(shard): number for shard, number in sorted(self._unknown_rules.items())},
             }
         return sound, facts
 

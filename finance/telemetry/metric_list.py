@@ -129,6 +129,14 @@ METRICS: Final[tuple[Metric, ...]] = (
         "poster",
         ("shard",),
     ),
+    Metric("finance_shard_rules", "gauge", "Posting rules in force at the shard's head", "poster", ("shard",)),
+    Metric(
+        "finance_shard_rules_unknown",
+        "gauge",
+        "1 while this shard waits, because rules are in force there that this version of finance does not know",
+        "poster",
+        ("shard",),
+    ),
     Metric(
         "finance_unavailable_total",
         "counter",

@@ -53,6 +53,8 @@ class PrometheusWork:
         self._halted = exporter.gauge("finance_halted")
         self._shard_halted = exporter.gauge("finance_shard_halted")
         self._shard_slowed = exporter.gauge("finance_shard_slowed")
+        self._rules = exporter.gauge("finance_shard_rules")
+        self._rules_unknown = exporter.gauge("finance_shard_rules_unknown")
         self._unavailable = exporter.counter("finance_unavailable_total")
         self._signer_failures = exporter.counter("finance_signer_failures_total")
         self._signer_circuit = exporter.gauge("finance_signer_circuit_state")
@@ -109,11 +111,18 @@ class PrometheusWork:
         self._lag_seconds.remove_by_labels({"shard": str(shard)})
         self._shard_halted.remove_by_labels({"shard": str(shard)})
         self._shard_slowed.remove_by_labels({"shard": str(shard)})
+        self._rules.remove_by_labels({"shard": str(shard)})
+        self._rules_unknown.remove_by_labels({"shard": str(shard)})
         self._health.released(shard)
 
     def halted(self, halted: bool) -> None:
         self._halted.set(1 if halted else 0)
         self._health.halted(halted)
+
+    def rules(self, shard: int, number: int, *, known: bool) -> None:
+        self._rules.labels(shard).set(number)
+        self._rules_unknown.labels(shard).set(0 if known else 1)
+        self._health.rules(shard, number, known=known)
 
     def stopped(self, shard: int, *, halted: bool, slowed: bool) -> None:
         self._shard_halted.labels(shard).set(1 if halted else 0)

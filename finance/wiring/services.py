@@ -53,6 +53,7 @@ from ledger_core.postgres.posting import control
 from ledger_core.postgres.posting.poster_store import PosterStore
 from ledger_core.postgres.proving.held_ranges import PostgresHeldRanges
 from ledger_core.postgres.proving.prover_store import PostgresProverStore
+from ledger_core.posting.activation import RulesJudge
 from ledger_core.proving.range_limits import RangeLimits
 from ledger_core.signing.purposes import SIGNED_BY
 from producers.storage.archive_file import FileArchiveStore
@@ -89,11 +90,13 @@ def build_poster(settings: Settings, topology: Topology, metrics: Metrics) -> Se
         undo.callback(store.close)
         shards = range(topology.topics["settlements"].partitions)
         retelling = Retelling(reported_outcomes(settings, topology, metrics.progress), shards, store.next_offsets)
+        judge = RulesJudge(settings.env, read_registry(settings.signers_path), retelling.activated)
         open_source = settlements_opener(settings, topology, store.newest_record)
         poster = Poster(
             topic=names["settlements"],
             open_source=lambda start, revoked: RetellingSource(open_source(start, revoked), retelling),
             plan=retelling.plan,
+            judge=judge,
             store=store,
             relay=Relay(
                 open_publisher(settings, "poster"),

@@ -7,6 +7,7 @@ entries          the journal entry: the bytes that are chained
 settlements      the settlement event: what a publisher asks for
 personal         personal data, and the digest that stands for them
 sales            from a shop's sale to its settlement event
+rule_versions    what differs between versions of the posting rules
 event_rules      every rule on a field, once; entry_rules: asked again of an entry
 entry_checks     entries checked by the thousand (entry_pattern: the ordinary one as a regular expression)
 """

@@ -50,6 +50,7 @@ class EntryFields(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, for
     provider: Provider | None = None  # what the payment provider was asked for, if anything
     recorded_at: str  # broker's append time of the record, UTC; never decreases along a shard
     reverses: str | None = None  # event id of the entry that this one takes back
+    rules: int = 1  # version of the posting rules that judged the event; left out when it is the first
     seq: str  # decimal text; the shard's entries count from 1 without a gap
     settlement_id: str  # the shop's id; the key of the record
     shard: int  # number of the shard: the partition of the settlements topic, from 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 import orjson
@@ -28,6 +29,14 @@ _decoder = msgspec.json.Decoder(EntryFields)
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
+class RulesRun(NamedTuple):
+    """Entries that follow each other and name the same version of the posting rules."""
+
+    first_offset: int  # source offset of the first
+    last_offset: int  # source offset of the last, inclusive
+    rules: int  # the version
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """What a block of lines says. A line that is not an entry has None in `entries`; totals are debits by currency.
@@ -41,6 +50,7 @@ class Block:
     topics: set[str]  # the source topics that the entries name
     from_ts: str | None  # least recorded_at; None without an entry
     to_ts: str | None  # greatest recorded_at, inclusive; None without an entry
+    rules: Sequence[RulesRun] = ()  # in order
 
 
 def check_block(
@@ -61,7 +71,8 @@ def check_lines(lines: Sequence[bytes], data: bytes, shard: int, topic: str, fir
     if ordinary is None:
         return check_block(lines, shard, first_seq, found, data)
     found.count("entries", len(lines))
-    return Block((), ordinary.offsets, ordinary.totals, {topic}, ordinary.from_ts, ordinary.to_ts)
+    run = RulesRun(ordinary.offsets[0], ordinary.offsets[-1], ordinary.rules)
+    return Block((), ordinary.offsets, ordinary.totals, {topic}, ordinary.from_ts, ordinary.to_ts, [run])
 
 
 def check_each(lines: Sequence[bytes], shard: int, first_seq: int, found: Collector) -> Block:
@@ -78,7 +89,10 @@ def check_each(lines: Sequence[bytes], shard: int, first_seq: int, found: Collec
     times = [entry.recorded_at for entry in good]
     offsets = [int(entry.source.offset) for entry in good if is_decimal(entry.source.offset)]
     topics = {entry.source.topic for entry in good}
-    return Block(entries, offsets, totals, topics, min(times, default=None), max(times, default=None))
+    runs = [
+        RulesRun(int(it.source.offset), int(it.source.offset), it.rules) for it in good if is_decimal(it.source.offset)
+    ]
+    return Block(entries, offsets, totals, topics, min(times, default=None), max(times, default=None), runs)
 
 
 def read_sound(lines: Sequence[bytes], shard: int, first_seq: int, data: bytes) -> Block | None:
@@ -103,7 +117,8 @@ def read_sound(lines: Sequence[bytes], shard: int, first_seq: int, data: bytes) 
     if not all(key.isascii() and not key.isdigit() for key in {key for entry in entries for key in entry.metadata}):
         return None
     times = [entry.recorded_at for entry in entries]
-    return Block(entries, offsets, totals, {source.topic for source in sources}, min(times), max(times))
+    runs = [RulesRun(offsets[0], offsets[-1], entries[0].rules)]  # of one version, or they had not all followed it
+    return Block(entries, offsets, totals, {source.topic for source in sources}, min(times), max(times), runs)
 
 
 def _balanced_totals(entries: Sequence[EntryFields]) -> dict[str, int] | None:

@@ -30,6 +30,7 @@ from ledger_core.books.event_rules import (
     check_metadata,
 )
 from ledger_core.books.lines import AMOUNT_MINOR_MAX
+from ledger_core.books.rule_versions import FIRST_RULES, VERSIONS, RuleSet
 from ledger_core.errors import Rejected
 
 LEGS_MAX: Final = 8
@@ -47,10 +48,11 @@ _ENTRY: Final = (
     rb'"occurred_at":"%(occurred)b","order_id":"%(name)b",(?:"pii_digest":"[0-9a-f]{64}",)?+'
     rb'(?:"provider":\{"amount_minor":"(?:10{15}|[1-9][0-9]{0,14}+)","currency":"([A-Z]{3})","name":"%(name)b",'
     rb'"reference":"%(name)b"\},)?+'
-    rb'"recorded_at":"(%(recorded)b)",(?:"reverses":"%(id)b",)?+"seq":"([1-9][0-9]*+)","settlement_id":"%(name)b",'
+    rb'"recorded_at":"(%(recorded)b)",(?:"reverses":"%(id)b",)?+%(rules)b"seq":"([1-9][0-9]*+)","settlement_id":"%(name)b",'
     rb'"shard":%(shard)d,"source":\{"offset":"(0|[1-9][0-9]*+)","partition":%(shard)d,"topic":"%(topic)b"\},'
     rb'"version":1\}|([^\n]*+))\n'
 )
+_RULES: Final = re.compile(rb'"rules":([1-9][0-9]{0,8}),"seq":"')  # a text has its quotes escaped: it cannot match
 _PARTS: Final = {
     b"id": UUID_FORM.encode(),
     b"type": EVENT_TYPE_FORM.encode(),
@@ -75,6 +77,7 @@ class Ordinary(NamedTuple):
     totals: dict[str, int]
     from_ts: str  # least recorded_at
     to_ts: str  # greatest recorded_at, inclusive
+    rules: int  # version of the rules that all of them name
 
 
 def read_ordinary(data: bytes, count: int, shard: int, topic: str, first_seq: int) -> Ordinary | None:
@@ -82,7 +85,11 @@ def read_ordinary(data: bytes, count: int, shard: int, topic: str, first_seq: in
 
     None when they are not all ordinary and sound: then somebody has to read it closely.
     """
-    rows = _pattern(shard, topic).findall(data)
+    named = _RULES.search(data, 0, data.find(b"\n"))
+    rules = VERSIONS.get(FIRST_RULES if named is None else int(named[1]))
+    if rules is None:
+        return None
+    rows = _pattern(shard, topic, rules.number).findall(data)
     if len(rows) != count or not rows:
         return None
     columns = list(zip(*rows, strict=True))
@@ -90,10 +97,10 @@ def read_ordinary(data: bytes, count: int, shard: int, topic: str, first_seq: in
     if any(columns[_OTHER]) or len(currencies) > 1:
         return None
     try:
-        if not _are_sound(set(columns[_METADATA])):
+        if not _are_sound(set(columns[_METADATA]), rules):
             return None
         for currency in currencies | set(columns[_PROVIDER_CURRENCY]) - {b""}:
-            check_currency(currency.decode())
+            check_currency(currency.decode(), rules)
         total = _balanced_total(columns)
         offsets = _integers(columns[_OFFSET])
         if total is None or _integers(columns[_SEQ]) != list(range(first_seq, first_seq + count)):
@@ -102,7 +109,7 @@ def read_ordinary(data: bytes, count: int, shard: int, topic: str, first_seq: in
         return None
     times = columns[_RECORDED_AT]
     from_ts, to_ts = min(times).decode(), max(times).decode()
-    return Ordinary(offsets, {currencies.pop().decode(): total}, from_ts, to_ts)
+    return Ordinary(offsets, {currencies.pop().decode(): total}, from_ts, to_ts, rules.number)
 
 
 def _balanced_total(columns: Sequence[Sequence[bytes]]) -> int | None:
@@ -135,23 +142,24 @@ def _integers(texts: Sequence[bytes]) -> list[int]:
     return numbers
 
 
-def _are_sound(metadata: set[bytes]) -> bool:
+def _are_sound(metadata: set[bytes], rules: RuleSet) -> bool:
     """Whether each metadata object has its keys in order, each once, and keeps the rules. Raises Rejected."""
     for text in metadata:
         if text != b"{}":
             pairs = _pairs_decoder.decode(text)
-            check_metadata(pairs)
+            check_metadata(pairs, rules)
             if _pairs_encoder.encode(pairs) != text:
                 return False
     return True
 
 
 @lru_cache(maxsize=64)
-def _pattern(shard: int, topic: str) -> re.Pattern[bytes]:
+def _pattern(shard: int, topic: str, rules: int) -> re.Pattern[bytes]:
     parts = {b"a": _ACCOUNT, b"m": _MEMO}
     legs = b""
     for _ in range(LEGS_MAX - 1):
         legs = b"(?:," + _LEG % {**parts, b"c": rb"\2"} + legs + b")?+"
     first = _LEG % {**parts, b"c": b"([A-Z]{3})"}
     source = {b"shard": shard, b"topic": re.escape(topic.encode())}
-    return re.compile(_ENTRY % {**_PARTS, b"legs": first + legs, **source})
+    named = b"" if rules == FIRST_RULES else b'"rules":%d,' % rules
+    return re.compile(_ENTRY % {**_PARTS, b"legs": first + legs, b"rules": named, **source})

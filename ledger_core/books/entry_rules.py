@@ -1,8 +1,9 @@
 """What an entry must say by the rules of posting, asked again of entries that others wrote: archive, journal, database.
 
-Guarantees: `entry_faults` names every field that `ledger_core.books.event_rules` would have refused, and what posting
-itself gives an entry (times, digest, topic) without its form. `all_follow` is the same judgement of a block at once, in
-a few passes; it may be False for a sound block, never True for one with a fault.
+Guarantees: an entry is judged by the version of the rules that it names. `entry_faults` names every field that
+`ledger_core.books.event_rules` would have refused, and what posting gives an entry (times, digest, topic) without its
+form. `all_follow` is the same judgement of a block at once, in a few passes; it may be False for a sound block, never
+True for one with a fault.
 Does not: compare an entry with others (chain, place, an event id that stands twice), or add up its lines: who decodes
 an entry has done so (`ledger_core.books.balance`).
 """
@@ -18,7 +19,7 @@ from ledger_core.books import event_rules
 from ledger_core.books.entries import EntryFields
 from ledger_core.books.event_rules import EVENT_TYPE_FORM, LINES_MAX, NAME_FORM, UUID_FORM
 from ledger_core.books.lines import Line
-from ledger_core.books.money import CURRENCIES
+from ledger_core.books.rule_versions import RuleSet, UnknownRules, rules_of
 from ledger_core.books.settlements import microseconds
 from ledger_core.canonical import is_hash
 from ledger_core.decimals import parse_decimal
@@ -49,7 +50,11 @@ class EntryFault(NamedTuple):
 
 def entry_faults(entry: EntryFields) -> list[EntryFault]:
     """Every field of an entry that breaks a rule of posting, in the order in which posting asks."""
-    return list(_faults(entry))
+    try:
+        rules = rules_of(entry.rules)
+    except UnknownRules as unknown:
+        return [EntryFault("rules", str(unknown))]
+    return list(_faults(entry, rules))
 
 
 def all_follow(entries: Sequence[EntryFields]) -> bool:
@@ -59,7 +64,17 @@ def all_follow(entries: Sequence[EntryFields]) -> bool:
     if names.count("\n") != 4 * len(entries) or not _NAMES.fullmatch(names) or not _TIMES.fullmatch(times):
         return False
     legs = [leg for entry in entries for leg in entry.lines]
-    if not {leg.currency for leg in legs} <= CURRENCIES or max([len(entry.lines) for entry in entries]) > LINES_MAX:
+    versions = {entry.rules for entry in entries}
+    if len(versions) != 1:
+        return False  # a block in which they change is for the slow way to judge
+    try:
+        rules = rules_of(versions.pop())
+    except UnknownRules:
+        return False
+    if (
+        not {leg.currency for leg in legs} <= rules.currencies
+        or max([len(entry.lines) for entry in entries]) > LINES_MAX
+    ):
         return False
     if not all(_is_topic(topic) for topic in {entry.source.topic for entry in entries}):
         return False
@@ -71,7 +86,7 @@ def all_follow(entries: Sequence[EntryFields]) -> bool:
                 event_rules.check_text("memo", memo)
     except Rejected:
         return False
-    return not any(next(_rare_faults(entry), None) for entry in entries if _has_more(entry))
+    return not any(next(_rare_faults(entry, rules), None) for entry in entries if _has_more(entry))
 
 
 def _has_more(entry: EntryFields) -> bool:
@@ -79,7 +94,7 @@ def _has_more(entry: EntryFields) -> bool:
     return bool(entry.metadata or entry.provider) or entry.reverses is not None or entry.pii_digest is not None
 
 
-def _faults(entry: EntryFields) -> Iterator[EntryFault]:
+def _faults(entry: EntryFields, rules: RuleSet) -> Iterator[EntryFault]:
     names = (entry.event_id, entry.event_type, entry.settlement_id, entry.order_id)
     for field, words in _asked("", lambda: event_rules.check_names(*names)):
         yield EntryFault(words.partition(" ")[0] or field, words)  # the first word is the name
@@ -87,30 +102,30 @@ def _faults(entry: EntryFields) -> Iterator[EntryFault]:
     yield from _asked("recorded_at", lambda: event_rules.check_recorded_at(_ms(entry.recorded_at)))
     yield from _asked("lines", lambda: event_rules.check_line_count(len(entry.lines)))
     for number, leg in enumerate(entry.lines, 1):
-        yield from _leg_faults(f"lines[{number}]", leg)
-    yield from _rare_faults(entry)
+        yield from _leg_faults(f"lines[{number}]", leg, rules)
+    yield from _rare_faults(entry, rules)
     if not _is_topic(entry.source.topic):
         yield EntryFault("source.topic", f"{entry.source.topic[:64]!r} is not the name of a topic")
 
 
-def _leg_faults(place: str, leg: Line) -> Iterator[EntryFault]:
+def _leg_faults(place: str, leg: Line, rules: RuleSet) -> Iterator[EntryFault]:
     memo = leg.memo
     yield from _asked(f"{place}.account", lambda: event_rules.check_account(leg.account))
-    yield from _asked(f"{place}.currency", lambda: event_rules.check_currency(leg.currency))
+    yield from _asked(f"{place}.currency", lambda: event_rules.check_currency(leg.currency, rules))
     if memo is not None:
         yield from _asked(f"{place}.memo", lambda: event_rules.check_text("memo", memo))
 
 
-def _rare_faults(entry: EntryFields) -> Iterator[EntryFault]:
+def _rare_faults(entry: EntryFields, rules: RuleSet) -> Iterator[EntryFault]:
     """Of the fields that not every entry has."""
     provider = entry.provider
-    yield from _asked("metadata", lambda: event_rules.check_metadata(entry.metadata))
+    yield from _asked("metadata", lambda: event_rules.check_metadata(entry.metadata, rules))
     yield from _asked("reverses", lambda: event_rules.check_reverses(entry.reverses))
     if provider is not None:
         name, reference, currency = provider.name, provider.reference, provider.currency
         amount = provider.amount_minor
         yield from _asked(
-            "provider", lambda: event_rules.check_provider(name, reference, parse_decimal(amount), currency)
+            "provider", lambda: event_rules.check_provider(name, reference, parse_decimal(amount), currency, rules)
         )
     if entry.pii_digest is not None and not is_hash(entry.pii_digest):
         yield EntryFault("pii_digest", f"{entry.pii_digest[:80]!r} is not a hash of 64 lower-case hex digits")

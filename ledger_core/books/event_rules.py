@@ -1,8 +1,9 @@
 """The rules on the fields of an event, each said once: whoever posts asks them, and whoever checks an entry asks again.
 
 Guarantees: a field passes, or its check raises Rejected, on its own text and number alone: no clock, no configuration.
-So every limit below is part of the published rules; changing one changes verdicts at replay and needs a new rules
-version.
+So every limit below is part of the published rules; changing one changes verdicts at replay, and makes a new version of
+the rules. What differs between versions is passed in as a `RuleSet` (`ledger_core.books.rule_versions`); what stands
+here as a constant is the same in all of them.
 Does not: decide in which order rules are asked (`ledger_core.posting.rules` for an event that comes,
 `ledger_core.books.entry_rules` for an entry that was posted), or read other events.
 """
@@ -15,14 +16,14 @@ from typing import Final
 
 from ledger_core.books.accounts import account_type, is_account
 from ledger_core.books.lines import AMOUNT_MINOR_MAX
-from ledger_core.books.money import CURRENCIES
+from ledger_core.books.rule_versions import RULES_1, RuleSet
 from ledger_core.books.settlements import LineFields
 from ledger_core.errors import Rejected, RejectReason
 from ledger_core.normal_form import is_nfc
 from ledger_core.ports import NO_APPEND_TIME_MS
 
 LINES_MAX: Final = 1_000
-METADATA_PAIRS_MAX: Final = 32
+METADATA_PAIRS_MAX: Final = RULES_1.metadata_pairs_max  # of pii, by all rules; of metadata, by rules 1
 TEXT_CHARACTERS_MAX: Final = 512
 # Times of an entry are computed with: windows and locks are added to them. Bounds are constants, never the clock.
 OCCURRED_AT_US_MAX: Final = 7_258_118_399_999_999  # the last microsecond of year 2199
@@ -69,15 +70,16 @@ def check_recorded_at(timestamp_ms: int) -> None:
         raise Rejected(RejectReason.BAD_FIELD, message)
 
 
-def check_lines(lines: Sequence[LineFields]) -> None:
+def check_lines(lines: Sequence[LineFields], rules: RuleSet = RULES_1) -> None:
     """Every leg well-formed, and per currency debits = credits, or Rejected is raised; whoever writes the entry checks
     the balance again."""
     check_line_count(len(lines))
     totals: dict[str, int] = {}
+    currencies = rules.currencies
     for account, side, amount, currency, memo in lines:
         if account not in _known_accounts:
             _learn_account(account)
-        if currency not in CURRENCIES:
+        if currency not in currencies:
             raise _bad_currency(currency)
         if not 0 < amount <= AMOUNT_MINOR_MAX:
             raise Rejected(RejectReason.BAD_AMOUNT, f"amount_minor {amount} is not within 1 to {AMOUNT_MINOR_MAX}")
@@ -103,16 +105,16 @@ def check_account(account: str) -> None:
         _learn_account(account)
 
 
-def check_currency(currency: str) -> None:
-    """Raise Rejected for a code that is not in use."""
-    if currency not in CURRENCIES:
+def check_currency(currency: str, rules: RuleSet = RULES_1) -> None:
+    """Raise Rejected for a code that the rules do not have."""
+    if currency not in rules.currencies:
         raise _bad_currency(currency)
 
 
-def check_metadata(metadata: dict[str, str]) -> None:
+def check_metadata(metadata: dict[str, str], rules: RuleSet = RULES_1) -> None:
     """Raise Rejected for too many pairs, or one without its form."""
-    if len(metadata) > METADATA_PAIRS_MAX:
-        raise Rejected(RejectReason.OVERSIZE, f"{len(metadata)} metadata pairs, more than {METADATA_PAIRS_MAX}")
+    if len(metadata) > rules.metadata_pairs_max:
+        raise Rejected(RejectReason.OVERSIZE, f"{len(metadata)} metadata pairs, more than {rules.metadata_pairs_max}")
     for key, value in metadata.items():
         if not is_metadata_key(key):
             raise Rejected(RejectReason.BAD_FIELD, f"metadata key {key[:64]!r} is not a lower-case word")
@@ -146,14 +148,14 @@ def check_reverses(reverses: str | None) -> None:
         raise Rejected(RejectReason.BAD_FIELD, "reverses is not a lower-case uuid")
 
 
-def check_provider(name: str, reference: str, amount: int, currency: str) -> None:
+def check_provider(name: str, reference: str, amount: int, currency: str, rules: RuleSet = RULES_1) -> None:
     """Raise Rejected for a name, an amount or a currency outside the rules."""
     for what, text in (("name", name), ("reference", reference)):
         if is_name(text) is None:
             raise Rejected(
                 RejectReason.BAD_FIELD, f"provider {what} is not 1 to 128 characters of A-Z a-z 0-9 ._:/@+=-"
             )
-    if currency not in CURRENCIES:
+    if currency not in rules.currencies:
         raise Rejected(RejectReason.BAD_CURRENCY, f"provider currency {currency[:16]!r} is not an ISO 4217 code in use")
     if not 0 < amount <= AMOUNT_MINOR_MAX:
         raise Rejected(RejectReason.BAD_AMOUNT, f"provider amount_minor {amount} is not within 1 to {AMOUNT_MINOR_MAX}")

@@ -4,8 +4,9 @@ Guarantees: no float comes in or goes out; `parse_major(format_major(m), m.curre
 than the currency has is refused, never rounded. Does not: convert currencies, group thousands, know locales or symbols.
 
 The codes are ISO 4217 list one as published on 2026-01-01, without the codes that have no minor unit (metals, SDR, test
-codes). The table is part of every posting verdict, so it only grows: a code withdrawn later stays, or a replay would
-decide otherwise than the first reading; a new code is a new version of the posting rules.
+codes), and those that a later version of the posting rules adds. Which of them a line may have is part of every posting
+verdict: each version has its own set (`ledger_core.books.rule_versions`), and no set ever changes. A code withdrawn
+later stays: what was sold in it is still settled and refunded.
 """
 
 from __future__ import annotations
@@ -30,17 +31,26 @@ TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XAD XCD XCG YER ZAR ZMW ZWG
 _EXPONENT_0 = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
 _EXPONENT_3 = "BHD IQD JOD KWD LYD OMR TND"
 _EXPONENT_4 = "CLF UYW"
+# Withdrawn before that list (ANG with amendment 176, BGN with 180): rules 2 take them back, for what was sold in them.
+_EXPONENT_2_OF_RULES_2 = "ANG BGN"
 
 EXPONENTS: Final = MappingProxyType(
     {
         code: exponent
-        for exponent, codes in ((2, _EXPONENT_2), (0, _EXPONENT_0), (3, _EXPONENT_3), (4, _EXPONENT_4))
+        for exponent, codes in (
+            (2, _EXPONENT_2 + _EXPONENT_2_OF_RULES_2),
+            (0, _EXPONENT_0),
+            (3, _EXPONENT_3),
+            (4, _EXPONENT_4),
+        )
         for code in codes.split()
     }
 )
 """ISO 4217 alphabetic code -> number of decimals of the major unit. `code in CURRENCIES` is the cheaper test."""
 
-CURRENCIES: Final = frozenset(EXPONENTS)
+CURRENCIES: Final = frozenset(EXPONENTS)  # of all versions of the posting rules
+CURRENCIES_2: Final = CURRENCIES
+CURRENCIES_1: Final = CURRENCIES_2 - frozenset(_EXPONENT_2_OF_RULES_2.split())
 
 _MAJOR = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?")
 

@@ -15,6 +15,7 @@ import msgspec
 
 from ledger_core.books.entries import ENTRY_VERSION
 from ledger_core.books.lines import AMOUNT_MINOR_MAX
+from ledger_core.books.rule_versions import FIRST_RULES
 from ledger_core.books.settlements import LineFields
 from ledger_core.ports import Record
 from ledger_core.posting.plans import Draft
@@ -37,13 +38,14 @@ def entry_bytes(draft: Draft, shard: int, seq: int, record: Record) -> bytes:
             f'"provider":{{"amount_minor":"{amount}","currency":"{currency}",'
             f'"name":"{name}","reference":"{reference}"}},'
         )
+    rules_text = "" if draft.rules == FIRST_RULES else f'"rules":{draft.rules},'
     reverses_text = "" if reverses is None else f'"reverses":"{reverses}",'
     lines = _lines_text(draft.lines)
     occurred_at, recorded_at = format_time_us(draft.occurred_at_us), format_time_us(record.timestamp_ms * 1000)
     return (
         f'{{"event_id":"{draft.event_id}","event_type":"{draft.event_type}","lines":[{lines}],'
         f'"metadata":{metadata_text},"occurred_at":"{occurred_at}","order_id":"{draft.order_id}",'
-        f'{digest_text}{provider_text}"recorded_at":"{recorded_at}",{reverses_text}"seq":"{seq}",'
+        f'{digest_text}{provider_text}"recorded_at":"{recorded_at}",{reverses_text}{rules_text}"seq":"{seq}",'
         f'"settlement_id":"{draft.settlement_id}","shard":{shard},"source":{{"offset":"{record.offset}",'
         f'"partition":{record.partition},"topic":{_quoted(record.topic)}}},"version":{_VERSION}}}'
     ).encode()

@@ -12,6 +12,7 @@ import msgspec
 
 from ledger_core.books.entries import Provider
 from ledger_core.books.lines import Line
+from ledger_core.books.rule_versions import FIRST_RULES
 from ledger_core.books.settlements import LineFields, ProviderFields
 from ledger_core.errors import RejectReason
 from ledger_core.ports import Record
@@ -48,6 +49,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     pii_digest: str | None  # SHA-256, hex, of salt and pii; the pii itself stays outside
     pii: bytes | None  # canonical JSON; written beside the entry, never into it
     pii_salt: bytes | None  # salt of pii_digest; written beside the pii
+    rules: int = FIRST_RULES  # version of the posting rules that judged it
 
 
 class ShardHead(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -64,6 +66,7 @@ class ShardHead(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     duplicates: int  # offsets that repeated an event id, since first_offset
     rejected: int  # offsets that were rejected, since first_offset
     relayed_offset: int  # all below it was acknowledged by journal, outcomes and dead letters
+    rules: int = FIRST_RULES  # version of the posting rules that judges what stands at next_offset
 
 
 class Rejection(msgspec.Struct, frozen=True, gc=False):
@@ -75,11 +78,19 @@ class Rejection(msgspec.Struct, frozen=True, gc=False):
     content_hash: bytes  # of the record's value; of nothing where nothing was read
 
 
+class Activation(msgspec.Struct, frozen=True, gc=False):
+    """A control record that counts (`ledger_core.posting.activation`): behind its offset other rules judge."""
+
+    rules: int  # version in force behind it; one more than before
+    content_hash: bytes  # SHA-256 of the record's value, 32 bytes
+    detail: str  # for people: who, and why
+
+
 class Decided(msgspec.Struct, frozen=True, gc=False):
     """One record after the rules that need the record alone."""
 
     record: Record  # the record, unchanged
-    outcome: Draft | Rejection  # what the rules made of it
+    outcome: Draft | Rejection | Activation  # what the rules made of it
 
 
 class Known(msgspec.Struct, frozen=True, gc=False):

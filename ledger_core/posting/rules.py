@@ -1,8 +1,8 @@
 """From a settlement event to a draft of its entry, or to the reason why there will be none. Pure.
 
-Guarantees: the verdict depends on the record's bytes alone (what the shard already holds is
-`ledger_core.posting.sequencing`'s part): no clock, no configuration. The rules on each field, which an entry is held to
-as well, stand in `ledger_core.books.event_rules`; here stand their order and what an entry cannot show any more: the
+Guarantees: the verdict depends on the record's bytes and the version of the rules alone (what the shard already holds
+is `ledger_core.posting.sequencing`'s part): no clock, no configuration. The rules on each field, which an entry is held
+to as well, stand in `ledger_core.books.event_rules`; here stand their order and what an entry cannot show any more: the
 key and the personal data. `occurred_at` and trace headers are not content (G2).
 Does not: read other events.
 """
@@ -28,6 +28,7 @@ from ledger_core.books.event_rules import (
     is_uuid,
 )
 from ledger_core.books.lines import Line
+from ledger_core.books.rule_versions import RULES_1, RuleSet
 from ledger_core.books.settlements import PII_SALT_BYTES_MIN, SettlementRecord
 from ledger_core.errors import Rejected, RejectReason
 from ledger_core.posting.plans import Content, Draft
@@ -37,8 +38,8 @@ PII_SALT_BYTES_MAX: Final = 64
 _canonical = msgspec.json.Encoder(order="deterministic")
 
 
-def draft(fields: SettlementRecord, key: bytes | None) -> Draft:
-    """Check every rule that needs the event alone.
+def draft(fields: SettlementRecord, key: bytes | None, rules: RuleSet = RULES_1) -> Draft:
+    """Check every rule that needs the event alone, by this version of the rules.
 
     Raises Rejected with the first rule broken, in a fixed order: names, key, time, metadata, lines, balance, the rest.
     """
@@ -53,8 +54,8 @@ def draft(fields: SettlementRecord, key: bytes | None) -> Draft:
     check_occurred_at(occurred_at_us)
     metadata = fields.metadata
     if metadata:
-        check_metadata(metadata)
-    check_lines(fields.lines)
+        check_metadata(metadata, rules)
+    check_lines(fields.lines, rules)
     provider = fields.provider
     reverses = fields.reverses
     if reverses is not None:
@@ -63,7 +64,7 @@ def draft(fields: SettlementRecord, key: bytes | None) -> Draft:
     pii_bytes, digest = (None, None) if pii is None and salt is None else _pii_digest(pii, salt)
     if provider is not None:
         name, reference, amount, currency = provider
-        check_provider(name, reference, amount, currency)
+        check_provider(name, reference, amount, currency, rules)
     return Draft(
         event_id,
         event_type,
@@ -77,6 +78,7 @@ def draft(fields: SettlementRecord, key: bytes | None) -> Draft:
         digest,
         pii_bytes,
         salt if pii_bytes is not None else None,
+        rules.number,
     )
 
 

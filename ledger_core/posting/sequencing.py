@@ -16,9 +16,9 @@ from ledger_core.chain import link
 from ledger_core.errors import Corrupt, RejectReason
 from ledger_core.ports import Record
 from ledger_core.posting.entry_bytes import entry_bytes
-from ledger_core.posting.plans import Decided, Draft, Known, Plan, Posted, ShardHead, Verdict
+from ledger_core.posting.plans import Activation, Decided, Draft, Known, Plan, Posted, Rejection, ShardHead, Verdict
 from ledger_core.posting.rules import content_hash, content_of, differing_fields
-from ledger_core.posting.verdicts import ALREADY_POSTED, VerdictLine, encode_verdict
+from ledger_core.posting.verdicts import ALREADY_POSTED, VerdictLine, activation_reason, encode_verdict
 
 
 def event_ids(batch: Sequence[Decided]) -> tuple[list[str], list[str]]:
@@ -31,7 +31,7 @@ def event_ids(batch: Sequence[Decided]) -> tuple[list[str], list[str]]:
             compared.append(outcome.event_id)
             if outcome.reverses is not None:
                 named.append(outcome.reverses)
-        elif outcome.event_id is not None:
+        elif isinstance(outcome, Rejection) and outcome.event_id is not None:
             named.append(outcome.event_id)
     return compared, named
 
@@ -60,6 +60,7 @@ class _Builder:
         self.seq = head.seq
         self.prev = head.head_hash
         self.next_offset = head.next_offset
+        self.rules = head.rules
         self.posted: list[Posted] = []
         self.verdicts: list[Verdict] = []
         self.duplicates = 0
@@ -90,6 +91,8 @@ class _Builder:
                 )
             else:
                 self._post(record, outcome)
+        elif isinstance(outcome, Activation):
+            self._activate(record, outcome)
         else:
             event_id = outcome.event_id
             if outcome.reason is RejectReason.UNREADABLE:
@@ -144,6 +147,20 @@ class _Builder:
             Verdict(record.offset, "duplicate", reason, event_id, digest, False, detail, line, record, seq)
         )
 
+    def _activate(self, record: Record, activation: Activation) -> None:
+        """From the next offset on other rules judge. The offset itself posts nothing, and has no dead letter."""
+        if activation.rules != self.rules + 1:
+            raise Corrupt(
+                f"shard {self.head.shard}, offset {record.offset}: rules {activation.rules} were activated where rules "
+                f"{self.rules} are in force"
+            )
+        self.rules = activation.rules
+        reason, digest = activation_reason(activation.rules), activation.content_hash
+        line = _line("rejected", record.offset, reason, None, digest)
+        self.verdicts.append(
+            Verdict(record.offset, "rejected", reason, None, digest, False, activation.detail, line, None, 0)
+        )
+
     def _reject(
         self,
         offset: int,
@@ -188,6 +205,7 @@ class _Builder:
             duplicates=head.duplicates + self.duplicates,
             rejected=head.rejected + rejected,
             relayed_offset=head.relayed_offset,
+            rules=self.rules,
         )
         return Plan(head, after, self.posted, self.verdicts)
 

@@ -7,6 +7,7 @@ canonical content when the event was well-formed, of the record's value otherwis
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -21,8 +22,20 @@ from ledger_core.posting.plans import VerdictKind
 # Reasons of offsets of which nothing was read: such a verdict names no event id and no content.
 NOTHING_READ: Final = frozenset({RejectReason.NO_RECORD.value, RejectReason.UNREADABLE.value})
 ALREADY_POSTED: Final = "already_posted"  # the one reason of a duplicate
+_ACTIVATION: Final = re.compile(r"rules_([2-9]|[1-9][0-9]{1,8})")  # of a control record that counted: rules in force
 _REASONS: Final = frozenset(reason.value for reason in RejectReason)
 _OF_AN_EVENT_ID: Final = frozenset({RejectReason.CONFLICT.value, RejectReason.UNKNOWN_REVERSAL.value})
+
+
+def activation_reason(rules: int) -> str:
+    """The reason at the offset of the control record that put these rules in force."""
+    return f"rules_{rules}"
+
+
+def activated_rules(reason: str) -> int | None:
+    """The rules that a verdict's reason put in force behind its offset; None when it is another reason."""
+    match = _ACTIVATION.fullmatch(reason)
+    return None if match is None else int(match[1])
 
 
 class VerdictLine(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
@@ -54,7 +67,8 @@ def check_verdict(line: VerdictLine) -> None:
     """Raise ValueError for a verdict that posting cannot have given."""
     if not is_decimal(line.offset):
         raise ValueError("offset is not a decimal integer")
-    if line.verdict == "rejected" and line.reason not in _REASONS:
+    activates = activated_rules(line.reason) is not None
+    if line.verdict == "rejected" and line.reason not in _REASONS and not activates:
         raise ValueError(f"{line.reason[:64]!r} is not the reason of a rejection")
     if line.verdict == "duplicate" and line.reason != ALREADY_POSTED:
         raise ValueError(f"{line.reason[:64]!r} is not the reason of a duplicate")
@@ -65,10 +79,17 @@ def check_verdict(line: VerdictLine) -> None:
         raise ValueError("content_hash is missing: something was asked")
     if line.event_id is None and (line.verdict == "duplicate" or line.reason in _OF_AN_EVENT_ID):
         raise ValueError("event_id is missing: the verdict rests on it")
+    if activates and line.event_id is not None:
+        raise ValueError("a control record has no event_id")
     if line.event_id is not None and not is_uuid(line.event_id):
         raise ValueError("event_id is not a lower-case uuid")
     if line.content_hash is not None and not is_hash(line.content_hash):
         raise ValueError("content_hash is not 64 lower-case hex digits")
+
+
+def has_original(line: VerdictLine) -> bool:
+    """Whether there is a dead letter of it: of a record that was read, and put no rules in force."""
+    return line.verdict == "rejected" and line.reason not in NOTHING_READ and activated_rules(line.reason) is None
 
 
 def verdicts_hash(lines: Iterable[bytes]) -> bytes:

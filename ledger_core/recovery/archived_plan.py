@@ -16,7 +16,7 @@ from ledger_core.books.entries import EntryFields
 from ledger_core.errors import Corrupt, Refused, RejectReason
 from ledger_core.ports import Record
 from ledger_core.posting.plans import Draft, Known, Plan, Posted, ShardHead, Verdict
-from ledger_core.posting.verdicts import NOTHING_READ, VerdictLine
+from ledger_core.posting.verdicts import NOTHING_READ, VerdictLine, activated_rules
 from ledger_core.times import parse_time
 from ledger_core.verify.archive_walk import VerifiedRange
 
@@ -69,6 +69,7 @@ def plan_of(head: ShardHead, verified: VerifiedRange, known: Mapping[str, Known]
         duplicates=head.duplicates + len(verdicts) - rejected,
         rejected=head.rejected + rejected,
         relayed_offset=head.relayed_offset,
+        rules=max((n for v in verdicts if (n := activated_rules(v.reason)) is not None), default=head.rules),
     )
     return Plan(head, after, posted, verdicts)
 

@@ -52,7 +52,7 @@ def _compare_shard(
     if have.next_offset != want.next_offset:
         found.count("shards_apart")  # counts and balances speak of different moments
         return
-    for field in ("topic", "first_offset", "seq", "head_hash", "accounts", "posted", "duplicates", "rejected"):
+    for field in ("topic", "first_offset", "seq", "head_hash", "accounts", "posted", "duplicates", "rejected", "rules"):
         said, wanted = getattr(have, field), getattr(want, field)
         if said != wanted:
             told = [value.hex() if isinstance(value, bytes) else value for value in (said, wanted)]

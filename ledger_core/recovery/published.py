@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ledger_core.posting.plans import ShardHead
-from ledger_core.posting.verdicts import NOTHING_READ
+from ledger_core.posting.verdicts import has_original
 from ledger_core.verify.archive_walk import VerifiedRange
 
 
@@ -56,8 +56,6 @@ class Published:
             bounds += [
                 int(verdict.offset)
                 for verdict in lines.verdicts
-                if verdict.verdict == "rejected"
-                and verdict.reason not in NOTHING_READ
-                and int(verdict.offset) >= self.dead_letter_offset
+                if has_original(verdict) and int(verdict.offset) >= self.dead_letter_offset
             ][:1]
         return max(head.relayed_offset, min(bounds))

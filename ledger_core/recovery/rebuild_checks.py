@@ -199,6 +199,8 @@ def start_position(found: ShardSurvey, held: HeldShard | None) -> Position:
         raise not_a_prefix(f"{place}: its tree is not that of its proof")
     position = Position(found.shard, newest.last_seq, bytes.fromhex(part.head_hash or ""), tree)
     position.follow(proof.hash, part)
+    if held is not None and held.head.next_offset == position.next_offset:
+        position.rules = held.head.rules
     return position
 
 

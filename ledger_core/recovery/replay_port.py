@@ -3,7 +3,8 @@
 Guarantees: plain values and protocols, nothing decided. A verdict can depend on another shard in one way only: an event
 id that was taken there first. The order of two shards' commits is written in no topic, so that one fact comes from the
 verdict log (of a database, or of the archive); the verdict itself is computed again from the record all the same. And
-what no reader can read was set aside by an operator: the log says so, and is asked only where nothing can be read.
+what no reader can read was set aside by an operator: the log says so, and is asked only where nothing can be read. Of a
+control record of the posting rules it says whether it counted when it came, whatever became of its key since.
 """
 
 from __future__ import annotations
@@ -54,6 +55,11 @@ class VerdictLog(Protocol):
     def set_aside_end(self, shard: int, offset: int) -> int:
         """The offset behind those that an operator set aside, one after the other from `offset` on: none when it is
         `offset`."""
+        ...
+
+    def activated(self, shard: int, offset: int) -> bool | None:
+        """Whether the control record there counted, and put other posting rules in force; None where the log does not
+        reach so far."""
         ...
 
     def taken_elsewhere(self, shard: int, first_offset: int, next_offset: int) -> dict[int, tuple[str, Known]]:

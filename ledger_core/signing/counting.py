@@ -67,7 +67,14 @@ class RecordedPlace:
     at: dt.datetime  # when the event was asked for, by the database's clock, UTC
 
 
-Place = ShardPlace | AuditPlace | BackupPlace | RecordedPlace
+@dataclass(frozen=True, slots=True)
+class TopicPlace:
+    """A record of a topic whose times the broker gives. What was decided of it is proved by what follows it."""
+
+    at: dt.datetime  # the record's append time, UTC
+
+
+Place = ShardPlace | AuditPlace | BackupPlace | RecordedPlace | TopicPlace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +162,8 @@ def _is_held(claim: Claim, signer: RegisteredSigner) -> bool:
 def _place_fault(place: Place, signer: RegisteredSigner) -> SignatureFault | None:
     if isinstance(place, RecordedPlace):
         return _late(f"was put on record at {format_time(place.at)}", signer) if signer.ended_by(place.at) else None
+    if isinstance(place, TopicPlace):
+        return _late(f"came at {format_time(place.at)}", signer) if signer.ended_by(place.at) else None
     if isinstance(place, BackupPlace):
         if place.after is not None and signer.ended_by(place.after):
             return _late(f"stands behind a list of {format_time(place.after)}", signer)

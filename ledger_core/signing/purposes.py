@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, get_args
 
-Purpose = Literal["proof", "demand", "checkpoint", "manifest", "audit_event", "backup", "drill"]
+Purpose = Literal["proof", "demand", "checkpoint", "manifest", "audit_event", "backup", "drill", "rules"]
 PURPOSES: Final[tuple[Purpose, ...]] = get_args(Purpose)
 WORDS: Final[dict[Purpose, str]] = {
     "proof": "a range proof of the prover",
@@ -20,13 +20,14 @@ WORDS: Final[dict[Purpose, str]] = {
     "audit_event": "an event of the audit chain",
     "backup": "a backup or a list of WAL",
     "drill": "the report of a drill",
+    "rules": "a control record that puts posting rules in force",
 }
 # What each who signs has to say; the cosigner says what the prover and an operator say.
 SIGNED_BY: Final[dict[str, frozenset[Purpose]]] = {
     "prover": frozenset({"proof", "checkpoint"}),
     "archiver": frozenset({"manifest"}),
     "notary": frozenset({"audit_event"}),
-    "api": frozenset({"demand", "drill"}),
+    "api": frozenset({"demand", "drill", "rules"}),
     "backup": frozenset({"backup"}),
 }
 FIELD: Final = "signs"  # of a signer in signers.json; Kernel's tools pass it over

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from ledger_core.books.rule_versions import FIRST_RULES
 from ledger_core.findings import Collector, Report
 from ledger_core.proving import checkpoint
 from ledger_core.signing.registry import SignerRegistry
@@ -92,7 +93,9 @@ class _ShardCheck:
         seen: dict[str, int],
     ) -> None:
         self.reader, self.found, self.row, self.seen = reader, found, row, seen
-        self.position = Position(row.shard, next_offset=row.first_offset, topic=row.topic, prev_proof_hash="")
+        self.position = Position(
+            row.shard, next_offset=row.first_offset, topic=row.topic, prev_proof_hash="", rules=FIRST_RULES
+        )
         self.fold = RowFold(row.shard, found)
         self.ranges = RangeChecks(row.shard, registry, found, checkpoints=iter(reader.checkpoints(row.shard)))
         self.heads: dict[int, list[LedgerHead]] = {}
@@ -226,6 +229,7 @@ class _ShardCheck:
             ("posted", row.posted, self.counts["posted"] if self.fold.whole else row.posted),
             ("duplicates", row.duplicates, self.counts["duplicate"]),
             ("rejected", row.rejected, self.counts["rejected"]),
+            ("rules", row.rules, position.rules if position.rules is not None else row.rules),
         ):
             if said != recomputed:
                 message = f"the shard row says {said}, recomputed {recomputed}"

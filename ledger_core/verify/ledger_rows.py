@@ -22,6 +22,7 @@ class ShardRow(NamedTuple):
     posted: int  # offsets that became entries
     duplicates: int  # offsets that repeated a settled event id
     rejected: int  # offsets that were refused
+    rules: int = 1  # version of the posting rules that judges what stands at next_offset
 
 
 class EntryRow(NamedTuple):

@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
-from ledger_core.books.entry_checks import Block, check_block, check_lines
+from ledger_core.books.entry_checks import Block, RulesRun, check_block, check_lines
+from ledger_core.books.rule_versions import FIRST_RULES
 from ledger_core.chain import link_all
 from ledger_core.findings import Collector
-from ledger_core.posting.verdicts import VerdictLine, check_verdict, decode_verdict, verdicts_hash
+from ledger_core.posting.verdicts import VerdictLine, activated_rules, check_verdict, decode_verdict, verdicts_hash
 from ledger_core.proving.range_proof import ProofPayload, ShardRange
 from ledger_core.tree import CompactRange, leaf_hashes
 
 FIRST_OFFSET: Final = 0  # of the settlements partition: where every shard begins
+END: Final = 2**63  # after every offset
 PLACES_NAMED_MAX: Final = 5  # offsets, or runs of them, named in one finding
 
 
@@ -38,6 +40,7 @@ class Position:
     next_offset: int | None = None
     topic: str | None = None
     prev_proof_hash: str | None = None
+    rules: int | None = None  # posting rules in force
 
     def __post_init__(self) -> None:
         if self.seq == 0:
@@ -47,14 +50,14 @@ class Position:
     @classmethod
     def genesis(cls, shard: int) -> Position:
         """Before the first range of a shard: every shard begins at offset 0, and nothing was proved before it."""
-        return cls(shard, next_offset=FIRST_OFFSET, prev_proof_hash="")
+        return cls(shard, next_offset=FIRST_OFFSET, prev_proof_hash="", rules=FIRST_RULES)
 
     def jump(self, seq: int, prev_hash: str | None) -> None:
         """Go on after a gap that was reported: what follows is checked on its own, without the lost history."""
         self.seq = seq
         self.head = bytes.fromhex(prev_hash) if prev_hash is not None else b"" if seq == 0 else None
         self.tree = CompactRange() if seq == 0 else None
-        self.next_offset = self.prev_proof_hash = None
+        self.next_offset = self.prev_proof_hash = self.rules = None
 
     def follow(self, proof_hash: str, part: ShardRange) -> None:
         """Stand behind a proved range as its proof says: a contradiction was reported once, and is not carried on."""
@@ -82,6 +85,7 @@ class RangeTally:
     from_ts: str | None = None
     to_ts: str | None = None
     topics: set[str] = field(default_factory=set)
+    rules: list[RulesRun] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.first_seq = self.position.seq + 1
@@ -108,6 +112,7 @@ class RangeTally:
         for currency, debits in block.totals.items():
             self.totals[currency] = self.totals.get(currency, 0) + debits
         self.topics |= block.topics
+        self.rules += block.rules
         self.from_ts = min((ts for ts in (self.from_ts, block.from_ts) if ts is not None), default=None)
         self.to_ts = max((ts for ts in (self.to_ts, block.to_ts) if ts is not None), default=None)
         return block, hashes
@@ -165,6 +170,7 @@ class RangeTally:
 
     def check_offsets(self, first: int, following: int) -> None:
         """Find offsets of `[first, following)` that are missing, stand twice, lie outside, or are out of order (G3)."""
+        self._check_rules()
         covered = following - first
         if not self.verdicts and len(self.offsets) == covered and self.offsets == list(range(first, following)):
             return  # the ordinary case: every offset posted
@@ -189,6 +195,34 @@ class RangeTally:
             if named:
                 listed = ", ".join(named[:PLACES_NAMED_MAX]) + (", ..." if len(named) > PLACES_NAMED_MAX else "")
                 self._add("range.offsets", f"source offsets {what}: {listed}", "source.offset")
+
+    def _check_rules(self) -> None:
+        """Find entries that name other posting rules than were in force at their offset, and activations that do not
+        follow each other; move the position's rules behind them."""
+        position = self.position
+        if not self.verdicts and all(run.rules == position.rules for run in self.rules):
+            return  # the ordinary case
+        steps = sorted(
+            (int(verdict.offset), rules)
+            for verdict in self.verdicts
+            if (rules := activated_rules(verdict.reason)) is not None
+        )
+        in_force, since = position.rules, -1
+        for offset, rules in [*steps, (END, 0)]:
+            for run in self.rules:
+                low, high = max(run.first_offset, since + 1), min(run.last_offset, offset - 1)
+                if low > high or run.rules == in_force:
+                    continue
+                if in_force is None:  # not known, so that the entries say it
+                    in_force = run.rules
+                    continue
+                message = f"an entry from offset {low} on names rules {run.rules}, and rules {in_force} are in force"
+                self._add("range.rules", message, "rules")
+            if rules and in_force is not None and rules != in_force + 1:
+                message = f"offset {offset} puts rules {rules} in force, where rules {in_force} are"
+                self._add("range.rules", message, "rules")
+            in_force, since = rules or in_force, offset
+        position.rules = in_force
 
     def _total_texts(self) -> dict[str, str]:
         return {currency: str(total) for currency, total in sorted(self.totals.items())}

@@ -19,6 +19,7 @@ from ledger_core.proving.range_proof import assemble_proof
 from ledger_core.signing import notes
 from ledger_core.tree import CompactRange, leaf_hash
 from tests.support.archive_factory import NOW, Key, MemoryStore, archive_of, closed_of, cut_of
+from tests.support.control_records import control_value
 from tests.support.journal_factory import TinyEntry, TinyShard
 
 KEY = Key("ed25519", "finance-example-v1")
@@ -99,6 +100,7 @@ def examples() -> dict[str, str]:
         ),
         "checkpoint": notes.assemble(text, KEY.kid, KEY.public, KEY.sign_text(text)).decode().rstrip("\n"),
         "verdict": made.verdicts[1].decode(),
+        "control record": control_value(key=KEY, ts=RECORDED_AT, reason="BGN, for late refunds").decode(),
         "range proof": proof.decode(),
         "batch": "\n".join(
             line if len(line) < 400 or "first_seq" in line[:60] else f"{line[:60]}..."

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from consumers.metrics import NullMetrics
+from consumers.posting.decision import Judge
 from consumers.posting.poster import Poster, PosterLimits
 from consumers.posting.relay import Relay, RelayTopics
 from ledger_core.ports import Record
@@ -30,6 +31,10 @@ class Told(NullMetrics):
     gone: list[int] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     stops: dict[int, tuple[bool, bool]] = field(default_factory=dict)
+    in_force: dict[int, tuple[int, bool]] = field(default_factory=dict)
+
+    def rules(self, shard: int, number: int, *, known: bool) -> None:
+        self.in_force[shard] = (number, known)
 
     def stopped(self, shard: int, *, halted: bool, slowed: bool) -> None:
         self.stops[shard] = (halted, slowed)
@@ -53,7 +58,7 @@ class Told(NullMetrics):
 class World:
     """One poster on one shard; `now` is ten seconds after the first record was appended."""
 
-    def __init__(self, *records: Record | None, **limits: int) -> None:
+    def __init__(self, *records: Record | None, judge: Judge | None = None, **limits: int) -> None:
         self.ledger, self.broker, self.faults, self.told = MemoryLedger(), MemoryBroker(), Faults(), Told()
         self.topic = {0: list(records)}
         self.now = APPENDED_AT_MS / 1000 + 10
@@ -71,6 +76,7 @@ class World:
             relay=Relay(publisher, TOPICS),
             limits=PosterLimits(**limits),
             metrics=self.told,
+            judge=judge,
             now=lambda: self.now,
             monotonic=lambda: float(next(clock)),
         )

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from consumers.kafka.group_source import KafkaSource
 from consumers.metrics import Metrics, NullMetrics
-from consumers.posting.decision import decide
+from consumers.posting.decision import Judge, decide
 from consumers.posting.poster import Poster, PosterLimits
 from consumers.posting.relay import Relay, RelayTopics
 from ledger_core.ports import Publisher, Record
@@ -35,7 +35,7 @@ from tests.support.waits import until
 
 SHARDS = (0, 1)
 TABLES: Mapping[str, str] = {
-    "shards": "shard, topic, first_offset, next_offset, seq, head_hash, accounts, posted, duplicates, rejected",
+    "shards": "shard, topic, first_offset, next_offset, seq, head_hash, accounts, posted, duplicates, rejected, rules",
     "entries": "shard, seq, event_id, source_offset, recorded_at, entry_hash, body",
     "lines": "shard, seq, line_no, account_no, side, amount_minor, currency",
     "accounts": "shard, account_no, account",
@@ -74,6 +74,8 @@ def new_poster(
     group: str | None = None,
     publisher: Publisher | None = None,
     metrics: Metrics | None = None,
+    judge: Judge | None = None,
+    store: PosterStore | None = None,
 ) -> Poster:
     """A poster in this process; with a `group` of its own it owns every shard, whoever else does."""
     brokers = environ["KAFKA_BROKERS"]
@@ -82,13 +84,14 @@ def new_poster(
     return Poster(
         topic=topic,
         open_source=lambda start, revoked: KafkaSource(brokers, topic, group, start, revoked, tls(brokers)),
-        store=PosterStore(dsn or environ["DATABASE_URL_POSTER"]),
+        store=store or PosterStore(dsn or environ["DATABASE_URL_POSTER"]),
         relay=Relay(
             publisher or KafkaPublisher(brokers, tls(brokers)),
             RelayTopics(topic_of(environ, "journal"), topic_of(environ, "outcomes"), f"{topic}.dlq"),
         ),
         limits=limits,
         metrics=metrics or NullMetrics(),
+        judge=judge,
     )
 
 

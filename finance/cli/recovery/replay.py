@@ -42,7 +42,10 @@ NOT_THE_LEDGER = "NOT THE LEDGER"
     "--to-time", type=EndMoment(), help="Stop behind this day, or before this time (of the topic): not the ledger."
 )
 @click.option(
-    "--rules", default="1", show_default=True, help="Version of the posting rules; but for 1, not the ledger."
+    "--rules",
+    default="ledger",
+    show_default=True,
+    help="`ledger`: those that the topic put in force. A version for every event (1, 2): not the ledger.",
 )
 @click.option(
     "--compare",

@@ -19,6 +19,7 @@ from finance.wiring.oracle import watched
 from finance.wiring.stores import open_ledger_reader
 from ledger_core.audit.events import AuditEvent
 from ledger_core.audit.sources import along
+from ledger_core.books.rule_versions import FIRST_RULES
 from ledger_core.findings import Collector, Report
 from ledger_core.postgres.schema.guard import check_schema
 from ledger_core.postgres.session import session
@@ -94,7 +95,7 @@ def _reproduced(
     ours: LedgerReader, row: ShardRow, published: Iterator[RangeRow], registry: SignerRegistry, found: Collector
 ) -> Iterator[LedgerHead]:
     """The published proofs that come out again from restored rows, as heads to expect; others are findings."""
-    position = Position(row.shard, topic=row.topic, next_offset=row.first_offset, prev_proof_hash="")
+    position = Position(row.shard, topic=row.topic, next_offset=row.first_offset, prev_proof_hash="", rules=FIRST_RULES)
     for known in published:
         if known.proof is None:
             found.count("ranges_not_signed_yet")

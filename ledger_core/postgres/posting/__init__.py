@@ -5,5 +5,6 @@ plan_writer      the rows of one plan (a rebuild writes them too)
 account_numbers  the accounts of a shard and their balances
 copy_binary      rows as binary COPY
 newest_record    what the topic must still have, as remembered
+rules_in_force   which posting rules are in force, as verdicts on record say
 control          halts, and lifting them; shard_halts: one shard's halt, and what ends it
 """

@@ -25,7 +25,8 @@ from ledger_core.posting.plans import Known, Plan, ShardHead, Verdict
 from ledger_core.posting.store_port import Fenced, HeavyLookUp
 
 HEAD_COLUMNS: Final = (
-    "shard, topic, first_offset, next_offset, seq, head_hash, accounts, posted, duplicates, rejected, relayed_offset"
+    "shard, topic, first_offset, next_offset, seq, head_hash, accounts, posted, duplicates, rejected, relayed_offset, "
+    "rules"
 )
 # What one look-up reads of the entries that a batch is compared with. A batch that names more is cut (HeavyLookUp): its
 # transaction would hold all of it in memory, and sit idle for longer than it may while it is compared.
@@ -65,14 +66,14 @@ def write_plan(
     after = msgspec.structs.replace(plan.after, accounts=accounts, relayed_offset=relayed_offset)
     cursor.execute(
         "UPDATE shards SET next_offset = %s, seq = %s, head_hash = %s, accounts = %s, posted = %s, "
-        "duplicates = %s, rejected = %s, relayed_offset = %s, "
+        "duplicates = %s, rejected = %s, relayed_offset = %s, rules = %s, "
         "newest_record_offset = coalesce(%s, newest_record_offset), newest_record_ms = coalesce(%s, newest_record_ms), "
         "newest_record_sha256 = coalesce(%s, newest_record_sha256), "
         "changed_at = clock_timestamp() "
         "WHERE shard = %s AND next_offset = %s",
         (
             *(after.next_offset, after.seq, after.head_hash, after.accounts, after.posted, after.duplicates),
-            *(after.rejected, after.relayed_offset),
+            *(after.rejected, after.relayed_offset, after.rules),
             *((newest.offset, newest.timestamp_ms, newest.digest) if newest else (None, None, None)),
             *(shard, before.next_offset),
         ),

@@ -18,6 +18,7 @@ from ledger_core.postgres.session import translated
 MISSING_ORIGINALS: Final = """
 SELECT source_offset, content_hash FROM verdicts v
  WHERE shard = %s AND source_offset > %s AND verdict = 'rejected' AND reason NOT IN ('no_record', 'unreadable')
+   AND reason !~ '^rules_[0-9]+$'
    AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.shard = v.shard AND d.source_offset = v.source_offset)
  ORDER BY source_offset LIMIT %s"""
 

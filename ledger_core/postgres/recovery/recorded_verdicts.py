@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ledger_core.books.entries import decode_entry
 from ledger_core.postgres.session import Session, translated
 
 OF_ANOTHER_SHARD: Final = """
@@ -22,15 +23,16 @@ SELECT v.shard, v.source_offset, v.event_id::text FROM verdicts v
  ORDER BY 1, 2 LIMIT 10"""
 
 NEWEST_SOURCE: Final = """
-SELECT source_offset, (extract(epoch FROM recorded_at) * 1000)::bigint FROM entries
+SELECT source_offset, (extract(epoch FROM recorded_at) * 1000)::bigint, body FROM entries
  WHERE shard = %s ORDER BY seq DESC LIMIT 1"""
 
 
 @translated()
-def newest_source(connection: Session, shard: int) -> tuple[int, int] | None:
-    """Offset and append time (ms) of the record of a shard's newest entry; None while it has none."""
+def newest_source(connection: Session, shard: int) -> tuple[int, int, int] | None:
+    """Offset and append time (ms) of the record of a shard's newest entry, and the posting rules that the entry names;
+    None while it has none."""
     row = connection.execute(NEWEST_SOURCE, (shard,)).fetchone()
-    return None if row is None else (row[0], row[1])
+    return None if row is None else (row[0], row[1], decode_entry(row[2]).rules)
 
 
 @translated()

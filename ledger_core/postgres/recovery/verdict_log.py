@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from ledger_core.postgres.posting.plan_writer import INLINE_BYTES_MAX, bodies_of
+from ledger_core.postgres.posting.rules_in_force import activated
 from ledger_core.postgres.posting.shard_halts import set_aside_end
 from ledger_core.postgres.session import Session, translated
 from ledger_core.posting.plans import Known
@@ -48,6 +49,10 @@ class PostgresVerdictLog:
     @translated()
     def set_aside_end(self, shard: int, offset: int) -> int:
         return set_aside_end(self._connection, shard, offset)
+
+    @translated()
+    def activated(self, shard: int, offset: int) -> bool | None:
+        return activated(self._connection, shard, offset)
 
     @translated()
     def taken_elsewhere(self, shard: int, first_offset: int, next_offset: int) -> dict[int, tuple[str, Known]]:

@@ -26,7 +26,7 @@ MATRIX: Final[Mapping[str, Mapping[str, str]]] = {
     "shards": {
         "poster": "SELECT INSERT "
         "UPDATE(accounts,changed_at,duplicates,head_hash,newest_record_ms,newest_record_offset,"
-        "newest_record_sha256,next_offset,posted,rejected,relayed_offset,seq)",
+        "newest_record_sha256,next_offset,posted,rejected,relayed_offset,rules,seq)",
         "prover": _READS,
         "archiver": _READS,
         "api": _READS,

@@ -19,6 +19,7 @@ from ledger_core.audit.events import AuditEvent
 from ledger_core.postgres.audit.notary_store import event_from_row
 from ledger_core.postgres.posting.account_numbers import array_literal
 from ledger_core.postgres.posting.plan_writer import INLINE_BYTES_MAX, bodies_of
+from ledger_core.postgres.posting.rules_in_force import activated, activations
 from ledger_core.postgres.posting.shard_halts import set_aside_end
 from ledger_core.postgres.session import check_own_session, translated
 from ledger_core.postgres.verify.not_held import count_not_held
@@ -28,7 +29,7 @@ from ledger_core.verify.ledger_rows import BalanceRow, EntryRow, LineRow, RangeR
 PAGE_ROWS: Final = 2_000
 
 SHARDS: Final = """
-SELECT shard, topic, first_offset, next_offset, seq, head_hash, accounts, posted, duplicates, rejected
+SELECT shard, topic, first_offset, next_offset, seq, head_hash, accounts, posted, duplicates, rejected, rules
   FROM shards ORDER BY shard"""
 
 TOTALS: Final = """
@@ -137,6 +138,16 @@ class PostgresLedgerReader:
     def set_aside_end(self, shard: int, offset: int) -> int:
         """The offset behind those that were set aside from `offset` on; `offset` itself where it was not."""
         return set_aside_end(self._connection, shard, offset)
+
+    @translated()
+    def activated(self, shard: int, offset: int) -> bool | None:
+        """As `ledger_core.recovery.replay_port.VerdictLog.activated`."""
+        return activated(self._connection, shard, offset)
+
+    @translated()
+    def activations(self, shard: int) -> list[tuple[int, int]]:
+        """(offset of a control record, posting rules in force behind it), in order."""
+        return activations(self._connection, shard)
 
     def first_verdicts(self, compared: Sequence[str], named: Sequence[str]) -> dict[str, tuple[Known, int]]:
         """Event id -> its first verdict, and where: the seq of what was posted, the offset of what was rejected. Of the

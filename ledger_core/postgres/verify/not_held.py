@@ -16,6 +16,7 @@ MAY_READ: Final = (
 DETAILS: Final = "SELECT count(*) FROM verdicts WHERE detail = ''"
 ORIGINALS: Final = """
 SELECT count(*) FROM verdicts v WHERE verdict = 'rejected' AND reason NOT IN ('no_record', 'unreadable')
+   AND reason !~ '^rules_[0-9]+$'
    AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.shard = v.shard AND d.source_offset = v.source_offset)"""
 PII: Final = """
 SELECT count(*) FROM entries e WHERE position('"pii_digest":'::bytea IN body) > 0

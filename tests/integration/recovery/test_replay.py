@@ -17,6 +17,7 @@ from finance.recovery.replay_into import ReplayPlan
 from finance.settings.deployment import Settings
 from finance.wiring.services import build_service
 from finance.workshop.devstack import Stack
+from ledger_core.books.rule_versions import RuleSet
 from ledger_core.errors import Refused, RejectReason
 from ledger_core.ports import Record
 from ledger_core.posting.plans import Decided, Draft, Rejection
@@ -152,14 +153,14 @@ def test_other_rules_are_compared_and_never_taken_for_the_ledgers(
 ) -> None:
     live_ledger(environ, 300)
 
-    def refuse_euro(record: Record) -> Decided:
-        made = decide(record)
+    def refuse_euro(record: Record, rules: RuleSet) -> Decided:
+        made = decide(record, rules)
         if isinstance(made.outcome, Draft) and made.outcome.lines[0][3] == "EUR":
             raised = Rejection(RejectReason.BAD_CURRENCY, "no euro", made.outcome.event_id, b"\x00" * 32)
             return Decided(record, raised)
         return made
 
-    monkeypatch.setattr(rule_sets, "RULE_SETS", {**rule_sets.RULE_SETS, "no-euro": refuse_euro})
+    monkeypatch.setattr(rule_sets, "RULE_SETS", {**rule_sets.RULE_SETS, "no-euro": lambda _judge: refuse_euro})
     monkeypatch.setattr(replay_beside, "RULE_SETS", rule_sets.RULE_SETS)
     settings = Settings.from_env(environ, Path.cwd())
     topology = load_topology(TOPOLOGY, topic_prefix=environ["FINANCE_TOPIC_PREFIX"])

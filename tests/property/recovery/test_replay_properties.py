@@ -15,6 +15,7 @@ from ledger_core.errors import Refused
 from ledger_core.ports import Record
 from ledger_core.posting.plans import Known
 from ledger_core.posting.sequencing import event_ids, sequence
+from ledger_core.posting.verdicts import activated_rules
 from ledger_core.recovery.replay_port import StopAt
 from tests.simulator.faults import Faults
 from tests.simulator.ledger import MemoryLedger
@@ -55,6 +56,12 @@ class Log:
 
     def set_aside_end(self, shard: int, offset: int) -> int:
         return offset
+
+    def activated(self, shard: int, offset: int) -> bool | None:
+        if offset >= self.covers(shard):
+            return None
+        reasons = (it.reason for it in self.ledger.unposted.get(shard, []) if it.offset == offset)
+        return any(activated_rules(reason) is not None for reason in reasons)
 
     def taken_elsewhere(self, shard: int, first_offset: int, next_offset: int) -> dict[int, tuple[str, Known]]:
         found = {}

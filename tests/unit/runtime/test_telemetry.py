@@ -66,6 +66,7 @@ def tell_everything(exporter: MetricExporter, metrics: PrometheusWork) -> None:
     metrics.lag(1, 12, 0.5)
     metrics.halted(True)
     metrics.stopped(1, halted=True, slowed=False)
+    metrics.rules(1, 3, known=False)
     metrics.unavailable("kafka")
     metrics.signer_failed("refused")
     metrics.signer_circuit("test-v1", "open")

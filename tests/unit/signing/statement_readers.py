@@ -26,6 +26,7 @@ from tests.simulator.ledger import MemoryLedger
 from tests.simulator.tiny_shards import add_shard
 from tests.support.archive_factory import ENV, Key, MemoryStore, archive_of, closed_of, cut_of
 from tests.support.audit_factory import audit_events
+from tests.support.control_records import at, control, judged
 from tests.support.journal_factory import TinyShard
 from tests.unit.audit.test_audit_restore import Store
 from tests.unit.proving.test_published_topic import Topic, chain
@@ -72,6 +73,10 @@ def cosigned_proof(trial: Trial) -> bool:
     return verify_proof(
         assemble_proof(closed.payload, OTHER.sign_digest(closed.hash), (cosignature,)), trial.registry
     ).sound
+
+
+def control_record(trial: Trial) -> bool:
+    return judged(at(trial.stands_behind, control(0, key=trial.key)), trial.registry) is not None
 
 
 def proof_to_build_on(trial: Trial) -> bool:
@@ -169,6 +174,8 @@ CHECKPOINT: Final[frozenset[Purpose]] = frozenset({"checkpoint"})
 EVENT: Final[frozenset[Purpose]] = frozenset({"audit_event"})
 BACKUP: Final[frozenset[Purpose]] = frozenset({"backup"})
 DRILL: Final[frozenset[Purpose]] = frozenset({"drill"})
+# Its time is the broker's, whatever it claims, and what was decided of it is proved by what follows.
+HELD_BY_THE_TOPIC: Final = frozenset({"revoked, dated back, and held by nothing"})
 READERS: Final = {
     "range proof": Reader(f"{STATEMENTS}.check_signature", range_proof),
     "cosignature of a range proof": Reader(f"{STATEMENTS}._check_cosignature", cosigned_proof),
@@ -207,5 +214,8 @@ READERS: Final = {
     ),
     "full list of WAL": Reader(BACKUPS, full_wal_list, says=BACKUP),
     "backup manifest": Reader(BACKUPS, backup_manifest, says=BACKUP),
+    "control record": Reader(
+        "ledger_core.posting.activation._check_signature", control_record, HELD_BY_THE_TOPIC, says=frozenset({"rules"})
+    ),
     "drill report": Reader(f"{STATEMENTS}.check_signature", drill_report, says=DRILL),
 }

@@ -48,6 +48,10 @@ LINES: list[tuple[dict[str, str], str]] = [
     ({"verdict": "rejected", "reason": "unbalanced", **NAMED}, "content_hash is missing"),
     ({"verdict": "rejected", "reason": "no_record", **HASH}, "an offset of which nothing was read"),
     ({"verdict": "rejected", "reason": "no_record", **NAMED}, "an offset of which nothing was read"),
+    ({"verdict": "rejected", "reason": "rules_2", **HASH, **NAMED}, "a control record has no event_id"),
+    ({"verdict": "rejected", "reason": "rules_2"}, "content_hash is missing"),
+    ({"verdict": "rejected", "reason": "rules_1", **HASH}, "not the reason of a rejection"),
+    ({"verdict": "duplicate", "reason": "rules_2", **HASH, **NAMED}, "not the reason of a duplicate"),
 ]
 
 
