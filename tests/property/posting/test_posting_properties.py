@@ -75,7 +75,8 @@ events = st.builds(
     order_id=names,
     occurred_at_us=st.integers(0, OCCURRED_AT_US_MAX),
     lines=balanced(),
-    provider=st.none() | st.tuples(names, names, st.integers(1, AMOUNT_MINOR_MAX), st.sampled_from(sorted(CURRENCIES_1))),
+    provider=st.none()
+    | st.tuples(names, names, st.integers(1, AMOUNT_MINOR_MAX), st.sampled_from(sorted(CURRENCIES_1))),
     reverses=st.none(),
     pii=st.none(),
     pii_salt=st.none(),
