@@ -13,7 +13,7 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
-Algorithm = Literal["ed25519", "rsa-sha256"]
+Algorithm = Literal["ed25519", "rsa-sha256", "hmac-sha256"]  # the last: a MAC (ledger_core.signing.mac_keys)
 LockMode = Literal["COMPLIANCE", "GOVERNANCE"]  # of Object Lock; COMPLIANCE: nobody shortens it
 
 

@@ -51,6 +51,7 @@ class DemandTerms:
     trace_id: str
     ts: dt.datetime  # of the statement, UTC
     actor_id: str  # the operator, in the audit event
+    mac_waiver: str | None = None  # by whose decision a proof carries a MAC alone, and why; None: nobody's
 
 
 def prove_on_demand(
@@ -82,7 +83,10 @@ def prove_on_demand(
     signature = signer.sign_digest(payload.digest())
     cosignatures = tuple(cosigner.cosign(payload.digest()) for cosigner in cosigners)
     proof = assemble_proof(payload.to_bytes(), signature, cosignatures)
-    store.publish(payload.proof_id, proof, proof_intent(payload, terms.actor_id))
+    is_alone = signer.registered.is_mac and not cosignatures
+    store.publish(
+        payload.proof_id, proof, proof_intent(payload, terms.actor_id, terms.mac_waiver if is_alone else None)
+    )
     return proof
 
 

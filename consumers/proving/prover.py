@@ -66,6 +66,7 @@ class ProverSettings:
     limits: RangeLimits  # where a range is cut
     idle_seconds: float  # after so long without a record an open range is cut
     actor_id: str = "service:prover"  # who proved, in audit events
+    mac_waiver: str | None = None  # by whose decision proofs carry a MAC alone, and why; None: nobody's
     poll_records_max: int = 2000  # of the journal, in one poll
     poll_seconds: float = 0.1  # how long one poll waits for the first record
     sign_ranges_max: int = 20  # in one step
@@ -240,10 +241,12 @@ class Prover:
         try:
             with self._signers.attempt_written(payload.signer_kid, payload.ts) as signer:
                 signature = signer.sign_digest(closed.hash)
-                lines = [signer.note_line(text, history)] if grew else []
+                lines = [signer.note_line(text, history)] if grew and signer.says("checkpoint") else []
             with self._signers.attempt_cosign(payload.signer_kid) as cosigners:
-                cosignatures = tuple(cosigner.cosign(closed.hash) for cosigner in cosigners)
-                lines += [cosigner.note_line(text, history) for cosigner in cosigners] if grew else []
+                cosignatures = tuple(it.cosign(closed.hash) for it in cosigners if it.says("proof"))
+                lines += [it.note_line(text, history) for it in cosigners if grew and it.says("checkpoint")]
+            if grew and not lines:
+                raise _unsigned_checkpoint(payload.signer_kid)
         except SignerAway:
             return False  # logged and counted; proofs wait; posting and closing go on
         except SignerRefused as error:
@@ -254,9 +257,18 @@ class Prover:
         proof = assemble_proof(closed.payload, signature, cosignatures)
         note = b"\n".join([text, b"".join(lines)]) if lines else None
         # 5. PUBLISH. A crash before the COMMIT signs the same bytes again; after it, the proof is published.
-        intent = proof_intent(payload, self._settings.actor_id)
+        is_alone = signer.registered.is_mac and not cosignatures
+        intent = proof_intent(payload, self._settings.actor_id, self._settings.mac_waiver if is_alone else None)
         published = self._store.publish_proof(closed, payload.proof_id, proof, note, intent)
         if published:
             self._metrics.proof((self._clock() - parse_time(payload.ts)).total_seconds())
             log.info("proof.published", proof_id=payload.proof_id, shard=closed.shard, trace_id=payload.trace_id)
         return True
+
+
+def _unsigned_checkpoint(kid: str) -> SignerRefused:
+    return SignerRefused(
+        SignerFailure.NOT_CONFIGURED,
+        f"signer {kid} signs no checkpoint, and no other key of this process does",
+        remedy="name a key of rsa-sha256 or ed25519 in the table [cosigner] of SIGNING_KEYS_FILE",
+    )

@@ -115,16 +115,24 @@ class SignerSet:
 
     @contextmanager
     def attempt_cosign(self, kid: str) -> Iterator[tuple[PinnedSigner, ...]]:
-        """One try at cosigning what the key `kid` signed: by the cosigner, if there is one."""
-        if self._cosigner is None or self._cosigner.kid == kid:
+        """One try at cosigning what the key `kid` signed: by the cosigner, if there is one. Else what a MAC key signed
+        that is no longer the current one is cosigned by the current one."""
+        beside = self._beside(kid)
+        if beside is None or beside.kid == kid:
             yield ()
             return
-        with self._cosigner.attempt() as cosigner:
+        with beside.attempt() as cosigner:
             yield (cosigner,)
 
     def close(self) -> None:
         for circuit in self._circuits():
             circuit.close()
+
+    def _beside(self, kid: str) -> SignerCircuit | None:
+        if self._cosigner is not None:
+            return self._cosigner
+        signer = self._registry.find(kid)
+        return self._by_kid[self.kid] if signer is not None and signer.is_mac else None
 
     def _holding(self, kid: str) -> SignerCircuit:
         circuit = self._by_kid.get(kid)

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from finance.guards.model import GuardFault
 from finance.settings import clock
 from finance.settings.deployment import Settings
-from finance.settings.signing import EVERY_SLOT, outgoing_of
+from finance.settings.mac_waiver import waiver_text
 from finance.settings.variables import SIGNING_PROXY
 from finance.wiring import services
 from finance.wiring.kafka import check_topics
+from finance.wiring.mac_keys import is_mac, key_uses, trusted_registry
 from finance.wiring.registry_file import check_copy, kernel_path, read_registry
 from finance.wiring.signers import open_signer
 from ledger_core.errors import Refused
@@ -143,24 +145,32 @@ def probe_registry(settings: Settings, topology: Topology, process: str) -> Prob
     """The public key of each signer is in signers.json, deployed and not retired (`probe_signer` refuses otherwise),
     and in Kernel's own copy where KERNEL_SIGNERS_FILE names that."""
     kernel = kernel_path(settings)
-    probed = _probe_keys(settings, topology, process, lambda it: None if kernel is None else check_copy(kernel, [it]))
+    probed = _probe_keys(settings, topology, process, lambda it: _check_kernel(kernel, it))
     known = len(read_registry(settings.signers_path).signers)
     copy = "Kernel's copy is not known (KERNEL_SIGNERS_FILE)" if kernel is None else f"compared with {kernel}"
     return Probed(f"{known} keys in {settings.signers_path.name}, {copy}: {probed.evidence}", probed.faults)
 
 
+def _check_kernel(kernel: Path | None, signer: RegisteredSigner) -> None:
+    """Raise Refused unless Kernel's copy has the key. A MAC key is not published there: Kernel could not use it."""
+    if kernel is not None and not signer.is_mac:
+        check_copy(kernel, [signer])
+
+
 def _probe_keys(
     settings: Settings, topology: Topology, process: str, check: Callable[[RegisteredSigner], None]
 ) -> Probed:
-    registry = read_registry(settings.signers_path)
+    registry = trusted_registry(settings, name=process)
     told, faults = [], []
     signs = SIGNED_BY.get(process, frozenset())
-    for key_of in EVERY_SLOT:
-        signing = key_of(settings, name=process)
-        if signing is None:
-            continue
+    try:
+        uses = key_uses(settings, registry, signs, name=process)
+    except Refused as error:
+        return Probed("no signature", (GuardFault(error.message, error.remedy),))
+    for use in uses:
+        signing = use.signing
         try:
-            signer = open_signer(settings, topology, registry, signing, signs=signs, retired_too=key_of is outgoing_of)
+            signer = open_signer(settings, topology, registry, signing, signs=use.signs, retired_too=use.is_outgoing)
         except Refused as error:
             faults.append(GuardFault(error.message, error.remedy))
             continue
@@ -172,7 +182,10 @@ def _probe_keys(
             faults.append(GuardFault(error.message, error.remedy))
         finally:
             signer.close()
-    return Probed("; ".join(told) or "no signature", tuple(faults))
+    if is_mac(uses[0].signing, registry):
+        waiver = waiver_text(settings)
+        told.append("proofs carry a MAC alone" + (f", waived by {waiver}" if waiver else "") if len(uses) == 1 else "")
+    return Probed("; ".join(filter(None, told)) or "no signature", tuple(faults))
 
 
 def probe_archive(settings: Settings, topology: Topology, _process: str) -> Probed:

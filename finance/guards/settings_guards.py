@@ -32,10 +32,13 @@ from finance.guards.model import (
 from finance.guards.secret_rules import find_secrets, is_random
 from finance.settings.compiled import stale
 from finance.settings.key_file import API_KEY, KEYS_FILE, TABLES, spelled
-from finance.settings.signing import EVERY_SLOT
+from finance.settings.signing import EVERY_SLOT, signing_of
 from finance.settings.variables import COSIGNER, KEY_VARIABLES, OUTGOING, PROCESSES, VARIABLES, Kind
+from finance.wiring.mac_keys import is_mac, key_uses
 from finance.wiring.registry_file import read_registry
 from ledger_core.errors import Refused
+from ledger_core.signing.purposes import SIGNED_BY
+from ledger_core.signing.registry import SignerRegistry
 from schemas.read_file import SETTINGS_BYTES_MAX, read_file
 
 SIGNING_PROCESSES: Final = ("prover", "archiver", "notary")
@@ -138,6 +141,23 @@ def key_is_one_that_is_required(given: Given) -> Iterator[GuardFault]:
             )
 
 
+def proofs_can_be_checked(given: Given) -> Iterator[GuardFault]:
+    """A MAC stands beside a signature that strangers can check, or somebody waived that, by name and with a reason; and
+    what no MAC may sign has a key."""
+    if given.settings is None or not given.does(*SIGNING_PROCESSES) or not given.guarded:
+        return
+    try:
+        registry = read_registry(given.settings.signers_path)
+    except Refused:
+        registry = SignerRegistry(())  # registry_can_be_read says so
+    for process in SIGNING_PROCESSES if given.process == EVERYBODY else (given.process,):
+        try:
+            if is_mac(signing_of(given.settings, name=process), registry):
+                key_uses(given.settings, registry, SIGNED_BY[process], name=process)
+        except Refused as error:
+            yield GuardFault(error.message, error.remedy)
+
+
 def nothing_is_skipped(given: Given) -> Iterator[GuardFault]:
     """Not in production, and not where it is required."""
     skip, required = given.is_true("DEV_SKIP_MTLS"), given.is_true("REQUIRE_MTLS")
@@ -238,10 +258,10 @@ def compiled_modules_are_of_their_sources(given: Given) -> Iterator[GuardFault]:
 
 SETTINGS_GUARDS: Final[tuple[Guard, ...]] = (
     settings_can_be_read, environments_agree, truths_are_spelled, domain_is_ours, signing_path_is_required,
-    no_key_in_a_file, key_is_one_that_is_required, nothing_is_skipped, mtls_is_on, database_is_reached_safely,
-    endpoints_are_ours, owner_stays_at_home, archive_is_named, brokers_are_named, registry_can_be_read,
-    watchers_have_addresses, compiled_modules_are_of_their_sources, configuration_is_ours, doors_are_shut,
-    admin_token_is_strong, port_is_a_port, topology_holds_no_secret,
+    no_key_in_a_file, key_is_one_that_is_required, proofs_can_be_checked, nothing_is_skipped, mtls_is_on,
+    database_is_reached_safely, endpoints_are_ours, owner_stays_at_home, archive_is_named, brokers_are_named,
+    registry_can_be_read, watchers_have_addresses, compiled_modules_are_of_their_sources, configuration_is_ours,
+    doors_are_shut, admin_token_is_strong, port_is_a_port, topology_holds_no_secret,
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from consumers.recovery.archive_log import ArchiveLog
 from finance.settings.deployment import Settings
-from finance.wiring.registry_file import read_registry
+from finance.wiring.mac_keys import trusted_registry
 from finance.wiring.services import open_archive
 from finance.wiring.stores import open_verdict_log
 from ledger_core.errors import Refused, Unavailable
@@ -30,7 +30,7 @@ def open_log(source: Source, settings: Settings) -> Iterator[VerdictLog | None]:
     if source == "nothing":
         yield None
     elif source == "archive":
-        yield open_archive_log(settings, read_registry(settings.signers_path))
+        yield open_archive_log(settings, trusted_registry(settings))
     else:
         with open_verdict_log(settings, APPLICATION) as log:
             yield log

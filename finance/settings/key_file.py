@@ -36,14 +36,16 @@ FIELDS: Final = {
     VERSION: "key_version",
     API_KEY: "api_key_file",
 }
-HMAC_REMEDY: Final = (
-    "use rsa-sha256 or ed25519: whoever can verify an HMAC can forge it, and all that is signed is verified by others"
+MAC_KINDS: Final[tuple[Kind, ...]] = ("kms", "proxy")  # of a key for hmac-sha256
+MAC_REMEDY: Final = (
+    "name a key of KeySpec HMAC_256 and KeyUsage GENERATE_VERIFY_MAC in KMS (kind kms, or proxy before it), or use "
+    "rsa-sha256 or ed25519"
 )
 REMEDIES: Final = {
     "kind": f"use one of {', '.join(KEY_VARIABLES)}",
     "key": "name the key: id, ARN or alias (kms), label (pkcs11), name (transit), URL (proxy), path of a PEM (local)",
     "kid": "give the signer_kid of the key in signers.json as a text, or leave it out",
-    "algorithm": "use rsa-sha256 or ed25519",
+    "algorithm": "use rsa-sha256, ed25519 or hmac-sha256",
     "key_version": "give a whole number from 1, or leave it out: the newest at the start",
     "api_key_file": "name a file that contains the bearer key for the signing proxy",
 }
@@ -215,6 +217,4 @@ def _wrong(path: Path, said: str) -> Refused:
     if not field and quoted is not None and table:
         field = quoted[1]
     place = "".join((f", table [{table}]" if table else "", f", field {field}" if field else ""))
-    if field == "algorithm" and "hmac" in problem.lower():
-        return Refused(f"{KEYS_FILE}: {path}{place}: no stranger can verify an HMAC ({problem})", remedy=HMAC_REMEDY)
     return Refused(f"{KEYS_FILE}: {path}{place}: {problem}", remedy=REMEDIES.get(field, OTHERWISE))

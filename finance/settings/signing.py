@@ -1,9 +1,8 @@
 """Which key signs, as the environment says: one of five kinds of key service, never two.
 
 Guarantees: the kind is AUDIT_SIGNING_KIND, or follows from the one variable that names a key; none or several are
-Refused with the names; `hmac-sha256` is understood and Refused, since who can verify an HMAC can forge it, and proofs,
-manifests, checkpoints and audit events are all verified by strangers (a MAC seals the signing proxy's own log, and
-nothing else). Outside dev, secrets travel over https only.
+Refused with the names; `hmac-sha256` is for a MAC key in KMS, in place or behind a signing proxy, and Refused for every
+other kind of key. Outside dev, secrets travel over https only.
 Does not: connect, or read the registry. A keys file (`key_file`) names the key in place of the variables, and beside
 it the key of a rotation that still signs what was written down for it (its values have OUTGOING_ before their names)
 and one that adds its signature (COSIGNER_); connections are shared.
@@ -17,10 +16,11 @@ from typing import Final, cast
 from urllib.parse import urlsplit
 
 from finance.settings.deployment import EndpointTls, Settings
-from finance.settings.key_file import HMAC_REMEDY, KEYS_FILE, TABLES, Slot, spelled
+from finance.settings.key_file import KEYS_FILE, MAC_KINDS, MAC_REMEDY, TABLES, Slot, spelled
 from finance.settings.variables import COSIGNER, KEY_VARIABLES, OUTGOING, Kind
 from ledger_core.errors import Refused
 from ledger_core.ports import Algorithm
+from ledger_core.signing.mac_keys import MAC_ALGORITHM
 
 DEFAULT_ALGORITHM: Final[Algorithm] = "rsa-sha256"
 
@@ -95,7 +95,17 @@ def signing_of(settings: Settings, slot: Slot = "", *, name: str = "api") -> Sig
     """
     kind = _kind(settings, slot)
     kid = settings.text(slot + "AUDIT_SIGNING_KID") or None
-    return SigningSettings(kind, kid, _algorithm(settings, slot, kid), _READERS[kind](settings, slot, name))
+    algorithm = _algorithm(settings, slot, kid)
+    if algorithm is not None:
+        check_kind(kind, algorithm)
+    return SigningSettings(kind, kid, algorithm, _READERS[kind](settings, slot, name))
+
+
+def check_kind(kind: Kind, algorithm: Algorithm) -> None:
+    """Raise Refused for a MAC by a key that is not in KMS: only there do separate rights let verify who may not forge,
+    and only there is it made sure what the key is for."""
+    if algorithm == MAC_ALGORITHM and kind not in MAC_KINDS:
+        raise Refused(f"{MAC_ALGORITHM} is not for a key of kind {kind}", remedy=MAC_REMEDY)
 
 
 def outgoing_of(settings: Settings, *, name: str = "api") -> SigningSettings | None:
@@ -142,12 +152,9 @@ def _kind(settings: Settings, slot: Slot) -> Kind:
 
 def _algorithm(settings: Settings, slot: Slot, kid: str | None) -> Algorithm | None:
     name = slot + "AUDIT_SIGNING_ALG"
-    value = settings.text(name)
-    if value.lower().replace("_", "-").startswith("hmac"):
-        raise Refused(f"{name} is {value!r}, which no stranger can verify", remedy=HMAC_REMEDY)
     if name not in settings.values:
         return None if kid else DEFAULT_ALGORITHM
-    return cast(Algorithm, settings.one_of(name, ("rsa-sha256", "ed25519")))
+    return cast(Algorithm, settings.one_of(name, ("rsa-sha256", "ed25519", MAC_ALGORITHM)))
 
 
 def kms_key(settings: Settings, key_id: str, name: str) -> KmsKeySettings:

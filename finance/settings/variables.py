@@ -62,8 +62,14 @@ def _signer() -> tuple[Variable, ...]:
         Variable("AUDIT_SIGNING_KID", "signer_kid in the registry, so that a start needs no key service"),
         Variable(
             "AUDIT_SIGNING_ALG",
-            "`rsa-sha256` (2048 bits or more) or `ed25519`; `hmac-sha256` is refused",
+            "`rsa-sha256` (2048 bits or more), `ed25519`, or for range proofs alone `hmac-sha256` (an HMAC_256 key of "
+            "KMS)",
             "rsa-sha256",
+        ),
+        Variable(
+            "AUDIT_SIGNING_MAC_WAIVER",
+            "`name: reason`: who decided that proofs carry a MAC alone; in production `hmac-sha256` needs this, or a "
+            "`[cosigner]`",
         ),
         Variable(
             "AUDIT_SIGNING_KMS_KEY_ID",

@@ -45,7 +45,10 @@ def add(desk: Desk, variables: Mapping[str, str], description: str, signs: froze
     asked = ask_key(desk.settings, desk.topology, registry, variables, desk.now)
     look.check_fresh(registry, asked)
     known = registry.find(asked.kid)
-    signer = known or dataclasses.replace(asked, description=description, signs=signs)
+    try:
+        signer = known or dataclasses.replace(asked, description=description, signs=signs)
+    except ValueError as error:
+        raise Refused(str(error), remedy="leave --signs out, or name kinds that a MAC may sign") from error
     if signer.signs != signs:
         raise Refused(
             f"signer {signer.kid} is registered already, and what it signs never changes",
@@ -113,7 +116,7 @@ def emergency(desk: Desk, variables: Mapping[str, str], *, hours: int, reason: s
     missing = not look.told(EMERGENCY, signer.kid)
     if missing:
         told = {"reason": reason, "approver": approver, "expires_at": f"{signer.retired_at:%Y-%m-%dT%H:%M:%SZ}"}
-        desk.tell(EMERGENCY, {**_key(signer), "public_key_pem": signer.public_key.pem, **told})
+        desk.tell(EMERGENCY, {**_key(signer), "public_key_pem": signer.public_pem, **told})
     return Changed(signer.kid, changes, missing and not desk.dry_run, variables)
 
 

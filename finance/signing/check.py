@@ -113,8 +113,8 @@ def _check_archive(desk: Desk, registry: SignerRegistry, found: Collector) -> No
 
 
 def _check_copy(registry: SignerRegistry, copy: SignerRegistry, path: Path, found: Collector) -> None:
-    """Keys of others in the copy are theirs."""
-    for signer in registry.signers:
+    """Keys of others in the copy are theirs; a MAC key of ours is not published: who has no secret cannot use it."""
+    for signer in (it for it in registry.signers if not it.is_mac):
         other = copy.find(signer.kid)
         if other is None:
             what = "is missing"

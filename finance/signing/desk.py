@@ -16,7 +16,8 @@ from finance.settings import clock
 from finance.settings.deployment import Settings
 from finance.signing.key_choice import check_clock, own_variables
 from finance.signing.reach import Heads
-from finance.wiring.registry_file import change_registry, read_registry
+from finance.wiring.mac_keys import trusted_registry
+from finance.wiring.registry_file import change_registry
 from ledger_core.audit.events import STEP
 from ledger_core.errors import Refused
 from ledger_core.ports import AuditIntent
@@ -44,7 +45,7 @@ class Desk:
 
     @property
     def registry(self) -> SignerRegistry:
-        return read_registry(self.settings.signers_path)
+        return trusted_registry(self.settings, name="api")
 
     @contextmanager
     def alone(self) -> Iterator[None]:

@@ -70,6 +70,11 @@ def reissue(desk: Desk, kid: str) -> Iterator[bytes]:
     registry = desk.registry
     signer = open_signer(desk.settings, desk.topology, registry, signs=["demand"])
     try:
+        if signer.registered.is_mac:
+            raise Refused(
+                f"{signer.kid} is a MAC key, and what is issued again is for strangers",
+                remedy="run this with a key of rsa-sha256 or ed25519 as [signing]",
+            )
         if signer.kid == kid:
             raise Refused(f"these settings sign with {kid} itself", remedy="restore the regular key's variables first")
         signer.pin()

@@ -54,6 +54,11 @@ def begin(desk: Desk, variables: Mapping[str, str], *, overlap: dt.timedelta, de
     if open_one is not None:
         return _begun(desk, open_one, variables, description)
     old = desk.registered(current_kid(desk.settings, desk.topology, registry))
+    if old.is_mac:
+        raise Refused(
+            f"these settings sign with {old.kid}, a MAC key, and a rotation is of the key that signs the audit chain",
+            remedy="name that key as [signing]; a MAC key is exchanged by a keys file (docs/SIGNING.md)",
+        )
     signs = look.notary_kid or old.kid
     if signs != old.kid:
         raise Refused(

@@ -168,7 +168,7 @@ class SigningProxy:
     def _public_key(self, request: Request) -> Answer:
         kid = request.query.get("kid") or request.query.get("signer_kid")
         signer = self._signer(request.caller, Message("digest", b"", kid, None))
-        pem = signer.registered.public_key.pem
+        pem = signer.registered.public_pem
         witness = self._witness is not None
         spelled = dict.fromkeys(("public_key_pem", "publicKeyPem", "public_key"), pem)
         return Answer.of({**self._spelled(signer), **spelled, "witness": witness})

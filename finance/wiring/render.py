@@ -11,6 +11,7 @@ import json
 import shlex
 from typing import Final
 
+from ledger_core.signing.purposes import MAC_MAY_SIGN, SIGNED_BY
 from schemas.authority.kafka_acls import Acl, acls_of
 from schemas.authority.policies import (
     Policy,
@@ -19,6 +20,9 @@ from schemas.authority.policies import (
     backup_keeper,
     key_admin,
     key_policy,
+    mac_checker,
+    mac_key_policy,
+    mac_maker,
     signing_user,
 )
 from schemas.topology.model import Topology
@@ -30,6 +34,9 @@ KEY_ARNS: Final = {
     "operators": "${OPERATORS_SIGNING_KMS_KEY_ARN}",
     "backups": "${BACKUPS_SIGNING_KMS_KEY_ARN}",
 }
+MAC_KEY_ARN: Final = "${MAC_KMS_KEY_ARN}"  # of a MAC key, where one signs range proofs
+ADMIN_ROLE_ARN: Final = "${KMS_ADMIN_ROLE_ARN}"
+POLICY_ROLE_ARN: Final = "${KMS_POLICY_ROLE_ARN}"
 ROLE_ARN: Final = "arn:aws:iam::${AWS_ACCOUNT_ID}:role/finance-"
 ALIAS_ARN: Final = "arn:aws:kms:${KMS_REGION}:${AWS_ACCOUNT_ID}:alias/finance-*"
 KINDS: Final = ("acls", "iam", "kms-policy")
@@ -75,13 +82,27 @@ def iam_files(topology: Topology) -> dict[str, str]:
 
 
 def kms_files(topology: Topology) -> dict[str, str]:
-    """Each key's own policy: only its signing roles sign; and that of the administrator, who makes keys."""
+    """Each key's own policy: only its signing roles sign; that of the administrator, who makes keys; and those for a
+    MAC key, which only who has one attaches."""
     files = {"kms/key-admin.json": _json(key_admin([ALIAS_ARN]))}
     for key in KEY_ARNS:
         roles = [ROLE_ARN + name for name in sorted(getattr(topology.access.signing, key))]
-        policy = key_policy(roles, "${KMS_ADMIN_ROLE_ARN}", "${KMS_POLICY_ROLE_ARN}")
+        policy = key_policy(roles, ADMIN_ROLE_ARN, POLICY_ROLE_ARN)
         files[f"kms/key-policy-{key}.json"] = _json(policy)
+    makers, checkers = mac_roles(topology)
+    making, checking = ([ROLE_ARN + name for name in names] for names in (makers, checkers))
+    files["kms/key-policy-mac.json"] = _json(mac_key_policy(making, checking, ADMIN_ROLE_ARN, POLICY_ROLE_ARN))
+    files["kms/mac-maker.json"] = _json(mac_maker(MAC_KEY_ARN))
+    files["kms/mac-checker.json"] = _json(mac_checker(MAC_KEY_ARN))
     return files
+
+
+def mac_roles(topology: Topology) -> tuple[list[str], list[str]]:
+    """Who makes MACs, and who only checks them: whoever signs what a MAC may sign, and whoever else has the archive."""
+    access = topology.access
+    makers = {name for name in access.signing.everybody if any(MAC_MAY_SIGN[it] for it in SIGNED_BY.get(name, ()))}
+    checkers = {*access.archive_readers, *access.archive_writers} - makers
+    return sorted(makers), sorted(checkers)
 
 
 def _command(acl: Acl) -> str:

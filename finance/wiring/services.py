@@ -28,6 +28,7 @@ from finance.settings import clock
 from finance.settings.backup import BucketSettings, backup_bucket_settings
 from finance.settings.deployment import ArchiveSettings, Settings
 from finance.settings.extras import needs_extra
+from finance.settings.mac_waiver import waiver_text
 from finance.wiring.audit_exports import audit_exporter, lock_terms
 from finance.wiring.kafka import (
     check_topics,
@@ -40,6 +41,7 @@ from finance.wiring.kafka import (
     settlements_opener,
     source_opener,
 )
+from finance.wiring.mac_keys import trusted_registry
 from finance.wiring.personal import build_keeper
 from finance.wiring.registry_file import read_registry
 from finance.wiring.signers import open_signers
@@ -121,7 +123,7 @@ def build_prover(settings: Settings, topology: Topology, metrics: Metrics) -> Se
     check_topics(settings, topology, ("journal",), name="prover")
     limits = topology.limits
     with ExitStack() as undo:
-        registry = read_registry(settings.signers_path)
+        registry = trusted_registry(settings, name="prover")
         signers = open_signers(settings, topology, registry, metrics, name="prover", signs=SIGNED_BY["prover"])
         undo.callback(signers.close)
         connection = connect(settings.database_url("prover"), application_name="finance-prover")
@@ -144,6 +146,7 @@ def build_prover(settings: Settings, topology: Topology, metrics: Metrics) -> Se
                 domain=settings.domain,
                 limits=RangeLimits(limits.range_entries_max, limits.range_window_seconds, limits.range_bytes_max),
                 idle_seconds=limits.range_idle_seconds,
+                mac_waiver=waiver_text(settings),
             ),
             read_journal=journal_reader(settings, topology, "prover"),
             clock=clock.utc_now,
@@ -166,7 +169,7 @@ def build_archiver(settings: Settings, topology: Topology, metrics: Metrics) -> 
     check_topics(settings, topology, ("journal",), name="archiver")
     spec = topology.stores["archive"]
     with ExitStack() as undo:
-        registry = read_registry(settings.signers_path)
+        registry = trusted_registry(settings, name="archiver")
         signers = open_signers(settings, topology, registry, metrics, name="archiver", signs=SIGNED_BY["archiver"])
         undo.callback(signers.close)
         connection = connect(settings.database_url("archiver"), application_name="finance-archiver")
@@ -201,7 +204,7 @@ def build_notary(settings: Settings, topology: Topology, metrics: Metrics) -> Se
     """The notary, with a registered key. It begins once it has read from Kafka what is published."""
     check_topics(settings, topology, ("audit",), name="notary")
     with ExitStack() as undo:
-        registry = read_registry(settings.signers_path)
+        registry = trusted_registry(settings, name="notary")
         signers = open_signers(settings, topology, registry, metrics, name="notary", signs=SIGNED_BY["notary"])
         undo.callback(signers.close)
         store = PostgresAuditStore(settings.database_url("notary"))

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from consumers.metrics import Metrics
 from consumers.signing.signer_set import SignerSet
@@ -29,14 +29,15 @@ from finance.settings.signing import (
     ProxySettings,
     SigningSettings,
     TransitKeySettings,
-    cosigner_of,
+    check_kind,
     kms_key,
-    outgoing_of,
-    signing_of,
 )
 from finance.settings.variables import Kind
+from finance.wiring.kms_place import place_of
+from finance.wiring.mac_keys import KeyUse, asking, key_uses
 from ledger_core.errors import Refused
 from ledger_core.ports import Algorithm, Mac
+from ledger_core.signing.mac_keys import MAC_ALGORITHM
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.purposes import WORDS, Purpose
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
@@ -48,9 +49,6 @@ from producers.signing.proxy import ProxyKey
 from producers.signing.transit import TransitKey
 from producers.signing.verified_signer import KeyService, VerifiedSigner, pin
 from schemas.topology.model import Topology
-
-if TYPE_CHECKING:
-    from producers.signing.kms_client import KmsPlace
 
 TransitT = TypeVar("TransitT", bound=TransitKey)
 
@@ -69,22 +67,24 @@ def open_signers(
 
     Raises Refused; Unavailable("signer") when the kid of a key cannot be known without its service, and that is away.
     """
-    outgoing, cosigner = outgoing_of(settings, name=name), cosigner_of(settings, name=name)
+    registry = asking(settings, registry, name=name)
+    current, *others = key_uses(settings, registry, signs, name=name)
     with ExitStack() as undo:
 
-        def opened(signing: SigningSettings, *, retired_too: bool = False) -> PinnedSigner:
-            signer = open_signer(settings, topology, registry, signing, signs=signs, retired_too=retired_too)
+        def opened(use: KeyUse) -> PinnedSigner:
+            retired_too = use.is_outgoing
+            signer = open_signer(settings, topology, registry, use.signing, signs=use.signs, retired_too=retired_too)
             undo.callback(signer.close)
             return signer
 
         signers = SignerSet(
-            opened(signing_of(settings, name=name)),
+            opened(current),
             registry,
             clock=clock.utc_now,
             monotonic=monotonic,
             metrics=metrics,
-            others=[opened(outgoing, retired_too=True)] if outgoing else [],
-            cosigner=opened(cosigner) if cosigner else None,
+            others=[opened(use) for use in others if use.is_outgoing],
+            cosigner=next((opened(use) for use in others if use.is_cosigner), None),
         )
         signers.pin()
         undo.pop_all()
@@ -100,13 +100,14 @@ def open_signer(
     signs: Iterable[Purpose] = (),
     retired_too: bool = False,
 ) -> PinnedSigner:
-    """One key (that of the settings, if no other is given), not yet asked for when its kid is known without. `signs`:
-    the kinds of statements that it is opened for.
+    """One key (that of the settings for what is to be said, if no other is given), not yet asked for when its kid is
+    known without. `signs`: the kinds of statements that it is opened for.
 
     Raises Refused, also for a key that does not count for one of them; Unavailable("signer") when the service must be
     asked, and is away.
     """
-    signing = signing or signing_of(settings)
+    registry = asking(settings, registry)
+    signing = signing or key_uses(settings, registry, signs)[0].signing
     check_listed(topology, signing.kind)
     now = None if retired_too else clock.utc_now()
     registered = _expected(signing, registry, clock.utc_now(), guess=not retired_too)
@@ -146,11 +147,16 @@ def key_service(
     signing: SigningSettings, algorithm: Algorithm, registry: SignerRegistry, kid: str | None, *, env: str
 ) -> KeyService:
     """The adapter that the settings name, on the key `kid` if that is known; nothing is asked yet. Raises Refused."""
+    check_kind(signing.kind, algorithm)
     match signing.key:
+        case KmsKeySettings() as key if algorithm == MAC_ALGORITHM:
+            with needs_extra():
+                from producers.signing.kms_mac_key import KmsMacKey
+            return KmsMacKey(key.key_id, place_of(key))
         case KmsKeySettings() as key:
             with needs_extra():
                 from producers.signing.kms import KmsKey
-            return KmsKey(key.key_id, algorithm, _place(key))
+            return KmsKey(key.key_id, algorithm, place_of(key))
         case Pkcs11KeySettings() as key:
             with needs_extra():
                 from producers.signing.pkcs11 import Pkcs11Key
@@ -169,13 +175,7 @@ def open_mac(settings: Settings, key_id: str, *, name: str) -> Mac:
     key = kms_key(settings, key_id, name)
     with needs_extra():
         from producers.signing.kms_mac import KmsMac
-    return KmsMac(key.key_id, _place(key))
-
-
-def _place(key: KmsKeySettings) -> KmsPlace:
-    with needs_extra():
-        from producers.signing.kms_client import KmsPlace
-    return KmsPlace(key.region, key.endpoint, key.access_key, key.secret, key.tls.ca_file, key.tls.client_pair)
+    return KmsMac(key.key_id, place_of(key))
 
 
 def key_maker(signing: SigningSettings, algorithm: Algorithm, *, policy: str | None) -> KeyMaker:
@@ -185,7 +185,7 @@ def key_maker(signing: SigningSettings, algorithm: Algorithm, *, policy: str | N
         case KmsKeySettings() as key:
             with needs_extra():
                 from producers.signing.key_maker_kms import KmsKeyMaker
-            maker = KmsKeyMaker(key.key_id, algorithm, _place(key))
+            maker = KmsKeyMaker(key.key_id, algorithm, place_of(key))
             maker.policy = policy
             return maker
         case Pkcs11KeySettings() as key:

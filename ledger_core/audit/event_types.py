@@ -103,7 +103,14 @@ EVENT_TYPES: Final[Mapping[str, EventType]] = {
     "journal.adopted": EventType(("prover",), _RANGE),
     "proof.published": EventType(
         ("prover", "operator"),
-        {"proof_id": _text, "proof_hash": is_hash, "signer_kid": _text, "num_rows": _decimal, "shards": _list},
+        {
+            "proof_id": _text,
+            "proof_hash": is_hash,
+            "signer_kid": _text,
+            "num_rows": _decimal,
+            "shards": _list,
+            "mac_waiver?": _text,  # of a proof with a MAC alone
+        },
     ),
     "audit_export.completed": EventType(
         ("archiver",),

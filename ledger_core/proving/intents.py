@@ -29,12 +29,15 @@ def adopted_intent(announced: AnnouncedRange, actor_id: str) -> AuditIntent:
     )
 
 
-def proof_intent(payload: ProofPayload, actor_id: str) -> AuditIntent:
-    """`proof.published`: the proof of one range or of an operator's demand is signed and on record."""
+def proof_intent(payload: ProofPayload, actor_id: str, mac_waiver: str | None = None) -> AuditIntent:
+    """`proof.published`: the proof of one range or of an operator's demand is signed and on record. `mac_waiver`: it
+    carries a MAC alone, by whose decision, and why (`name: reason`)."""
+    waived = {} if mac_waiver is None else {"mac_waiver": mac_waiver}
     return AuditIntent(
         "proof.published",
         actor_id,
         {
+            **waived,
             "proof_id": payload.proof_id,
             "proof_hash": payload.digest().hex(),
             "signer_kid": payload.signer_kid,

@@ -12,7 +12,6 @@ Does not: read, sign or store: `OnDemandReader` reads, `consumers.proving.on_dem
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -24,10 +23,10 @@ from ledger_core.chain import link_all
 from ledger_core.errors import Corrupt, Refused
 from ledger_core.posting.verdicts import decode_verdict, verdicts_hash
 from ledger_core.proving.closed_range import ClosedRange
+from ledger_core.proving.proof_signatures import first_proof_fault
 from ledger_core.proving.range_proof import ProofPayload, ShardRange, SourceRange, parse_payload, parse_proof
-from ledger_core.signing.counting import first_fault
 from ledger_core.signing.registry import SignerRegistry
-from ledger_core.signing.statements import claim_of, statement_hash
+from ledger_core.signing.statements import statement_hash
 from ledger_core.tree import CompactRange, leaf_hash
 
 
@@ -272,8 +271,7 @@ def check_signed(proof: bytes | None, digest: bytes, registry: SignerRegistry, s
         parsed = parse_proof(proof or b"")
     except ValueError as error:
         raise Corrupt(f"shard {shard}, range {range_no}: its proof does not verify: {error}") from error
-    claim = dataclasses.replace(claim_of(parsed), signed=digest)
-    fault = first_fault(claim, registry)
+    fault = first_proof_fault(parsed, registry, signed=digest)
     if fault is not None:
         raise Corrupt(f"shard {shard}, range {range_no}: its proof does not verify: {fault.message}")
 

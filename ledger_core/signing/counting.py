@@ -1,7 +1,7 @@
 """Whether a signature counts: the one question that every reader of signed statements asks. Pure.
 
     who:     is the kid registered, and is the algorithm that the statement declares the registered one
-    what:    did that key sign these bytes, and is this a kind of statement that it signs
+    what:    did that key sign these bytes (of a MAC, only its key service knows), and is this a kind that it signs
     when:    does the statement's own time lie before the key's end (retired, or revoked)
     where:   does the key count at the statement's place in its shard, in the audit chain, among the lists of WAL
     by whom: a revoked key's statement that stands in no chain, or is read without it, counts once something later
@@ -26,10 +26,10 @@ from typing import Literal
 from ledger_core.ports import Algorithm
 from ledger_core.signing.purposes import WORDS, Purpose, write_purposes
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
-from ledger_core.signing.signatures import BadSignature, decode_signature, verify_digest, verify_text
+from ledger_core.signing.signatures import BadSignature, MacUnchecked, decode_signature, verify_digest, verify_text
 from ledger_core.times import format_time
 
-Code = Literal["signer", "alg", "signature", "purpose", "retired", "validity"]
+Code = Literal["signer", "alg", "signature", "mac", "purpose", "retired", "validity"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Claim:
 class SignatureFault:
     """One reason why a signature does not count."""
 
-    code: Code  # which question it answers: signer and alg are who, signature and purpose are what, and so on
+    code: Code  # which question it answers: signer and alg are who, signature, mac and purpose are what, and so on
     message: str  # one line for people, naming the kid
     shard: int | None = None  # of `validity`, where the place is one of a shard
     seq: int | None = None  # of `validity`, where the place has a sequence
@@ -132,13 +132,17 @@ def _faults(claim: Claim, signer: RegisteredSigner) -> Iterator[SignatureFault]:
         message = f"says {claim.alg}, but {signer.kid} is registered as {signer.algorithm}"
         yield SignatureFault("alg", message)
     verify = verify_text if claim.is_text else verify_digest
+    lacks = bool(signer.lacks([claim.purpose]))
     try:
         raw = claim.signature if isinstance(claim.signature, bytes) else decode_signature(claim.signature)
-        verify(signer.public_key, claim.signed, raw)
+        if not (signer.is_mac and lacks):  # what no MAC may sign, nobody is asked about
+            verify(signer.public_key, claim.signed, raw)
+    except MacUnchecked as error:
+        yield SignatureFault("mac", f"{error} (signer {signer.kid})")
     except BadSignature as error:
         yield SignatureFault("signature", f"{error} (signer {signer.kid})")
-    if signer.signs is not None and claim.purpose not in signer.signs:
-        said = ", ".join(write_purposes(signer.signs))
+    if lacks:
+        said = ", ".join(write_purposes(signer.counts_for)) + (" (it is a MAC key)" if signer.is_mac else "")
         yield SignatureFault("purpose", f"this is {WORDS[claim.purpose]}, and signer {signer.kid} signs only: {said}")
     if claim.at is not None and signer.ended_by(claim.at):
         message = f"signed at {format_time(claim.at)} by {signer.kid}, which was retired before"

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from ledger_core.signing.mac_keys import MacKey
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
-from ledger_core.signing.signatures import PublicKey, decode_signature, verify_text
+from ledger_core.signing.signatures import BadSignature, PublicKey, decode_signature, verify_text
 
 NOTE_BYTES_MAX: Final = 65536
 SIGNATURES_MAX: Final = 64
@@ -46,9 +47,11 @@ def assemble(text: bytes, key_name: str, public_key: PublicKey, signature: bytes
     return text + b"\n" + signature_line(text, key_name, public_key, signature)
 
 
-def signature_line(text: bytes, key_name: str, public_key: PublicKey, signature: bytes) -> bytes:
+def signature_line(text: bytes, key_name: str, public_key: PublicKey | MacKey, signature: bytes) -> bytes:
     """One line more for a note: a note carries as many as keys signed it. Raises BadSignature unless it is right."""
     verify_text(public_key, text, signature)
+    if isinstance(public_key, MacKey):
+        raise BadSignature("a MAC key has no line on a note")
     blob = base64.b64encode(key_id(key_name, public_key) + signature).decode("ascii")
     return f"{_EM_DASH}{key_name} {blob}\n".encode()
 
@@ -71,9 +74,14 @@ def split(note: bytes) -> tuple[bytes, tuple[NoteSignature, ...]]:
 def known_lines(
     signatures: Sequence[NoteSignature], registry: SignerRegistry
 ) -> list[tuple[NoteSignature, RegisteredSigner]]:
-    """The lines whose key the registry holds, in order; those of other keys are ignored, as C2SP says."""
+    """The lines whose key the registry holds, in order; those of other keys are ignored, as C2SP says. A MAC key has no
+    line: one under its name is another key's."""
     named = ((line, registry.find(line.key_name)) for line in signatures)
-    return [(line, it) for line, it in named if it is not None and key_id(it.kid, it.public_key) == line.key_id]
+    return [
+        (line, it)
+        for line, it in named
+        if it is not None and isinstance(it.public_key, PublicKey) and key_id(it.kid, it.public_key) == line.key_id
+    ]
 
 
 def check_characters(text: str) -> None:

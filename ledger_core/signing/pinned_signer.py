@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from ledger_core.errors import Refused, SignerFailure, SignerRefused
 from ledger_core.ports import Algorithm, Signer, TreeHistory
+from ledger_core.signing.mac_keys import MacKey
 from ledger_core.signing.notes import signature_line
+from ledger_core.signing.purposes import Purpose
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import BadSignature, PublicKey, encode_signature, verify_digest, verify_text
 from ledger_core.signing.statements import Cosignature
@@ -35,7 +37,11 @@ class PinnedSigner:
         self.registered: RegisteredSigner = registered
         self.kid: str = signer.kid
         self.algorithm: Algorithm = registered.algorithm
-        self.public_key: PublicKey = registered.public_key
+        self.public_key: PublicKey | MacKey = registered.public_key
+
+    def says(self, purpose: Purpose) -> bool:
+        """Whether its signature counts for that kind of statement: a MAC's does not for a checkpoint."""
+        return not self.registered.lacks([purpose])
 
     def pin(self) -> None:
         """Make sure that the key service holds the registered key. Raises Unavailable and Refused."""

@@ -1,8 +1,10 @@
 """What a key may say: the kinds of signed statements, and the field of signers.json that names those of one key.
 
 One key for everything lets whoever may use it say everything: a backup host could sign range proofs. A key with
-`signs` counts for these kinds and for no other, whoever asks (`ledger_core.signing.counting`).
-Guarantees: the kinds are closed; a key without the field signs every kind, as keys did before it was there.
+`signs` counts for these kinds and for no other, whoever asks (`ledger_core.signing.counting`). A MAC key
+(`ledger_core.signing.mac_keys`) counts for those of MAC_MAY_SIGN at most: who can verify a MAC could forge it.
+Guarantees: the kinds are closed, and each says whether a MAC may sign it; a key without the field signs every kind, as
+keys did before it was there.
 Does not: keep a key service from signing other bytes. It makes what they say worthless.
 """
 
@@ -21,6 +23,17 @@ WORDS: Final[dict[Purpose, str]] = {
     "backup": "a backup or a list of WAL",
     "drill": "the report of a drill",
     "rules": "a control record that puts posting rules in force",
+}
+# Whether a MAC may sign it. Where strangers verify, and nothing beside it is for them, it may not.
+MAC_MAY_SIGN: Final[dict[Purpose, bool]] = {
+    "proof": True,  # a cosignature beside it is what strangers verify
+    "demand": True,
+    "checkpoint": False,  # witnesses and auditors compare them, and hold us to them
+    "manifest": False,  # the archive must be whole for who has nothing but the archive
+    "audit_event": False,  # Kernel reads the chain; keys, their ends and approvals are announced there
+    "backup": False,  # read where the key service may be lost too
+    "drill": False,  # auditors read the report
+    "rules": False,  # every poster reads it, and posting asks no key service
 }
 # What each who signs has to say; the cosigner says what the prover and an operator say.
 SIGNED_BY: Final[dict[str, frozenset[Purpose]]] = {

@@ -131,7 +131,7 @@ def announcement(
         "incoming_kid": incoming.kid,
         "incoming_algorithm": incoming.algorithm,
         "incoming_fingerprint": incoming.public_key.fingerprint,
-        "incoming_public_key_pem": incoming.public_key.pem,
+        "incoming_public_key_pem": incoming.public_pem,
         "overlap_seconds": str(int(overlap.total_seconds())),
         "incoming_variables": dict(incoming_variables),
         "outgoing_variables": dict(outgoing_variables),

@@ -3,7 +3,8 @@
 Guarantees: `rsa-sha256` is PKCS#1 v1.5 with the SHA-256 DigestInfo, checked by re-encoding and comparing (OpenSSL
 does), so that no e=3 forgery passes; `ed25519` is pure Ed25519 of RFC 8032. Keys under which anybody could sign are
 refused (`ledger_core.signing.key_rules`). A signature covers the 32 bytes of a digest, or the text of a C2SP note.
-Signature texts have one spelling. It signs nothing and knows no private key.
+`hmac-sha256` covers a digest alone, and its key service is asked (`ledger_core.signing.mac_keys`).
+Signature texts have one spelling. It signs nothing and knows no private key and no secret.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from ledger_core.ports import Algorithm
 from ledger_core.signing.key_rules import check_ed25519, check_rsa
+from ledger_core.signing.mac_keys import MAC_ALGORITHM, CannotAsk, MacKey
 
 DIGEST_BYTES: Final = 32
 
@@ -33,6 +35,10 @@ _PREHASHED_SHA256 = Prehashed(_SHA256)
 
 class BadSignature(ValueError):
     """A signature that does not belong to this key and this digest or text."""
+
+
+class MacUnchecked(BadSignature):
+    """A MAC that nobody here can check: it may be right, and does not count by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +93,14 @@ class PublicKey:
         return data.decode("ascii")
 
 
-def verify_digest(public_key: PublicKey, digest: bytes, signature: bytes) -> None:
-    """Raise BadSignature unless `signature` was made over the 32 bytes of `digest` by this key."""
+def verify_digest(public_key: PublicKey | MacKey, digest: bytes, signature: bytes) -> None:
+    """Raise BadSignature unless `signature` was made over the 32 bytes of `digest` by this key: MacUnchecked where its
+    key service cannot be asked, Unavailable while it is away."""
     if len(digest) != DIGEST_BYTES:
         raise BadSignature(f"a digest has {DIGEST_BYTES} bytes, not {len(digest)}")
+    if isinstance(public_key, MacKey):
+        _verify_mac(public_key, digest, signature)
+        return
     key = public_key.key
     try:
         if isinstance(key, Ed25519PublicKey):
@@ -101,8 +111,21 @@ def verify_digest(public_key: PublicKey, digest: bytes, signature: bytes) -> Non
         raise BadSignature(f"the {public_key.algorithm} signature does not fit the digest") from None
 
 
-def verify_text(public_key: PublicKey, text: bytes, signature: bytes) -> None:
-    """Raise BadSignature unless `signature` is this key's over `text` (Ed25519: the text itself; RSA: its SHA-256)."""
+def _verify_mac(key: MacKey, digest: bytes, mac: bytes) -> None:
+    """See `verify_digest`."""
+    try:
+        made = key.made(digest, mac)
+    except CannotAsk as error:
+        raise MacUnchecked(f"the MAC is not checkable here: that needs the key service ({error})") from error
+    if not made:
+        raise BadSignature(f"the {key.algorithm} MAC does not fit the digest")
+
+
+def verify_text(public_key: PublicKey | MacKey, text: bytes, signature: bytes) -> None:
+    """Raise BadSignature unless `signature` is this key's over `text` (Ed25519: the text itself; RSA: its SHA-256). A
+    MAC signs no text."""
+    if isinstance(public_key, MacKey):
+        raise BadSignature("a MAC key signs no note: strangers verify it")
     key = public_key.key
     try:
         if isinstance(key, Ed25519PublicKey):
@@ -114,7 +137,10 @@ def verify_text(public_key: PublicKey, text: bytes, signature: bytes) -> None:
 
 
 def to_sign(algorithm: Algorithm, text: bytes) -> bytes:
-    """What a key service is given for a signature over `text`: Ed25519 takes the text itself, RSA its SHA-256."""
+    """What a key service is given for a signature over `text`: Ed25519 takes the text itself, RSA its SHA-256. Raises
+    ValueError for a MAC, which signs no text."""
+    if algorithm == MAC_ALGORITHM:
+        raise ValueError("a MAC key signs no note: strangers verify it")
     return text if algorithm == "ed25519" else hashlib.sha256(text).digest()
 
 

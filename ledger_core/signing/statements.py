@@ -24,7 +24,8 @@ import msgspec
 from ledger_core import chain
 from ledger_core.ports import Algorithm
 from ledger_core.signing.counting import Claim, Place
-from ledger_core.signing.purposes import Purpose
+from ledger_core.signing.mac_keys import MAC_ALGORITHM
+from ledger_core.signing.purposes import MAC_MAY_SIGN, WORDS, Purpose
 from ledger_core.signing.signatures import decode_signature, encode_signature
 from ledger_core.times import parse_time
 
@@ -116,7 +117,10 @@ class Signed(Protocol):
 
 
 def check_signed(statement: Signed) -> None:
-    """For constructors: raises ValueError on a hash that is not the payload's, or what is not a signature."""
+    """For constructors: raises ValueError on a hash that is not the payload's, on what is not a signature, and on a MAC
+    where no MAC may sign."""
+    if statement.alg == MAC_ALGORITHM and not MAC_MAY_SIGN[statement.purpose]:
+        raise ValueError(f"alg is {MAC_ALGORITHM}, and no MAC signs {WORDS[statement.purpose]}")
     if statement.digest().hex() != statement.hash:
         chained = f" and {statement.chained_by}" if statement.chained_by is not None else ""
         raise ValueError(f"hash is not that of the payload{chained}")

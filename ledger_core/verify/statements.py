@@ -3,8 +3,10 @@
 Guarantees: a proof passes only when its bytes are the one spelling of a proof without contradiction, `hash` is the
 one recomputed from the payload and the previous hash, the kid is registered, the algorithm is the registered one, and
 the signature is that key's over these 32 bytes, and lies in the interval of sequences for which the key counts: a
-stolen key cannot write its way around that with an early `ts`. Nothing is taken from what the statement says of itself:
-not its hash, not its algorithm. It does not read the entries: see `verify_range`.
+stolen key cannot write its way around that with an early `ts`. A MAC counts when its key service says so; where that
+cannot be asked, `proof.mac` is a finding, unless a key that strangers can check cosigned the same hash. Nothing is
+taken from what the statement says of itself: not its hash, not its algorithm. It does not read the entries: see
+`verify_range`.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ from typing import Final
 from ledger_core import canonical, chain
 from ledger_core.findings import Collector
 from ledger_core.proving import checkpoint
+from ledger_core.proving.proof_signatures import cosigned_claim, vouches
 from ledger_core.proving.range_proof import RangeProof, parse_proof
 from ledger_core.signing.counting import Claim, Place, faults
+from ledger_core.signing.mac_keys import MAC_ALGORITHM
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry, check_kid
 from ledger_core.signing.signatures import PublicKey
 from ledger_core.signing.statements import Cosignature, Signed, claim_of
@@ -31,6 +35,7 @@ _FIELDS: Final = {
     "signer": "signer_kid",
     "alg": "alg",
     "signature": "signature",
+    "mac": "signature",
     "purpose": "signer_kid",
     "retired": "ts",
     "validity": "signer_kid",
@@ -57,22 +62,51 @@ def check_proof(
         _diagnose(data, registry, found, seq)
         return None
     places = () if alone is None else alone(proof.hash)
-    check_signature(proof, registry, found, "proof", seq=seq, beside=places, is_alone=alone is not None)
+    vouched = cosignatures and vouches(proof, registry, beside=places, is_alone=alone is not None)
+    check_signature(
+        proof, registry, found, "proof", seq=seq, beside=places, is_alone=alone is not None, is_vouched=vouched
+    )
     for cosignature in (proof.cosignatures or ()) if cosignatures else ():
         _check_cosignature(proof, cosignature, registry, found, seq)
     return proof
 
 
 def check_proof_by_key(data: bytes, public_key: PublicKey, found: Collector) -> None:
-    """Check one proof by the key that is given, whatever the proof calls it, and whatever became of it."""
+    """Check one proof by the key that is given, whatever the proof calls it, and whatever became of it. Of a proof
+    whose own signature is a MAC, the key must be that of a cosigner."""
     try:
         kid = check_kid(str(canonical.decode(data).get("signer_kid")))
     except ValueError:  # not a proof, or no key may have that name: the form is the finding
         kid = "key"
     registry = SignerRegistry([RegisteredSigner(kid, public_key.algorithm, public_key)])
+    if _check_by_cosigner(data, public_key, found):
+        return
     proof = check_proof(data, registry, found, cosignatures=False)
     if proof is not None and proof.cosignatures:
         found.count("cosignatures_unchecked", len(proof.cosignatures))
+
+
+def _check_by_cosigner(data: bytes, public_key: PublicKey, found: Collector) -> bool:
+    """Check a proof whose own signature is a MAC by the key of a cosigner. False: it is another proof."""
+    try:
+        proof = parse_proof(data)
+    except ValueError:
+        return False
+    if proof.alg != MAC_ALGORITHM:
+        return False
+    found.count("proofs")
+    found.count("macs_unchecked")
+    beside = proof.cosignatures or ()
+    for cosignature in beside:
+        named = SignerRegistry([RegisteredSigner(cosignature.signer_kid, public_key.algorithm, public_key)])
+        if not faults(cosigned_claim(proof, cosignature), named):
+            found.count("signatures")
+            if len(beside) > 1:
+                found.count("cosignatures_unchecked", len(beside) - 1)
+            return True
+    message = "its own signature is a MAC, which no public key checks, and the given key cosigned nothing"
+    found.add("proof.mac", message, field="signature")
+    return True
 
 
 def check_signature(
@@ -84,14 +118,20 @@ def check_signature(
     seq: int | None = None,
     beside: tuple[Place, ...] = (),
     is_alone: bool = False,
+    is_vouched: bool = False,
 ) -> None:
     """Check the signer, algorithm and signature of a parsed statement; codes are `<kind>.signer` and the like.
-    `beside`: places that others say it has. `is_alone`: see `Claim`."""
+    `beside`: places that others say it has. `is_alone`: see `Claim`. `is_vouched`: a key that strangers can check
+    signed the same bytes, so a MAC that nobody here can check is counted, without a finding."""
     claim = claim_of(statement)
     told = faults(dataclasses.replace(claim, places=(*claim.places, *beside), is_alone=is_alone), registry)
-    if not any(fault.code in ("signer", "signature") for fault in told):
+    if not any(fault.code in ("signer", "signature", "mac") for fault in told):
         found.count("signatures")
     for fault in told:
+        if fault.code == "mac":
+            found.count("macs_unchecked")
+            if is_vouched:
+                continue
         where = seq if fault.seq is None else fault.seq
         found.add(f"{kind}.{fault.code}", fault.message, shard=fault.shard, seq=where, field=_FIELDS[fault.code])
         if fault.code == "signature":
@@ -125,15 +165,14 @@ def _check_cosignature(
     """A cosignature that is there must be right: it covers the same 32 bytes, and its key is registered like any
     other.
     """
-    claim = dataclasses.replace(
-        claim_of(proof), kid=cosignature.signer_kid, alg=cosignature.alg, signature=cosignature.signature
-    )
-    told = faults(claim, registry)
+    told = faults(cosigned_claim(proof, cosignature), registry)
+    unchecked = [fault for fault in told if fault.code == "mac"]
+    told = tuple(fault for fault in told if fault.code != "mac")
     for fault in told:
         if fault.code in ("signer", "alg", "signature"):
             found.add("proof.cosignature", f"the cosignature: {fault.message}", seq=seq, field="cosignatures")
             return
-    found.count("signatures")
+    found.count("macs_unchecked" if unchecked else "signatures")
     for fault in told:
         where, name = (seq, "cosignatures") if fault.code == "retired" else (fault.seq, "signer_kid")
         message = f"the cosignature: {fault.message}"

@@ -1,13 +1,13 @@
 """A MAC by a key that never leaves AWS KMS: HMAC_SHA_256 by GenerateMac and VerifyMac.
 
 Guarantees: whoever can make or check a MAC here is let by KMS, and nobody else: the key cannot be read. Each call is
-tried once within a deadline. Does not: replace a signature: whoever may verify could be given the right to forge, so
-nothing that leaves the house carries one. IAM: kms:GenerateMac and kms:VerifyMac on the one key; for auditors the
-second alone.
+tried once within a deadline. Does not: replace a signature: strangers cannot verify it, and who may verify could be
+given the right to forge. IAM: kms:GenerateMac and kms:VerifyMac on the one key; for auditors the second alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -30,9 +30,12 @@ _REMEDIES: Final = {
 class KmsMac:
     """The port Mac on one key in KMS (id, ARN or alias)."""
 
-    def __init__(self, key_id: str, place: KmsPlace) -> None:
+    def __init__(
+        self, key_id: str, place: KmsPlace, *, what: str = "mac", remedies: Mapping[str, str] = _REMEDIES
+    ) -> None:
         self._client = place.open()
         self._key_id = key_id
+        self._what, self._remedies = what, remedies
 
     @property
     def key_id(self) -> str:
@@ -42,7 +45,7 @@ class KmsMac:
         try:
             answer = self._client.generate_mac(KeyId=self._key_id, Message=message, MacAlgorithm=_ALGORITHM)
         except (BotoCoreError, ClientError) as error:
-            raise kms_failure(error, what="mac", name=self._name, remedies=_REMEDIES) from error
+            raise kms_failure(error, what=self._what, name=self._name, remedies=self._remedies) from error
         return answer["Mac"]
 
     def verify(self, message: bytes, mac: bytes) -> bool:
@@ -51,7 +54,7 @@ class KmsMac:
         except self._client.exceptions.KMSInvalidMacException:
             return False
         except (BotoCoreError, ClientError) as error:
-            raise kms_failure(error, what="mac", name=self._name, remedies=_REMEDIES) from error
+            raise kms_failure(error, what=self._what, name=self._name, remedies=self._remedies) from error
         return answer["MacValid"]
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ import msgspec
 
 from ledger_core.errors import Refused, SignerFailure, SignerRefused, Unavailable
 from ledger_core.ports import Algorithm, TreeHistory
+from ledger_core.signing.mac_keys import MacKey
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.signatures import PublicKey
 from producers.signing.https_exchange import HttpsExchange
@@ -102,7 +103,7 @@ class ProxyKey:
     def claimed_kid(self) -> str | None:
         return self._kid
 
-    def public_key(self) -> PublicKey:
+    def public_key(self) -> PublicKey | MacKey:
         """What the proxy shows under `/public-key`; without that, the registered key of the kid it has. Raises
         SignerRefused on a key of another algorithm; Refused, Unavailable.
         """
@@ -213,7 +214,7 @@ class ProxyKey:
                 remedy="give it an RSA (2048 bits or more, e of 65537 or more) or Ed25519 key",
             ) from error
 
-    def _registered_key(self, kid: str) -> PublicKey:
+    def _registered_key(self, kid: str) -> PublicKey | MacKey:
         registered = self._registry.find(kid)
         if registered is None:
             raise SignerRefused(

@@ -2,8 +2,9 @@
 
 Guarantees: the key service's own public key is one that the signer registry holds and has not retired (`pin` asks for
 it; a signer made for a registered key can be there before the service is, and is pinned once it answers); every
-signature returned verifies with that registered key over exactly the bytes asked for. A service that hashes twice,
-signs with another key or another scheme, or answers with rubbish is refused.
+signature returned verifies with that registered key over exactly the bytes asked for (of a MAC, the key service says
+so in another call). A service that hashes twice, signs with another key or another scheme, or answers with rubbish is
+refused.
 Does not: retry, count or log (`consumers.signing.circuit` does), nor sign: the key services in the files beside it do.
 """
 
@@ -17,6 +18,7 @@ from typing import Final, Protocol, runtime_checkable
 
 from ledger_core.errors import Refused, SignerFailure, SignerRefused
 from ledger_core.ports import Algorithm, TreeHistory
+from ledger_core.signing.mac_keys import MacKey
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import DIGEST_BYTES, BadSignature, PublicKey, verify_digest, verify_text
 
@@ -42,8 +44,8 @@ class KeyService(Protocol):
         """The signer_kid that the service itself gives the key, once it was asked; None where it gives none."""
         ...
 
-    def public_key(self) -> PublicKey:
-        """Ask the service for its public key."""
+    def public_key(self) -> PublicKey | MacKey:
+        """Ask the service for its public key; of a MAC key, for what names it."""
         ...
 
     def sign_digest(self, digest: bytes) -> bytes: ...
@@ -119,7 +121,7 @@ class VerifiedSigner:
         self._service.close()
 
     def _signed(
-        self, sign: Callable[[bytes], bytes], verify: Callable[[PublicKey, bytes, bytes], None], message: bytes
+        self, sign: Callable[[bytes], bytes], verify: Callable[[PublicKey | MacKey, bytes, bytes], None], message: bytes
     ) -> bytes:
         signature = sign(message)
         # The first of two verifications: no adapter can be used around it. The core verifies again (`pinned_signer`).

@@ -1,7 +1,8 @@
 """IAM and KMS policies as data: least privilege (G9) for whoever archives, reads the archive, keeps backups, or signs.
 
 Guarantees: the writer may store and lock, and is denied by name what would undo a lock; the reader only reads; a
-signing role may sign and read the public key, of one key, by our algorithms alone; who makes keys signs nothing. Values
+signing role may sign and read the public key, of one key, by our algorithms alone; of a MAC key, who checks MACs
+cannot make one; who makes keys signs nothing. Values
 of a deployment (bucket, account) are arguments: the committed files hold `${NAMES}` in their place.
 Does not: replace Object Lock or a key's own policy; a root account can undo what stands here, and CloudTrail says so.
 """
@@ -45,6 +46,8 @@ NEVER_ACTIONS: Final = (
     "s3:PutReplicationConfiguration",
 )
 ALGORITHMS: Final = ("ED25519_SHA_512", "RSASSA_PKCS1_V1_5_SHA_256")
+MAKE_MAC: Final = "kms:GenerateMac"
+CHECK_MAC: Final = "kms:VerifyMac"
 ADMIN_ACTIONS: Final = (
     "kms:CancelKeyDeletion",
     "kms:CreateAlias",
@@ -65,6 +68,7 @@ FINDING_ACTIONS: Final = ("kms:DescribeKey", "kms:GetPublicKey", "kms:ListAliase
 NEVER_ADMIN_ACTIONS: Final = (
     "kms:CreateGrant",
     "kms:DeleteAlias",
+    MAKE_MAC,
     "kms:PutKeyPolicy",
     "kms:Sign",
     "kms:UpdateAlias",
@@ -150,6 +154,40 @@ def key_policy(signing_roles: Sequence[str], admin_role: str, policy_role: str) 
     )
 
 
+def mac_maker(key_arn: str) -> Policy:
+    """Of who signs proofs with a MAC key: make MACs and check them, by our algorithm, and see what the key is for."""
+    return _policy(
+        _statement("MakeAndCheckMacs", "Allow", [MAKE_MAC, CHECK_MAC], [key_arn], Condition=_by_our_mac()),
+        _statement("SeeTheKey", "Allow", ["kms:DescribeKey"], [key_arn]),
+    )
+
+
+def mac_checker(key_arn: str) -> Policy:
+    """Of who verifies proofs with a MAC: check MACs; making one is denied by name, whatever allows it."""
+    return _policy(
+        _statement("CheckMacs", "Allow", [CHECK_MAC], [key_arn], Condition=_by_our_mac()),
+        _statement("NeverMakeMacs", "Deny", [MAKE_MAC], ["*"]),
+    )
+
+
+def mac_key_policy(makers: Sequence[str], checkers: Sequence[str], admin_role: str, policy_role: str) -> Policy:
+    """A MAC key's: makers (ARNs of roles) make MACs, they and checkers check them, and nobody else does either,
+    whatever allows it. Administrator and policy role as in `key_policy`."""
+    others: Policy = {"ArnNotEquals": {"aws:PrincipalArn": list(makers)}}
+    neither: Policy = {"ArnNotEquals": {"aws:PrincipalArn": [*makers, *checkers]}}
+    by_ours, may_make, may_check = _by_our_mac(), {"AWS": list(makers)}, {"AWS": [*makers, *checkers]}
+    return _policy(
+        _statement("Administer", "Allow", ADMIN_ACTIONS, ["*"], Principal={"AWS": [admin_role]}),
+        _statement("MakeMacs", "Allow", [MAKE_MAC], ["*"], Principal=may_make, Condition=by_ours),
+        _statement("CheckMacs", "Allow", [CHECK_MAC], ["*"], Principal=may_check, Condition=by_ours),
+        _statement("SeeTheKey", "Allow", ["kms:DescribeKey"], ["*"], Principal=may_make),
+        _statement("ChangeThisPolicy", "Allow", POLICY_ACTIONS, ["*"], Principal={"AWS": [policy_role]}),
+        _statement("NobodyElseMakes", "Deny", [MAKE_MAC], ["*"], Principal="*", Condition=others),
+        _statement("NobodyElseChecks", "Deny", [CHECK_MAC], ["*"], Principal="*", Condition=neither),
+        _statement("NobodyLends", "Deny", ["kms:CreateGrant"], ["*"], Principal="*"),
+    )
+
+
 def key_admin(aliases: Sequence[str]) -> Policy:
     """Who makes keys (`finance rotate create`): keys for signing alone, named within `aliases` (ARNs), never moved."""
     of_ours = {
@@ -166,6 +204,10 @@ def key_admin(aliases: Sequence[str]) -> Policy:
 
 def _by_our_algorithms() -> dict[str, object]:
     return {"StringEquals": {"kms:SigningAlgorithm": list(ALGORITHMS)}}
+
+
+def _by_our_mac() -> dict[str, object]:
+    return {"StringEquals": {"kms:MacAlgorithm": "HMAC_SHA_256"}}
 
 
 def _policy(*statements: Policy) -> Policy:

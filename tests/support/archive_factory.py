@@ -27,6 +27,7 @@ from ledger_core.signing.signatures import PublicKey
 from ledger_core.times import format_time
 from ledger_core.tree import CompactRange, leaf_hash
 from tests.support.journal_factory import TinyShard
+from tests.support.mac_key import MacSecret
 
 ENV = "test"
 NOW = dt.datetime(2025, 11, 2, tzinfo=dt.UTC)
@@ -125,7 +126,9 @@ def cut_of(shard: TinyShard, prev: Cut | None, last_seq: int, next_offset: int) 
     )
 
 
-def closed_of(cut: Cut, shard: TinyShard, key: Key, range_no: int, prev_proof_hash: str | None) -> ClosedRange:
+def closed_of(
+    cut: Cut, shard: TinyShard, key: Key | MacSecret, range_no: int, prev_proof_hash: str | None
+) -> ClosedRange:
     lines = shard.verdict_lines(cut.first_offset, cut.next_offset)
     origin = f"example.com/finance/{ENV}/ledger/{shard.shard}"
     terms = ClosingTerms(ENV, origin, range_no, prev_proof_hash, key.kid, key.algorithm, TRACE_ID, NOW)

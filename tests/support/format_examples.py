@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 
 from ledger_core.archive.names import export_key
 from ledger_core.audit import events
@@ -17,12 +18,16 @@ from ledger_core.ports import AuditIntent
 from ledger_core.posting.verdicts import VerdictLine, encode_verdict
 from ledger_core.proving.range_proof import assemble_proof
 from ledger_core.signing import notes
+from ledger_core.signing.signatures import encode_signature
+from ledger_core.signing.statements import Cosignature
 from ledger_core.tree import CompactRange, leaf_hash
 from tests.support.archive_factory import NOW, Key, MemoryStore, archive_of, closed_of, cut_of
 from tests.support.control_records import control_value
 from tests.support.journal_factory import TinyEntry, TinyShard
+from tests.support.mac_key import MacSecret
 
 KEY = Key("ed25519", "finance-example-v1")
+MAC = MacSecret("finance-example-mac-v1", key_id="11111111-2222-3333-4444-555555555555")  # of VECTOR_SECRET
 RECORDED_AT = "2025-11-01T09:30:00.250000Z"
 
 
@@ -87,6 +92,8 @@ def examples() -> dict[str, str]:
     tree = CompactRange().extend([leaf_hash(one.body), leaf_hash(two.body)])
     manifest_name = next(name for name in store.objects if "/manifests/" in name)
     return {
+        "MAC key": json.dumps(json.loads(MAC.registry.to_json())["signers"][0], indent=2),
+        "range proof with a MAC": _with_a_mac(made).decode(),
         "signers.json": KEY.registry.to_json().decode().rstrip("\n"),
         "entry": one.body.decode(),
         "entry 2": two.body.decode(),
@@ -113,6 +120,14 @@ def examples() -> dict[str, str]:
         "audit export name": export_key("test", event.seq, event.seq),
         "audit export": gzip.decompress(seal_export([event]).data).decode().removesuffix("\n"),
     }
+
+
+def _with_a_mac(made: TinyShard) -> bytes:
+    """The same range, by a MAC key, cosigned by the key of the other examples."""
+    closed = closed_of(cut_of(made, None, 2, 3), made, MAC, 1, None)
+    signature = encode_signature(KEY.sign_digest(closed.hash))
+    beside = Cosignature(signer_kid=KEY.kid, alg=KEY.algorithm, signature=signature)
+    return assemble_proof(closed.payload, MAC.sign_digest(closed.hash), (beside,))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from consumers.kafka.source import OnRevoked, StartOffset
@@ -10,12 +11,13 @@ from consumers.metrics import NullMetrics
 from consumers.proving.prover import Prover, ProverSettings
 from consumers.proving.published_guard import NOTHING_PUBLISHED, PublishedGuard, PublishedRange
 from ledger_core.errors import Unavailable
-from ledger_core.ports import Record
+from ledger_core.ports import Record, Signer
 from ledger_core.proving.announced_range import AnnouncedRange
 from ledger_core.proving.range_limits import RangeLimits
 from tests.simulator.faults import Faults
 from tests.simulator.kafka import MemorySource
 from tests.simulator.proving import MemoryHeld, MemoryProofs, MemoryProverStore, MemorySigner
+from tests.support.mac_key import MacSecret
 from tests.support.signing import signer_set
 
 NOW = dt.datetime(2025, 11, 2, tzinfo=dt.UTC)
@@ -55,14 +57,15 @@ class Bench:
     journal: dict[int, list[Record]] = field(default_factory=dict)
     now: float = 0.0
     metrics: CountingMetrics = field(default_factory=CountingMetrics)
-    others: list[MemorySigner] = field(default_factory=list)
+    others: Sequence[Signer] = ()
     cosigner: MemorySigner | None = None
     clock: dt.datetime = NOW
     database_clock: dt.datetime | None = None  # None: the same
     published: list[AnnouncedRange] | None = None  # on the audit topic; None: nobody asks
+    mac_waiver: str | None = None
 
     def __post_init__(self) -> None:
-        self.signer = MemorySigner(self.faults)
+        self.signer: MemorySigner | MacSecret = MemorySigner(self.faults)
         self.registry = self.signer.registry
         self.source: MemorySource | None = None
         if not self.journal:
@@ -84,7 +87,7 @@ class Bench:
                 others=self.others,
                 cosigner=self.cosigner,
             ),
-            ProverSettings("test", "example.com", self.limits, idle_seconds=5.0),
+            ProverSettings("test", "example.com", self.limits, idle_seconds=5.0, mac_waiver=self.mac_waiver),
             read_journal=lambda shard, offset: (it for it in self.journal[shard] if it.offset >= offset),
             clock=lambda: self.clock,
             monotonic=lambda: self.now,

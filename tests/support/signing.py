@@ -16,6 +16,7 @@ import boto3
 from consumers.metrics import Metrics, NullMetrics
 from consumers.signing.signer_set import SignerSet
 from ledger_core.ports import Algorithm, Signer
+from ledger_core.signing.mac_keys import MacKey
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import PublicKey
@@ -120,19 +121,20 @@ def kms_signer(env: Mapping[str, str], algorithm: Algorithm) -> tuple[VerifiedSi
     return pin(kms_key(env, algorithm), registry, now=NOW), registry
 
 
-def openssl_accepts_digest(key: PublicKey, digest: bytes, signature: bytes) -> bool:
+def openssl_accepts_digest(key: PublicKey | MacKey, digest: bytes, signature: bytes) -> bool:
     """RSA: the digest as it is, PKCS#1 v1.5 with the SHA-256 DigestInfo. Ed25519: the digest is the message."""
     scheme = ["-rawin"] if key.algorithm == "ed25519" else ["-pkeyopt", "digest:sha256"]
     return _openssl(key, digest, signature, ["pkeyutl", "-verify", "-pubin", *scheme])
 
 
-def openssl_accepts_text(key: PublicKey, text: bytes, signature: bytes) -> bool:
+def openssl_accepts_text(key: PublicKey | MacKey, text: bytes, signature: bytes) -> bool:
     """RSA: SHA-256 of the text. Ed25519: the text is the message."""
     scheme = ["-rawin"] if key.algorithm == "ed25519" else ["-rawin", "-digest", "sha256"]
     return _openssl(key, text, signature, ["pkeyutl", "-verify", "-pubin", *scheme])
 
 
-def _openssl(key: PublicKey, message: bytes, signature: bytes, command: list[str]) -> bool:
+def _openssl(key: PublicKey | MacKey, message: bytes, signature: bytes, command: list[str]) -> bool:
+    assert isinstance(key, PublicKey)
     with tempfile.TemporaryDirectory() as folder:
         files = {name: Path(folder) / name for name in ("key.pem", "message", "signature")}
         files["key.pem"].write_text(key.pem)

@@ -108,18 +108,25 @@ def _reissue(kid: str, as_json: bool) -> None:
 
 def _prove(settings: Settings, select: Callable[[OnDemandReader], list[Selection]], *, cosign: bool) -> bytes:
     from consumers.proving.on_demand import DemandTerms, prove_on_demand
+    from finance.settings.mac_waiver import waiver_text
     from finance.settings.signing import signing_of
     from finance.settings.variables import COSIGNER
     from finance.wiring import stores
-    from finance.wiring.registry_file import read_registry
+    from finance.wiring.mac_keys import key_uses, trusted_registry
     from finance.wiring.signers import open_signer
 
     topology = load_topology_of(settings)
-    registry = read_registry(settings.signers_path)
-    signer = open_signer(settings, topology, registry, signs=["demand"])
-    cosigners = []
-    if cosign:
-        cosigners.append(open_signer(settings, topology, registry, signing_of(settings, COSIGNER), signs=["demand"]))
+    registry = trusted_registry(settings)
+    current, *others = key_uses(settings, registry, ["demand"])
+    signer = open_signer(settings, topology, registry, current.signing, signs=current.signs)
+    beside = [use for use in others if use.is_cosigner and "demand" in use.signs]
+    if cosign and not beside:
+        signing_of(settings, COSIGNER)  # says what is missing
+    cosigners = [
+        open_signer(settings, topology, registry, use.signing, signs=use.signs)
+        for use in beside
+        if cosign or signer.registered.is_mac  # what strangers verify
+    ]
     for key in (signer, *cosigners):
         key.pin()
     terms = DemandTerms(
@@ -128,6 +135,7 @@ def _prove(settings: Settings, select: Callable[[OnDemandReader], list[Selection
         trace_id=clock.new_trace_id(),
         ts=clock.utc_now(),
         actor_id=operator(settings),
+        mac_waiver=waiver_text(settings),
     )
     with stores.open_on_demand_store(settings) as store:
         return prove_on_demand(store, signer, registry, select(store), terms, cosigners)

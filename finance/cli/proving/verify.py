@@ -258,8 +258,12 @@ def audit(signers: Path | None, file: Path | None, without_topic: bool, as_json:
 
 
 def registry_of(signers: Path | None, settings: Settings | None = None) -> SignerRegistry:
-    """The registry to trust: the file named, or FINANCE_SIGNERS. Raises Refused."""
-    return read_registry(signers or (settings or load_settings()).signers_path)
+    """The registry to trust: the file named, or FINANCE_SIGNERS. The KMS of the settings, if they name one, is asked
+    about MACs. Raises Refused."""
+    from finance.wiring.mac_keys import asking
+
+    registry = read_registry(signers or (settings or load_settings()).signers_path)
+    return asking(settings or load_settings(), registry) if registry.has_macs else registry
 
 
 def _timed(as_json: bool, check: Callable[[], Report], more: Callable[[Console], None] | None = None) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from finance.settings.deployment import Settings
     from finance.settings.variables import Kind
     from finance.signing.desk import Desk
+    from ledger_core.ports import Algorithm
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -63,17 +64,26 @@ def kernel_copy(given: Path | None, settings: Settings, *, needed: bool) -> Path
 
 
 def key_options(function: F) -> F:
-    """`--kid`, `--kind`, `--key`, `--key-version` and `--alg`."""
+    """`--kid`, `--kind`, `--key`, `--key-version` and `--alg`, of a key that strangers can check."""
+    return key_options_of("rsa-sha256", "ed25519")(function)
+
+
+def key_options_of(*algorithms: Algorithm) -> Callable[[F], F]:
+    """The same of a key of one of these algorithms."""
     options = (
         click.option("--kid", required=True, help="The name that the new key gets in the registry, for ever."),
         click.option("--kind", type=click.Choice(KINDS), required=True, help="The key service that has it."),
         click.option("--key", required=True, help="Its id there: KMS id, token label, transit name, proxy URL, file."),
         click.option("--key-version", type=click.IntRange(1), help="Of a transit key: each version is another key."),
-        click.option("--alg", type=click.Choice(("rsa-sha256", "ed25519")), required=True, help="Its algorithm."),
+        click.option("--alg", type=click.Choice(algorithms), required=True, help="Its algorithm."),
     )
-    for option in reversed(options):
-        function = option(function)
-    return function
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
 
 
 def named(kid: str, kind: Kind, key: str, key_version: int | None, alg: str) -> dict[str, str]:

@@ -18,6 +18,7 @@ from finance.cli.signing.key_options import (
     kernel_copy,
     kernel_option,
     key_options,
+    key_options_of,
     keys_file,
     named,
     open_desk,
@@ -30,6 +31,7 @@ from finance.cli.signing.signers_approve import approve
 from finance.cli.signing.signers_list import list_signers
 from ledger_core.errors import Refused
 from ledger_core.signing.purposes import PURPOSES, Purpose
+from ledger_core.signing.signer_form import ALGORITHMS
 
 if TYPE_CHECKING:
     from finance.settings.variables import Kind
@@ -54,7 +56,7 @@ def command() -> None:
 
 
 @command.command()
-@key_options
+@key_options_of(*ALGORITHMS)
 @click.option("--description", default="", callback=for_the_chain, help="For people who read the registry.")
 @click.option(
     "--signs",
@@ -78,13 +80,15 @@ def add(
     """Register a key: its service shows the public half and makes one signature. A rotation does this by itself.
 
     Who signs backups, or answers operators, needs no key that could sign range proofs: --signs says what a key counts
-    for. That never changes afterwards.
+    for. That never changes afterwards. A MAC key (--alg hmac-sha256) counts for range proofs alone; the registry gets
+    its id and the MAC of one fixed text.
 
     \b
     Examples:
       finance signers add --kid finance-backup-v1 --kind kms --key alias/finance-backup --alg ed25519 --signs backup
       finance signers add --kid finance-rsa-v2 --kind kms --key alias/finance-v2 --alg rsa-sha256 --dry-run
       finance signers add --kid audit-cosigner --kind transit --key cosigner --key-version 1 --alg ed25519
+      finance signers add --kid finance-mac-v1 --kind kms --key alias/finance-mac --alg hmac-sha256
     """
     from finance.signing import changes as signer_changes
 
@@ -202,7 +206,8 @@ def emergency(
 def publish(repo: Path, file: str, branch: str | None, dry_run: bool, as_json: bool) -> None:
     """Prepare a branch with one commit that brings our signers into another repository's registry. Nothing is pushed.
 
-    Its working tree, index and current branch stay as they are; signers of others stay as they are.
+    Its working tree, index and current branch stay as they are; signers of others stay as they are. A MAC key is not
+    published: it has no public key.
 
     \b
     Example:
@@ -212,9 +217,12 @@ def publish(repo: Path, file: str, branch: str | None, dry_run: bool, as_json: b
     from finance.wiring.registry_file import read_registry
     from ledger_core.signing.registry_edit import diff, with_signers
 
-    ours = read_registry(load_settings().signers_path).signers
+    registered = read_registry(load_settings().signers_path).signers
+    ours, kept = [it for it in registered if not it.is_mac], [it.kid for it in registered if it.is_mac]
     if not ours:
-        raise Refused("the signer registry is empty", remedy="add a key first: `finance signers add`")
+        raise Refused(
+            "the signer registry holds no public key", remedy="add one first: `finance signers add --alg ed25519`"
+        )
     name = branch or f"finance-signers-{ours[-1].kid}"
     message = f"Update Finance's signers\n\nPublic keys and validity of {', '.join(it.kid for it in ours)}."
     done = prepare_commit(
@@ -224,10 +232,13 @@ def publish(repo: Path, file: str, branch: str | None, dry_run: bool, as_json: b
 
     def words(console: Console) -> None:
         show_diff(console, changes)
+        if kept:
+            console.print(f"not published: {', '.join(kept)}: a MAC key has no public key, and nobody else can use it")
         if done.commit is not None:
             console.print(f"branch {done.branch} in {repo} has this as commit {done.commit[:12]}: push it for review")
 
-    emit(as_json, {"ok": True, "diff": changes, "branch": done.branch, "commit": done.commit}, words)
+    told = {"diff": changes, "branch": done.branch, "commit": done.commit, "not_published": kept}
+    emit(as_json, {"ok": True, **told}, words)
 
 
 @command.command()

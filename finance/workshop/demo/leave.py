@@ -98,7 +98,7 @@ def write(folder: Path, handed: Handed, registry: SignerRegistry) -> Left:
     (folder / SIGNERS).write_bytes(registry.to_json())
     (folder / KEYS).mkdir()
     for signer in registry.signers:
-        (folder / KEYS / f"{signer.kid}.pem").write_text(signer.public_key.pem, encoding="ascii")
+        (folder / KEYS / f"{signer.kid}.pem").write_text(signer.public_pem, encoding="ascii")
     parsed = parse_proof(handed.proof)
     return Left(folder, parsed.signer_kid, parsed.alg)
 

@@ -48,6 +48,7 @@ def opened(tree: ast.Module) -> Iterator[int]:
 CLIENTS = {  # what opens something else than a file
     "producers/signing/kms.py",  # a client of KMS
     "producers/signing/kms_mac.py",
+    "producers/signing/kms_mac_key.py",
     "producers/signing/pkcs11.py",  # a session of a token
     "finance/recovery/backup/base/create.py",  # a tar that streams from the server's own tool
     "finance/recovery/backup/base/restore.py",  # a tar that streams, bounded by the signed manifest

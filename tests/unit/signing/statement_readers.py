@@ -17,6 +17,7 @@ from ledger_core.proving.on_demand import check_signed
 from ledger_core.proving.range_proof import assemble_proof, parse_proof
 from ledger_core.signing import notes
 from ledger_core.signing.purposes import Purpose
+from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.signatures import encode_signature
 from ledger_core.signing.statements import Cosignature
 from ledger_core.verify.audit import check_audit
@@ -28,6 +29,7 @@ from tests.support.archive_factory import ENV, Key, MemoryStore, archive_of, clo
 from tests.support.audit_factory import audit_events
 from tests.support.control_records import at, control, judged
 from tests.support.journal_factory import TinyShard
+from tests.support.mac_key import MacSecret
 from tests.unit.audit.test_audit_restore import Store
 from tests.unit.proving.test_published_topic import Topic, chain
 from tests.unit.signing.recovery_readers import (
@@ -77,6 +79,17 @@ def cosigned_proof(trial: Trial) -> bool:
 
 def control_record(trial: Trial) -> bool:
     return judged(at(trial.stands_behind, control(0, key=trial.key)), trial.registry) is not None
+
+
+def proof_with_a_mac(trial: Trial) -> bool:
+    """Its own signature is a MAC that nobody here can check: the trial's key must vouch for it."""
+    closed = closed_of(cut_of(shard(), None, 5, 5), shard(), MAC, 1, None)
+    key = trial.key
+    signature = encode_signature(key.sign_digest(closed.hash))
+    beside = Cosignature(signer_kid=key.kid, alg=key.algorithm, signature=signature)
+    data = assemble_proof(closed.payload, MAC.sign_digest(closed.hash), (beside,))
+    registry = SignerRegistry([*trial.registry.signers, *MAC.registry.signers])
+    return verify_proof(data, registry, audit_lines=record_of(data, trial)).sound
 
 
 def proof_to_build_on(trial: Trial) -> bool:
@@ -168,6 +181,8 @@ def refused(ask: Callable[[], object]) -> bool:
 
 
 STATEMENTS = "ledger_core.verify.statements"
+PROOF_SIGNATURES = "ledger_core.proving.proof_signatures"
+MAC: Final = MacSecret()
 BACKUPS = "finance.recovery.backup.place.statement.counting_fault"
 MANIFEST: Final[frozenset[Purpose]] = frozenset({"manifest"})
 CHECKPOINT: Final[frozenset[Purpose]] = frozenset({"checkpoint"})
@@ -179,7 +194,8 @@ HELD_BY_THE_TOPIC: Final = frozenset({"revoked, dated back, and held by nothing"
 READERS: Final = {
     "range proof": Reader(f"{STATEMENTS}.check_signature", range_proof),
     "cosignature of a range proof": Reader(f"{STATEMENTS}._check_cosignature", cosigned_proof),
-    "range proof to build on": Reader("ledger_core.proving.on_demand.check_signed", proof_to_build_on),
+    "cosignature beside a MAC": Reader(f"{PROOF_SIGNATURES}.vouches", proof_with_a_mac),
+    "range proof to build on": Reader(f"{PROOF_SIGNATURES}.first_proof_fault", proof_to_build_on),
     "range proof in a ledger": Reader(f"{STATEMENTS}.check_signature", ledger("proof")),
     "range proof in an archive": Reader(f"{STATEMENTS}.check_signature", archived("proof")),
     "archive batch": Reader(f"{STATEMENTS}.check_signature", archive_batch),

@@ -95,6 +95,7 @@ ELSEWHERE: Final = {
     "ledger_core.archive.range_batch": "the archiver's own proof, of its database",
     "ledger_core.audit.sources": "check_audit takes each event",
     "ledger_core.proving.range_proof": "compares two proofs",
+    "ledger_core.proving.on_demand": "first_proof_fault asks",
     "ledger_core.verify.announced": "asks through fault_of of the event",
     "ledger_core.recovery.rebuild_checks": "plans by them; the oracle asks when it walks the archive",
     "consumers.archive.manifest_lister": "its own proof and its own manifest",
@@ -151,11 +152,15 @@ def test_a_record_of_who_signed_what_is_asked_place_by_place() -> None:
     assert [fault.code for fault in place_faults("nobody", inside, ended)] == ["signer"]
 
 
+# Of a proof that does not parse, and by a key that is given: no registry is asked.
+BY_ITSELF: Final = {f"{STATEMENTS}._diagnose", f"{STATEMENTS}._check_by_cosigner"}
+
+
 def test_every_reader_that_asks_stands_in_the_table() -> None:
     counting = {path for path in ROOT.rglob("*.py") if IMPORTS.search(path.read_text(encoding="utf-8"))}
     modules = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in counting}
     found = {f"{module}.{function}" for module, function, name in calls() if name in ASKING and module in modules}
-    assert found == {reader.asks for reader in READERS.values()} | {f"{STATEMENTS}._diagnose"}
+    assert found == {reader.asks for reader in READERS.values()} | BY_ITSELF
 
 
 def test_whoever_parses_a_signed_statement_asks_or_says_who_does() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from finance.wiring.render import KEY_ARNS, render
+from finance.wiring.render import KEY_ARNS, MAC_KEY_ARN, ROLE_ARN, mac_roles, render
 from schemas.authority.policies import ADMIN_ACTIONS, CANARY_KEY
 from schemas.topology.load import load_topology
 from tests.support.iam import allowed
@@ -107,3 +107,42 @@ def test_who_manages_a_key_changes_no_policy_and_signs_nothing() -> None:
         assert who["Administer"]["Principal"] != who["ChangeThisPolicy"]["Principal"]
         assert "kms:Sign" not in who["ChangeThisPolicy"]["Action"]
         assert (who["NobodyLends"]["Effect"], who["NobodyLends"]["Action"]) == ("Deny", ["kms:CreateGrant"])
+
+
+BY_OURS = {"kms:MacAlgorithm": "HMAC_SHA_256"}
+# Who may do what with a MAC key: makers sign proofs, checkers verify them, and nobody else does either.
+MAC_RIGHTS = {
+    "prover": (True, True),
+    "api": (True, True),
+    "auditor": (False, True),
+    "archiver": (False, True),
+    "notary": (False, False),
+    "backup": (False, False),
+    "kms-admin": (False, False),
+}
+
+
+@pytest.mark.parametrize("name", MAC_RIGHTS)
+def test_who_checks_a_mac_cannot_make_one(name: str) -> None:
+    """By the key's own policy, even for a role that something else allows everything."""
+    may_make, may_check = MAC_RIGHTS[name]
+    makers, checkers = mac_roles(RULES)
+    assert (name in makers, name in makers + checkers) == (may_make, may_check)
+    everything: dict[str, Any] = {"Effect": "Allow", "Action": ["kms:GenerateMac", "kms:VerifyMac"], "Resource": ["*"]}
+    statements = [it for it in key_policy("mac")["Statement"] if it["Effect"] == "Deny"]
+    context = {"aws:PrincipalArn": ROLE_ARN + name, **BY_OURS}
+    for action, is_allowed in (("kms:GenerateMac", may_make), ("kms:VerifyMac", may_check)):
+        assert allowed({"Statement": [everything, *statements]}, action, "key", context) == is_allowed, action
+
+
+def test_the_policies_of_makers_and_checkers_ask_for_our_algorithm() -> None:
+    maker, checker = (json.loads(KMS[f"kms/mac-{name}.json"]) for name in ("maker", "checker"))
+    other = {"kms:MacAlgorithm": "HMAC_SHA_512"}
+    for action in ("kms:GenerateMac", "kms:VerifyMac"):
+        assert allowed(maker, action, MAC_KEY_ARN, BY_OURS)
+        assert not allowed(maker, action, MAC_KEY_ARN, other)
+        assert not allowed(maker, action, "another-key", BY_OURS)
+        assert allowed(checker, action, MAC_KEY_ARN, BY_OURS) == (action == "kms:VerifyMac")
+    assert allowed(maker, "kms:DescribeKey", MAC_KEY_ARN, {})
+    admin = {action for it in json.loads(KMS["kms/key-admin.json"])["Statement"] for action in it["Action"]}
+    assert "kms:VerifyMac" not in admin

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import json
 import re
 from pathlib import Path
@@ -12,14 +13,16 @@ from typing import Any
 import pytest
 
 from ledger_core.signing.registry import SignerRegistry
-from ledger_core.signing.signatures import decode_signature, verify_digest, verify_text
+from ledger_core.signing.signatures import PublicKey, decode_signature, verify_digest, verify_text
 from ledger_core.verify.oracle import verify_audit_lines, verify_proof
 from tests.support.format_examples import examples
 
+EXAMPLES = Path(__file__).parents[3] / "schemas/examples/range_proof.v1/valid"
 PAGE = (Path(__file__).parents[3] / "docs" / "FORMATS.md").read_text()
 SHOWN = dict(re.findall(r"<!-- example: ([^>]+) -->\n```\n(.*?)\n```", PAGE, re.DOTALL))
 REGISTRY = SignerRegistry.from_json(SHOWN["signers.json"].encode())
 (SIGNER,) = REGISTRY.signers
+PUBLIC_KEY = PublicKey.parse(SIGNER.public_pem)
 
 
 def sha256(data: bytes) -> str:
@@ -76,12 +79,34 @@ def test_proof_speaks_of_the_entries_and_verdicts_shown() -> None:
     assert verify_proof(SHOWN["range proof"].encode(), REGISTRY).sound
 
 
+def test_a_mac_shown_is_made_of_the_secret_and_checked_by_the_cosigner_without_it() -> None:
+    secret = bytes(range(32))
+    fields = json.loads(SHOWN["range proof with a MAC"])
+    beside = {name: fields.pop(name) for name in ("hash", "signature", "cosignatures")}
+    data = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    assert sha256(data) == beside["hash"]
+    digest = bytes.fromhex(beside["hash"])
+    assert base64.b64decode(beside["signature"]) == hmac.digest(secret, digest, "sha256")
+    verify_digest(SIGNER.public_key, digest, decode_signature(beside["cosignatures"][0]["signature"]))
+    key = json.loads(SHOWN["MAC key"])
+    text = b"finance: the MAC of this text names its key; it signs nothing\n"
+    assert key["mac_check"] == hmac.digest(secret, text, "sha256").hex()
+    registered = SignerRegistry.from_json(json.dumps([key]).encode()).get(fields["signer_kid"])
+    named = f"hmac-sha256\n{key['mac_key_id']}\n{key['mac_check']}\n"
+    assert registered.public_key.fingerprint == sha256(named.encode())
+    report = verify_proof(SHOWN["range proof with a MAC"].encode(), REGISTRY.with_signer(registered))
+    assert (report.sound, report.counts) == (True, {"proofs": 1, "signatures": 1, "macs_unchecked": 1})
+    for name in ("mac", "mac-cosigned"):
+        example = json.loads((EXAMPLES / f"{name}.json").read_bytes())
+        assert (example["hash"], example["signature"]) == (beside["hash"], beside["signature"])
+
+
 def test_checkpoint_shown_is_signed_as_text() -> None:
     text, _, line = SHOWN["checkpoint"].partition("\n\n")
     signed = text.encode() + b"\n"
     dash, name, blob = line.split(" ")
     data = base64.b64decode(blob)
-    key_id = hashlib.sha256(name.encode() + b"\n\x01" + SIGNER.public_key.raw).digest()[:4]
+    key_id = hashlib.sha256(name.encode() + b"\n\x01" + PUBLIC_KEY.raw).digest()[:4]
     assert (dash, name, data[:4]) == ("\u2014", SIGNER.kid, key_id)
     verify_text(SIGNER.public_key, signed, data[4:])
     assert base64.b64decode(text.split("\n")[2]).hex() in SHOWN["tree"]
