@@ -32,6 +32,7 @@ from consumers.proving.range_closer import ClosingStore, ProvedShard
 from consumers.proving.tree_history import ReadJournal, ShardHistory
 from consumers.signing.circuit import SignerAway
 from consumers.signing.signer_set import SignerSet
+from ledger_core.books.rule_versions import UnknownRules
 from ledger_core.errors import Corrupt, SignerFailure, SignerRefused
 from ledger_core.ports import AuditIntent, Record
 from ledger_core.proving.closed_range import ClosedRange, Cut
@@ -162,11 +163,21 @@ class Prover:
         items = [(record.offset, item.seq, item.body, item.entry_hash) for record, item in journal_items(records)]
         self._closer.await_poster(shard, max(seq for _, seq, _, _ in items))
         # 2. TAKE. In memory alone. A gap, a broken link, an unbalanced entry is Corrupt before anything is closed.
-        if not self._close_all(shard, growing.take_block(items)):
+        try:
+            if not self._close_all(shard, growing.take_block(items)):
+                return
+        except UnknownRules as unknown:
+            self._stand(shard, unknown)
             return
         shard.quiet_since = self._monotonic()
         shard.newest = records[-1].offset, records[-1].timestamp_ms
         self._source.note_done(partition, records[-1].offset + 1)
+
+    def _stand(self, shard: ProvedShard, unknown: UnknownRules) -> None:
+        """This shard alone waits for a version that knows its rules: what stands there was closed, or is read again."""
+        log.error("prover.rules_unknown", shard=shard.number, reason=unknown.message, remedy=unknown.remedy)
+        self._read_anew(shard)
+        self._source.pause(shard.number)
 
     def _tell_lag(self, shard: ProvedShard) -> None:
         """At each step: that the end is reached may be known only after the last record was taken."""

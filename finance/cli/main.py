@@ -54,6 +54,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     ),
     "balances": ("finance.cli.reading.balances", "command", "Balances by account, or the trial balance."),
     "entry": ("finance.cli.reading.entry", "command", "Show one journal entry."),
+    "rules": ("finance.cli.posting.rules", "command", "Versions of the posting rules: list, put in force."),
     "dlq": ("finance.cli.posting.dlq", "command", "List, show and retry rejected events."),
     "personal": ("finance.cli.personal.personal", "command", "Erase the personal data of one event, for ever."),
     "prove": ("finance.cli.proving.prove", "command", "Sign a range proof on demand, by time or by sequence."),

@@ -194,12 +194,12 @@ def brokers_are_named(given: Given) -> Iterator[GuardFault]:
 
 def registry_can_be_read(given: Given) -> Iterator[GuardFault]:
     """Whom everything signed is checked against."""
-    if given.does(*SIGNING_PROCESSES) and given.guarded:
+    if given.does("poster", *SIGNING_PROCESSES) and given.guarded:
         yield from registry_is_there(given)
 
 
 def registry_is_there(given: Given) -> Iterator[GuardFault]:
-    """Nothing is signed by a key that is not registered."""
+    """Nothing that is signed counts by a key that is not registered: control records of the posting rules, too."""
     yield from missing(given, ("FINANCE_SIGNERS",), "no key signs that is not registered")
     if given.settings is not None and given.text("FINANCE_SIGNERS"):
         try:

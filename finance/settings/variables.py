@@ -129,7 +129,7 @@ VARIABLES: Final[tuple[Variable, ...]] = (
     Variable("FINANCE_STACK", "the dev stack whose `.finance/<stack>/env.json` fills what is not set (dev)", "dev"),
     Variable("FINANCE_TOPOLOGY", "path of the topology file", "topology.yaml"),
     Variable("FINANCE_TOPIC_PREFIX", "put before topic and group names: several ledgers on one broker"),
-    Variable("FINANCE_SIGNERS", "path of the signer registry, signers.json", None, f"{SIGNING}, verify"),
+    Variable("FINANCE_SIGNERS", "path of the signer registry, signers.json", None, f"poster, {SIGNING}, verify"),
     Variable("DATABASE_URL", "Postgres address of the owner, who migrates", None, "migrate", secret=True),
     _role("poster", "poster"),
     _role("prover", "prover"),

@@ -186,6 +186,9 @@ EVENT_TYPES: Final[Mapping[str, EventType]] = {
         _OPERATOR, {"shard": _whole, "source_offset": _decimal, "reason": _text, "event_id?": _text}
     ),
     "shard.times_accepted": EventType(_OPERATOR, {"shard": _whole, "upto": _text, "reason": _text}),
+    "rules.activation_signed": EventType(
+        _OPERATOR, {"shard": _whole, "rules": _whole, "statement_hash": is_hash, "signer_kid": _text, "reason": _text}
+    ),
     "archive.lock_decided": EventType(_OPERATOR, {"object_key": _text, "reason": _text}),
     "personal.erased": EventType(_OPERATOR, {"event_id": _text, "reason": _text}),
     "drill.completed": EventType(

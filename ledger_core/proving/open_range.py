@@ -20,6 +20,7 @@ from typing import Final
 from ledger_core.books.entries import JournalEntry, decode_entry
 from ledger_core.books.entry_checks import read_sound
 from ledger_core.books.entry_rules import entry_faults
+from ledger_core.books.rule_versions import rules_of
 from ledger_core.chain import link, link_all
 from ledger_core.errors import Corrupt, Unavailable
 from ledger_core.proving.closed_range import ClosedRange, Cut
@@ -218,6 +219,7 @@ class OpenRange:
             entry = decode_entry(body)
         except ValueError as error:
             raise Corrupt(f"shard {self.shard}, seq {seq}: not a journal entry: {error}") from error
+        rules_of(entry.rules)
         for fault in entry_faults(entry):
             raise Corrupt(f"shard {self.shard}, seq {seq}: {fault.field} breaks a rule of posting: {fault.message}")
         source = entry.source

@@ -49,14 +49,20 @@ class TinyShard:
             self.next_offset = self.first_offset
 
     def post(
-        self, count: int = 1, *, seconds: float = 0.0, currency: str = "USD", event_id: str | None = None
+        self,
+        count: int = 1,
+        *,
+        seconds: float = 0.0,
+        currency: str = "USD",
+        event_id: str | None = None,
+        rules: int = 1,
     ) -> TinyShard:
         """Post entries with recorded_at `seconds` after START."""
         for _ in range(count):
-            self._post_one(format_time(START + dt.timedelta(seconds=seconds)), currency, event_id)
+            self._post_one(format_time(START + dt.timedelta(seconds=seconds)), currency, event_id, rules)
         return self
 
-    def _post_one(self, recorded_at: str, currency: str, event_id: str | None) -> None:
+    def _post_one(self, recorded_at: str, currency: str, event_id: str | None, rules: int) -> None:
         seq = len(self.entries) + 1
         amount = 100 + seq % 900
         lines = (
@@ -77,6 +83,7 @@ class TinyShard:
             occurred_at=recorded_at,
             order_id=f"order-{seq}",
             recorded_at=recorded_at,
+            rules=rules,
             seq=str(seq),
             settlement_id=f"st-{self.shard}-{seq}",
             shard=self.shard,

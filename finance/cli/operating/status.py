@@ -12,6 +12,7 @@ from rich.live import Live
 from finance.cli.common import PIPE_WIDTH, emit, json_option, load_settings, load_topology_of, table, utc
 from finance.settings import clock
 from finance.wiring.status import ShardStatus, Status, StatusReader
+from ledger_core.books.rule_versions import FIRST_RULES, NEWEST_RULES, VERSIONS
 from ledger_core.posting.store_port import ShardHalt
 
 EXIT_FINDINGS, EXIT_UNAVAILABLE = 1, 4
@@ -121,6 +122,7 @@ def _shard_object(shard: ShardStatus) -> dict[str, object]:
             "archived_at": utc(progress.archived_at) if progress.archived_at else None,
             "retain_until": utc(progress.retain_until) if progress.retain_until else None,
             "manifests": progress.manifests,
+            "rules": progress.rules,
         }
     return told
 
@@ -141,6 +143,7 @@ def _words(status: Status) -> RenderableType:
     ]
     epoch = status.epoch
     lines.append(f"epoch     {epoch.epoch_no}, {epoch.kind} since {utc(epoch.began_at)}: {epoch.reason}")
+    lines += _rules_words(status)
     if status.kafka is not None:
         lines.append(f"kafka     does not answer: {status.kafka}")
     lines += [f"topic     {fault}" for fault in status.topic_faults]
@@ -153,6 +156,13 @@ def _words(status: Status) -> RenderableType:
     lines.append(table((*numbers, "head", "retained until"), rows, right=numbers))
     lines.append("everything published so far has gone the whole route" if status.finished else "work is on its way")
     return Group(*lines)
+
+
+def _rules_words(status: Status) -> list[str]:
+    """Which posting rules are in force, where they are not the first ones."""
+    found = [(it.shard, it.progress.rules) for it in status.shards if it.progress and it.progress.rules > FIRST_RULES]
+    known = "", f": this version knows rules {FIRST_RULES} to {NEWEST_RULES} (RUNBOOK, section 17)"
+    return [f"shard {shard}   rules {rules} are in force{known[rules not in VERSIONS]}" for shard, rules in found]
 
 
 def _row(shard: ShardStatus) -> tuple[str, ...]:

@@ -1,1 +1,1 @@
-"""Events in: publish, dlq."""
+"""Events in: publish, dlq, rules."""

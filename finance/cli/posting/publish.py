@@ -11,6 +11,7 @@ from rich.console import Console
 
 from finance.cli.common import counting, emit, json_option, load_settings, load_topology_of
 from finance.runtime.workshop_door import Counts, open_workshop
+from ledger_core.books.rule_versions import FIRST_RULES, NEWEST_RULES
 from ledger_core.books.settlements import SettlementEvent
 from ledger_core.errors import Refused, Rejected
 from producers.settlement_publisher import SettlementPublisher
@@ -32,6 +33,13 @@ DEFAULT_MONTH = "2017-03"
 @click.option(
     "--file", "path", type=click.Path(exists=True, path_type=Path, allow_dash=True), help="JSONL; - is stdin."
 )
+@click.option(
+    "--rules",
+    type=click.IntRange(FIRST_RULES, NEWEST_RULES),
+    default=FIRST_RULES,
+    show_default=True,
+    help="Check events by these posting rules: those in force (`finance rules list`).",
+)
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="At most N events a second.")
 @json_option
 def command(
@@ -41,6 +49,7 @@ def command(
     synthetic_count: int | None,
     seed: int,
     path: Path | None,
+    rules: int,
     rate: float | None,
     as_json: bool,
 ) -> None:
@@ -81,11 +90,16 @@ def command(
     else:
         sample = open_workshop().sample(None if is_all else month or DEFAULT_MONTH)
         events, counts = sample.events(), sample.counts
-    _publish(events, total, rate, counts, as_json)
+    _publish(events, total, rate, rules, counts, as_json)
 
 
 def _publish(
-    events: Iterable[SettlementEvent], total: int | None, rate: float | None, counts: Counts | None, as_json: bool
+    events: Iterable[SettlementEvent],
+    total: int | None,
+    rate: float | None,
+    rules: int,
+    counts: Counts | None,
+    as_json: bool,
 ) -> None:
     settings = load_settings()
     topic = load_topology_of(settings).topics["settlements"].name
@@ -94,7 +108,11 @@ def _publish(
     with (
         counting("publishing", "events", total) as advance,
         SettlementPublisher(
-            settings.kafka_brokers, topic, options=settings.kafka_options("marketplace"), on_progress=advance
+            settings.kafka_brokers,
+            topic,
+            options=settings.kafka_options("marketplace"),
+            on_progress=advance,
+            rules=rules,
         ) as publisher,
     ):
         try:

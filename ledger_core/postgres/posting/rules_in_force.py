@@ -23,6 +23,12 @@ ACTIVATIONS: Final = """
 SELECT source_offset, reason FROM verdicts
  WHERE verdict = 'rejected' AND reason = ANY (%s) AND shard = %s ORDER BY source_offset"""
 
+# A poster that rejected it says why: by the index of rejections, of which there are few by this reason.
+REJECTED: Final = """
+SELECT detail FROM verdicts
+ WHERE verdict = 'rejected' AND reason = 'bad_rules' AND shard = %s AND content_hash = %s
+ ORDER BY source_offset DESC LIMIT 1"""
+
 
 def activated(connection: Session, shard: int, offset: int) -> bool | None:
     """Whether the record there put other rules in force; None where the shard has not come so far."""
@@ -48,3 +54,9 @@ def activations(connection: Session, shard: int) -> list[tuple[int, int]]:
         (int(offset), activated_rules(reason) or FIRST_RULES)
         for offset, reason in connection.execute(ACTIVATIONS, (reasons, shard))
     ]
+
+
+def rejection_of(connection: Session, shard: int, digest: bytes) -> str | None:
+    """Why the control record with this SHA-256 of its value was rejected; None when it was not, or not yet."""
+    row = connection.execute(REJECTED, (shard, digest)).fetchone()
+    return None if row is None else str(row[0])

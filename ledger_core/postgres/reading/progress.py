@@ -16,7 +16,8 @@ SELECT s.shard, s.topic, s.first_offset, s.next_offset, s.seq, s.head_hash, s.du
        s.changed_at,
        coalesce(c.range_no, 0), coalesce(c.next_offset, s.first_offset),
        coalesce(p.range_no, 0), coalesce(pr.last_seq, 0), coalesce(pr.next_offset, s.first_offset), p.signed_at,
-       coalesce(a.range_no, 0), coalesce(ar.last_seq, 0), a.stored_at, a.retain_until, coalesce(m.manifest_no, 0)
+       coalesce(a.range_no, 0), coalesce(ar.last_seq, 0), a.stored_at, a.retain_until, coalesce(m.manifest_no, 0),
+       s.rules
   FROM shards s
   LEFT JOIN LATERAL (SELECT range_no, next_offset FROM ranges WHERE shard = s.shard
                      ORDER BY range_no DESC LIMIT 1) c ON true
@@ -71,6 +72,7 @@ class ShardProgress:
     archived_at: dt.datetime | None  # UTC; None before the first object
     retain_until: dt.datetime | None  # of the newest object, UTC; None before the first
     manifests: int  # number of the newest manifest
+    rules: int  # version of the posting rules that judges what stands at next_offset
 
     @property
     def finished(self) -> bool:

@@ -74,6 +74,7 @@ CASES: Final[tuple[tuple[str, dict[str, str | None], str], ...]] = (
     ("poster", {"FINANCE_ADMIN_TOKEN_FILE": "/nowhere/token"}, "/nowhere/token cannot be read"),
     ("poster", {"FINANCE_ADMIN_TOKEN_FILE": "open", "SENTRY_DSN_FILE": "/nowhere"}, "everybody may read"),
     ("archiver", {"S3_AUDIT_SECRET_FILE": "open"}, "S3_AUDIT_SECRET and S3_AUDIT_SECRET_FILE are both set"),
+    ("poster", {"FINANCE_SIGNERS": None}, "FINANCE_SIGNERS is not set, and no key signs that is not registered"),
     ("prover", {"FINANCE_SIGNERS": None}, "FINANCE_SIGNERS is not set, and no key signs that is not registered"),
     ("prover", {"FINANCE_SIGNERS": "/nowhere/signers.json"}, "/nowhere/signers.json cannot be read"),
     ("poster", {"DEV_SKIP_MTLS": "true"}, "DEV_SKIP_MTLS is true"),
@@ -198,7 +199,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_a_process_is_not_asked_for_what_another_needs(tmp_path: Path) -> None:
-    gone = dict.fromkeys(("S3_AUDIT_BUCKET", "S3_AUDIT_SECRET", "FINANCE_SIGNERS"))
+    gone = dict.fromkeys(("S3_AUDIT_BUCKET", "S3_AUDIT_SECRET"))
     assert settings_faults(Given.of("poster", environment(tmp_path, "poster", gone), tmp_path)) == []
 
 

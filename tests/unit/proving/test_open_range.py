@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from ledger_core.books.entries import encode_entry
+from ledger_core.books.rule_versions import NEWEST_RULES, UnknownRules
 from ledger_core.chain import link
 from ledger_core.errors import Corrupt, Unavailable
 from ledger_core.proving.closed_range import ClosingTerms, Cut, close_range
@@ -50,6 +51,17 @@ def test_range_closes_at_the_count_of_offsets_as_soon_as_it_is_full() -> None:
 def test_verdicts_count_towards_the_limit_and_a_long_silence_makes_ranges_without_entries() -> None:
     shard = TinyShard().post(2).silence(31).post(1)
     assert spans(cuts_of(shard, idle=True)) == [(1, 2, 0, 10), (3, 2, 10, 20), (3, 2, 20, 30), (3, 3, 30, 34)]
+
+
+def test_an_entry_of_rules_that_nobody_here_knows_is_waited_for_and_is_not_corrupt() -> None:
+    shard = TinyShard().post(3)
+    item = shard.entries[2]
+    body = encode_entry(msgspec.structs.replace(item.entry, rules=NEWEST_RULES + 1))
+    growing = OpenRange.resume(TinyShard().position(), None, LIMITS)
+    block = [(number, it.seq, it.body, it.entry_hash) for number, it in enumerate(shard.entries[:2])]
+    block.append((2, 3, body, link(body, shard.entries[1].entry_hash)))
+    with pytest.raises(UnknownRules, match="this version of finance knows rules 1 to"):
+        list(growing.take_block(block))
 
 
 def test_range_closes_before_the_entry_beyond_its_window() -> None:

@@ -7,6 +7,7 @@ import datetime as dt
 
 import pytest
 
+from ledger_core.books.rule_versions import NEWEST_RULES
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.proving.range_limits import RangeLimits
 from ledger_core.proving.range_proof import parse_proof
@@ -72,6 +73,18 @@ def test_nothing_is_proved_before_its_records_were_there() -> None:
     bench.clock = right
     bench.run()
     assert len(bench.world.proofs) == 4
+
+
+def test_a_shard_of_rules_that_are_not_known_waits_alone_and_without_a_halt() -> None:
+    waiting = TinyShard().post(12).post(1, rules=NEWEST_RULES + 1).post(5)
+    world = MemoryProofs({0: waiting, 1: TinyShard(1).post(20)})
+    bench = Bench(world, LIMITS)
+    prover = bench.build()
+    for _ in range(60):
+        prover.step()
+    assert sorted(parse_proof(it).shards[0].last_seq for it in world.proofs.values()) == sorted(
+        ["5", "10", "5", "10", "15", "20"]
+    ), "shard 1 is proved to its end, shard 0 as far as its rules are known"
 
 
 @pytest.mark.parametrize(("days", "proofs"), [(-1, 0), (1, 4)])
