@@ -19,7 +19,7 @@ from finance.settings.mac_waiver import waiver_text
 from finance.settings.variables import SIGNING_PROXY
 from finance.wiring import services
 from finance.wiring.kafka import check_topics
-from finance.wiring.mac_keys import is_mac, key_uses, trusted_registry
+from finance.wiring.mac_keys import KeyUse, is_mac, key_uses, trusted_registry
 from finance.wiring.registry_file import check_copy, kernel_path, read_registry
 from finance.wiring.signers import open_signer
 from ledger_core.errors import Refused
@@ -31,7 +31,7 @@ from ledger_core.postgres.schema.deployment import read_deployment
 from ledger_core.postgres.schema.guard import check_schema
 from ledger_core.postgres.session import Session, session
 from ledger_core.signing.purposes import SIGNED_BY
-from ledger_core.signing.registry import RegisteredSigner
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from schemas.topology.model import Topology
 
 FINDINGS_TOLD_MAX: Final = 5
@@ -182,10 +182,16 @@ def _probe_keys(
             faults.append(GuardFault(error.message, error.remedy))
         finally:
             signer.close()
-    if is_mac(uses[0].signing, registry):
-        waiver = waiver_text(settings)
-        told.append("proofs carry a MAC alone" + (f", waived by {waiver}" if waiver else "") if len(uses) == 1 else "")
-    return Probed("; ".join(filter(None, told)) or "no signature", tuple(faults))
+    told += _told_of_macs(settings, registry, uses)
+    return Probed("; ".join(told) or "no signature", tuple(faults))
+
+
+def _told_of_macs(settings: Settings, registry: SignerRegistry, uses: list[KeyUse]) -> list[str]:
+    """By whose decision proofs carry a MAC alone, where they do."""
+    cosigned = any(use.is_cosigner and use.signs & uses[0].signs for use in uses)
+    if cosigned or not uses[0].signs or not is_mac(uses[0].signing, registry):
+        return []
+    return [f"proofs carry a MAC alone, waived by {waiver_text(settings) or 'nobody'}"]
 
 
 def probe_archive(settings: Settings, topology: Topology, _process: str) -> Probed:

@@ -27,7 +27,7 @@ from finance.signing_proxy.witness import Head, LogName, WitnessState, judge
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.ports import Algorithm
 from ledger_core.signing.registry import RegisteredSigner
-from ledger_core.signing.signatures import BadSignature, encode_signature, verify_digest, verify_text
+from ledger_core.signing.signatures import BadSignature, MacUnchecked, encode_signature, verify_digest, verify_text
 from ledger_core.times import format_time
 
 SIGN_PATHS: Final = ("/sign", "/sign/hash", "/sign/canonical")  # one operation, by the names that clients know
@@ -158,6 +158,9 @@ class SigningProxy:
         try:
             verify(signer.registered.public_key, wanted.message.data, wanted.signature)
             valid = True
+        except MacUnchecked as error:  # neither valid nor invalid: nobody was asked
+            self._append({**record, "event": "refused", "code": "NOT_CHECKABLE"})
+            raise Problem(503, "NOT_CHECKABLE", str(error), remedy="let the proxy ask KMS (VerifyMac)") from error
         except BadSignature:
             valid = False
         code = "VALID" if valid else "INVALID"
@@ -168,9 +171,9 @@ class SigningProxy:
     def _public_key(self, request: Request) -> Answer:
         kid = request.query.get("kid") or request.query.get("signer_kid")
         signer = self._signer(request.caller, Message("digest", b"", kid, None))
-        pem = signer.registered.public_pem
         witness = self._witness is not None
-        spelled = dict.fromkeys(("public_key_pem", "publicKeyPem", "public_key"), pem)
+        pem = None if signer.registered.is_mac else signer.registered.public_pem  # of a MAC key, the name alone
+        spelled = {} if pem is None else dict.fromkeys(("public_key_pem", "publicKeyPem", "public_key"), pem)
         return Answer.of({**self._spelled(signer), **spelled, "witness": witness})
 
     def _health(self, request: Request) -> Answer:

@@ -177,7 +177,8 @@ def _witness(own: ProxyServiceSettings, signers: Sequence[ProxySigner], request_
     other = [signer.registered.kid for signer in signers if signer.algorithm != "ed25519"]
     if other:
         raise Refused(
-            f"a witness signs with Ed25519, and {', '.join(other)} is RSA: its notes could be signed as digests",
+            f"a witness signs with Ed25519, and {', '.join(other)} is of another algorithm: a note of RSA could be "
+            "signed as a digest, and a MAC signs none",
             remedy="give the witness an Ed25519 key of its own",
         )
     state = WitnessState(own.witness_state)

@@ -126,7 +126,7 @@ def check_signature(
     claim = claim_of(statement)
     told = faults(dataclasses.replace(claim, places=(*claim.places, *beside), is_alone=is_alone), registry)
     if not any(fault.code in ("signer", "signature", "mac") for fault in told):
-        found.count("signatures")
+        found.count("macs_checked" if statement.alg == MAC_ALGORITHM else "signatures")
     for fault in told:
         if fault.code == "mac":
             found.count("macs_unchecked")
@@ -172,7 +172,8 @@ def _check_cosignature(
         if fault.code in ("signer", "alg", "signature"):
             found.add("proof.cosignature", f"the cosignature: {fault.message}", seq=seq, field="cosignatures")
             return
-    found.count("macs_unchecked" if unchecked else "signatures")
+    is_mac = cosignature.alg == MAC_ALGORITHM
+    found.count("macs_unchecked" if unchecked else "macs_checked" if is_mac else "signatures")
     for fault in told:
         where, name = (seq, "cosignatures") if fault.code == "retired" else (fault.seq, "signer_kid")
         message = f"the cosignature: {fault.message}"

@@ -22,7 +22,7 @@ import msgspec
 
 from ledger_core.errors import Refused, SignerFailure, SignerRefused, Unavailable
 from ledger_core.ports import Algorithm, TreeHistory
-from ledger_core.signing.mac_keys import MacKey
+from ledger_core.signing.mac_keys import MAC_ALGORITHM, MacKey
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.signatures import PublicKey
 from producers.signing.https_exchange import HttpsExchange
@@ -119,7 +119,8 @@ class ProxyKey:
         named = shown or self._read(answer, _Named)
         self._kid = self._one_kid(named)
         self._witness = self._witness or (shown is not None and shown.witness)
-        key = self._shown_key(shown) if shown else self._registered_key(self._kid)
+        has_none = shown is None or self._algorithm == MAC_ALGORITHM  # a MAC key has no public key to be shown
+        key = self._registered_key(self._kid) if shown is None or has_none else self._shown_key(shown)
         if key.algorithm != self._algorithm:
             raise SignerRefused(
                 SignerFailure.WRONG_KEY,

@@ -60,7 +60,10 @@ def command() -> None:
 @audit_option
 @json_option
 def proof(file: Path, signers: Path | None, key_file: Path | None, audit: Path | None, as_json: bool) -> None:
-    """One range proof on its own: form, hash, signer, signature. Needs no network.
+    """One range proof on its own: form, hash, signer, signature. Needs no network, but for a MAC.
+
+    A MAC (hmac-sha256) is checked by asking the KMS that the settings name: `macs_checked`. Where none may be asked, it
+    is `macs_unchecked`: the proof is sound by a cosignature beside it, or has the finding proof.mac.
 
     The proof of a key that was revoked counts only with --audit: a thief dates what he signs as he likes, and the chain
     (`finance audit export`) says whether the proof was on record before the key's end.

@@ -9,14 +9,20 @@ from typing import Any
 
 import pytest
 
+from finance.guards.probes import probe_signer
+from finance.settings.deployment import Settings
 from finance.settings.key_file import KeysFile, NamedKey, to_toml
 from finance.workshop.devstack import Stack
 from ledger_core.proving import checkpoint
 from ledger_core.signing.registry import SignerRegistry
+from schemas.topology.load import load_topology
+from tests.support.command_line import ROOT
 from tests.support.key_life import Life, Variables
+from tests.support.proxy_process import proxy_process
 from tests.support.signing import kms_admin
 
 pytestmark = pytest.mark.services
+PROVE = ("prove", "--shard", "0", "--first-seq", "1", "--last-seq", "1")
 KMS_ACCESS = ("KMS_REGION", "KMS_ENDPOINT", "AUDIT_SIGNING_KMS_KEY_ID", "SIGNING_KEYS_FILE", "AUDIT_SIGNING_ALG")
 MAC = "finance-mac-v1"
 
@@ -160,10 +166,64 @@ def test_no_other_key_passes_for_a_mac_key(life: Life, stack: Stack, mac_key: st
 
     other = kms_admin(stack.env).create_key(KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC")["KeyMetadata"]["KeyId"]
     run_with(life, NamedKey(kind="kms", key=other, kid=MAC), cosigner=rsa)
-    prove = ("prove", "--shard", "0", "--first-seq", "1", "--last-seq", "1")
-    assert "is not the registered key" in life.run(*prove, code=3)
+    assert "is not the registered key" in life.run(*PROVE, code=3)
     run_with(life, NamedKey(kind="kms", key=mac_key, kid=rsa.kid), cosigner=rsa)
-    assert "InvalidKeyUsage" in life.run(*prove, code=3)
+    assert "InvalidKeyUsage" in life.run(*PROVE, code=3)
     run_with(life, NamedKey(kind="kms", key=mac_key, kid=MAC), cosigner=rsa)
     chosen = ("--kid", "x", "--kind", "kms", "--key", stack.env["KMS_KEY_ED25519"], "--alg", "ed25519")
     assert "a MAC key" in life.rotate("begin", *chosen, code=3)["error"]["message"]
+
+
+def test_a_waiver_stands_on_the_audit_chain_with_each_proof_that_it_is_for(
+    life: Life, stack: Stack, mac_key: str
+) -> None:
+    rsa = public_key(life, stack)
+    run_with(life, rsa)
+    named = ("--kind", "kms", "--key")
+    life.signed("add", "--kid", MAC, *named, mac_key, "--alg", "hmac-sha256")
+    other = kms_admin(stack.env).create_key(KeySpec="ECC_NIST_EDWARDS25519", KeyUsage="SIGN_VERIFY")["KeyMetadata"]
+    signs = [option for kind in ("checkpoint", "manifest", "audit_event") for option in ("--signs", kind)]
+    life.signed("add", "--kid", "no-proofs-v1", *named, other["KeyId"], "--alg", "ed25519", *signs)
+    mac = NamedKey(kind="kms", key=mac_key, kid=MAC)
+
+    run_with(life, mac, cosigner=NamedKey(kind="kms", key=other["KeyId"], kid="no-proofs-v1"))
+    refused = life.run("run", "prover", code=3)
+    assert "no-proofs-v1 is registered for other statements than a range proof" in refused
+    life.run.environ["AUDIT_SIGNING_MAC_WAIVER"] = waiver = "Ada Byron: proofs are for ourselves"
+    life.post()
+    life.run(*PROVE)
+    life.go()
+
+    assert life.proof_kids() == [MAC]
+    assert [it["signer_kid"] for it in proofs(life)] == [MAC] * 2
+    assert all("cosignatures" not in it for it in proofs(life))
+    assert note_kids(life) == [["no-proofs-v1"]]
+    column = "SELECT payload->>'mac_waiver' FROM audit_events WHERE event_type = 'proof.published'"
+    assert life.kids(column) == [waiver] * 2
+    settings = Settings.from_env(life.run.environ, ROOT)
+    probed = probe_signer(settings, load_topology(settings.topology_path), "prover")
+    assert f"proofs carry a MAC alone, waived by {waiver}" in probed.evidence
+    life.assert_sound()
+    life.run.environ = without_a_key_service(life)
+    assert {it["code"] for it in life.run.json("verify", "ledger", code=1)["findings"]} == {"proof.mac"}
+
+
+def test_a_mac_key_behind_the_signing_proxy(life: Life, stack: Stack, mac_key: str, tmp_path: Path) -> None:
+    """The proxy has the MAC made; the process asks KMS whether it holds, and without KMS it uses none."""
+    rsa = public_key(life, stack)
+    run_with(life, rsa)
+    life.signed("add", "--kid", MAC, "--kind", "kms", "--key", mac_key, "--alg", "hmac-sha256")
+    life.post()
+    run_with(life, NamedKey(kind="kms", key=mac_key, kid=MAC))
+    with proxy_process({**life.run.environ, "SIGNING_PROXY_LOG": str(tmp_path / "proxy.log")}) as proxy:
+        assert proxy.url, proxy.said
+        behind = NamedKey(kind="proxy", key=proxy.url, kid=MAC, algorithm="hmac-sha256")
+        run_with(life, behind, cosigner=rsa)
+        life.run.environ["SIGNING_PROXY_API_KEY"] = "whoever"
+        life.post()
+        assert life.proof_kids() == [rsa.kid, MAC]
+        told = life.run.json("verify", "ledger")
+        assert (told["findings"], told["counts"]["macs_checked"]) == ([], 1)
+        run_with(life, behind)
+        life.run.environ = {**without_a_key_service(life), "SIGNING_KEYS_FILE": life.run.environ["SIGNING_KEYS_FILE"]}
+        assert "needs the key service" in life.run(*PROVE, code=3)

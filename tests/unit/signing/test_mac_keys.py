@@ -92,10 +92,10 @@ def signed_with(data: bytes, signature: bytes, **beside: object) -> bytes:
 
 
 def said(report: Report) -> tuple[list[str], int, int]:
-    """Codes, signatures that were checked, MACs that were not."""
+    """Codes, signatures and MACs that were checked, MACs that were not."""
     counts = report.counts
     codes = [finding.code for finding in report.findings]
-    return codes, counts.get("signatures", 0), counts.get("macs_unchecked", 0)
+    return codes, counts.get("signatures", 0) + counts.get("macs_checked", 0), counts.get("macs_unchecked", 0)
 
 
 DIGEST: Final = bytes.fromhex(parse_proof(made()).hash)
