@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from finance.workshop.devstack import Stack
 from ledger_core.books.rule_versions import NEWEST_RULES
+from tests.support import databases
 from tests.support.command_line import Finance, audit_types
-from tests.support.posting_runs import rows
+from tests.support.posting_runs import rows, tables
+from tests.support.replay_runs import empty_database
 from tests.support.route import Ledger
 from tests.support.waits import until
 
@@ -91,3 +94,28 @@ def test_a_record_that_no_poster_has_judged_yet_is_said_and_a_second_one_is_stal
     reasons = "SELECT reason FROM verdicts WHERE shard = 0 ORDER BY source_offset"
     until("both are judged", lambda: rows(dsn, reasons) == [("rules_2",), ("bad_rules",)])
     assert run.json("rules", "list")["shards"][0]["rules"] == 2
+
+
+def test_the_whole_route_goes_over_a_change_of_rules_and_every_way_back_agrees(
+    ledger: Ledger, environ: dict[str, str], stack: Stack, tmp_path: Path
+) -> None:
+    run, dsn = Finance(environ), environ["DATABASE_URL"]
+    ledger.start_all()
+    run("publish", "--file", events(tmp_path, "USD", *range(1, 9)))
+    run.json("rules", "activate", "2", "--all", "--reason", "refunds in BGN", "--wait", "300")
+    run("publish", "--rules", "2", "--file", events(tmp_path, "BGN", *range(1, 9)))
+    ledger.wait_finished()
+    assert run.json("verify", "ledger")["ok"]
+    assert run.json("verify", "archive")["ok"]
+    ((end,),) = rows(dsn, "SELECT max(next_offset) FROM ranges WHERE shard = 0")
+    run("publish", "--rules", "2", "--file", events(tmp_path, "BGN", *range(20, 29)))
+    ledger.wait_finished()
+    assert run.json("replay", "--from", "topic", "--shard", "0", "--from-offset", str(end))["ok"], "rules 2 from there"
+    for source in ("archive", "database"):
+        name = f"again_{source}_{abs(hash(dsn)):x}"
+        target = empty_database(stack.env["DATABASE_URL"], name)
+        try:
+            assert run.json("replay", "--from", "topic", "--into", target, "--compare", source)["ok"]
+            assert tables(target) == tables(dsn)
+        finally:
+            databases.drop_database(stack.env["DATABASE_URL"], target)

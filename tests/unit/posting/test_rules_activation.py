@@ -19,7 +19,8 @@ from ledger_core.posting.activation import STATEMENT_BYTES_MAX, RulesJudge, asse
 from ledger_core.posting.plans import Activation, Decided, Known, Plan, Rejection
 from ledger_core.posting.sequencing import sequence
 from ledger_core.posting.verdicts import activated_rules, check_verdict, decode_verdict
-from ledger_core.signing.registry import SignerRegistry
+from ledger_core.signing.mac_keys import MacKey
+from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from tests.simulator.ledger import genesis
 from tests.support.archive_factory import ENV, Key
 from tests.support.control_records import KEY, at, control, control_payload, control_value, judge
@@ -101,6 +102,20 @@ def test_the_brokers_time_and_not_the_statements_own_says_whether_a_key_had_ende
     registry = SignerRegistry([dataclasses.replace(signer, **changes)])  # type: ignore[arg-type]
     found = at(CAME, control(0, ts="2025-01-01T00:00:00.000000Z"))
     assert isinstance(decide(found, RULES_1, judge(registry)).outcome, Activation) == counts
+
+
+def test_a_mac_key_puts_nothing_in_force_and_its_service_is_not_asked() -> None:
+    """A publisher names whichever key it likes: no record of its makes a poster call a key service."""
+
+    def ask(_key_id: str, _digest: bytes, _mac: bytes) -> bool:
+        raise AssertionError("asked")
+
+    mac = RegisteredSigner("mac-v1", "hmac-sha256", MacKey("key-1", "ab" * 32, ask))
+    value = control_value(signer_kid="mac-v1")
+    for said in (value, edited(value, b'"alg":"ed25519"', b'"alg":"hmac-sha256"')):
+        outcome = decide(record(0, value=said), RULES_1, judge(SignerRegistry([mac]))).outcome
+        assert isinstance(outcome, Rejection)
+        assert outcome.reason is RejectReason.BAD_RULES
 
 
 @pytest.mark.parametrize("told", [True, False, None])
