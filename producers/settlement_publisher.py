@@ -5,7 +5,8 @@
 
 Guarantees: an event that the poster would reject for what stands in it is rejected here, with the same reason, before
 it leaves the shop; records of one settlement keep their order; leaving the `with` block normally means that the brokers
-acknowledged every record. A failed delivery surfaces from the next call, never silently; publishing again is harmless,
+acknowledged every record. Personal data go to a topic of their own, and are acknowledged before the event that has
+their digest leaves. A failed delivery surfaces from the next call, never silently; publishing again is harmless,
 because the same sale has the same event id.
 Does not: return the verdict (it is on the outcomes topic), keep what was not acknowledged over a crash (the shop's own
 outbox does), or serve several threads (make one publisher per thread).
@@ -25,6 +26,7 @@ from ledger_core.posting.rules import draft
 
 try:
     from producers.kafka.publisher import KafkaPublisher
+    from schemas.wire.personal import encode_personal
     from schemas.wire.settlements import encode_settlement
 except ModuleNotFoundError as missing:
     if missing.name not in ("confluent_kafka", "fastavro"):
@@ -33,13 +35,15 @@ except ModuleNotFoundError as missing:
     raise ModuleNotFoundError(remedy, name=missing.name) from missing
 
 DEFAULT_TOPIC: Final = "finance.settlements"
+HELD_EVENTS_MAX: Final = 1_000  # before their data are waited for
 FLUSH_SECONDS_MAX: Final = 30.0
 _BY_KEY: Final = -1  # librdkafka's own partitioner decides: murmur2, where Java's default puts the same key
 _POLL_EVERY_RECORDS: Final = 512
 
 
 class SettlementPublisher:
-    """Publishes settlement events to one topic. `options` are librdkafka settings (TLS, SASL) over the defaults.
+    """Publishes settlement events to one topic, and personal data to the one beside it. `options` are librdkafka
+    settings (TLS, SASL) over the defaults.
 
     `rules` is the version of the posting rules that events are checked by: the one in force in every shard, as the
     ledger's operators say (`finance rules list`); 1 unless they said another.
@@ -52,11 +56,14 @@ class SettlementPublisher:
         brokers: str,
         topic: str = DEFAULT_TOPIC,
         *,
+        personal_topic: str | None = None,
         options: Mapping[str, str | int | bool] | None = None,
         on_progress: Callable[[int], None] | None = None,
         rules: int = FIRST_RULES,
     ) -> None:
         self.topic = topic
+        self.personal_topic = personal_topic or topic.removesuffix("settlements") + "personal"
+        self._held: list[tuple[bytes, bytes]] = []  # encoded events, behind their personal data
         self.published = 0  # records queued so far; all of them acknowledged after flush
         self._reported = 0
         self._rules = rules_of(rules)
@@ -64,10 +71,25 @@ class SettlementPublisher:
         self._publisher = KafkaPublisher(brokers, options)
 
     def publish(self, event: SettlementEvent) -> None:
-        """Check and queue one event; waits while the queue is full. Raises Rejected when the poster would."""
+        """Check and queue one event, and its personal data before it; waits while the queue is full. Raises Rejected
+        when the poster would."""
         key = event.settlement_id.encode()
         draft(record_from_event(event), key, self._rules)
-        self.publish_encoded(key, encode_settlement(event))
+        if event.pii is not None and event.pii_salt is not None:
+            data = encode_personal(event.event_id, event.pii, event.pii_salt)
+            self._publisher.publish(self.personal_topic, _BY_KEY, key=event.event_id.encode(), value=data)
+        elif not self._held:
+            self.publish_encoded(key, encode_settlement(event))
+            return
+        self._held.append((key, encode_settlement(event)))  # and what comes behind it: settlements keep their order
+        if len(self._held) >= HELD_EVENTS_MAX:
+            self._let_go(FLUSH_SECONDS_MAX)
+
+    def publish_and_wait(self, event: SettlementEvent) -> None:
+        """Publish one event, and its personal data before it; both are acknowledged when this returns. Raises Rejected
+        when the poster would."""
+        self.publish(event)
+        self.flush()
 
     def publish_all(self, events: Iterable[SettlementEvent]) -> int:
         """Publish every event of a stream; the number of them. Flush, or leave the `with` block, afterwards."""
@@ -86,8 +108,18 @@ class SettlementPublisher:
 
     def flush(self, timeout_seconds: float = FLUSH_SECONDS_MAX) -> None:
         """Wait until the brokers acknowledged everything published so far."""
+        if self._held:
+            self._let_go(timeout_seconds)
         self._publisher.flush(timeout_seconds)
         self._report()
+
+    def _let_go(self, timeout_seconds: float) -> None:
+        """The events that wait for their personal data: these are acknowledged first. A crash in between leaves data
+        without an event, which are erased after a time, and never an event without its data."""
+        self._publisher.flush(timeout_seconds)
+        held, self._held = self._held, []
+        for key, value in held:
+            self.publish_encoded(key, value)
 
     def close(self) -> None:
         """Let go, dropping what was not acknowledged; `flush` first to drop nothing."""

@@ -21,6 +21,7 @@ import msgspec
 import structlog
 
 from ledger_core.books.entries import decode_entry
+from ledger_core.books.personal import without_personal_data
 from ledger_core.errors import Unavailable
 from ledger_core.ports import Publisher, Record
 from ledger_core.posting.plans import Plan, Verdict
@@ -175,7 +176,7 @@ class Relay:
         key = verdict.event_id.encode() if verdict.event_id else None
         self._publisher.publish(self._topics.outcomes, shard, key=key, value=outcome, headers=again)
         if verdict.kind == "rejected" and verdict.record is not None:
-            record = verdict.record
+            record = without_personal_data(verdict.record)
             told = _dead_letter_headers(verdict)
             size = _size_bytes(record)
             if size > DEAD_LETTER_BYTES_MAX:

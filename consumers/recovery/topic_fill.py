@@ -1,9 +1,10 @@
-"""Putting back from the settlements topic what the archive leaves out: originals of dead letters, and personal data.
+"""Putting back from the settlements topic what the archive leaves out: originals of dead letters.
 
-Guarantees: nothing is put in that was not proved: an original's content hash must be that of its verdict line, personal
-data must match the digest in its entry. A record that does not match says that the topic is another one: Refused.
-What the topic no longer holds stays missing, and is counted. Run again, it goes on.
-Does not: bring back the words beside a verdict, or change anything that is there.
+Guarantees: nothing is put in that was not proved: an original's content hash must be that of its verdict line. A record
+that does not match says that the topic is another one: Refused. What the topic no longer holds stays missing, and is
+counted. Run again, it goes on.
+Does not: bring back the words beside a verdict, or change anything that is there. Personal data have a topic of their
+own, which the keeper reads anew.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from consumers.posting.decision import decide
-from ledger_core.books.entries import decode_entry
-from ledger_core.books.rule_versions import VERSIONS, rules_of
+from ledger_core.books.rule_versions import VERSIONS
 from ledger_core.errors import Refused
 from ledger_core.ports import Record
 from ledger_core.posting.plans import Draft
@@ -32,15 +32,6 @@ class MissingOriginal(Protocol):
     def content_hash(self) -> bytes | None: ...
 
 
-class MissingPii(Protocol):
-    @property
-    def offset(self) -> int: ...
-    @property
-    def seq(self) -> int: ...
-    @property
-    def body(self) -> bytes: ...
-
-
 class FillRows(Protocol):
     """See `ledger_core.postgres.recovery.fill_store`."""
 
@@ -48,11 +39,7 @@ class FillRows(Protocol):
 
     def missing_originals(self, shard: int, after_offset: int, limit: int) -> Sequence[MissingOriginal]: ...
 
-    def missing_pii(self, shard: int, after_seq: int, limit: int) -> Sequence[MissingPii]: ...
-
     def add_originals(self, shard: int, records: Sequence[Record]) -> None: ...
-
-    def add_pii(self, shard: int, rows: Sequence[tuple[int, bytes, bytes]]) -> None: ...
 
 
 class Records(Protocol):
@@ -66,16 +53,14 @@ class Filled:
     """What was put back."""
 
     dead_letter_originals: int  # rows put back
-    pii: int  # rows put back
 
 
 def fill(rows: FillRows, topic: Records, advance: Callable[[int], None] = lambda _count: None) -> Filled:
     """Fill every shard. Raises Refused, Unavailable; what was put back before stays."""
-    originals = pii = 0
+    originals = 0
     for shard, name in rows.shards():
         originals += _fill_originals(rows, topic, shard, name, advance)
-        pii += _fill_pii(rows, topic, shard, name, advance)
-    return Filled(originals, pii)
+    return Filled(originals)
 
 
 def _fill_originals(rows: FillRows, topic: Records, shard: int, name: str, advance: Callable[[int], None]) -> int:
@@ -100,29 +85,6 @@ def _fill_originals(rows: FillRows, topic: Records, shard: int, name: str, advan
                 advance(len(found))
                 filled, found, size = filled + len(found), [], 0
         rows.add_originals(shard, found)
-        filled += len(found)
-        advance(len(found))
-    return filled
-
-
-def _fill_pii(rows: FillRows, topic: Records, shard: int, name: str, advance: Callable[[int], None]) -> int:
-    filled, after = 0, 0
-    while missing := rows.missing_pii(shard, after, PAGE):
-        after = missing[-1].seq
-        wanted = {item.offset: item for item in missing}
-        found = []
-        for record in topic.records(name, shard, sorted(wanted)):
-            item = wanted[record.offset]
-            entry = decode_entry(item.body)
-            outcome = decide(record, rules_of(entry.rules)).outcome
-            if not isinstance(outcome, Draft) or (outcome.event_id, outcome.pii_digest) != (
-                entry.event_id,
-                entry.pii_digest,
-            ):
-                raise _another(record, f"its personal data does not match the digest in entry {item.seq}")
-            if outcome.pii is not None and outcome.pii_salt is not None:
-                found.append((item.seq, outcome.pii, outcome.pii_salt))
-        rows.add_pii(shard, found)
         filled += len(found)
         advance(len(found))
     return filled

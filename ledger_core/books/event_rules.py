@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ledger_core.books.accounts import account_type, is_account
 from ledger_core.books.lines import AMOUNT_MINOR_MAX
 from ledger_core.books.rule_versions import RULES_1, RuleSet
-from ledger_core.books.settlements import LineFields
 from ledger_core.errors import Rejected, RejectReason
 from ledger_core.normal_form import is_nfc
 from ledger_core.ports import NO_APPEND_TIME_MS
+
+if TYPE_CHECKING:  # settlements asks these rules itself, of personal data
+    from ledger_core.books.settlements import LineFields
 
 LINES_MAX: Final = 1_000
 METADATA_PAIRS_MAX: Final = RULES_1.metadata_pairs_max  # of pii, by all rules; of metadata, by rules 1
@@ -38,6 +40,7 @@ _NAMES = re.compile(rf"{UUID_FORM}\n{EVENT_TYPE_FORM}\n{NAME_FORM}\n{NAME_FORM}"
 is_uuid = re.compile(UUID_FORM).fullmatch
 _is_event_type = re.compile(EVENT_TYPE_FORM).fullmatch
 is_name = re.compile(NAME_FORM).fullmatch
+_is_digest = re.compile("[0-9a-f]{64}").fullmatch
 _METADATA_KEY = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 # A control character takes six bytes of JSON (a journal record must stay below its topic's limit, whatever comes) and
 # can steer the terminal of whoever reads an entry. Tab and line feed are harmless and short.
@@ -146,6 +149,12 @@ def check_reverses(reverses: str | None) -> None:
     """Raise Rejected for what is not a UUID."""
     if reverses is not None and is_uuid(reverses) is None:
         raise Rejected(RejectReason.BAD_FIELD, "reverses is not a lower-case uuid")
+
+
+def check_pii_digest(digest: str) -> None:
+    """Raise Rejected for what is not a hash."""
+    if _is_digest(digest) is None:
+        raise Rejected(RejectReason.BAD_FIELD, "pii_digest is not a hash of 64 lower-case hex digits")
 
 
 def check_provider(name: str, reference: str, amount: int, currency: str, rules: RuleSet = RULES_1) -> None:

@@ -15,10 +15,10 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from ledger_core.books.lines import AMOUNT_MINOR_MAX, Side
+from ledger_core.books.personal import SALT_BYTES_MAX, SALT_BYTES_MIN, sealed
 
 SETTLEMENT_BYTES_MAX: Final = 1_048_576  # of the message value; Kafka's own limit counts compressed bytes
 EVENT_ID_FORM: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-PII_SALT_BYTES_MIN: Final = 16
 
 LineFields: TypeAlias = tuple[str, Side, int, str, str | None]
 """account, side, amount_minor, currency, memo: a line as it stood in the bytes, unchecked but for the side."""
@@ -42,8 +42,7 @@ class SettlementRecord(msgspec.Struct, frozen=True, gc=False):
     lines: list[LineFields]  # as decoded, in the publisher's order
     provider: ProviderFields | None  # what the payment provider was asked for, if anything
     reverses: str | None  # event id of the entry that this one takes back
-    pii: dict[str, str] | None  # personal data; never enters the entry's body
-    pii_salt: bytes | None  # salt of pii_digest; set by the publisher
+    pii_digest: str | None  # SHA-256, hex, of personal data and salt, which stand nowhere here
     metadata: dict[str, str]  # the publisher's own pairs, kept as they came
 
 
@@ -69,7 +68,10 @@ class SettlementProvider(msgspec.Struct, frozen=True, gc=False, forbid_unknown_f
 class SettlementEvent(
     msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
 ):
-    """A settlement event that balances. Raises ValueError on construction, naming the field and what it wants."""
+    """A settlement event that balances. Raises ValueError on construction, naming the field and what it wants.
+
+    Personal data and their salt are the publisher's own: they never travel in the event, which has their digest alone.
+    """
 
     event_id: str  # UUID that the publisher gave; one event id, one posting
     event_type: str  # settlement.captured, settlement.refunded, ...
@@ -79,8 +81,9 @@ class SettlementEvent(
     lines: tuple[SettlementLine, ...]  # at least two; debits equal credits in each currency
     provider: SettlementProvider | None = None  # what the payment provider was asked for, if anything
     reverses: str | None = None  # event id of the entry that this one takes back
-    pii: dict[str, str] | None = None  # personal data; never enters the entry's body
+    pii: dict[str, str] | None = None  # personal data; published beside the event
     pii_salt: bytes | None = None  # salt of pii_digest; set exactly when pii is
+    pii_digest: str | None = None  # of data that were published before; left out where pii is given
     metadata: dict[str, str] = {}  # msgspec gives every struct its own
 
     def __post_init__(self) -> None:
@@ -90,8 +93,18 @@ class SettlementEvent(
             _check_amount(self.provider.amount_minor, "provider.amount_minor")
         if (self.pii is None) != (self.pii_salt is None):
             raise ValueError("pii and pii_salt come together: without a salt the digest of a name can be guessed")
-        if self.pii_salt is not None and len(self.pii_salt) < PII_SALT_BYTES_MIN:
-            raise ValueError(f"pii_salt: wants at least {PII_SALT_BYTES_MIN} random bytes, has {len(self.pii_salt)}")
+        if self.pii is not None and self.pii_digest is not None:
+            raise ValueError("pii_digest: is made of pii and pii_salt, and is left out where they are given")
+        if self.pii_salt is not None and not SALT_BYTES_MIN <= len(self.pii_salt) <= SALT_BYTES_MAX:
+            wanted = f"{SALT_BYTES_MIN} to {SALT_BYTES_MAX}"
+            raise ValueError(f"pii_salt: wants {wanted} random bytes, has {len(self.pii_salt)}")
+
+    @property
+    def digest(self) -> str | None:
+        """The hex digest that stands for the personal data. Raises Rejected where these are outside the rules."""
+        if self.pii is None or self.pii_salt is None:
+            return self.pii_digest
+        return sealed(self.pii, self.pii_salt).digest.hex()
 
 
 def _check_identity(event: SettlementEvent) -> None:
@@ -146,8 +159,7 @@ def event_from_record(record: SettlementRecord) -> SettlementEvent:
         lines=tuple(SettlementLine(*line) for line in record.lines),
         provider=None if record.provider is None else SettlementProvider(*record.provider),
         reverses=record.reverses,
-        pii=record.pii,
-        pii_salt=record.pii_salt,
+        pii_digest=record.pii_digest,
         metadata=record.metadata,
     )
 
@@ -164,7 +176,6 @@ def record_from_event(event: SettlementEvent) -> SettlementRecord:
         [(line.account, line.side, line.amount_minor, line.currency, line.memo) for line in event.lines],
         None if provider is None else (provider.name, provider.reference, provider.amount_minor, provider.currency),
         event.reverses,
-        event.pii,
-        event.pii_salt,
+        event.digest,
         event.metadata,
     )

@@ -47,8 +47,6 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     provider: ProviderFields | None  # what the payment provider was asked for, if anything
     reverses: str | None  # event id of the entry that this one takes back
     pii_digest: str | None  # SHA-256, hex, of salt and pii; the pii itself stays outside
-    pii: bytes | None  # canonical JSON; written beside the entry, never into it
-    pii_salt: bytes | None  # salt of pii_digest; written beside the pii
     rules: int = FIRST_RULES  # version of the posting rules that judged it
 
 
@@ -108,7 +106,7 @@ class Known(msgspec.Struct, frozen=True, gc=False):
 
 
 class Posted(msgspec.Struct, frozen=True, gc=False):
-    """One entry to write. `draft` carries the pii, which never enters the body."""
+    """One entry to write."""
 
     seq: int  # sequence number in the chain, from 1
     record: Record  # the Kafka record that asked for it

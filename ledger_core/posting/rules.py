@@ -3,37 +3,32 @@
 Guarantees: the verdict depends on the record's bytes and the version of the rules alone (what the shard already holds
 is `ledger_core.posting.sequencing`'s part): no clock, no configuration. The rules on each field, which an entry is held
 to as well, stand in `ledger_core.books.event_rules`; here stand their order and what an entry cannot show any more: the
-key and the personal data. `occurred_at` and trace headers are not content (G2).
+key. `occurred_at` and trace headers are not content (G2).
 Does not: read other events.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import Final
 
 import msgspec
 
 from ledger_core.books.entries import JournalEntry, Provider
 from ledger_core.books.event_rules import (
-    METADATA_PAIRS_MAX,
     check_lines,
     check_metadata,
     check_names,
     check_occurred_at,
+    check_pii_digest,
     check_provider,
     check_reverses,
-    check_text,
-    is_metadata_key,
     is_uuid,
 )
 from ledger_core.books.lines import Line
 from ledger_core.books.rule_versions import RULES_1, RuleSet
-from ledger_core.books.settlements import PII_SALT_BYTES_MIN, SettlementRecord
+from ledger_core.books.settlements import SettlementRecord
 from ledger_core.errors import Rejected, RejectReason
 from ledger_core.posting.plans import Content, Draft
-
-PII_SALT_BYTES_MAX: Final = 64
 
 _canonical = msgspec.json.Encoder(order="deterministic")
 
@@ -60,8 +55,9 @@ def draft(fields: SettlementRecord, key: bytes | None, rules: RuleSet = RULES_1)
     reverses = fields.reverses
     if reverses is not None:
         check_reverses(reverses)
-    pii, salt = fields.pii, fields.pii_salt
-    pii_bytes, digest = (None, None) if pii is None and salt is None else _pii_digest(pii, salt)
+    digest = fields.pii_digest
+    if digest is not None:
+        check_pii_digest(digest)
     if provider is not None:
         name, reference, amount, currency = provider
         check_provider(name, reference, amount, currency, rules)
@@ -76,27 +72,8 @@ def draft(fields: SettlementRecord, key: bytes | None, rules: RuleSet = RULES_1)
         provider,
         reverses,
         digest,
-        pii_bytes,
-        salt if pii_bytes is not None else None,
         rules.number,
     )
-
-
-def _pii_digest(pii: dict[str, str] | None, salt: bytes | None) -> tuple[bytes, str]:
-    """SHA256(canonical(pii) || salt): the entry can be published, the person cannot be guessed from it."""
-    if pii is None or salt is None:
-        raise Rejected(RejectReason.BAD_FIELD, "pii and pii_salt come together or not at all")
-    if not PII_SALT_BYTES_MIN <= len(salt) <= PII_SALT_BYTES_MAX:
-        wanted = f"{PII_SALT_BYTES_MIN} to {PII_SALT_BYTES_MAX}"
-        raise Rejected(RejectReason.BAD_FIELD, f"pii_salt has {len(salt)} bytes, not {wanted}")
-    if len(pii) > METADATA_PAIRS_MAX:
-        raise Rejected(RejectReason.OVERSIZE, f"{len(pii)} pii pairs, more than {METADATA_PAIRS_MAX}")
-    for key, value in pii.items():
-        if not is_metadata_key(key):
-            raise Rejected(RejectReason.BAD_FIELD, "a pii key is not a lower-case word")
-        check_text("pii value", value)
-    canonical = _canonical.encode(pii)
-    return canonical, hashlib.sha256(canonical + salt).hexdigest()
 
 
 def claimed_event_id(fields: SettlementRecord) -> str | None:

@@ -3,7 +3,7 @@
 Guarantees: the plan holds exactly what of the range the head does not hold yet, entry by entry and verdict by verdict,
 and its `after` is the head that the range's proof names; a head that is not a prefix of the range is Refused.
 Does not: have what the archive leaves out on purpose: personal data, the originals of rejected records, and the words
-beside a rejection. Its verdicts carry no record, its drafts no pii.
+beside a rejection. Its verdicts carry no record.
 """
 
 from __future__ import annotations
@@ -128,8 +128,6 @@ def _draft(entry: EntryFields) -> Draft:
         provider=None,  # likewise
         reverses=entry.reverses,
         pii_digest=entry.pii_digest,
-        pii=None,
-        pii_salt=None,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from ledger_core.books.lines import Side
 from ledger_core.books.money import CURRENCIES
+from ledger_core.books.personal import WITH_DATA_SCHEMA_ID
 from ledger_core.books.settlements import (
     SETTLEMENT_BYTES_MAX,
     LineFields,
@@ -24,11 +25,9 @@ from ledger_core.errors import Rejected, RejectReason
 from schemas.wire.avro import (
     FRAME_BYTES,
     frame,
-    put_bytes,
     put_long,
     put_text,
     put_text_map,
-    read_bytes,
     read_count,
     read_is_present,
     read_long,
@@ -40,6 +39,7 @@ from schemas.wire.registry import SCHEMA_IDS, SCHEMA_KEYS
 
 SETTLEMENT_SCHEMA_ID: Final = SCHEMA_IDS["settlement.v1"]
 _FRAME: Final = frame(SETTLEMENT_SCHEMA_ID)
+WITH_DATA: Final = "the record may carry personal data, which an event does not: its value is not kept"
 _CODES: Final = {code.encode(): code for code in CURRENCIES}  # one text for all lines of a batch
 _SIDES: Final[dict[int, Side]] = {0: "debit", 2: "credit"}  # zig-zag of the enum's index
 
@@ -68,6 +68,8 @@ def _wrong_frame(value: bytes) -> Rejected:
     if value[0]:
         return Rejected(RejectReason.MALFORMED, f"the first byte is 0x{value[0]:02x}, not the magic byte 0x00")
     number = int.from_bytes(value[1:FRAME_BYTES], "big")
+    if number == WITH_DATA_SCHEMA_ID:
+        return Rejected(RejectReason.UNKNOWN_SCHEMA, WITH_DATA)
     if number in SCHEMA_KEYS:
         return Rejected(RejectReason.MALFORMED, f"the record is {SCHEMA_KEYS[number]}, not settlement.v1")
     return Rejected(RejectReason.UNKNOWN_SCHEMA, f"schema id {number} was never published")
@@ -100,12 +102,11 @@ def _decode_v1(value: bytes) -> SettlementRecord:
     else:
         at += 1
     reverses: str | None = None
-    pii: dict[str, str] | None = None
-    pii_salt: bytes | None = None
-    if value[at : at + 3] == b"\x00\x00\x00":  # the commonest event: none of the three
-        at += 3
+    pii_digest: str | None = None
+    if value[at : at + 2] == b"\x00\x00":  # the commonest event: neither of them
+        at += 2
     else:
-        reverses, pii, pii_salt, at = _read_rare(value, at)
+        reverses, pii_digest, at = _read_rare(value, at)
     metadata: dict[str, str] = {}
     if value[at]:
         metadata, at = read_text_map(value, at)
@@ -124,8 +125,7 @@ def _decode_v1(value: bytes) -> SettlementRecord:
         lines,
         provider,
         reverses,
-        pii,
-        pii_salt,
+        pii_digest,
         metadata,
     )
 
@@ -173,19 +173,16 @@ def _read_lines(value: bytes, at: int, count: int, lines: list[LineFields]) -> i
     return at
 
 
-def _read_rare(value: bytes, at: int) -> tuple[str | None, dict[str, str] | None, bytes | None, int]:
-    """reverses, pii and pii_salt, any of them null."""
-    reverses = pii = pii_salt = None
+def _read_rare(value: bytes, at: int) -> tuple[str | None, str | None, int]:
+    """reverses and pii_digest, either of them null."""
+    reverses = pii_digest = None
     present, at = read_is_present(value, at)
     if present:
         reverses, at = read_text(value, at)
     present, at = read_is_present(value, at)
     if present:
-        pii, at = read_text_map(value, at)
-    present, at = read_is_present(value, at)
-    if present:
-        pii_salt, at = read_bytes(value, at)
-    return reverses, pii, pii_salt, at
+        pii_digest, at = read_text(value, at)
+    return reverses, pii_digest, at
 
 
 def _read_provider(value: bytes, at: int) -> tuple[ProviderFields, int]:
@@ -216,8 +213,8 @@ def encode_settlement(event: SettlementEvent) -> bytes:
         parts += (b"\x02", put_text(provider.name), put_text(provider.reference))
         parts += (put_long(provider.amount_minor), put_text(provider.currency))
     parts.append(b"\x00" if event.reverses is None else b"\x02" + put_text(event.reverses))
-    parts.append(b"\x00" if event.pii is None else b"\x02" + put_text_map(event.pii))
-    parts.append(b"\x00" if event.pii_salt is None else b"\x02" + put_bytes(event.pii_salt))
+    digest = event.digest
+    parts.append(b"\x00" if digest is None else b"\x02" + put_text(digest))
     parts.append(put_text_map(event.metadata))
     return b"".join(parts)
 

@@ -63,7 +63,6 @@ ATTACKS: Final[dict[str, tuple[str, ...]]] = {
         "UPDATE lines SET amount_minor = 1",
         "UPDATE verdicts SET verdict = 'duplicate'",
         "DELETE FROM dead_letters",
-        "SELECT * FROM pii",
         "SELECT event_id FROM personal_data",
         "INSERT INTO personal_data (event_id, digest, pii, salt, source_partition, source_offset) "
         "VALUES (gen_random_uuid(), '', '', '', 0, 0)",
@@ -95,7 +94,6 @@ ATTACKS: Final[dict[str, tuple[str, ...]]] = {
     "archiver": (
         "INSERT INTO lock_decisions (object_key, reason, actor_id) VALUES ('k', 'r', 'operator:a')",
         "SELECT * FROM entries",
-        "SELECT * FROM pii",
         "INSERT INTO proofs (proof_id, proof) VALUES ('p', '')",
         "INSERT INTO ranges DEFAULT VALUES",
         "UPDATE archive_objects SET sha256 = ''",
@@ -150,7 +148,6 @@ ATTACKS: Final[dict[str, tuple[str, ...]]] = {
         "UPDATE balances SET debits = 0",
         "INSERT INTO proofs (proof_id, shard, range_no, proof) VALUES ('p', 0, 1, '')",
         "DELETE FROM dead_letters",
-        "SELECT * FROM pii",
         "DELETE FROM audit_outbox",
         "INSERT INTO audit_events DEFAULT VALUES",
         OUTBOX.format("service:poster"),
@@ -159,7 +156,6 @@ ATTACKS: Final[dict[str, tuple[str, ...]]] = {
         "SELECT event_id FROM personal_data",
         "SELECT pii FROM personal_data",
         "SELECT salt FROM personal_data",
-        "SELECT * FROM pii",
         "SELECT * FROM dead_letters",
         "INSERT INTO halts (reason, actor_id, trace_id) VALUES ('r', 'operator:auditor', '')",
         "INSERT INTO proofs (proof_id, proof) VALUES ('p', '')",
@@ -167,7 +163,7 @@ ATTACKS: Final[dict[str, tuple[str, ...]]] = {
     ),
 }
 # Intents leave when they are on the chain, personal data when the law says so; every other table keeps its rows.
-MAY_LOSE_ROWS: Final = ("audit_outbox", "pii", "personal_data", "personal_refused")
+MAY_LOSE_ROWS: Final = ("audit_outbox", "personal_data", "personal_refused")
 # The owner's mistakes: it may, and triggers say no all the same.
 MISTAKES: Final = (
     *(f"DELETE FROM {table}" for table in MATRIX if table not in MAY_LOSE_ROWS),
@@ -199,7 +195,7 @@ TAMPERING: Final = (
     ("ALTER TABLE audit_outbox DISABLE ROW LEVEL SECURITY", "schema.missing", "row security on"),
     ("CREATE POLICY o ON audit_outbox FOR INSERT WITH CHECK (true)", "schema.unexpected", "policy audit_outbox o "),
     ("GRANT UPDATE ON entries TO finance_poster", "schema.grant_too_wide", "finance_poster has UPDATE on entries"),
-    ("GRANT SELECT ON pii TO PUBLIC", "schema.grant_too_wide", "PUBLIC has SELECT on pii"),
+    ("GRANT SELECT ON personal_data TO PUBLIC", "schema.grant_too_wide", "PUBLIC has SELECT on personal_data"),
     ("GRANT UPDATE (body) ON entries TO finance_api", "schema.grant_too_wide", "UPDATE(body) on entries"),
     ("REVOKE INSERT ON lines FROM finance_poster", "schema.grant_missing", "finance_poster lacks INSERT on lines"),
     ("ALTER TABLE entries OWNER TO postgres", "schema.missing", "table entries owner finance_migrator"),

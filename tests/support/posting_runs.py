@@ -42,7 +42,6 @@ TABLES: Mapping[str, str] = {
     "balances": "shard, account_no, currency, debits, credits",
     "verdicts": "shard, source_offset, verdict, reason, event_id, content_hash, first_verdict, detail, line",
     "dead_letters": "shard, source_offset, topic, timestamp_ms, key, value, headers",
-    "pii": "shard, seq, pii, salt",
 }
 NO_LIMIT = PosterLimits(batch_records_max=4000, linger_ms=50, dead_letters_max=10**9)
 

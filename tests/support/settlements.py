@@ -12,7 +12,7 @@ import msgspec
 
 from ledger_core.books.settlements import LineFields, ProviderFields, SettlementRecord
 from ledger_core.ports import Record
-from schemas.wire.avro import frame, put_bytes, put_long, put_text, put_text_map
+from schemas.wire.avro import frame, put_long, put_text, put_text_map
 from schemas.wire.settlements import SETTLEMENT_SCHEMA_ID
 
 TOPIC: Final = "finance.settlements"
@@ -44,8 +44,7 @@ def settlement(n: int = 1, **changes: object) -> SettlementRecord:
         lines=sale(),
         provider=None,
         reverses=None,
-        pii=None,
-        pii_salt=None,
+        pii_digest=None,
         metadata={},
     )
     return msgspec.structs.replace(valid, **changes)
@@ -57,8 +56,7 @@ def wire(fields: SettlementRecord, schema_id: int = SETTLEMENT_SCHEMA_ID) -> byt
     parts += map(put_text, (fields.event_id, fields.event_type, fields.settlement_id, fields.order_id))
     parts += (put_long(fields.occurred_at_us), _lines(fields.lines), _provider(fields.provider))
     parts.append(b"\x00" if fields.reverses is None else b"\x02" + put_text(fields.reverses))
-    parts.append(b"\x00" if fields.pii is None else b"\x02" + put_text_map(fields.pii))
-    parts.append(b"\x00" if fields.pii_salt is None else b"\x02" + put_bytes(fields.pii_salt))
+    parts.append(b"\x00" if fields.pii_digest is None else b"\x02" + put_text(fields.pii_digest))
     parts.append(put_text_map(fields.metadata))
     return b"".join(parts)
 

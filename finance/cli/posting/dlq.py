@@ -147,6 +147,7 @@ def retry(shard: int, offsets: tuple[int, ...], reason: str | None, limit: int, 
 
     Worth while when the record could not be read (malformed, unknown_schema) and now can be. An event id keeps its
     verdict for ever: a record whose event id was rejected is answered so again, and what is mended needs a new one.
+    Where nothing is kept of a value (it may carry personal data), its publisher sends the event anew.
     The audit intent (dead_letter.retried) is on record before anything is published. Reads DATABASE_URL_API,
     KAFKA_BROKERS, FINANCE_OPERATOR.
 
@@ -163,7 +164,7 @@ def retry(shard: int, offsets: tuple[int, ...], reason: str | None, limit: int, 
         wanted = list(offsets) or dead_letters.newest_offsets(connection, shard=shard, reason=reason or "", limit=limit)
         done = _Retried(set(wanted))
         for piece in dead_letters.pieces(connection, shard, sorted(set(wanted))):
-            letters = [letter for letter in piece if letter.reason not in NOTHING_READ]
+            letters = [it for it in piece if it.reason not in NOTHING_READ and it.record.value is not None]
             with connection.transaction(), connection.cursor() as cursor:
                 append_intents(cursor, [_intent(letter, operator(settings), trace_id) for letter in letters])
             publish(letters)

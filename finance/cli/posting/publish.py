@@ -66,7 +66,8 @@ def command(
        {"account":"liability:payable:seller-42","side":"credit","amount_minor":9710,"currency":"USD"},
        {"account":"revenue:fees","side":"credit","amount_minor":290,"currency":"USD"}]}
     and optionally: event_id, memo in a line, provider {name, reference, amount_minor, currency}, reverses,
-    pii {text: text} with pii_salt (base64, at least 16 bytes), metadata {text: text}.
+    pii {text: text} with pii_salt (base64, 16 to 64 bytes), which are published beside the event, metadata
+    {text: text}.
 
     \b
     Examples:
@@ -102,7 +103,8 @@ def _publish(
     as_json: bool,
 ) -> None:
     settings = load_settings()
-    topic = load_topology_of(settings).topics["settlements"].name
+    topics = load_topology_of(settings).topics
+    topic = topics["settlements"].name
     started = time.monotonic()
     fault: Rejected | None = None
     with (
@@ -110,6 +112,7 @@ def _publish(
         SettlementPublisher(
             settings.kafka_brokers,
             topic,
+            personal_topic=topics["personal"].name,
             options=settings.kafka_options("marketplace"),
             on_progress=advance,
             rules=rules,

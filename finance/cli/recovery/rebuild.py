@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 REMEDIES = {
     "dead_letter_originals": "originals of rejected records: --fill-from-topic has them while the topic does",
     "verdict_details": "words beside a verdict, for people: the outcomes published them, and nothing proves them",
-    "pii": "entries' personal data, never archived: --fill-from-topic has it while the topic does",
+    "pii": "entries' personal data, never archived: the keeper reads them anew while the side topic has them",
 }
 
 
@@ -38,7 +38,7 @@ REMEDIES = {
 @click.option("--env", "env", help="The environment in the archive. Default: FINANCE_ENV.")
 @click.option("--shard", "shards", type=click.IntRange(0), multiple=True, help="Only this shard; may be repeated.")
 @click.option("--without-topic", is_flag=True, help="Do not ask Kafka what is published: publish everything again.")
-@click.option("--fill-from-topic", is_flag=True, help="Then put back dead letters and personal data from the topic.")
+@click.option("--fill-from-topic", is_flag=True, help="Then put back dead letters from the topic.")
 @click.option("--locks-ended", is_flag=True, help="The retention of the whole archive has really ended.")
 @click.option("--workers", type=click.IntRange(1, 64), help="Shards put back at once. Default: one a core.")
 @signers_option
@@ -140,7 +140,7 @@ def _tell(rebuilt: Rebuilt, seconds: float, as_json: bool) -> None:
                 console.print(f"healed from the second source: {place}")
         if rebuilt.filled is not None:
             found = rebuilt.filled
-            console.print(f"from the topic: {found.dead_letter_originals:,} originals, personal data of {found.pii:,}")
+            console.print(f"from the topic: {found.dead_letter_originals:,} originals of dead letters")
         for name, count in rebuilt.not_held.items():
             if count:
                 console.print(f"not in the archive: {count:,} {REMEDIES[name]}")

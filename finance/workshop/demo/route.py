@@ -140,7 +140,8 @@ class _Publishing(threading.Thread):
         super().__init__(name="publishing", daemon=True)
         self._brokers = ledger.settings.kafka_brokers
         self._options = ledger.settings.kafka_options("marketplace")
-        self._topic = ledger.topology.topics["settlements"].name
+        topics = ledger.topology.topics
+        self._topic, self._personal_topic = topics["settlements"].name, topics["personal"].name
         self._events = events
         self._stopped = threading.Event()
         self.published = 0
@@ -148,7 +149,9 @@ class _Publishing(threading.Thread):
 
     def run(self) -> None:
         try:
-            with SettlementPublisher(self._brokers, self._topic, options=self._options) as publisher:
+            with SettlementPublisher(
+                self._brokers, self._topic, personal_topic=self._personal_topic, options=self._options
+            ) as publisher:
                 for event in self._events:
                     if self._stopped.is_set():
                         return

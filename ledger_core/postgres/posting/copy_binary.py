@@ -28,28 +28,22 @@ _LINE_NO: Final = tuple(struct.pack(">ihi", 2, line_no, 4) for line_no in range(
 _DEBIT: Final = struct.pack(">ihi", 2, 1, 8)
 _CREDIT: Final = struct.pack(">ihi", 2, -1, 8)
 _CURRENCY: Final = {code: struct.pack(">i3s", 3, code.encode()) for code in CURRENCIES}
-# shard int4, seq int8, pii bytea, salt bytea
-_PII = struct.Struct(">h ii iq i")
-_LENGTH = struct.Struct(">i")
 
 
 Balances: TypeAlias = dict[tuple[int, str], list[int]]
 """(account_no, currency) -> [debits, credits] in minor units."""
 
 
-def packed_rows(
-    shard: int, posted: Iterable[Posted], account_nos: Mapping[str, int]
-) -> tuple[bytes, bytes, bytes | None, Balances]:
+def packed_rows(shard: int, posted: Iterable[Posted], account_nos: Mapping[str, int]) -> tuple[bytes, bytes, Balances]:
     """What a batch adds to a shard, in one pass (touching each entry again costs more than packing it):
 
     rows for `entries (shard, seq, event_id, source_offset, recorded_at, entry_hash, body)`,
     rows for `lines (shard, seq, line_no, account_no, side, amount_minor, currency)`,
-    rows for `pii (shard, seq, pii, salt)` or None when no entry has any,
     and what the lines add to the balances.
     """
     pack_entry, pack_line = _ENTRY.pack, _LINE.pack
     front = struct.pack(">hiii", 7, 4, shard, 8)
-    entries, lines, pii_parts = [HEADER], [HEADER], [HEADER]
+    entries, lines = [HEADER], [HEADER]
     balances: Balances = {}
     for entry in posted:
         record, body, draft, seq = entry.record, entry.body, entry.draft, entry.seq
@@ -74,12 +68,9 @@ def packed_rows(
             if balance is None:
                 balance = balances[no, currency] = [0, 0]
             balance[0 if is_debit else 1] += amount
-        pii, salt = draft.pii, draft.pii_salt
-        if pii is not None and salt is not None:
-            pii_parts += (_PII.pack(4, 4, shard, 8, seq, len(pii)), pii, _LENGTH.pack(len(salt)), salt)
-    for parts in (entries, lines, pii_parts):
+    for parts in (entries, lines):
         parts.append(TRAILER)
-    return b"".join(entries), b"".join(lines), b"".join(pii_parts) if len(pii_parts) > 2 else None, balances
+    return b"".join(entries), b"".join(lines), balances
 
 
 def unknown_accounts(posted: Iterable[Posted], account_nos: Mapping[str, int]) -> list[str]:

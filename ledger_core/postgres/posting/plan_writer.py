@@ -16,6 +16,7 @@ import msgspec
 from psycopg import Cursor
 from psycopg.rows import TupleRow
 
+from ledger_core.books.personal import without_personal_data
 from ledger_core.errors import Corrupt
 from ledger_core.ports import Record
 from ledger_core.postgres.posting.account_numbers import AccountNumbers, array_literal
@@ -55,11 +56,9 @@ def write_plan(
     accounts = before.accounts
     if plan.posted:
         accounts = numbers.number(cursor, plan.posted, before.accounts)
-        entries, lines, pii, balances = packed_rows(shard, plan.posted, numbers.by_account)
+        entries, lines, balances = packed_rows(shard, plan.posted, numbers.by_account)
         _copy(cursor, "lines", lines)
         _copy(cursor, "entries", entries)
-        if pii is not None:
-            _copy(cursor, "pii", pii)
         numbers.add_balances(cursor, balances, before.accounts)
     if plan.verdicts:
         _insert_verdicts(cursor, shard, plan.verdicts)
@@ -135,7 +134,7 @@ def _insert_verdicts(cursor: Cursor[TupleRow], shard: int, verdicts: Sequence[Ve
             for v in verdicts
         ],
     )
-    originals = [v.record for v in verdicts if v.kind == "rejected" and v.record is not None]
+    originals = [without_personal_data(v.record) for v in verdicts if v.kind == "rejected" and v.record is not None]
     if originals:
         cursor.executemany(
             "INSERT INTO dead_letters (shard, source_offset, topic, timestamp_ms, key, value, headers) "

@@ -37,8 +37,7 @@ MATRIX: Final[Mapping[str, Mapping[str, str]]] = {
     "accounts": {"poster": _APPENDS, "api": _READS, "auditor": _READS},
     "balances": {"poster": "SELECT INSERT UPDATE(credits,debits)", "api": _READS, "auditor": _READS},
     "verdicts": {"poster": _APPENDS, "prover": _READS, "archiver": _READS, "api": _READS, "auditor": _READS},
-    "dead_letters": {"poster": _APPENDS, "api": _READS},  # originals may hold personal data: not for auditors
-    "pii": {"poster": "INSERT"},  # nobody reads it but the owner, on request
+    "dead_letters": {"poster": _APPENDS, "api": _READS},  # what a publisher sent by mistake: not for auditors
     # personal data, by the side topic: the keeper writes and never reads them, an operator decides what is erased
     "personal_data": {
         "keeper": "SELECT(arrival,digest,event_id,kept,received_at,source_offset,source_partition) UPDATE(kept) "

@@ -24,7 +24,7 @@ import pytest
 from finance.wiring.registry_file import read_registry
 from finance.workshop.devstack import Stack
 from producers.storage.archive_file import FileArchiveStore
-from tests.support import buckets, databases, topics
+from tests.support import buckets, databases, personal, topics
 from tests.support.mixed_events import mixed
 from tests.support.posting_runs import publish
 from tests.support.rebuilds import check, rows
@@ -97,7 +97,9 @@ def lost(stack: Stack, database_template: str, tmp_path_factory: pytest.TempPath
         "S3_AUDIT_BUCKET": buckets.create_bucket(stack.env),
     }
     publish(made.environ, mixed(EVENTS, 7))
-    publish(made.environ, (_with_pii(n) for n in range(WITH_PII)))
+    with_pii = [settlement(10**8 + n, pii_digest=personal.digest(10**8 + n).hex()) for n in range(WITH_PII)]
+    publish(made.environ, (record(0, fields, shard=n % 2) for n, fields in enumerate(with_pii)))
+    personal.say(made.environ, *(personal.record(10**8 + n) for n in range(WITH_PII)))
     run_route(made.environ, folder)
     yield made
     for dsn in made.made:
@@ -109,17 +111,12 @@ def _inherited() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("FINANCE_", "DATABASE_URL"))}
 
 
-def _with_pii(n: int) -> Any:
-    fields = settlement(10**8 + n, pii={"name": f"Ann {n}"}, pii_salt=bytes([n]) * 16)
-    return record(0, fields, shard=n % 2)
-
-
 def run_route(environ: Mapping[str, str], folder: Path, kinds: tuple[str, ...] = ()) -> None:
     """All processes (or some kinds first) until everything published is on its way's end, then killed."""
     ledger = Ledger(dict(environ), folder, LIMITS)
     try:
         group = uuid.uuid4().hex[:8]
-        for name in kinds or ("poster", "prover", "archiver", "notary"):
+        for name in kinds or ("poster", "prover", "archiver", "notary", "keeper"):
             ledger.start(name, group=f"g{group}-{name}")
         ledger.wait_finished()
     finally:
@@ -140,14 +137,16 @@ def test_a_lost_ledger_comes_back_row_by_row(lost: Lost) -> None:
     with psycopg.connect(lost.made[0]) as live, psycopg.connect(dsn) as back:
         for query in (
             "SELECT * FROM dead_letters ORDER BY 1, 2",
-            "SELECT * FROM pii ORDER BY 1, 2",
             "SELECT shard, relayed_offset FROM shards ORDER BY 1",
             "SELECT shard, range_no, journal_offset FROM ranges ORDER BY 1, 2",
             "SELECT shard, range_no, journal_offset FROM archive_objects ORDER BY 1, 2",
         ):
             assert back.execute(query).fetchall() == live.execute(query).fetchall(), query
-    assert told["filled"]["pii"] == WITH_PII
-    assert told["not_held"]["pii"] == told["not_held"]["dead_letter_originals"] == 0
+    assert told["not_held"]["dead_letter_originals"] == 0
+    assert told["not_held"]["pii"] == WITH_PII
+    environ = lost.on(dsn)
+    personal.keep_until(environ, lambda: personal.kept(dsn) == personal.kept(lost.made[0]))
+    assert len(personal.kept(dsn)) == WITH_PII, "the keeper reads the side topic anew"
     report = check(dsn, registry_of(lost))
     assert report.counts["entries"] == told["entries_written"]
     assert report.counts["verdict_details_not_held"] == told["not_held"]["verdict_details"] > 0

@@ -92,7 +92,10 @@ def _publish(ledger: Ledger) -> None:
     topic = ledger.environ["FINANCE_TOPIC_PREFIX"] + "finance.settlements"
     began = time.monotonic()
     with SettlementPublisher(
-        ledger.environ["KAFKA_BROKERS"], topic, options=tls(ledger.environ["KAFKA_BROKERS"])
+        ledger.environ["KAFKA_BROKERS"],
+        topic,
+        personal_topic=ledger.environ["FINANCE_TOPIC_PREFIX"] + "finance.personal",
+        options=tls(ledger.environ["KAFKA_BROKERS"]),
     ) as publisher:
         for number, event in enumerate(islice(sample("2017-03"), EVENTS)):
             publisher.publish(event)

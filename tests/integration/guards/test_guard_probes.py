@@ -59,7 +59,7 @@ TAMPERED: Final = (
     ("GRANT TRUNCATE ON verdicts TO finance_poster", "finance_poster may TRUNCATE verdicts"),
     ("GRANT UPDATE ON entries TO PUBLIC", "finance_poster may UPDATE entries"),
     ("GRANT CREATE ON SCHEMA public TO finance_poster", "finance_poster may create tables (DDL)"),
-    ("ALTER TABLE pii OWNER TO finance_poster", "finance_poster owns 1 tables"),
+    ("ALTER TABLE personal_data OWNER TO finance_poster", "finance_poster owns 1 tables"),
     ("ALTER TABLE entries DISABLE TRIGGER entries_append_only", "schema.missing: trigger on"),
     ("DROP TRIGGER lines_must_balance ON lines", "lines_must_balance"),
 )

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 NAMES = ("admin", "poster", "prover", "archiver", "notary", "api", "auditor", "marketplace", "kernel", "backup")
 TURNED_AWAY = "CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE|closed|EOF|reset|valid client certificate"
-NOT_FOR_AUDITORS = ("outcomes", "settlements", "settlements.dlq")  # originals may carry personal data
+NOT_FOR_AUDITORS = ("outcomes", "settlements.dlq", "personal")
+NOT_PERSONAL = (("marketplace", "marketplace"), ("api", "api"), ("poster", "finance-poster"))
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +117,8 @@ def test_nobody_writes_to_a_topic_of_another(stack: Stack, finance: Finance, nam
      ("marketplace", "journal", "marketplace", KafkaError.TOPIC_AUTHORIZATION_FAILED),
      ("prover", "settlements", "finance-prover", KafkaError.TOPIC_AUTHORIZATION_FAILED),
      *(("auditor", topic, "auditor", KafkaError.TOPIC_AUTHORIZATION_FAILED) for topic in NOT_FOR_AUDITORS),
+     *((name, "personal", group, KafkaError.TOPIC_AUTHORIZATION_FAILED) for name, group in NOT_PERSONAL),
+     ("keeper", "settlements", "finance-keeper", KafkaError.TOPIC_AUTHORIZATION_FAILED),
      ("archiver", "journal", "finance-prover", KafkaError.GROUP_AUTHORIZATION_FAILED),
      ("prover", "journal", "finance-poster", KafkaError.GROUP_AUTHORIZATION_FAILED),
      ("kernel", "audit", "marketplace", KafkaError.GROUP_AUTHORIZATION_FAILED)],

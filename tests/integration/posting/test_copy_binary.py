@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 
-import msgspec
 import psycopg
 import pytest
 
@@ -23,7 +22,7 @@ SHARD_MAX, BIGINT_MAX = 2**31 - 1, 2**63 - 1
 
 def _posted(seq: int, offset: int, timestamp_ms: int, amount: int, body: bytes) -> Posted:
     lines = [("asset:a", "debit", amount, "USD", None), ("equity:b", "credit", amount, "USD", None)]
-    made = draft(settlement(seq % 1000, lines=lines, pii={"name": "é"}, pii_salt=bytes(16)), b"st-%d" % (seq % 1000))
+    made = draft(settlement(seq % 1000, lines=lines), b"st-%d" % (seq % 1000))
     return Posted(seq, Record(TOPIC, 0, offset, timestamp_ms, b"", b""), bytes(range(32)), body, made)
 
 
@@ -34,12 +33,10 @@ def test_rows_come_back_as_they_were_packed(database_url: str, shard: int) -> No
         _posted(2, 1, 946_684_799_999, 255, b"\x00\xff" * 10_000),
         _posted(BIGINT_MAX, BIGINT_MAX, 253_402_300_799_999, AMOUNT_MINOR_MAX, "é\n\\".encode()),
     ]
-    posted[1] = msgspec.structs.replace(posted[1], draft=msgspec.structs.replace(posted[1].draft, pii=None))
     numbers = {"asset:a": 1, "equity:b": SHARD_MAX}
-    entries, lines, pii, balances = packed_rows(shard, posted, numbers)
-    assert pii is not None
+    entries, lines, balances = packed_rows(shard, posted, numbers)
     with psycopg.connect(database_url) as connection, connection.cursor() as cursor:
-        for table, data in (("entries", entries), ("lines", lines), ("pii", pii)):
+        for table, data in (("entries", entries), ("lines", lines)):
             with cursor.copy(f"COPY {table} FROM STDIN (FORMAT binary)".encode()) as copy:
                 copy.write(data)
         read = cursor.execute(
@@ -55,14 +52,5 @@ def test_rows_come_back_as_they_were_packed(database_url: str, shard: int) -> No
             for p in posted
             for no, number, side in ((1, 1, 1), (2, SHARD_MAX, -1))
         ]
-        assert cursor.execute("SELECT * FROM pii ORDER BY seq").fetchall() == [
-            (shard, p.seq, '{"name":"é"}'.encode(), bytes(16)) for p in (posted[0], posted[2])
-        ]
     total = 1 + 255 + AMOUNT_MINOR_MAX
     assert balances == {(1, "USD"): [total, 0], (SHARD_MAX, "USD"): [0, total]}
-
-
-def test_no_pii_needs_no_copy() -> None:
-    made = draft(settlement(1), b"st-1")
-    posted = Posted(1, Record(TOPIC, 0, 0, 0, b"", b""), bytes(32), b"", made)
-    assert packed_rows(0, [posted], {line[0]: 1 for line in made.lines})[2] is None

@@ -44,8 +44,7 @@ records = st.fixed_dictionaries(
         "provider": st.none()
         | st.fixed_dictionaries({"name": texts, "reference": texts, "amount_minor": int64, "currency": texts}),
         "reverses": st.none() | texts,
-        "pii": st.none() | maps,
-        "pii_salt": st.none() | st.binary(max_size=40),
+        "pii_digest": st.none() | texts,
         "metadata": maps,
     }
 )
@@ -77,7 +76,6 @@ def events(draw: st.DrawFn) -> SettlementEvent:
     amount = draw(amounts)
     line = st.tuples(texts, st.none() | texts)
     (debit, debit_memo), (credit, credit_memo) = draw(line), draw(line)
-    has_pii = draw(st.booleans())
     name = st.text(min_size=1, max_size=70)
     return SettlementEvent(
         event_id=str(draw(st.uuids())),
@@ -91,8 +89,7 @@ def events(draw: st.DrawFn) -> SettlementEvent:
         ),
         provider=draw(st.none() | st.builds(SettlementProvider, texts, texts, amounts, texts)),
         reverses=draw(st.none() | st.uuids().map(str)),
-        pii=draw(maps) if has_pii else None,
-        pii_salt=draw(st.binary(min_size=16, max_size=70)) if has_pii else None,
+        pii_digest=draw(st.none() | texts),
         metadata=draw(maps),
     )
 

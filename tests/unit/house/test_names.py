@@ -16,7 +16,6 @@ FLOORS = ("ledger_core", "schemas", "producers", "consumers", "finance")
 PORT_AND_ADAPTER = frozenset(
     {
         "MissingOriginal",  # consumers/recovery asks, ledger_core/postgres/recovery answers
-        "MissingPii",  # the same
         "PosterStore",  # ledger_core/posting asks, ledger_core/postgres/posting answers
         "Sample",  # finance/runtime asks, finance/workshop answers
         "ScratchPostgres",  # the same

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import msgspec
 import pytest
 
@@ -11,11 +9,10 @@ from consumers.posting.decision import decide
 from ledger_core.books.entries import decode_entry
 from ledger_core.books.event_rules import LINES_MAX, METADATA_PAIRS_MAX, OCCURRED_AT_US_MAX, TEXT_CHARACTERS_MAX
 from ledger_core.books.lines import AMOUNT_MINOR_MAX
-from ledger_core.books.settlements import PII_SALT_BYTES_MIN, LineFields, SettlementRecord
+from ledger_core.books.settlements import LineFields, SettlementRecord
 from ledger_core.errors import Rejected, RejectReason
 from ledger_core.posting.plans import Decided, Draft
 from ledger_core.posting.rules import (
-    PII_SALT_BYTES_MAX,
     claimed_event_id,
     content_of,
     draft,
@@ -157,9 +154,8 @@ def test_lines_pairs_and_texts_are_limited() -> None:
     assert _reason(settlement(lines=_many(LINES_MAX + 1))) is R.OVERSIZE
     pairs = {f"k{n}": "v" for n in range(METADATA_PAIRS_MAX + 1)}
     assert _reason(settlement(metadata=pairs)) is R.OVERSIZE
-    assert _reason(settlement(pii=pairs, pii_salt=bytes(16))) is R.OVERSIZE
     pairs.popitem()
-    _draft(settlement(metadata=pairs, pii=pairs, pii_salt=bytes(16)))
+    _draft(settlement(metadata=pairs))
     _draft(_with_line(memo="x" * TEXT_CHARACTERS_MAX))
     assert _reason(_with_line(memo="x" * (TEXT_CHARACTERS_MAX + 1))) is R.OVERSIZE
     assert _reason(settlement(metadata={"k": "x" * (TEXT_CHARACTERS_MAX + 1)})) is R.OVERSIZE
@@ -169,7 +165,6 @@ def test_lines_pairs_and_texts_are_limited() -> None:
 def test_texts_are_nfc_without_control_characters_and_surrogates(text: str) -> None:
     assert _reason(_with_line(memo=text)) is R.BAD_FIELD
     assert _reason(settlement(metadata={"k": text})) is R.BAD_FIELD
-    assert _reason(settlement(pii={"k": text}, pii_salt=bytes(16))) is R.BAD_FIELD
 
 
 @pytest.mark.parametrize("text", ["", "tab\there", "line\nfeed", "Zoë", "\U0001f4b8", "\u2028", "\u00a0", "\u202e"])
@@ -180,24 +175,13 @@ def test_harmless_texts_are_taken_as_they_are(text: str) -> None:
 @pytest.mark.parametrize("key", ["", "1a", "Key", "a b", "é", "x" * 65])
 def test_keys_of_maps_are_lower_case_words(key: str) -> None:
     assert _reason(settlement(metadata={key: "v"})) is R.BAD_FIELD
-    assert _reason(settlement(pii={key: "v"}, pii_salt=bytes(16))) is R.BAD_FIELD
 
 
-def test_pii_needs_a_long_enough_salt_and_leaves_only_a_digest() -> None:
-    salt = b"0123456789abcdef"
-    for pii, given in (({"a": "b"}, None), (None, salt), ({"a": "b"}, salt[:-1]), ({"a": "b"}, bytes(65))):
-        assert _reason(settlement(pii=pii, pii_salt=given)) is R.BAD_FIELD
-    assert (len(salt), PII_SALT_BYTES_MAX) == (PII_SALT_BYTES_MIN, 64)
-    made = _draft(settlement(pii={"b": "2", "a": "1"}, pii_salt=salt))
-    assert made.pii == b'{"a":"1","b":"2"}'
-    assert made.pii_digest == hashlib.sha256(b'{"a":"1","b":"2"}' + salt).hexdigest()
-
-
-def test_details_never_repeat_personal_data() -> None:
-    for pii in ({"name": "Secret\0"}, {"Secret": "x"}, {"name": "Secret" * 200}):
-        with pytest.raises(Rejected) as caught:
-            _draft(settlement(pii=pii, pii_salt=bytes(16)))
-        assert "Secret" not in caught.value.detail
+@pytest.mark.parametrize("digest", ["", "0" * 63, "0" * 65, "A" * 64, "g" * 64, "Zoe Miller"])
+def test_a_digest_is_a_hash_and_nothing_else(digest: str) -> None:
+    """Or whoever has a name to say would say it there."""
+    assert _reason(settlement(pii_digest=digest)) is R.BAD_FIELD
+    assert _draft(settlement(pii_digest="0" * 64)).pii_digest == "0" * 64
 
 
 def test_rules_are_asked_in_a_fixed_order() -> None:

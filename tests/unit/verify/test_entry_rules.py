@@ -129,7 +129,6 @@ IDS = [row[0] for row in ROWS]
 NOT_IN_AN_ENTRY = {
     "the record's time is its publisher's": "the kind of the record's time",
     "the message key must be the settlement_id": "the key of the record",
-    "pii and pii_salt come together or not at all": "personal data",
     "pii_salt has ": "personal data",
     " pii pairs, more than ": "personal data",
     "a pii key is not a lower-case word": "personal data",
