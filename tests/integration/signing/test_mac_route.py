@@ -4,6 +4,7 @@ service and without. The MAC key is in the stack's KMS."""
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -227,3 +228,21 @@ def test_a_mac_key_behind_the_signing_proxy(life: Life, stack: Stack, mac_key: s
         run_with(life, behind)
         life.run.environ = {**without_a_key_service(life), "SIGNING_KEYS_FILE": life.run.environ["SIGNING_KEYS_FILE"]}
         assert "needs the key service" in life.run(*PROVE, code=3)
+
+
+def test_a_mac_key_is_not_published_to_others(life: Life, stack: Stack, mac_key: str, tmp_path: Path) -> None:
+    rsa = public_key(life, stack)
+    run_with(life, rsa)
+    copy = tmp_path / "kernel" / "signers.json"
+    copy.parent.mkdir()
+    copy.write_bytes(life.signers.read_bytes())
+    life.signed("add", "--kid", MAC, "--kind", "kms", "--key", mac_key, "--alg", "hmac-sha256")
+    assert life.signed("check", "--kernel", str(copy))["findings"] == [], "Kernel's copy lacks it, as it must"
+    copy.write_bytes(b'{"signers": []}\n')
+    as_somebody = ("-c", "user.name=t", "-c", "user.email=t@example.com")
+    for command in (("init", "-q"), ("add", "."), (*as_somebody, "commit", "-qm", "registry")):
+        subprocess.run(["git", "-C", str(copy.parent), *command], check=True)
+    told = life.signed("publish", "--repo", str(copy.parent), "--file", "signers.json", "--dry-run")
+    assert told["not_published"] == [MAC]
+    assert str(rsa.kid) in told["diff"]
+    assert MAC not in told["diff"]
