@@ -8,5 +8,5 @@ archive   a proved range as an object: batch, manifest, listing        audit    
 verify    the oracle: recomputes everything, reports what differs       recovery  rules of rebuild and replay
 postgres  the one door to the database
 At the root stands what every room uses: errors, findings, ports, times, decimals, canonical,
-normal_form, chain, tree.
+normal_form, chain, tree, proof_ids.
 """

@@ -25,6 +25,7 @@ from finance.wiring.registry_file import read_registry
 from finance.wiring.signers import open_signer
 from ledger_core.errors import Refused
 from ledger_core.postgres.signing.signer_uses import open_signer_uses
+from ledger_core.proof_ids import of_demand
 from ledger_core.proving.on_demand import Selection
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.registry import SignerRegistry
@@ -109,7 +110,7 @@ def _prove(
     settings: Settings = desk.settings
     terms = DemandTerms(
         env=settings.env,
-        proof_id=f"{settings.env}-demand-{clock.new_id()}",
+        proof_id=of_demand(settings.env, clock.new_id()),
         trace_id=clock.new_trace_id(),
         ts=clock.utc_now(),
         actor_id=desk.actor_id,

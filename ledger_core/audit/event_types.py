@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from ledger_core.canonical import is_hash
+from ledger_core.proof_ids import is_of_demand
 from ledger_core.signing.rotation import STEPS
 
 Actor = Literal["poster", "prover", "archiver", "notary", "operator"]
@@ -30,7 +31,6 @@ RESERVED_FIELDS: Final = frozenset({"actor_id", "created_at", "event_type", "id"
 SET_ASIDE: Final = "audit.set_aside"
 INTENT_REFUSED: Final = "audit.intent_refused"
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,18}")
-_ASKED_FOR: Final = re.compile(r"[a-z]+-demand-.*")
 
 
 def _text(value: object) -> bool:
@@ -242,8 +242,6 @@ def meaning_fault(event_type: str, actor_id: str, payload: Mapping[str, object])
     extra = payload.keys() - RESERVED_FIELDS - {name.removesuffix("?") for name in known.fields}
     if extra:
         return f"{event_type} has no field {sorted(extra)[0]}"
-    if event_type == "proof.published":
-        asked_for = _ASKED_FOR.fullmatch(str(payload["proof_id"])) is not None
-        if asked_for != (actor == "operator"):
-            return f"{actor_id} publishes no proof under an id like {payload['proof_id']}"
+    if event_type == "proof.published" and is_of_demand(str(payload["proof_id"])) != (actor == "operator"):
+        return f"{actor_id} publishes no proof under an id like {payload['proof_id']}"
     return None

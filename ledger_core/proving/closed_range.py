@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from ledger_core.errors import Corrupt
 from ledger_core.ports import Algorithm
 from ledger_core.posting.verdicts import decode_verdict, verdicts_hash
+from ledger_core.proof_ids import of_range
 from ledger_core.proving.checkpoint import note_text
 from ledger_core.proving.range_proof import (
     PROOF_VERSION,
@@ -24,7 +25,6 @@ from ledger_core.proving.range_proof import (
     SourceRange,
     TimeRange,
     Totals,
-    proof_id,
     row_ids,
 )
 from ledger_core.times import format_time
@@ -93,7 +93,7 @@ def close_range(cut: Cut, verdict_lines: Sequence[bytes], terms: ClosingTerms) -
     """
     part = _shard_range(cut, verdict_lines)
     payload = ProofPayload(
-        proof_id=proof_id(terms.env, cut.shard, terms.range_no),
+        proof_id=of_range(terms.env, cut.shard, terms.range_no),
         version=PROOF_VERSION,
         service=SERVICE,
         env=terms.env,

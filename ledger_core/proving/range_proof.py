@@ -15,6 +15,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 import msgspec
 
+from ledger_core.proof_ids import range_no_of
 from ledger_core.signing.counting import ShardPlace
 from ledger_core.signing.purposes import Purpose
 from ledger_core.signing.signatures import decode_signature
@@ -174,9 +175,7 @@ class ProofPayload(Payload, frozen=True, kw_only=True):
     @property
     def is_of_a_range(self) -> bool:
         """Whether its id is that of a closed range."""
-        start = proof_id(self.env, self.shards[0].shard, 0).removesuffix("0")
-        range_no = self.proof_id.removeprefix(start)
-        return len(self.shards) == 1 and self.proof_id.startswith(start) and range_no.isdigit()
+        return len(self.shards) == 1 and range_no_of(self.proof_id, self.env, self.shards[0].shard) is not None
 
 
 class RangeProof(ProofPayload, frozen=True, kw_only=True):
@@ -243,8 +242,3 @@ def same_proof(one: bytes, other: bytes) -> bool:
     except ValueError:
         return False
     return (first.hash, first.signature) == (second.hash, second.signature)
-
-
-def proof_id(env: str, shard: int, range_no: int) -> str:
-    """The id of the proof of one closed range: a pure function of its place."""
-    return f"{env}-{shard}-{range_no}"

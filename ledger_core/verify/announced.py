@@ -19,7 +19,7 @@ from ledger_core.audit.event_types import SET_ASIDE
 from ledger_core.audit.events import AuditEvent, fault_of
 from ledger_core.audit.set_aside import Place, set_aside_by
 from ledger_core.findings import Collector, Finding, Report
-from ledger_core.proving.range_proof import proof_id
+from ledger_core.proof_ids import of_range, range_no_of
 from ledger_core.signing.registry import SignerRegistry
 
 RANGES_MAX: Final = 2_000_000  # of all shards: 66 MB
@@ -194,11 +194,8 @@ def _of_proof(payload: dict[str, object], env: str) -> tuple[int, int, str] | No
     shard = shards[0].get("shard") if isinstance(shards, list) and len(shards) == 1 else None
     if type(shard) is not int or not _is_hash(payload.get("proof_hash")):
         return None
-    start, told = proof_id(env, shard, 0).removesuffix("0"), str(payload.get("proof_id"))
-    number = told.removeprefix(start)
-    if not told.startswith(start) or not _is_number(number):
-        return None
-    return shard, int(number), str(payload["proof_hash"])
+    number = range_no_of(str(payload.get("proof_id")), env, shard)
+    return None if number is None else (shard, number, str(payload["proof_hash"]))
 
 
 def _is_number(value: object) -> bool:
@@ -234,7 +231,7 @@ def _take(
         where = "announced before" if state == AHEAD else "in the archive"
         finding = Finding(
             "archive.announced",
-            f"{proof_id(env, shard, range_no)} is two proofs: {of_shard.hash(range_no).hex()} is {where}, and audit "
+            f"{of_range(env, shard, range_no)} is two proofs: {of_shard.hash(range_no).hex()} is {where}, and audit "
             f"event seq {event.seq} ({event.event_type}) names {proof_hash}",
             shard=shard,
             field="proof_hash",
@@ -273,5 +270,5 @@ def _finished(archived: ArchivedProofs, whole: bool, found: Collector, env: str,
 
 
 def _named(env: str, shard: int, first: int, last: int) -> str:
-    one = proof_id(env, shard, first)
-    return f"{one} is" if first == last else f"{one} to {proof_id(env, shard, last)} are"
+    one = of_range(env, shard, first)
+    return f"{one} is" if first == last else f"{one} to {of_range(env, shard, last)} are"

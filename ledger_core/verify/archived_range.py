@@ -22,7 +22,7 @@ from ledger_core.archive.names import batch_key
 from ledger_core.errors import Corrupt
 from ledger_core.findings import Collector
 from ledger_core.ports import StoredObject
-from ledger_core.proving.range_proof import proof_id
+from ledger_core.proof_ids import of_range
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.times import parse_time
 from ledger_core.verify.batch import BatchFacts, check_batch
@@ -166,7 +166,7 @@ def check_unlisted(
             [
                 ("env", scene.env, facts.proof.env),
                 ("key", stored.key, batch_key(scene.env, part)),
-                ("range.proof_id", proof_id(scene.env, part.shard, range_no), facts.proof.proof_id),
+                ("range.proof_id", of_range(scene.env, part.shard, range_no), facts.proof.proof_id),
             ],
             found,
         )
@@ -246,7 +246,7 @@ def _compare_object(
         pairs += [
             ("env", facts.proof.env, env),
             ("key", pinned.key, batch_key(env, part)),
-            ("manifest_no", proof_id(env, manifest.shard, int(manifest.manifest_no)), facts.proof.proof_id),
+            ("manifest_no", of_range(env, manifest.shard, int(manifest.manifest_no)), facts.proof.proof_id),
             ("range.proof_id", pinned.range.proof_id, facts.proof.proof_id),
             ("range.proof_hash", pinned.range.proof_hash, facts.proof.hash),
             ("range.first_seq", pinned.range.first_seq, part.first_seq),

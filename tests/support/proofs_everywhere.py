@@ -15,7 +15,8 @@ from ledger_core.archive.manifest import parse_manifest
 from ledger_core.archive.names import batches_folder, manifests_folder
 from ledger_core.audit.events import AuditEvent
 from ledger_core.findings import Collector
-from ledger_core.proving.range_proof import parse_proof, proof_id
+from ledger_core.proof_ids import of_range
+from ledger_core.proving.range_proof import parse_proof
 from schemas.topology.load import load_topology
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +36,7 @@ def proofs_announced(events: Iterable[AuditEvent], env: str) -> Proofs:
     for event in events:
         told = {name: str(value) for name, value in event.payload.items()}
         if event.event_type == "journal.posted":
-            found.add((proof_id(env, int(told["shard"]), int(told["range_no"])), told["proof_hash"]))
+            found.add((of_range(env, int(told["shard"]), int(told["range_no"])), told["proof_hash"]))
         elif event.event_type == "proof.published":
             found.add((told["proof_id"], told["proof_hash"]))
     return found

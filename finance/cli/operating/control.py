@@ -12,8 +12,7 @@ from finance.settings import clock
 from finance.settings.deployment import Settings
 from finance.wiring.kafka import open_watermarks
 from ledger_core.postgres.posting import control
-from ledger_core.postgres.posting.shard_halts import Decision, decide, open_halts
-from ledger_core.postgres.session import session
+from ledger_core.postgres.posting.shard_halts import Decision, decide, open_halt
 
 
 @click.command()
@@ -79,8 +78,7 @@ def _resume_shard(
     as_json: bool,
 ) -> None:
     dsn = settings.database_url("api")
-    with session(dsn, application_name="finance resume", read_only=True) as connection:
-        found = next((halt for halt in open_halts(connection) if halt.shard == shard), None)
+    found = open_halt(dsn, shard)
     allowed = None
     if found is not None:
         if found.kind == "dead_letters":

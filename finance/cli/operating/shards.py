@@ -9,9 +9,8 @@ from finance.cli.common import emit, json_option, load_settings, load_topology_o
 from finance.settings import clock
 from finance.wiring.kafka import end_of_unreadable
 from ledger_core.errors import Refused
-from ledger_core.postgres.posting.shard_halts import Decision, decide, open_halts
+from ledger_core.postgres.posting.shard_halts import Decision, decide, open_halt
 from ledger_core.postgres.proving.time_decisions import accept
-from ledger_core.postgres.session import session
 from ledger_core.times import format_time
 
 
@@ -45,9 +44,8 @@ def skip(shard: int, offset: int, reason: str, as_json: bool) -> None:
     settings = load_settings()
     topology = load_topology_of(settings)
     dsn = settings.database_url("api")
-    with session(dsn, application_name="finance shards", read_only=True) as connection:
-        found = [halt for halt in open_halts(connection) if halt.shard == shard and halt.kind == "unreadable"]
-    if not found or found[0].at_offset != offset:
+    found = open_halt(dsn, shard)
+    if found is None or found.kind != "unreadable" or found.at_offset != offset:
         raise Refused(
             f"shard {shard} does not stand before an unreadable record at offset {offset}",
             remedy="see `finance status`: a poster says there where it cannot read on",
@@ -56,7 +54,7 @@ def skip(shard: int, offset: int, reason: str, as_json: bool) -> None:
     actor_id, trace_id = operator(settings), clock.new_trace_id()
     decide(
         dsn,
-        Decision(halt=found[0], actor_id=actor_id, reason=reason, trace_id=trace_id, set_aside_offset=end),
+        Decision(halt=found, actor_id=actor_id, reason=reason, trace_id=trace_id, set_aside_offset=end),
     )
     told = {
         "ok": True,

@@ -13,6 +13,7 @@ from rich.console import Console
 from finance.cli.common import EndMoment, Moment, counting, emit, json_option, load_settings, load_topology_of, operator
 from finance.settings import clock
 from finance.settings.deployment import Settings
+from ledger_core.proof_ids import of_demand
 from ledger_core.proving.on_demand import OnDemandReader, Selection, select_by_time
 
 
@@ -131,7 +132,7 @@ def _prove(settings: Settings, select: Callable[[OnDemandReader], list[Selection
         key.pin()
     terms = DemandTerms(
         env=settings.env,
-        proof_id=f"{settings.env}-demand-{clock.new_id()}",
+        proof_id=of_demand(settings.env, clock.new_id()),
         trace_id=clock.new_trace_id(),
         ts=clock.utc_now(),
         actor_id=operator(settings),

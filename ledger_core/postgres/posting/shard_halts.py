@@ -74,6 +74,12 @@ def open_halts(connection: Session) -> list[ShardHalt]:
     return [halt for halt in found if not halt.resumed]
 
 
+def open_halt(dsn: str, shard: int) -> ShardHalt | None:
+    """The halt of one shard that nobody has ended. Raises Unavailable, Refused."""
+    with session(dsn, application_name="finance shards", read_only=True) as connection:
+        return next((halt for halt in open_halts(connection) if halt.shard == shard), None)
+
+
 def decide(dsn: str, decision: Decision) -> None:
     """End the halt, with its audit event. Raises Refused (ended meanwhile, no plain reason, a role that may not),
     Unavailable."""

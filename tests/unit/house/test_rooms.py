@@ -25,6 +25,7 @@ AT_THE_ROOT = {
             "findings",
             "normal_form",
             "ports",
+            "proof_ids",
             "strict_json",
             "times",
             "tree",

@@ -10,7 +10,8 @@ import orjson
 import pytest
 
 from ledger_core import canonical
-from ledger_core.proving.range_proof import ShardRange, assemble_proof, parse_payload, parse_proof, proof_id
+from ledger_core.proof_ids import of_range
+from ledger_core.proving.range_proof import ShardRange, assemble_proof, parse_payload, parse_proof
 from tests.support.proof_examples import PREV, payload, shard_range
 
 SIGNED = assemble_proof(payload().to_bytes(), b"s" * 64)
@@ -113,5 +114,17 @@ def test_shards_stand_in_order_each_once() -> None:
 
 
 def test_proof_ids_are_a_function_of_the_place_of_the_range() -> None:
-    assert proof_id("prod", 3, 17) == "prod-3-17"
-    assert msgspec.structs.replace(payload(), proof_id=proof_id("a", 1, 2)).to_bytes() != payload().to_bytes()
+    assert of_range("prod", 3, 17) == "prod-3-17"
+    assert msgspec.structs.replace(payload(), proof_id=of_range("test", 0, 2)).to_bytes() != payload().to_bytes()
+
+
+@pytest.mark.parametrize(
+    ("proof_id", "purpose"),
+    [
+        ("test-0-7", "proof"),
+        *((other, "demand") for other in ("test-demand-0a-1", "test-0-0", "test-0-07", "test-0-7\n", "test-0-٧")),
+        *((other, "demand") for other in ("test-1-7", "prod-0-7", "test-0", "seven")),
+    ],
+)
+def test_only_the_id_of_a_range_of_this_shard_is_the_provers(proof_id: str, purpose: str) -> None:
+    assert msgspec.structs.replace(payload(), proof_id=proof_id).purpose == purpose
