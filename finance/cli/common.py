@@ -35,6 +35,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from schemas.topology.load import Topology
 
+from finance.cli.terminal import printable
 from finance.settings.deployment import Settings
 from finance.telemetry.log_lines import log_to_stderr
 from ledger_core.audit.admission import checked_reason
@@ -73,16 +74,24 @@ def for_the_chain(_context: click.Context, _option: click.Parameter, value: str 
     return checked_reason(value) if value else value
 
 
-def emit(as_json: bool, result: object, words: Callable[[Console], None]) -> None:
-    """Say the result: as one JSON object, or in words by `words`.
+class _PlainConsole(Console):
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
 
-    Words are plain text: `[...]` in them comes from events and objects, and is not our markup."""
+
+def stdout_console(*, soft_wrap: bool = False) -> Console:
+    """For the result of a command, in words. `[...]` in them comes from events and objects, and is not our markup."""
+    width = None if sys.stdout.isatty() else PIPE_WIDTH  # a table cut off helps nobody behind a pipe
+    return _PlainConsole(file=sys.stdout, soft_wrap=soft_wrap, highlight=False, markup=False, width=width)
+
+
+def emit(as_json: bool, result: object, words: Callable[[Console], None]) -> None:
+    """Say the result: as one JSON object, or in words by `words`, which are plain text."""
     if as_json:
         sys.stdout.buffer.write(orjson.dumps(result, default=_plain, option=orjson.OPT_INDENT_2) + b"\n")
         sys.stdout.buffer.flush()
     else:
-        width = None if sys.stdout.isatty() else PIPE_WIDTH  # a table cut off helps nobody behind a pipe
-        words(Console(file=sys.stdout, soft_wrap=True, highlight=False, markup=False, width=width))
+        words(stdout_console(soft_wrap=True))
 
 
 def table(columns: Iterable[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:

@@ -18,6 +18,7 @@ from typing import Final
 import click
 import orjson
 
+from finance.cli.terminal import printable
 from finance.settings.extras import missing_extra
 from ledger_core.errors import Corrupt, FinanceError, LockHeld, Refused, Rejected, Unavailable
 
@@ -215,6 +216,7 @@ def _tell(as_json: bool, code: int, kind: str, message: str, remedy: str = "") -
     else:
         end = "\n" if "\n" in message else ". "  # a list of faults keeps its lines to itself
         click.echo(
-            f"finance: {kind}: {message.rstrip(chr(46))}" + (f"{end}Remedy: {remedy}" if remedy else ""), err=True
+            printable(f"finance: {kind}: {message.rstrip(chr(46))}" + (f"{end}Remedy: {remedy}" if remedy else "")),
+            err=True,
         )
     return code

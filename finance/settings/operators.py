@@ -64,9 +64,10 @@ def common_name(certificate: Path) -> str:
     """Of the first certificate in a PEM file. Raises Refused."""
     try:
         subject = x509.load_pem_x509_certificate(read_file(certificate, SETTINGS_BYTES_MAX)).subject
-        return str(subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
-    except (OSError, ValueError, IndexError) as error:
+        (common,) = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        return str(common.value)
+    except (OSError, ValueError) as error:
         raise Refused(
-            f"{certificate} is not a certificate with a common name ({error})",
+            f"{certificate} is not a certificate with one common name ({error})",
             remedy="correct sslcert in DATABASE_URL_API",
         ) from error

@@ -20,7 +20,7 @@ from ledger_core.proof_ids import is_of_demand
 from ledger_core.signing.rotation import STEPS
 
 Actor = Literal["poster", "prover", "archiver", "notary", "operator"]
-# outbox: its own role inserts it. trigger: the database leaves it with a halt or its end. owner: a restored or
+# outbox: its own role inserts it. trigger: the database leaves it with a halt, or a decision. owner: a restored or
 # rebuilt database, by its owner. notary: chained by the notary itself.
 Door = Literal["outbox", "trigger", "owner", "notary"]
 Kind = Callable[[object], bool]
@@ -185,12 +185,12 @@ EVENT_TYPES: Final[Mapping[str, EventType]] = {
     "dead_letter.retried": EventType(
         _OPERATOR, {"shard": _whole, "source_offset": _decimal, "reason": _text, "event_id?": _text}
     ),
-    "shard.times_accepted": EventType(_OPERATOR, {"shard": _whole, "upto": _text, "reason": _text}),
+    "shard.times_accepted": EventType(_OPERATOR, {"shard": _whole, "upto": _text, "reason": _text}, "trigger"),
     "rules.activation_signed": EventType(
         _OPERATOR, {"shard": _whole, "rules": _whole, "statement_hash": is_hash, "signer_kid": _text, "reason": _text}
     ),
-    "archive.lock_decided": EventType(_OPERATOR, {"object_key": _text, "reason": _text}),
-    "personal.erased": EventType(_OPERATOR, {"event_id": _text, "reason": _text}),
+    "archive.lock_decided": EventType(_OPERATOR, {"object_key": _text, "reason": _text}, "trigger"),
+    "personal.erased": EventType(_OPERATOR, {"event_id": _text, "reason": _text}, "trigger"),
     "drill.completed": EventType(
         _OPERATOR,
         {

@@ -45,6 +45,12 @@ def asked_for(proof_id: str) -> str:
     return f"INSERT INTO proofs (proof_id, proof) VALUES ('{proof_id}', 'x')"
 
 
+PUBLISHED: Final = (
+    "INSERT INTO audit_outbox (event_type, actor_id, payload, trace_id) "
+    """VALUES ('proof.published', 'operator:cfo', '{"proof_id": "dev-demand-0a"}', '')"""
+)
+
+
 # (role, statement, outcome). There is one halt, number 1, that is not lifted, and one closed range of shard 0.
 HALTS: Final = (
     *((role, halt(f"service:{role}"), DONE) for role in PROCESS_ROLES),
@@ -69,7 +75,8 @@ HALTS: Final = (
     ("auditor", lift("operator:auditor"), DENIED),
 )
 PROOFS: Final = (
-    ("api", asked_for("dev-demand-0a"), DONE),
+    ("api", f"WITH told AS ({PUBLISHED}) {asked_for('dev-demand-0a')}", DONE),
+    ("api", asked_for("dev-demand-0a"), DENIED),  # without its event
     ("api", asked_for("dev-0-1"), CHECKED),  # the id that the prover's next proof has
     ("api", asked_for("dev-demand-0-1\nx"), CHECKED),
     ("api", asked_for("x"), CHECKED),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 import click
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 
-from finance.cli.common import PIPE_WIDTH, emit, json_option, load_settings, load_topology_of, table, utc
+from finance.cli.common import emit, json_option, load_settings, load_topology_of, stdout_console, table, utc
+from finance.cli.terminal import one_line
 from finance.settings import clock
 from finance.wiring.status import ShardStatus, Status, StatusReader
 from ledger_core.books.rule_versions import FIRST_RULES, NEWEST_RULES, VERSIONS
@@ -53,9 +53,7 @@ def command(watch: bool, as_json: bool) -> None:
 
 
 def _watch(reader: StatusReader) -> None:
-    width = None if sys.stdout.isatty() else PIPE_WIDTH
-    console = Console(file=sys.stdout, highlight=False, markup=False, width=width)
-    with Live(console=console, auto_refresh=False) as live:
+    with Live(console=stdout_console(), auto_refresh=False) as live:
         while True:
             live.update(_words(reader.read(clock.utc_now())), refresh=True)
             time.sleep(1)
@@ -135,18 +133,19 @@ def _words(status: Status) -> RenderableType:
     control, audit = status.control, status.audit
     lines: list[RenderableType] = ["posting   goes on"]
     if control.halted and control.changed_at is not None:
-        lines = [f"posting   HALTED since {utc(control.changed_at)} by {control.actor_id}: {control.reason}"]
+        lines = [one_line(f"posting   HALTED since {utc(control.changed_at)} by {control.actor_id}: {control.reason}")]
     lines += [
-        f"shard {halt.shard}   HALTED alone since {utc(halt.halted_at)}: {halt.detail} (RUNBOOK, section 13 E)"
+        f"shard {halt.shard}   HALTED alone since {utc(halt.halted_at)}: {one_line(halt.detail)} "
+        "(RUNBOOK, section 13 E)"
         for halt in (shard.halt for shard in status.shards)
         if halt is not None
     ]
     epoch = status.epoch
-    lines.append(f"epoch     {epoch.epoch_no}, {epoch.kind} since {utc(epoch.began_at)}: {epoch.reason}")
+    lines.append(f"epoch     {epoch.epoch_no}, {epoch.kind} since {utc(epoch.began_at)}: {one_line(epoch.reason)}")
     lines += _rules_words(status)
     if status.kafka is not None:
-        lines.append(f"kafka     does not answer: {status.kafka}")
-    lines += [f"topic     {fault}" for fault in status.topic_faults]
+        lines.append(f"kafka     does not answer: {one_line(status.kafka)}")
+    lines += [f"topic     {one_line(fault)}" for fault in status.topic_faults]
     lines.append(
         f"audit     seq {audit.seq:,}, published {audit.published_seq:,}, waiting {audit.waiting_intents:,}"
         + (f", head {audit.head_hash[:16]}…" if audit.head_hash else "")

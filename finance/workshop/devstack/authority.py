@@ -88,9 +88,15 @@ class Authority:
         write_private(self.door_config, DOOR_CONFIG.encode())
 
     def issue(
-        self, pair: Pair, name: str, not_before: dt.datetime, not_after: dt.datetime, *, server: bool = False
+        self,
+        pair: Pair,
+        name: str | x509.Name,
+        not_before: dt.datetime,
+        not_after: dt.datetime,
+        *,
+        server: bool = False,
     ) -> None:
-        """Write a new key, and a certificate of `CN=<name>` for it, in place of what is there."""
+        """Write a new key, and a certificate of `CN=<name>` (or of a whole subject), in place of what is there."""
         key = ec.generate_private_key(ec.SECP256R1())
         authority = self._authority()
         usages = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if server else [])]
@@ -167,9 +173,11 @@ def _subject(name: str) -> x509.Name:
 
 
 def _builder(
-    name: str, public_key: ec.EllipticCurvePublicKey, not_before: dt.datetime, not_after: dt.datetime
+    name: str | x509.Name, public_key: ec.EllipticCurvePublicKey, not_before: dt.datetime, not_after: dt.datetime
 ) -> x509.CertificateBuilder:
-    builder = x509.CertificateBuilder().subject_name(_subject(name)).public_key(public_key)
+    builder = (
+        x509.CertificateBuilder().subject_name(_subject(name) if isinstance(name, str) else name).public_key(public_key)
+    )
     return builder.serial_number(x509.random_serial_number()).not_valid_before(not_before).not_valid_after(not_after)
 
 

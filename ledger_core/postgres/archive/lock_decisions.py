@@ -1,6 +1,6 @@
 """An operator's decisions to have the lock of one object counted from now, because its own time is of a wrong clock.
 
-Guarantees: a decision and its audit intent (`archive.lock_decided`) are one transaction; its time is the database's,
+Guarantees: a decision leaves its audit event (`archive.lock_decided`) itself, by a trigger; its time is the database's,
 and it stays. Deciding twice changes nothing. Does not: lock anything: the archiver does, when it stores the object.
 """
 
@@ -10,12 +10,10 @@ import datetime as dt
 
 from ledger_core.audit.admission import checked_reason, checked_words
 from ledger_core.errors import Refused
-from ledger_core.ports import AuditIntent
-from ledger_core.postgres.audit.outbox import append_intent
 from ledger_core.postgres.session import session
 
 INSERT = """
-INSERT INTO lock_decisions (object_key, reason, actor_id) VALUES (%s, %s, %s)
+INSERT INTO lock_decisions (object_key, reason, actor_id, trace_id) VALUES (%s, %s, %s, %s)
 ON CONFLICT DO NOTHING RETURNING decided_at"""
 STORED = """
 SELECT EXISTS (SELECT 1 FROM archive_objects WHERE object_key = %(key)s)
@@ -36,10 +34,5 @@ def decide(dsn: str, *, object_key: str, reason: str, actor_id: str, trace_id: s
     ):
         if cursor.execute(STORED, {"key": object_key}).fetchone() == (True,):
             raise Refused(f"{object_key} is archived: its lock stands", remedy="nothing has to be done")
-        row = cursor.execute(INSERT, (object_key, reason, actor_id)).fetchone()
-        if row is None:
-            return None
-        payload: dict[str, object] = {"object_key": object_key, "reason": reason}
-        append_intent(cursor, AuditIntent("archive.lock_decided", actor_id, payload, trace_id))
-        decided: dt.datetime = row[0]
-        return decided
+        row = cursor.execute(INSERT, (object_key, reason, actor_id, trace_id)).fetchone()
+        return None if row is None else row[0]

@@ -1,8 +1,8 @@
 """An operator's decision that the personal data of one event are forgotten, and what is left of them.
 
-Guarantees: the decision and its audit intent (`personal.erased`, the event id and the reason alone) are one
-transaction, and stand for ever; deciding twice changes nothing. From then on the keeper deletes what is there and takes
-no more of it.
+Guarantees: the decision leaves its audit event (`personal.erased`, the event id and the reason alone) itself, by a
+trigger, and both stand for ever; deciding twice changes nothing. From then on the keeper deletes what is there and
+takes no more of it.
 Does not: delete anything: the keeper alone may. Needs the grants of finance_api.
 """
 
@@ -11,8 +11,6 @@ from __future__ import annotations
 from ledger_core.audit.admission import checked_reason
 from ledger_core.books.event_rules import is_uuid
 from ledger_core.errors import Refused
-from ledger_core.ports import AuditIntent
-from ledger_core.postgres.audit.outbox import append_intent
 from ledger_core.postgres.session import session
 
 KNOWN = """
@@ -44,11 +42,7 @@ def decide(dsn: str, *, event_id: str, reason: str, actor_id: str, trace_id: str
                 remedy="check the id: what is erased by mistake can never be kept; --unknown erases it all the same",
             )
         cursor.execute(INSERT, (event_id, reason, actor_id, trace_id))
-        if cursor.rowcount == 0:
-            return False
-        payload: dict[str, object] = {"event_id": event_id, "reason": reason}
-        append_intent(cursor, AuditIntent("personal.erased", actor_id, payload, trace_id))
-        return True
+        return cursor.rowcount == 1
 
 
 def rows_left(dsn: str, event_id: str) -> int:

@@ -1,7 +1,8 @@
 """An operator's decisions to accept the times of a shard's records, which a broker's wrong clock dated ahead.
 
-Guarantees: a decision and its audit intent (`shard.times_accepted`) are one transaction, and it stays. It reaches to
-the newest time among the entries that no range holds yet, and no further. Does not: change a time, an entry or a proof.
+Guarantees: a decision leaves its audit event (`shard.times_accepted`) itself, by a trigger, and it stays. It reaches
+to the newest time among the entries that no range holds yet, and no further.
+Does not: change a time, an entry or a proof.
 """
 
 from __future__ import annotations
@@ -13,18 +14,15 @@ import psycopg
 
 from ledger_core.audit.admission import checked_reason
 from ledger_core.errors import Refused
-from ledger_core.ports import AuditIntent
-from ledger_core.postgres.audit.outbox import append_intent
 from ledger_core.postgres.session import database_clock, session
 from ledger_core.proving.statement_time import CLOCK_SKEW_SECONDS_MAX
-from ledger_core.times import format_time
 
 ACCEPTED: Final = "SELECT max(upto) FROM time_decisions WHERE shard = %s"
 # Of the entries behind the newest range, by their key: what waits for the time, and what came meanwhile.
 NEWEST_TIME: Final = """
 SELECT max(recorded_at) FROM entries WHERE shard = %(shard)s
    AND seq > (SELECT coalesce(max(last_seq), 0) FROM ranges WHERE shard = %(shard)s)"""
-INSERT: Final = "INSERT INTO time_decisions (shard, upto, reason, actor_id) VALUES (%s, %s, %s, %s)"
+INSERT: Final = "INSERT INTO time_decisions (shard, upto, reason, actor_id, trace_id) VALUES (%s, %s, %s, %s, %s)"
 
 
 def accepted_until(connection: psycopg.Connection[Any], shard: int) -> dt.datetime | None:
@@ -53,7 +51,5 @@ def accept(dsn: str, *, shard: int, reason: str, actor_id: str, trace_id: str) -
                 remedy="see `finance status`, and the prover's log, for what it waits for",
             )
         upto: dt.datetime = newest
-        cursor.execute(INSERT, (shard, upto, reason, actor_id))
-        payload: dict[str, object] = {"shard": shard, "upto": format_time(upto), "reason": reason}
-        append_intent(cursor, AuditIntent("shard.times_accepted", actor_id, payload, trace_id))
+        cursor.execute(INSERT, (shard, upto, reason, actor_id, trace_id))
         return upto

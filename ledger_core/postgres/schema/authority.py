@@ -82,8 +82,16 @@ MATRIX: Final[Mapping[str, Mapping[str, str]]] = {
     "audit_export_ranges": {"archiver": _APPENDS, "api": _READS, "auditor": _READS},
     "audit_exports": {"archiver": _APPENDS, "api": _READS, "auditor": _READS},
     # an operator's decision that a lock is counted from now; its time is the database's
-    "time_decisions": {"api": "SELECT INSERT(actor_id,reason,shard,upto)", "prover": _READS, "auditor": _READS},
-    "lock_decisions": {"api": "SELECT INSERT(actor_id,object_key,reason)", "archiver": _READS, "auditor": _READS},
+    "time_decisions": {
+        "api": "SELECT INSERT(actor_id,reason,shard,trace_id,upto)",
+        "prover": _READS,
+        "auditor": _READS,
+    },
+    "lock_decisions": {
+        "api": "SELECT INSERT(actor_id,object_key,reason,trace_id)",
+        "archiver": _READS,
+        "auditor": _READS,
+    },
     # the deployment itself
     "halts": {**dict.fromkeys((*PROCESS_ROLES, "api"), _HALTS), "auditor": _READS},
     "halts_lifted": {

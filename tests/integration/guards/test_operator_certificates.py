@@ -9,6 +9,9 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+from psycopg import errors
 
 from finance.workshop.devstack import Stack
 from finance.workshop.devstack.authority import Authority, Pair
@@ -29,8 +32,25 @@ ROWS = {
     "SELECT max(halt_no), 'r', %s, '' FROM halts",
     "lock_decisions": "INSERT INTO lock_decisions (object_key, reason, actor_id) VALUES ('k', 'r', %s)",
     "time_decisions": "INSERT INTO time_decisions (shard, upto, reason, actor_id) VALUES (0, now(), 'r', %s)",
+    "personal_erasures": "INSERT INTO personal_erasures (event_id, reason, actor_id, trace_id) "
+    "VALUES ('00000000-0000-0000-0000-000000000001', 'r', %s, '')",
     "shard_resumes": f"INSERT INTO shard_resumes (halt_id, reason, actor_id, trace_id) SELECT 0, 'r', %s, '{TRACE}'",
 }
+
+
+# The subject of a certificate, part by part in the order of the certificate: (attribute, value). A text: CN alone.
+Subject = str | tuple[tuple[x509.ObjectIdentifier, str], ...]
+CN, OU, ORG, COUNTRY = (
+    NameOID.COMMON_NAME,
+    NameOID.ORGANIZATIONAL_UNIT_NAME,
+    NameOID.ORGANIZATION_NAME,
+    NameOID.COUNTRY_NAME,
+)
+
+
+def _name(subject: Subject) -> x509.Name:
+    parts = ((CN, subject),) if isinstance(subject, str) else subject
+    return x509.Name([x509.NameAttribute(attribute, value, _validate=False) for attribute, value in parts])
 
 
 def writes(table: str) -> bool:
@@ -49,18 +69,18 @@ def test_every_table_in_which_an_operator_is_named_asks_for_the_certificate(data
 
 
 @pytest.fixture(scope="module")
-def url(secure_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+def url(secure_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Subject], str]:
     """The front door's role on the secure stack, by a certificate of that common name."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     Finance({**inherited, **secure_stack.env})("migrate")
     authority, now = Authority(secure_stack.place.tls), dt.datetime.now(dt.UTC)
     folder = tmp_path_factory.mktemp("operators")
 
-    def by(common_name: str) -> str:
-        own = folder / common_name
-        own.mkdir(exist_ok=True)
+    def by(subject: Subject) -> str:
+        own = folder / f"{len(list(folder.iterdir()))}"
+        own.mkdir()
         pair = Pair(own / "tls.crt", own / "tls.key")
-        authority.issue(pair, common_name, now - dt.timedelta(hours=1), now + dt.timedelta(hours=1))
+        authority.issue(pair, _name(subject), now - dt.timedelta(hours=1), now + dt.timedelta(hours=1))
         api = role_url(secure_stack.env["DATABASE_URL"], "finance_api")
         return api.replace(str(secure_stack.place.tls / "api"), str(own))
 
@@ -68,7 +88,7 @@ def url(secure_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Callab
 
 
 @pytest.mark.parametrize("table", ROWS)
-def test_a_certificate_writes_its_own_name_and_no_other(url: Callable[[str], str], table: str) -> None:
+def test_a_certificate_writes_its_own_name_and_no_other(url: Callable[[Subject], str], table: str) -> None:
     outcomes: dict[str, str | None] = {}
     for name in ("ada", "cfo", "ad", "ada ", "Ada"):
         with psycopg.connect(url("operator.ada")) as connection:
@@ -85,13 +105,48 @@ def test_a_certificate_writes_its_own_name_and_no_other(url: Callable[[str], str
     assert outcomes["ada"] in (None, *OF_THE_ROW), "the name was not what is wrong"
 
 
-def test_the_front_door_itself_speaks_for_those_whom_it_let_in(url: Callable[[str], str]) -> None:
+MALLORY = "operator.mallory"
+COMPANY = ((COUNTRY, "DE"), (ORG, "Example Marketplace Holding GmbH"), (OU, "Payments and Settlements, Europe"))
+# Subject -> the one operator in whose name it may write; None: in nobody's.
+SUBJECTS: dict[Subject, str | None] = {
+    MALLORY: "mallory",
+    (*COMPANY, (CN, MALLORY)): "mallory",
+    ((CN, MALLORY), *COMPANY): "mallory",
+    "operator." + "m" * 50 + "cfo": "m" * 50 + "cfo",
+    ((ORG, "x" * 38), (CN, "operator.cfomallory")): "cfomallory",
+    ((OU, "a/CN=operator.cfo"), (CN, MALLORY)): None,
+    ((OU, "a,CN=operator.cfo"), (CN, MALLORY)): None,
+    ((OU, "a+CN=operator.cfo"), (CN, MALLORY)): None,
+    ((CN, "operator.cfo"), (CN, MALLORY)): None,
+    ((CN, MALLORY), (CN, "operator.cfo")): None,
+    ((CN, "api"), (CN, "operator.cfo")): None,
+}
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=str)
+def test_whatever_the_subject_looks_like_it_names_one_operator_or_none(
+    url: Callable[[Subject], str], subject: Subject
+) -> None:
+    wrote: list[str] = []
+    for name in ("mallory", "cfo", "cfomallory", "cfomallor", "m" * 50, "m" * 50 + "cfo"):
+        try:
+            with psycopg.connect(url(subject)) as connection:
+                connection.execute(ROWS["halts"], (f"operator:{name}",))
+                wrote.append(name)
+                connection.rollback()
+        except (psycopg.OperationalError, errors.InsufficientPrivilege):
+            continue
+    wanted = SUBJECTS[subject]
+    assert wrote == ([] if wanted is None else [wanted])
+
+
+def test_the_front_door_itself_speaks_for_those_whom_it_let_in(url: Callable[[Subject], str]) -> None:
     with psycopg.connect(url("api")) as connection:
         connection.execute(ROWS["halts"], ("operator:cfo",))
         connection.rollback()
 
 
 @pytest.mark.parametrize("common_name", ["operator", "operator.", "operator.Ada", "xoperator.ada", "marketplace"])
-def test_another_certificate_does_not_come_in(url: Callable[[str], str], common_name: str) -> None:
+def test_another_certificate_does_not_come_in(url: Callable[[Subject], str], common_name: str) -> None:
     with pytest.raises(psycopg.OperationalError, match="certificate authentication failed"):
         psycopg.connect(url(common_name)).close()

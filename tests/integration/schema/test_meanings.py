@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from typing import Any
 
 import psycopg
 import pytest
+from psycopg import errors
 
 from ledger_core.audit.event_types import EVENT_TYPES
 from ledger_core.postgres.posting import control
 from ledger_core.postgres.posting.control import HALTED
 from ledger_core.postgres.schema.authority import MATRIX, ROLES
 from tests.support.databases import role_url
-from tests.support.meant_acts import DONE, HALTS, HELD, OUTBOX, PROOFS, SHARD_HALTS, SHARED, go_on, halt, stand, writers
+from tests.support.journal_factory import TinyShard
+from tests.support.journal_writer import write
+from tests.support.meant_acts import (
+    DONE,
+    HALTS,
+    HELD,
+    OUTBOX,
+    PROOFS,
+    SHARD_HALTS,
+    SHARED,
+    go_on,
+    halt,
+    lift,
+    stand,
+    writers,
+)
 
 RANGE = "INSERT INTO ranges VALUES (0, 1, 1, 0, 0, 1, '', decode(repeat('00', 32), 'hex'), '', '', NULL, 0, DEFAULT)"
 
@@ -40,6 +57,7 @@ def test_a_role_says_what_is_its_own_to_say(url: str, role: str, statement: str,
     with psycopg.connect(role_url(url, f"finance_{role}")) as connection:
         try:
             connection.execute(statement.encode())
+            connection.commit()
             came = DONE
         except psycopg.Error as error:
             came = str(error.sqlstate)
@@ -52,6 +70,60 @@ def test_the_database_and_the_notary_go_by_one_list_of_event_types(url: str) -> 
     assert listed == {
         (name, actor) for name, known in EVENT_TYPES.items() if known.door == "outbox" for actor in known.actors
     }
+
+
+TIME = "INSERT INTO time_decisions (shard, upto, reason, actor_id, trace_id) VALUES (5, '{}', 'r', 'operator:{}', '')"
+LOCK = "INSERT INTO lock_decisions (object_key, reason, actor_id, trace_id) VALUES ('k', 'r', 'operator:{}', '')"
+ERASE = (
+    "INSERT INTO personal_erasures (event_id, reason, actor_id, trace_id) "
+    "VALUES ('00000000-0000-0000-0000-000000000001', 'r', 'operator:{}', '')"
+)
+# Table -> an operator's decision in it. Shard 5 has one entry, of 2025-11-01, behind its newest range.
+DECISIONS = {
+    "halts": halt("operator:cfo"),
+    "halts_lifted": lift("operator:cfo"),
+    "lock_decisions": LOCK.format("cfo"),
+    "personal_erasures": ERASE.format("cfo"),
+    "shard_resumes": go_on(1, allowed="1"),
+    "time_decisions": TIME.format("2025-11-01", "cfo"),
+}
+
+
+def _named_by_the_front_door(connection: psycopg.Connection[Any]) -> set[str]:
+    """Tables in which finance_api writes who acted."""
+    named = connection.execute(
+        "SELECT table_name FROM information_schema.columns WHERE column_name = 'actor_id' AND table_schema = 'public'"
+    ).fetchall()
+    return {table for (table,) in named if "INSERT" in MATRIX.get(table, {}).get("api", "")}
+
+
+def test_every_decision_of_an_operator_leaves_its_event_whoever_writes_the_row(url: str) -> None:
+    write(url, TinyShard(shard=5).post(1))
+    left = "SELECT coalesce(max(outbox_id), 0), count(*) FROM audit_outbox WHERE actor_id = 'operator:cfo'"
+    with psycopg.connect(url) as owner:
+        assert _named_by_the_front_door(owner) == {"audit_outbox", *DECISIONS}
+        for table, statement in DECISIONS.items():
+            (_, before) = owner.execute(left).fetchone() or (0, 0)
+            owner.rollback()
+            with psycopg.connect(role_url(url, "finance_api")) as api:
+                api.execute(statement.encode())
+            assert (owner.execute(left).fetchone() or (0, 0))[1] == before + 1, table
+            owner.rollback()
+
+
+def test_every_decision_names_one_operator_in_one_spelling(url: str) -> None:
+    write(url, TinyShard(shard=5).post(1))
+    for statement in DECISIONS.values():
+        for name in ("", "Ada", "a b", "a\nb", "\x1b[2J", "a" * 65):
+            with psycopg.connect(role_url(url, "finance_api")) as api, pytest.raises(errors.CheckViolation):
+                api.execute(statement.replace("operator:cfo", f"operator:{name}").encode())
+
+
+@pytest.mark.parametrize("upto", ["2025-11-01 00:00:01", "2199-01-01", "294276-01-01", "infinity"])
+def test_times_are_accepted_up_to_what_waits_and_no_further(url: str, upto: str) -> None:
+    write(url, TinyShard(shard=5).post(1))
+    with psycopg.connect(role_url(url, "finance_api")) as api, pytest.raises(errors.CheckViolation):
+        api.execute(TIME.format(upto, "cfo").encode())
 
 
 def test_a_halt_is_never_refused_for_its_words(url: str) -> None:

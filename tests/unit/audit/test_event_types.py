@@ -17,7 +17,8 @@ from ledger_core.ports import AuditIntent
 ROOT: Final = Path(__file__).parents[3]
 FLOORS: Final = ("ledger_core", "consumers", "finance")
 HASH: Final = "ab" * 32
-BY_TRIGGER: Final = {  # migrations 0022 and 0026
+BY_TRIGGER: Final = {  # migrations 0022, 0026 and 0055
+    *("archive.lock_decided", "shard.times_accepted", "personal.erased"),
     *("ledger.halted", "ledger.resumed"),
     *("ledger.shard_halted", "ledger.shard_resumed", "ledger.offsets_set_aside"),
 }
