@@ -27,7 +27,8 @@ def write_ledger(database_url: str, ledger: MemoryLedger) -> None:
         for row in ledger.shard_rows:
             cursor.execute(
                 "INSERT INTO shards (shard, topic, first_offset, next_offset, seq, head_hash, accounts, posted, "
-                "duplicates, rejected, relayed_offset) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                "duplicates, rejected, rules, relayed_offset) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 (*row, row.first_offset),
             )
         for table, columns, rows in (
