@@ -82,7 +82,7 @@ class _PlainConsole(Console):
 def stdout_console(*, soft_wrap: bool = False) -> Console:
     """For the result of a command, in words. `[...]` in them comes from events and objects, and is not our markup."""
     width = None if sys.stdout.isatty() else PIPE_WIDTH  # a table cut off helps nobody behind a pipe
-    return _PlainConsole(file=sys.stdout, soft_wrap=soft_wrap, highlight=False, markup=False, width=width)
+    return _PlainConsole(file=sys.stdout, soft_wrap=soft_wrap, highlight=False, markup=False, emoji=False, width=width)
 
 
 def emit(as_json: bool, result: object, words: Callable[[Console], None]) -> None:

@@ -21,7 +21,7 @@ from ledger_core.errors import Refused
 from schemas.read_file import SETTINGS_BYTES_MAX, read_file
 
 PREFIX: Final = "operator."  # of the common name
-NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+NAME: Final = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")  # `ada.` is not another person
 
 
 def operator_name(settings: Settings) -> str:

@@ -50,8 +50,10 @@ SELECT format('session %s of %s%s', a.pid, coalesce(a.usename, '?'),
   FROM pg_stat_activity a
  WHERE a.pid <> pg_backend_pid() AND EXISTS (
        SELECT FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
-        WHERE l.pid = a.pid AND l.granted AND c.relnamespace = 'public'::regnamespace
-          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+        WHERE l.pid = a.pid AND l.granted
+          AND (c.relnamespace = 'public'::regnamespace
+               AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+               OR c.oid = 'pg_db_role_setting'::regclass AND l.mode = 'RowExclusiveLock'))
  ORDER BY a.xact_start NULLS LAST, a.pid LIMIT 3
 """
 _OWN = """

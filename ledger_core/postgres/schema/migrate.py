@@ -70,6 +70,8 @@ def migrate(dsn: str, migrations: Sequence[Migration] | None = None) -> list[str
         _create_record(connection)
         while (name := _apply_next(connection, files)) is not None:
             applied.append(name)
+        # A role may leave an ALTER ROLE of its own settings open: it is named then, and not waited for.
+        connection.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}".encode())
         set_bounds(connection)
     return applied
 

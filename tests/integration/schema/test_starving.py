@@ -222,3 +222,16 @@ def test_a_migration_that_waits_behind_a_reader_gives_up_and_names_it(database_u
         with pytest.raises(LockHeld, match=f"session {reader.info.backend_pid} of finance_auditor \\(reads long\\)"):
             migrate(role_url(database_url, OWNER), [*shipped(), more])
     assert migrate(role_url(database_url, OWNER), [*shipped(), more]) == ["9999_more.sql"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_migration_waits_for_no_role_that_leaves_its_own_settings_open(database_url: str, role: str) -> None:
+    """What a role sets for itself it may leave uncommitted for ever: the migration names it after ten seconds."""
+    with psycopg.connect(role_url(database_url, f"finance_{role}"), autocommit=True) as connection:
+        connection.execute("ALTER ROLE CURRENT_USER RESET lock_timeout")
+        with psycopg.connect(role_url(database_url, f"finance_{role}")) as held:
+            held.execute("ALTER ROLE CURRENT_USER SET work_mem = '8MB'")
+            with pytest.raises(LockHeld, match=f"of finance_{role}"):
+                migrate(database_url)
+            held.rollback()
+    migrate(database_url)

@@ -18,7 +18,9 @@ HOSTILE = {
     "\x07\x08": r"\x07\x08",
     "\x7f": r"\x7f",
     "\u202egnp.exe": r"\u202egnp.exe",
+    "ad\u200ba": r"ad\u200ba",
     "[bold]x[/bold]": "[bold]x[/bold]",
+    "asset:bank:main :x:": "asset:bank:main :x:",
     "Zoë ü ｆ": "Zoë ü ｆ",
 }
 

@@ -9,7 +9,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                 WHEN (SELECT count(*) FROM regexp_matches(system_user, 'CN=', 'g')) <> 1 THEN ''
                 WHEN common IS NULL THEN ''
                 WHEN NOT starts_with(common, 'operator.') THEN NULL
-                ELSE coalesce(substring(common FROM '^operator\.([a-z0-9][a-z0-9._-]{0,63})$'), '')
+                ELSE coalesce(substring(common FROM '^operator\.([a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?)$'), '')
            END
       FROM (SELECT substring(system_user FROM '(?:^cert:|[,+])CN=([^,+]*)')) AS subject (common)
 $$;
@@ -36,7 +36,7 @@ BEGIN
     FOREACH t IN ARRAY ARRAY['audit_outbox', 'halts', 'halts_lifted', 'lock_decisions', 'personal_erasures',
                              'shard_resumes', 'time_decisions'] LOOP
         EXECUTE format('ALTER TABLE %I ADD CONSTRAINT %I CHECK (
-            actor_id ~ ''^(service:[a-z]+|operator:[a-z0-9][a-z0-9._-]{0,63})$'') NOT VALID', t, t || '_actor');
+            actor_id ~ ''^(service:[a-z]+|operator:[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?)$'') NOT VALID', t, t || '_actor');
     END LOOP;
 END $$;
 
