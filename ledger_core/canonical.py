@@ -45,18 +45,6 @@ def sha256_hex(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def is_hash(text: object) -> bool:
-    """True for the one spelling a hash has here: 64 lower-case hex digits (so `zz` and a one-byte hash are refused)."""
-    return type(text) is str and len(text) == 64 and not text.strip("0123456789abcdef")
-
-
-def parse_hash(text: object) -> bytes:
-    """32 bytes from 64 lower-case hex digits. Raises ValueError for anything else."""
-    if type(text) is not str or not is_hash(text):
-        raise ValueError(f"{text!r} is not a hash of 64 lower-case hex digits")
-    return bytes.fromhex(text)
-
-
 def check_text(text: str) -> None:
     """Raise ValueError unless `text` is NFC without NUL and without lone surrogates."""
     if text.isascii():

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from finance.signing.desk import Desk, Look
-from ledger_core.canonical import is_hash
 from ledger_core.errors import Refused
+from ledger_core.hashes import is_hash
 from ledger_core.signing.registry import RegisteredSigner, check_kid
 from ledger_core.signing.rotation import APPROVED, SignerEvent
 

@@ -21,9 +21,9 @@ from typing import Final
 import structlog
 
 from finance.signing_proxy.request_log import NO_RECORD, LogHead, Record, RequestLog
-from ledger_core.canonical import is_hash
 from ledger_core.decimals import is_decimal
 from ledger_core.errors import Refused, Unavailable
+from ledger_core.hashes import is_hash
 from ledger_core.ports import Mac
 
 SEALED: Final = "sealed"

@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Final
 
 from finance.signing_proxy.log_file import LogFile, lines_back
-from ledger_core.canonical import decode, encode, is_hash
+from ledger_core.canonical import decode, encode
 from ledger_core.chain import link
 from ledger_core.decimals import is_decimal
 from ledger_core.errors import Refused, Unavailable
+from ledger_core.hashes import is_hash
 from ledger_core.times import format_time
 
 LINE_BYTES_MAX: Final = 16_384

@@ -23,8 +23,8 @@ from finance.door.problem import Problem
 from finance.signing_proxy.witness import Head, read_checkpoint
 from ledger_core import strict_json
 from ledger_core.canonical import encode as canonical_json
-from ledger_core.canonical import is_hash
 from ledger_core.decimals import is_decimal
+from ledger_core.hashes import is_hash
 from ledger_core.signing.signatures import DIGEST_BYTES, BadSignature, decode_signature
 from producers.signing.verified_signer import TEXT_BYTES_MAX
 

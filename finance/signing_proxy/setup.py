@@ -34,8 +34,8 @@ from finance.telemetry.prometheus import MetricExporter
 from finance.telemetry.surfaces import PrometheusDoor, PrometheusProxy, PrometheusWork
 from finance.wiring.registry_file import read_registry
 from finance.wiring.signers import open_mac, open_signer
-from ledger_core.canonical import is_hash
 from ledger_core.errors import Refused
+from ledger_core.hashes import is_hash
 from ledger_core.signing.pinned_signer import PinnedSigner
 from schemas.topology.model import Topology
 

@@ -22,8 +22,8 @@ from typing import Final
 import msgspec
 
 from finance.door.problem import Problem
-from ledger_core.canonical import is_hash
 from ledger_core.errors import Refused
+from ledger_core.hashes import is_hash
 from ledger_core.proving.checkpoint import parse_text
 from ledger_core.tree import verify_consistency
 from producers.storage.whole_file import replace_file

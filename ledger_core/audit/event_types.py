@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from ledger_core.canonical import is_hash
+from ledger_core.hashes import is_hash
 from ledger_core.proof_ids import is_of_demand
 from ledger_core.signing.rotation import STEPS
 

@@ -18,6 +18,7 @@ from typing import Final, Literal
 from ledger_core import canonical, chain
 from ledger_core.audit.event_types import RESERVED_FIELDS, meaning_fault
 from ledger_core.decimals import parse_decimal
+from ledger_core.hashes import parse_hash
 from ledger_core.ports import AuditIntent
 from ledger_core.signing.counting import AuditPlace, Claim, Code, SignatureFault, faults
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
@@ -202,7 +203,7 @@ def next_event(
 
 def event_hash(payload: dict[str, object], prev_hash: str | None) -> str:
     """Kernel's hash of one event, lower-case hex. Raises ValueError on a payload or prev_hash outside its form."""
-    prev = None if prev_hash is None else canonical.parse_hash(prev_hash)
+    prev = None if prev_hash is None else parse_hash(prev_hash)
     return chain.link(canonical.encode(payload), prev).hex()
 
 

@@ -14,9 +14,9 @@ from typing import Final
 import msgspec
 
 from ledger_core.books.event_rules import is_uuid
-from ledger_core.canonical import is_hash
 from ledger_core.decimals import is_decimal
 from ledger_core.errors import RejectReason
+from ledger_core.hashes import is_hash
 from ledger_core.posting.plans import VerdictKind
 
 # Reasons of offsets of which nothing was read: such a verdict names no event id and no content.

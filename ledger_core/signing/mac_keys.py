@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from ledger_core.canonical import is_hash
+from ledger_core.hashes import is_hash
 from ledger_core.ports import Algorithm
 
 MAC_ALGORITHM: Final[Algorithm] = "hmac-sha256"

@@ -19,8 +19,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from ledger_core.canonical import is_hash
 from ledger_core.decimals import is_decimal
+from ledger_core.hashes import is_hash
 
 FIELD: Final = "validity"  # of a signer in signers.json; Kernel's tools pass it over
 

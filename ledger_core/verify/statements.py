@@ -17,6 +17,7 @@ from typing import Final
 
 from ledger_core import canonical, chain
 from ledger_core.findings import Collector
+from ledger_core.hashes import is_hash, parse_hash
 from ledger_core.proving import checkpoint
 from ledger_core.proving.proof_signatures import cosigned_claim, vouches
 from ledger_core.proving.range_proof import RangeProof, parse_proof
@@ -194,7 +195,7 @@ def _field_at_fault(data: bytes) -> str | None:
 
 def _is_hash_or_genesis(fields: dict[str, object], name: str) -> bool:
     value = fields[name]
-    return canonical.is_hash(value) or (value is None and name == "prev_proof_hash")
+    return is_hash(value) or (value is None and name == "prev_proof_hash")
 
 
 def _diagnose(data: bytes, registry: SignerRegistry, found: Collector, seq: int | None) -> None:
@@ -206,7 +207,7 @@ def _diagnose(data: bytes, registry: SignerRegistry, found: Collector, seq: int 
         hash_text, signature = fields.pop("hash", None), fields.pop("signature", None)
         fields.pop("cosignatures", None)
         prev = fields.get("prev_proof_hash")
-        digest = chain.link(canonical.encode(fields), None if prev is None else canonical.parse_hash(prev))
+        digest = chain.link(canonical.encode(fields), None if prev is None else parse_hash(prev))
     except ValueError:
         return
     if hash_text != digest.hex():

@@ -16,8 +16,8 @@ from rich.console import Console
 from finance.cli.common import emit, json_option, load_settings, load_topology_of, progress_on_terminal
 from finance.settings.variables import SIGNING_PROXY
 from finance.signing_proxy.request_log import NO_RECORD, LogHead
-from ledger_core.canonical import is_hash
 from ledger_core.errors import Refused
+from ledger_core.hashes import is_hash
 from schemas.read_file import lines_of, open_file
 
 if TYPE_CHECKING:

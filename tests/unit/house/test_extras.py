@@ -129,11 +129,20 @@ def test_without_backup_its_command_is_refused(
     assert "pip install 'finance-ledger[backup]'" in capsys.readouterr().err
 
 
-def test_the_publisher_loads_only_the_packages_of_its_extra() -> None:
+LOADS = {
+    "publisher": ("producers.settlement_publisher", {"confluent_kafka", "fastavro", "msgspec"}),
+    "aws": ("producers.signing.kms", {"boto3", "botocore", "cryptography"}),
+    "hsm": ("producers.signing.pkcs11", {"cryptography", "pkcs11"}),
+}
+
+
+@pytest.mark.parametrize("extra", LOADS)
+def test_an_extra_loads_only_its_own_packages(extra: str) -> None:
     """The same as tests/integration/workshop/test_extras.py finds with a fresh environment, but in a second."""
-    code = "import sys, producers.settlement_publisher; print(*{name.partition('.')[0] for name in sys.modules})"
+    module, needs = LOADS[extra]
+    code = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
-    assert loaded >= {"confluent_kafka", "fastavro", "msgspec"}
-    wanted = names_of("publisher")
-    assert {name for name in EXTRA_OF if canonicalize_name(name) not in wanted} & loaded == set()
+    assert loaded >= needs
+    wanted = names_of(extra)
+    assert {name for name in EXTRA_OF if canonicalize_name(name) not in wanted} & (loaded - needs) == set()

@@ -23,6 +23,7 @@ AT_THE_ROOT = {
             "decimals",
             "errors",
             "findings",
+            "hashes",
             "normal_form",
             "ports",
             "proof_ids",
