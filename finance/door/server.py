@@ -1,12 +1,12 @@
 """The listener of a door: threads, routes, answers.
 
 Guarantees: at most `connections_max` connections, each with a thread of its own, handshake included, so that no slow
-one delays another; when all are taken, one that nobody knows yet makes room for the next (the oldest of the address
-that has most), so that who says nothing keeps nobody out, and a known caller's connection is never cut for it; one
-caller has at most `caller_connections_max` of them;
-strangers learn nothing but that they are strangers, not even which paths exist; a fault of a
-route is a 500 that says nothing, with its traceback in the log; a revocation counts from the next request on, and a
-connection under older certificates ends after it. `close` lets requests in hand finish.
+one delays another; when all are taken, one that nobody knows yet makes room for the next (the oldest; of an address
+that has more of them than one caller may, before those of others), so that who says nothing keeps nobody out, and a
+known caller's connection is never cut for it; one caller has at most `caller_connections_max` of them; strangers
+learn nothing but that they are strangers, not even which paths exist; a fault of a route is a 500 that says nothing,
+with its traceback in the log; a revocation counts from the next request on, and a connection under older certificates
+ends after it. `close` lets requests in hand finish.
 Does not: authenticate (`gate.py` does), or make plaintext safe: `setup.py` says where that may be.
 """
 
@@ -111,8 +111,10 @@ class Door:
         """Let one go that nobody knows yet. False: all are known callers'."""
         with self._lock:
             held = Counter(address for _, address in self._unknown.values())
+            # Below a caller's share an address is no crowd: strangers of many addresses would make one of a caller's.
             crowd = max(held.values(), default=0)
-            oldest = next((thread for thread, (_, address) in self._unknown.items() if held[address] == crowd), None)
+            least = crowd if crowd > self._gate.limits.connections_of_a_caller else 0
+            oldest = next((thread for thread, (_, address) in self._unknown.items() if held[address] >= least), None)
             if oldest is None:
                 return False
             sock, address = self._unknown.pop(oldest)

@@ -128,6 +128,21 @@ def test_who_says_nothing_keeps_nobody_out_and_nobody_known_is_cut_off_for_room(
         sock.close()
 
 
+def test_strangers_of_many_addresses_do_not_make_a_caller_with_two_connections_the_crowd(tmp_path: Path) -> None:
+    limits = "{connections_max: 8, caller_connections_max: 2, handshake_seconds_max: 60, request_seconds_max: 60}"
+    opened = open_test_door(tmp_path, door_yaml(limits=limits))
+    at = ("127.0.0.1", opened.door.port)
+    strangers = [socket.create_connection(at, source_address=(f"127.0.1.{n}", 0)) for n in range(6)]
+    caller = [dial(opened) for _ in range(2)]  # past the handshake, and not admitted yet
+    strangers += [socket.create_connection(at, source_address=(f"127.0.2.{n}", 0)) for n in range(6)]
+    until("six made room", lambda: opened.metrics.turned_away["TOO_MANY_CONNECTIONS"] == 6)
+    for sock in caller:
+        asked_again(sock)
+    for sock in (*caller, *strangers):
+        sock.close()
+    opened.door.close()
+
+
 def test_when_all_connections_are_known_callers_the_next_is_closed_and_room_comes_back(small: TestDoor) -> None:
     callers = [known(small) for _ in range(4)]
     with pytest.raises(OSError, match=r"."):
