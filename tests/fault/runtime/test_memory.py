@@ -20,7 +20,7 @@ import pytest
 
 from finance.wiring.services import BUILDERS
 from finance.workshop.devstack import Stack
-from tests.support import databases
+from tests.support import databases, personal
 from tests.support.heavy_events import LOADS, publish_packed
 from tests.support.route import ROOT, Ledger, Running
 from tests.support.waits import until
@@ -55,7 +55,31 @@ def ledger(environ: dict[str, str], tmp_path: Path) -> Iterator[Ledger]:
 
 
 def test_every_process_is_in_the_table() -> None:
-    assert {"poster", *DOWNSTREAM} == set(BUILDERS)
+    assert {"poster", "keeper", *DOWNSTREAM} == set(BUILDERS)
+
+
+# (records, characters of each): as large as the topic takes, what is kept at most, and many of an ordinary day.
+PERSONAL: Final = ((250, 900_000), (2_000, 60_000), (20_000, 200))
+
+
+def test_the_keeper_holds_no_more_than_its_bound_whatever_comes(ledger: Ledger) -> None:
+    said = 0
+    for records, characters in PERSONAL:
+        for first in range(said, said + records, 100):
+            numbers = range(first, min(first + 100, said + records))
+            personal.say(ledger.environ, *(personal.record(n, "x" * characters) for n in numbers))
+        said += records
+    keeper = ledger.start("keeper")
+
+    def done() -> bool:
+        assert keeper.running, keeper.tail()
+        return bool(ledger.ask("SELECT coalesce(sum(next_offset), 0) FROM personal_cursors")[0] == said)
+
+    until("everything is read", done, progress=lambda: len(keeper.lines), told=keeper.tail)
+    peak = keeper.peak_bytes()
+    assert peak <= BOUND_BYTES, f"{peak / 1e6:.0f} MB"
+    kept, refused = ledger.ask("SELECT (SELECT count(*) FROM personal_data), (SELECT count(*) FROM personal_refused)")
+    assert kept + refused == said
 
 
 def test_no_process_holds_more_than_its_bound_whatever_comes(

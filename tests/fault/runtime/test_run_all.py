@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
+from finance.settings.variables import PROCESSES
 from tests.support.command_line import Finance
 from tests.support.waits import PATIENCE_SECONDS
 
@@ -63,10 +64,10 @@ def test_a_killed_child_is_named_and_comes_back(running: Running) -> None:
 
 
 def test_no_child_outlives_a_killed_supervisor(running: Running) -> None:
-    running.started("notary")  # the last one
+    running.started(PROCESSES[-1])
     running.wait_for(lambda line: line["event"] == "service.started")
     children = psutil.Process(running.process.pid).children()
-    assert len(children) == 4
+    assert len(children) == len(PROCESSES)
     running.process.kill()
     _, alive = psutil.wait_procs(children, timeout=PATIENCE_SECONDS)
     assert alive == []
