@@ -81,7 +81,7 @@ def _create_record(connection: Session) -> None:
         try:
             connection.execute(CREATE_RECORD)
             return
-        except (errors.UniqueViolation, errors.DuplicateTable):
+        except (errors.UniqueViolation, errors.DuplicateTable, errors.DuplicateObject):
             continue  # another runner made it at the same moment
 
 

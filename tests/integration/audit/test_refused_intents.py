@@ -51,7 +51,6 @@ POISONS: Final[dict[str, tuple[str, str]]] = {
         "operator:a publishes no proof under an id like dev-0-1",
     ),
     "a long name": ("(repeat('x', 1000), 'operator:a', '{}', 't')", "event_type of more than 100 bytes"),
-    "a long actor": ("('signer.retired', 'operator:' || repeat('x', 1000), '{}', 't')", "actor_id of more than 200"),
     "an announcement by a key that nobody has": (
         """('signer.rotation', 'operator:x',
         '{"step": "announced", "outgoing_kid": "nobody", "incoming_kid": "new", "rotation_id": "r"}', 't')""",

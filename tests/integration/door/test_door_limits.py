@@ -136,8 +136,8 @@ def test_strangers_of_many_addresses_do_not_make_a_caller_with_two_connections_t
     caller = [dial(opened) for _ in range(2)]  # past the handshake, and not admitted yet
     strangers += [socket.create_connection(at, source_address=(f"127.0.2.{n}", 0)) for n in range(6)]
     until("six made room", lambda: opened.metrics.turned_away["TOO_MANY_CONNECTIONS"] == 6)
-    for sock in caller:
-        asked_again(sock)
+    for known_by_now in caller:
+        asked_again(known_by_now)
     for sock in (*caller, *strangers):
         sock.close()
     opened.door.close()

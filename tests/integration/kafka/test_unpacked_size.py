@@ -15,7 +15,7 @@ from schemas.topology.load import load_topology
 from tests.support import topics
 from tests.support.kafka import client, tls
 
-TOPICS: Final = ("settlements", "dead_letters", "outcomes", "journal", "audit")
+TOPICS: Final = ("settlements", "dead_letters", "outcomes", "journal", "audit", "personal")
 CODECS: Final = ("gzip", "snappy", "lz4", "zstd")  # every one that Kafka has
 # The broker unpacks before it refuses; what its heap has no room for, it refuses without a name.
 REFUSED: Final = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.UNKNOWN)
