@@ -111,7 +111,7 @@ class Door:
         """Let one go that nobody knows yet. False: all are known callers'."""
         with self._lock:
             held = Counter(address for _, address in self._unknown.values())
-            # An address is a crowd beyond a caller's share: else strangers of many addresses would make one of a caller's.
+            # An address is a crowd beyond a caller's share: else many strangers would make one of a caller's address.
             crowd = max(held.values(), default=0)
             least = crowd if crowd > self._gate.limits.connections_of_a_caller else 0
             oldest = next((thread for thread, (_, address) in self._unknown.items() if held[address] >= least), None)
