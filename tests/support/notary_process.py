@@ -11,6 +11,7 @@ import threading
 from consumers.metrics import NullMetrics
 from consumers.service import Backoff, run_service
 from tests.simulator.faults import Faults
+from tests.support import kafka
 from tests.support.audit import build_notary
 from tests.support.signing import kms_signer
 
@@ -20,6 +21,7 @@ def _stand_still() -> None:
 
 
 if __name__ == "__main__":
+    kafka.know(os.environ)
     signer, registry = kms_signer(os.environ, "ed25519")
     faults = Faults(meanwhile={os.environ.get("NOTARY_STANDS_STILL_BEFORE", ""): _stand_still})
     raise SystemExit(
