@@ -131,6 +131,14 @@ def database_template(stack: Stack) -> str:
 
 
 @pytest.fixture
+def other_database(stack: Stack, database_template: str) -> Iterator[str]:
+    """A second migrated database, for what is compared with the first; its superuser DSN."""
+    url = databases.create_database(stack.env["DATABASE_URL"], database_template)
+    yield url
+    databases.drop_database(stack.env["DATABASE_URL"], url)
+
+
+@pytest.fixture
 def database_url(stack: Stack, database_template: str) -> Iterator[str]:
     """A fresh, migrated database; superuser DSN. `role_url(database_url, "finance_poster")` is a role's."""
     url = databases.create_database(stack.env["DATABASE_URL"], database_template)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from finance.workshop.devstack import Stack
-from tests.support import audit, buckets, databases, topics
+from tests.support import audit, buckets, topics
 from tests.support.audit_checks import assert_chain
 from tests.support.backups import finance
 from tests.support.route import ROOT, with_limit
@@ -21,13 +21,6 @@ pytestmark = pytest.mark.services
 
 EVENTS = 1_050  # more than two batches of a restore
 EXPORT_EVENTS = 21
-
-
-@pytest.fixture
-def other_database(stack: Stack, database_template: str) -> Iterator[str]:
-    url = databases.create_database(stack.env["DATABASE_URL"], database_template)
-    yield url
-    databases.drop_database(stack.env["DATABASE_URL"], url)
 
 
 def count(url: str, table: str) -> int:

@@ -6,7 +6,6 @@ import gzip
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from finance.workshop.devstack import Stack
 from ledger_core.errors import Refused
 from ledger_core.signing.registry import SignerRegistry
 from producers.signing.verified_signer import VerifiedSigner
-from tests.support import audit, buckets, databases
+from tests.support import audit, buckets
 from tests.support.audit_checks import assert_chain
 from tests.support.signing import kms_signer
 
@@ -31,13 +30,6 @@ Signing = tuple[VerifiedSigner, SignerRegistry]
 def signing(stack: Stack) -> Signing:
     """The key that signers.json of the stack holds: the commands read it."""
     return kms_signer(stack.env, "ed25519")
-
-
-@pytest.fixture
-def other_database(stack: Stack, database_template: str) -> Iterator[str]:
-    url = databases.create_database(stack.env["DATABASE_URL"], database_template)
-    yield url
-    databases.drop_database(stack.env["DATABASE_URL"], url)
 
 
 def finance(environ: dict[str, str], *arguments: str, exit_code: int = 0) -> dict[str, Any]:

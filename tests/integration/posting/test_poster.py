@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import msgspec
 import psycopg
 import pytest
 
 from consumers.posting import relay_backlog
 from consumers.posting.poster import PosterLimits
-from finance.workshop.devstack import Stack
 from ledger_core.books.entries import decode_entry
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.ports import Record
@@ -22,7 +19,6 @@ from schemas.wire.journal import decode_journal
 from schemas.wire.outcomes import decode_outcome
 from schemas.wire.records import Outcome
 from tests.simulator.faults import Faults
-from tests.support import databases
 from tests.support.heavy_events import set_compression
 from tests.support.kafka import tls
 from tests.support.mixed_events import mixed
@@ -47,13 +43,6 @@ from tests.support.posting_runs import (
 from tests.support.settlements import TOPIC, event_id, record, sale, settlement
 
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture
-def other_database(stack: Stack, database_template: str) -> Iterator[str]:
-    url = databases.create_database(stack.env["DATABASE_URL"], database_template)
-    yield url
-    databases.drop_database(stack.env["DATABASE_URL"], url)
 
 
 def _outcomes(environ: dict[str, str], shard: int = 0) -> list[Outcome]:

@@ -23,7 +23,6 @@ from ledger_core.posting.activation import RulesJudge
 from ledger_core.posting.plans import ShardHead
 from ledger_core.signing.registry import SignerRegistry
 from schemas.wire.outcomes import decode_outcome
-from tests.support import databases
 from tests.support.control_records import KEY, control
 from tests.support.poster_world import Told
 from tests.support.posting_runs import (
@@ -43,13 +42,6 @@ from tests.support.replay_runs import empty_database, replay
 from tests.support.settlements import record, sale, settlement
 
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture
-def other_database(stack: Stack, database_template: str) -> Iterator[str]:
-    url = databases.create_database(stack.env["DATABASE_URL"], database_template)
-    yield url
-    databases.drop_database(stack.env["DATABASE_URL"], url)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,13 +28,6 @@ from tests.support.topics import TOPOLOGY
 from tests.support.waits import until
 
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture
-def other_database(stack: Stack, database_template: str) -> Iterator[str]:
-    url = databases.create_database(stack.env["DATABASE_URL"], database_template)
-    yield url
-    databases.drop_database(stack.env["DATABASE_URL"], url)
 
 
 @pytest.fixture
