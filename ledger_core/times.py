@@ -10,15 +10,15 @@ import re
 from functools import lru_cache
 
 _FORM = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND = dt.timedelta(microseconds=1)
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+MICROSECOND = dt.timedelta(microseconds=1)
 
 
 def format_time(moment: dt.datetime) -> str:
     """`2025-11-01T00:00:00.000000Z`. Raises ValueError for a time without a zone."""
     if moment.tzinfo is None:
         raise ValueError("a time needs a zone")
-    return format_time_us((moment - _EPOCH) // _MICROSECOND)
+    return format_time_us((moment - EPOCH) // MICROSECOND)
 
 
 def format_time_us(microseconds: int) -> str:
@@ -36,5 +36,5 @@ def parse_time(text: object) -> dt.datetime:
 
 @lru_cache(maxsize=4096)  # events of one batch share few seconds, and formatting a datetime is the slow half
 def _to_the_second(seconds: int) -> str:
-    moment = _EPOCH + dt.timedelta(seconds=seconds)
+    moment = EPOCH + dt.timedelta(seconds=seconds)
     return f"{moment.year:04d}-{moment:%m-%dT%H:%M:%S}"

@@ -1,0 +1,9 @@
+"""The read side's rules: what a projection of the journal contains, and how it is asked.
+
+rows      an entry as the projection keeps it: without free texts, without personal data
+fold      journal records in, rows out: chain and balance are checked on the way
+known     since when the ledger knows an entry, and up to when that can be answered
+blocks    sums of full blocks of lines, which never change: a balance as of two moments in a bounded read
+ageing    what of a payable is open, and for how long
+tokens    where a page goes on; the position that an answer reaches
+"""
