@@ -48,7 +48,7 @@ class EntryFields(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, for
     order_id: str  # the shop's id
     pii_digest: str | None = None  # SHA-256, hex, of salt and pii; the pii itself stays outside
     provider: Provider | None = None  # what the payment provider was asked for, if anything
-    recorded_at: str  # broker's append time of the record, UTC; never decreases along a shard
+    recorded_at: str  # broker's append time of the record, UTC; may go back along a shard, as brokers' clocks do
     reverses: str | None = None  # event id of the entry that this one takes back
     rules: int = 1  # version of the posting rules that judged the event; left out when it is the first
     seq: str  # decimal text; the shard's entries count from 1 without a gap

@@ -1,1 +1,7 @@
-"""Questions of commands: queries (balances, entries), dead_letters, progress (how far each shard has come)."""
+"""Questions of commands: queries (balances, entries), dead_letters, progress (how far each shard has come).
+
+The projection of the journal, in schemas of its own:
+projection_places    where projections stand, and which one is asked; projection.sql has their tables
+projection_store     what the projector writes: projection_series, projection_copy, projection_blocks
+projection_balances  balances as of a day and a position; projection_entries: entries by name, statements
+"""

@@ -18,6 +18,7 @@ OURS = {
     "schemas/wire/registry.py": "a part of the package",
     "ledger_core/postgres/schema/guard.py": "a part of the package",
     "ledger_core/postgres/schema/migrate.py": "a part of the package",
+    "ledger_core/postgres/reading/projection_places.py": "a part of the package",
     "finance/settings/compiled.py": "a part of the package",
     "producers/storage/whole_file.py": "writes, and syncs folders",
     "finance/door/used_once.py": "makes empty files, and syncs folders",

@@ -1,0 +1,92 @@
+-- The tables of a projection, version 1. They are made in a schema of their own and never altered: another version of
+-- them is another projection, built anew (docs/decisions/120). That schema is first in the search_path here.
+
+CREATE TABLE shards (                       -- how far each shard was read; one row is one owner's compare-and-swap
+    shard       integer PRIMARY KEY,
+    seq         bigint  NOT NULL DEFAULT 0, -- newest entry
+    head        bytea,                      -- its link of the chain; NULL at genesis
+    known_us    bigint  NOT NULL DEFAULT 0, -- no entry to come is known before; microseconds since 1970
+    next_offset bigint  NOT NULL DEFAULT 0, -- of the journal topic
+    series      integer NOT NULL DEFAULT 0  -- how many there are
+);
+
+CREATE TABLE series (                       -- the lines of one shard, account and currency, numbered by the chain
+    shard     integer NOT NULL,
+    series_no integer NOT NULL,             -- in order of first use
+    account   text    NOT NULL,
+    currency  char(3) NOT NULL,
+    lines     bigint  NOT NULL DEFAULT 0,   -- how many there are
+    debits    numeric(38, 0) NOT NULL DEFAULT 0,
+    credits   numeric(38, 0) NOT NULL DEFAULT 0,
+    full_seq  bigint  NOT NULL DEFAULT 0,   -- entry with the last line of the newest full block; 0 without one
+    PRIMARY KEY (shard, series_no)
+) WITH (fillfactor = 70);
+CREATE UNIQUE INDEX series_account ON series (account COLLATE "C", currency, shard);
+
+CREATE TABLE entries (
+    shard         integer     NOT NULL,
+    seq           bigint      NOT NULL,
+    known_month   integer     NOT NULL,     -- months since the year 0; a partition each
+    event_id      uuid        NOT NULL,
+    event_type    text        NOT NULL,
+    settlement_id text        NOT NULL,
+    order_id      text        NOT NULL,
+    provider      text,
+    reference     text,
+    reverses      uuid,
+    source_offset bigint      NOT NULL,
+    occurred_at   timestamptz NOT NULL,
+    recorded_at   timestamptz NOT NULL,
+    known_at      timestamptz NOT NULL,
+    effective_day date        NOT NULL,     -- of occurred_at, UTC
+    entry_hash    bytea       NOT NULL,
+    series_nos    integer[]   NOT NULL,     -- of its lines, in their order
+    amounts_minor bigint[]    NOT NULL,     -- a debit positive, a credit negative
+    PRIMARY KEY (shard, seq, known_month)
+) PARTITION BY LIST (known_month);
+CREATE INDEX entries_event ON entries (event_id);
+CREATE INDEX entries_settlement ON entries (settlement_id COLLATE "C", shard, seq);  -- in the order of its pages
+CREATE INDEX entries_order ON entries (order_id COLLATE "C", shard, seq);
+CREATE INDEX entries_reference ON entries (reference COLLATE "C", shard, seq) WHERE reference IS NOT NULL;
+
+CREATE TABLE lines (
+    shard         integer  NOT NULL,
+    series_no     integer  NOT NULL,
+    seq           bigint   NOT NULL,
+    line_no       smallint NOT NULL,        -- place in its entry, from 1
+    position      bigint   NOT NULL,        -- place in its series, from 1
+    known_month   integer  NOT NULL,
+    effective_day date     NOT NULL,
+    amount_minor  bigint   NOT NULL,        -- a debit positive, a credit negative
+    PRIMARY KEY (shard, series_no, seq, line_no, known_month)
+) PARTITION BY LIST (known_month);
+
+CREATE TABLE blocks (                       -- full blocks of lines (ledger_core.reading.blocks): never updated
+    shard     integer  NOT NULL,
+    series_no integer  NOT NULL,
+    level     smallint NOT NULL,
+    block_no  bigint   NOT NULL,
+    day       date     NOT NULL,            -- sums of the block up to and with this effective day
+    debits    numeric(38, 0) NOT NULL,
+    credits   numeric(38, 0) NOT NULL,
+    PRIMARY KEY (shard, series_no, level, block_no, day)
+);
+
+CREATE TABLE totals (                       -- the same of blocks of entries, by type of account and currency
+    shard    integer  NOT NULL,
+    level    smallint NOT NULL,
+    block_no bigint   NOT NULL,
+    type     text     NOT NULL,
+    currency char(3)  NOT NULL,
+    day      date     NOT NULL,
+    debits   numeric(38, 0) NOT NULL,
+    credits  numeric(38, 0) NOT NULL,
+    PRIMARY KEY (shard, level, block_no, type, currency, day)
+);
+
+CREATE TABLE moments (                      -- since when the last entry of each full block of entries is known
+    shard    integer NOT NULL,
+    known_us bigint  NOT NULL,
+    seq      bigint  NOT NULL,
+    PRIMARY KEY (shard, known_us, seq)
+);

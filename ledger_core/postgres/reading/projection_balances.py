@@ -1,0 +1,158 @@
+"""Balances as of an effective day and a position of the chains, from a projection.
+
+Guarantees: the answer for a day and a position is the same for ever (nothing that it reads is ever updated); what one
+account costs is bounded whatever its number of lines: at most 31 rows for each level of blocks and 255 lines, in each
+shard. A position for a time is answered only once every shard is known beyond it.
+Does not: compare with the ledger (`finance projection verify` does). Read-only; in the caller's snapshot.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import psycopg
+
+from ledger_core.errors import Refused
+from ledger_core.postgres.posting.account_numbers import array_literal
+from ledger_core.reading.blocks import BLOCK_LINES, covering
+from ledger_core.times import format_time_us
+
+END_OF_DAYS: Final = dt.date.max  # no effective day is later
+LINE_NO_MAX: Final = 32_767  # no line of an entry has a later number
+
+REACHES: Final = "SELECT shard, seq, known_us FROM shards ORDER BY shard"
+KNOWN_BLOCK: Final = "SELECT coalesce(max(seq), 0) FROM (SELECT seq FROM moments WHERE shard = %s AND known_us <= %s "
+KNOWN_BLOCK_NEWEST: Final = KNOWN_BLOCK + "ORDER BY known_us DESC, seq DESC LIMIT 1) AS newest"
+KNOWN_REST: Final = f"""
+SELECT coalesce(max(seq), %(seq)s) FROM (
+    SELECT seq, known_at FROM entries WHERE shard = %(shard)s AND seq > %(seq)s AND seq <= %(seq)s + {BLOCK_LINES}
+  ) AS rest WHERE known_at <= timestamptz '1970-01-01T00:00Z' + %(known_us)s * interval '1 microsecond'"""
+SERIES: Final = """
+SELECT shard, series_no, currency FROM series
+ WHERE account = %s COLLATE "C" AND (%s = '' OR currency = %s) ORDER BY currency, shard"""
+LINES_KNOWN: Final = """
+SELECT position FROM lines WHERE shard = %s AND series_no = %s AND (seq, line_no) <= (%s, %s)
+ ORDER BY seq DESC, line_no DESC LIMIT 1"""
+SUMS: Final = """
+SELECT coalesce(sum(debits), 0), coalesce(sum(credits), 0) FROM (
+    SELECT b.debits, b.credits
+      FROM unnest(%(levels)s::text::int2[], %(numbers)s::text::int8[]) AS w (level, block_no)
+     CROSS JOIN LATERAL (
+           SELECT debits, credits FROM blocks
+            WHERE shard = %(shard)s AND series_no = %(no)s AND level = w.level AND block_no = w.block_no
+              AND day <= %(day)s ORDER BY day DESC LIMIT 1) AS b
+    UNION ALL
+    SELECT greatest(l.amount_minor, 0), greatest(-l.amount_minor, 0) FROM (
+           SELECT amount_minor, effective_day FROM lines
+            WHERE shard = %(shard)s AND series_no = %(no)s AND (seq, line_no) <= (%(seq)s, %(line_no)s)
+            ORDER BY seq DESC, line_no DESC LIMIT %(rest)s) AS l
+     WHERE l.effective_day <= %(day)s) AS parts"""
+TOTALS: Final = """
+SELECT type, currency, sum(debits), sum(credits) FROM (
+    SELECT t.type, t.currency, t.debits, t.credits
+      FROM unnest(%(levels)s::text::int2[], %(numbers)s::text::int8[]) AS w (level, block_no)
+     CROSS JOIN LATERAL (
+           SELECT DISTINCT ON (type, currency) type, currency, debits, credits FROM totals
+            WHERE shard = %(shard)s AND level = w.level AND block_no = w.block_no AND day <= %(day)s
+            ORDER BY type, currency, day DESC) AS t
+    UNION ALL
+    SELECT split_part(s.account, ':', 1), s.currency, greatest(l.amount, 0), greatest(-l.amount, 0)
+      FROM entries e CROSS JOIN LATERAL unnest(e.series_nos, e.amounts_minor) AS l (series_no, amount)
+      JOIN series s ON s.shard = e.shard AND s.series_no = l.series_no
+     WHERE e.shard = %(shard)s AND e.seq > %(done)s AND e.seq <= %(seq)s AND e.effective_day <= %(day)s) AS parts
+ GROUP BY type, currency"""
+
+KnownPosition = Mapping[int, int]
+"""Of each shard, the newest sequence."""
+Asking = psycopg.Connection[Any]
+
+
+class Sides(NamedTuple):
+    """Both sides of an account, or of a type of accounts, in one currency over all shards."""
+
+    name: str  # path of the account, or the type
+    currency: str  # three capital letters, ISO 4217
+    debits: int  # minor units
+    credits: int  # minor units
+
+
+def newest_position(connection: Asking) -> dict[int, int]:
+    """How far the projection has come."""
+    return {shard: seq for shard, seq, _ in connection.execute(REACHES)}
+
+
+def position_at(connection: Asking, known_us: int) -> dict[int, int]:
+    """What was known at a time (microseconds since 1970). Raises Refused while a shard is not known beyond it."""
+    found = {}
+    for shard, _, reach_us in connection.execute(REACHES).fetchall():
+        if reach_us <= known_us:
+            raise Refused(
+                f"shard {shard} is known up to {format_time_us(reach_us)}, not up to {format_time_us(known_us)}",
+                remedy="ask for an earlier time, or wait: a shard without events is closed every few seconds while "
+                "`finance run projector` runs",
+            )
+        before = _number(connection, KNOWN_BLOCK_NEWEST, (shard, known_us))
+        found[shard] = _number(connection, KNOWN_REST, {"shard": shard, "seq": before, "known_us": known_us})
+    return found
+
+
+def account_sides(
+    connection: Asking, account: str, position: KnownPosition, day: dt.date = END_OF_DAYS, currency: str = ""
+) -> list[Sides]:
+    """An account at a position, as of an effective day, inclusive: a row for each currency in which it has lines."""
+    sums: dict[str, list[int]] = {}
+    for shard, no, code in series_of(connection, account, currency):
+        found = series_sides(connection, shard, no, (position.get(shard, 0), LINE_NO_MAX), day)
+        if found is not None:
+            both = sums.setdefault(code, [0, 0])
+            both[0] += found[0]
+            both[1] += found[1]
+    return [Sides(account, code, *both) for code, both in sorted(sums.items())]
+
+
+def series_of(connection: Asking, account: str, currency: str = "") -> list[tuple[int, int, str]]:
+    """(shard, series_no, currency) of an account's series, by currency and shard."""
+    return connection.execute(SERIES, (account, currency, currency)).fetchall()
+
+
+def series_sides(
+    connection: Asking, shard: int, series_no: int, upto: tuple[int, int], day: dt.date = END_OF_DAYS
+) -> tuple[int, int] | None:
+    """Debits and credits of a series up to and with a line, (sequence, line number), as of an effective day; None when
+    it has no line there yet."""
+    seq, line_no = upto
+    lines = _number(connection, LINES_KNOWN, (shard, series_no, seq, line_no))
+    if lines == 0:
+        return None
+    parts, done = _blocks(lines)
+    place = {"shard": shard, "no": series_no, "seq": seq, "line_no": line_no, "day": day, "rest": lines - done}
+    row = connection.execute(SUMS, {**place, **parts}).fetchone()
+    return (0, 0) if row is None else (int(row[0]), int(row[1]))
+
+
+def trial_sides(connection: Asking, position: KnownPosition, day: dt.date = END_OF_DAYS) -> list[Sides]:
+    """All accounts of each type at a position, as of an effective day, inclusive."""
+    sums: dict[tuple[str, str], list[int]] = {}
+    for shard, seq in sorted(position.items()):
+        parts, done = _blocks(seq)
+        values = {"shard": shard, "seq": seq, "day": day, "done": done, **parts}
+        for kind, code, debits, credits_ in connection.execute(TOTALS, values):
+            both = sums.setdefault((code, kind), [0, 0])
+            both[0] += int(debits)
+            both[1] += int(credits_)
+    return [Sides(kind, code, *both) for (code, kind), both in sorted(sums.items())]
+
+
+def _blocks(count: int) -> tuple[dict[str, str], int]:
+    """The blocks of the first `count` lines, as arrays, and how many lines those are."""
+    covers, done = covering(count)
+    pairs = [(it.level, number) for it in covers for number in range(it.first, it.end)]
+    levels, numbers = array_literal(level for level, _ in pairs), array_literal(number for _, number in pairs)
+    return {"levels": levels, "numbers": numbers}, done
+
+
+def _number(connection: Asking, statement: str, values: tuple[object, ...] | dict[str, object]) -> int:
+    row = connection.execute(statement.encode(), values).fetchone()
+    return 0 if row is None else int(row[0])

@@ -1,0 +1,112 @@
+"""A projection on a real database without a projector, and the same ledger in plain Python to compare it with."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+
+import msgspec
+import psycopg
+
+from ledger_core.books.entries import JournalEntry, encode_entry
+from ledger_core.chain import link
+from ledger_core.postgres.connection import connect
+from ledger_core.postgres.reading.projection_balances import Sides
+from ledger_core.postgres.reading.projection_places import PLACES, begin, switch
+from ledger_core.postgres.reading.projection_store import ProjectionStore
+from ledger_core.reading.fold import JournalItem, ShardReach, fold
+from ledger_core.reading.rows import time_us
+from ledger_core.times import format_time
+from tests.support.journal_factory import START, TinyShard
+
+NOW = time_us("2026-06-01T00:00:00.000000Z")
+TABLES = ("shards", "series", "entries", "lines", "blocks", "totals", "moments")
+
+
+def make_schemas(database_url: str) -> None:
+    """What a migration will do, or who sets up a database for the read side."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for schema in ("reading", *PLACES):
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}".encode())
+
+
+def begun(database_url: str) -> str:
+    """A new projection; its place."""
+    with closing(connect(database_url, application_name="test")) as connection:
+        return begin(connection).place
+
+
+def ask_there(database_url: str, place: str) -> None:
+    with closing(connect(database_url, application_name="test")) as connection:
+        switch(connection, place)
+
+
+@contextmanager
+def opened(database_url: str, place: str) -> Iterator[ProjectionStore]:
+    with closing(ProjectionStore(connect(database_url, application_name="test"), place)) as store:
+        yield store
+
+
+@contextmanager
+def asking(database_url: str, place: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    with psycopg.connect(database_url, options=f"-c search_path={place}") as connection:
+        connection.read_only = True
+        yield connection
+
+
+def contents(database_url: str, place: str) -> dict[str, list[str]]:
+    """Every row of a projection, as text."""
+    with asking(database_url, place) as connection:
+        return {
+            table: [str(row) for (row,) in connection.execute(f"SELECT t::text FROM {table} t ORDER BY 1".encode())]
+            for table in TABLES
+        }
+
+
+@dataclass
+class Ledger:
+    """One shard whose entries have effective days of their own, and what it comes to in plain Python."""
+
+    shard: TinyShard
+    items: list[JournalItem] = field(default_factory=list)
+    entries: list[JournalEntry] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, count: int, *, shard: int = 0, topic: str = "finance.settlements", days: int = 40) -> Ledger:
+        """Entries a second apart; what happened scatters over `days` days before, the newest as often as the oldest."""
+        ledger = cls(TinyShard(shard=shard, topic=topic))
+        head = None
+        for number in range(count):
+            ledger.shard.post(1, seconds=number)
+            it = ledger.shard.entries[-1]
+            happened = START + dt.timedelta(seconds=number) - dt.timedelta(days=number * 7919 % days)
+            entry = msgspec.structs.replace(it.entry, occurred_at=format_time(happened))
+            body = encode_entry(entry)
+            head = link(body, head)
+            ledger.items.append(JournalItem(number, it.seq, body, head))
+            ledger.entries.append(entry)
+        return ledger
+
+    def sides(self, name: str, seq: int, day: dt.date) -> list[Sides]:
+        """Of an account, or of a type: what the first `seq` entries that happened up to a day come to."""
+        sums: dict[str, list[int]] = {}
+        for entry in self.entries[:seq]:
+            for leg in entry.lines:
+                if leg.account == name or (leg.account.startswith(f"{name}:") and ":" not in name):
+                    both = sums.setdefault(leg.currency, [0, 0])
+                    if entry.occurred_at[:10] <= day.isoformat():
+                        both[leg.side == "credit"] += int(leg.amount_minor)
+        return [Sides(name, currency, *both) for currency, both in sorted(sums.items())]
+
+
+def feed(store: ProjectionStore, items: Sequence[JournalItem], size: int, *, shard: int = 0) -> ShardReach:
+    """Read a journal from where the projection stands, `size` records at a time."""
+    reach = store.reach(shard)
+    rest = [item for item in items if item.offset >= reach.next_offset]
+    for at in range(0, len(rest), size):
+        folded = fold(reach, rest[at : at + size], NOW, store.kept(shard, reach.seq, size))
+        store.write(reach, folded)
+        reach = folded.reach
+    return reach
