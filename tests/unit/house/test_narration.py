@@ -22,6 +22,7 @@ NARRATED = (
     "consumers/posting/poster.py",
     "consumers/posting/relay.py",
     "consumers/proving/prover.py",
+    "consumers/reading/projector.py",
     "consumers/recovery/rebuild.py",
     "consumers/recovery/replay.py",
     "finance/recovery/backup/base/create.py",
