@@ -52,7 +52,7 @@ class ShardReach(NamedTuple):
 class Folded:
     """What records of a shard came to."""
 
-    place: ShardReach  # behind them
+    reach: ShardReach  # behind them
     rows: list[ProjectedEntry] = field(default_factory=list)  # the new entries, in order
     repeats: list[tuple[int, bytes]] = field(default_factory=list)  # seq and hash of those that an earlier call took
     kept: list[KeptTime] = field(default_factory=list)  # exceptions that are new (ledger_core.reading.known)
@@ -68,13 +68,13 @@ def fold(
     at = 0
     while at < len(items):
         item = items[at]
-        if item.seq <= folded.place.seq:
+        if item.seq <= folded.reach.seq:
             _repeat(folded, item)
             at += 1
             continue
-        block = _run(items[at : at + BLOCK_ENTRIES_MAX], folded.place.seq + 1)
+        block = _run(items[at : at + BLOCK_ENTRIES_MAX], folded.reach.seq + 1)
         if not block:
-            raise _refused(place.shard, item.seq, f"comes where entry {folded.place.seq + 1} is due")
+            raise _refused(place.shard, item.seq, f"comes where entry {folded.reach.seq + 1} is due")
         _take(folded, block, now_us, kept or {})
         at += len(block)
     return folded
@@ -90,7 +90,7 @@ def _run(items: Sequence[JournalItem], due: int) -> Sequence[JournalItem]:
 
 def _repeat(folded: Folded, item: JournalItem) -> None:
     """Note what was taken before; that of this very call, and the newest, is compared here."""
-    place = folded.place
+    place = folded.reach
     ours = folded.rows[item.seq - place.seq - 1].entry_hash if item.seq > place.seq - len(folded.rows) else None
     if item.seq == place.seq:
         ours = place.head
@@ -98,11 +98,11 @@ def _repeat(folded: Folded, item: JournalItem) -> None:
         raise _refused(place.shard, item.seq, "comes again with another hash")
     if ours is None:
         folded.repeats.append((item.seq, item.entry_hash))
-    folded.place = place._replace(next_offset=item.offset + 1)
+    folded.reach = place._replace(next_offset=item.offset + 1)
 
 
 def _take(folded: Folded, block: Sequence[JournalItem], now_us: int, kept: Mapping[int, Sequence[KeptTime]]) -> None:
-    place = folded.place
+    place = folded.reach
     first = place.seq + 1
     bodies, hashes = [item.body for item in block], [item.entry_hash for item in block]
     _check_chain(place, bodies, hashes)
@@ -112,7 +112,7 @@ def _take(folded: Folded, block: Sequence[JournalItem], now_us: int, kept: Mappi
     times, found = known_times(first, recorded, place.known_us, now_us, exceptions)
     folded.rows += map(entry_row, entries, hashes, recorded, times)
     folded.kept += found
-    folded.place = ShardReach(place.shard, place.seq + len(block), hashes[-1], times[-1], block[-1].offset + 1)
+    folded.reach = ShardReach(place.shard, place.seq + len(block), hashes[-1], times[-1], block[-1].offset + 1)
 
 
 def _check_chain(place: ShardReach, bodies: Sequence[bytes], hashes: Sequence[bytes]) -> None:

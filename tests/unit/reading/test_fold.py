@@ -37,7 +37,7 @@ def test_an_entry_becomes_a_row_with_all_that_questions_find_it_by() -> None:
         Leg("liability:payable:seller-2", "USD", -99),
         Leg("revenue:fees", "USD", -3),
     ]
-    assert folded.place == ShardReach(0, 2, shard.head, row.known_us, 2)
+    assert folded.reach == ShardReach(0, 2, shard.head, row.known_us, 2)
 
 
 def test_nothing_that_a_publisher_writes_freely_becomes_part_of_a_row() -> None:
@@ -63,18 +63,18 @@ def test_how_records_were_batched_changes_nothing(size: int) -> None:
     place, rows = ShardReach(0), []
     for at in range(0, len(items), size):
         folded = fold(place, items[at : at + size], NOW)
-        place = folded.place
+        place = folded.reach
         rows += folded.rows
-    assert (place, rows) == (whole.place, whole.rows)
+    assert (place, rows) == (whole.reach, whole.rows)
 
 
 def test_what_is_fed_twice_is_answered_for_comparison_and_adds_nothing() -> None:
     items = items_of(TinyShard().post(10))
     first = fold(ShardReach(0), items[:7], NOW)
-    again = fold(first.place, items[2:], NOW)
+    again = fold(first.reach, items[2:], NOW)
     assert [row.seq for row in again.rows] == [8, 9, 10]
     assert again.repeats == [(item.seq, item.entry_hash) for item in items[2:6]]  # the newest is compared at once
-    assert fold(first.place, items[:7], NOW).place == first.place
+    assert fold(first.reach, items[:7], NOW).reach == first.reach
 
 
 def test_a_journal_that_was_published_again_in_the_middle_is_one_journal() -> None:
@@ -83,7 +83,7 @@ def test_a_journal_that_was_published_again_in_the_middle_is_one_journal() -> No
     numbered = [item._replace(offset=offset) for offset, item in enumerate(told_again)]
     folded = fold(ShardReach(0), numbered, NOW)
     assert [row.seq for row in folded.rows] == list(range(1, 11))
-    assert folded.place.next_offset == len(numbered)
+    assert folded.reach.next_offset == len(numbered)
     assert folded.repeats == []
 
 
@@ -137,7 +137,7 @@ def test_what_is_not_this_chain_is_refused_with_a_remedy(fault: str) -> None:
 
 def test_the_journal_of_another_ledger_is_refused_where_it_goes_on_and_where_it_repeats() -> None:
     ours, theirs = items_of(TinyShard().post(6)), items_of(TinyShard(topic="other").post(8))
-    place = fold(ShardReach(0), ours, NOW).place
+    place = fold(ShardReach(0), ours, NOW).reach
     with pytest.raises(Refused, match="entry 7 does not continue"):
         fold(place, theirs[6:], NOW)
     with pytest.raises(Refused, match="entry 6 comes again with another hash"):

@@ -1,0 +1,48 @@
+"""Verdicts out of the outcomes topic: one row an offset, however often they are said."""
+
+from __future__ import annotations
+
+import pytest
+
+from ledger_core.reading.verdicts import HeardOutcome, OutcomeReach, ProjectedVerdict, read_outcomes
+
+
+def said(*source_offsets: int, verdict: str = "rejected") -> list[HeardOutcome]:
+    return [
+        HeardOutcome(at, source, f"event-{source}", f"st-{source}", verdict, "conflict")
+        for at, source in enumerate(source_offsets)
+    ]
+
+
+def test_what_posted_nothing_is_a_row_and_what_was_posted_is_not() -> None:
+    outcomes = [*said(0, 1), *said(2, verdict="posted"), *said(3, verdict="duplicate")]
+    found = read_outcomes(OutcomeReach(1), outcomes)
+    assert [row.source_offset for row in found.rows] == [0, 1, 3]
+    assert found.rows[2] == ProjectedVerdict(1, 3, "event-3", "st-3", "duplicate", "conflict")
+    assert found.reach.decided == 4
+
+
+def test_what_is_said_again_after_a_restore_is_one_row() -> None:
+    found = read_outcomes(OutcomeReach(0), said(0, 1, 2, 0, 1, 2, 3))
+    assert [row.source_offset for row in found.rows] == [0, 1, 2, 3]
+    assert found.reach == OutcomeReach(0, decided=4, complete_from=0, next_offset=7)
+
+
+@pytest.mark.parametrize("cut", range(8))
+def test_how_outcomes_were_batched_changes_nothing(cut: int) -> None:
+    outcomes = said(5, 6, 7, 6, 7, 8, 9)
+    whole = read_outcomes(OutcomeReach(0), outcomes)
+    first = read_outcomes(OutcomeReach(0), outcomes[:cut])
+    second = read_outcomes(first.reach, outcomes[cut:])
+    assert (first.rows + second.rows, second.reach) == (whole.rows, whole.reach)
+
+
+def test_what_the_topic_forgot_is_named() -> None:
+    assert read_outcomes(OutcomeReach(0), said(40, 41)).reach.complete_from == 40
+    kept = OutcomeReach(0, decided=10, complete_from=0, next_offset=10)
+    assert read_outcomes(kept, said(10, 11)).reach.complete_from == 0
+    assert read_outcomes(kept, said(40, 41)).reach.complete_from == 40
+
+
+def test_the_free_text_of_a_verdict_is_not_kept() -> None:
+    assert not {"detail", "memo", "metadata"} & {*ProjectedVerdict._fields, *HeardOutcome._fields}
