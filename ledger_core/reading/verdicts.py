@@ -1,7 +1,8 @@
 """Verdicts that posted nothing, from the outcomes topic, one shard at a time. Pure.
 
 Guarantees: one row an offset of the settlements topic, whichever way it is fed; what was posted makes no row (its entry
-does); the detail, which is free text, is left out. `complete_from` says since which offset no verdict is missing: the
+does); the detail, which is free text, is left out, and so is what has not the form of an id: the key of a rejected
+record is whatever its publisher sent. `complete_from` says since which offset no verdict is missing: the
 topic forgets after a month, and a projection that begins later says so.
 Does not: believe an outcome more than the ledger: it is what the poster announced, and nothing is chained here.
 """
@@ -11,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
+
+from ledger_core.books.event_rules import is_name, is_uuid
 
 POSTED: Final = "posted"
 
@@ -66,7 +69,7 @@ def read_outcomes(reach: OutcomeReach, outcomes: Iterable[HeardOutcome]) -> Outc
             complete_from = it.source_offset
         decided = it.source_offset + 1
         if it.verdict != POSTED:
-            rows.append(
-                ProjectedVerdict(shard, it.source_offset, it.event_id, it.settlement_id, it.verdict, it.reason or "")
-            )
+            event_id = it.event_id if it.event_id is not None and is_uuid(it.event_id) else None
+            settlement_id = it.settlement_id if it.settlement_id is not None and is_name(it.settlement_id) else None
+            rows.append(ProjectedVerdict(shard, it.source_offset, event_id, settlement_id, it.verdict, it.reason or ""))
     return OutcomesRead(OutcomeReach(shard, decided, complete_from, next_offset), rows)

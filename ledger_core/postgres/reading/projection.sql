@@ -90,3 +90,23 @@ CREATE TABLE moments (                      -- since when the last entry of each
     seq      bigint  NOT NULL,
     PRIMARY KEY (shard, known_us, seq)
 );
+
+CREATE TABLE outcomes (                     -- how far each shard's outcomes were read
+    shard         integer PRIMARY KEY,
+    decided       bigint,                   -- settlements offset behind the newest; NULL before the first
+    complete_from bigint,                   -- settlements offset from which on none is missing
+    next_offset   bigint  NOT NULL DEFAULT 0
+);
+
+CREATE TABLE verdicts (                     -- what became of records that posted nothing
+    shard         integer NOT NULL,
+    source_offset bigint  NOT NULL,         -- of the settlements topic
+    event_id      uuid,
+    settlement_id text,
+    verdict       text    NOT NULL,
+    reason        text    NOT NULL,
+    PRIMARY KEY (shard, source_offset)
+);
+CREATE INDEX verdicts_event ON verdicts (event_id, shard, source_offset) WHERE event_id IS NOT NULL;
+CREATE INDEX verdicts_settlement ON verdicts (settlement_id COLLATE "C", shard, source_offset)
+ WHERE settlement_id IS NOT NULL;

@@ -6,11 +6,12 @@ import pytest
 
 from ledger_core.reading.verdicts import HeardOutcome, OutcomeReach, ProjectedVerdict, read_outcomes
 
+EVENT = "0198a8a8-0000-8000-8000-000000000000"
+
 
 def said(*source_offsets: int, verdict: str = "rejected") -> list[HeardOutcome]:
     return [
-        HeardOutcome(at, source, f"event-{source}", f"st-{source}", verdict, "conflict")
-        for at, source in enumerate(source_offsets)
+        HeardOutcome(at, source, EVENT, f"st-{source}", verdict, "conflict") for at, source in enumerate(source_offsets)
     ]
 
 
@@ -18,7 +19,7 @@ def test_what_posted_nothing_is_a_row_and_what_was_posted_is_not() -> None:
     outcomes = [*said(0, 1), *said(2, verdict="posted"), *said(3, verdict="duplicate")]
     found = read_outcomes(OutcomeReach(1), outcomes)
     assert [row.source_offset for row in found.rows] == [0, 1, 3]
-    assert found.rows[2] == ProjectedVerdict(1, 3, "event-3", "st-3", "duplicate", "conflict")
+    assert found.rows[2] == ProjectedVerdict(1, 3, EVENT, "st-3", "duplicate", "conflict")
     assert found.reach.decided == 4
 
 
@@ -46,3 +47,10 @@ def test_what_the_topic_forgot_is_named() -> None:
 
 def test_the_free_text_of_a_verdict_is_not_kept() -> None:
     assert not {"detail", "memo", "metadata"} & {*ProjectedVerdict._fields, *HeardOutcome._fields}
+
+
+@pytest.mark.parametrize("key", ["a\0b", "Ada of Elm Street", "", "ü", "x" * 129])
+def test_a_key_that_is_not_an_id_is_not_kept(key: str) -> None:
+    """A rejected record's key is whatever its publisher sent: Postgres takes no NUL, and a person may stand there."""
+    (row,) = read_outcomes(OutcomeReach(0), [HeardOutcome(0, 0, "no-uuid", key, "rejected", "key_mismatch")]).rows
+    assert (row.event_id, row.settlement_id, row.reason) == (None, None, "key_mismatch")

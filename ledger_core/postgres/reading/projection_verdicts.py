@@ -1,0 +1,69 @@
+"""Verdicts that posted nothing, in a projection: written by the projector, found by event and settlement.
+
+Guarantees: a batch and the cursor behind it are one transaction, and a cursor that another projector moved raises
+Fenced. Does not: know why in words (decision 123): the ledger does, by shard and offset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import psycopg
+
+from ledger_core.postgres.session import translated
+from ledger_core.posting.store_port import Fenced
+from ledger_core.reading.verdicts import OutcomeReach, OutcomesRead, ProjectedVerdict
+
+CURSOR: Final = "SELECT shard, decided, complete_from, next_offset FROM outcomes WHERE shard = %s"
+FIRST: Final = "INSERT INTO outcomes (shard) VALUES (%s) ON CONFLICT DO NOTHING"
+MOVE: Final = """
+UPDATE outcomes SET decided = %s, complete_from = %s, next_offset = %s
+ WHERE shard = %s AND decided IS NOT DISTINCT FROM %s AND next_offset = %s"""
+INSERT: Final = """
+INSERT INTO verdicts (shard, source_offset, event_id, settlement_id, verdict, reason)
+SELECT * FROM unnest(%s::int4[], %s::int8[], %s::uuid[], %s::text[], %s::text[], %s::text[])"""
+COLUMNS: Final = "shard, source_offset, event_id::text, settlement_id, verdict, reason"
+BEHIND: Final = "AND (shard, source_offset) > (%s, %s) ORDER BY shard, source_offset LIMIT %s"
+OF_EVENT: Final = f"SELECT {COLUMNS} FROM verdicts WHERE event_id = %s::uuid {BEHIND}"
+OF_SETTLEMENT: Final = f'SELECT {COLUMNS} FROM verdicts WHERE settlement_id = %s COLLATE "C" {BEHIND}'
+
+
+class VerdictStore:
+    """On a connection in autocommit mode that entered the projection. Every method may raise Unavailable("postgres")
+    and Refused."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    @translated()
+    def reach(self, shard: int) -> OutcomeReach:
+        """How far the outcomes of a shard were read."""
+        row = self._connection.execute(CURSOR, (shard,)).fetchone()
+        return OutcomeReach(shard) if row is None else OutcomeReach(*row)
+
+    @translated()
+    def write(self, before: OutcomeReach, read: OutcomesRead) -> None:
+        """Add the rows of a batch and move the cursor from `before`. Raises Fenced."""
+        after = read.reach
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            cursor.execute(FIRST, (before.shard,))
+            cursor.execute(MOVE, (*after[1:], before.shard, before.decided, before.next_offset))
+            if cursor.rowcount != 1:
+                raise Fenced(f"another projector reads the outcomes of shard {before.shard}")
+            if read.rows:
+                cursor.execute(INSERT, tuple(list(column) for column in zip(*read.rows, strict=True)))
+
+
+def verdicts_of_event(
+    connection: psycopg.Connection[Any], event_id: str, *, after: tuple[int, int] = (-1, 0), limit: int
+) -> Sequence[ProjectedVerdict]:
+    """What became of records with this event id that posted nothing, behind (shard, offset). It must be a UUID."""
+    return [ProjectedVerdict(*row) for row in connection.execute(OF_EVENT, (event_id, *after, limit))]
+
+
+def verdicts_of_settlement(
+    connection: psycopg.Connection[Any], settlement_id: str, *, after: tuple[int, int] = (-1, 0), limit: int
+) -> Sequence[ProjectedVerdict]:
+    """The same of a settlement."""
+    return [ProjectedVerdict(*row) for row in connection.execute(OF_SETTLEMENT, (settlement_id, *after, limit))]
