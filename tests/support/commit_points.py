@@ -10,7 +10,6 @@ import itertools
 from typing import Final, NamedTuple
 
 from tests.simulator.faults import Mode
-from tests.support.route import PROCESSES
 
 MANY: Final = 10**6
 LIMITS: Final = {"range_entries_max": 2, "range_idle_seconds": MANY, "audit_export_events_max": MANY}
@@ -54,7 +53,8 @@ POINTS: Final = (
 NOTHING: Final = "nothing"
 
 # Whose calls fail, or who does not run, once the database is put back.
-AWAY: Final = ("nobody", *PROCESSES, "kafka", "s3", "signer")
+ON_THE_WAY: Final = tuple(dict.fromkeys(point.process for point in POINTS))
+AWAY: Final = ("nobody", *ON_THE_WAY, "kafka", "s3", "signer")
 
 
 class Case(NamedTuple):

@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 import psycopg
 
+from finance.settings import variables
 from finance.settings.deployment import Settings
 from finance.wiring import oracle as verify_ledger
 from finance.wiring.registry_file import read_registry
@@ -38,7 +39,7 @@ from tests.support.topics import TOPOLOGY, let_in
 from tests.support.waits import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).parents[2]
-PROCESSES = ("poster", "prover", "archiver", "notary")
+PROCESSES = variables.PROCESSES  # every one of topology.yaml
 
 
 class Running:

@@ -44,8 +44,9 @@ from schemas.topology.model import Topology
 from schemas.wire.settlements import encode_settlement
 from tests.simulator.faults import Faults, Mode
 from tests.support import databases
+from tests.support.commit_points import ON_THE_WAY
 from tests.support.kafka import tls
-from tests.support.route import PROCESSES, ROOT, with_limit
+from tests.support.route import ROOT, with_limit
 from tests.support.topics import TOPOLOGY, delete_topics
 from tests.support.waits import until
 
@@ -180,7 +181,7 @@ class SteppedLedger:
     def finish(self, limits: dict[str, int]) -> None:
         """Until all is posted, proved, listed and announced, but a rest too small for a range."""
         wanted = {"events": self.published, "left": limits["range_entries_max"]}
-        self.run(PROCESSES, limits, "all is finished", lambda: bool(self.ask(FINISHED, wanted)))
+        self.run(ON_THE_WAY, limits, "all is finished", lambda: bool(self.ask(FINISHED, wanted)))
 
     # --- the database ----------------------------------------------------------------------------------------------
 

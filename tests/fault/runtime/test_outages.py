@@ -15,16 +15,19 @@ import pytest
 from consumers.kafka.group_source import CLOSE_SECONDS_MAX, KafkaSource
 from finance.workshop.devstack import Stack
 from ledger_core.errors import Unavailable
+from schemas.topology.load import load_topology
 from tests.conftest import another_stack
 from tests.support import audit
 from tests.support.kafka import tls
 from tests.support.outages import ledger_on, server_away
 from tests.support.route import PROCESSES, Ledger, Running
+from tests.support.topics import TOPOLOGY
 from tests.support.waits import until
 
 pytestmark = pytest.mark.services
 
 SHARDS = 2
+READERS = tuple(name for name, it in load_topology(TOPOLOGY).processes.items() if it.consumes)
 PROOFS = "SELECT count(*) FROM proofs"
 
 
@@ -116,7 +119,7 @@ def test_broker_away_stops_everybody_but_the_audit_chain(
         audit.append(ledger.environ["DATABASE_URL"], [audit.intent(number) for number in range(3)])
         outage.wait_said("notary", "notary.chained", since=outage.gone)
         outage.wait_told("kafka", *PROCESSES)
-        outage.wait_unhealthy("poster", "prover", "archiver")
+        outage.wait_unhealthy(*READERS)
     outage.check_recovered()
 
 

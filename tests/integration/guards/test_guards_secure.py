@@ -11,13 +11,13 @@ import pytest
 from finance.guards.checklist import checks, exit_code
 from finance.guards.model import EVERYBODY, Given, StartRefused
 from finance.guards.startup import check_start
+from finance.settings.variables import PROCESSES
 from finance.workshop.devstack import Stack
 from ledger_core.postgres.schema.deployment import bind_deployment
 from ledger_core.postgres.session import session
 from tests.support import buckets, databases, topics
 
 DOMAIN: Final = "ledger.example.org"
-PROCESSES: Final = ("poster", "prover", "archiver", "notary")
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ import pytest
 
 from finance.workshop.devstack import Stack
 from tests.simulator.faults import Faults
-from tests.support.commit_points import LIMITS, NOTHING, OTHER_LIMITS, Case, cases, way_of
+from tests.support.commit_points import LIMITS, NOTHING, ON_THE_WAY, OTHER_LIMITS, Case, cases, way_of
 from tests.support.outages import ledger_on
 from tests.support.proofs_everywhere import proofs_everywhere, proofs_in_database
-from tests.support.route import PROCESSES, Ledger
+from tests.support.route import Ledger
 from tests.support.stepped_ledger import SteppedLedger, injected
 from tests.support.waits import until
 
@@ -88,10 +88,10 @@ def go_on(ledger: SteppedLedger, away: str) -> None:
     if away != "notary":
         ledger.restore_chain()
     ledger.publish(BATCH)
-    ledger.faults.away = {away} - {"nobody", *PROCESSES}
+    ledger.faults.away = {away} - {"nobody", *ON_THE_WAY}
     turns = itertools.count()
     if away != "nobody":
-        others = [name for name in PROCESSES if name != away]
+        others = [name for name in ON_THE_WAY if name != away]
         ledger.run(others, OTHER_LIMITS, "the others had some turns", lambda: next(turns) >= TURNS)
     ledger.faults.away.clear()
     if away == "notary":
