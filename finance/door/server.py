@@ -3,7 +3,8 @@
 Guarantees: at most `connections_max` connections, each with a thread of its own, handshake included, so that no slow
 one delays another; when all are taken, one that nobody knows yet makes room for the next (the oldest; of an address
 that has more of them than one caller may, before those of others), so that who says nothing keeps nobody out, and a
-known caller's connection is never cut for it; one caller has at most `caller_connections_max` of them; strangers
+known caller's connection is never cut for it; one caller has at most `caller_connections_max` of them, those that
+the last answer still waits for to be read included; strangers
 learn nothing but that they are strangers, not even which paths exist; a fault of a route is a 500 that says nothing,
 with its traceback in the log; a revocation counts from the next request on, and a connection under older certificates
 ends after it. `close` lets requests in hand finish.
@@ -36,6 +37,7 @@ ACCEPT_SECONDS: Final = 0.5
 CLOSE_SECONDS: Final = 5.0
 ROOM_SECONDS: Final = 0.5  # for a connection that is shut to be gone
 QUERY_FIELDS_MAX: Final = 16
+Place = tuple[socket.socket, str]  # a connection, and the address that it comes from
 
 log = structlog.get_logger("door")
 
@@ -67,8 +69,8 @@ class Door:
         self._lock = threading.Lock()
         self._idle: set[socket.socket] = set()
         self._threads: set[threading.Thread] = set()
-        self._unknown: dict[threading.Thread, tuple[socket.socket, str]] = {}  # that were never admitted, oldest first
-        self._known: dict[threading.Thread, str] = {}  # whose connection it is, once somebody was admitted on it
+        self._unknown: dict[threading.Thread, Place] = {}  # nobody's: never admitted, or one too many; oldest first
+        self._known: dict[threading.Thread, tuple[str, Place]] = {}  # whose it is, once somebody was admitted on it
         self._acceptor = threading.Thread(target=self._accept, name="door", daemon=True)
         self._acceptor.start()
 
@@ -209,14 +211,17 @@ class Door:
 
     def _take_share(self, caller: Caller) -> None:
         """This connection is that caller's. Raises Problem when it has too many: this one ends with the answer."""
-        connections_max = self._gate.limits.connections_of_a_caller
+        connections_max, thread = self._gate.limits.connections_of_a_caller, threading.current_thread()
         with self._lock:
-            self._unknown.pop(threading.current_thread(), None)
-            self._known.pop(threading.current_thread(), None)
-            held = sum(name == caller.name for name in self._known.values())
+            _, place = self._known.pop(thread, ("", self._unknown.get(thread)))
+            if place is None:
+                return  # it was shut to make room: nobody hears the answer
+            held = sum(name == caller.name for name, _ in self._known.values())
             if held < connections_max or caller.by == LOOPBACK:  # where there is no door.yaml, that is everybody
-                self._known[threading.current_thread()] = caller.name
+                self._unknown.pop(thread, None)
+                self._known[thread] = caller.name, place
                 return
+            self._unknown[thread] = place  # nobody's until it is gone, however slowly: it makes room for others
         raise Problem(
             429,
             "TOO_MANY_CONNECTIONS",

@@ -40,5 +40,5 @@ def open_door(
     contexts = None
     if folder is not None and gate.config is not None:
         required = gate.config.client_certificate == "required"
-        contexts = TlsContexts(DoorFiles(folder), certificate_required=required, metrics=metrics)
+        contexts = TlsContexts(DoorFiles(folder), certificate_required=required, metrics=metrics, clock=clock.utc_now)
     return Door(routes, gate, contexts, host=host, port=port, metrics=metrics)

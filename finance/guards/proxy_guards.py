@@ -93,7 +93,7 @@ def door_is_shut(given: Given) -> Iterator[GuardFault]:
     if tls is not None:
         required = rules is None or rules.client_certificate == "required"
         try:
-            TlsContexts(DoorFiles(tls), certificate_required=required, metrics=_Untold())
+            TlsContexts(DoorFiles(tls), certificate_required=required, metrics=_Untold(), clock=clock.utc_now)
         except Refused as error:
             yield GuardFault(error.message, error.remedy)
 

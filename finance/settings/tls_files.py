@@ -50,10 +50,11 @@ class TlsFiles:
             "ssl.endpoint.identification.algorithm": "https",
         }
 
-    def fingerprint(self) -> tuple[tuple[int, int, int], ...]:
-        """Changes when a file is replaced or rewritten, also by the swapped link of a mounted secret."""
+    def fingerprint(self) -> tuple[tuple[int, int, int, int], ...]:
+        """Changes when a file is replaced or rewritten, also by the swapped link of a mounted secret, or with the size
+        and times of the one before (a copy or an archive can set those; not the time of change)."""
         found = (path.stat() for path in (self.ca, self.certificate, self.key))
-        return tuple((status.st_ino, status.st_mtime_ns, status.st_size) for status in found)
+        return tuple((status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size) for status in found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from finance.door.problem import Answer, Problem, Request, Route
 from finance.door.used_once import UsedOnce
 from finance.signing_proxy.request_log import LogHead, Record, RequestLog
 from finance.signing_proxy.requests import Message, SignRequest, parse_sign, parse_verify
+from finance.signing_proxy.turns import Turns
 from finance.signing_proxy.witness import Head, LogName, WitnessState, judge
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.ports import Algorithm
@@ -79,7 +79,7 @@ class SigningProxy:
         self._signers: Mapping[str, ProxySigner] = {signer.registered.kid: signer for signer in signers}
         self._log, self._witness = request_log, witness
         self._clock, self._told, self._monotonic = clock, told, monotonic
-        self._locks = {kid: threading.Lock() for kid in self._signers}  # a key service may not be asked twice at once
+        self._turns = {kid: Turns() for kid in self._signers}  # a key service may not be asked twice at once
         self._outgoing = outgoing
         self._used = used
         self._failed_at: dict[str, float] = {}
@@ -109,7 +109,7 @@ class SigningProxy:
             record |= _message_record(wanted.message)
             signer = self._signer(request.caller, wanted.message)
             record |= {"kid": signer.registered.kid, "alg": signer.algorithm}
-            with self._holding(signer.registered.kid):
+            with self._holding(signer.registered.kid, request.caller):
                 if wanted.nonce is not None:
                     record["nonce"] = wanted.nonce
                     self._use_nonce(request.caller, wanted.nonce)
@@ -178,7 +178,7 @@ class SigningProxy:
 
     def _health(self, request: Request) -> Answer:
         keys = self._allowed(request.caller)
-        failing = [kid for kid in keys if not self._answers(kid)]
+        failing = [kid for kid in keys if not self._answers(kid, request.caller)]
         told: dict[str, object] = {"keys": keys, "witness": self._witness is not None, **_head(self._log.head)}
         if len(keys) == 1:
             told = {**self._spelled(self._signers[keys[0]]), **told}
@@ -187,14 +187,14 @@ class SigningProxy:
             raise Problem(503, "UNHEALTHY", what, remedy="RUNBOOK section 13 B", extra=told)
         return Answer.of({"ok": True, **told})
 
-    def _answers(self, kid: str) -> bool:
+    def _answers(self, kid: str, caller: Caller) -> bool:
         """Whether the key signs, as far as is known; one that failed is asked again, but not by every probe."""
         failed_at = self._failed_at.get(kid)
         if failed_at is None or self._monotonic() - failed_at < PROBE_SECONDS:
             return failed_at is None
         self._failed_at[kid] = self._monotonic()
         try:
-            with self._holding(kid):
+            with self._holding(kid, caller):
                 self._signers[kid].pin()
                 self._signers[kid].sign_digest(PROBE_DIGEST)
         except (Unavailable, Refused, Problem):
@@ -203,14 +203,15 @@ class SigningProxy:
         return True
 
     @contextmanager
-    def _holding(self, kid: str) -> Iterator[None]:
-        """The key, for one request at a time. Raises Problem (503): who waits longer than its client asks in vain."""
-        if not self._locks[kid].acquire(timeout=WAIT_SECONDS_MAX):
+    def _holding(self, kid: str, caller: Caller) -> Iterator[None]:
+        """The key, for one request at a time, callers in turn. Raises Problem (503): who waits longer than its client
+        asks in vain."""
+        if not self._turns[kid].take(caller.name, WAIT_SECONDS_MAX):
             raise Problem(503, "BUSY", f"{kid} is asked for more than it signs", headers={"Retry-After": "5"})
         try:
             yield
         finally:
-            self._locks[kid].release()
+            self._turns[kid].give_back()
 
     def _witnessed(
         self, witness: WitnessState, signer: ProxySigner, caller: Caller, wanted: SignRequest, record: Record

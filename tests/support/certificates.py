@@ -35,13 +35,15 @@ class TestAuthority:
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
     certificate: x509.Certificate = field(init=False)
     revoked: list[int] = field(default_factory=list)
+    begins: dt.timedelta = -HOUR  # of its own certificate, from now on
+    ends: dt.timedelta = 24 * HOUR
 
     def __post_init__(self) -> None:
         now = dt.datetime.now(dt.UTC)
         name = _name(self.name)
         builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(self.key.public_key())
-        builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - HOUR)
-        builder = builder.not_valid_after(now + 24 * HOUR)
+        builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now + self.begins)
+        builder = builder.not_valid_after(now + self.ends)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         ski = x509.SubjectKeyIdentifier.from_public_key(self.key.public_key())
         self.certificate = builder.add_extension(ski, critical=False).sign(self.key, hashes.SHA256())
@@ -86,13 +88,13 @@ class TestAuthority:
         write_whole(pair.certificate, certificate.public_bytes(serialization.Encoding.PEM))
         return pair
 
-    def write_crl(self, path: Path, *revoked: Pair, ends: dt.timedelta = HOUR) -> None:
+    def write_crl(self, path: Path, *revoked: Pair, begun: dt.timedelta = -2 * HOUR, ends: dt.timedelta = HOUR) -> None:
         """Revoke these as well, and write the whole list."""
         for pair in revoked:
             self.revoked.append(x509.load_pem_x509_certificate(pair.certificate.read_bytes()).serial_number)
         now = dt.datetime.now(dt.UTC)
         builder = x509.CertificateRevocationListBuilder().issuer_name(self.certificate.subject)
-        builder = builder.last_update(now - HOUR * 2).next_update(now + ends)
+        builder = builder.last_update(now + begun).next_update(now + ends)
         for serial in self.revoked:
             gone = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now - HOUR).build()
             builder = builder.add_revoked_certificate(gone)

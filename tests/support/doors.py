@@ -160,7 +160,9 @@ def open_test_door(
     gate = Gate(folder / "door.yaml", metrics=metrics, clock=lambda: dt.datetime.now(dt.UTC), used=used)
     assert gate.config is not None
     required = gate.config.client_certificate == "required"
-    contexts = TlsContexts(DoorFiles(tls), certificate_required=required, metrics=metrics)
+    contexts = TlsContexts(
+        DoorFiles(tls), certificate_required=required, metrics=metrics, clock=lambda: dt.datetime.now(dt.UTC)
+    )
     door = Door(routes or ROUTES, gate, contexts, host="127.0.0.1", port=0, metrics=metrics)
     return TestDoor(folder, authority, issuer, metrics, door, authority.issue("prover", uri=URI))
 

@@ -143,6 +143,22 @@ def test_strangers_of_many_addresses_do_not_make_a_caller_with_two_connections_t
     opened.door.close()
 
 
+def test_connections_beyond_a_callers_share_take_no_room_however_slowly_they_go(tmp_path: Path) -> None:
+    """Who is told that it has too many reads the answer when it likes, and asks for more meanwhile."""
+    small = open_test_door(tmp_path, door_yaml(limits="{connections_max: 8, requests_per_second_max: 5000}"))
+    looker = small.authority.issue("looker")
+    held = []
+    for _ in range(16):
+        raw = socket.create_connection(("127.0.0.1", small.door.port), timeout=300)
+        held.append(tls_client(small.authority.path, looker).wrap_socket(raw, server_hostname="localhost"))
+        held[-1].sendall(b"GET /look HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert held[-1].recv(65_536)
+        assert small.ask().status == 200
+    for sock in held:
+        sock.close()
+    small.door.close()
+
+
 def test_when_all_connections_are_known_callers_the_next_is_closed_and_room_comes_back(small: TestDoor) -> None:
     callers = [known(small) for _ in range(4)]
     with pytest.raises(OSError, match=r"."):
