@@ -5,6 +5,7 @@ fold      journal records in, rows out: chain and balance are checked on the way
 verdicts  what became of events that posted nothing, from the outcomes topic
 known     since when the ledger knows an entry, and up to when that can be answered
 blocks    sums of full blocks of lines, which never change: a balance as of two moments in a bounded read
+chunks    keys by which entries are found, close together while they are written
 ageing    what of a payable is open, and for how long
 tokens    where a page goes on; the position that an answer reaches
 """

@@ -8,17 +8,20 @@ Does not: say where a line stands in its account's series; who writes it numbers
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from ledger_core.books.entries import EntryFields
-from ledger_core.times import EPOCH, MICROSECOND
+from ledger_core.times import EPOCH
 
 DAY_US: Final = 86_400 * 1_000_000
 MONTHS_A_YEAR: Final = 12
 
 
-class Leg(NamedTuple):
+class Leg(msgspec.Struct, frozen=True, gc=False):
     """A line of an entry."""
 
     account: str  # path of the account
@@ -26,7 +29,7 @@ class Leg(NamedTuple):
     amount_minor: int  # minor units; a debit is positive, a credit negative
 
 
-class ProjectedEntry(NamedTuple):
+class ProjectedEntry(msgspec.Struct, frozen=True, gc=False):
     """An entry, with what questions find it by."""
 
     shard: int  # number of the shard, from 0
@@ -58,13 +61,19 @@ class ProjectedEntry(NamedTuple):
 
 def month_of(moment_us: int) -> int:
     """Months since the year 0, UTC: 2025-11 is 24310."""
-    moment = EPOCH + moment_us * MICROSECOND
+    return _month_of_day(moment_us // DAY_US)
+
+
+@functools.lru_cache(maxsize=1024)
+def _month_of_day(day: int) -> int:
+    moment = EPOCH + dt.timedelta(days=day)
     return moment.year * MONTHS_A_YEAR + moment.month - 1
 
 
 def time_us(text: str) -> int:
     """Microseconds since 1970 of a time of an entry, whose form was checked."""
-    return (dt.datetime.fromisoformat(text) - EPOCH) // MICROSECOND
+    since = dt.datetime.fromisoformat(text) - EPOCH
+    return since.days * DAY_US + since.seconds * 1_000_000 + since.microseconds  # a division costs seven times that
 
 
 def entry_row(entry: EntryFields, entry_hash: bytes, recorded_us: int, known_us: int) -> ProjectedEntry:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 import psycopg
 
-from ledger_core.books.entries import JournalEntry, encode_entry
+from ledger_core.books.entries import JournalEntry, Provider, encode_entry
 from ledger_core.chain import link
 from ledger_core.postgres.connection import connect
 from ledger_core.postgres.reading.projection_balances import Sides
@@ -22,7 +22,7 @@ from ledger_core.times import format_time
 from tests.support.journal_factory import START, TinyShard
 
 NOW = time_us("2026-06-01T00:00:00.000000Z")
-TABLES = ("shards", "series", "entries", "lines", "blocks", "totals", "moments")
+TABLES = ("shards", "series", "entries", "lines", "blocks", "totals", "moments", "chunks", "ends")
 
 
 def make_schemas(database_url: str) -> None:
@@ -72,28 +72,40 @@ class Ledger:
     shard: TinyShard
     items: list[JournalItem] = field(default_factory=list)
     entries: list[JournalEntry] = field(default_factory=list)
+    behind: int = 0  # sequence of the entry before the next one
 
     @classmethod
     def of(cls, count: int, *, shard: int = 0, topic: str = "finance.settlements", days: int = 40) -> Ledger:
         """Entries a second apart; what happened scatters over `days` days before, the newest as often as the oldest."""
         ledger = cls(TinyShard(shard=shard, topic=topic))
-        head = None
-        for number in range(count):
-            ledger.shard.post(1, seconds=number)
-            it = ledger.shard.entries[-1]
-            happened = START + dt.timedelta(seconds=number) - dt.timedelta(days=number * 7919 % days)
-            entry = msgspec.structs.replace(it.entry, occurred_at=format_time(happened))
-            body = encode_entry(entry)
-            head = link(body, head)
-            ledger.items.append(JournalItem(number, it.seq, body, head))
-            ledger.entries.append(entry)
+        ledger.grow(count, days=days)
         return ledger
+
+    def grow(self, count: int, *, seconds: int = 1, days: int = 40) -> list[JournalItem]:
+        """Add entries `seconds` apart; the new ones."""
+        for number in range(len(self.items), len(self.items) + count):
+            self.shard.post(1, seconds=number * seconds)
+            it = self.shard.entries[-1]
+            happened = START + dt.timedelta(seconds=number * seconds) - dt.timedelta(days=number * 7919 % days)
+            self.behind += 1
+            entry = msgspec.structs.replace(
+                it.entry,
+                seq=str(self.behind),
+                occurred_at=format_time(happened),
+                provider=Provider(name="stripe", reference=f"pi_{number}", amount_minor="1", currency="USD"),
+            )
+            body = encode_entry(entry)
+            self.items.append(
+                JournalItem(number, self.behind, body, link(body, self.items[-1].entry_hash if self.items else None))
+            )
+            self.entries.append(entry)
+        return self.items[-count:]
 
     def sides(self, name: str, seq: int, day: dt.date) -> list[Sides]:
         """Of an account, or of a type: what the first `seq` entries that happened up to a day come to."""
         sums: dict[str, list[int]] = {}
-        for entry in self.entries[:seq]:
-            for leg in entry.lines:
+        for entry in self.entries:
+            for leg in entry.lines if int(entry.seq) <= seq else ():
                 if leg.account == name or (leg.account.startswith(f"{name}:") and ":" not in name):
                     both = sums.setdefault(leg.currency, [0, 0])
                     if entry.occurred_at[:10] <= day.isoformat():
@@ -110,3 +122,10 @@ def feed(store: ProjectionStore, items: Sequence[JournalItem], size: int, *, sha
         store.write(reach, folded)
         reach = folded.reach
     return reach
+
+
+def jump(database_url: str, place: str, shard: int, seq: int) -> None:
+    """Let a projection believe that it read a shard up to a sequence: as if millions of entries stood before it."""
+    with psycopg.connect(database_url, autocommit=True, options=f"-c search_path={place}") as connection:
+        connection.execute("INSERT INTO shards (shard) VALUES (%s) ON CONFLICT DO NOTHING", (shard,))
+        connection.execute("UPDATE shards SET seq = %s WHERE shard = %s", (seq, shard))

@@ -11,55 +11,74 @@ CREATE TABLE shards (                       -- how far each shard was read; one 
 );
 
 CREATE TABLE series (                       -- the lines of one shard, account and currency, numbered by the chain
-    shard     integer NOT NULL,
-    series_no integer NOT NULL,             -- in order of first use
-    account   text    NOT NULL,
-    currency  char(3) NOT NULL,
-    lines     bigint  NOT NULL DEFAULT 0,   -- how many there are
-    debits    numeric(38, 0) NOT NULL DEFAULT 0,
-    credits   numeric(38, 0) NOT NULL DEFAULT 0,
-    full_seq  bigint  NOT NULL DEFAULT 0,   -- entry with the last line of the newest full block; 0 without one
+    shard       integer NOT NULL,
+    series_no   integer NOT NULL,           -- in order of first use
+    first_chunk integer NOT NULL,           -- that it has a line in
+    last_chunk  integer NOT NULL,
+    account     text    NOT NULL,
+    currency    char(3) NOT NULL,
     PRIMARY KEY (shard, series_no)
-) WITH (fillfactor = 70);
+) WITH (fillfactor = 80);
 CREATE UNIQUE INDEX series_account ON series (account COLLATE "C", currency, shard);
 
+CREATE TABLE chunks (                       -- which partitions the entries of a chunk are in (ledger_core.reading.chunks)
+    shard       smallint NOT NULL,
+    chunk       integer  NOT NULL,
+    known_month smallint NOT NULL,
+    slot        integer  NOT NULL,          -- shard and chunk in one: the first half of the keys of names in it
+    PRIMARY KEY (shard, chunk, known_month)
+);
+
 CREATE TABLE entries (
-    shard         integer     NOT NULL,
-    seq           bigint      NOT NULL,
-    known_month   integer     NOT NULL,     -- months since the year 0; a partition each
-    event_id      uuid        NOT NULL,
-    event_type    text        NOT NULL,
-    settlement_id text        NOT NULL,
-    order_id      text        NOT NULL,
-    provider      text,
-    reference     text,
-    reverses      uuid,
-    source_offset bigint      NOT NULL,
-    occurred_at   timestamptz NOT NULL,
-    recorded_at   timestamptz NOT NULL,
-    known_at      timestamptz NOT NULL,
-    effective_day date        NOT NULL,     -- of occurred_at, UTC
-    entry_hash    bytea       NOT NULL,
-    series_nos    integer[]   NOT NULL,     -- of its lines, in their order
-    amounts_minor bigint[]    NOT NULL,     -- a debit positive, a credit negative
+    seq            bigint      NOT NULL,
+    source_offset  bigint      NOT NULL,
+    occurred_at    timestamptz NOT NULL,
+    recorded_at    timestamptz NOT NULL,
+    known_at       timestamptz NOT NULL,
+    event_key      bigint      NOT NULL,    -- where it is found by name: slot and digest
+    settlement_key bigint      NOT NULL,
+    order_key      bigint      NOT NULL,
+    reference_key  bigint,
+    effective_day  date        NOT NULL,    -- of occurred_at, UTC
+    shard          smallint    NOT NULL,
+    known_month    smallint    NOT NULL,    -- months since the year 0; a partition each
+    event_id       uuid        NOT NULL,
+    reverses       uuid,
+    entry_hash     bytea       NOT NULL,
+    event_type     text        NOT NULL,
+    settlement_id  text        NOT NULL,
+    order_id       text        NOT NULL,
+    provider       text,
+    reference      text,
+    series_nos     integer[]   NOT NULL,    -- of its lines, in their order
+    amounts_minor  bigint[]    NOT NULL,    -- a debit positive, a credit negative
     PRIMARY KEY (shard, seq, known_month)
 ) PARTITION BY LIST (known_month);
-CREATE INDEX entries_event ON entries (event_id);
-CREATE INDEX entries_settlement ON entries (settlement_id COLLATE "C", shard, seq);  -- in the order of its pages
-CREATE INDEX entries_order ON entries (order_id COLLATE "C", shard, seq);
-CREATE INDEX entries_reference ON entries (reference COLLATE "C", shard, seq) WHERE reference IS NOT NULL;
+CREATE INDEX entries_event ON entries (event_key);
+CREATE INDEX entries_settlement ON entries (settlement_key, seq);  -- in the order of its pages
+CREATE INDEX entries_order ON entries (order_key, seq);
+CREATE INDEX entries_reference ON entries (reference_key, seq) WHERE reference_key IS NOT NULL;
 
 CREATE TABLE lines (
-    shard         integer  NOT NULL,
-    series_no     integer  NOT NULL,
     seq           bigint   NOT NULL,
-    line_no       smallint NOT NULL,        -- place in its entry, from 1
     position      bigint   NOT NULL,        -- place in its series, from 1
-    known_month   integer  NOT NULL,
-    effective_day date     NOT NULL,
     amount_minor  bigint   NOT NULL,        -- a debit positive, a credit negative
-    PRIMARY KEY (shard, series_no, seq, line_no, known_month)
+    slot          integer  NOT NULL,        -- shard and chunk
+    series_no     integer  NOT NULL,
+    effective_day date     NOT NULL,
+    line_no       smallint NOT NULL,        -- place in its entry, from 1
+    known_month   smallint NOT NULL,
+    PRIMARY KEY (slot, series_no, seq, line_no, known_month)
 ) PARTITION BY LIST (known_month);
+
+CREATE TABLE ends (                         -- the last line of each full block of a series
+    shard     integer  NOT NULL,
+    series_no integer  NOT NULL,
+    seq       bigint   NOT NULL,
+    line_no   smallint NOT NULL,
+    block_no  bigint   NOT NULL,            -- of level 0, from 0
+    PRIMARY KEY (shard, series_no, seq, line_no)
+);
 
 CREATE TABLE blocks (                       -- full blocks of lines (ledger_core.reading.blocks): never updated
     shard     integer  NOT NULL,

@@ -17,6 +17,7 @@ import psycopg
 from ledger_core.errors import Refused
 from ledger_core.postgres.posting.account_numbers import array_literal
 from ledger_core.reading.blocks import BLOCK_LINES, covering
+from ledger_core.reading.chunks import chunk_of
 from ledger_core.times import format_time_us
 
 END_OF_DAYS: Final = dt.date.max  # no effective day is later
@@ -30,25 +31,29 @@ SELECT coalesce(max(seq), %(seq)s) FROM (
     SELECT seq, known_at FROM entries WHERE shard = %(shard)s AND seq > %(seq)s AND seq <= %(seq)s + {BLOCK_LINES}
   ) AS rest WHERE known_at <= timestamptz '1970-01-01T00:00Z' + %(known_us)s * interval '1 microsecond'"""
 SERIES: Final = """
-SELECT shard, series_no, currency FROM series
+SELECT shard, series_no, currency, first_chunk, last_chunk FROM series
  WHERE account = %s COLLATE "C" AND (%s = '' OR currency = %s) ORDER BY currency, shard"""
-LINES_KNOWN: Final = """
-SELECT position FROM lines WHERE shard = %s AND series_no = %s AND (seq, line_no) <= (%s, %s)
+END: Final = """
+SELECT block_no + 1, seq, line_no FROM ends WHERE shard = %s AND series_no = %s AND (seq, line_no) <= (%s, %s)
  ORDER BY seq DESC, line_no DESC LIMIT 1"""
+# The lines behind the last full block: 255 at most.
 SUMS: Final = """
-SELECT coalesce(sum(debits), 0), coalesce(sum(credits), 0) FROM (
-    SELECT b.debits, b.credits
+SELECT coalesce(sum(lines), 0), coalesce(sum(debits), 0), coalesce(sum(credits), 0) FROM (
+    SELECT 0 AS lines, b.debits, b.credits
       FROM unnest(%(levels)s::text::int2[], %(numbers)s::text::int8[]) AS w (level, block_no)
      CROSS JOIN LATERAL (
            SELECT debits, credits FROM blocks
             WHERE shard = %(shard)s AND series_no = %(no)s AND level = w.level AND block_no = w.block_no
               AND day <= %(day)s ORDER BY day DESC LIMIT 1) AS b
     UNION ALL
-    SELECT greatest(l.amount_minor, 0), greatest(-l.amount_minor, 0) FROM (
+    SELECT 1, CASE WHEN l.effective_day <= %(day)s THEN greatest(l.amount_minor, 0) ELSE 0 END,
+           CASE WHEN l.effective_day <= %(day)s THEN greatest(-l.amount_minor, 0) ELSE 0 END
+      FROM chunks c CROSS JOIN LATERAL (
            SELECT amount_minor, effective_day FROM lines
-            WHERE shard = %(shard)s AND series_no = %(no)s AND (seq, line_no) <= (%(seq)s, %(line_no)s)
-            ORDER BY seq DESC, line_no DESC LIMIT %(rest)s) AS l
-     WHERE l.effective_day <= %(day)s) AS parts"""
+            WHERE known_month = c.known_month AND slot = c.slot AND series_no = %(no)s
+              AND (seq, line_no) > (%(end_seq)s, %(end_line_no)s) AND (seq, line_no) <= (%(seq)s, %(line_no)s)
+              OFFSET 0) AS l
+     WHERE c.shard = %(shard)s AND c.chunk BETWEEN %(from_chunk)s AND %(to_chunk)s) AS parts"""
 TOTALS: Final = """
 SELECT type, currency, sum(debits), sum(credits) FROM (
     SELECT t.type, t.currency, t.debits, t.credits
@@ -78,6 +83,16 @@ class Sides(NamedTuple):
     credits: int  # minor units
 
 
+class SeriesRow(NamedTuple):
+    """The lines of one account and currency in a shard."""
+
+    shard: int  # number of the shard, from 0
+    no: int  # of the series, in its shard
+    currency: str  # three capital letters, ISO 4217
+    first_chunk: int  # that it has a line in (ledger_core.reading.chunks)
+    last_chunk: int  # the same, as of now
+
+
 def newest_position(connection: Asking) -> dict[int, int]:
     """How far the projection has come."""
     return {shard: seq for shard, seq, _ in connection.execute(REACHES)}
@@ -103,33 +118,35 @@ def account_sides(
 ) -> list[Sides]:
     """An account at a position, as of an effective day, inclusive: a row for each currency in which it has lines."""
     sums: dict[str, list[int]] = {}
-    for shard, no, code in series_of(connection, account, currency):
-        found = series_sides(connection, shard, no, (position.get(shard, 0), LINE_NO_MAX), day)
+    for series in series_of(connection, account, currency):
+        found = series_sides(connection, series, (position.get(series.shard, 0), LINE_NO_MAX), day)
         if found is not None:
-            both = sums.setdefault(code, [0, 0])
+            both = sums.setdefault(series.currency, [0, 0])
             both[0] += found[0]
             both[1] += found[1]
     return [Sides(account, code, *both) for code, both in sorted(sums.items())]
 
 
-def series_of(connection: Asking, account: str, currency: str = "") -> list[tuple[int, int, str]]:
-    """(shard, series_no, currency) of an account's series, by currency and shard."""
-    return connection.execute(SERIES, (account, currency, currency)).fetchall()
+def series_of(connection: Asking, account: str, currency: str = "") -> list[SeriesRow]:
+    """An account's series, by currency and shard."""
+    return [SeriesRow(*row) for row in connection.execute(SERIES, (account, currency, currency))]
 
 
 def series_sides(
-    connection: Asking, shard: int, series_no: int, upto: tuple[int, int], day: dt.date = END_OF_DAYS
+    connection: Asking, series: SeriesRow, upto: tuple[int, int], day: dt.date = END_OF_DAYS
 ) -> tuple[int, int] | None:
     """Debits and credits of a series up to and with a line, (sequence, line number), as of an effective day; None when
     it has no line there yet."""
-    seq, line_no = upto
-    lines = _number(connection, LINES_KNOWN, (shard, series_no, seq, line_no))
-    if lines == 0:
+    shard, no, _, first_chunk, last_chunk = series
+    full, end_seq, end_line_no = connection.execute(END, (shard, no, *upto)).fetchone() or (0, 0, 0)
+    parts, _ = _blocks(full * BLOCK_LINES)
+    place = {"shard": shard, "no": no, "seq": upto[0], "line_no": upto[1], "day": day}
+    end = {"end_seq": end_seq, "end_line_no": end_line_no}
+    chunks = {"from_chunk": max(first_chunk, chunk_of(end_seq)), "to_chunk": min(last_chunk, chunk_of(upto[0]))}
+    row = connection.execute(SUMS, {**place, **end, **chunks, **parts}).fetchone()
+    if row is None or not (full or row[0]):
         return None
-    parts, done = _blocks(lines)
-    place = {"shard": shard, "no": series_no, "seq": seq, "line_no": line_no, "day": day, "rest": lines - done}
-    row = connection.execute(SUMS, {**place, **parts}).fetchone()
-    return (0, 0) if row is None else (int(row[0]), int(row[1]))
+    return int(row[1]), int(row[2])
 
 
 def trial_sides(connection: Asking, position: KnownPosition, day: dt.date = END_OF_DAYS) -> list[Sides]:

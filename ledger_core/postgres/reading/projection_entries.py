@@ -9,12 +9,20 @@ and sequence. Read-only; in the caller's snapshot.
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ledger_core.postgres.posting.account_numbers import array_literal
-from ledger_core.postgres.reading.projection_balances import Asking, KnownPosition, series_of, series_sides
+from ledger_core.postgres.reading.projection_balances import (
+    Asking,
+    KnownPosition,
+    SeriesRow,
+    series_of,
+    series_sides,
+)
+from ledger_core.reading.chunks import CHUNK_BITS, chunk_of, digest_of
 
 COLUMNS: Final = """e.shard, e.seq, e.event_id::text, e.event_type, e.settlement_id, e.order_id, e.provider,
        e.reference, e.reverses::text, e.source_offset, e.occurred_at, e.recorded_at, e.known_at, e.entry_hash"""
@@ -29,32 +37,48 @@ class By(StrEnum):
     REFERENCE = "reference"
 
 
-CONDITION: Final = {
-    By.EVENT: "e.event_id = %(value)s::uuid",
-    **{by: f'e.{by.value} = %(value)s COLLATE "C"' for by in (By.SETTLEMENT, By.ORDER, By.REFERENCE)},
+# (key, condition on the name itself: two names may have the same key)
+FOUND_BY: Final = {
+    By.EVENT: ("event_key", "event_id = %(value)s::uuid"),
+    By.SETTLEMENT: ("settlement_key", 'settlement_id = %(value)s COLLATE "C"'),
+    By.ORDER: ("order_key", 'order_id = %(value)s COLLATE "C"'),
+    By.REFERENCE: ("reference_key", 'reference = %(value)s COLLATE "C"'),
 }
 FOUND: Final = f"""
-SELECT {COLUMNS} FROM entries e
-  JOIN unnest(%(shards)s::text::int4[], %(seqs)s::text::int8[]) AS p (shard, upto)
-    ON p.shard = e.shard AND e.seq <= p.upto
- WHERE {{condition}} AND (e.shard, e.seq) > (%(shard)s, %(seq)s) ORDER BY e.shard, e.seq LIMIT %(limit)s"""
-LEGS: Final = """
+SELECT {COLUMNS}
+  FROM unnest(%(shards)s::text::int4[], %(seqs)s::text::int8[]) AS p (shard, upto)
+  JOIN chunks c ON c.shard = p.shard AND c.chunk <= (p.upto - 1) >> {CHUNK_BITS}
+ CROSS JOIN LATERAL (
+       SELECT * FROM entries
+        WHERE known_month = c.known_month AND {{key}} = (c.slot::int8 << 32) + %(digest)s AND {{condition}}
+          AND shard = c.shard AND seq <= p.upto AND (c.shard > %(shard)s OR seq > %(seq)s)
+        ORDER BY seq LIMIT %(limit)s) AS e
+ WHERE (c.shard, c.chunk) >= (%(shard)s, %(chunk)s) ORDER BY e.shard, e.seq LIMIT %(limit)s"""
+LEGS: Final = f"""
 SELECT e.shard, e.seq, s.account, s.currency, l.amount
   FROM unnest(%s::text::int4[], %s::text::int8[]) AS w (shard, seq)
-  JOIN entries e ON e.shard = w.shard AND e.seq = w.seq
+  JOIN chunks c ON c.shard = w.shard AND c.chunk = (w.seq - 1) >> {CHUNK_BITS}
+ CROSS JOIN LATERAL (
+       SELECT * FROM entries WHERE known_month = c.known_month AND shard = w.shard AND seq = w.seq OFFSET 0) AS e
  CROSS JOIN LATERAL unnest(e.series_nos, e.amounts_minor) WITH ORDINALITY AS l (series_no, amount, line_no)
-  JOIN series s ON s.shard = e.shard AND s.series_no = l.series_no
+ CROSS JOIN LATERAL (
+       SELECT account, currency FROM series WHERE shard = w.shard AND series_no = l.series_no OFFSET 0) AS s
  ORDER BY e.shard, e.seq, l.line_no"""
-STATEMENT: Final = f"""
+LINES: Final = f"""
 SELECT {COLUMNS}, l.line_no, l.amount_minor
   FROM unnest(%(shards)s::text::int4[], %(nos)s::text::int4[], %(seqs)s::text::int8[], %(line_nos)s::text::int2[],
-              %(uptos)s::text::int8[]) AS w (shard, series_no, seq, line_no, upto)
+              %(uptos)s::text::int8[], %(froms)s::text::int4[], %(tos)s::text::int4[])
+    AS w (shard, series_no, seq, line_no, upto, from_chunk, to_chunk)
  CROSS JOIN LATERAL (
-       SELECT seq, line_no, known_month, amount_minor FROM lines
-        WHERE shard = w.shard AND series_no = w.series_no AND (seq, line_no) > (w.seq, w.line_no) AND seq <= w.upto
-        ORDER BY seq, line_no LIMIT %(limit)s) AS l
-  JOIN entries e ON e.shard = w.shard AND e.seq = l.seq AND e.known_month = l.known_month
- ORDER BY e.known_at, e.shard, e.seq, l.line_no LIMIT %(limit)s"""
+       SELECT l.* FROM chunks c CROSS JOIN LATERAL (
+              SELECT seq, line_no, known_month, amount_minor FROM lines
+               WHERE known_month = c.known_month AND slot = c.slot AND series_no = w.series_no
+                 AND (seq, line_no) > (w.seq, w.line_no) AND seq <= w.upto ORDER BY seq, line_no LIMIT %(limit)s) AS l
+        WHERE c.shard = w.shard AND c.chunk BETWEEN w.from_chunk AND w.to_chunk
+        ORDER BY l.seq, l.line_no LIMIT %(limit)s) AS l
+ CROSS JOIN LATERAL (
+       SELECT * FROM entries WHERE known_month = l.known_month AND shard = w.shard AND seq = l.seq OFFSET 0) AS e"""
+CHUNKS_FIRST: Final = 4  # read at once; then four times as many
 
 
 class FoundEntry(NamedTuple):
@@ -97,19 +121,26 @@ Behind = Mapping[int, tuple[int, int]]
 """Of each shard, the last line that was shown: (sequence, line number)."""
 
 
+KNOWN_AT: Final = FoundEntry._fields.index("known_at")
+
+
 def entries_by(
     connection: Asking, by: By, value: str, position: KnownPosition, *, after: tuple[int, int] = (-1, 0), limit: int
 ) -> list[FoundEntry]:
     """Entries that are called so, by shard and sequence, behind `after`. An event id must be a UUID."""
+    key, condition = FOUND_BY[by]
     values = {
         "value": value,
+        "digest": int.from_bytes(digest_of(value)),
+        "chunk": max(0, chunk_of(after[1])),
         "shards": array_literal(position.keys()),
         "seqs": array_literal(position.values()),
         "shard": after[0],
         "seq": after[1],
         "limit": limit,
     }
-    return [FoundEntry(*row) for row in connection.execute(FOUND.format(condition=CONDITION[by]).encode(), values)]
+    asked = FOUND.format(key=key, condition=condition)
+    return [FoundEntry(*row) for row in connection.execute(asked.encode(), values)]
 
 
 def legs_of(connection: Asking, places: list[tuple[int, int]]) -> dict[tuple[int, int], list[FoundLeg]]:
@@ -137,18 +168,44 @@ def statement(
     start = dict(behind or {})
     series = series_of(connection, account, currency)
     opening = 0
-    for shard, no, _ in series:
-        sides = series_sides(connection, shard, no, start.get(shard, (0, 0)))
+    for it in series:
+        sides = series_sides(connection, it, start.get(it.shard, (0, 0)))
         opening += 0 if sides is None else sides[0] - sides[1]
-    places = [(shard, no, *start.get(shard, (0, 0)), position.get(shard, 0)) for shard, no, _ in series]
-    names = ("shards", "nos", "seqs", "line_nos", "uptos")
-    values: dict[str, object] = {name: array_literal(it[at] for it in places) for at, name in enumerate(names)}
+    rows = _lines(connection, series, start, position, limit)
     balance, lines = opening, []
-    for row in connection.execute(STATEMENT, {**values, "limit": limit}):
-        *entry, line_no, amount = row
+    for *entry, line_no, amount in rows:
         balance += amount
         lines.append(StatementLine(FoundEntry(*entry), line_no, amount, balance))
     return opening, lines
+
+
+def _lines(
+    connection: Asking, series: list[SeriesRow], behind: Behind, position: KnownPosition, limit: int
+) -> list[tuple[Any, ...]]:
+    """The first lines of these series, one of a shard, in the order in which they were known. A shard's chunks are
+    read until its lines are enough: few of a busy account's, many of one that rarely has a line.
+    """
+    found: list[tuple[Any, ...]] = []
+    left, chunks = {it: it.first_chunk for it in series}, CHUNKS_FIRST
+    while left:
+        wants: list[tuple[int, ...]] = []
+        for it, first in list(left.items()):
+            seq, line_no = behind.get(it.shard, (0, 0))
+            upto = position.get(it.shard, 0)
+            first = max(first, chunk_of(max(1, seq)))
+            last = min(it.last_chunk, chunk_of(upto))
+            wants.append((it.shard, it.no, seq, line_no, upto, first, min(last, first + chunks - 1)))
+            left[it] = first + chunks
+            if first + chunks > last:
+                del left[it]
+        names = ("shards", "nos", "seqs", "line_nos", "uptos", "froms", "tos")
+        values: dict[str, object] = {name: array_literal(it[at] for it in wants) for at, name in enumerate(names)}
+        found += connection.execute(LINES, {**values, "limit": limit}).fetchall()
+        enough = {shard for shard, count in Counter(row[0] for row in found).items() if count >= limit}
+        left = {it: first for it, first in left.items() if it.shard not in enough}
+        chunks *= 4
+    found.sort(key=lambda row: (row[KNOWN_AT], row[0], row[1], row[-2]))
+    return found[:limit]
 
 
 def behind_page(behind: Behind, lines: list[StatementLine]) -> dict[int, tuple[int, int]]:

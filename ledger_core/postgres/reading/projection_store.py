@@ -17,19 +17,14 @@ from psycopg import Cursor, errors, sql
 
 from ledger_core.errors import Refused
 from ledger_core.postgres.posting.account_numbers import array_literal
-from ledger_core.postgres.reading.projection_blocks import note_full, sum_up_entries, sum_up_lines
-from ledger_core.postgres.reading.projection_copy import (
-    ENTRY_COLUMNS,
-    LINE_COLUMNS,
-    Placed,
-    packed_entries,
-    packed_lines,
-)
+from ledger_core.postgres.reading.projection_blocks import add_ends
+from ledger_core.postgres.reading.projection_copy import ENTRY_COLUMNS, LINE_COLUMNS, packed
 from ledger_core.postgres.reading.projection_places import enter
-from ledger_core.postgres.reading.projection_series import ShardSeries
+from ledger_core.postgres.reading.projection_series import ShardSeries, add_series, move_series
+from ledger_core.postgres.reading.projection_totals import OpenTotals
 from ledger_core.postgres.session import translated
 from ledger_core.posting.store_port import Fenced
-from ledger_core.reading.blocks import BLOCK_LINES
+from ledger_core.reading.chunks import slot_of
 from ledger_core.reading.fold import REMEDY, Folded, ShardReach
 from ledger_core.reading.known import KeptTime, Why
 from ledger_core.reading.rows import ProjectedEntry
@@ -41,6 +36,7 @@ MOVE: Final = """
 UPDATE shards SET seq = %s, head = %s, known_us = %s, next_offset = %s
  WHERE shard = %s AND seq = %s AND head IS NOT DISTINCT FROM %s AND known_us = %s AND next_offset = %s
 RETURNING series"""
+PLACE: Final = "INSERT INTO chunks (shard, chunk, known_month, slot) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING"
 OTHERS: Final = """
 SELECT w.seq FROM unnest(%s::text::int8[], %s::text::bytea[]) AS w (seq, entry_hash)
   LEFT JOIN entries e ON e.shard = %s AND e.seq = w.seq
@@ -56,7 +52,7 @@ class ProjectionStore:
     def __init__(self, connection: psycopg.Connection[Any], place: str) -> None:
         self._connection = connection
         self._place = place
-        self._series: dict[int, ShardSeries] = {}
+        self._shards: dict[int, tuple[ShardSeries, OpenTotals]] = {}
         self._months: set[int] = set()  # whose partitions stand
         enter(connection, place)
 
@@ -80,7 +76,7 @@ class ProjectionStore:
         another time of one of these entries; Refused where a repeat is not what was written."""
         shard, after, rows = before.shard, folded.reach, folded.rows
         self._make_months({row.known_month for row in rows} - self._months)
-        series = self._series.setdefault(shard, ShardSeries(shard))
+        self._shards.setdefault(shard, (ShardSeries(shard), OpenTotals(shard)))
         try:
             with self._connection.transaction(), self._connection.cursor() as cursor:
                 there = self._move(cursor, before, after)
@@ -88,14 +84,14 @@ class ProjectionStore:
                 for it in folded.kept:
                     cursor.execute(KEEP, (shard, it.seq, it.why.value, it.known_us))
                 if rows:
-                    self._add(cursor, series, rows, there, before.seq)
+                    self._add(cursor, rows, there, before.seq)
         except errors.UniqueViolation as error:
-            series.forget()
+            self._forget(shard)
             if error.diag.table_name == "kept_times":
                 raise Fenced(f"shard {shard}: another projector noted a time meanwhile") from error
             raise
         except BaseException:
-            series.forget()  # numbers given in it are free again
+            self._forget(shard)
             raise
 
     @translated()
@@ -131,19 +127,28 @@ class ProjectionStore:
                 f"journal of shard {shard}: entry {row[0]} comes again, and is not what was read before", remedy=REMEDY
             )
 
-    @staticmethod
-    def _add(
-        cursor: Cursor[Any], series: ShardSeries, rows: Sequence[ProjectedEntry], there: int, before_seq: int
-    ) -> None:
-        shard = series.shard
-        placed, grown, now = series.place(cursor, rows, there)
-        if now != there:
-            cursor.execute("UPDATE shards SET series = %s WHERE shard = %s", (now, shard))
-        _copy(cursor, f"entries ({ENTRY_COLUMNS})", packed_entries(rows, placed))
-        _copy(cursor, f"lines ({LINE_COLUMNS})", packed_lines(rows, placed))
-        full = sum_up_lines(cursor, shard, grown)
-        note_full(cursor, shard, _ends(rows, placed, full) if full else ())
-        sum_up_entries(cursor, shard, before_seq, rows[-1].seq)
+    def _add(self, cursor: Cursor[Any], rows: Sequence[ProjectedEntry], there: int, before_seq: int) -> None:
+        shard = rows[0].shard
+        series, totals = self._shards[shard]
+        totals.begin(cursor, before_seq)
+        new = series.find(cursor, rows, there)
+        batch = packed(rows, series.known, totals)
+        if new:
+            cursor.execute("UPDATE shards SET series = %s WHERE shard = %s", (there + len(new), shard))
+            add_series(cursor, shard, new, [batch.first_chunks[it.no] for it in new])
+        moved = [it for no, it in batch.moved.items() if no not in batch.first_chunks]
+        move_series(cursor, shard, moved)
+        for chunk, month in batch.places:
+            cursor.execute(PLACE, (shard, chunk, month, slot_of(shard, chunk)))
+        _copy(cursor, f"entries ({ENTRY_COLUMNS})", batch.entries)
+        _copy(cursor, f"lines ({LINE_COLUMNS})", batch.lines)
+        add_ends(cursor, shard, batch.ends)
+        totals.write(cursor, before_seq, rows[-1].seq)
+
+    def _forget(self, shard: int) -> None:
+        """What was given out in a transaction that did not happen is free again."""
+        for it in self._shards[shard]:
+            it.forget()
 
     def _make_months(self, months: set[int]) -> None:
         """Make the partitions of these months, unless they stand."""
@@ -167,16 +172,6 @@ class ProjectionStore:
                 )
         except (errors.DuplicateTable, errors.UniqueViolation):
             return  # another projector made it, or this one before it was started again
-
-
-def _ends(rows: Sequence[ProjectedEntry], placed: Sequence[Sequence[Placed]], full: set[int]) -> list[tuple[int, int]]:
-    """Of each of these series, the sequence with the last line of its newest full block, which the batch contains."""
-    ends: dict[int, int] = {}
-    for row, legs in zip(rows, placed, strict=True):
-        for no, position, _ in legs:
-            if no in full and position % BLOCK_LINES == 0:
-                ends[no] = row.seq
-    return sorted(ends.items())
 
 
 def _copy(cursor: Cursor[Any], into: str, data: bytes) -> None:

@@ -41,6 +41,9 @@ def test_an_entry_is_found_by_each_of_its_names(projected: tuple[str, str, list[
         assert (found.shard, found.seq, found.settlement_id) == (1, 42, said.settlement_id)
         assert found.entry_hash == ledgers[1].items[41].entry_hash
         assert entries_by(connection, By.SETTLEMENT, said.settlement_id, position, limit=2) == [found]
+        assert said.provider is not None
+        of_payment = entries_by(connection, By.REFERENCE, said.provider.reference, position, limit=9)
+        assert [(it.shard, it.seq) for it in of_payment] == [(0, 42), (1, 42)]
         of_order = entries_by(connection, By.ORDER, said.order_id, position, limit=9)  # one in each shard
         assert [(it.shard, it.seq) for it in of_order] == [(0, 42), (1, 42)]
         assert entries_by(connection, By.ORDER, said.order_id, position, after=(0, 42), limit=9) == [found]

@@ -53,7 +53,7 @@ def test_nothing_that_a_publisher_writes_freely_becomes_part_of_a_row() -> None:
     (row,) = fold(ShardReach(0), [JournalItem(0, 1, body, link(body, None))], NOW).rows
     assert name not in repr(row)
     assert "ab" * 32 not in repr(row)
-    assert not FIELDS_LEFT_OUT & set(row._fields)
+    assert not FIELDS_LEFT_OUT & set(row.__struct_fields__)
 
 
 @pytest.mark.parametrize("size", [1, 2, 499, 500, 501, 1200])
