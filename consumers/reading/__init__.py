@@ -1,4 +1,6 @@
 """The projector: the journal becomes the projection that answers questions.
 
-projector  one batch of one shard, one transaction
+projector       the process; the journal: one batch of one shard, one transaction
+further_topics  outcomes and audit events, by follower: one topic, one cursor a partition
+silence         up to when nothing more can come of a shard
 """

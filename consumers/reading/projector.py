@@ -33,6 +33,7 @@ from ledger_core.times import EPOCH, MICROSECOND
 
 LINGER_SECONDS: Final = 0.1
 IDLE_SECONDS: Final = 5.0  # without a record, before a shard is closed, and between two closings
+US_PER_SECOND: Final = 1_000_000
 RETRY_SECONDS: Final = 60.0  # before the journal of a shard that stands is read again
 
 log = structlog.get_logger("projector")
@@ -40,6 +41,14 @@ log = structlog.get_logger("projector")
 SilentUntil = Callable[[ShardReach], int | None]
 """Up to when nothing more can come of a shard that was read to its end, in microseconds since 1970: everything that the
 settlements topic had by then is decided and in front of this place. None while that is not known."""
+
+
+class Beside(Protocol):
+    """What is read beside the journal: see `consumers.reading.follower`."""
+
+    def step(self) -> bool: ...
+
+    def close(self) -> None: ...
 
 
 class ProjectionPort(Protocol):
@@ -65,6 +74,18 @@ class _Shard:
     stands_until: float | None = None  # its journal was refused: when it is read again
 
 
+def take_journal(store: ProjectionPort, before: ShardReach, records: Sequence[Record], now: dt.datetime) -> ShardReach:
+    """Commit the rows of journal records of one shard; the place behind them. `now`: our clock, UTC. Raises Fenced,
+    Corrupt, Refused, Unavailable."""
+    # 2. FOLD. In memory: what is not the next of this chain is refused before anything is written.
+    items = [JournalItem(at.offset, it.seq, it.body, it.entry_hash) for at, it in journal_items(records)]
+    kept = store.kept(before.shard, before.seq, 2 * len(items))
+    folded = fold(before, items, (now - EPOCH) // MICROSECOND, kept)
+    # 3. COMMIT. A crash before: nothing happened, and the batch is read again; after: done.
+    store.write(before, folded)
+    return folded.reach
+
+
 class Projector:
     """A service (consumers.service.Service). The clock gives UTC times, `monotonic` seconds."""
 
@@ -79,6 +100,7 @@ class Projector:
         clock: Callable[[], dt.datetime],
         metrics: Metrics,
         silent_until: SilentUntil = lambda _reach: None,
+        beside: Sequence[Beside] = (),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
@@ -86,12 +108,13 @@ class Projector:
         self._clock = clock
         self._metrics = metrics
         self._silent_until = silent_until
+        self._beside = beside
         self._monotonic = monotonic
         self._shards: dict[int, _Shard] = {}
         self._source = open_source(self._start_offset, self._revoked)
 
     def step(self) -> bool:
-        """Read once and write what came; close what is silent. Raises Unavailable, Refused."""
+        """Read once and write what came; close what is silent; give others their turn. Raises Unavailable, Refused."""
         worked = False
         # 1. READ. Nothing changes: a crash, or the next owner, reads again from the cursor.
         for partition, records in self._poll():
@@ -103,13 +126,20 @@ class Projector:
             shard = self._shards[partition]
             waiting = self._source.waiting(partition, shard.reach.next_offset)
             self._metrics.lag(partition, waiting or 0, 0.0)
+            self._metrics.projection(
+                partition, shard.reach.known_us / US_PER_SECOND, stands=shard.stands_until is not None
+            )
             self._read_again(shard)
             if waiting == 0:
                 self._close_silent(shard)
+        for follower in self._beside:
+            worked = follower.step() or worked
         return worked
 
     def close(self) -> None:
         try:
+            for follower in self._beside:
+                follower.close()
             self._source.close()
         finally:
             self._store.close()
@@ -136,12 +166,7 @@ class Projector:
         before = shard.reach
         shard.heard_at = self._monotonic()
         try:
-            # 2. FOLD. In memory: what is not the next of this chain is refused before anything is written.
-            items = [JournalItem(at.offset, it.seq, it.body, it.entry_hash) for at, it in journal_items(records)]
-            kept = self._store.kept(before.shard, before.seq, 2 * len(items))
-            folded = fold(before, items, (self._clock() - EPOCH) // MICROSECOND, kept)
-            # 3. COMMIT. A crash before: nothing happened, and the batch is read again; after: done.
-            self._store.write(before, folded)
+            shard.reach = take_journal(self._store, before, records, self._clock())
         except Fenced:
             # Another projector has the shard, or had it: go on from what Postgres says.
             self._source.seek(before.shard, self._start_offset(before.shard))
@@ -150,8 +175,8 @@ class Projector:
         except Refused as error:
             self._stand(shard, error.message, error.remedy)
         else:
-            shard.reach = folded.reach
-            self._source.note_done(before.shard, folded.reach.next_offset)
+            self._source.note_done(before.shard, shard.reach.next_offset)
+            self._metrics.projected(before.shard, shard.reach.seq - before.seq)
 
     def _stand(self, shard: _Shard, message: str, remedy: str) -> None:
         """Leave a shard where it is, until its journal is read again; the others go on."""

@@ -41,7 +41,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
         "command",
         "Render ACLs, IAM policies and the key policy from topology.yaml.",
     ),
-    "run": ("finance.cli.operating.run", "command", "Run a process, or all of them: poster, prover, ..., keeper."),
+    "run": ("finance.cli.operating.run", "command", "Run a process, or all of them: poster, prover, ..., projector."),
     "signing-proxy": (
         "finance.cli.signing.signing_proxy",
         "command",

@@ -12,12 +12,13 @@ from typing import Final, Literal
 
 from finance.guards.model import EVERYBODY, Given, GuardFault
 from finance.guards.probes import (
+    PROBES,
     Probe,
     Probed,
     probe_archive,
-    probe_database,
     probe_drill,
     probe_exports,
+    probe_reading,
     probe_registry,
     probe_signer,
     probe_topics,
@@ -91,7 +92,9 @@ def checks(given: Given) -> list[Check]:
     def probing(probe: Probe, process: str) -> Callable[[], Probed]:
         return lambda: probe(settings, _topology(given), process)
 
-    made += [Check(f"database as the {process}", probing(probe_database, process)) for process in PROCESSES]
+    for process in PROCESSES:
+        made.append(Check(f"database as the {process}", probing(dict(PROBES[process])["database"], process)))
+    made.append(Check("database of who asks the read side", probing(probe_reading, "reading")))
     made += [
         Check("migrations applied", lambda: _migrated(given), refuses=False),
         Check("topics as the topology", probing(probe_topics, EVERYBODY)),

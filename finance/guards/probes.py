@@ -24,6 +24,7 @@ from finance.wiring.registry_file import check_copy, kernel_path, read_registry
 from finance.wiring.signers import open_signer
 from ledger_core.errors import Refused
 from ledger_core.postgres.reading.progress import manifest_heads
+from ledger_core.postgres.reading.projection_places import belongs_to
 from ledger_core.postgres.recovery.drills import newest_sound_drill
 from ledger_core.postgres.schema.authority import granted
 from ledger_core.postgres.schema.bounds import for_superusers
@@ -40,7 +41,9 @@ DRILL_DAYS_MAX: Final = 35  # monthly, and some days to mend what stopped it
 POWERS: Final = """
 SELECT current_user::text, rolsuper, rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls,
        has_schema_privilege(current_user, 'public', 'CREATE') OR has_database_privilege(current_database(), 'CREATE'),
-       (SELECT count(*) FROM pg_class WHERE relowner = r.oid AND relkind IN ('r', 'p')),
+       (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relowner = r.oid AND c.relkind IN ('r', 'p')
+           AND NOT (rolname = 'finance_projector' AND n.nspname IN ('reading', 'reading_1', 'reading_2'))),
        (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()),
        (SELECT string_agg(m.roleid::regrole::text, ', ') FROM pg_auth_members m WHERE m.member = r.oid)
   FROM pg_roles r WHERE rolname = current_user"""
@@ -91,6 +94,23 @@ def probe_database(settings: Settings, _topology: Topology, process: str) -> Pro
     if everybodys:  # no fault: on managed Postgres nobody may revoke them, and no job of ours depends on it
         told += f"; {everybodys} bounds that only a superuser sets are missing: a role could fill disk or locks"
     return Probed(told, tuple(faults))
+
+
+def probe_reading(settings: Settings, topology: Topology, process: str) -> Probed:
+    """As `probe_database`, for the read side: in a database of its own there is nothing of the ledger to compare."""
+    with session(settings.database_url(process), application_name="finance guards", read_only=True) as connection:
+        row = connection.execute("SELECT to_regclass('public.deployment') IS NULL").fetchone()
+        apart = row is not None and bool(row[0])
+        user, faults = role_powers(connection, process, production=settings.env == "production")
+        found, wanted = belongs_to(connection), (settings.env, settings.domain, settings.topic_prefix)
+    if found is not None and found != wanted:
+        told = f"the read side is of {found}, the settings say {wanted}"
+        remedy = "set DATABASE_URL_PROJECTOR and DATABASE_URL_READING of one and the same environment"
+        faults.append(GuardFault(told, remedy))
+    if apart:
+        return Probed(f"{user}, in a database of the read side's own", tuple(faults))
+    probed = probe_database(settings, topology, process)
+    return Probed(probed.evidence, tuple(dict.fromkeys((*probed.faults, *faults))))
 
 
 def role_powers(connection: Session, process: str, *, production: bool) -> tuple[str, list[GuardFault]]:
@@ -245,5 +265,6 @@ PROBES: Final[dict[str, tuple[tuple[str, Probe], ...]]] = {
     "archiver": (("database", probe_database), ("signer", probe_signer), ("archive", probe_archive)),
     "notary": (("database", probe_database), ("signer", probe_signer)),
     "keeper": (("database", probe_database),),
+    "projector": (("database", probe_reading),),
     SIGNING_PROXY: (("signer", probe_signer),),
 }

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-ROLES: Final = ("poster", "prover", "archiver", "notary", "keeper", "api", "auditor")
-PROCESSES: Final = ("poster", "prover", "archiver", "notary", "keeper")
+ROLES: Final = ("poster", "prover", "archiver", "notary", "keeper", "projector", "reading", "api", "auditor")
+PROCESSES: Final = ("poster", "prover", "archiver", "notary", "keeper", "projector")
 
 SIGNING_PROXY: Final = "signing-proxy"
 PROXY_SCOPES: Final = ("sign", "verify", "metrics")  # what the roles of its door.yaml may name
@@ -136,6 +136,22 @@ VARIABLES: Final[tuple[Variable, ...]] = (
     _role("archiver", "archiver"),
     _role("notary", "notary"),
     _role("keeper", "keeper"),
+    Variable(
+        "DATABASE_URL_PROJECTOR",
+        "Postgres address of the role finance_projector, in the ledger's database or one of the read side's own; in "
+        "dev DATABASE_URL will do",
+        None,
+        "projector, projection rebuild",
+        secret=True,
+    ),
+    Variable(
+        "DATABASE_URL_READING",
+        "Postgres address of the role finance_reading, which asks the read side: the database of "
+        "DATABASE_URL_PROJECTOR; in dev DATABASE_URL will do",
+        None,
+        "projection status, verify",
+        secret=True,
+    ),
     _role("api", "status, halt, resume, balances, entry, dlq, prove"),
     _role("auditor", "verify ledger, verify audit"),
     Variable(

@@ -107,6 +107,27 @@ METRICS: Final[tuple[Metric, ...]] = (
         known=("received", "kept", "forgotten"),
     ),
     Metric(
+        "finance_projected_entries_total",
+        "counter",
+        "Journal entries that became rows of the read side's projection",
+        "projector",
+        ("shard",),
+    ),
+    Metric(
+        "finance_projection_known_timestamp_seconds",
+        "gauge",
+        "Up to when the projection answers questions as known at a time",
+        "projector",
+        ("shard",),
+    ),
+    Metric(
+        "finance_projection_stands",
+        "gauge",
+        "1 while the journal of this shard is refused, so that the projection of it stands",
+        "projector",
+        ("shard",),
+    ),
+    Metric(
         "finance_consumer_lag_records",
         "gauge",
         "What waits in front of the process, in records",

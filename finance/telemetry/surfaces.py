@@ -48,6 +48,9 @@ class PrometheusWork:
         self._audit_events = exporter.counter("finance_audit_events_total")
         self._refused_intents = exporter.counter("finance_audit_intents_refused_total")
         self._personal = exporter.counter("finance_personal_records_total")
+        self._projected = exporter.counter("finance_projected_entries_total")
+        self._projection_known = exporter.gauge("finance_projection_known_timestamp_seconds")
+        self._projection_stands = exporter.gauge("finance_projection_stands")
         self._lag_records = exporter.gauge("finance_consumer_lag_records")
         self._lag_seconds = exporter.gauge("finance_consumer_lag_seconds")
         self._halted = exporter.gauge("finance_halted")
@@ -101,6 +104,14 @@ class PrometheusWork:
     def personal(self, outcome: str, count: int) -> None:
         self._personal.labels(outcome).inc(count)
 
+    def projected(self, shard: int, count: int) -> None:
+        self._projected.labels(shard).inc(count)
+        self._health.worked()
+
+    def projection(self, shard: int, known_seconds: float, *, stands: bool) -> None:
+        self._projection_known.labels(shard).set(known_seconds)
+        self._projection_stands.labels(shard).set(1 if stands else 0)
+
     def lag(self, shard: int, records: int, seconds: float) -> None:
         self._lag_records.labels(shard).set(records)
         self._lag_seconds.labels(shard).set(seconds)
@@ -111,6 +122,8 @@ class PrometheusWork:
         self._lag_seconds.remove_by_labels({"shard": str(shard)})
         self._shard_halted.remove_by_labels({"shard": str(shard)})
         self._shard_slowed.remove_by_labels({"shard": str(shard)})
+        self._projection_known.remove_by_labels({"shard": str(shard)})
+        self._projection_stands.remove_by_labels({"shard": str(shard)})
         self._rules.remove_by_labels({"shard": str(shard)})
         self._rules_unknown.remove_by_labels({"shard": str(shard)})
         self._health.released(shard)

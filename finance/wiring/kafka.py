@@ -243,17 +243,19 @@ def source_opener(
     settings: Settings,
     topology: Topology,
     *,
+    key: str | None = None,
     check_partitions: Callable[[Sequence[int]], None] = lambda _partitions: None,
     append_times: bool = False,
     explain: Explain | None = None,
 ) -> OpenSource:
     """What opens the process's source once its callbacks are known; its topic is watched for as long as it is read.
-    Raises Refused when the topology gives the process no topic or no group.
+    `key`: of another topic than its first. Raises Refused when the topology gives the process no such topic.
     """
     process = topology.processes[name]
-    if process.consumes is None or process.group is None:
+    key = key or process.consumes
+    if key is None or key not in process.consumed:
         raise Refused(f"the topology gives {name} no topic or no group", remedy="correct topology.yaml")
-    key, group = process.consumes, settings.topic_prefix + process.group
+    group = settings.topic_prefix + process.consumed[key]
     options = {**settings.kafka_group_options(name), **settings.kafka_options(name)}
 
     def check() -> None:

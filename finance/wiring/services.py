@@ -43,6 +43,7 @@ from finance.wiring.kafka import (
 )
 from finance.wiring.mac_keys import trusted_registry
 from finance.wiring.personal import build_keeper
+from finance.wiring.reading import build_projector
 from finance.wiring.registry_file import read_registry
 from finance.wiring.signers import open_signers
 from finance.wiring.stores import check_is_ledger
@@ -55,6 +56,7 @@ from ledger_core.postgres.posting import control
 from ledger_core.postgres.posting.poster_store import PosterStore
 from ledger_core.postgres.proving.held_ranges import PostgresHeldRanges
 from ledger_core.postgres.proving.prover_store import PostgresProverStore
+from ledger_core.postgres.schema.authority import READ_SIDE
 from ledger_core.posting.activation import RulesJudge
 from ledger_core.proving.range_limits import RangeLimits
 from ledger_core.signing.purposes import SIGNED_BY
@@ -73,7 +75,8 @@ Build = Callable[[Settings, Topology, Metrics], Service]
 
 def build_service(name: str, settings: Settings, topology: Topology, metrics: Metrics) -> Service:
     """Build one of the processes of the topology. Raises Refused, Unavailable; KeyError on an unknown name."""
-    check_is_ledger(settings.database_url(name))
+    if name not in READ_SIDE:  # what it keeps is of topics, wherever it stands
+        check_is_ledger(settings.database_url(name))
     return BUILDERS[name](settings, topology, metrics)
 
 
@@ -230,6 +233,7 @@ BUILDERS: Mapping[str, Build] = {
     "archiver": build_archiver,
     "notary": build_notary,
     "keeper": build_keeper,
+    "projector": build_projector,
 }
 
 

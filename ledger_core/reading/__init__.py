@@ -3,6 +3,7 @@
 rows      an entry as the projection keeps it: without free texts, without personal data
 fold      journal records in, rows out: chain and balance are checked on the way
 verdicts  what became of events that posted nothing, from the outcomes topic
+links     where proofs and objects are, from the audit topic
 known     since when the ledger knows an entry, and up to when that can be answered
 blocks    sums of full blocks of lines, which never change: a balance as of two moments in a bounded read
 chunks    keys by which entries are found, close together while they are written

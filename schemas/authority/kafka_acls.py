@@ -53,7 +53,7 @@ def acl_of(text: str) -> Acl | None:
 
 def _topic_acls(topology: Topology) -> Iterator[Acl]:
     for key, topic in topology.topics.items():
-        consumers = [name for name, process in topology.processes.items() if process.consumes == key]
+        consumers = [name for name, process in topology.processes.items() if key in process.consumed]
         for name in (*consumers, *topic.readers):
             yield from _allow(topology, name, "topic", topic.name, READ)
         for name in topic.publishers:
@@ -68,9 +68,9 @@ def _topic_acls(topology: Topology) -> Iterator[Acl]:
 def _group_acls(topology: Topology, group_prefix: str) -> Iterator[Acl]:
     asking = {reader for topic in topology.topics.values() for reader in topic.readers}
     for name, process in topology.processes.items():
-        if process.group is not None:
+        for group in process.consumed.values():
             asking.add(name)
-            yield from _allow(topology, name, "group", group_prefix + process.group, ("READ",))
+            yield from _allow(topology, name, "group", group_prefix + group, ("READ",))
     for name in asking:
         yield from _allow(topology, name, "group", ASKING_GROUP, ("DESCRIBE",))
     for name in asking - {*topology.processes}:  # who reads from outside has one group, of its own name

@@ -13,7 +13,7 @@ from typing import Final
 from schemas.topology.model import UNPACKS_TIMES_MAX, Process, Topic, Topology
 
 REQUIRED_TOPICS: Final = ("settlements", "dead_letters", "outcomes", "journal", "audit", "personal")
-REQUIRED_PROCESSES: Final = ("poster", "prover", "archiver", "notary", "keeper")
+REQUIRED_PROCESSES: Final = ("poster", "prover", "archiver", "notary", "keeper", "projector")
 UNPACKED_BYTES_MAX: Final = 64 * 2**20  # of one batch: a reader holds it whole, and librdkafka refuses 100 MB
 DEAD_LETTER_HEADERS_BYTES: Final = 65_536  # a dead letter is the original plus headers that say why
 _SECRETS: Final = (
@@ -114,6 +114,9 @@ def _process_faults(topology: Topology, name: str, process: Process) -> Iterator
         yield f"{path}.consumes: no topic is called {process.consumes!r}"
     if (process.consumes is None) != (process.group is None):
         yield f"{path}.group: consumes and group come together"
+    for key in process.also_consumes:
+        if key not in topology.topics or key == process.consumes or process.consumes is None:
+            yield f"{path}.also_consumes: {key!r} names nothing that this process can read beside its first topic"
     for published in process.publishes:
         topic = topology.topics.get(published)
         if topic is None:
@@ -150,7 +153,7 @@ def _uniqueness_faults(topology: Topology) -> Iterator[str]:
     processes = topology.processes
     uses = {
         "topics: two topics are both named": [topic.name for topic in topology.topics.values()],
-        "processes: two processes share the group": [p.group for p in processes.values() if p.group is not None],
+        "processes: two processes share the group": [g for p in processes.values() for g in p.consumed.values()],
         "processes: two processes share the database_role": [p.database_role for p in processes.values()],
         "processes: two processes share the variable": [
             name for p in processes.values() for name in (p.database_url_env, p.metrics_port_env)

@@ -55,6 +55,13 @@ class Process(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     metrics_port_env: EnvName  # VARIABLE that holds the port
     consumes: Name | None = None  # key of the topic
     group: GroupName | None = None  # consumer group, prefix excluded
+    also_consumes: Mapping[Name, GroupName] = {}  # keys of further topics, each with a group of its own
+
+    @property
+    def consumed(self) -> Mapping[str, str]:
+        """Key of each topic that it consumes, and the group it does so in, prefix excluded."""
+        own = {} if self.consumes is None or self.group is None else {self.consumes: self.group}
+        return {**own, **self.also_consumes}
 
 
 class SigningKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,6 +105,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     audit_export_idle_seconds: Positive  # without an event, then what is there is exported
     archive_canary_seconds: Positive  # between two attempts to delete a locked object
     keeper_batch_records_max: Positive  # records of one transaction, inclusive
+    projector_batch_records_max: Positive  # records of one transaction, inclusive
     personal_waiting_days: Positive  # data whose event is not posted by then are erased
     retry_delay_ms_min: Positive  # first wait after a failure
     retry_delay_ms_max: Positive  # longest wait; it doubles up to here

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ledger_core.postgres.schema.authority import MATRIX
+from ledger_core.postgres.schema.authority import MATRIX, READING_SCHEMAS
 
 # What no role of a process may do, whatever it is.
 NOBODY: Final = (
@@ -132,7 +132,29 @@ ATTACKS: Final[dict[str, tuple[str, ...]]] = {
         "INSERT INTO halts (reason, actor_id, trace_id) VALUES ('r', 'service:keeper', '')",
         OUTBOX.format("service:keeper"),
     ),
+    "projector": (
+        *(f"TABLE {table}" for table in MATRIX if table != "deployment"),
+        "SELECT personal_digests(ARRAY[gen_random_uuid()])",
+        "INSERT INTO halts (reason, actor_id, trace_id) VALUES ('r', 'service:projector', '')",
+        "INSERT INTO entries (shard, seq) VALUES (0, 1)",
+        OUTBOX.format("service:projector"),
+        "CREATE TABLE public.mine (x integer)",
+        "CREATE SCHEMA finance_poster",
+        "DROP SCHEMA reading CASCADE",
+        "ALTER SCHEMA reading_1 RENAME TO finance_api",
+        "CREATE VIEW reading_1.v AS SELECT 1; ALTER VIEW reading_1.v SET SCHEMA public",
+        "CREATE TABLE reading_1.t (x integer); ALTER TABLE reading_1.t OWNER TO finance_migrator",
+    ),
+    "reading": (
+        *(f"TABLE {table}" for table in MATRIX if table != "deployment"),
+        "INSERT INTO halts (reason, actor_id, trace_id) VALUES ('r', 'service:reading', '')",
+        OUTBOX.format("service:reading"),
+        *(f"CREATE TABLE {schema}.mine (x integer)" for schema in READING_SCHEMAS),
+        *(f"CREATE FUNCTION {schema}.f() RETURNS int LANGUAGE sql AS 'SELECT 1'" for schema in READING_SCHEMAS),
+        "SET ROLE finance_projector",
+    ),
     "api": (
+        "CREATE TABLE reading.mine (x integer)",
         "SELECT pii FROM personal_data",
         "SELECT digest FROM personal_data",
         "DELETE FROM personal_data",
@@ -202,4 +224,11 @@ TAMPERING: Final = (
     ("CREATE TABLE more (x integer)", "schema.unexpected", "table more owner postgres"),
     ("ALTER TABLE proofs DISABLE TRIGGER ALL", "schema.unexpected", "foreign key of proofs switched off"),
     ("GRANT CREATE ON SCHEMA public TO finance_api", "schema.role_too_strong", "finance_api: may create in public"),
+    ("GRANT CREATE ON SCHEMA reading_1 TO finance_api", "schema.role_too_strong", "may create in reading_1"),
+    ("GRANT CREATE ON SCHEMA public TO finance_projector", "schema.role_too_strong", "may create in public"),
+    ("GRANT USAGE ON SCHEMA reading TO finance_api", "schema.unexpected", "schema reading lets finance_api USAGE"),
+    ("ALTER SCHEMA reading_2 OWNER TO finance_projector", "schema.unexpected", "reading_2 owner finance_projector"),
+    ("CREATE SCHEMA finance_poster", "schema.unexpected", "schema finance_poster owner"),
+    ("CREATE SCHEMA others AUTHORIZATION finance_poster", "schema.role_too_strong", "may create in others"),
+    ("DROP SCHEMA reading_2", "schema.missing", "schema reading_2"),
 )  # fmt: skip

@@ -17,7 +17,7 @@ def sound(folder: Path) -> dict[str, str]:
     """Every variable that production needs, for all processes; signers.json and topology.yaml are made in `folder`."""
     (folder / "signers.json").write_bytes(Key("rsa-sha256").registry.to_json())
     shutil.copy(TOPOLOGY, folder / "topology.yaml")
-    roles = ("poster", "prover", "archiver", "notary", "keeper", "api", "auditor")
+    roles = ("poster", "prover", "archiver", "notary", "keeper", "projector", "reading", "api", "auditor")
     return {
         "FINANCE_ENV": "production",
         "NODE_ENV": "production",

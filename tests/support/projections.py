@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 import psycopg
@@ -14,8 +15,9 @@ from ledger_core.books.entries import JournalEntry, Provider, encode_entry
 from ledger_core.chain import link
 from ledger_core.postgres.connection import connect
 from ledger_core.postgres.reading.projection_balances import Sides
-from ledger_core.postgres.reading.projection_places import PLACES, begin, switch
+from ledger_core.postgres.reading.projection_places import Projection, begin, projections, switch
 from ledger_core.postgres.reading.projection_store import ProjectionStore
+from ledger_core.postgres.schema.authority import READING_SCHEMAS
 from ledger_core.reading.fold import JournalItem, ShardReach, fold
 from ledger_core.reading.rows import time_us
 from ledger_core.times import format_time
@@ -26,10 +28,14 @@ TABLES = ("shards", "series", "entries", "lines", "blocks", "totals", "moments",
 
 
 def make_schemas(database_url: str) -> None:
-    """What a migration will do, or who sets up a database for the read side."""
+    """What who sets up a database for the read side does; migrations did it in the ledger's own."""
     with psycopg.connect(database_url, autocommit=True) as connection:
-        for schema in ("reading", *PLACES):
+        for schema in READING_SCHEMAS:
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}".encode())
+
+
+def projection_in(connection: psycopg.Connection[Any], place: str) -> Projection:
+    return next(it for it in projections(connection) if it.place == place)
 
 
 def begun(database_url: str) -> str:
@@ -40,12 +46,13 @@ def begun(database_url: str) -> str:
 
 def ask_there(database_url: str, place: str) -> None:
     with closing(connect(database_url, application_name="test")) as connection:
-        switch(connection, place)
+        switch(connection, projection_in(connection, place))
 
 
 @contextmanager
 def opened(database_url: str, place: str) -> Iterator[ProjectionStore]:
-    with closing(ProjectionStore(connect(database_url, application_name="test"), place)) as store:
+    connection = connect(database_url, application_name="test")
+    with closing(ProjectionStore(connection, projection_in(connection, place))) as store:
         yield store
 
 

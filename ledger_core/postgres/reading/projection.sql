@@ -110,6 +110,34 @@ CREATE TABLE moments (                      -- since when the last entry of each
     PRIMARY KEY (shard, known_us, seq)
 );
 
+CREATE TABLE closings (                     -- ranges of each shard that were closed, as the audit topic announced them
+    shard      integer NOT NULL,
+    range_no   bigint  NOT NULL,            -- that of its manifest too
+    first_seq  bigint  NOT NULL,
+    last_seq   bigint  NOT NULL,            -- first_seq - 1 when it has no entry
+    proof_hash bytea   NOT NULL,
+    PRIMARY KEY (shard, range_no)
+);
+CREATE INDEX closings_last ON closings (shard, last_seq);
+
+CREATE TABLE proofs (                       -- that were signed
+    proof_hash bytea PRIMARY KEY,
+    proof_id   text  NOT NULL
+);
+
+CREATE TABLE objects (                      -- of ranges, under lock
+    shard      integer NOT NULL,
+    range_no   bigint  NOT NULL,
+    object_key text    NOT NULL,
+    version_id text    NOT NULL,
+    PRIMARY KEY (shard, range_no)
+);
+
+CREATE TABLE announced (                    -- how far the audit topic was read
+    partition   integer PRIMARY KEY,
+    next_offset bigint  NOT NULL
+);
+
 CREATE TABLE outcomes (                     -- how far each shard's outcomes were read
     shard         integer PRIMARY KEY,
     decided       bigint,                   -- settlements offset behind the newest; NULL before the first

@@ -19,10 +19,9 @@ from ledger_core.errors import Refused
 from ledger_core.postgres.posting.account_numbers import array_literal
 from ledger_core.postgres.reading.projection_blocks import add_ends
 from ledger_core.postgres.reading.projection_copy import ENTRY_COLUMNS, LINE_COLUMNS, packed
-from ledger_core.postgres.reading.projection_places import enter
+from ledger_core.postgres.reading.projection_places import Projection, enter, hold, standing
 from ledger_core.postgres.reading.projection_series import ShardSeries, add_series, move_series
 from ledger_core.postgres.reading.projection_totals import OpenTotals
-from ledger_core.postgres.session import translated
 from ledger_core.posting.store_port import Fenced
 from ledger_core.reading.chunks import slot_of
 from ledger_core.reading.fold import REMEDY, Folded, ShardReach
@@ -47,22 +46,23 @@ CLOSE: Final = f"{KEEP} ON CONFLICT (shard, seq, why) DO UPDATE SET known_us = g
 
 
 class ProjectionStore:
-    """On a connection in autocommit mode. Every method may raise Unavailable("postgres") and Refused."""
+    """On a connection in autocommit mode. Every method may raise Unavailable("postgres") and Refused; those that write
+    raise TakenOver once another projection was switched to."""
 
-    def __init__(self, connection: psycopg.Connection[Any], place: str) -> None:
+    def __init__(self, connection: psycopg.Connection[Any], projection: Projection) -> None:
         self._connection = connection
-        self._place = place
+        self._projection = projection
         self._shards: dict[int, tuple[ShardSeries, OpenTotals]] = {}
         self._months: set[int] = set()  # whose partitions stand
-        enter(connection, place)
+        enter(connection, projection.place)
 
-    @translated()
+    @standing()
     def reach(self, shard: int) -> ShardReach:
         """How far the projection has come in a shard."""
         row = self._connection.execute(CURSOR, (shard,), binary=True).fetchone()
         return ShardReach(shard) if row is None else ShardReach(*row)
 
-    @translated()
+    @standing()
     def kept(self, shard: int, after_seq: int, limit: int) -> dict[int, list[KeptTime]]:
         """The exceptions of a shard's times behind a sequence, by sequence: `limit` of them at most."""
         found: dict[int, list[KeptTime]] = {}
@@ -70,7 +70,7 @@ class ProjectionStore:
             found.setdefault(seq, []).append(KeptTime(seq, Why(why), known_us))
         return found
 
-    @translated()
+    @standing()
     def write(self, before: ShardReach, folded: Folded) -> None:
         """Add a batch and move the cursor from `before`. Raises Fenced where another projector moved it, or keeps
         another time of one of these entries; Refused where a repeat is not what was written."""
@@ -79,6 +79,7 @@ class ProjectionStore:
         self._shards.setdefault(shard, (ShardSeries(shard), OpenTotals(shard)))
         try:
             with self._connection.transaction(), self._connection.cursor() as cursor:
+                hold(cursor, self._projection)
                 there = self._move(cursor, before, after)
                 self._compare(cursor, shard, folded.repeats)
                 for it in folded.kept:
@@ -94,11 +95,12 @@ class ProjectionStore:
             self._forget(shard)
             raise
 
-    @translated()
+    @standing()
     def close_shard(self, before: ShardReach, closed: KeptTime) -> ShardReach:
         """Let a shard in which nothing came answer up to a time. Raises Fenced."""
         after = before._replace(known_us=closed.known_us)
         with self._connection.transaction(), self._connection.cursor() as cursor:
+            hold(cursor, self._projection)
             self._move(cursor, before, after)
             values = (before.shard, closed.seq, closed.why.value, closed.known_us)
             cursor.execute(CLOSE, (*values, closed.known_us))
@@ -161,11 +163,12 @@ class ProjectionStore:
         """Beside its parent, then attached: questions go on meanwhile."""
         parent, part = sql.Identifier(table), sql.Identifier(f"{table}_{month // 12}_{month % 12 + 1:02}")
         try:
-            with self._connection.transaction():
-                self._connection.execute(
+            with self._connection.transaction(), self._connection.cursor() as cursor:
+                hold(cursor, self._projection)
+                cursor.execute(
                     sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)").format(part, parent)
                 )
-                self._connection.execute(
+                cursor.execute(
                     sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES IN ({})").format(
                         parent, part, sql.Literal(month)
                     )

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import psycopg
 
-from ledger_core.postgres.session import translated
+from ledger_core.postgres.reading.projection_places import Projection, hold, standing
 from ledger_core.posting.store_port import Fenced
 from ledger_core.reading.verdicts import OutcomeReach, OutcomesRead, ProjectedVerdict
 
@@ -23,6 +23,8 @@ UPDATE outcomes SET decided = %s, complete_from = %s, next_offset = %s
 INSERT: Final = """
 INSERT INTO verdicts (shard, source_offset, event_id, settlement_id, verdict, reason)
 SELECT * FROM unnest(%s::int4[], %s::int8[], %s::uuid[], %s::text[], %s::text[], %s::text[])"""
+OFFSET: Final = "SELECT source_offset FROM entries WHERE shard = %s AND seq = %s"
+COUNT: Final = "SELECT count(*) FROM verdicts WHERE shard = %s AND source_offset >= %s AND source_offset < %s"
 COLUMNS: Final = "shard, source_offset, event_id::text, settlement_id, verdict, reason"
 BEHIND: Final = "AND (shard, source_offset) > (%s, %s) ORDER BY shard, source_offset LIMIT %s"
 OF_EVENT: Final = f"SELECT {COLUMNS} FROM verdicts WHERE event_id = %s::uuid {BEHIND}"
@@ -31,22 +33,36 @@ OF_SETTLEMENT: Final = f'SELECT {COLUMNS} FROM verdicts WHERE settlement_id = %s
 
 class VerdictStore:
     """On a connection in autocommit mode that entered the projection. Every method may raise Unavailable("postgres")
-    and Refused."""
+    and Refused; `write` raises TakenOver once another projection was switched to."""
 
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+    def __init__(self, connection: psycopg.Connection[Any], projection: Projection) -> None:
         self._connection = connection
+        self._projection = projection
 
-    @translated()
+    @standing()
     def reach(self, shard: int) -> OutcomeReach:
         """How far the outcomes of a shard were read."""
         row = self._connection.execute(CURSOR, (shard,)).fetchone()
         return OutcomeReach(shard) if row is None else OutcomeReach(*row)
 
-    @translated()
+    @standing()
+    def newest_offset(self, shard: int, seq: int) -> int | None:
+        """The settlements offset of an entry; None for sequence 0."""
+        row = self._connection.execute(OFFSET, (shard, seq)).fetchone()
+        return None if row is None else int(row[0])
+
+    @standing()
+    def count_between(self, shard: int, first: int, end: int) -> int:
+        """How many settlements offsets `[first, end)` have a verdict that posted nothing."""
+        row = self._connection.execute(COUNT, (shard, first, end)).fetchone()
+        return 0 if row is None else int(row[0])
+
+    @standing()
     def write(self, before: OutcomeReach, read: OutcomesRead) -> None:
         """Add the rows of a batch and move the cursor from `before`. Raises Fenced."""
         after = read.reach
         with self._connection.transaction(), self._connection.cursor() as cursor:
+            hold(cursor, self._projection)
             cursor.execute(FIRST, (before.shard,))
             cursor.execute(MOVE, (*after[1:], before.shard, before.decided, before.next_offset))
             if cursor.rowcount != 1:

@@ -12,7 +12,10 @@ from typing import Final
 
 OWNER: Final = "finance_migrator"
 BACKUP: Final = "finance_backup"  # made outside of migrations: REPLICATION, and no privilege on any table
-ROLES: Final = ("poster", "prover", "archiver", "notary", "keeper", "api", "auditor")
+ROLES: Final = ("poster", "prover", "archiver", "notary", "keeper", "projector", "reading", "api", "auditor")
+READ_SIDE: Final = ("projector", "reading")  # who keeps projections, and who asks them: no right in the ledger's tables
+PROJECTOR: Final = "finance_projector"
+READING_SCHEMAS: Final = ("reading", "reading_1", "reading_2")  # what stands there is the projector's, and no guard's
 PROCESS_ROLES: Final = ("poster", "prover", "archiver", "notary")  # of the ledger: each may halt posting
 
 _HALTS: Final = "SELECT INSERT(actor_id,reason,shard,trace_id)"
@@ -108,7 +111,7 @@ MATRIX: Final[Mapping[str, Mapping[str, str]]] = {
         "auditor": _READS,
     },
     "deployment": dict.fromkeys(ROLES, _READS),
-    "epochs": dict.fromkeys(ROLES, _READS),
+    "epochs": dict.fromkeys((role for role in ROLES if role not in READ_SIDE), _READS),
     "schema_migrations": {},
 }
 

@@ -22,11 +22,13 @@ from ledger_core.postgres.session import Session
 
 # Connections at once, of all its processes and commands. What is set by an operator stays; the sum must leave some.
 CONNECTIONS: Final[Mapping[str, int]] = {
-    "finance_poster": 32,
-    "finance_prover": 16,
+    "finance_poster": 24,
+    "finance_prover": 12,
     "finance_archiver": 8,
     "finance_notary": 6,
-    "finance_keeper": 6,
+    "finance_keeper": 5,
+    "finance_projector": 5,
+    "finance_reading": 8,
     "finance_api": 12,
     "finance_auditor": 8,
     BACKUP: 6,
@@ -41,7 +43,7 @@ TIMEOUTS: Final[Mapping[str, str]] = {
 TRANSACTION_TIMEOUT: Final = ("transaction_timeout", "1d")  # Postgres 17 and later; the oracle reads one long snapshot
 TRANSACTION_TIMEOUT_SINCE: Final = 170000
 # Bytes on disk that the sorts of one session may take. Only a superuser sets it, so that no role lifts it for itself.
-TEMP_FILES: Final[Mapping[str, str]] = {"finance_api": "20GB", "finance_auditor": "20GB"}
+TEMP_FILES: Final[Mapping[str, str]] = dict.fromkeys(("finance_api", "finance_auditor", "finance_reading"), "20GB")
 # What everybody may call by default, and nobody of ours needs: locks and objects that fill the server's own tables.
 PUBLIC_FUNCTIONS: Final = "^(pg_(try_)?advisory_|lo_|lo(read|write)$|pg_logical_emit_message$)"
 

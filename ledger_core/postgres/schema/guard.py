@@ -14,7 +14,7 @@ from importlib import resources
 from typing import Final
 
 from ledger_core.findings import Collector, Report
-from ledger_core.postgres.schema.authority import OWNER, ROLES, granted
+from ledger_core.postgres.schema.authority import OWNER, PROJECTOR, READING_SCHEMAS, ROLES, granted
 from ledger_core.postgres.schema.bounds import check_bounds
 from ledger_core.postgres.session import Session
 
@@ -48,6 +48,17 @@ FOREIGN_KEYS_OFF: Final = """
 SELECT format('foreign key of %s switched off', t.tgrelid::regclass)
   FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
  WHERE c.relnamespace = 'public'::regnamespace AND t.tgisinternal AND t.tgenabled <> 'O'"""
+
+# Schemas beside public: the read side's, and one named like a role of ours, which would stand first in what sessions
+# of that role search. What others keep beside the ledger is theirs.
+SCHEMAS: Final = """
+SELECT format('schema %s owner %s', n.nspname, pg_get_userbyid(n.nspowner))
+  FROM pg_namespace n WHERE n.nspname ~ '^(reading|finance)(_|$)'
+UNION ALL
+SELECT format('schema %s lets %s %s', n.nspname, coalesce(pg_get_userbyid(nullif(x.grantee, 0)), 'PUBLIC'),
+              string_agg(x.privilege_type, ',' ORDER BY x.privilege_type))
+  FROM pg_namespace n, aclexplode(n.nspacl) AS x
+ WHERE n.nspname ~ '^(reading|finance)(_|$)' AND x.grantee <> n.nspowner GROUP BY n.nspname, x.grantee"""
 
 FUNCTIONS: Final = """
 SELECT format('function %s owner %s%s%s sha256 %s', p.oid::regprocedure, pg_get_userbyid(p.proowner),
@@ -94,12 +105,17 @@ SELECT r.rolname, concat_ws(', ',
          CASE WHEN r.rolbypassrls THEN 'bypassrls' END,
          (SELECT 'member of ' || string_agg(pg_get_userbyid(m.roleid), ', ' ORDER BY 1)
             FROM pg_auth_members m WHERE m.member = r.oid),
-         CASE WHEN r.rolname <> %(owner)s AND has_schema_privilege(r.oid, 'public', 'CREATE')
-              THEN 'may create in public' END)
+         CASE WHEN r.rolname <> %(owner)s AND has_database_privilege(r.oid, current_database(), 'CREATE')
+              THEN 'may create schemas' END,
+         (SELECT 'may create in ' || string_agg(n.nspname, ', ' ORDER BY n.nspname)
+            FROM pg_namespace n
+           WHERE r.rolname <> %(owner)s AND n.nspname !~ '^pg_' AND has_schema_privilege(r.oid, n.oid, 'CREATE')
+             AND NOT (r.rolname = %(projector)s AND n.nspname = ANY(%(reading)s))))
   FROM pg_roles r WHERE r.rolname = ANY(%(roles)s)"""
 
 DESCRIBED: Final = (
     *(TABLES, COLUMNS, CONSTRAINTS, UNIQUE, TRIGGERS, FOREIGN_KEYS_OFF, FUNCTIONS, EXECUTES, POLICIES, RULES, SWITCHES),
+    SCHEMAS,
 )  # fmt: skip
 
 
@@ -133,7 +149,8 @@ def check_schema(connection: Session) -> Report:
     for table, role, privilege in sorted(decided - grants):
         found.add("schema.grant_missing", f"{role} lacks {privilege} on {table}", place=table)
     roles = [OWNER, *(f"finance_{role}" for role in ROLES)]
-    for role, powers in connection.execute(ROLE_POWERS.encode(), {"roles": roles, "owner": OWNER}):
+    names = {"roles": roles, "owner": OWNER, "projector": PROJECTOR, "reading": list(READING_SCHEMAS)}
+    for role, powers in connection.execute(ROLE_POWERS.encode(), names):
         if powers:
             found.add("schema.role_too_strong", f"{role}: {powers}", place=role)
     check_bounds(connection, found)

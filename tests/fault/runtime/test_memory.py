@@ -55,7 +55,7 @@ def ledger(environ: dict[str, str], tmp_path: Path) -> Iterator[Ledger]:
 
 
 def test_every_process_is_in_the_table() -> None:
-    assert {"poster", "keeper", *DOWNSTREAM} == set(BUILDERS)
+    assert {"poster", "keeper", "projector", *DOWNSTREAM} == set(BUILDERS)
 
 
 # (records, characters of each): as large as the topic takes, what is kept at most, and many of an ordinary day.

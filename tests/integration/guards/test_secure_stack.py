@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 NAMES = ("admin", "poster", "prover", "archiver", "notary", "api", "auditor", "marketplace", "kernel", "backup")
 TURNED_AWAY = "CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE|closed|EOF|reset|valid client certificate"
 NOT_FOR_AUDITORS = ("outcomes", "settlements.dlq", "personal")
-NOT_PERSONAL = (("marketplace", "marketplace"), ("api", "api"), ("poster", "finance-poster"))
+NOT_PERSONAL = (*((n, n) for n in ("marketplace", "api")), *((n, f"finance-{n}") for n in ("poster", "projector")))
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_no_port_of_the_stack_serves_a_client_without_a_certificate(stack: Stack
     ("name", "topic"),
     [("marketplace", "journal"), ("marketplace", "audit"), ("kernel", "audit"), ("prover", "journal"),
      ("archiver", "journal"), ("poster", "audit"), ("poster", "settlements"), ("notary", "journal"),
-     ("auditor", "settlements"), ("api", "journal"), ("notary", "settlements.dlq")],
+     ("auditor", "settlements"), ("api", "journal"), ("projector", "journal"), ("notary", "settlements.dlq")],
 )  # fmt: skip
 def test_nobody_writes_to_a_topic_of_another(stack: Stack, finance: Finance, name: str, topic: str) -> None:
     errors: list[KafkaError | None] = []

@@ -15,7 +15,7 @@ from ledger_core.postgres.reading.projection_store import ProjectionStore
 from ledger_core.posting.store_port import Fenced
 from ledger_core.reading.fold import ShardReach, fold
 from ledger_core.reading.known import close_at
-from tests.support.projections import NOW, Ledger, ask_there, begun, contents, feed, make_schemas, opened
+from tests.support.projections import NOW, Ledger, ask_there, begun, contents, feed, make_schemas, opened, projection_in
 
 pytestmark = pytest.mark.services
 
@@ -108,7 +108,7 @@ def test_killed_in_front_of_each_statement_it_leaves_nothing_and_goes_on(url: st
     for number in range(1, 40):
         connection = psycopg.connect(url, autocommit=True, cursor_factory=Dying)
         enter(connection, place)
-        with closing(ProjectionStore(connection, place)) as store:
+        with closing(ProjectionStore(connection, projection_in(connection, place))) as store:
             Dying.left = number
             try:
                 store.write(reach, fold(reach, ledger.items[250:], NOW))

@@ -12,7 +12,7 @@ from ledger_core.postgres.reading.projection_places import enter
 from ledger_core.postgres.reading.projection_verdicts import VerdictStore, verdicts_of_event, verdicts_of_settlement
 from ledger_core.posting.store_port import Fenced
 from ledger_core.reading.verdicts import HeardOutcome, OutcomeReach, ProjectedVerdict, read_outcomes
-from tests.support.projections import asking, begun, make_schemas
+from tests.support.projections import asking, begun, make_schemas, projection_in
 
 pytestmark = pytest.mark.services
 
@@ -30,7 +30,7 @@ def test_what_became_of_an_event_is_found_by_event_and_settlement(database_url: 
     place = begun(database_url)
     with closing(connect(database_url, application_name="test")) as connection:
         enter(connection, place)
-        store = VerdictStore(connection)
+        store = VerdictStore(connection, projection_in(connection, place))
         reach = store.reach(0)
         assert reach == OutcomeReach(0)
         for at in range(len(OUTCOMES)):

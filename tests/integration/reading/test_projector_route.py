@@ -20,7 +20,7 @@ from ledger_core.postgres.reading.projection_store import ProjectionStore
 from tests.support import journal_writer
 from tests.support.journal_factory import TinyShard
 from tests.support.kafka import tls
-from tests.support.projections import asking, begun, contents, make_schemas
+from tests.support.projections import asking, begun, contents, make_schemas, projection_in
 from tests.support.waits import until
 
 pytestmark = pytest.mark.services
@@ -39,9 +39,13 @@ class Reading:
         self.url, self.place = database_url, begun(database_url)
         self.brokers, self.topic, self.group = brokers, topic, uuid.uuid4().hex
 
+    def store(self) -> ProjectionStore:
+        connection = connect(self.url, application_name="finance-projector")
+        return ProjectionStore(connection, projection_in(connection, self.place))
+
     def projector(self) -> Projector:
         return Projector(
-            ProjectionStore(connect(self.url, application_name="finance-projector"), self.place),
+            self.store(),
             lambda start, revoked: KafkaSource(self.brokers, self.topic, self.group, start, revoked, tls(self.brokers)),
             batch_records_max=150,
             clock=clock.utc_now,

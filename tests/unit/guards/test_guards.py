@@ -121,9 +121,10 @@ def environment(folder: Path, process: str, changes: dict[str, str | None]) -> d
     (folder / "kms.toml").write_text(KMS_TABLE)
     (folder / "open").write_text(RANDOM)
     (folder / "open").chmod(0o644)
-    others = {f"DATABASE_URL_{role.upper()}" for role in ("poster", "prover", "archiver", "notary", "keeper")} - {
-        f"DATABASE_URL_{process.upper()}"
-    }
+    others = {
+        f"DATABASE_URL_{role.upper()}"
+        for role in ("poster", "prover", "archiver", "notary", "keeper", "projector", "reading")
+    } - {f"DATABASE_URL_{process.upper()}"}
     return {name: value for name, value in changed.items() if value is not None and name not in others}
 
 

@@ -75,7 +75,19 @@ def test_every_metric_named_in_a_document_is_exported(path: Path) -> None:
     known = {metric.name for metric in METRICS}
     roles = {
         f"finance_{role}"
-        for role in ("migrator", "poster", "prover", "archiver", "notary", "keeper", "api", "auditor", "backup")
+        for role in (
+            "migrator",
+            "poster",
+            "prover",
+            "archiver",
+            "notary",
+            "keeper",
+            "projector",
+            "reading",
+            "api",
+            "auditor",
+            "backup",
+        )
     }
     named = set(re.findall(r"\bfinance_[a-z_]+\b", path.read_text("utf-8")))
     assert {name for name in named if name not in roles and "_ledger-" not in name} <= known

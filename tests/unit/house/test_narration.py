@@ -19,6 +19,7 @@ NARRATED = (
     "consumers/audit/notary.py",
     "consumers/audit/restore.py",
     "consumers/personal/keeper.py",
+    "consumers/reading/follower.py",
     "consumers/posting/poster.py",
     "consumers/posting/relay.py",
     "consumers/proving/prover.py",

@@ -64,6 +64,8 @@ def tell_everything(exporter: MetricExporter, metrics: PrometheusWork) -> None:
     metrics.audited(7)
     metrics.intents_refused(2)
     metrics.lag(1, 12, 0.5)
+    metrics.projected(1, 3)
+    metrics.projection(1, 1.5, stands=False)
     metrics.halted(True)
     metrics.stopped(1, halted=True, slowed=False)
     metrics.rules(1, 3, known=False)

@@ -135,7 +135,7 @@ def test_each_principal_publishes_and_reads_what_the_topology_says() -> None:
         writers = {a.principal for a in acls if (a.name, a.operation) == (topic.name, "WRITE")}
         assert writers == {f"User:CN={name}" for name in topic.publishers}
     readers = {a.principal.removeprefix("User:CN=") for a in acls if (a.name, a.operation) == ("finance.audit", "READ")}
-    assert readers == {"kernel", "auditor", "notary", "prover"}
+    assert readers == {"kernel", "auditor", "notary", "prover", "projector"}
     fences = {(a.principal, a.name) for a in acls if a.resource == "transactional_id"}
     assert fences == {("User:CN=notary", "finance.audit.writer")}, "whoever has it can end the notary's lead"
     groups = {(a.principal, a.name) for a in acls if (a.resource, a.operation) == ("group", "READ")}
