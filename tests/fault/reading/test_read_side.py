@@ -1,4 +1,4 @@
-"""The read side on the whole route: every process runs, and each event is answered for, with its proof and its object."""
+"""The read side on the whole route: each event is answered for, with its proof and its object."""
 
 from __future__ import annotations
 
