@@ -101,6 +101,7 @@ ELSEWHERE: Final = {
     "consumers.archive.manifest_lister": "its own proof and its own manifest",
     "consumers.audit.published_chain": "asks through fault_of of the event",
     "consumers.proving.published_topic": "asks through fault_of of the event",
+    "consumers.reading.further_topics": "says where to look; whoever follows it verifies proof and object",
     "finance.recovery.backup.place.catalogue": "reads through statement_fault",
     "finance.recovery.backup.base.create": "the manifest that it has just signed",
     "finance.recovery.backup.place.wal_list": "reads through statement_fault",
