@@ -18,7 +18,7 @@ from ledger_core.ports import Record
 from ledger_core.posting.entry_bytes import entry_bytes
 from ledger_core.posting.plans import Activation, Decided, Draft, Known, Plan, Posted, Rejection, ShardHead, Verdict
 from ledger_core.posting.rules import content_hash, content_of, differing_fields
-from ledger_core.posting.verdicts import ALREADY_POSTED, VerdictLine, activation_reason, encode_verdict
+from ledger_core.posting.verdicts import ALREADY_POSTED, VerdictLine, activation_reason, encode_verdict, for_people
 
 
 def event_ids(batch: Sequence[Decided]) -> tuple[list[str], list[str]]:
@@ -158,7 +158,9 @@ class _Builder:
         reason, digest = activation_reason(activation.rules), activation.content_hash
         line = _line("rejected", record.offset, reason, None, digest)
         self.verdicts.append(
-            Verdict(record.offset, "rejected", reason, None, digest, False, activation.detail, line, None, 0)
+            Verdict(
+                record.offset, "rejected", reason, None, digest, False, for_people(activation.detail), line, None, 0
+            )
         )
 
     def _reject(
@@ -174,7 +176,7 @@ class _Builder:
     ) -> None:
         line = _line("rejected", offset, reason.value, event_id, digest)
         self.verdicts.append(
-            Verdict(offset, "rejected", reason.value, event_id, digest, first, detail, line, record, 0)
+            Verdict(offset, "rejected", reason.value, event_id, digest, first, for_people(detail), line, record, 0)
         )
         if first and event_id is not None:
             self.rejected_here[event_id] = Known(self.head.shard, 0, None, digest, reason.value)

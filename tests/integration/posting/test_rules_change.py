@@ -185,3 +185,29 @@ def test_a_process_that_lacks_the_rules_stands_with_that_shard_alone_and_a_newer
     post_all(environ, judge=judge_of(environ))
     post_undisturbed(environ, other_database, judge=judge_of(environ))
     assert tables(dsn) == tables(other_database)
+
+
+# What anybody who may publish can put into a record that claims to be a control record; nobody signed it.
+NAMES = ("\\u0000", "\\u0001\\u001b[2J", "\\u202e", "\\n", "\\ud83d\\ude00", "\u00e9", "\x7f", "x" * 8_100)
+HOSTILE = (
+    *(f'{{"{name}":1,"says":"finance.rules.v1"}}'.encode() for name in NAMES),
+    *(f'{{"alg":"{name}","says":"finance.rules.v1"}}'.encode() for name in NAMES),
+    b'{"says":"finance.rules.v1","\xff":1}',
+    b'{"says":"finance.rules.v1","reason":' + b"[" * 4_000,
+    b'{"says":"finance.rules.v1","rules":1e999}',
+    b'{"says":"finance.rules.v1"' + b" " * 900_000 + b"}",
+)
+
+
+def test_no_word_of_a_record_that_nobody_signed_stops_its_shard(environ: dict[str, str]) -> None:
+    """Each is a dead letter, with a reason that every text column, header and terminal can hold."""
+    records = [it for n, value in enumerate(HOSTILE) for it in (usd(n), record(0, value=value))]
+    publish(environ, [*records, usd(len(HOSTILE))])
+    post_all(environ, judge=judge_of(environ))
+    dsn = environ["DATABASE_URL"]
+    assert [reason for _, reason in reasons(dsn)] == ["bad_rules"] * len(HOSTILE)
+    details = [detail for (detail,) in rows(dsn, "SELECT detail FROM verdicts")]
+    assert all(detail.isprintable() and len(detail) <= 1000 for detail in details)
+    assert rows(dsn, "SELECT seq FROM shards WHERE shard = 0") == [(len(HOSTILE) + 1,)]
+    check_ledger(dsn)
+    check_journal(environ, dsn)
