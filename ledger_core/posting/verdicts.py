@@ -24,7 +24,7 @@ NOTHING_READ: Final = frozenset({RejectReason.NO_RECORD.value, RejectReason.UNRE
 ALREADY_POSTED: Final = "already_posted"  # the one reason of a duplicate
 _ACTIVATION: Final = re.compile(r"rules_([2-9]|[1-9][0-9]{1,8})")  # of a control record that counted: rules in force
 DETAIL_CHARS_MAX: Final = 1000
-# Control characters, what turns the direction of a line, line and paragraph ends, surrogates, what is no character.
+# Control characters, signs that change the direction of a line, line and paragraph ends, surrogates, private use.
 _UNPLAIN: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\uf8ff\ufeff\ufff0-\uffff\U000e0000-\U0010ffff]"
 )
@@ -33,8 +33,8 @@ _OF_AN_EVENT_ID: Final = frozenset({RejectReason.CONFLICT.value, RejectReason.UN
 
 
 def for_people(detail: str) -> str:
-    """A verdict's detail as it is kept and told: a publisher's own words may stand in it, and no column, header or
-    terminal takes every character, or any number. It is proved nowhere, and the same on every machine."""
+    """A verdict's detail as it is kept and shown: a publisher's own words may stand in it, and columns, headers and
+    terminals do not take every character, or any number. It is proved nowhere, and the same on every machine."""
     escaped = _UNPLAIN.sub(lambda found: f"\\u{ord(found[0]):04x}", detail[:DETAIL_CHARS_MAX])
     return escaped if len(escaped) < DETAIL_CHARS_MAX else escaped[: DETAIL_CHARS_MAX - 1] + "…"
 
