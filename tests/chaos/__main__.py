@@ -1,9 +1,10 @@
 """`python -m tests.chaos [--minutes N] [--seed N] [--rate N]` (`make chaos`): misfortune without end, then the account.
 
-Settlements of every kind come at a rate; processes are killed and frozen (posters inside COPY too), their clocks and
-those of database and broker step, sessions are cut, servers crash, the database is put back to before with a service
-away. At the end everything runs again until nothing waits; the oracle judges the ledger, the archive and the audit
-chain, and an accounting of its own judges every offset, balance and answer. Exit code 0: no contradiction. The run
+Settlements of every kind come at a rate, with their buyers' data beside them; processes are killed and frozen (posters
+inside COPY too), their clocks and those of database and broker step, sessions are cut, servers crash, the database is
+put back to before with a service away; operators erase buyers' data and put new posting rules in force. At the end
+everything runs again until nothing waits; the oracle judges the ledger, the archive and the audit chain, and an
+accounting of its own judges every offset, balance, answer and buyer. Exit code 0: no contradiction. The run
 says its seed; the same seed gives the same load and the same strikes.
 """
 
@@ -44,8 +45,8 @@ def main(argv: Sequence[str]) -> int:
     say(f"seed {seed}, {options.minutes:g} minutes, {options.rate:g} messages a second")
     with fresh_ledger() as fresh, TemporaryDirectory() as folder:
         ledger = Ledger({**fresh.environ, "FINANCE_LOG_FORMAT": "json"}, Path(folder), LIMITS)
-        load = Load(fresh.environ, f"{fresh.prefix}finance.settlements", seed, options.rate)
-        strikes = Strikes(ledger, fresh.stack, seed, say)
+        load = Load(fresh.environ, fresh.prefix, seed, options.rate)
+        strikes = Strikes(ledger, fresh.stack, load.buyers, seed, say)
         chance = random.Random(f"{seed}:pauses")
         try:
             strikes.clock_servers()

@@ -16,12 +16,14 @@ from confluent_kafka import KafkaException, Message, Producer
 
 from ledger_core.books.settlements import LineFields
 from ledger_core.ports import Record
+from tests.chaos.buyers import BuyerMessage, Buyers, digest_of
 from tests.support.kafka import client
 from tests.support.settlements import event_id, record, sale, settlement
 from tests.support.verdict_model import Said
 
 PARTITIONS: Final = (0, 1)
 BOTH_FROM: Final = 10**9  # event numbers from here on may come to both shards
+LATE_FROM: Final = 2 * 10**9  # and from here on are in a currency that only rules 2 know
 PATIENCE_MS: Final = 300_000
 
 
@@ -29,10 +31,11 @@ class Load(threading.Thread):
     """Publishes at `rate` messages a second on average. `said`: value -> what it asks; `acknowledged`: (partition,
     offset) -> value, of every record that a broker acknowledged outside of an aborted transaction."""
 
-    def __init__(self, environ: Mapping[str, str], topic: str, seed: int, rate: float) -> None:
+    def __init__(self, environ: Mapping[str, str], prefix: str, seed: int, rate: float) -> None:
         super().__init__(name="load")
         self._chance = random.Random(f"{seed}:load")
-        self._topic = topic
+        self._topic = f"{prefix}finance.settlements"
+        self._side_topic = f"{prefix}finance.personal"
         self._rate = rate
         self._ending = threading.Event()
         options = {
@@ -42,10 +45,12 @@ class Load(threading.Thread):
             "log_level": 0,  # brokers crash here
         }
         self._plain = Producer({**options, "enable.idempotence": True})
-        self._shop = {**options, "transactional.id": f"chaos-{seed}-{topic}", "transaction.timeout.ms": PATIENCE_MS}
+        self._shop = {**options, "transactional.id": f"chaos-{seed}-{prefix}", "transaction.timeout.ms": PATIENCE_MS}
         self._used: dict[int, list[int]] = {partition: [] for partition in PARTITIONS}
         self._met: list[int] = []
         self._number = 0
+        self._behind: list[BuyerMessage] = []
+        self.buyers = Buyers(seed)
         self.said: dict[bytes, Said] = {}
         self.acknowledged: dict[tuple[int, int], bytes] = {}
         self.aborted = 0
@@ -70,6 +75,8 @@ class Load(threading.Thread):
                     for item in group:
                         self._produce(self._plain, item, self.acknowledged)
                     self._plain.poll(0)
+                while self._behind:
+                    self._beside(self._behind.pop())
                 time.sleep(len(group) / self._rate)
             assert self._plain.flush(PATIENCE_MS / 1000) == 0
         except BaseException as error:
@@ -121,7 +128,9 @@ class Load(threading.Thread):
             value = b"\xff" + self._chance.randbytes(self._chance.randint(8, 40))  # the magic of no encoding
             self.said[value] = Said(None)
             return record(0, value=value, shard=partition)
-        if dice < 0.21:  # an event id that comes to both shards
+        if dice < 0.17:
+            return self._asks(partition, LATE_FROM + number)
+        if dice < 0.23:  # an event id that comes to both shards
             if self._met and self._chance.random() < 0.5:
                 return self._asks(partition, self._met.pop(self._chance.randrange(len(self._met))))
             self._met.append(BOTH_FROM + number)
@@ -132,16 +141,33 @@ class Load(threading.Thread):
     def _asks(
         self, partition: int, n: int, *, variant: int = 0, wrong: str = "", reverses: int | None = None
     ) -> Record:
+        self._of_buyer(n)
         lines = lines_of(n, variant)
-        fields = settlement(n, lines=lines if not wrong else [*lines, lines[0]])
-        if reverses is not None:
-            fields = settlement(n, lines=lines, reverses=event_id(reverses))
+        fields = settlement(
+            n,
+            lines=lines if not wrong else [*lines, lines[0]],
+            reverses=None if reverses is None else event_id(reverses),
+            pii_digest=digest_of(n),
+        )
         asked = record(0, fields, shard=partition)
         assert asked.value is not None
         self.said[asked.value] = Said(n, variant, wrong, reverses)
         return asked
 
+    def _of_buyer(self, n: int) -> None:
+        """Some of it leaves before the event and some behind: nothing puts the two topics in an order."""
+        for message in self.buyers.messages(n):
+            if self._chance.random() < 0.5:
+                self._behind.append(message)
+            else:
+                self._beside(message)
+
+    def _beside(self, message: BuyerMessage) -> None:
+        key, value = message
+        self._plain.produce(self._side_topic, value, key)
+
 
 def lines_of(n: int, variant: int) -> list[LineFields]:
     """What an event of that number books."""
-    return sale(1_000 + n % 5_000 + variant, f"seller-{n % 97}", ("USD", "EUR", "JPY")[n % 3])
+    currency = "BGN" if n >= LATE_FROM else ("USD", "EUR", "JPY")[n % 3]
+    return sale(1_000 + n % 5_000 + variant, f"seller-{n % 97}", currency)

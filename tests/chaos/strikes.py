@@ -22,6 +22,7 @@ from finance.workshop.devstack import Stack
 from ledger_core.postgres.recovery.epochs import begin_epoch
 from ledger_core.postgres.schema.bounds import set_bounds
 from ledger_core.postgres.session import session
+from tests.chaos.buyers import Buyers
 from tests.chaos.clocks import SteppedClock, compiled
 from tests.chaos.load import PARTITIONS
 from tests.support import databases
@@ -50,11 +51,12 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 class Strikes:
     """The processes of one ledger, and what is done to them. `say` takes a line for whoever watches."""
 
-    def __init__(self, ledger: Ledger, stack: Stack, seed: int, say: Callable[[str], None]) -> None:
+    def __init__(self, ledger: Ledger, stack: Stack, buyers: Buyers, seed: int, say: Callable[[str], None]) -> None:
         self._ledger = ledger
         self._stepping = compiled(ledger.folder)
         self._clocks: dict[int, SteppedClock] = {}  # by pid
         self._stack = stack
+        self._buyers = buyers
         self._chance = random.Random(f"{seed}:strikes")
         self._say = say
         self._running: list[Running] = []
@@ -84,7 +86,7 @@ class Strikes:
         acts: dict[Callable[[], None], int] = {
             self._kill: 6, self._freeze: 3, self._freeze_in_copy: 3, self._step_clock: 4, self._cut: 3,
             self._step_server: 3,
-            self._crash: 3, self._copied: 1, self._put_back: 2,
+            self._crash: 3, self._copied: 1, self._put_back: 2, self._erase: 3, self._activate: 1,
         }  # fmt: skip
         act = self._chance.choices(list(acts), list(acts.values()))[0]
         name = act.__name__.lstrip("_")
@@ -154,10 +156,25 @@ class Strikes:
     def accept_times(self) -> None:
         """As an operator does once a broker's clock is right again (RUNBOOK, section 13 D)."""
         for shard in PARTITIONS:
-            told = self._ledger.command("shards", "accept-times", "--shard", str(shard), "--reason", "chaos", "--json")
-            assert told.returncode in (0, EXIT_REFUSED, EXIT_UNAVAILABLE), told.stderr
-            if told.returncode == 0:
-                self.counts["accepted times"] = self.counts.get("accepted times", 0) + 1
+            self._command("accepted times", "shards", "accept-times", "--shard", str(shard), "--reason", "chaos")
+
+    def _erase(self) -> None:
+        """As an operator does whom a buyer asked (RUNBOOK, section 16)."""
+        event_id = self._buyers.to_erase(self._chance)
+        if event_id is not None:
+            self._command("erased", "personal", "erase", event_id, "--reason", "chaos", "--wait", "5")
+
+    def _activate(self) -> None:
+        """As an operator does who installed new posting rules (RUNBOOK, section 17); in one shard, the other later."""
+        shard = str(self._chance.choice(PARTITIONS))
+        self._command("rules put in force", "rules", "activate", "2", "--shard", shard, "--reason", "chaos")
+
+    def _command(self, count_as: str, *arguments: str) -> None:
+        """An operator's command, which may find a service away, or nothing done yet, and fails in no other way."""
+        told = self._ledger.command(*arguments, "--json")
+        assert told.returncode in (0, 1, EXIT_REFUSED, EXIT_UNAVAILABLE), told.stderr
+        if told.returncode == 0:
+            self.counts[count_as] = self.counts.get(count_as, 0) + 1
 
     def _cut(self) -> None:
         """Sessions of half of the processes."""
