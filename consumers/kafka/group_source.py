@@ -81,9 +81,7 @@ class KafkaSource:
         self._noted: dict[int, int] = {}
         self._callback_error: Exception | None = None
         self._unreadable: dict[int, Unreadable] = {}  # where a partition cannot be read on; raised by the next poll
-        self._check_append_times = check_append_times
-        self._watch = watch
-        self._explain = explain
+        self._check_append_times, self._watch, self._explain = check_append_times, watch, explain
         self._monotonic, self._heard_at = monotonic, monotonic()
         self._brokers_down = False
         self._complaint = LastComplaint()
@@ -221,14 +219,16 @@ class KafkaSource:
         self._consumer.resume([TopicPartition(self._topic, partition)])
 
     def waiting(self, partition: int, next_offset: int) -> int | None:
-        """How many offsets may hold a record for a cursor at `next_offset`, as of the last fetch; None when not known
-        yet. What ends in markers and aborted records is read to its end when its records are."""
+        """As `RecordSource.waiting`, as of the last fetch."""
         high = int(self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)[1])
         return self._positions.waiting(partition, next_offset, high) if high >= 0 else None
 
+    def passed(self, partition: int, next_offset: int) -> int:
+        """As `RecordSource.passed`, as of the last poll. What cannot be read is passed by nobody."""
+        return next_offset if partition in self._unreadable else self._positions.passed(partition, next_offset)
+
     def note_done(self, partition: int, next_offset: int) -> None:
-        """Commit how far we are to Kafka: for its lag tools only, never read back. Offsets without a record at the end
-        count as done once they are met: such a tool would see work in them for ever."""
+        """Commit how far we are to Kafka: for its lag tools only, never read back; see `passed`."""
         if partition in self._owned:
             self._noted.pop(partition, None)
             self._note(partition, next_offset)

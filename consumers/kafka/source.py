@@ -39,6 +39,11 @@ class RecordSource(Protocol):
         be read, even where the partition ends in offsets without a record."""
         ...
 
+    def passed(self, partition: int, next_offset: int) -> int:
+        """`next_offset`, or the end of what can be read where no record stands between the two: else lag tools would
+        see work in what ends there for ever."""
+        ...
+
     def note_done(self, partition: int, next_offset: int) -> None:
         """Commit how far we are to Kafka, for lag tools only."""
         ...

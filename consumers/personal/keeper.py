@@ -83,6 +83,7 @@ class Keeper:
         self._metrics = metrics
         self._monotonic = monotonic
         self._next: dict[int, int] = {}  # by partition: behind what is committed
+        self._fresh_at: dict[int, float] = {}  # by partition: when nothing waited
         self._settled = 0  # the rows that wait were compared up to this one
         self._settle_at = self._forget_at = self._prune_at = float("-inf")
         self._forgot_all = False
@@ -95,9 +96,11 @@ class Keeper:
         for partition, records in self._poll():
             self._keep(partition, records)
             worked = True
-        for partition in self._source.owned & self._next.keys():
-            self._metrics.lag(partition, self._source.waiting(partition, self._next[partition]) or 0, 0.0)
         now = self._monotonic()
+        for partition in self._source.owned & self._next.keys():
+            if (end := self._source.passed(partition, self._next[partition])) > self._next[partition]:
+                self._write(partition, end, [], [])  # markers of transactions, and what was aborted: nothing to keep
+            self._tell_lag(partition, now)
         if now >= self._forget_at:
             self._forget(now)
         if now >= self._settle_at:
@@ -115,10 +118,12 @@ class Keeper:
 
     def _start_offset(self, partition: int) -> int:
         self._next[partition] = self._store.next_offset(partition)
+        self._fresh_at.setdefault(partition, self._monotonic())
         return self._next[partition]
 
     def _revoked(self, partition: int) -> None:
         self._next.pop(partition, None)
+        self._fresh_at.pop(partition, None)
         self._metrics.released(partition)
 
     def _poll(self) -> list[tuple[int, list[Record]]]:
@@ -182,6 +187,13 @@ class Keeper:
         if gone:
             self._metrics.personal("forgotten", gone)
             log.info("keeper.forgotten", rows=gone)
+
+    def _tell_lag(self, partition: int, now: float) -> None:
+        """Seconds: since nothing waited. A publisher's own time of a record says nothing of its age here."""
+        waiting = self._source.waiting(partition, self._next[partition]) or 0
+        if not waiting:
+            self._fresh_at[partition] = now
+        self._metrics.lag(partition, waiting, now - self._fresh_at[partition])
 
     def _tell(self, words: Sequence[str]) -> None:
         for word, count in sorted(Counter(words).items()):

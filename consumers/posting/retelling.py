@@ -177,6 +177,9 @@ class RetellingSource:
     def waiting(self, partition: int, next_offset: int) -> int | None:
         return self._source.waiting(partition, next_offset)
 
+    def passed(self, partition: int, next_offset: int) -> int:
+        return self._source.passed(partition, next_offset)
+
     def note_done(self, partition: int, next_offset: int) -> None:
         self._source.note_done(partition, next_offset)
 

@@ -44,7 +44,7 @@ class Given:
     `settings` is None when they could not be read: `unreadable` says why.
     """
 
-    process: str  # poster, prover, archiver, notary or signing-proxy
+    process: str  # one of PROCESSES, or signing-proxy
     values: Mapping[str, str] = field(repr=False)  # by name of the variable
     topology_path: Path  # FINANCE_TOPOLOGY
     settings: Settings | None = field(repr=False)

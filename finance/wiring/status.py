@@ -16,6 +16,7 @@ from consumers.kafka.topic_identity import topic_faults
 from finance.settings.deployment import Settings
 from finance.wiring.kafka import open_watermarks
 from ledger_core.errors import Refused, Unavailable
+from ledger_core.postgres.personal.progress import PersonalProgress, personal_progress
 from ledger_core.postgres.posting.control import Control, read_control
 from ledger_core.postgres.posting.newest_record import newest_record
 from ledger_core.postgres.posting.shard_halts import open_halts
@@ -46,6 +47,28 @@ class ShardStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class PersonalStatus:
+    """Personal data beside the ledger: what the keeper has done with the side topic."""
+
+    progress: PersonalProgress  # of the database
+    high_watermarks: tuple[int | None, ...]  # the end offset of each partition; None: not known
+
+    @property
+    def lags(self) -> tuple[int | None, ...]:
+        """Of each partition: the offsets between its cursor and its end; None when that is not known."""
+        cursors = self.progress.cursors
+        return tuple(
+            None if high is None else max(0, high - cursors.get(number, 0))
+            for number, high in enumerate(self.high_watermarks)
+        )
+
+    @property
+    def finished(self) -> bool:
+        """The side topic is read, and nothing that was read waits for the keeper."""
+        return self.progress.finished and all(lag == 0 for lag in self.lags)
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The whole route, read once. `kafka` is None, or why Kafka could not be asked."""
 
@@ -53,6 +76,7 @@ class Status:
     epoch: Epoch  # the present one
     shards: tuple[ShardStatus, ...]  # by number
     audit: AuditProgress  # the chain's head, and how far it is published
+    personal: PersonalStatus  # beside the route: nothing on it waits for that
     kafka: str | None
 
     @property
@@ -62,8 +86,9 @@ class Status:
 
     @property
     def finished(self) -> bool:
-        """Everything published so far is posted, proved, archived, on the audit chain and on its topic."""
-        return self.audit.finished and all(shard.finished for shard in self.shards)
+        """Everything published so far is posted, proved, archived, on the audit chain and on its topic; personal data
+        are kept, refused or erased, or wait for an event that was not posted."""
+        return self.audit.finished and self.personal.finished and all(shard.finished for shard in self.shards)
 
 
 class StatusReader:
@@ -73,7 +98,7 @@ class StatusReader:
 
     def __init__(self, settings: Settings, topology: Topology) -> None:
         self._dsn = settings.database_url("api")
-        self._settlements = topology.topics["settlements"]
+        self._settlements, self._personal = topology.topics["settlements"], topology.topics["personal"]
         self._watermarks = open_watermarks(settings, "api")
 
     def read(self, now: dt.datetime) -> Status:
@@ -85,18 +110,20 @@ class StatusReader:
             control, epoch = read_control(connection), read_epoch(connection)
             progress = {shard.shard: shard for shard in shard_progress(connection)}
             newest = {number: newest_record(connection, number) for number in progress}
-            audit = audit_progress(connection)
+            audit, kept = audit_progress(connection), personal_progress(connection)
             halts = {halt.shard: halt for halt in open_halts(connection)}
         kafka: str | None = None
+        ends: list[int | None] = [None] * self._personal.partitions
         numbers = sorted({*range(self._settlements.partitions), *progress})
         try:
             shards = self._with_lag(numbers, progress, newest, halts, now)
+            ends = [self._watermarks.high(self._personal.name, number) for number in range(len(ends))]
         except Unavailable as error:
             kafka = error.detail
             shards = [
                 ShardStatus(number, progress.get(number), None, None, None, halts.get(number)) for number in numbers
             ]
-        return Status(control, epoch, tuple(shards), audit, kafka)
+        return Status(control, epoch, tuple(shards), audit, PersonalStatus(kept, tuple(ends)), kafka)
 
     def close(self) -> None:
         self._watermarks.close()

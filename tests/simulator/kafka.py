@@ -93,6 +93,9 @@ class MemorySource:
     def waiting(self, partition: int, next_offset: int) -> int | None:
         return sum(it is not None and it.offset >= next_offset for it in self.partitions[partition])
 
+    def passed(self, partition: int, next_offset: int) -> int:
+        return next_offset
+
     def note_done(self, partition: int, next_offset: int) -> None:
         """Kafka's own offsets are never read."""
 

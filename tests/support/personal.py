@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import psycopg
 
-from consumers.metrics import NullMetrics
+from consumers.metrics import Metrics, NullMetrics
 from consumers.personal.keeper import Keeper, Store
 from finance.settings.deployment import Settings
 from finance.wiring.kafka import source_opener
@@ -76,7 +76,10 @@ def post(url: str, n: int, digest: bytes | None, metadata: str = "{}") -> None:
 
 
 def keeper(
-    environ: Mapping[str, str], store: Callable[[Store], Any] = lambda store: store, batch_records_max: int = 2000
+    environ: Mapping[str, str],
+    store: Callable[[Store], Any] = lambda store: store,
+    batch_records_max: int = 2000,
+    metrics: Metrics | None = None,
 ) -> Keeper:
     """A keeper with its own database role; `store` may wrap the real one, to let it fail."""
     settings = Settings.from_env(environ, Path.cwd())
@@ -87,7 +90,7 @@ def keeper(
         source_opener("keeper", settings, topology),
         end_of=lambda _partition, offset: offset + 1,
         batch_records_max=batch_records_max,
-        metrics=NullMetrics(),
+        metrics=metrics or NullMetrics(),
     )
 
 

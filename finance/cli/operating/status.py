@@ -11,7 +11,7 @@ from rich.live import Live
 from finance.cli.common import emit, json_option, load_settings, load_topology_of, stdout_console, table, utc
 from finance.cli.terminal import one_line
 from finance.settings import clock
-from finance.wiring.status import ShardStatus, Status, StatusReader
+from finance.wiring.status import PersonalStatus, ShardStatus, Status, StatusReader
 from ledger_core.books.rule_versions import FIRST_RULES, NEWEST_RULES, VERSIONS
 from ledger_core.posting.store_port import ShardHalt
 
@@ -22,11 +22,12 @@ EXIT_FINDINGS, EXIT_UNAVAILABLE = 1, 4
 @click.option("--watch", is_flag=True, help="Refresh every second, until interrupted.")
 @json_option
 def command(watch: bool, as_json: bool) -> None:
-    """Heads, lag, proofs, archive, audit chain, the halt flag, and the epoch: how this database came to be.
+    """Heads, lag, proofs, archive, audit chain, personal data, the halt flag, and how this database came to be.
 
-    Lag is what waits in the settlements topic, in records and as the age of the oldest; `-` is not known. Reads
-    DATABASE_URL_API and KAFKA_BROKERS. Exits 4 when Kafka cannot be asked; the database's part is shown all the same.
-    Exits 1 when a shard's topic is not the one it grew from: its poster refuses it.
+    Lag is what waits in the settlements topic, in records and as the age of the oldest; `-` is not known. Personal data
+    whose event was not posted wait: nobody has work to do. Reads DATABASE_URL_API and KAFKA_BROKERS. Exits 4 when Kafka
+    cannot be asked; the database's part is shown all the same. Exits 1 when a shard's topic is not the one it grew
+    from: its poster refuses it.
 
     \b
     Examples:
@@ -86,7 +87,30 @@ def as_object(status: Status) -> dict[str, object]:
             "waiting_intents": status.audit.waiting_intents,
             "published_seq": status.audit.published_seq,
         },
+        "personal": _personal_object(status.personal),
         "kafka": status.kafka,
+    }
+
+
+def _personal_object(personal: PersonalStatus) -> dict[str, object]:
+    progress = personal.progress
+    partitions = enumerate(zip(personal.high_watermarks, personal.lags, strict=True))
+    return {
+        "finished": personal.finished,
+        "waiting": progress.waiting,
+        "refused": progress.refused,
+        "to_compare": progress.to_compare,
+        "to_forget": progress.to_forget,
+        "chain_read": progress.chain_read,
+        "partitions": [
+            {
+                "partition": number,
+                "next_offset": progress.cursors.get(number, 0),
+                "high_watermark": high,
+                "lag_records": lag,
+            }
+            for number, (high, lag) in partitions
+        ],
     }
 
 
@@ -150,11 +174,23 @@ def _words(status: Status) -> RenderableType:
         f"audit     seq {audit.seq:,}, published {audit.published_seq:,}, waiting {audit.waiting_intents:,}"
         + (f", head {audit.head_hash[:16]}…" if audit.head_hash else "")
     )
+    lines.append(f"personal  {_personal_words(status.personal)}")
     numbers = ("shard", "lag", "lag s", "posted", "dup", "rejected", "relayed", "proved", "archived", "ranges")
     rows = [_row(shard) for shard in status.shards]
     lines.append(table((*numbers, "head", "retained until"), rows, right=numbers))
     lines.append("everything published so far has gone the whole route" if status.finished else "work is on its way")
     return Group(*lines)
+
+
+def _personal_words(personal: PersonalStatus) -> str:
+    """What the keeper has done, and what is left for it to do."""
+    progress, lags = personal.progress, [lag for lag in personal.lags if lag is not None]
+    lag = f"{sum(lags):,}" if len(lags) == len(personal.lags) else "-"
+    words = [f"lag {lag}, {progress.waiting:,} wait for their event, {progress.refused:,} refused"]
+    words += ["some to be compared with their entries"] * progress.to_compare
+    words += [f"{progress.to_forget:,} to be forgotten"] * (progress.to_forget > 0)
+    words += ["erasures of the chain to be read"] * (not progress.chain_read)
+    return ", ".join(words)
 
 
 def _rules_words(status: Status) -> list[str]:

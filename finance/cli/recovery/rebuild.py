@@ -152,7 +152,7 @@ def _tell(rebuilt: Rebuilt, seconds: float, as_json: bool) -> None:
         if rebuilt.sound and not written:
             console.print("the database has all that the archive has")
         elif rebuilt.sound:
-            console.print("next: finance verify ledger, then start the poster, then prover and archiver")
+            console.print("next: finance verify ledger, finance audit restore, start the poster, then the others")
         else:
             console.print("stopped behind the last good range; name a second copy with --also, or mend the archive")
 

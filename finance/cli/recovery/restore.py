@@ -211,7 +211,7 @@ def _words(
         "wait until `SELECT pg_is_in_recovery()` says f, and point DATABASE_URL, DATABASE_URL_* to it",
         f'finance backup adopt --backup {backup_id} --reason "why"',
         "finance migrate --check && finance verify ledger",
-        "start the poster: it catches up from the topic. What the prover, archiver or notary then say is in RUNBOOK 9",
+        "start the poster: it catches up from the topic. What the other processes then say is in RUNBOOK 9",
         "finance backup stream, and finance backup create: the restored cluster has its own timeline",
     )
     for number, step in enumerate(steps, 1):

@@ -1,4 +1,4 @@
-"""The route at work: all four processes as real children, events published to them, progress until all of it is done.
+"""The route at work: every process as a real child, events published to them, progress until all of it is done.
 
 Guarantees: leaving the `with` block ends every child, however it is left, and so does the death of this process; a
 child that gives up, or a route that stands still, raises with the end of the log instead of waiting for ever.

@@ -28,7 +28,7 @@ from tests.support import buckets, databases, personal, topics
 from tests.support.mixed_events import mixed
 from tests.support.posting_runs import publish
 from tests.support.rebuilds import check, rows
-from tests.support.route import ROOT, Ledger
+from tests.support.route import PROCESSES, ROOT, Ledger
 from tests.support.settlements import record, settlement
 from tests.support.waits import until
 
@@ -116,7 +116,7 @@ def run_route(environ: Mapping[str, str], folder: Path, kinds: tuple[str, ...] =
     ledger = Ledger(dict(environ), folder, LIMITS)
     try:
         group = uuid.uuid4().hex[:8]
-        for name in kinds or ("poster", "prover", "archiver", "notary", "keeper"):
+        for name in kinds or PROCESSES:
             ledger.start(name, group=f"g{group}-{name}")
         ledger.wait_finished()
     finally:

@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from finance.settings.variables import PROCESSES
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.postgres.audit.notary_store import PostgresAuditStore
 from ledger_core.signing.registry import SignerRegistry
@@ -182,8 +183,7 @@ def test_intents_of_one_instant_get_strictly_increasing_times(
 
 
 def test_the_chain_can_be_changed_by_no_role_of_the_service(environ: dict[str, str]) -> None:
-    roles = ("notary", "poster", "prover", "archiver", "api", "auditor")
-    for role in roles:
+    for role in (*PROCESSES, "api", "auditor"):
         with psycopg.connect(role_url(environ["DATABASE_URL"], f"finance_{role}"), autocommit=True) as connection:
             for statement in (
                 "UPDATE audit_events SET actor_id = 'x'",

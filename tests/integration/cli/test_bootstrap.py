@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from consumers.metrics import NullMetrics
 from finance.runtime import process
 from finance.settings.deployment import Settings
+from finance.settings.variables import PROCESSES
 from finance.wiring import services
 from ledger_core.errors import Corrupt, Refused, Unavailable
 from ledger_core.signing.registry import SignerRegistry
@@ -28,7 +29,7 @@ def build(name: str, environ: dict[str, str]) -> None:
     services.build_service(name, settings, topology, NullMetrics()).close()
 
 
-@pytest.mark.parametrize("name", ["poster", "prover", "archiver", "notary"])
+@pytest.mark.parametrize("name", PROCESSES)
 def test_every_process_is_built_on_sound_ground_with_its_own_role(environ: dict[str, str], name: str) -> None:
     own = f"DATABASE_URL_{name.upper()}"
     others = {key: "" for key in environ if key.startswith("DATABASE_URL") and key != own}
@@ -46,7 +47,7 @@ def test_a_settlements_topic_without_the_brokers_time_is_refused(environ: dict[s
         build("poster", environ)
 
 
-@pytest.mark.parametrize("name", ["poster", "prover", "archiver", "notary"])
+@pytest.mark.parametrize("name", PROCESSES)
 def test_missing_topics_are_refused_with_the_remedy(environ: dict[str, str], name: str) -> None:
     with pytest.raises(Refused, match="finance topics apply"):
         build(name, {**environ, "FINANCE_TOPIC_PREFIX": f"missing-{uuid.uuid4().hex[:8]}."})

@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from finance.settings.deployment import Settings
+from finance.settings.variables import PROCESSES
 from finance.workshop.devstack import Stack
 from ledger_core.errors import Refused, Unavailable
 from ledger_core.postgres.session import session
@@ -36,7 +37,7 @@ from tests.support.topics import TOPOLOGY
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-NAMES = ("admin", "poster", "prover", "archiver", "notary", "api", "auditor", "marketplace", "kernel", "backup")
+NAMES = ("admin", *PROCESSES, "api", "auditor", "marketplace", "kernel", "backup")
 TURNED_AWAY = "CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE|closed|EOF|reset|valid client certificate"
 NOT_FOR_AUDITORS = ("outcomes", "settlements.dlq", "personal")
 NOT_PERSONAL = (*((n, n) for n in ("marketplace", "api")), *((n, f"finance-{n}") for n in ("poster", "projector")))
@@ -44,7 +45,6 @@ NOT_PERSONAL = (*((n, n) for n in ("marketplace", "api")), *((n, f"finance-{n}")
 
 @pytest.fixture(scope="module")
 def stack(secure_stack: Stack) -> Stack:
-    """In this file every test works on the secure stack."""
     return secure_stack
 
 

@@ -7,6 +7,7 @@ from contextlib import closing
 import psycopg
 import pytest
 
+from consumers.metrics import NullMetrics
 from ledger_core.errors import Unavailable
 from tests.simulator.faults import Faults, Mode
 from tests.support.personal import (
@@ -154,6 +155,25 @@ def test_whatever_fails_once_everything_is_kept_once(environ: dict[str, str], ca
         ("not_decided", None),
     ]
     assert waiting(url) == 1
+
+
+def test_what_waits_is_told_with_its_age(environ: dict[str, str]) -> None:
+    """An alert on the age of what waits is for this process too."""
+    say(environ, *(record(n) for n in range(1, 4)))
+    told = Lags()
+    keep_until(environ, lambda: read_to(environ["DATABASE_URL"]) == 3, batch_records_max=1, metrics=told)
+    ages = [seconds for partition, records, seconds in told.lags if (partition, records) in ((0, 1), (0, 2))]
+    assert ages
+    assert all(seconds > 0 for seconds in ages)
+    assert (0, 0, 0.0) in told.lags
+
+
+class Lags(NullMetrics):
+    def __init__(self) -> None:
+        self.lags: list[tuple[int, int, float]] = []
+
+    def lag(self, shard: int, records: int, seconds: float) -> None:
+        self.lags.append((shard, records, seconds))
 
 
 def test_two_keepers_share_the_partitions_and_neither_keeps_twice(environ: dict[str, str]) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from consumers.metrics import NullMetrics
 from finance.settings.deployment import Settings
+from finance.settings.variables import PROCESSES
 from finance.wiring import services
 from ledger_core.errors import Refused
 from ledger_core.postgres.proving.prover_store import INSERT_RANGE
@@ -37,7 +38,7 @@ def rows(database_url: str, query: str) -> list[tuple[object, ...]]:
 
 
 def test_a_new_database_is_in_its_genesis(database_url: str) -> None:
-    for role in ("poster", "prover", "archiver", "notary", "api", "auditor"):
+    for role in (*PROCESSES, "api", "auditor"):
         with session(role_url(database_url, f"finance_{role}"), application_name="test") as connection:
             epoch = read_epoch(connection)
         assert (epoch.epoch_no, epoch.kind, epoch.heads) == (1, "genesis", ())
@@ -156,12 +157,12 @@ def test_no_epoch_ever_changes(database_url: str, change: str) -> None:
 
 
 def test_only_the_owner_begins_an_epoch(database_url: str) -> None:
-    for role in ("poster", "prover", "archiver", "notary", "api", "auditor"):
+    for role in (*PROCESSES, "api", "auditor"):
         with pytest.raises(Refused, match="may not"):
             begin(role_url(database_url, f"finance_{role}"), "restore")
 
 
-@pytest.mark.parametrize("name", ["poster", "prover", "archiver", "notary"])
+@pytest.mark.parametrize("name", PROCESSES)
 def test_no_process_works_on_a_what_if_database(environ: dict[str, str], name: str) -> None:
     begin(environ["DATABASE_URL"], "what-if", "fees of next year")
     settings = Settings.from_env(environ, Path.cwd())

@@ -13,6 +13,7 @@ from finance.guards.checklist import BY_HAND, Check, Result, checks, exit_code
 from finance.guards.model import EVERYBODY, Given, GuardFault, one_line
 from finance.guards.probes import Probed
 from finance.guards.settings_guards import SETTINGS_GUARDS, settings_faults
+from finance.settings.variables import PROCESSES
 from ledger_core.errors import Refused, Unavailable
 from tests.support.guard_environments import CERTIFICATE, RANDOM, sound
 
@@ -121,10 +122,7 @@ def environment(folder: Path, process: str, changes: dict[str, str | None]) -> d
     (folder / "kms.toml").write_text(KMS_TABLE)
     (folder / "open").write_text(RANDOM)
     (folder / "open").chmod(0o644)
-    others = {
-        f"DATABASE_URL_{role.upper()}"
-        for role in ("poster", "prover", "archiver", "notary", "keeper", "projector", "reading")
-    } - {f"DATABASE_URL_{process.upper()}"}
+    others = {f"DATABASE_URL_{role.upper()}" for role in (*PROCESSES, "reading")} - {f"DATABASE_URL_{process.upper()}"}
     return {name: value for name, value in changed.items() if value is not None and name not in others}
 
 
@@ -153,7 +151,7 @@ def test_there_are_at_least_forty_cases_and_every_guard_has_one() -> None:
     assert len(SETTINGS_GUARDS) == len(set(SETTINGS_GUARDS)) >= 17
 
 
-@pytest.mark.parametrize("process", ["poster", "prover", "archiver", "notary"])
+@pytest.mark.parametrize("process", PROCESSES)
 def test_a_sound_production_has_no_fault(tmp_path: Path, process: str) -> None:
     assert settings_faults(Given.of(process, environment(tmp_path, process, {}), tmp_path)) == []
 
