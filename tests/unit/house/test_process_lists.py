@@ -33,19 +33,22 @@ MEANT: Final = {
     frozenset(PROCESSES) - {"poster"}: "who is started once the poster caught up",
     frozenset({"poster", "prover", "archiver"}): "who reads a shard's settlements or journal",
     frozenset({"poster", "prover", "notary"}): "who makes a signed range, of which nothing is archived",
+    frozenset(PROCESSES) - SIGNING: "who signs nothing",
+    frozenset({"notary", "prover", "projector"}): "who reads the audit topic",
 }
-# Files that mean all but the keeper, and why.
-WITHOUT_KEEPER: Final = {
-    "docs/CONFIGURATION.md": "it signs nothing, and reads no statement that somebody signed",
-    "docs/CORRUPT.md": "it never halts posting: nothing on the route depends on it",
+BESIDE: Final = frozenset({"keeper", "projector"})  # the route: nothing on it waits for these
+# Files that mean those of the route, and why.
+ROUTE_ALONE: Final = {
+    "docs/CONFIGURATION.md": "who reads the registry: the others sign nothing, and ask no signature",
+    "docs/CORRUPT.md": "who halts posting: nothing on the route depends on the others",
     "docs/PERFORMANCE.md": "what the route takes",
-    "ledger_core/audit/event_types.py": "it leaves no audit intents, and may not halt",
-    "ledger_core/postgres/schema/authority.py": "it may not halt",
+    "ledger_core/audit/event_types.py": "who leaves audit intents, and may halt",
+    "ledger_core/postgres/schema/authority.py": "who may halt",
     "tests/bench/bench_pipeline.py": "what the route takes",
     "tests/bench/bench_shards.py": "what the route takes",
-    "tests/fault/recovery/test_rebuild_route.py": "of the route, started against its direction",
-    "tests/integration/posting/test_control.py": "it may not halt",
-    "tests/integration/recovery/test_restored_ledger.py": "of the route, one after the other",
+    "tests/fault/recovery/test_rebuild_route.py": "started against the direction of the route",
+    "tests/integration/posting/test_control.py": "who may halt",
+    "tests/integration/recovery/test_restored_ledger.py": "one after the other",
 }
 
 
@@ -71,12 +74,12 @@ def test_a_list_of_processes_has_all_of_them_or_says_why_not() -> None:
     wrong = [
         f"{name}:{line} lacks {sorted(every - named)}"
         for name, line, named in found
-        if named != every and named not in MEANT and (named != every - {"keeper"} or name not in WITHOUT_KEEPER)
+        if named != every and named not in MEANT and (named != every - BESIDE or name not in ROUTE_ALONE)
     ]
     assert not wrong, (
         "name them, or take the list from finance.settings.variables, or enter here why not:\n" + "\n".join(wrong)
     )
-    assert {name for name, _, named in found if named == every - {"keeper"}} == {*WITHOUT_KEEPER}
+    assert {name for name, _, named in found if named == every - BESIDE} == {*ROUTE_ALONE}
 
 
 # Where the code keeps something for each process: what must have an entry for a new one.
@@ -103,7 +106,7 @@ PAGES: Final = {
     "docs/runbook/01-topology.md": "   finance run {}\n",
     "docs/runbook/15-promotion.md": "`database as the {}`",
     "docs/SECURITY.md": "| {} | `finance_{}`",
-    "ARCHITECTURE.md": "**{}**",
+    "ARCHITECTURE.md": "{}",
     "docs/PERFORMANCE.md": "`finance run {}`",
 }
 
