@@ -33,7 +33,7 @@ EXTRA_OF: Final[Mapping[str, str]] = {
     "prometheus_client": "service",
     "psutil": "backup",
     "psycopg": "service",
-    "pyarrow": "devstack",
+    "pyarrow": "parquet",
     "pyrage": "backup",
     "rich": "service",
     "structlog": "service",

@@ -149,7 +149,7 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         "Postgres address of the role finance_reading, which asks the read side: the database of "
         "DATABASE_URL_PROJECTOR; in dev DATABASE_URL will do",
         None,
-        "projection status, verify",
+        "settlement, order, account, payables, report, balances, projection status, verify",
         secret=True,
     ),
     _role("api", "status, halt, resume, balances, entry, dlq, prove"),

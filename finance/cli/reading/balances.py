@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from pathlib import Path
+
 import click
 from rich.console import Console
 
-from finance.cli.common import emit, json_option, load_settings, table
+from finance.cli.common import emit, load_settings, table
+from finance.cli.reading.balances_then import balances_then, trial_then
+from finance.cli.reading.shown import Day, cursor_option, known_at_option, limit_option, output_options, show
 from ledger_core.books.accounts import AccountType
 from ledger_core.books.money import CURRENCIES, Money, format_major
 from ledger_core.postgres.reading import queries
@@ -20,28 +25,59 @@ TYPES = click.Choice([kind.value for kind in AccountType])
 @click.option("--account", "prefix", default="", metavar="PREFIX", help="Only accounts that begin so.")
 @click.option("--type", "type_", type=TYPES, help="Only accounts of this type.")
 @click.option("--currency", default="", metavar="CODE", help="Only this currency (ISO 4217).")
-@click.option(
-    "--limit", type=click.IntRange(1, LIMIT_MAX), default=100, show_default=True, help="At most so many rows."
-)
+@click.option("--as-of", "day", type=Day(), help="Up to and with this day of the business time (UTC).")
+@known_at_option
 @click.option("--trial", is_flag=True, help="The trial balance: one line per currency and type; exit 1 when it is off.")
-@json_option
-def command(prefix: str, type_: str | None, currency: str, limit: int, trial: bool, as_json: bool) -> None:
+@cursor_option
+@limit_option(100, LIMIT_MAX)
+@output_options
+def command(
+    prefix: str,
+    type_: str | None,
+    currency: str,
+    day: dt.date | None,
+    known_at: str | int | None,
+    trial: bool,
+    cursor: str,
+    limit: int,
+    form: str,
+    out: Path | None,
+    as_json: bool,
+) -> None:
     """Balances by account, added up over all shards, or the trial balance.
 
     A balance is positive on the normal side of its type: debit for assets and expenses, credit for the others. JSON
-    gives minor units as decimal texts. Reads DATABASE_URL_API.
+    gives minor units as decimal texts. Reads DATABASE_URL_API: the ledger, as of now. With --as-of or --as-known-at it
+    reads the projection (DATABASE_URL_READING): what had happened up to a day, as far as it was known at a moment; that
+    answer never changes.
 
     \b
     Examples:
       finance balances --account liability:payable: --limit 20
       finance balances --type revenue --currency USD --json
       finance balances --trial
+      finance balances --as-of 2025-11-30 --as-known-at 2025-12-05T00:00:00Z --format csv
     """
     if currency and currency not in CURRENCIES:
         raise click.BadParameter(f"{currency!r} is not an ISO 4217 code in use", param_hint="--currency")
     if trial and (prefix or type_ or currency):
         raise click.UsageError("--trial is over everything: leave the filters away")
     kind = None if type_ is None else AccountType(type_)
+    if day is not None or known_at is not None:
+        if kind is not None and not f"{kind}:".startswith(prefix) and not prefix.startswith(f"{kind}:"):
+            raise click.UsageError(f"no account of type {kind} begins with {prefix}")
+        wanted = max(prefix, "" if kind is None else f"{kind}:", key=len)
+        told = trial_then(day, known_at) if trial else balances_then(wanted, currency, day, known_at, cursor, limit)
+        show(told, form, out, as_json)
+        if not told.ok:
+            raise click.exceptions.Exit(1)
+        return
+    if form not in ("table", "json") or out is not None or cursor:
+        raise click.UsageError("--cursor, --out, CSV and Parquet go with --as-of or --as-known-at")
+    _now(prefix, kind, currency, limit, trial, as_json or form == "json")
+
+
+def _now(prefix: str, kind: AccountType | None, currency: str, limit: int, trial: bool, as_json: bool) -> None:
     with session(
         load_settings().database_url("api"), application_name="finance balances", read_only=True
     ) as connection:

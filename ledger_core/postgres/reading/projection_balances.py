@@ -108,9 +108,21 @@ def position_at(connection: Asking, known_us: int) -> dict[int, int]:
                 remedy="ask for an earlier time, or wait: a shard without events is closed every few seconds while "
                 "`finance run projector` runs",
             )
-        before = _number(connection, KNOWN_BLOCK_NEWEST, (shard, known_us))
-        found[shard] = _number(connection, KNOWN_REST, {"shard": shard, "seq": before, "known_us": known_us})
+        found[shard] = _known_then(connection, shard, known_us)
     return found
+
+
+def known_until(connection: Asking, known_us: int) -> dict[int, int]:
+    """The same, but of a shard that is not known beyond that time everything that was read so far."""
+    return {
+        shard: seq if reach_us <= known_us else _known_then(connection, shard, known_us)
+        for shard, seq, reach_us in connection.execute(REACHES).fetchall()
+    }
+
+
+def _known_then(connection: Asking, shard: int, known_us: int) -> int:
+    before = _number(connection, KNOWN_BLOCK_NEWEST, (shard, known_us))
+    return _number(connection, KNOWN_REST, {"shard": shard, "seq": before, "known_us": known_us})
 
 
 def account_sides(

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from ledger_core.postgres.reading.asking import Asked
 from ledger_core.postgres.reading.projection_entries import By
+from ledger_core.postgres.reading.projection_links import LinkOfEntry, link_of
 from ledger_core.postgres.reading.projection_verdicts import verdicts_of_event, verdicts_of_settlement
 from ledger_core.postgres.reading.questions import EntryAnswer, Position, entries
 from ledger_core.reading.story import Net, net_of, taken_back
@@ -27,6 +28,7 @@ class Story(NamedTuple):
     attempts: Sequence[ProjectedVerdict]  # records that posted nothing: duplicates and rejected ones
     net: list[Net]  # what the entries come to
     reversed_by: dict[str, str]  # event id -> event id of the entry that took it back
+    links: dict[tuple[int, int], LinkOfEntry]  # (shard, sequence) -> its range, proof and object, once it is closed
     more: bool  # whether there is more than this
 
     @property
@@ -49,5 +51,11 @@ def story_of(asked: Asked, by: By, name: str, position: Position) -> Story:
         attempts[:ENTRIES_MAX],
         net_of(leg for it in told for leg in it.legs),
         taken_back((it.entry.event_id, it.entry.reverses) for it in told),
+        _links(asked, told),
         page.next is not None or len(attempts) > ENTRIES_MAX,
     )
+
+
+def _links(asked: Asked, told: Sequence[EntryAnswer]) -> dict[tuple[int, int], LinkOfEntry]:
+    found = {(it.entry.shard, it.entry.seq): link_of(asked.connection, it.entry.shard, it.entry.seq) for it in told}
+    return {place: link for place, link in found.items() if link is not None}

@@ -23,6 +23,7 @@ OURS = {
     "producers/storage/whole_file.py": "writes, and syncs folders",
     "finance/door/used_once.py": "makes empty files, and syncs folders",
     "finance/wiring/registry_file.py": "locks a folder; the file is read by read_file",
+    "finance/cli/reading/shown.py": "makes a new file, and reads none",
     "finance/cli/main.py": "opens the null device",
     "finance/signing_proxy/log_file.py": "its own log, held by a lock, in a folder that the guards check",
     "finance/signing_proxy/request_log.py": "its own log, as log_file",
