@@ -21,6 +21,7 @@ from finance.workshop.sample_data import sample
 from producers.settlement_publisher import SettlementPublisher
 from tests.support import databases
 from tests.support.kafka import tls
+from tests.support.personal_model import found, wanted
 from tests.support.route import PROCESSES, Ledger
 from tests.support.waits import until
 
@@ -79,6 +80,7 @@ def test_killed_at_random_moments_the_route_ends_with_the_heads_of_an_undisturbe
         ledger.wait_finished()
         assert [process.stop() for process in processes.values()] == [0] * len(PROCESSES), f"seed {seed}"
         ledger.check()
+        assert found(environ) == wanted(environ), f"seed {seed}"
     finally:
         ledger.end()
     poster = undisturbed.start("poster", group="finance-undisturbed")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 
@@ -20,6 +21,7 @@ from tests.conftest import another_stack
 from tests.support import audit
 from tests.support.kafka import tls
 from tests.support.outages import ledger_on, server_away
+from tests.support.personal_model import Shops, found, wanted
 from tests.support.route import PROCESSES, Ledger, Running
 from tests.support.topics import TOPOLOGY
 from tests.support.waits import until
@@ -126,10 +128,20 @@ def test_broker_away_stops_everybody_but_the_audit_chain(
 def test_database_crash_stops_everybody_and_loses_nothing(
     own_stack: Stack, ledger: Ledger, processes: dict[str, Running], seconds_min: float
 ) -> None:
-    with server_away(own_stack, ledger, processes, "postgres", crash=True, seconds_min=seconds_min) as outage:
-        outage.wait_told("postgres", *PROCESSES)
-        outage.wait_unhealthy(*PROCESSES)
+    with closing(Shops(ledger.environ)) as shops:
+        shops.round()
+        with server_away(own_stack, ledger, processes, "postgres", crash=True, seconds_min=seconds_min) as outage:
+            for n in (shops.next() for _ in range(20)):
+                shops.guess(n)
+                shops.post(n)
+                shops.data(n)
+            shops.flush()
+            outage.wait_told("postgres", *PROCESSES)
+            outage.wait_unhealthy(*PROCESSES)
+        shops.round()
+        ledger.published += shops.posted
     outage.check_recovered()
+    assert found(ledger.environ) == wanted(ledger.environ), "personal data are not what their topic says"
 
 
 def test_after_all_outages_the_commands_say_sound_and_nothing_leaked(

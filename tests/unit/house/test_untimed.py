@@ -22,6 +22,7 @@ SLEEPS = {
     "chaos/load.py": "the rate of the shops",
     "chaos/strikes.py": "how long a process is frozen, a server away",
     "fault/audit/test_notary_killed.py": "kills at a random moment",
+    "fault/personal/test_keeper_killed.py": "kills at a random moment, lets a freeze last",
     "fault/posting/test_frozen_sessions.py": "is a client that thinks, or sends its rows slowly",
     "fault/posting/test_poster_faults.py": "kills at a random moment, publishes at a steady rate",
     "fault/proving/test_kill_downstream.py": "kills at a random moment",
