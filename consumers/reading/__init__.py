@@ -2,5 +2,6 @@
 
 projector       the process; the journal: one batch of one shard, one transaction
 further_topics  outcomes and audit events, by follower: one topic, one cursor a partition
+rebuild         the same from the beginning, beside the projection that is asked
 silence         up to when nothing more can come of a shard
 """

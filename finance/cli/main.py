@@ -67,6 +67,11 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "rules": ("finance.cli.posting.rules", "command", "Versions of the posting rules: list, put in force."),
     "dlq": ("finance.cli.posting.dlq", "command", "List, show and retry rejected events."),
     "personal": ("finance.cli.personal.personal", "command", "Erase the personal data of one event, for ever."),
+    "projection": (
+        "finance.cli.reading.projection",
+        "command",
+        "The read side: how far it has come, built anew, compared with the ledger.",
+    ),
     "prove": ("finance.cli.proving.prove", "command", "Sign a range proof on demand, by time or by sequence."),
     "signers": (
         "finance.cli.signing.signers",

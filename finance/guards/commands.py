@@ -35,7 +35,7 @@ COMMAND_KINDS: Final[Mapping[str, Kind]] = {
     "migrate": "asks", "topics": "asks", "publish": "asks", "status": "asks", "balances": "asks", "entry": "asks",
     "settlement": "asks", "order": "asks", "account": "asks", "payables": "asks", "report": "asks",
     "dlq": "asks", "verify": "asks", "archive": "asks", "rebuild": "asks", "replay": "asks", "halt": "asks",
-    "resume": "asks", "personal": "asks", "shards": "asks", "audit": "asks",
+    "resume": "asks", "personal": "asks", "projection": "asks", "shards": "asks", "audit": "asks",
     "prove": "signs", "rules": "signs", "signers": "signs", "rotate": "signs", "backup": "signs", "drill": "signs",
 }  # fmt: skip
 

@@ -1,6 +1,6 @@
 """The wiring: the one place that names concrete adapters.
 
-services         every process (personal: the keeper; reading: the projector)
+services         every process (personal: the keeper; reading: the projector; projections: its rebuild)
 signers          keys that sign; mac_keys: beside a MAC; kms_place
 kafka            every Kafka client                       oracle    the oracle asked about database and topics
 stores           what commands write to and read from     topics    made and compared

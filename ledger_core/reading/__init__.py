@@ -1,6 +1,6 @@
 """The read side's rules: what a projection of the journal contains, and how it is asked.
 
-rows      an entry as the projection keeps it: without free texts, without personal data
+rows      an entry as the projection keeps it: without free texts or personal data; compare: with its own bytes
 fold      journal records in, rows out: chain and balance are checked on the way
 verdicts  what became of events that posted nothing, from the outcomes topic
 links     where proofs and objects are, from the audit topic

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import psycopg
 
+from finance.settings.deployment import Settings
+from finance.wiring.projections import rebuild_projection
 from ledger_core.books.entries import JournalEntry, Provider, encode_entry
 from ledger_core.chain import link
 from ledger_core.postgres.connection import connect
@@ -21,6 +25,7 @@ from ledger_core.postgres.schema.authority import READING_SCHEMAS
 from ledger_core.reading.fold import JournalItem, ShardReach, fold
 from ledger_core.reading.rows import time_us
 from ledger_core.times import format_time
+from schemas.topology.load import load_topology
 from tests.support.journal_factory import START, TinyShard
 
 NOW = time_us("2026-06-01T00:00:00.000000Z")
@@ -136,3 +141,23 @@ def jump(database_url: str, place: str, shard: int, seq: int) -> None:
     with psycopg.connect(database_url, autocommit=True, options=f"-c search_path={place}") as connection:
         connection.execute("INSERT INTO shards (shard) VALUES (%s) ON CONFLICT DO NOTHING", (shard,))
         connection.execute("UPDATE shards SET seq = %s WHERE shard = %s", (seq, shard))
+
+
+def half_rebuilt(environ: Mapping[str, str], cwd: Path, *, batches: int) -> None:
+    """A rebuild that ends after so many batches, as if it was killed behind that commit."""
+    settings = Settings.from_env(environ, cwd)
+    topology = load_topology(settings.topology_path, topic_prefix=settings.topic_prefix)
+    limits = msgspec.structs.replace(topology.limits, projector_batch_records_max=40)
+    left = iter(range(batches - 1))
+
+    def told(_count: int) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    with contextlib.suppress(KeyboardInterrupt):
+        rebuild_projection(
+            settings,
+            msgspec.structs.replace(topology, limits=limits),
+            anew=False,
+            told=told,
+        )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import psycopg
+from psycopg import sql
 
 from ledger_core.postgres.reading.projection_places import Projection, hold, standing
 from ledger_core.posting.store_port import Fenced
@@ -69,6 +70,33 @@ class VerdictStore:
                 raise Fenced(f"another projector reads the outcomes of shard {before.shard}")
             if read.rows:
                 cursor.execute(INSERT, tuple(list(column) for column in zip(*read.rows, strict=True)))
+
+
+@standing()
+def carry_verdicts(
+    connection: psycopg.Connection[Any], of: Projection, to: Projection, shard: int, first: int | None, next_offset: int
+) -> None:
+    """Take verdicts of a shard over from another projection, as far as the outcomes topic no longer holds them: those
+    in front of `first`, the settlements offset of its oldest record (None: it holds none, and all are taken). Only into
+    a projection that has none of that shard, and only where none is missing in between."""
+    before = sql.Identifier(of.place)
+    with connection.transaction(), connection.cursor() as cursor:
+        hold(cursor, to)
+        row = cursor.execute(
+            sql.SQL("SELECT decided, complete_from FROM {}.outcomes WHERE shard = %s").format(before), (shard,)
+        ).fetchone()
+        if row is None or row[0] is None or row[1] is None or cursor.execute(CURSOR, (shard,)).fetchone() is not None:
+            return
+        end = row[0] if first is None else first
+        if not row[1] < end <= row[0]:
+            return
+        cursor.execute(
+            sql.SQL("INSERT INTO verdicts SELECT * FROM {}.verdicts WHERE shard = %s AND source_offset < %s").format(
+                before
+            ),
+            (shard, end),
+        )
+        cursor.execute("INSERT INTO outcomes VALUES (%s, %s, %s, %s)", (shard, end, row[1], next_offset))
 
 
 def verdicts_of_event(

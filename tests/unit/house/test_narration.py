@@ -24,6 +24,7 @@ NARRATED = (
     "consumers/posting/relay.py",
     "consumers/proving/prover.py",
     "consumers/reading/projector.py",
+    "consumers/reading/rebuild.py",
     "consumers/recovery/rebuild.py",
     "consumers/recovery/replay.py",
     "finance/recovery/backup/base/create.py",
