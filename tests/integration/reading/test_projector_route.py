@@ -94,7 +94,9 @@ def test_a_gap_in_the_journal_lets_that_shard_stand_and_no_other(reading: Readin
     reading.run_to({0: 400, 1: ENTRIES})
     with asking(reading.url, reading.place) as connection:
         assert connection.execute("SELECT max(seq) FROM entries WHERE shard = 0").fetchone() == (400,)
-        assert connection.execute("SELECT head FROM shards WHERE shard = 0").fetchone() == (shards[0].entries[399].entry_hash,)
+        assert connection.execute("SELECT head FROM shards WHERE shard = 0").fetchone() == (
+            shards[0].entries[399].entry_hash,
+        )
 
 
 def test_a_projector_whose_session_is_ended_goes_on_from_what_stands_and_a_new_projection_is_the_same(
