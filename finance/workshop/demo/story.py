@@ -16,6 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
+from finance.workshop.demo.answers import ask
 from finance.workshop.demo.cheat import check
 from finance.workshop.demo.cheats_archive import cheat_archive
 from finance.workshop.demo.cheats_database import cheat_database
@@ -64,17 +65,17 @@ def run_demo(options: Options, teller: Teller) -> Demo:
         stack_seconds = time.monotonic() - began
         teller.say(f"ready after {stack_seconds:.1f} s, with nothing in them")
         teller.heading(f"2. {_sales(options.month)}: {expected.baskets:,} settlements the whole route")
-        summary, cheats = _route(options, ledger, expected, teller)
+        summary, cheats, checks = _route(options, ledger, expected, teller)
         left = leave(ledger, options.folder)
         teller.heading("3. Cheating, and how each attempt is caught")
         cheats += _tell_each(teller, chain(cheat_database(ledger), cheat_archive(ledger), cheat_files(ledger, left)))
         teller.cheats(cheats)
         teller.heading("4. All restored: the ledger proves sound again")
-        checks = _verify_again(ledger, teller)
-        teller.checks(checks)
+        sound = _verify_again(ledger, teller)
+        teller.checks(sound)
         teller.heading(f"5. A stranger's check of {options.folder}/, with nothing of ours")
         lines = steps(left.signer_kid, left.algorithm)
-        checks += [_check_as_stranger(left, lines, teller)]
+        checks += [*sound, _check_as_stranger(left, lines, teller)]
     return Demo(
         month=options.month,
         folder=str(options.folder),
@@ -87,8 +88,10 @@ def run_demo(options: Options, teller: Teller) -> Demo:
     )
 
 
-def _route(options: Options, ledger: DemoLedger, expected: Expectation, teller: Teller) -> tuple[Summary, list[Cheat]]:
-    """The sales, and then what cheating needs the route for."""
+def _route(
+    options: Options, ledger: DemoLedger, expected: Expectation, teller: Teller
+) -> tuple[Summary, list[Cheat], list[DemoCheck]]:
+    """The sales, what became of one of them, and then what cheating needs the route for."""
     log_file = ledger.stack.place.logs / "processes.log"
     with DemoRoute(ledger, log_file) as route:
         with teller.working("starting every process"):
@@ -98,8 +101,11 @@ def _route(options: Options, ledger: DemoLedger, expected: Expectation, teller: 
         summary = summarize(ledger, expected, stages)
         teller.summary(summary)
         first = next(iter(sample(options.month)))
+        with teller.working("asking the read side"):
+            answers = ask(ledger, {it.shard: it.entries for it in summary.shards}, first)
+        teller.lines([(it.check.command, it.lines) for it in answers])
         cheats = _tell_each(teller, cheat_events(ledger, route, first))
-    return summary, cheats
+    return summary, cheats, [it.check for it in answers]
 
 
 def _tell_each(teller: Teller, cheats: Iterable[Cheat]) -> list[Cheat]:

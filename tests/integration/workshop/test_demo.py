@@ -49,7 +49,8 @@ def test_the_demo_catches_every_cheat_and_leaves_files_that_a_stranger_can_check
     assert told["failures"] == []
     assert len(told["cheats"]) == CHEATS
     assert all(cheat["caught"] for cheat in told["cheats"])
-    assert [check["exit_code"] for check in told["checks"]] == [0, 0, 0, 0]
+    assert [check["exit_code"] for check in told["checks"]] == [0] * 6
+    assert [check["command"].split()[1] for check in told["checks"][:2]] == ["settlement", "account"]
     assert all(line["from_data"] == line["from_ledger"] > 0 for line in told["summary"]["comparisons"])
     assert {path.name for path in folder.iterdir()} == LEFT | {"CHECK.sh"}
     checked = subprocess.run(["bash", str(folder / "CHECK.sh")], capture_output=True, text=True, timeout=300)
