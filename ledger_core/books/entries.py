@@ -32,6 +32,7 @@ class EntrySource(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=T
     offset: str
     partition: int  # of the settlements topic; equal to the shard
     topic: str  # Kafka topic, prefix included
+    value_sha256: str  # of the record's value, lower-case hex; its key is the settlement_id
 
 
 class EntryFields(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):

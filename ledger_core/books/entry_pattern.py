@@ -49,8 +49,8 @@ _ENTRY: Final = (
     rb'(?:"provider":\{"amount_minor":"(?:10{15}|[1-9][0-9]{0,14}+)","currency":"([A-Z]{3})","name":"%(name)b",'
     rb'"reference":"%(name)b"\},)?+'
     rb'"recorded_at":"(%(recorded)b)",(?:"reverses":"%(id)b",)?+%(rules)b"seq":"([1-9][0-9]*+)","settlement_id":"%(name)b",'
-    rb'"shard":%(shard)d,"source":\{"offset":"(0|[1-9][0-9]*+)","partition":%(shard)d,"topic":"%(topic)b"\},'
-    rb'"version":1\}|([^\n]*+))\n'
+    rb'"shard":%(shard)d,"source":\{"offset":"(0|[1-9][0-9]*+)","partition":%(shard)d,"topic":"%(topic)b",'
+    rb'"value_sha256":"[0-9a-f]{64}"\},"version":1\}|([^\n]*+))\n'
 )
 _RULES: Final = re.compile(rb'"rules":([1-9][0-9]{0,8}),"seq":"')  # a text has its quotes escaped: it cannot match
 _PARTS: Final = {

@@ -23,6 +23,7 @@ from ledger_core.books.rule_versions import RuleSet, UnknownRules, rules_of
 from ledger_core.books.settlements import microseconds
 from ledger_core.decimals import parse_decimal
 from ledger_core.errors import Rejected
+from ledger_core.hashes import is_hash
 from ledger_core.times import parse_time
 
 # A moment that exists, in the one form of `ledger_core.times`; a 29th of February is for the slow way to judge. The
@@ -34,6 +35,7 @@ _SECOND: Final = (
 OCCURRED_AT_FORM: Final = r"(?:2[01][0-9]{2}|19[7-9][0-9])-" + _SECOND + r"[0-9]{6}Z"
 RECORDED_AT_FORM: Final = r"2[01][0-9]{2}-" + _SECOND + r"[0-9]{3}000Z"
 _NAMES: Final = re.compile(rf"(?:{UUID_FORM}\n{EVENT_TYPE_FORM}\n{NAME_FORM}\n{NAME_FORM}\n)*+")
+_HASHES: Final = re.compile(r"(?:[0-9a-f]{64}\n)*+")
 _TIMES: Final = re.compile(rf"(?:{OCCURRED_AT_FORM}\n{RECORDED_AT_FORM}\n)*+")
 _is_topic = re.compile(r"[A-Za-z0-9._-]{1,249}").fullmatch
 _MILLISECOND: Final = dt.timedelta(milliseconds=1)
@@ -61,6 +63,8 @@ def all_follow(entries: Sequence[EntryFields]) -> bool:
     names = "".join([f"{e.event_id}\n{e.event_type}\n{e.settlement_id}\n{e.order_id}\n" for e in entries])
     times = "".join([f"{e.occurred_at}\n{e.recorded_at}\n" for e in entries])
     if names.count("\n") != 4 * len(entries) or not _NAMES.fullmatch(names) or not _TIMES.fullmatch(times):
+        return False
+    if not _HASHES.fullmatch("".join([f"{e.source.value_sha256}\n" for e in entries])):
         return False
     legs = [leg for entry in entries for leg in entry.lines]
     versions = {entry.rules for entry in entries}
@@ -105,6 +109,8 @@ def _faults(entry: EntryFields, rules: RuleSet) -> Iterator[EntryFault]:
     yield from _rare_faults(entry, rules)
     if not _is_topic(entry.source.topic):
         yield EntryFault("source.topic", f"{entry.source.topic[:64]!r} is not the name of a topic")
+    if not is_hash(entry.source.value_sha256):
+        yield EntryFault("source.value_sha256", "value_sha256 is not 64 lower-case hex digits")
 
 
 def _leg_faults(place: str, leg: Line, rules: RuleSet) -> Iterator[EntryFault]:

@@ -8,6 +8,7 @@ only memo, metadata and the topic can hold what JSON escapes.
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
 from typing import Final
 
@@ -41,13 +42,15 @@ def entry_bytes(draft: Draft, shard: int, seq: int, record: Record) -> bytes:
     rules_text = "" if draft.rules == FIRST_RULES else f'"rules":{draft.rules},'
     reverses_text = "" if reverses is None else f'"reverses":"{reverses}",'
     lines = _lines_text(draft.lines)
+    value_sha256 = hashlib.sha256(record.value or b"").hexdigest()
     occurred_at, recorded_at = format_time_us(draft.occurred_at_us), format_time_us(record.timestamp_ms * 1000)
     return (
         f'{{"event_id":"{draft.event_id}","event_type":"{draft.event_type}","lines":[{lines}],'
         f'"metadata":{metadata_text},"occurred_at":"{occurred_at}","order_id":"{draft.order_id}",'
         f'{digest_text}{provider_text}"recorded_at":"{recorded_at}",{reverses_text}{rules_text}"seq":"{seq}",'
         f'"settlement_id":"{draft.settlement_id}","shard":{shard},"source":{{"offset":"{record.offset}",'
-        f'"partition":{record.partition},"topic":{_quoted(record.topic)}}},"version":{_VERSION}}}'
+        f'"partition":{record.partition},"topic":{_quoted(record.topic)},'
+        f'"value_sha256":"{value_sha256}"}},"version":{_VERSION}}}'
     ).encode()
 
 

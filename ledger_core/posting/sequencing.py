@@ -8,6 +8,7 @@ a compare-and-swap of the head it was made from.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -141,7 +142,7 @@ class _Builder:
     def _duplicate(self, record: Record, event_id: str, digest: bytes, seq: int) -> None:
         self.duplicates += 1
         reason = ALREADY_POSTED
-        line = _line("duplicate", record.offset, reason, event_id, digest)
+        line = _line("duplicate", record.offset, reason, event_id, digest, record)
         detail = f"posted before as seq {seq}"
         self.verdicts.append(
             Verdict(record.offset, "duplicate", reason, event_id, digest, False, detail, line, record, seq)
@@ -156,7 +157,7 @@ class _Builder:
             )
         self.rules = activation.rules
         reason, digest = activation_reason(activation.rules), activation.content_hash
-        line = _line("rejected", record.offset, reason, None, digest)
+        line = _line("rejected", record.offset, reason, None, digest, record)
         self.verdicts.append(
             Verdict(
                 record.offset, "rejected", reason, None, digest, False, for_people(activation.detail), line, None, 0
@@ -174,7 +175,7 @@ class _Builder:
         *,
         first: bool,
     ) -> None:
-        line = _line("rejected", offset, reason.value, event_id, digest)
+        line = _line("rejected", offset, reason.value, event_id, digest, record)
         self.verdicts.append(
             Verdict(offset, "rejected", reason.value, event_id, digest, first, for_people(detail), line, record, 0)
         )
@@ -213,14 +214,25 @@ class _Builder:
 
 
 def _line(
-    kind: Literal["duplicate", "rejected"], offset: int, reason: str, event_id: str | None, digest: bytes | None
+    kind: Literal["duplicate", "rejected"],
+    offset: int,
+    reason: str,
+    event_id: str | None,
+    digest: bytes | None,
+    record: Record | None,
 ) -> bytes:
     return encode_verdict(
         VerdictLine(
             content_hash=None if digest is None else digest.hex(),
             event_id=event_id,
+            key_sha256=None if record is None else _sha256(record.key),
             offset=str(offset),
             reason=reason,
+            value_sha256=None if record is None else _sha256(record.value),
             verdict=kind,
         )
     )
+
+
+def _sha256(data: bytes | None) -> str | None:
+    return None if data is None else hashlib.sha256(data).hexdigest()

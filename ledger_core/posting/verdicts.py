@@ -55,8 +55,10 @@ class VerdictLine(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, for
 
     content_hash: str | None = None  # SHA-256, lower-case hex, of what was asked
     event_id: str | None = None  # as far as it could be read
+    key_sha256: str | None = None  # SHA-256, lower-case hex, of the record's key; None where it had none
     offset: str  # settlements offset, decimal text
     reason: str  # code of a rejection, or what a duplicate repeats
+    value_sha256: str | None = None  # SHA-256, lower-case hex, of the record's value; None where it had none
     verdict: VerdictKind  # kind of the verdict
 
 
@@ -85,18 +87,22 @@ def check_verdict(line: VerdictLine) -> None:
     if line.verdict == "duplicate" and line.reason != ALREADY_POSTED:
         raise ValueError(f"{line.reason[:64]!r} is not the reason of a duplicate")
     if line.reason in NOTHING_READ:
-        if line.event_id is not None or line.content_hash is not None:
-            raise ValueError("an offset of which nothing was read has neither event_id nor content_hash")
+        if (line.event_id, line.content_hash, line.key_sha256, line.value_sha256) != (None,) * 4:
+            raise ValueError("an offset of which nothing was read has no event_id, and no hash of anything")
     elif line.content_hash is None:
         raise ValueError("content_hash is missing: something was asked")
     if line.event_id is None and (line.verdict == "duplicate" or line.reason in _OF_AN_EVENT_ID):
         raise ValueError("event_id is missing: the verdict rests on it")
+    if line.verdict == "duplicate" and (line.key_sha256 is None or line.value_sha256 is None):
+        raise ValueError("key_sha256 or value_sha256 is missing: what was posted before had key and value")
     if activates and line.event_id is not None:
         raise ValueError("a control record has no event_id")
     if line.event_id is not None and not is_uuid(line.event_id):
         raise ValueError("event_id is not a lower-case uuid")
-    if line.content_hash is not None and not is_hash(line.content_hash):
-        raise ValueError("content_hash is not 64 lower-case hex digits")
+    for name in ("content_hash", "key_sha256", "value_sha256"):
+        digest = getattr(line, name)
+        if digest is not None and not is_hash(digest):
+            raise ValueError(f"{name} is not 64 lower-case hex digits")
 
 
 def has_original(line: VerdictLine) -> bool:

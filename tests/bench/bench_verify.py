@@ -54,7 +54,7 @@ def entry_body(seq: int, rng: random.Random, shard: int = 0) -> bytes:
         seq=str(seq),
         settlement_id=f"st_{seq}",
         shard=shard,
-        source=EntrySource(offset=str(seq - 1), partition=shard, topic=TOPIC),
+        source=EntrySource(offset=str(seq - 1), partition=shard, topic=TOPIC, value_sha256="5e" * 32),
         version=1,
     )
     return encode_entry(entry)

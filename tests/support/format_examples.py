@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 
 from ledger_core.archive.names import export_key
@@ -23,7 +24,7 @@ from ledger_core.signing.statements import Cosignature
 from ledger_core.tree import CompactRange, leaf_hash
 from tests.support.archive_factory import NOW, Key, MemoryStore, archive_of, closed_of, cut_of
 from tests.support.control_records import control_value
-from tests.support.journal_factory import TinyEntry, TinyShard
+from tests.support.journal_factory import TinyEntry, TinyShard, sha256_at
 from tests.support.mac_key import MacSecret
 
 KEY = Key("ed25519", "finance-example-v1")
@@ -38,8 +39,10 @@ def shard() -> TinyShard:
     line = VerdictLine(
         content_hash="2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
         event_id="0b6f5b5e-7a1c-8d3f-9e00-5a7d3c1f0001",
+        key_sha256=hashlib.sha256(b"st_1").hexdigest(),
         offset="1",
         reason="already_posted",
+        value_sha256=sha256_at(1),
         verdict="duplicate",
     )
     made.verdicts[1] = encode_verdict(line)
@@ -65,7 +68,9 @@ def _post(made: TinyShard, event_id: str, settlement_id: str, gross: str, net: s
         seq=str(seq),
         settlement_id=settlement_id,
         shard=0,
-        source=EntrySource(offset=str(made.next_offset), partition=0, topic=made.topic),
+        source=EntrySource(
+            offset=str(made.next_offset), partition=0, topic=made.topic, value_sha256=sha256_at(made.next_offset)
+        ),
         version=1,
     )
     body = encode_entry(entry)

@@ -7,6 +7,7 @@ Every function is deterministic. `TinyShard` grows one shard in memory; `write` 
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import uuid
 from dataclasses import dataclass, field
 
@@ -87,7 +88,12 @@ class TinyShard:
             seq=str(seq),
             settlement_id=f"st-{self.shard}-{seq}",
             shard=self.shard,
-            source=EntrySource(offset=str(self.next_offset), partition=self.shard, topic=self.topic),
+            source=EntrySource(
+                offset=str(self.next_offset),
+                partition=self.shard,
+                topic=self.topic,
+                value_sha256=sha256_at(self.next_offset),
+            ),
             version=1,
         )
         body = encode_entry(entry)
@@ -102,8 +108,10 @@ class TinyShard:
             line = VerdictLine(
                 content_hash=None if reason == "no_record" else "ab" * 32,
                 event_id=self.entries[-1].entry.event_id if self.entries and not reason else None,
+                key_sha256=None if reason == "no_record" else "cd" * 32,
                 offset=str(self.next_offset),
                 reason=reason or ("already_posted" if self.entries else "malformed"),
+                value_sha256=None if reason == "no_record" else sha256_at(self.next_offset),
                 verdict="rejected" if reason or not self.entries else "duplicate",
             )
             self.verdicts[self.next_offset] = encode_verdict(line)
@@ -129,3 +137,8 @@ class TinyShard:
             )
             for item in self.entries[first_seq - 1 :]
         ]
+
+
+def sha256_at(offset: int) -> str:
+    """The value's SHA-256, hex, of the record that stands at an offset here: of no real record."""
+    return hashlib.sha256(f"value {offset}".encode()).hexdigest()

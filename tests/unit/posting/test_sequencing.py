@@ -175,13 +175,17 @@ def test_record_with_an_impossible_time_is_rejected_and_raises_nothing(timestamp
 
 
 def test_verdict_lines_are_canonical_and_say_what_is_known() -> None:
-    plan = _plan(record(1, value=b"bad"), record(2, settlement(1, lines=[])))
+    plan = _plan(record(1, value=b"bad", key=b"k"), record(2, settlement(1, lines=[])), record(3))
     digest = hashlib.sha256(b"bad").hexdigest()
     assert plan.verdicts[0].line == b'{"offset":"0","reason":"no_record","verdict":"rejected"}'
     assert plan.verdicts[1].line == (
-        b'{"content_hash":"%s","offset":"1","reason":"malformed","verdict":"rejected"}' % digest.encode()
+        b'{"content_hash":"%(value)s","key_sha256":"%(key)s","offset":"1","reason":"malformed",'
+        b'"value_sha256":"%(value)s","verdict":"rejected"}'
+        % {b"key": hashlib.sha256(b"k").hexdigest().encode(), b"value": digest.encode()}
     )
     assert decode_verdict(plan.verdicts[2].line).event_id == event_id(1)
+    empty = decode_verdict(plan.verdicts[3].line)
+    assert (empty.key_sha256, empty.value_sha256) == (None, None), "a record without key and value"
 
 
 @pytest.mark.parametrize(

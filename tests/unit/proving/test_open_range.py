@@ -181,14 +181,17 @@ def test_a_body_or_hash_that_does_not_continue_the_chain_is_corrupt() -> None:
         taken(shard, 2, body=shard.entries[1].body.replace(b"order-2", b"order-9"))
 
 
+VALUE = {"value_sha256": "5e" * 32}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"seq": "7"}, "says it is shard 0, seq 7"),
         ({"shard": 5}, "says it is shard 5"),
-        ({"source": {"offset": "0", "partition": 0, "topic": "finance.settlements"}}, "offset 0 is not after"),
-        ({"source": {"offset": "1", "partition": 0, "topic": "other"}}, "source other"),
-        ({"source": {"offset": "1", "partition": 3, "topic": "finance.settlements"}}, "says it is"),
+        ({"source": {"offset": "0", "partition": 0, "topic": "finance.settlements", **VALUE}}, "offset 0 is not after"),
+        ({"source": {"offset": "1", "partition": 0, "topic": "other", **VALUE}}, "source other"),
+        ({"source": {"offset": "1", "partition": 3, "topic": "finance.settlements", **VALUE}}, "says it is"),
         ({"version": 2}, "not a journal entry"),
     ],
 )

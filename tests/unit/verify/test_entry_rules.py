@@ -77,6 +77,7 @@ def huge_amount(fields: Fields) -> None:
 
 FORM, RULE = "entry.form", "entry.rule"
 # (what is broken, how, code of the finding, field, words that name the rule)
+SOURCE = {"offset": "3", "partition": 0, "topic": "finance.settlements", "value_sha256": "5e" * 32}
 ROWS: list[tuple[str, Break, str, str, str]] = [
     ("event id", put(event_id="sale-1"), RULE, "event_id", "event_id is not a lower-case uuid"),
     ("event id, upper case", put(event_id="0B6F5B5E-7A1C-8D3F-9E00-5A7D3C1F0001"), RULE, "event_id", "lower-case uuid"),
@@ -122,6 +123,8 @@ ROWS: list[tuple[str, Break, str, str, str]] = [
     ("provider amount, range", provider(amount_minor=str(AMOUNT_MINOR_MAX + 1)), RULE, "provider", "amount_minor"),
     ("provider amount, form", provider(amount_minor="01"), RULE, "provider", "decimal"),
     ("pii digest", put(pii_digest="none"), RULE, "pii_digest", "64 lower-case hex digits"),
+    ("value hash", put(source=SOURCE | {"value_sha256": "5E" * 32}), RULE, "source.value_sha256", "64 lower-case hex"),
+    ("topic", put(source=SOURCE | {"topic": "a b"}), RULE, "source.topic", "not the name of a topic"),
 ]  # fmt: skip
 IDS = [row[0] for row in ROWS]
 

@@ -34,12 +34,13 @@ def test_a_first_range_that_claims_a_proof_before_it_is_no_first_range() -> None
 
 
 HASH = {"content_hash": "ab" * 32}
+RECORD = {"key_sha256": "cd" * 32, "value_sha256": "5e" * 32}
 NAMED = {"event_id": TinyShard().post(1).entries[0].entry.event_id}
 LINES: list[tuple[dict[str, str], str]] = [
     ({"verdict": "rejected", "reason": "whim", **HASH}, "not the reason of a rejection"),
     ({"verdict": "rejected", "reason": "malformed", **HASH, "event_id": "sale-1"}, "not a lower-case uuid"),
     ({"verdict": "rejected", "reason": "malformed", "content_hash": "AB" * 32}, "64 lower-case hex digits"),
-    ({"verdict": "duplicate", "reason": "already_posted", **HASH, **NAMED, "offset": "+3"}, "not a decimal integer"),
+    ({"verdict": "duplicate", "reason": "already_posted", **HASH, **NAMED, **RECORD, "offset": "+3"}, "not a decimal integer"),
     ({"verdict": "duplicate", "reason": "same_content", **HASH, **NAMED}, "not the reason of a duplicate"),
     ({"verdict": "duplicate", "reason": "already_posted", **HASH}, "event_id is missing"),
     ({"verdict": "duplicate", "reason": "already_posted", **NAMED}, "content_hash is missing"),
@@ -48,6 +49,11 @@ LINES: list[tuple[dict[str, str], str]] = [
     ({"verdict": "rejected", "reason": "unbalanced", **NAMED}, "content_hash is missing"),
     ({"verdict": "rejected", "reason": "no_record", **HASH}, "an offset of which nothing was read"),
     ({"verdict": "rejected", "reason": "no_record", **NAMED}, "an offset of which nothing was read"),
+    ({"verdict": "rejected", "reason": "no_record", "key_sha256": "cd" * 32}, "an offset of which nothing was read"),
+    ({"verdict": "rejected", "reason": "unreadable", "value_sha256": "5e" * 32}, "an offset of which nothing was read"),
+    ({"verdict": "rejected", "reason": "malformed", **HASH, "key_sha256": "CD" * 32}, "key_sha256 is not 64"),
+    ({"verdict": "rejected", "reason": "malformed", **HASH, "value_sha256": ""}, "value_sha256 is not 64"),
+    ({"verdict": "duplicate", "reason": "already_posted", **HASH, **NAMED}, "key_sha256 or value_sha256 is missing"),
     ({"verdict": "rejected", "reason": "rules_2", **HASH, **NAMED}, "a control record has no event_id"),
     ({"verdict": "rejected", "reason": "rules_2"}, "content_hash is missing"),
     ({"verdict": "rejected", "reason": "rules_1", **HASH}, "not the reason of a rejection"),

@@ -36,7 +36,13 @@ def repeating(shard: TinyShard, event_id: str) -> TinyShard:
     """One duplicate of `event_id`."""
     offset = shard.next_offset
     line = VerdictLine(
-        content_hash="ab" * 32, event_id=event_id, offset=str(offset), reason="already_posted", verdict="duplicate"
+        content_hash="ab" * 32,
+        event_id=event_id,
+        key_sha256="cd" * 32,
+        offset=str(offset),
+        reason="already_posted",
+        value_sha256="5e" * 32,
+        verdict="duplicate",
     )
     shard.verdicts[offset] = encode_verdict(line)
     shard.next_offset += 1
