@@ -82,7 +82,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "verify": (
         "finance.cli.proving.verify",
         "command",
-        "Check a proof, a batch, the archive, the ledger or the audit chain.",
+        "Check a proof, a batch, archive, ledger, audit chain, or the topic it all came from.",
     ),
     "archive": ("finance.cli.archive.archive", "command", "Lock an object whose own time is of a wrong clock."),
     "rebuild": (

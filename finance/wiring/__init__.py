@@ -6,5 +6,5 @@ kafka            every Kafka client                       oracle    the oracle a
 stores           what commands write to and read from     topics    made and compared
 archive_source, audit_chain, audit_exports                where archives and the chain are read; the exporter
 registry_file    signers.json                             status    where everything stands
-render           authority for those who enforce it
+source_check     the settlements topic beside the archive   render    authority for those who enforce it
 """

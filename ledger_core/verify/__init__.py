@@ -7,4 +7,5 @@ batch           one audit batch
 archive         a whole archive: archive_walk, archived_range, references; announced: beside the audit chain
 ledger          the database: ledger_rows, ledger_fold, ledger_ranges, signed_parts, event_ids
 audit           the audit chain
+source          the settlements topic beside the archive
 """

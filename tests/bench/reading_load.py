@@ -55,7 +55,7 @@ def _entry(number: int, chance: random.Random) -> JournalEntry:
         seq=str(number + 1),
         settlement_id=f"st-{chance.getrandbits(60):x}",
         shard=0,
-        source=EntrySource(offset=str(number), partition=0, topic="finance.settlements"),
+        source=EntrySource(offset=str(number), partition=0, topic="finance.settlements", value_sha256="5e" * 32),
         version=1,
     )
 

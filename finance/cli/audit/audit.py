@@ -14,7 +14,7 @@ from finance.cli.audit.copies import export, file_option, restore, told_events
 from finance.cli.audit.set_aside import command as set_aside
 from finance.cli.common import EndMoment, Moment, counting, emit, json_option, load_settings, load_topology_of, table
 from finance.cli.findings import tell
-from finance.cli.proving.verify import registry_of, signers_option
+from finance.cli.proving.trusted import registry_of, signers_option
 from finance.settings.deployment import Settings
 from finance.wiring.audit_chain import ChainSource, chain_events
 from ledger_core.audit.events import AuditEvent

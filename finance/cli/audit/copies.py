@@ -10,7 +10,7 @@ from rich.console import Console
 
 from finance.cli.addresses import DatabaseAddress
 from finance.cli.common import counting, emit, json_option, load_settings, load_topology_of, operator
-from finance.cli.proving.verify import registry_of, signers_option
+from finance.cli.proving.trusted import registry_of, signers_option
 from finance.settings import clock
 from finance.settings.deployment import Settings
 from finance.wiring.audit_chain import ChainSource, chain_events

@@ -1,1 +1,1 @@
-"""Proofs: prove, verify (archive_check: the archive beside the audit topic)."""
+"""Proofs: prove, verify (archive_check, verify_source: beside the topics), trusted: the registry to go by."""

@@ -1,4 +1,4 @@
-"""`finance verify`: asks the oracle about a proof, a batch, the archive, the ledger or the audit chain."""
+"""`finance verify`: asks the oracle about a proof, a batch, the archive, the ledger, the audit chain or the topic."""
 
 from __future__ import annotations
 
@@ -11,20 +11,14 @@ from rich.console import Console
 
 from finance.cli.common import counting, json_option, load_settings, load_topology_of
 from finance.cli.findings import tell
-from finance.settings.deployment import Settings
-from finance.wiring.registry_file import read_registry
+from finance.cli.proving.trusted import registry_of, signers_option
+from finance.cli.proving.verify_source import source
 from ledger_core.errors import Refused
 from ledger_core.findings import Report
-from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.signatures import PublicKey
 from ledger_core.verify.oracle import verify_audit_lines, verify_batch, verify_proof, verify_proof_by_key
 from schemas.read_file import OBJECT_BYTES_MAX, SETTINGS_BYTES_MAX, STATEMENT_BYTES_MAX, FileLines, read_file, read_text
 
-signers_option = click.option(
-    "--signers",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The signer registry to trust. Default: FINANCE_SIGNERS.",
-)
 file_argument = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 audit_option = click.option(
     "--audit",
@@ -35,7 +29,7 @@ audit_option = click.option(
 
 @click.group()
 def command() -> None:
-    """Check a proof, a batch, the archive, the ledger or the audit chain.
+    """Check a proof, a batch, the archive, the ledger, the audit chain, or the topic that it all came from.
 
     Everything is computed again from the bytes: canonical form, chain, tree, balance, signatures. Exit 0: sound; 1:
     findings, each with its shard, sequence and field.
@@ -260,17 +254,11 @@ def audit(signers: Path | None, file: Path | None, without_topic: bool, as_json:
         _timed(as_json, lambda: check_audit_of(settings, topology, registry, progress))
 
 
-def registry_of(signers: Path | None, settings: Settings | None = None) -> SignerRegistry:
-    """The registry to trust: the file named, or FINANCE_SIGNERS. The KMS of the settings, if they name one, is asked
-    about MACs. Raises Refused."""
-    from finance.wiring.mac_keys import asking
-
-    registry = read_registry(signers or (settings or load_settings()).signers_path)
-    return asking(settings or load_settings(), registry) if registry.has_macs else registry
-
-
 def _timed(as_json: bool, check: Callable[[], Report], more: Callable[[Console], None] | None = None) -> None:
     """Run a check, print its report and rate, exit 1 on findings."""
     started = time.perf_counter()
     report = check()
     tell(report, time.perf_counter() - started, as_json, more or (lambda _console: None))
+
+
+command.add_command(source)

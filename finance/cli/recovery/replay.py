@@ -16,7 +16,7 @@ from finance.cli.addresses import DatabaseAddress
 from finance.cli.common import EndMoment, counting, emit, json_option, load_settings, load_topology_of, operator, table
 from finance.cli.common import progress_on_terminal as progress_bar
 from finance.cli.findings import findings_table
-from finance.cli.proving.verify import registry_of, signers_option
+from finance.cli.proving.trusted import registry_of, signers_option
 from finance.recovery.replay_beside import replay_beside
 from finance.recovery.replay_compare import compare_filled
 from finance.recovery.replay_into import ReplayPlan, ShardRun, Tell, replay_into

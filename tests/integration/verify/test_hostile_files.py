@@ -54,6 +54,7 @@ ELSEWHERE: Mapping[str, str] = {
     "verify batch --signers": "read as of verify proof",
     "verify archive --signers": "read as of verify proof",
     "verify ledger --signers": "read as of verify proof",
+    "verify source --signers": "read as of verify proof",
     "verify audit --signers": "read as of verify proof",
     "audit export --signers": "read as of verify proof",
     "audit verify --signers": "read as of verify proof",

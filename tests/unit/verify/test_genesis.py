@@ -40,7 +40,10 @@ LINES: list[tuple[dict[str, str], str]] = [
     ({"verdict": "rejected", "reason": "whim", **HASH}, "not the reason of a rejection"),
     ({"verdict": "rejected", "reason": "malformed", **HASH, "event_id": "sale-1"}, "not a lower-case uuid"),
     ({"verdict": "rejected", "reason": "malformed", "content_hash": "AB" * 32}, "64 lower-case hex digits"),
-    ({"verdict": "duplicate", "reason": "already_posted", **HASH, **NAMED, **RECORD, "offset": "+3"}, "not a decimal integer"),
+    (
+        {"verdict": "duplicate", "reason": "already_posted", **HASH, **NAMED, **RECORD, "offset": "+3"},
+        "not a decimal integer",
+    ),
     ({"verdict": "duplicate", "reason": "same_content", **HASH, **NAMED}, "not the reason of a duplicate"),
     ({"verdict": "duplicate", "reason": "already_posted", **HASH}, "event_id is missing"),
     ({"verdict": "duplicate", "reason": "already_posted", **NAMED}, "content_hash is missing"),
@@ -58,7 +61,7 @@ LINES: list[tuple[dict[str, str], str]] = [
     ({"verdict": "rejected", "reason": "rules_2"}, "content_hash is missing"),
     ({"verdict": "rejected", "reason": "rules_1", **HASH}, "not the reason of a rejection"),
     ({"verdict": "duplicate", "reason": "rules_2", **HASH, **NAMED}, "not the reason of a duplicate"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("line", "words"), LINES)
