@@ -31,6 +31,7 @@ from ledger_core.reading.rows import DAY_US
 from ledger_core.times import EPOCH, MICROSECOND, format_time_us
 
 LIMIT_MAX: Final = 100_000
+TOKEN_SHOWN_CHARS_MAX: Final = 400  # some twenty shards; a longer one helps nobody on a terminal
 FORMATS: Final = ("table", "csv", "json", "parquet")
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -65,10 +66,16 @@ class Shown:
 
     def reach(self) -> list[str]:
         """How far it reaches, and how it goes on, in words."""
-        known = format_time_us(self.known_until_us) if self.known_until_us else "nothing yet"
-        said = [f"position {self.position} (the projection knows everything before {known})"]
-        if self.cursor is not None:
+        known = format_time_us(self.known_until_us) if self.known_until_us else "the first entry"
+        short = len(self.position) <= TOKEN_SHOWN_CHARS_MAX
+        said = [
+            f"position {self.position if short else 'of many shards: see --json'} "
+            f"(the projection knows everything before {known})"
+        ]
+        if self.cursor is not None and short:
             said.append(f"there is more: add --as-known-at {self.position} --cursor {self.cursor}")
+        elif self.cursor is not None:
+            said.append("there is more: --json gives the position and the cursor to go on with")
         return said
 
 

@@ -126,3 +126,10 @@ def test_what_cannot_be_answered_yet_is_refused_with_a_remedy(finance: Finance) 
 def test_a_ledger_without_a_projection_names_the_process_that_makes_one(environ: dict[str, str]) -> None:
     alone = Finance({**environ, "DATABASE_URL_READING": environ["DATABASE_URL"]})
     assert "finance run projector" in alone("order", "show", "order-1", code=3)
+
+
+def test_a_read_side_that_is_away_exits_4_and_the_ledger_answers_on(finance: Finance) -> None:
+    away = "postgresql://nobody@127.0.0.1:1/none"
+    told = finance.json("settlement", "show", "st-0-42", code=4, DATABASE_URL_READING=away)
+    assert told["error"]["kind"] == "unavailable"
+    assert finance.json("balances", "--trial", DATABASE_URL_READING=away)["ok"] is True
