@@ -123,6 +123,8 @@ ATTACKS: Final[dict[str, tuple[str, ...]]] = {
         "INSERT INTO personal_erasures (event_id, reason, actor_id, trace_id) "
         "VALUES (gen_random_uuid(), 'r', 'operator:a', '')",
         "DELETE FROM personal_forgotten",
+        "INSERT INTO personal_forgotten VALUES (9223372036854775807, gen_random_uuid())",
+        "SELECT chained_erasures(0, 1)",
         "DELETE FROM personal_cursors",
         "SELECT * FROM entries",
         "SELECT * FROM verdicts",

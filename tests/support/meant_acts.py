@@ -135,6 +135,26 @@ SHARD_HALTS: Final = (
 )
 
 
+def data(pii: str, digest_of: str) -> str:
+    return (
+        "INSERT INTO personal_data (event_id, digest, pii, salt, source_partition, source_offset) "
+        f"VALUES (gen_random_uuid(), sha256('{digest_of}'), '{pii}', '-salt', 0, 9)"
+    )
+
+
+# Of two rows of personal data one is kept; neither event has an entry.
+PERSONAL: Final = (
+    ("keeper", data("{}", "{}-salt"), DONE),
+    ("keeper", data("{}", "others-salt"), CHECKED),
+    (
+        "keeper",
+        "UPDATE personal_data SET kept = false WHERE kept",
+        DENIED,
+    ),  # else it could be dropped as one that waits
+    ("keeper", "UPDATE personal_data SET kept = true WHERE NOT kept", DENIED),  # no entry has its digest
+)
+
+
 def left(event_type: str, actor: str, payload: str = "'{}'", more: str = "", value: str = "") -> str:
     return (
         f"INSERT INTO audit_outbox (event_type, actor_id, payload, trace_id{more}) "

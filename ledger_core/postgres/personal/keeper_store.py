@@ -3,8 +3,8 @@
 Guarantees: rows of a batch and the cursor behind it are one transaction, and a cursor that another keeper moved raises
 Fenced: nothing of the batch stays. A row is added and never replaced: (event id, digest) is its key. No other role can
 lock a row here, so nobody else is waited for.
-Does not: read back what it wrote, or delete what no erasure is on record of: the role may not. Needs the grants of
-finance_keeper.
+Does not: read back what it wrote, delete what no erasure is on record of, keep a row whose digest is not its entry's,
+or say what was erased: the role may not. Needs the grants of finance_keeper.
 """
 
 from __future__ import annotations
@@ -46,8 +46,7 @@ UPDATE personal_data d SET kept = true FROM unnest(%s::uuid[], %s::bytea[]) AS w
  WHERE d.event_id = w.event_id AND d.digest = w.digest"""
 DROP: Final = "SELECT drop_waiting_personal(%s::uuid[], %s::bytea[])"
 PRUNE: Final = "SELECT prune_personal_refused(%s)"
-CHAINED: Final = """
-SELECT seq, event_id::text FROM chained_erasures((SELECT coalesce(max(seq), 0) FROM personal_forgotten), %s)"""
+CHAINED: Final = "SELECT event_id::text FROM take_chained_erasures(%s)"
 RECENT: Final = f"""
 SELECT event_id::text FROM personal_erasures WHERE erased_at > clock_timestamp() - interval '{REMEMBERED}'"""
 FORGET: Final = "SELECT forget_personal_of(%s::uuid[])"
@@ -118,11 +117,9 @@ class KeeperStore:
         whatever was ever erased, as after a start."""
         with self._connection.transaction(), self._connection.cursor() as cursor:
             chained = cursor.execute(CHAINED, (PAGE,)).fetchall()
-            if chained:
-                cursor.executemany("INSERT INTO personal_forgotten VALUES (%s, %s) ON CONFLICT DO NOTHING", chained)
             if everything:
                 return self._count(cursor, FORGET_ALL, None)
-            ids = [event_id for _, event_id in chained] + [event_id for (event_id,) in cursor.execute(RECENT)]
+            ids = [event_id for (event_id,) in chained] + [event_id for (event_id,) in cursor.execute(RECENT)]
             return self._count(cursor, FORGET, (ids,)) if ids else 0
 
     @translated()

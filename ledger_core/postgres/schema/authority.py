@@ -58,7 +58,7 @@ MATRIX: Final[Mapping[str, Mapping[str, str]]] = {
         "api": "SELECT INSERT(actor_id,event_id,reason,trace_id)",
         "auditor": _READS,
     },
-    "personal_forgotten": {"keeper": _APPENDS, "api": _READS, "auditor": _READS},
+    "personal_forgotten": {"keeper": _READS, "api": _READS, "auditor": _READS},
     # what is derived from it
     "ranges": {"prover": _APPENDS, "archiver": _READS, "api": _READS, "auditor": _READS},
     "proofs": {"prover": _APPENDS, "archiver": _READS, "api": _APPENDS, "auditor": _READS},

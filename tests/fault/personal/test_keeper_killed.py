@@ -20,8 +20,9 @@ import pytest
 from finance.wiring import oracle
 from finance.wiring.registry_file import read_registry
 from finance.wiring.status import StatusReader
+from ledger_core.books.personal import sealed
 from schemas.topology.load import load_topology
-from tests.support.personal import digest
+from tests.support.personal import SALT, data
 from tests.support.personal_model import Shops, found, wanted
 from tests.support.route import Ledger, Running
 from tests.support.settlements import event_id
@@ -37,7 +38,7 @@ SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND app
    AND wait_event_type = 'Lock' AND strpos(query, %s) > 0"""
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND usename = %s"
 ROW = "SELECT FROM personal_data WHERE event_id = %(id)s FOR UPDATE"
-SAME = "INSERT INTO personal_data VALUES (%(id)s, %(digest)s, '', '', false, DEFAULT, 9, 9)"
+SAME = "INSERT INTO personal_data VALUES (%(id)s, %(digest)s, %(pii)s, %(salt)s, false, DEFAULT, 9, 9)"
 
 
 class Point(NamedTuple):
@@ -60,7 +61,7 @@ POINTS = {
     "while it keeps": Point(Shops.data, ROW, Shops.post, "SET kept"),
     "while it drops": Point(Shops.guess, ROW, Shops.post, "drop_waiting_personal"),
     "while it learns from the chain": Point(
-        Shops.data, "LOCK TABLE personal_forgotten IN SHARE MODE", Shops.erase, "INSERT INTO personal_forgotten"
+        Shops.data, "LOCK TABLE personal_forgotten IN SHARE MODE", Shops.erase, "take_chained_erasures"
     ),
     "while it forgets": Point(Shops.data, ROW, Shops.erase, "forget_personal"),
 }
@@ -123,7 +124,8 @@ def test_killed_inside_each_transaction_it_keeps_and_forgets_as_if_it_had_not_be
 
 def kill_at(ledger: Ledger, shops: Shops, victim: Running, point: Point, name: str) -> None:
     n = shops.next()
-    named = {"id": event_id(n), "digest": digest(n)}
+    pii, salt, same = sealed(data(n), SALT)
+    named = {"id": event_id(n), "digest": same, "pii": pii, "salt": salt}
     if point.before is not None:
         point.before(shops, n)
         shops.flush()

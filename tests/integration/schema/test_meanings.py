@@ -21,9 +21,11 @@ from tests.support.meant_acts import (
     HALTS,
     HELD,
     OUTBOX,
+    PERSONAL,
     PROOFS,
     SHARD_HALTS,
     SHARED,
+    data,
     go_on,
     halt,
     lift,
@@ -38,6 +40,8 @@ STANDING = (
     "INSERT INTO shard_halts (shard, kind, at_offset, detail) VALUES (0, 'dead_letters', 0, 'd'), "
     "(1, 'unreadable', 5, 'd'), (3, 'unreadable', 5, 'd')",
     go_on(3, aside="7"),
+    data("{}", "{}-salt"),
+    data("{}", "{}-salt").replace("personal_data (", "personal_data (kept, ").replace("VALUES (", "VALUES (true, "),
     "TRUNCATE audit_outbox",
     halt("operator:first"),
 )
@@ -52,7 +56,7 @@ def url(database_url: str) -> str:
     return database_url
 
 
-@pytest.mark.parametrize(("role", "statement", "outcome"), [*HALTS, *PROOFS, *SHARD_HALTS, *OUTBOX])
+@pytest.mark.parametrize(("role", "statement", "outcome"), [*HALTS, *PROOFS, *SHARD_HALTS, *PERSONAL, *OUTBOX])
 def test_a_role_says_what_is_its_own_to_say(url: str, role: str, statement: str, outcome: str) -> None:
     with psycopg.connect(role_url(url, f"finance_{role}")) as connection:
         try:
