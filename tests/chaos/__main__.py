@@ -77,6 +77,7 @@ def judge(ledger: Ledger, load: Load, strikes: Strikes) -> None:
     for what in ("ledger", "archive", "audit"):
         told = finance(ledger.environ, "verify", what)
         say(f"verify {what}: sound, {told['counts']}")
+    say(f"projection verify: sound, {finance(ledger.environ, 'projection', 'verify')['counts']}")
     repeated = ledger.ask("SELECT count(*) - count(DISTINCT proof_id) FROM proofs")[0]
     assert repeated == 0
     say(f"strikes: {strikes.counts}; aborted records: {load.aborted}")
