@@ -27,7 +27,8 @@ from ledger_core.postgres.reading.projection_places import projections
 from ledger_core.postgres.session import Session, session
 from ledger_core.times import format_time_us
 
-STRETCH_ENTRIES: Final = 100  # compared together
+STRETCH_ENTRIES: Final = 100  # of a sample, compared together
+STRETCH_ALL_ENTRIES: Final = 10_000  # of everything: lines are read by the chunk
 STATEMENT_TIMEOUT_MS: Final = 15 * 60_000  # of a comparison of everything
 LOOK_SECONDS: Final = 0.25
 
@@ -193,11 +194,12 @@ def _wait_for(reading: Session, side: LedgerSide, seconds: float) -> None:
 
 def _stretches(seq: int, entries: int | None) -> Iterator[tuple[int, int]]:
     """Parts of the entries 1 to seq, oldest first: all of it, or so many evenly spread, the newest among them."""
-    parts = -(-seq // STRETCH_ENTRIES)
-    wanted = parts if entries is None else min(parts, -(-entries // STRETCH_ENTRIES))
+    size = STRETCH_ALL_ENTRIES if entries is None else STRETCH_ENTRIES
+    parts = -(-seq // size)
+    wanted = parts if entries is None else min(parts, -(-entries // size))
     for number in range(wanted):
         at = parts - 1 - (wanted - 1 - number) * parts // wanted
-        yield at * STRETCH_ENTRIES + 1, min(seq, (at + 1) * STRETCH_ENTRIES)
+        yield at * size + 1, min(seq, (at + 1) * size)
 
 
 def _told(stretches: Iterator[tuple[int, int]], advance: Callable[[int], None]) -> Iterator[tuple[int, int]]:

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 from ledger_core.findings import Collector
 from ledger_core.postgres.reading.projection_balances import account_sides, trial_sides
 from ledger_core.postgres.session import Session
+from ledger_core.reading.chunks import chunk_of
 from ledger_core.reading.compare import ComparedEntry, differences, of_ledger
 from ledger_core.reading.rows import Leg
 from ledger_core.times import EPOCH, MICROSECOND
@@ -52,7 +53,8 @@ WITH of_entries AS (
            WITH ORDINALITY AS n (series_no, amount_minor, line_no)
      WHERE e.shard = %(shard)s AND e.seq BETWEEN %(first)s AND %(last)s), of_lines AS (
     SELECT l.seq, l.line_no, l.series_no, l.amount_minor, l.effective_day
-      FROM (SELECT DISTINCT slot FROM chunks WHERE shard = %(shard)s) AS c JOIN lines l USING (slot)
+      FROM (SELECT DISTINCT slot FROM chunks
+             WHERE shard = %(shard)s AND chunk BETWEEN %(from_chunk)s AND %(to_chunk)s) AS c JOIN lines l USING (slot)
      WHERE l.seq BETWEEN %(first)s AND %(last)s)
 SELECT coalesce(e.seq, l.seq) FROM of_entries e FULL JOIN of_lines l USING (seq, line_no)
  WHERE (e.series_no, e.amount_minor, e.effective_day) IS DISTINCT FROM (l.series_no, l.amount_minor, l.effective_day)
@@ -164,7 +166,8 @@ def check_entries(
             for field in differences(ours[seq], theirs[seq]):
                 found.add("projection.entry", "differs from the ledger's", shard=shard, seq=seq, field=field)
                 return
-        row = asked.execute(LINES, {"shard": shard, "first": first, "last": last}).fetchone()
+        chunks = {"from_chunk": chunk_of(first), "to_chunk": chunk_of(last)}
+        row = asked.execute(LINES, {"shard": shard, "first": first, "last": last, **chunks}).fetchone()
         if row is not None:
             found.add("projection.lines", "its lines are not those of the entry", shard=shard, seq=int(row[0]))
             return
