@@ -15,6 +15,7 @@ from consumers.recovery.rebuild import RebuildJob, RebuildResult, rebuild_shard
 from finance.recovery.worker_pool import run_pool
 from finance.settings.deployment import Settings
 from finance.wiring.archive_source import open_source
+from finance.wiring.mac_keys import asking
 from finance.wiring.stores import open_rebuild_store
 from ledger_core.archive.listing import ShardListing
 from ledger_core.signing.registry import SignerRegistry
@@ -30,7 +31,7 @@ class Task:
     settings: Settings
     dsn: str  # of the database that is filled
     env: str  # environment, such as prod
-    signers: bytes  # the registry as JSON: keys do not travel between processes
+    signers: bytes  # the registry as JSON: keys do not travel between processes, and each asks about MACs itself
     addresses: tuple[str, ...]  # of the archives, the first one read
     listings: tuple[ShardListing, ...]
     job: RebuildJob  # one shard
@@ -47,6 +48,7 @@ def run_tasks(tasks: Sequence[Task], advance: Advance, workers_max: int | None =
 def _run(task: Task, advance: Advance) -> RebuildResult:
     readers = [open_source(address, task.settings) for address in task.addresses]
     sources = sources_of(readers, task.listings)
+    registry = asking(task.settings, SignerRegistry.from_json(task.signers))
     with open_rebuild_store(task.dsn) as store:
-        scene = ArchiveScene(task.env, SignerRegistry.from_json(task.signers), keep_lines=True)
+        scene = ArchiveScene(task.env, registry, keep_lines=True)
         return rebuild_shard(task.job, scene, sources, store, advance)

@@ -1,6 +1,7 @@
 """The drills on real servers: each way back ends in the same ledger, says so under a signature, and names what is lost.
 
-One ledger whose history two keys signed, with a base backup half-way and a stream of WAL; `finance drill all` on it.
+One ledger whose history three keys signed, one of them a MAC key, with a base backup half-way and a stream of WAL;
+`finance drill all` on it.
 """
 
 from __future__ import annotations
@@ -28,13 +29,14 @@ from ledger_core.signing.signatures import PublicKey
 from tests.conftest import STATE_ROOT
 from tests.support import buckets, topics
 from tests.support.backups import finance, lsn, own_server, streaming, until_stored
-from tests.support.key_tables import in_a_file
+from tests.support.key_tables import in_a_file, with_a_mac
 from tests.support.route import ROOT, with_limit
 from tests.support.waits import until
 
 pytestmark = pytest.mark.services
 
 RESTORING = ("archive", "topic", "pitr")
+MAC = "finance-mac-v1"
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,15 @@ def drilled(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             "FINANCE_TOPOLOGY": str(folder / "topology.yaml"),
             "S3_AUDIT_BUCKET": buckets.create_bucket(stack.env),
             "BACKUP_PARTIAL_SECONDS": "1",
+            "FINANCE_SIGNERS": str(shutil.copy(stack.env["FINANCE_SIGNERS"], folder / "signers.json")),
         }
         rsa = {"AUDIT_SIGNING_ALG": "rsa-sha256", "AUDIT_SIGNING_KMS_KEY_ID": environ["KMS_KEY_RSA"]}
         finance(environ, "migrate")
         with streaming(environ):
-            finance(environ, "publish", "--synthetic", "300")
+            finance(environ, "publish", "--synthetic", "200")
             finance({**environ, **rsa}, "run", "all", "--until-idle")
+            finance(environ, "publish", "--synthetic", "100", "--seed", "3")
+            finance(with_a_mac(stack.env, environ, rsa, folder / "keys", MAC), "run", "all", "--until-idle")
             finance(environ, "backup", "create")
             finance(environ, "publish", "--synthetic", "200", "--seed", "2")
             finance(environ, "run", "all", "--until-idle")
@@ -118,6 +123,7 @@ def test_each_way_back_ends_in_the_same_ledger_and_makes_every_published_proof_a
     assert result["sound"]
     assert result["counts"]["proof_hashes_reproduced"] == str(count(url, "SELECT count(*) FROM proofs"))
     assert result["counts"]["entries_compared"] == "500"
+    assert "macs_unchecked" not in result["counts"], "whoever restores asks the key service, too"
     with psycopg.connect(url) as connection:
         heads = connection.execute(
             "SELECT shard, seq::text, encode(head_hash, 'hex') FROM shards ORDER BY 1"
@@ -141,7 +147,11 @@ def test_every_key_verifies_what_it_signed_and_those_that_are_named_sign(drilled
     assert {place for key in result["keys"] for place in key["statements"]} == {
         "database", "archive", "audit_chain", "audit_exports",
     }  # fmt: skip
-    assert all(int(number) > 0 for key in result["keys"] for number in key["statements"].values())
+    by_key = {
+        key["signer_kid"]: {place for place, n in key["statements"].items() if n != "0"} for key in result["keys"]
+    }
+    assert by_key.pop(MAC) == {"database", "archive"}, "it signs proofs alone"
+    assert all(places == set(result["keys"][0]["statements"]) for places in by_key.values())
     assert sorted(key["alg"] for key in result["keys"] if key["signs_now"]) == ["ed25519", "rsa-sha256"]
 
 
