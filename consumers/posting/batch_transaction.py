@@ -20,7 +20,7 @@ import structlog
 from consumers.posting.batch_pieces import around
 from ledger_core.errors import Corrupt
 from ledger_core.posting.plans import Decided, ShardHead
-from ledger_core.posting.store_port import BatchFailed, EventIdTaken, FirstRejections, HeavyLookUp
+from ledger_core.posting.store_port import BatchFailed, EventIdTaken, FirstRejections, HeavyLookUp, RecordRefused
 
 EVENT_ID_RACES_MAX: Final = 5  # lost in a row; then the batch is posted with the other shards locked out
 HOLE_OFFSETS_MAX: Final = 20_000  # offsets without a record in one transaction: it must end well within a second
@@ -42,7 +42,8 @@ def post_batch(
     database refuses something (down to the one record), or has too much to compare the batch with.
 
     `head_of` gives the shard's head as it stands, `commit` is one transaction on it. Raises what `commit` raises, but
-    Corrupt instead of BatchFailed and EventIdTaken, and never FirstRejections or HeavyLookUp.
+    RecordRefused (the one record; what stands before it is posted) or Corrupt instead of BatchFailed and EventIdTaken,
+    and never FirstRejections or HeavyLookUp.
     """
     _pass_hole(head_of, batch[0].record.offset, commit)
     head = head_of()
@@ -54,6 +55,8 @@ def post_batch(
     except BatchFailed as error:
         if len(batch) == 1:
             offset = batch[0].record.offset
+            if not error.taken:
+                raise RecordRefused(head.shard, offset, str(error)) from error
             raise Corrupt(f"shard {head.shard}: offset {offset} cannot be posted: {error}") from error
         log.warning("poster.bisecting", shard=head.shard, records=len(batch), detail=str(error))
         pieces = _halves(batch, alone=alone)

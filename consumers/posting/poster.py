@@ -34,7 +34,7 @@ from ledger_core.errors import Unreadable
 from ledger_core.ports import Record
 from ledger_core.posting.plans import Decided, Plan, ShardHead
 from ledger_core.posting.sequencing import event_ids, sequence
-from ledger_core.posting.store_port import Fenced, Halted, PosterStore
+from ledger_core.posting.store_port import Fenced, Halted, PosterStore, RecordRefused
 
 log = structlog.get_logger("poster")
 
@@ -200,8 +200,7 @@ class Poster:
 
     def _post(self, shard: int, decided: Iterable[Decided]) -> bool:
         """Post what is in order, until the shard has to stand still; True when anything was."""
-        limit = self._stops.limit(shard)
-        worked = False
+        limit, worked = self._stops.limit(shard), False
         try:
             for batch in pieces(decided, self._heads[shard].next_offset):
                 for part in limit.parts(batch):
@@ -222,10 +221,11 @@ class Poster:
             if error.records > limit.part_records:
                 limit.careful()  # only its plan said how many are rejected: in small parts, then
             else:
-                at_offset = self._heads[shard].next_offset
-                self._stops.halt(shard, "dead_letters", at_offset, f"dead-letter limit: {error}")
+                self._stops.halt(shard, "dead_letters", self._heads[shard].next_offset, f"dead-letter limit: {error}")
             self._stand_or_go(shard)
             return worked
+        except RecordRefused as error:
+            self._stops.halt(shard, "refused", error.offset, error.message)
         if self._stops.stopped(shard):
             self._stand_or_go(shard)
         return worked

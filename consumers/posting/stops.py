@@ -20,8 +20,10 @@ from ledger_core.books.rule_versions import FIRST_RULES, VERSIONS, unknown_rules
 from ledger_core.posting.store_port import HaltKind, PosterStore, ShardHalt
 
 HALT_POLL_SECONDS: Final = 0.5
+DETAIL_CHARS_MAX: Final = 1000
 REMEDIES: Final[dict[HaltKind, str]] = {
     "dead_letters": "mend or shut out the publisher, then `finance resume --shard N` (RUNBOOK, section 13 E)",
+    "refused": "install a version of finance that mends it, then `finance resume --shard N` (RUNBOOK, section 13 E)",
     "unreadable": "`finance shards skip` sets it aside, on record (RUNBOOK, section 13 E)",
 }
 
@@ -86,7 +88,7 @@ class Stops:
 
     def halt(self, shard: int, kind: HaltKind, at_offset: int, detail: str) -> None:
         """Halt the shard, on record. Raises Unavailable."""
-        self._store.halt_shard(shard, kind, at_offset, detail)
+        self._store.halt_shard(shard, kind, at_offset, _plain(detail))
         log.error("poster.shard_halted", shard=shard, kind=kind, offset=at_offset, reason=detail, remedy=REMEDIES[kind])
         self._ask([shard])
 
@@ -156,3 +158,8 @@ class Stops:
 
     def _tell(self, shard: int) -> None:
         self._metrics.stopped(shard, halted=self._is_halted(shard), slowed=self.limit(shard).near)
+
+
+def _plain(detail: str) -> str:
+    """A halt's detail as its column takes it: one line of printable ASCII. A server's own words may be any."""
+    return "".join(char if " " <= char <= "~" else "?" for char in " ".join(detail.split()))[:DETAIL_CHARS_MAX]

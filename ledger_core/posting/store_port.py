@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from ledger_core.errors import FinanceError
+from ledger_core.errors import FinanceError, Refused
 from ledger_core.posting.plans import Known, Plan, ShardHead, Verdict
 
 
@@ -37,7 +37,23 @@ class FirstRejections(FinanceError):
 
 
 class BatchFailed(FinanceError):
-    """The database refuses something in the batch, and would again: nothing was written; find the record."""
+    """The database refuses something in the batch, and would again: nothing was written; find the record. `taken`: a
+    row stands where the batch would write one, though the shard's head says that nothing does."""
+
+    def __init__(self, message: str, *, taken: bool = False) -> None:
+        super().__init__(message)
+        self.taken = taken
+
+
+class RecordRefused(Refused):
+    """The rules post this record, and the database does not take it: a fault of ours, which must not stop others."""
+
+    def __init__(self, shard: int, offset: int, why: str) -> None:
+        super().__init__(
+            f"shard {shard}: offset {offset} cannot be posted: {why}",
+            remedy="install a version of finance that mends it (RUNBOOK, section 13 E)",
+        )
+        self.offset = offset
 
 
 class HeavyLookUp(FinanceError):
@@ -45,7 +61,7 @@ class HeavyLookUp(FinanceError):
     fewer records. Never raised for one record."""
 
 
-HaltKind = Literal["dead_letters", "unreadable"]
+HaltKind = Literal["dead_letters", "unreadable", "refused"]
 
 
 class ShardHalt(msgspec.Struct, frozen=True, gc=False):
@@ -53,7 +69,7 @@ class ShardHalt(msgspec.Struct, frozen=True, gc=False):
 
     shard: int  # number of the shard
     halt_id: int  # number of the halt; a later one is larger
-    kind: HaltKind  # beyond the dead-letter limit, or before what no reader can read
+    kind: HaltKind  # beyond the dead-letter limit, before what no reader can read, or before what Postgres refuses
     at_offset: int  # of the settlements partition: not posted
     detail: str  # why, for people
     halted_at: dt.datetime  # UTC; the database's clock

@@ -53,6 +53,7 @@ class MemoryLedger:
     halted: bool = False
     halts: dict[int, ShardHalt] = field(default_factory=dict)
     poison: set[int] = field(default_factory=set)  # offsets that the database refuses to take
+    taken: set[int] = field(default_factory=set)  # offsets in whose place a row stands, though no head says so
     look_up_bytes_max: int = 10**9
 
     # --- what posters do ---
@@ -73,7 +74,9 @@ class MemoryLedger:
 
     def checked(self, plan: Plan, relayed_offset: int) -> Plan:
         if any(item.record.offset in self.poison for item in plan.posted):
-            raise BatchFailed("poison")
+            raise BatchFailed("poison\n\u00e9")
+        if any(item.record.offset in self.taken for item in plan.posted):
+            raise BatchFailed("a row stands there", taken=True)
         ids = [item.draft.event_id for item in plan.posted]
         ids += [v.event_id for v in plan.verdicts if v.first_verdict and v.event_id]
         if len(set(ids)) != len(ids) or any(event_id in self.first for event_id in ids):

@@ -108,10 +108,12 @@ def aside(offset: int) -> str:
 
 
 # Shard 0 is halted for dead letters (halt 1), shard 1 before offset 5, which nobody can read (halt 2), as shard 3 was
-# before offset 5, up to 7 of which an operator set aside (halt 3).
+# before offset 5, up to 7 of which an operator set aside (halt 3), and shard 4 before offset 5, which Postgres refuses
+# (halt 4).
 SHARD_HALTS: Final = (
     ("poster", stand(), DONE),
     ("poster", stand("unreadable", 4), DONE),
+    ("poster", stand("refused", 4), DONE),
     ("poster", stand("as it likes"), CHECKED),
     ("poster", stand(offset=-1), CHECKED),
     ("poster", stand(detail="two\nlines"), CHECKED),
@@ -125,6 +127,9 @@ SHARD_HALTS: Final = (
     ("api", go_on(1, aside="9"), CHECKED),  # what can be read is not set aside
     ("api", go_on(1, allowed="9", actor="service:poster"), CHECKED),
     ("api", go_on(2), DONE),
+    ("api", go_on(4), DONE),
+    ("api", go_on(4, aside="7"), CHECKED),  # what can be read is not set aside
+    ("api", go_on(4, allowed="7"), CHECKED),
     ("api", go_on(2, aside="7"), DONE),
     ("api", go_on(2, aside="5"), CHECKED),
     ("api", go_on(2, allowed="7"), CHECKED),

@@ -238,7 +238,7 @@ def _refusals() -> Iterator[None]:
     except errors.UniqueViolation as error:
         if error.diag.constraint_name in ("entries_event_id_key", "verdicts_first_verdict"):
             raise EventIdTaken(str(error)) from error
-        raise BatchFailed(str(error)) from error
+        raise BatchFailed(str(error), taken=True) from error
     except (psycopg.DataError, psycopg.IntegrityError) as error:
         # Only what the rows themselves cause: a missing privilege, an aborted or timed-out transaction is not the
         # record's fault, and must not end as a reject .

@@ -1,5 +1,6 @@
 """A record that no reader can read: its shard stands still, alone, until an operator sets it aside, on record; and
-replay and rebuild come to the same ledger. The same for a shard beyond its dead-letter limit."""
+replay and rebuild come to the same ledger. The same for a shard beyond its dead-letter limit, and for a record whose
+row Postgres does not take."""
 
 from __future__ import annotations
 
@@ -234,3 +235,30 @@ def test_one_publisher_stops_one_shard_and_an_operator_lets_what_it_sent_pass(le
         ("ledger.shard_halted", "service:poster", None),
         ("ledger.shard_resumed", "operator:alice", "130"),
     ]
+
+
+def test_a_record_that_postgres_refuses_halts_its_shard_alone_until_its_row_is_taken(ledger: Ledger) -> None:
+    """A constraint that nobody needs stands for whatever fault of ours it would take."""
+    processes = ledger.start_all()
+    poster = processes["poster"]
+    with psycopg.connect(ledger.environ["DATABASE_URL"], autocommit=True) as owner:
+        owner.execute("ALTER TABLE entries ADD CONSTRAINT odd CHECK (shard <> 0 OR source_offset <> 7) NOT VALID")
+        ledger.publish(40)
+        wait_halted(ledger, poster)
+        until("the other shard goes on", lambda: next_offset(ledger, 1) == 20)
+        assert next_offset(ledger, 0) == 7
+        halt = command(ledger, "status")["shards"][0]["halt"]
+        assert (halt["kind"], halt["offset"]) == ("refused", 7)
+        assert "odd" in halt["reason"]
+        said = command(ledger, "shards", "skip", "--shard", "0", "--offset", "7", "--reason", "r", code=3)
+        assert "does not stand before an unreadable record" in said["error"]["message"]
+        owner.execute("ALTER TABLE entries DROP CONSTRAINT odd")
+    assert command(ledger, "resume", "--shard", "0", "--reason", "taken away")["kind"] == "refused"
+    ledger.wait_finished()
+    assert [(kind, actor) for kind, actor, _ in chain(ledger)] == [
+        ("ledger.shard_halted", "service:poster"),
+        ("ledger.shard_resumed", "operator:alice"),
+    ]
+    for process in processes.values():
+        assert process.stop() == 0
+    ledger.check()

@@ -36,9 +36,9 @@ from tests.support.meant_acts import (
 RANGE = "INSERT INTO ranges VALUES (0, 1, 1, 0, 0, 1, '', decode(repeat('00', 32), 'hex'), '', '', NULL, 0, DEFAULT)"
 
 STANDING = (
-    *(f"INSERT INTO shards VALUES ({n}, 't', 0, 0, 0, NULL, 0, 0, 0, 0, 0)" for n in range(4)),
+    *(f"INSERT INTO shards VALUES ({n}, 't', 0, 0, 0, NULL, 0, 0, 0, 0, 0)" for n in range(5)),
     "INSERT INTO shard_halts (shard, kind, at_offset, detail) VALUES (0, 'dead_letters', 0, 'd'), "
-    "(1, 'unreadable', 5, 'd'), (3, 'unreadable', 5, 'd')",
+    "(1, 'unreadable', 5, 'd'), (3, 'unreadable', 5, 'd'), (4, 'refused', 5, 'd')",
     go_on(3, aside="7"),
     data("{}", "{}-salt"),
     data("{}", "{}-salt").replace("personal_data (", "personal_data (kept, ").replace("VALUES (", "VALUES (true, "),

@@ -19,10 +19,30 @@ from tests.support.poster_world import World
 from tests.support.settlements import APPENDED_AT_MS, TOPIC, record, settlement
 
 
-def test_row_the_database_refuses_is_found_by_halves_and_named() -> None:
-    """Everything before it is posted: the shard stops at the very record."""
+def test_record_the_database_refuses_is_found_by_halves_and_halts_its_shard_alone() -> None:
+    """Everything before it is posted, and so is what other shards have; a version that mends it goes on."""
     world = World(*(record(offset, settlement(offset)) for offset in range(9)))
+    world.topic[1] = [record(offset, settlement(100 + offset), shard=1) for offset in (0, 1, 2)]
     world.ledger.poison.add(5)
+    world.run()
+    halt = world.ledger.halts[0]
+    assert (halt.kind, halt.at_offset, world.ledger.heads[0].next_offset) == ("refused", 5, 5)
+    assert halt.detail == "shard 0: offset 5 cannot be posted: poison ?"
+    assert (world.ledger.heads[1].posted, world.ledger.halted) == (3, False)
+    world.decide()
+    world.run()
+    assert (world.ledger.halts[0].halt_id, world.ledger.halts[0].resumed) == (2, False)
+    world.ledger.poison.clear()
+    world.decide()
+    world.run()
+    assert world.ledger.heads[0].posted == 9
+    world.poster.close()
+    world.check()
+
+
+def test_row_that_stands_where_the_head_says_nothing_does_is_found_by_halves_and_named() -> None:
+    world = World(*(record(offset, settlement(offset)) for offset in range(9)))
+    world.ledger.taken.add(5)
     with pytest.raises(Corrupt, match="offset 5 cannot be posted"):
         world.run()
     assert world.ledger.heads[0].next_offset == 5
