@@ -89,5 +89,34 @@ def test_a_forged_event_moves_no_state() -> None:
     state = AuditState()
     for event in chain(halted, FORGED["another actor"]):
         state.take(event)
-    assert state.halted
+    assert state.halt is not None
     assert state.types == {"ledger.halted": 1, "ledger.resumed": 1}
+
+
+def summed_up(*intents: AuditIntent | None) -> dict[str, object]:
+    state = AuditState()
+    for event in chain(*intents):
+        state.take(event)
+    return state.to_json()
+
+
+def test_what_is_set_aside_adds_up_to_nothing_whatever_it_had_moved() -> None:
+    """A thief of the ledger's key resumes posting in an operator's name, and an operator sees it and says so."""
+    halted = AuditIntent("ledger.halted", "operator:ada", {"reason": "r"}, "t")
+    resumed = AuditIntent("ledger.resumed", "operator:ada", {"reason": "not by her"}, "t")
+    began: dict[str, object] = {
+        "epoch_no": "2",
+        "epoch_id": "e",
+        "kind": "restore",
+        "reason": "r",
+        "shards": "1",
+        "heads_hash": HASH,
+    }
+    epoch = AuditIntent("ledger.epoch_began", "operator:ada", began, "t")
+    assert summed_up(halted, resumed)["halted"] is False
+    assert summed_up(halted, resumed, None)["halted"] is True
+    assert summed_up(halted, None)["halted"] is False
+    assert summed_up(halted, resumed, halted, None)["halted"] is False, "what was before it counts again"
+    assert summed_up(epoch)["epochs"] == ["restore at seq 1"]
+    assert summed_up(epoch, None)["epochs"] == []
+    assert summed_up(epoch, None)["set_aside"] == 1
