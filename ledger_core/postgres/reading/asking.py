@@ -21,7 +21,6 @@ from ledger_core.postgres.session import Session, session
 from ledger_core.reading.reach import Reach, asked_position
 from ledger_core.reading.tokens import POSITION
 
-SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 THERE: Final = "SELECT to_regclass('reading.projections') IS NOT NULL"
 PLACE: Final = "SELECT place, version FROM reading.projections WHERE asked"
 RUN: Final = "run `finance run projector`, which makes and fills one, then ask again"

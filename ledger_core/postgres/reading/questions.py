@@ -30,7 +30,6 @@ from ledger_core.postgres.reading.projection_entries import (
 from ledger_core.reading.ageing import Open, open_by_age
 from ledger_core.reading.tokens import Key, page_key, page_token
 
-PAGE_MAX: Final = 1000
 PAYABLES: Final = "liability:payable:"
 _EPOCH_DAY: Final = dt.date(1970, 1, 1)
 
