@@ -23,6 +23,8 @@ from tests.support.databases import role_url
 from tests.support.waits import PATIENCE_SECONDS, until
 
 ACTOR = "operator:alice"
+# The projector's tables are of the journal topic, whatever the database beside them is (decision 124).
+OF_THE_LEDGER = sorted({*PROCESSES} - {"projector"})
 
 
 def begin(database_url: str, kind: EpochKind, reason: str = "a test") -> Epoch:
@@ -38,7 +40,7 @@ def rows(database_url: str, query: str) -> list[tuple[object, ...]]:
 
 
 def test_a_new_database_is_in_its_genesis(database_url: str) -> None:
-    for role in (*PROCESSES, "api", "auditor"):
+    for role in (*OF_THE_LEDGER, "api", "auditor"):
         with session(role_url(database_url, f"finance_{role}"), application_name="test") as connection:
             epoch = read_epoch(connection)
         assert (epoch.epoch_no, epoch.kind, epoch.heads) == (1, "genesis", ())
@@ -162,8 +164,7 @@ def test_only_the_owner_begins_an_epoch(database_url: str) -> None:
             begin(role_url(database_url, f"finance_{role}"), "restore")
 
 
-# The projector's tables are of the journal topic, whatever the database beside them is (decision 124).
-@pytest.mark.parametrize("name", sorted({*PROCESSES} - {"projector"}))
+@pytest.mark.parametrize("name", OF_THE_LEDGER)
 def test_no_process_works_on_a_what_if_database(environ: dict[str, str], name: str) -> None:
     begin(environ["DATABASE_URL"], "what-if", "fees of next year")
     settings = Settings.from_env(environ, Path.cwd())

@@ -44,7 +44,6 @@ ROUTE_ALONE: Final = {
     "docs/PERFORMANCE.md": "what the route takes",
     "ledger_core/audit/event_types.py": "who leaves audit intents, and may halt",
     "ledger_core/postgres/schema/authority.py": "who may halt",
-    "tests/bench/bench_pipeline.py": "what the route takes",
     "tests/bench/bench_shards.py": "what the route takes",
     "tests/fault/recovery/test_rebuild_route.py": "started against the direction of the route",
     "tests/integration/posting/test_control.py": "who may halt",
