@@ -70,13 +70,14 @@ class SourceCheck:
             said[int(entry.source.offset)] = (entry, body, None)
         said.update({int(verdict.offset): (None, b"", verdict) for verdict in lines.verdicts})
         self._activating = frozenset(int(it.offset) for it in lines.verdicts if activated_rules(it.reason) is not None)
-        for offset, read in self._in_step(int(source.first_offset), int(source.next_offset), reads, said):
-            entry, body, verdict = said[offset]
+        for read in self._in_step(int(source.first_offset), int(source.next_offset), reads, said):
+            entry, body, verdict = said[read.offset]
             self._found.count("records", 1)
             if entry is not None:
                 self._posted(entry, body, read)
             elif verdict is not None:
                 self._not_posted(verdict, read)
+                self._rules = activated_rules(verdict.reason) or self._rules
 
     def _in_step(
         self,
@@ -84,12 +85,12 @@ class SourceCheck:
         end: int,
         reads: Iterable[SourcePlace],
         said: dict[int, tuple[EntryFields | None, bytes, VerdictLine | None]],
-    ) -> Iterator[tuple[int, SourcePlace]]:
-        """Every place of the topic with its offset; between them, what should have a record and has none is found."""
+    ) -> Iterator[SourcePlace]:
+        """Every place of the topic; between them, what should have a record and has none is found."""
         due = first
         for read in reads:
             self._dropped(due, read.offset, said)
-            yield read.offset, read
+            yield read
             due = read.offset + 1
         self._dropped(due, end, said)
 
@@ -145,7 +146,6 @@ class SourceCheck:
             fault = _fault(verdict, outcome)
             if fault is not None:
                 self._add("source.verdict", read.offset, None, fault, "verdict")
-        self._rules = activated_rules(reason) or self._rules
 
     def _differs(self, record: Record, value_sha256: str | None, key_sha256: str | None, seq: int | None) -> bool:
         for name, have, wanted in (("value", record.value, value_sha256), ("key", record.key, key_sha256)):

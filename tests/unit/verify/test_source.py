@@ -67,7 +67,10 @@ def posted() -> TinyShard:
 
 
 def compared(
-    shard: TinyShard, records: Sequence[Record], registry: SignerRegistry = KEY.registry
+    shard: TinyShard,
+    records: Sequence[Record],
+    registry: SignerRegistry = KEY.registry,
+    unreadable: Sequence[int] = (UNREADABLE,),
 ) -> list[tuple[str, str | None, str]]:
     """Code, place and message of each finding, where the archive holds the shard and the topic these records."""
     store = MemoryStore()
@@ -77,9 +80,9 @@ def compared(
     walk = ShardWalk(ArchiveScene(ENV, PROVER.registry, keep_lines=True), 0, [source], found, Position.genesis(0))
     check = SourceCheck(0, lambda it, rules: decide(it, rules, rules_judge), found)
     rules_judge = RulesJudge(ENV, registry, told=check.activated)
-    reads = [SourcePlace(it.offset, it) for it in records]
-    if not any(it.offset == UNREADABLE for it in records):
-        reads = sorted([*reads, SourcePlace(UNREADABLE, None)], key=lambda it: it.offset)
+    places = {offset: SourcePlace(offset, None) for offset in unreadable}
+    places |= {it.offset: SourcePlace(it.offset, it) for it in records}
+    reads = [places[offset] for offset in sorted(places)]
     for verified in walk.ranges():
         part = verified.proof.shards[0].source
         check.take(verified, [it for it in reads if int(part.first_offset) <= it.offset < int(part.next_offset)])
@@ -141,6 +144,12 @@ def test_what_was_done_to_a_record_is_found_at_its_offset(
     found = compared(posted(), [records[offset] for offset in sorted(records)])
     assert [(code, place) for code, place, _ in found] == [(code, at(offset)) for code, offset, _ in wanted]
     assert all(words in message for (_, _, message), (_, _, words) in zip(found, wanted, strict=True)), found
+
+
+def test_rules_are_in_force_behind_a_control_record_that_nobody_can_read_any_more() -> None:
+    records = [it for it in topic() if it.offset != 6]
+    found = compared(posted(), records, unreadable=(6, UNREADABLE))
+    assert [(code, place) for code, place, _ in found] == [(CHANGED, at(6))]
 
 
 def judged_otherwise(offset: int, **changes: object) -> Callable[[TinyShard], object]:
