@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -40,15 +41,7 @@ def _options(function: F) -> F:
 
 @command.command()
 @_options
-def revenue(
-    by: str,
-    first: dt.date | None,
-    last: dt.date | None,
-    known_at: str | int | None,
-    form: str,
-    out: Path | None,
-    as_json: bool,
-) -> None:
+def revenue(**given: Any) -> None:
     """Revenue of each month (of the business time, UTC), account by account.
 
     An amount is credits less debits: what came in less what was given back. Reads DATABASE_URL_READING.
@@ -58,20 +51,12 @@ def revenue(
       finance report revenue --by month
       finance report revenue --by month --from 2025-01-01 --to 2025-12-31 --as-known-at 2026-01-15 --format csv
     """
-    _report("revenue:", by, first, last, known_at, form, out, as_json)
+    _report("revenue:", **given)
 
 
 @command.command()
 @_options
-def fees(
-    by: str,
-    first: dt.date | None,
-    last: dt.date | None,
-    known_at: str | int | None,
-    form: str,
-    out: Path | None,
-    as_json: bool,
-) -> None:
+def fees(**given: Any) -> None:
     """Fees of each month (of the business time, UTC): the accounts that begin with revenue:fees.
 
     An amount is credits less debits. Reads DATABASE_URL_READING.
@@ -81,11 +66,12 @@ def fees(
       finance report fees --by month
       finance report fees --by month --from 2025-10-01 --to 2025-12-31 --json
     """
-    _report(FEES, by, first, last, known_at, form, out, as_json)
+    _report(FEES, **given)
 
 
 def _report(
     prefix: str,
+    *,
     by: str,
     first: dt.date | None,
     last: dt.date | None,
