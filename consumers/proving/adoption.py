@@ -27,7 +27,7 @@ class AdoptingCloser(RangeCloser):
         if not shard.announced:
             return super().close(shard, cut)
         announced = shard.announced[0]
-        closed = self._closed(cut, announced.terms(self._env))
+        closed = self._closed(shard, cut, announced.terms(self._env))
         if closed.hash.hex() != announced.proof_hash:
             self._guard.refuse(
                 shard.number,

@@ -52,7 +52,7 @@ class ProverStore(ClosingStore, Protocol):
     def range_below(self, shard: int, size: int) -> ClosedRange | None: ...
 
     def publish_proof(
-        self, closed: ClosedRange, proof_id: str, proof: bytes, note: bytes | None, intent: AuditIntent
+        self, closed: ClosedRange, proof_id: str, proof: bytes, note: bytes, intent: AuditIntent
     ) -> bool: ...
 
     def close(self) -> None: ...
@@ -247,16 +247,15 @@ class Prover:
             raise Corrupt(f"shard {closed.shard}, range {closed.range_no}: hash is not that of its payload")
         text = closed.checkpoint_text
         history = ShardHistory(closed, self._store.range_below, self._read_journal)
-        grew = closed.last_seq >= closed.first_seq or closed.range_no == 1  # otherwise the tree is the one before
         # 4. SIGN. The bytes were written down before: a crash, or a signer that was away, signs the same ones again.
         try:
             with self._signers.attempt_written(payload.signer_kid, payload.ts) as signer:
                 signature = signer.sign_digest(closed.hash)
-                lines = [signer.note_line(text, history)] if grew and signer.says("checkpoint") else []
+                lines = [signer.note_line(text, history)] if signer.says("checkpoint") else []
             with self._signers.attempt_cosign(payload.signer_kid) as cosigners:
                 cosignatures = tuple(it.cosign(closed.hash) for it in cosigners if it.says("proof"))
-                lines += [it.note_line(text, history) for it in cosigners if grew and it.says("checkpoint")]
-            if grew and not lines:
+                lines += [it.note_line(text, history) for it in cosigners if it.says("checkpoint")]
+            if not lines:
                 raise _unsigned_checkpoint(payload.signer_kid)
         except SignerAway:
             return False  # logged and counted; proofs wait; posting and closing go on
@@ -266,7 +265,7 @@ class Prover:
             self._guard.refuse(closed.shard, error.message)  # what was signed was published: this shard alone waits
             return False
         proof = assemble_proof(closed.payload, signature, cosignatures)
-        note = b"\n".join([text, b"".join(lines)]) if lines else None
+        note = b"\n".join([text, b"".join(lines)])
         # 5. PUBLISH. A crash before the COMMIT signs the same bytes again; after it, the proof is published.
         is_alone = signer.registered.is_mac and not cosignatures
         intent = proof_intent(payload, self._settings.actor_id, self._settings.mac_waiver if is_alone else None)

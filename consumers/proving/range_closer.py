@@ -20,14 +20,23 @@ from consumers.signing.signer_set import SignerSet
 from ledger_core.ports import AuditIntent
 from ledger_core.proving.announced_range import AnnouncedRange
 from ledger_core.proving.checkpoint import origin_of
-from ledger_core.proving.closed_range import ClosedRange, ClosingTerms, Cut, close_range
+from ledger_core.proving.closed_range import (
+    ClosedRange,
+    ClosingTerms,
+    Cut,
+    close_range,
+    silent_offsets,
+    verdict_tree_of,
+)
 from ledger_core.proving.intents import posted_intent
 from ledger_core.proving.open_range import OpenRange, ShardPosition
 from ledger_core.proving.range_limits import RangeLimits
 from ledger_core.proving.range_proof import parse_payload
 from ledger_core.proving.statement_time import statement_time
+from ledger_core.tree import CompactRange
 
 log: Final = structlog.get_logger("prover")
+EMPTY_TREE: Final = CompactRange()
 
 
 class ClosingStore(Protocol):
@@ -55,6 +64,7 @@ class ProvedShard:
     range_no: int = 0
     prev_hash: str | None = None  # of the newest closed range's payload
     posted_seq: int = 0  # newest entry that Postgres is known to hold
+    verdicts: CompactRange = EMPTY_TREE  # of the verdict lines below the newest closed range's end
     quiet_since: float = 0.0
     may_wait: bool = True  # for a signature: some closed range may have no proof
     announced: deque[AnnouncedRange] = field(default_factory=deque)  # to be closed next, as they were
@@ -98,6 +108,7 @@ class RangeCloser:
         shard.prev_hash = None if last is None else last.hash.hex()
         shard.may_wait = last is not None
         start = position.first_offset if last is None else last.next_offset
+        shard.verdicts = CompactRange() if last is None else verdict_tree_of(last, position.first_offset)
         ends = self._announced_ends(shard, start)
         shard.growing = OpenRange.resume(position, last, self._limits, ends)
         return shard.growing
@@ -105,7 +116,7 @@ class RangeCloser:
     def close(self, shard: ProvedShard, cut: Cut) -> bool:
         """Write the cut down, on terms of now. False: another process did (or a new epoch began), and the shard is to
         be read anew."""
-        closed = self._closed(cut, self._terms(shard, cut))
+        closed = self._closed(shard, cut, self._terms(shard, cut))
         intent = posted_intent(closed, parse_payload(closed.payload), self._actor_id)
         return self._write(shard, closed, intent, "range.closed")
 
@@ -113,10 +124,10 @@ class RangeCloser:
         """Where the next ranges of the shard must be cut: nowhere but by the rules (see `AdoptingCloser`)."""
         return []
 
-    def _closed(self, cut: Cut, terms: ClosingTerms) -> ClosedRange:
-        silent = cut.next_offset - cut.first_offset - (cut.last_seq - cut.first_seq + 1)
+    def _closed(self, shard: ProvedShard, cut: Cut, terms: ClosingTerms) -> ClosedRange:
+        silent = silent_offsets(cut)
         lines = self._store.verdict_lines(cut.shard, cut.first_offset, cut.next_offset) if silent else []
-        return close_range(cut, lines, terms)
+        return close_range(cut, lines, terms, shard.verdicts)
 
     def _write(self, shard: ProvedShard, closed: ClosedRange, intent: AuditIntent, told: str) -> bool:
         # The commit point. A crash before it reads the entries again; after it, the bytes to sign are fixed.
@@ -124,6 +135,7 @@ class RangeCloser:
             log.warning("range.closed_elsewhere", shard=shard.number, range_no=closed.range_no)
             return False
         shard.range_no, shard.prev_hash, shard.may_wait = closed.range_no, closed.hash.hex(), True
+        shard.verdicts = CompactRange.from_bytes(shard.verdicts.size + silent_offsets(closed), closed.verdict_tree)
         log.info(
             told,
             shard=shard.number,

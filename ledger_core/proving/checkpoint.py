@@ -1,5 +1,6 @@
-"""Checkpoints: the signed head of a shard's tree, as C2SP tlog-checkpoint in a C2SP signed note
-(`ledger_core.signing.notes`).
+"""Checkpoints: the signed head of a shard's record, as C2SP tlog-checkpoint in a C2SP signed note
+(`ledger_core.signing.notes`). Two extension lines say where the record begins and ends, and give the tree of the
+verdict lines: so the text commits to what became of each offset of `[first_offset, next_offset)`.
 
 Guarantees: `parse_and_verify` returns a checkpoint only when at least one key of the registry signed the text, and
 every key of the registry that stands on the note signed it well and counts at its size; unknown keys are ignored, as
@@ -19,16 +20,27 @@ from ledger_core.signing.counting import Claim, ShardPlace, SignatureFault, faul
 from ledger_core.signing.notes import NoteSignature
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import BadSignature
+from ledger_core.tree import CompactRange
+
+
+@dataclass(frozen=True, slots=True)
+class RecordHead:
+    """What the extension lines say: `size + verdict_count = next_offset - first_offset`, each offset once."""
+
+    first_offset: int  # settlements offset where the shard's record begins, inclusive
+    next_offset: int  # settlements offset where it ends, exclusive
+    verdict_count: int  # leaves in the tree of verdict lines
+    verdict_root: bytes  # its Merkle root, 32 bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The head of one log. `text` are the signed bytes, LF at the end; `extensions` the lines after the root."""
+    """The head of one shard's record. `text` are the signed bytes, LF at the end."""
 
     origin: str  # name of the log: one a shard
     size: int  # leaves in the tree: entries 1..size
     root: bytes  # Merkle root, 32 bytes
-    extensions: tuple[str, ...]
+    record: RecordHead  # what the extension lines say
     text: bytes
     signatures: tuple[NoteSignature, ...]  # one a key; none verified here
 
@@ -50,13 +62,24 @@ def note_text(origin: str, size: int, root: bytes, extensions: Sequence[str] = (
     return ("\n".join(lines) + "\n").encode("utf-8")
 
 
+def record_text(origin: str, first_offset: int, entries: CompactRange, verdicts: CompactRange) -> bytes:
+    """The text to sign for a shard's record: its entries' tree, its verdict lines' tree, and the offset (of the
+    settlements partition) where it begins. Raises ValueError for what no checkpoint can say."""
+    if first_offset < 0:
+        raise ValueError(f"a record begins at an offset from 0, not at {first_offset}")
+    next_offset = first_offset + entries.size + verdicts.size
+    root = base64.b64encode(verdicts.root()).decode("ascii")
+    lines = (f"record {first_offset} {next_offset}", f"verdicts {verdicts.size} {root}")
+    return note_text(origin, entries.size, entries.root(), lines)
+
+
 def parse(note: bytes) -> Checkpoint:
-    """Read a signed note without verifying it. Raises ValueError when it is not a tlog-checkpoint in its one
-    spelling.
+    """Read a signed note without verifying it. Raises ValueError when it is not the checkpoint of a shard's record in
+    its one spelling.
     """
     text, signatures = notes.split(note)
-    origin, size, root, extensions = parse_text(text)
-    return Checkpoint(origin, size, root, extensions, text, signatures)
+    origin, size, root, record = parse_record_text(text)
+    return Checkpoint(origin, size, root, record, text, signatures)
 
 
 def same_text(one: bytes, other: bytes) -> bool:
@@ -84,6 +107,12 @@ def parse_text(text: bytes) -> tuple[str, int, bytes, tuple[str, ...]]:
     if not is_decimal(size_text):
         raise ValueError(f"{size_text[:40]!r} is not a tree size")
     return origin, int(size_text), _decode_root(root_text), tuple(extensions)
+
+
+def parse_record_text(text: bytes) -> tuple[str, int, bytes, RecordHead]:
+    """Origin, size, root and record of the text that `record_text` made. Raises ValueError when it is another one."""
+    origin, size, root, extensions = parse_text(text)
+    return origin, size, root, _record_head(size, extensions)
 
 
 def parse_and_verify(
@@ -122,6 +151,19 @@ def faults_of(checkpoint: Checkpoint, registry: SignerRegistry) -> tuple[Signatu
         for line, signer in lines
     ]
     return tuple(fault for claim in claims for fault in faults(claim, registry))
+
+
+def _record_head(size: int, extensions: Sequence[str]) -> RecordHead:
+    words = [line.split(" ") for line in extensions]
+    if [(line[0], len(line)) for line in words] != [("record", 3), ("verdicts", 3)]:
+        raise ValueError("after its root a checkpoint has the lines `record` and `verdicts`, and no others")
+    (_, first, following), (_, count, root_text) = words
+    for text in (first, following, count):
+        if not is_decimal(text):
+            raise ValueError(f"{text[:40]!r} is not an offset or a count")
+    if size + int(count) != int(following) - int(first):
+        raise ValueError(f"{size} entries and {count} verdicts are not the offsets {first} to {following}")
+    return RecordHead(int(first), int(following), int(count), _decode_root(root_text))
 
 
 def _decode_root(text: str) -> bytes:

@@ -16,7 +16,7 @@ from ledger_core.errors import Corrupt
 from ledger_core.ports import Algorithm
 from ledger_core.posting.verdicts import decode_verdict, verdicts_hash
 from ledger_core.proof_ids import of_range
-from ledger_core.proving.checkpoint import note_text
+from ledger_core.proving.checkpoint import record_text
 from ledger_core.proving.range_proof import (
     PROOF_VERSION,
     SERVICE,
@@ -28,7 +28,7 @@ from ledger_core.proving.range_proof import (
     row_ids,
 )
 from ledger_core.times import format_time
-from ledger_core.tree import CompactRange
+from ledger_core.tree import CompactRange, leaf_hashes
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,7 @@ class ClosedRange:
     hash: bytes  # SHA-256 of the payload, 32 bytes
     checkpoint_text: bytes  # signed note's text, LF at the end
     tree: bytes  # compact range at last_seq: 32 bytes a hash
+    verdict_tree: bytes  # likewise, of the shard's verdict lines below next_offset
     head_hash: bytes | None  # entry hash at last_seq, 32 bytes; None at genesis
     journal_offset: int  # offset of the journal topic after the range, exclusive
 
@@ -86,12 +87,17 @@ class ClosingTerms:
     ts: dt.datetime  # when the range was closed, UTC; the prover's clock, read once
 
 
-def close_range(cut: Cut, verdict_lines: Sequence[bytes], terms: ClosingTerms) -> ClosedRange:
-    """A cut with its verdict lines (in order of offset) -> the range to write down.
+def close_range(
+    cut: Cut, verdict_lines: Sequence[bytes], terms: ClosingTerms, verdicts_before: CompactRange
+) -> ClosedRange:
+    """A cut with its verdict lines (in order of offset) -> the range to write down. `verdicts_before` is the tree of
+    the shard's verdict lines before the range.
 
     Raises Corrupt when the verdicts do not account for exactly the offsets that posted nothing.
     """
     part = _shard_range(cut, verdict_lines)
+    verdicts = verdicts_before.extend(leaf_hashes(verdict_lines))
+    record_start = cut.next_offset - cut.tree.size - verdicts.size
     payload = ProofPayload(
         proof_id=of_range(terms.env, cut.shard, terms.range_no),
         version=PROOF_VERSION,
@@ -117,11 +123,23 @@ def close_range(cut: Cut, verdict_lines: Sequence[bytes], terms: ClosingTerms) -
         next_offset=cut.next_offset,
         payload=payload.to_bytes(),
         hash=payload.digest(),
-        checkpoint_text=note_text(terms.origin, cut.tree.size, cut.tree.root()),
+        checkpoint_text=record_text(terms.origin, record_start, cut.tree, verdicts),
         tree=cut.tree.to_bytes(),
+        verdict_tree=verdicts.to_bytes(),
         head_hash=cut.head_hash,
         journal_offset=cut.journal_offset,
     )
+
+
+def silent_offsets(part: Cut | ClosedRange) -> int:
+    """How many of its offsets posted nothing: each has a verdict line."""
+    return part.next_offset - part.first_offset - (part.last_seq - part.first_seq + 1)
+
+
+def verdict_tree_of(closed: ClosedRange, record_start: int) -> CompactRange:
+    """The tree of the shard's verdict lines below the end of a closed range; its record begins at `record_start`.
+    Raises ValueError when the stored hashes do not fit."""
+    return CompactRange.from_bytes(closed.next_offset - record_start - closed.last_seq, closed.verdict_tree)
 
 
 def _shard_range(cut: Cut, verdict_lines: Sequence[bytes]) -> ShardRange:

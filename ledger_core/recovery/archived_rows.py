@@ -29,6 +29,7 @@ RANGE_COLUMNS: Final = (
     "hash",
     "checkpoint_text",
     "tree",
+    "verdict_tree",
     "head_hash",
     "journal_offset",
 )
@@ -58,13 +59,15 @@ def rows_of(verified: VerifiedRange, journal_offset: int, origin: str) -> Archiv
     Raises Corrupt when the tree before the range is not known.
     """
     proof, part, tree = verified.proof, verified.proof.shards[0], verified.tree
-    if tree is None:
+    verdicts = verified.verdict_tree
+    if tree is None or verdicts is None:
         raise Corrupt(f"shard {verified.shard}, archive range {verified.range_no}: the tree before it is not known")
     listed = verified.listed
     manifest = None if listed is None else listed.manifest
     place = (verified.shard, verified.range_no)
     note = None if manifest is None else manifest.checkpoint.encode()
-    text = checkpoint.note_text(origin, tree.size, tree.root()) if note is None else checkpoint.parse(note).text
+    record_start = int(part.source.next_offset) - tree.size - verdicts.size
+    text = checkpoint.record_text(origin, record_start, tree, verdicts) if note is None else checkpoint.parse(note).text
     proved_at = parse_time(proof.ts)
     range_row = (
         *place,
@@ -76,6 +79,7 @@ def rows_of(verified: VerifiedRange, journal_offset: int, origin: str) -> Archiv
         bytes.fromhex(proof.hash),
         text,
         tree.to_bytes(),
+        verdicts.to_bytes(),
         None if part.head_hash is None else bytes.fromhex(part.head_hash),
         journal_offset,
     )
@@ -85,7 +89,7 @@ def rows_of(verified: VerifiedRange, journal_offset: int, origin: str) -> Archiv
     return ArchivedRows(
         range_row,
         (proof.proof_id, *place, verified.proof_line),
-        (verified.shard, int(part.last_seq), note),
+        (verified.shard, int(part.source.next_offset), int(part.last_seq), note),
         (
             *place,
             pinned.key,

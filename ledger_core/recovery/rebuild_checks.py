@@ -23,7 +23,7 @@ from ledger_core.signing.registry import SignerRegistry
 from ledger_core.times import format_time, parse_time
 from ledger_core.tree import CompactRange
 from ledger_core.verify.archived_range import ArchiveSource
-from ledger_core.verify.range_tally import Position
+from ledger_core.verify.range_tally import FIRST_OFFSET, Position
 
 ENVIRONMENTS: Final = ("dev", "staging", "production")
 
@@ -37,6 +37,7 @@ class HeldManifest:
     last_seq: int
     next_offset: int  # settlements offset, exclusive
     tree: bytes
+    verdict_tree: bytes  # of the verdict lines below next_offset
     proof: bytes  # bytes of the signed proof of its range
 
 
@@ -192,12 +193,13 @@ def start_position(found: ShardSurvey, held: HeldShard | None) -> Position:
     try:
         proof = parse_proof(newest.proof)
         tree = CompactRange.from_bytes(newest.last_seq, newest.tree)
+        verdicts = CompactRange.from_bytes(newest.next_offset - FIRST_OFFSET - newest.last_seq, newest.verdict_tree)
     except ValueError as error:
         raise not_a_prefix(f"{place} is not a proved range: {error}") from error
     part = proof.shards[0]
     if tree.root().hex() != part.root or int(part.last_seq) != newest.last_seq:
         raise not_a_prefix(f"{place}: its tree is not that of its proof")
-    position = Position(found.shard, newest.last_seq, bytes.fromhex(part.head_hash or ""), tree)
+    position = Position(found.shard, newest.last_seq, bytes.fromhex(part.head_hash or ""), tree, verdicts=verdicts)
     position.follow(proof.hash, part)
     if held is not None and held.head.next_offset == position.next_offset:
         position.rules = held.head.rules

@@ -47,6 +47,7 @@ class VerifiedRange:
     proof: RangeProof  # parsed and verified
     proof_line: bytes  # the proof's bytes, as they stand in the batch
     tree: CompactRange | None
+    verdict_tree: CompactRange | None  # likewise, of the shard's verdict lines
     lines: BatchLines | None  # the batch's lines, when the caller asked to keep them
     event_ids: bytes  # packed ids of the entries; see event_ids.pack_ids
     references: bytes  # packed, of reversals and duplicates; see references.References
@@ -174,6 +175,7 @@ class ShardWalk:
             facts.proof,
             facts.proof_line,
             self.position.tree,
+            self.position.verdicts,
             facts.lines,
             facts.event_ids,
             facts.references,

@@ -136,7 +136,7 @@ def check_object(
     if facts.proof is None or position.seq != int(pinned.range.last_seq):
         _jump_over(manifest, position)
     _compare_object(scene.env, manifest, data, facts, stored, found)
-    _check_checkpoint(scene, manifest, facts, found)
+    _check_checkpoint(scene, manifest, facts, position, found)
     return facts
 
 
@@ -216,14 +216,23 @@ def _check_lock(stored: StoredObject, pinned: ManifestObject, found: Collector) 
         found.add("archive.retention", message, field="retain_until")
 
 
-def _check_checkpoint(scene: ArchiveScene, manifest: Manifest, facts: BatchFacts, found: Collector) -> None:
-    """The checkpoint in a manifest is signed, and is that of the proved tree."""
+def _check_checkpoint(
+    scene: ArchiveScene, manifest: Manifest, facts: BatchFacts, position: Position, found: Collector
+) -> None:
+    """The checkpoint in a manifest is signed, and is that of the proved tree and of the verdict lines below it."""
     kept = check_note(manifest.checkpoint.encode(), scene.registry, found)
     if kept is None:
         return
-    size = manifest.object.range.last_seq
-    if str(kept.size) != size:
-        found.add("checkpoint.size", f"the note is of size {kept.size}, the range ends at {size}", field="checkpoint")
+    pinned, record = manifest.object.range, kept.record
+    if (str(kept.size), str(record.next_offset)) != (pinned.last_seq, pinned.next_offset):
+        message = (
+            f"the note is of size {kept.size} and ends at offset {record.next_offset}, the range ends at seq "
+            f"{pinned.last_seq} and offset {pinned.next_offset}"
+        )
+        found.add("checkpoint.size", message, field="checkpoint")
+    elif position.verdicts is not None and record.verdict_root != position.verdicts.root():
+        message = f"the signed root is {record.verdict_root.hex()}, the verdict lines give another"
+        found.add("checkpoint.verdicts", message, field="checkpoint")
     if not kept.origin.endswith(f"/finance/{scene.env}/ledger/{manifest.shard}"):
         found.add("checkpoint.origin", f"the note is of {kept.origin}", field="checkpoint")
     if facts.proof is not None and kept.root.hex() != facts.proof.shards[0].root:

@@ -18,6 +18,7 @@ from ledger_core.books.rule_versions import FIRST_RULES
 from ledger_core.findings import Collector, Report
 from ledger_core.proving import checkpoint
 from ledger_core.signing.registry import SignerRegistry
+from ledger_core.tree import CompactRange
 from ledger_core.verify.ledger_fold import RowFold, compare_verdicts, locate_break
 from ledger_core.verify.ledger_ranges import RangeChecks
 from ledger_core.verify.ledger_rows import EntryRow, LedgerReader, RangeRow, ShardRow
@@ -94,7 +95,12 @@ class _ShardCheck:
     ) -> None:
         self.reader, self.found, self.row, self.seen = reader, found, row, seen
         self.position = Position(
-            row.shard, next_offset=row.first_offset, topic=row.topic, prev_proof_hash="", rules=FIRST_RULES
+            row.shard,
+            next_offset=row.first_offset,
+            topic=row.topic,
+            prev_proof_hash="",
+            rules=FIRST_RULES,
+            verdicts=CompactRange(),
         )
         self.fold = RowFold(row.shard, found)
         self.ranges = RangeChecks(row.shard, registry, found, checkpoints=iter(reader.checkpoints(row.shard)))

@@ -3,22 +3,22 @@
 Guarantees: the row of a range, its unsigned payload, its tree, its note text, its signed proof and its checkpoint say
 one thing, and that is what was recomputed. After a contradiction the next range is checked on the signed word of this
 one, so one edited row does not make all later ranges findings. Checkpoints are read beside the ranges, in order of
-their size: memory does not grow with either.
+their offset: memory does not grow with either.
 """
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ledger_core.findings import Collector
+from ledger_core.proving.checkpoint import parse_record_text
 from ledger_core.proving.range_proof import ProofPayload, ShardRange, parse_payload
 from ledger_core.signing.pinned_heads import PinnedHeads
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.tree import CompactRange
 from ledger_core.verify.ledger_rows import RangeRow
-from ledger_core.verify.range_tally import Position, RangeTally
+from ledger_core.verify.range_tally import END, Position, RangeTally
 from ledger_core.verify.statements import check_note, check_proof
 
 
@@ -31,10 +31,7 @@ class RangeChecks:
     found: Collector
     range_no: int = 0
     unsigned: int | None = None  # the first range without a proof
-    checkpoints: Iterator[tuple[int, bytes]] = field(default_factory=lambda: iter(()))  # (tree size, note) by size
-    size: int = -1  # that the newest range reached (one without entries leaves it as it was); -1: no range yet
-    root: str | None = None  # there; None: no range reached it
-    text: bytes | None = None  # of the note, when a proved range reached it
+    checkpoints: Iterator[tuple[int, bytes]] = field(default_factory=lambda: iter(()))  # (next offset, note), in order
     pinned: PinnedHeads = field(init=False)
     _next: tuple[int, bytes] | None = field(init=False)  # the checkpoint to be compared next
 
@@ -65,47 +62,56 @@ class RangeChecks:
             tally.compare(payload, part)
         self._compare_texts(row, position, part)
         self._check_proof(row)
+        self._check_checkpoint(row, position, part)
         position.follow(payload.digest().hex(), part)
         self.pinned.passed(row.last_seq, part.head_hash)
         self._recover_tree(row, position, part)
 
     def finish(self, seq: int) -> None:
-        """Every size that a proved range reached has its checkpoint and no other has, and the history leads to the
-        pinned heads. It ends at `seq`."""
-        self._settle()
-        while self._next is not None:
-            self._check_checkpoint(*self._next)
-            self._next = next(self.checkpoints, None)
+        """Every proved range has its checkpoint and nothing else has, and the history leads to the pinned heads. It
+        ends at `seq`."""
+        self._check_strays(END)
         self.pinned.finish(seq, self.found)
 
-    def _settle(self) -> None:
-        """No later range ends at the present size, or before it: the checkpoints up to there can be compared."""
-        place, noted = self.found.place, False
-        while self._next is not None and self._next[0] <= self.size:
-            noted |= self._next[0] == self.size
-            self._check_checkpoint(*self._next)
-            self._next = next(self.checkpoints, None)
-        if self.text is not None and not noted:
-            self.found.add("checkpoint.missing", "a proved range has no checkpoint", seq=self.size, field="tree_size")
-        self.found.place, self.root, self.text = place, None, None
-
-    def _check_checkpoint(self, size: int, note: bytes) -> None:
-        """Check one checkpoint: its signature, its size, and the root that the entries give at that size."""
-        found = self.found
-        found.place = f"checkpoint {size}"
-        kept = check_note(note, self.registry, found, seq=size)
+    def _check_checkpoint(self, row: RangeRow, position: Position, part: ShardRange) -> None:
+        """Check the checkpoint of a range: its signature, the roots that entries and verdicts give, and its text."""
+        found, place = self.found, self.found.place
+        self._check_strays(row.next_offset)
+        if self._next is None or self._next[0] != row.next_offset:
+            if row.proof is not None:
+                message = "a proved range has no checkpoint"
+                found.add("checkpoint.missing", message, seq=row.last_seq, field="next_offset")
+            return
+        note = self._next[1]
+        self._next = next(self.checkpoints, None)
+        found.place = f"checkpoint {row.next_offset}"
+        kept = check_note(note, self.registry, found, seq=row.last_seq)
+        found.place = place
         if kept is None:
             return
-        if kept.size != size:
-            found.add("checkpoint.size", f"the note is of size {kept.size}", seq=size, field="tree_size")
-        elif size != self.size or self.root is None:
-            found.add("checkpoint.size", "no range of the ledger ends at this size", seq=size, field="tree_size")
-        elif kept.root.hex() != self.root:
-            message = f"the signed root is {kept.root.hex()}, the entries give {self.root}"
-            found.add("checkpoint.root", message, seq=size, field="root")
-        elif self.text is not None and self.text != kept.text:
+        place = f"checkpoint {row.next_offset}"
+        root = position.tree.root().hex() if position.tree is not None else part.root
+        if (kept.size, kept.record.next_offset) != (row.last_seq, row.next_offset):
+            message = f"the note is of size {kept.size} and ends at offset {kept.record.next_offset}"
+            found.add("checkpoint.size", message, seq=row.last_seq, field="tree_size", place=place)
+        elif kept.root.hex() != root:
+            message = f"the signed root is {kept.root.hex()}, the entries give {root}"
+            found.add("checkpoint.root", message, seq=row.last_seq, field="root", place=place)
+        elif position.verdicts is not None and kept.record.verdict_root != position.verdicts.root():
+            message = f"the signed root is {kept.record.verdict_root.hex()}, the verdict lines give another"
+            found.add("checkpoint.verdicts", message, seq=row.last_seq, field="verdicts", place=place)
+        elif row.proof is not None and row.checkpoint_text != kept.text:
             message = "the signed text differs from the one written down when the range was closed"
-            found.add("checkpoint.text", message, seq=size, field="note")
+            found.add("checkpoint.text", message, seq=row.last_seq, field="note", place=place)
+
+    def _check_strays(self, end: int) -> None:
+        """Checkpoints of offsets below `end` that no range ends at."""
+        while self._next is not None and self._next[0] < end:
+            place = f"checkpoint {self._next[0]}"
+            self.found.add(
+                "checkpoint.size", "no range of the ledger ends at this offset", field="next_offset", place=place
+            )
+            self._next = next(self.checkpoints, None)
 
     def _compare_columns(self, row: RangeRow, payload: ProofPayload, part: ShardRange) -> None:
         head = row.head_hash.hex() if row.head_hash is not None else None
@@ -123,18 +129,26 @@ class RangeChecks:
                 self.found.add("ledger.range", message, seq=row.last_seq, field=name)
 
     def _compare_texts(self, row: RangeRow, position: Position, part: ShardRange) -> None:
-        lines = row.checkpoint_text.split(b"\n")
-        root = base64.b64encode(bytes.fromhex(part.root))
-        if len(lines) < 4 or lines[1:3] != [part.tree_size.encode(), root]:
-            message = "the note text is not of this range's size and root"
+        for name, stored, tree in (
+            ("tree", row.tree, position.tree),
+            ("verdict_tree", row.verdict_tree, position.verdicts),
+        ):
+            if tree is not None and stored != tree.to_bytes():
+                leaves = "entries" if name == "tree" else "verdict lines"
+                message = f"the stored tree is not that of the {leaves}"
+                self.found.add("ledger.range", message, seq=row.last_seq, field=name)
+        try:
+            _, size, root, record = parse_record_text(row.checkpoint_text)
+        except ValueError as error:
+            self.found.add("ledger.range", f"no checkpoint text: {error}", seq=row.last_seq, field="checkpoint_text")
+            return
+        said = (str(size), root.hex(), str(record.next_offset))
+        if said != (part.tree_size, part.root, part.source.next_offset):
+            message = "the note text is not of this range's size, root and end"
             self.found.add("ledger.range", message, seq=row.last_seq, field="checkpoint_text")
-        if row.last_seq != self.size or self.root is None:
-            self._settle()
-            self.size = row.last_seq
-        self.root = position.tree.root().hex() if position.tree is not None else part.root
-        if position.tree is not None and row.tree != position.tree.to_bytes():
-            message = "the stored tree is not that of the entries"
-            self.found.add("ledger.range", message, seq=row.last_seq, field="tree")
+        elif position.verdicts is not None and record.verdict_root != position.verdicts.root():
+            message = "the note text has another root than that of the verdict lines"
+            self.found.add("ledger.range", message, seq=row.last_seq, field="checkpoint_text")
 
     def _check_proof(self, row: RangeRow) -> None:
         found = self.found
@@ -152,15 +166,16 @@ class RangeChecks:
         if proof is not None and proof.to_bytes() != row.payload:
             message = "the proof is not of the payload that was written down when the range was closed"
             found.add("ledger.proof", message, seq=row.last_seq, field="payload")
-        # A range without entries leaves the tree as it was: the checkpoint of that size is there already.
-        self.text = row.checkpoint_text if self.text is None else self.text
 
     def _recover_tree(self, row: RangeRow, position: Position, part: ShardRange) -> None:
-        """After a contradiction, go on from the stored tree when it has the root that was written down and signed."""
-        if position.tree is None:
-            try:
-                tree = CompactRange.from_bytes(row.last_seq, row.tree)
-            except ValueError:
-                return
-            if tree.root().hex() == part.root:
-                position.tree = tree
+        """After a contradiction, go on from the stored trees when they have the roots that were written down."""
+        try:
+            _, _, _, record = parse_record_text(row.checkpoint_text)
+            tree = CompactRange.from_bytes(row.last_seq, row.tree)
+            verdicts = CompactRange.from_bytes(record.verdict_count, row.verdict_tree)
+        except ValueError:
+            return
+        if position.tree is None and tree.root().hex() == part.root:
+            position.tree = tree
+        if position.verdicts is None and verdicts.root() == record.verdict_root:
+            position.verdicts = verdicts

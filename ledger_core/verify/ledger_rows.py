@@ -73,6 +73,7 @@ class RangeRow(NamedTuple):
     hash: bytes  # SHA-256 of the payload, 32 bytes
     checkpoint_text: bytes  # text of the signed note, LF at the end
     tree: bytes  # compact range at last_seq: 32 bytes a hash
+    verdict_tree: bytes  # compact range of the verdict lines below next_offset
     head_hash: bytes | None  # entry hash at last_seq, 32 bytes; None at genesis
     proof: bytes | None  # bytes of the signed proof; None while it waits for its signature
 
@@ -117,7 +118,7 @@ class LedgerReader(Protocol):
         ...
 
     def checkpoints(self, shard: int) -> Iterator[tuple[int, bytes]]:
-        """(tree_size, note) in order of tree_size."""
+        """(next_offset, note) in order of next_offset."""
         ...
 
     def operator_proofs(self) -> Iterator[bytes]:

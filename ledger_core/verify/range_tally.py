@@ -41,6 +41,7 @@ class Position:
     topic: str | None = None
     prev_proof_hash: str | None = None
     rules: int | None = None  # posting rules in force
+    verdicts: CompactRange | None = None  # the tree of the verdict lines
 
     def __post_init__(self) -> None:
         if self.seq == 0:
@@ -50,14 +51,14 @@ class Position:
     @classmethod
     def genesis(cls, shard: int) -> Position:
         """Before the first range of a shard: every shard begins at offset 0, and nothing was proved before it."""
-        return cls(shard, next_offset=FIRST_OFFSET, prev_proof_hash="", rules=FIRST_RULES)
+        return cls(shard, next_offset=FIRST_OFFSET, prev_proof_hash="", rules=FIRST_RULES, verdicts=CompactRange())
 
     def jump(self, seq: int, prev_hash: str | None) -> None:
         """Go on after a gap that was reported: what follows is checked on its own, without the lost history."""
         self.seq = seq
         self.head = bytes.fromhex(prev_hash) if prev_hash is not None else b"" if seq == 0 else None
         self.tree = CompactRange() if seq == 0 else None
-        self.next_offset = self.prev_proof_hash = self.rules = None
+        self.next_offset = self.prev_proof_hash = self.rules = self.verdicts = None
 
     def follow(self, proof_hash: str, part: ShardRange) -> None:
         """Stand behind a proved range as its proof says: a contradiction was reported once, and is not carried on."""
@@ -66,6 +67,8 @@ class Position:
         if self.tree is not None and self.tree.root().hex() != part.root:
             self.tree = CompactRange() if self.seq == 0 else None
         self.next_offset = int(part.source.next_offset)
+        if self.verdicts is not None and self.verdicts.size != self.next_offset - FIRST_OFFSET - self.seq:
+            self.verdicts = None
         self.topic = part.source.topic
         self.prev_proof_hash = proof_hash
 
@@ -120,6 +123,8 @@ class RangeTally:
     def add_verdicts(self, lines: Sequence[bytes]) -> None:
         """Check the next verdict lines of the range."""
         self.found.count("verdicts", len(lines))
+        if self.position.verdicts is not None:
+            self.position.verdicts = self.position.verdicts.extend(leaf_hashes(lines))
         for line in lines:
             self.verdict_lines.append(line)
             try:
@@ -161,7 +166,8 @@ class RangeTally:
         self._equal("source.posted", source.posted, str(count))
         self._equal("source.duplicates", source.duplicates, str(kinds.count("duplicate")))
         self._equal("source.rejected", source.rejected, str(kinds.count("rejected")))
-        self._equal("source.verdicts_hash", source.verdicts_hash, verdicts_hash(self.verdict_lines).hex())
+        if not self._equal("source.verdicts_hash", source.verdicts_hash, verdicts_hash(self.verdict_lines).hex()):
+            position.verdicts = None  # reported once: their tree is not compared with what was signed of others
         if position.next_offset is not None:
             self._equal("source.first_offset", source.first_offset, str(position.next_offset))
         for topic in sorted(self.topics | ({position.topic} if position.topic is not None else set())):
@@ -227,9 +233,11 @@ class RangeTally:
     def _total_texts(self) -> dict[str, str]:
         return {currency: str(total) for currency, total in sorted(self.totals.items())}
 
-    def _equal(self, name: str, said: object, recomputed: object) -> None:
+    def _equal(self, name: str, said: object, recomputed: object) -> bool:
+        """Find that they differ; whether they are equal."""
         if said != recomputed:
             self._add("range." + name.removeprefix("range."), f"the proof says {said}, recomputed {recomputed}", name)
+        return said == recomputed
 
     def _add(self, code: str, message: str, name: str) -> None:
         self.found.add(code, message, shard=self.position.shard, seq=self.position.seq, field=name)

@@ -91,7 +91,7 @@ def make_archive(entries: int, key: Key, shard: int = 0) -> tuple[MemoryStore, i
         terms = ClosingTerms(
             ENV, origin, maker.range_no + 1, maker.prev_proof_hash, key.kid, key.algorithm, TRACE_ID, NOW
         )
-        maker.add(close_range(cut, (), terms), bodies, ())
+        maker.add(close_range(cut, (), terms, CompactRange()), bodies, ())
     return store, size_bytes
 
 

@@ -17,12 +17,10 @@ from finance.workshop.demo.cheats_files import edit_entry, edit_sequence, edit_t
 from finance.workshop.demo.check_script import script
 from finance.workshop.demo.leave import Handed, Left, prepare, write
 from ledger_core.archive.lines import batch_lines
+from ledger_core.archive.manifest import parse_manifest
 from ledger_core.archive.names import manifest_key
 from ledger_core.errors import Refused
 from ledger_core.ports import Algorithm
-from ledger_core.proving import checkpoint
-from ledger_core.proving.range_proof import parse_proof
-from ledger_core.signing import notes
 from ledger_core.verify.oracle import verify_batch, verify_proof
 from tests.support.archive_factory import ENV, Key, MemoryStore, archive_of
 from tests.support.audit_factory import audit_events
@@ -36,10 +34,8 @@ def hand_out(folder: Path, algorithm: Algorithm, range_no: int) -> Left:
     batches = archive_of(shard, [(5, 7), (11, 13)], key, store)
     batch = store.get(batches[range_no - 1])
     proof = list(batch_lines(batch))[-1]
-    head = parse_proof(proof).shards[0]
-    text = checkpoint.note_text(f"example.com/finance/{ENV}/ledger/0", int(head.tree_size), bytes.fromhex(head.root))
-    note = notes.assemble(text, key.kid, key.public, key.sign_text(text))
     manifest = store.get(manifest_key(ENV, 0, range_no))
+    note = parse_manifest(manifest).checkpoint.encode()
     events = [event.to_json() for event in audit_events(key)]
     prepare(folder)
     left = write(folder, Handed(proof, manifest, note, batch, events), key.registry)

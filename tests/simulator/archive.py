@@ -113,7 +113,7 @@ class MemoryArchiveRows:
             return None
         before = self.manifests.get((shard, number - 1))
         prev_hash = None if before is None else parse_manifest(before).hash
-        note = self.proofs.checkpoints[shard, self.proofs.ranges[shard][number - 1].last_seq]
+        note = self.proofs.checkpoints[shard, self.proofs.ranges[shard][number - 1].next_offset]
         return ListingTerms(archived, STORED_AT, self.proofs.proofs[shard, number], note, prev_hash)
 
     def _record_manifest(self, listed: ArchivedObject, manifest: bytes) -> bool:

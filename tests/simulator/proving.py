@@ -68,9 +68,7 @@ class MemoryProverStore:
     def range_below(self, shard: int, size: int) -> ClosedRange | None:
         return self._faults.call("postgres", self._range_below, shard, size)
 
-    def publish_proof(
-        self, closed: ClosedRange, proof_id: str, proof: bytes, note: bytes | None, intent: AuditIntent
-    ) -> bool:
+    def publish_proof(self, closed: ClosedRange, proof_id: str, proof: bytes, note: bytes, intent: AuditIntent) -> bool:
         return self._faults.call("postgres", self._publish_proof, closed, proof, note, intent)
 
     def close(self) -> None: ...
@@ -100,15 +98,14 @@ class MemoryProverStore:
     def _range_below(self, shard: int, size: int) -> ClosedRange | None:
         return next((it for it in reversed(self._world.ranges.get(shard, [])) if it.last_seq <= size), None)
 
-    def _publish_proof(self, closed: ClosedRange, proof: bytes, note: bytes | None, intent: AuditIntent) -> bool:
+    def _publish_proof(self, closed: ClosedRange, proof: bytes, note: bytes, intent: AuditIntent) -> bool:
         key = (closed.shard, closed.range_no)
         if key in self._world.proofs:
             if not same_proof(self._world.proofs[key], proof):
                 raise Corrupt("another proof")
             return False
         self._world.proofs[key] = proof
-        if note is not None:
-            self._world.checkpoints[closed.shard, closed.last_seq] = note
+        self._world.checkpoints[closed.shard, closed.next_offset] = note
         assert admission_fault(intent) is None, admission_fault(intent)  # as the outbox does
         self._world.intents.append(intent)
         return True

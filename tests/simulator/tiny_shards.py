@@ -86,10 +86,11 @@ def _add_ranges(
                 closed.hash,
                 closed.checkpoint_text,
                 closed.tree,
+                closed.verdict_tree,
                 closed.head_hash,
                 proof,
             )
         )
-        if signed and closed.last_seq not in {size for size, _ in signed_notes}:
+        if signed:
             text = closed.checkpoint_text
-            signed_notes.append((last_seq, notes.assemble(text, key.kid, key.public, key.sign_text(text))))
+            signed_notes.append((next_offset, notes.assemble(text, key.kid, key.public, key.sign_text(text))))

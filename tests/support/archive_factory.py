@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import hashlib
 from collections.abc import Sequence
@@ -19,13 +20,14 @@ from ledger_core.archive.batch import BatchWriter, metadata_of, object_metadata
 from ledger_core.archive.manifest import ManifestObject, ManifestPayload, ObjectRange, assemble_manifest, parse_manifest
 from ledger_core.archive.names import batch_key, manifest_key
 from ledger_core.ports import Algorithm, StoredObject
+from ledger_core.proving.checkpoint import note_text
 from ledger_core.proving.closed_range import ClosedRange, ClosingTerms, Cut, close_range
 from ledger_core.proving.range_proof import assemble_proof, parse_proof
 from ledger_core.signing import notes
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import PublicKey
 from ledger_core.times import format_time
-from ledger_core.tree import CompactRange, leaf_hash
+from ledger_core.tree import EMPTY_ROOT, CompactRange, leaf_hash, leaf_hashes
 from tests.support.journal_factory import TinyShard
 from tests.support.mac_key import MacSecret
 
@@ -132,7 +134,15 @@ def closed_of(
     lines = shard.verdict_lines(cut.first_offset, cut.next_offset)
     origin = f"example.com/finance/{ENV}/ledger/{shard.shard}"
     terms = ClosingTerms(ENV, origin, range_no, prev_proof_hash, key.kid, key.algorithm, TRACE_ID, NOW)
-    return close_range(cut, lines, terms)
+    before = CompactRange().extend(leaf_hashes(shard.verdict_lines(shard.first_offset, cut.first_offset)))
+    return close_range(cut, lines, terms, before)
+
+
+def checkpoint_text(origin: str, size: int, root: bytes) -> bytes:
+    """The text of a record in which each of `size` offsets posted."""
+    return note_text(
+        origin, size, root, (f"record 0 {size}", f"verdicts 0 {base64.b64encode(EMPTY_ROOT).decode('ascii')}")
+    )
 
 
 @dataclass

@@ -36,7 +36,6 @@ def write_ledger(database_url: str, ledger: MemoryLedger) -> None:
             ("lines", "seq, line_no, account_no, side, amount_minor, currency", ledger.line_rows),
             ("accounts", "account_no, account", ledger.account_rows),
             ("balances", "account_no, currency, debits, credits", ledger.balance_rows),
-            ("checkpoints", "tree_size, note", ledger.signed_notes),
         ):
             marks = ", ".join(["%s"] * (columns.count(",") + 2))
             values = [(shard, *row) for shard, table_rows in rows.items() for row in table_rows]
@@ -47,6 +46,12 @@ def write_ledger(database_url: str, ledger: MemoryLedger) -> None:
             [(shard, *row) for shard, rows in ledger.verdict_rows.items() for row in rows],
         )
         _write_ranges(cursor, ledger)
+        for shard, notes in ledger.signed_notes.items():
+            sizes = {row.next_offset: row.last_seq for row in ledger.range_rows[shard]}
+            cursor.executemany(
+                "INSERT INTO checkpoints (shard, next_offset, tree_size, note) VALUES (%s, %s, %s, %s)",
+                [(shard, offset, sizes.get(offset, 0), note) for offset, note in notes],
+            )
 
 
 def _write_ranges(cursor: psycopg.Cursor[Any], ledger: MemoryLedger) -> None:
@@ -54,8 +59,8 @@ def _write_ranges(cursor: psycopg.Cursor[Any], ledger: MemoryLedger) -> None:
         for row in rows:
             cursor.execute(
                 "INSERT INTO ranges (shard, range_no, first_seq, last_seq, first_offset, next_offset, payload, hash, "
-                "checkpoint_text, tree, head_hash, journal_offset) "
-                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 0)",
+                "checkpoint_text, tree, verdict_tree, head_hash, journal_offset) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 0)",
                 (shard, *row[:-1]),
             )
             if row.proof is not None:

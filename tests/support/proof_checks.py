@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ledger_core.posting.verdicts import verdicts_hash
-from ledger_core.proving.checkpoint import parse_and_verify
+from ledger_core.proving.checkpoint import RecordHead, parse_and_verify
 from ledger_core.proving.closed_range import ClosedRange
 from ledger_core.proving.range_proof import parse_payload, parse_proof
 from ledger_core.signing.registry import SignerRegistry
@@ -51,8 +51,12 @@ def check_proof(closed: ClosedRange, proof: bytes, registry: SignerRegistry) -> 
     verify_digest(registry.get(parsed.signer_kid).public_key, closed.hash, decode_signature(parsed.signature))
 
 
-def check_checkpoint(shard: TinyShard, size: int, note: bytes, registry: SignerRegistry) -> None:
-    """Assert that a note is the signed head of the shard's tree at `size`."""
+def check_checkpoint(shard: TinyShard, closed: ClosedRange, note: bytes, registry: SignerRegistry) -> None:
+    """Assert that a note is the signed head of the shard's record at the end of a range."""
     checkpoint, _ = parse_and_verify(note, registry)
-    assert checkpoint.size == size
-    assert checkpoint.root == root_of(leaf_hash(item.body) for item in shard.entries[:size])
+    lines = shard.verdict_lines(shard.first_offset, closed.next_offset)
+    assert checkpoint.size == closed.last_seq
+    assert checkpoint.root == root_of(leaf_hash(item.body) for item in shard.entries[: closed.last_seq])
+    assert checkpoint.record == RecordHead(
+        shard.first_offset, closed.next_offset, len(lines), root_of(map(leaf_hash, lines))
+    )

@@ -25,10 +25,10 @@ REBUILT_TABLES: Mapping[str, str] = {
     **{name: columns for name, columns in TABLES.items() if name != "dead_letters"},
     "ranges": (
         "shard, range_no, first_seq, last_seq, first_offset, next_offset, payload, hash, checkpoint_text, tree, "
-        "head_hash"
+        "verdict_tree, head_hash"
     ),
     "proofs": "shard, range_no, proof_id, proof",
-    "checkpoints": "shard, tree_size, note",
+    "checkpoints": "shard, next_offset, tree_size, note",
     "archive_objects": (
         "shard, range_no, object_key, version_id, sha256, size_bytes, stored_sha256, stored_size_bytes, mode, "
         "retain_until, stored_at"

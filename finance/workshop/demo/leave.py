@@ -41,7 +41,7 @@ SELECT p.proof, m.manifest, c.note, a.object_key, a.version_id
   FROM ranges r JOIN proofs p USING (shard, range_no)
   JOIN archive_objects a USING (shard, range_no)
   JOIN manifests m ON m.shard = r.shard AND m.manifest_no = r.range_no
-  JOIN checkpoints c ON c.shard = r.shard AND c.tree_size = r.last_seq
+  JOIN checkpoints c ON c.shard = r.shard AND c.next_offset = r.next_offset
  WHERE r.last_seq >= r.first_seq ORDER BY r.shard, r.range_no LIMIT 1"""
 
 

@@ -45,7 +45,7 @@ SELECT {", ".join("o." + column for column in OBJECT_COLUMNS.split(", "))}, o.st
   JOIN archive_objects o ON o.shard = %(shard)s AND o.range_no = newest.manifest_no + 1
   JOIN proofs p ON p.shard = o.shard AND p.range_no = o.range_no
   JOIN ranges r ON r.shard = o.shard AND r.range_no = o.range_no
-  JOIN checkpoints c ON c.shard = o.shard AND c.tree_size = r.last_seq"""
+  JOIN checkpoints c ON c.shard = o.shard AND c.next_offset = r.next_offset"""
 
 DECIDED: Final = "SELECT decided_at FROM lock_decisions WHERE object_key = %s"
 

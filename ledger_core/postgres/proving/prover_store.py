@@ -25,8 +25,8 @@ POSITION: Final = """
 SELECT shard, topic, first_offset, relayed_offset, seq, head_hash FROM shards WHERE shard = %s"""
 
 RANGE_COLUMNS: Final = (
-    "shard, range_no, first_seq, last_seq, first_offset, next_offset, payload, hash, checkpoint_text, tree, head_hash, "
-    "journal_offset"
+    "shard, range_no, first_seq, last_seq, first_offset, next_offset, payload, hash, checkpoint_text, tree, "
+    "verdict_tree, head_hash, journal_offset"
 )
 LAST_RANGE: Final = f"SELECT {RANGE_COLUMNS} FROM ranges WHERE shard = %s ORDER BY range_no DESC LIMIT 1"
 
@@ -35,7 +35,7 @@ SELECT line FROM verdicts WHERE shard = %s AND source_offset >= %s AND source_of
 
 INSERT_RANGE: Final = f"""
 INSERT INTO ranges ({RANGE_COLUMNS})
-SELECT %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s
+SELECT %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s
  WHERE %s::integer IS NULL OR %s = (SELECT max(epoch_no) FROM epochs)
 ON CONFLICT DO NOTHING"""
 
@@ -53,9 +53,8 @@ INSERT_PROOF: Final = """
 INSERT INTO proofs (proof_id, shard, range_no, proof) VALUES (%s, %s, %s, %s)
 ON CONFLICT (shard, range_no) DO NOTHING"""
 
-# A range without entries leaves the tree as it was: its checkpoint is there already.
 INSERT_CHECKPOINT: Final = """
-INSERT INTO checkpoints (shard, tree_size, note) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"""
+INSERT INTO checkpoints (shard, tree_size, next_offset, note) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING"""
 
 
 class PostgresProverStore:
@@ -112,6 +111,7 @@ class PostgresProverStore:
                     closed.hash,
                     closed.checkpoint_text,
                     closed.tree,
+                    closed.verdict_tree,
                     closed.head_hash,
                     closed.journal_offset,
                     epoch_no,
@@ -136,10 +136,8 @@ class PostgresProverStore:
         return None if row is None else ClosedRange(*row)
 
     @translated()
-    def publish_proof(
-        self, closed: ClosedRange, proof_id: str, proof: bytes, note: bytes | None, intent: AuditIntent
-    ) -> bool:
-        """Write a proof, its checkpoint (None: the tree did not grow) and the intent down; the COMMIT publishes them.
+    def publish_proof(self, closed: ClosedRange, proof_id: str, proof: bytes, note: bytes, intent: AuditIntent) -> bool:
+        """Write a proof, its checkpoint and the intent down; the COMMIT publishes them.
 
         False: the proof was there already, perhaps cosigned by others: another prover made it meanwhile. Raises Corrupt
         when the range holds the proof of another statement.
@@ -149,8 +147,7 @@ class PostgresProverStore:
             if cursor.rowcount == 0:
                 self._check_same_proof(cursor, closed, proof_id, proof)
                 return False
-            if note is not None:
-                cursor.execute(INSERT_CHECKPOINT, (closed.shard, closed.last_seq, note))
+            cursor.execute(INSERT_CHECKPOINT, (closed.shard, closed.last_seq, closed.next_offset, note))
             append_intent(cursor, intent)
         return True
 

@@ -10,7 +10,8 @@ and links, which come from topics.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from ledger_core.findings import Collector
@@ -22,6 +23,7 @@ from ledger_core.reading.rows import Leg
 from ledger_core.times import EPOCH, MICROSECOND
 
 PAGE_ENTRIES: Final = 500
+PAGE_BYTES: Final = 4_000_000  # of bodies, compared together
 EPOCH_DAY: Final = EPOCH.date()
 
 HEADS: Final = "SELECT shard, seq, head_hash FROM shards ORDER BY shard"
@@ -33,6 +35,8 @@ SELECT DISTINCT account FROM accounts WHERE account > %s ORDER BY account LIMIT 
 BALANCES: Final = """
 SELECT a.account, b.currency, sum(b.debits), sum(b.credits)
   FROM accounts a JOIN balances b USING (shard, account_no) WHERE a.account = ANY(%s) GROUP BY 1, 2"""
+SIZES: Final = """
+SELECT seq, octet_length(body) FROM entries WHERE shard = %s AND seq BETWEEN %s AND %s ORDER BY seq"""
 BODIES: Final = "SELECT seq, body, entry_hash FROM entries WHERE shard = %s AND seq BETWEEN %s AND %s ORDER BY seq"
 HEAD_AT: Final = "SELECT entry_hash FROM entries WHERE shard = %s AND seq = %s"
 ROWS: Final = """
@@ -121,9 +125,9 @@ def check_sums(asked: Session, side: LedgerSide, found: Collector) -> None:
             found.add("projection.head", f"the ledger's newest entry {what} in the projection", shard=shard, seq=seq)
     trial = {(it.name, it.currency): (it.debits, it.credits) for it in trial_sides(asked, position)}
     _compare_sums(side.types, trial, "projection.trial", found)
-    for name in sorted({account for account, _ in side.accounts}):
+    for name, keys in groupby(sorted(side.accounts), key=lambda it: it[0]):
         found.count("accounts")
-        ours = {key: sums for key, sums in side.accounts.items() if key[0] == name}
+        ours = {key: side.accounts[key] for key in keys}
         theirs = {(name, it.currency): (it.debits, it.credits) for it in account_sides(asked, name, position)}
         _compare_sums(ours, theirs, "projection.balance", found)
         _check_day(asked, name, position, found)
@@ -154,23 +158,42 @@ def check_entries(
 ) -> None:
     """Entries of stretches [first, last], each field, and their lines; a shard ends with its first difference."""
     for first, last in stretches:
-        bodies = ledger.execute(BODIES, (shard, first, last))
-        ours = {seq: of_ledger(bytes(body), bytes(link)) for seq, body, link in bodies}
-        theirs = {int(row[0]): _entry(row[1:]) for row in asked.execute(ROWS, (shard, first, last))}
-        found.count("entries", len(ours))
-        for seq in range(first, last + 1):
-            if seq not in ours or seq not in theirs:
-                where = "the ledger" if seq not in ours else "the projection"
-                found.add("projection.entry", f"{where} has no such entry", shard=shard, seq=seq)
-                return
-            for field in differences(ours[seq], theirs[seq]):
-                found.add("projection.entry", "differs from the ledger's", shard=shard, seq=seq, field=field)
+        for begin, end in _by_size(ledger.execute(SIZES, (shard, first, last)), first, last):
+            if not _same_entries(ledger, asked, shard, begin, end, found):
                 return
         chunks = {"from_chunk": chunk_of(first), "to_chunk": chunk_of(last)}
         row = asked.execute(LINES, {"shard": shard, "first": first, "last": last, **chunks}).fetchone()
         if row is not None:
             found.add("projection.lines", "its lines are not those of the entry", shard=shard, seq=int(row[0]))
             return
+
+
+def _by_size(sizes: Iterable[tuple[Any, ...]], first: int, last: int) -> Iterator[tuple[int, int]]:
+    """Parts of a stretch that hold PAGE_BYTES of bodies, or one entry."""
+    begin, held = first, 0
+    for seq, size in sizes:
+        if held and held + size > PAGE_BYTES:
+            yield begin, seq - 1
+            begin, held = seq, 0
+        held += size
+    yield begin, last
+
+
+def _same_entries(ledger: Session, asked: Session, shard: int, first: int, last: int, found: Collector) -> bool:
+    """Whether entries [first, last] are the same on both sides, each field; the first that differs is a finding."""
+    bodies = ledger.execute(BODIES, (shard, first, last))
+    ours = {seq: of_ledger(bytes(body), bytes(link)) for seq, body, link in bodies}
+    theirs = {int(row[0]): _entry(row[1:]) for row in asked.execute(ROWS, (shard, first, last))}
+    found.count("entries", len(ours))
+    for seq in range(first, last + 1):
+        if seq not in ours or seq not in theirs:
+            where = "the ledger" if seq not in ours else "the projection"
+            found.add("projection.entry", f"{where} has no such entry", shard=shard, seq=seq)
+            return False
+        for field in differences(ours[seq], theirs[seq]):
+            found.add("projection.entry", "differs from the ledger's", shard=shard, seq=seq, field=field)
+            return False
+    return True
 
 
 def check_count(asked: Session, shard: int, seq: int, found: Collector) -> None:

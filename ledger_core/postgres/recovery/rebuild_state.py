@@ -18,7 +18,7 @@ from ledger_core.posting.plans import ShardHead
 from ledger_core.recovery.rebuild_checks import HeldManifest, HeldShard, not_empty
 
 NEWEST_MANIFEST: Final = """
-SELECT m.manifest_no, encode(m.hash, 'hex'), r.last_seq, r.next_offset, r.tree, p.proof
+SELECT m.manifest_no, encode(m.hash, 'hex'), r.last_seq, r.next_offset, r.tree, r.verdict_tree, p.proof
   FROM manifests m JOIN ranges r ON r.shard = m.shard AND r.range_no = m.manifest_no
   JOIN proofs p ON p.shard = m.shard AND p.range_no = m.manifest_no
  WHERE m.shard = %s ORDER BY m.manifest_no DESC LIMIT 1"""

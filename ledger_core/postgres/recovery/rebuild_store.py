@@ -47,9 +47,9 @@ class _Table:
     stamp: str | None
 
 
-RANGES: Final = _Table("ranges", RANGE_COLUMNS, 2, 11, "closed_at")
+RANGES: Final = _Table("ranges", RANGE_COLUMNS, 2, 12, "closed_at")
 PROOFS: Final = _Table("proofs", ("proof_id", "shard", "range_no", "proof"), 1, 4, "signed_at")
-CHECKPOINTS: Final = _Table("checkpoints", ("shard", "tree_size", "note"), 2, 3, "signed_at")
+CHECKPOINTS: Final = _Table("checkpoints", ("shard", "next_offset", "tree_size", "note"), 2, 4, "signed_at")
 OBJECTS: Final = _Table("archive_objects", ARCHIVE_COLUMNS, 2, 10, "stored_at")
 MANIFESTS: Final = _Table(
     "manifests", ("shard", "manifest_no", "payload", "hash", "manifest", "object_key", "version_id"), 2, 7, None

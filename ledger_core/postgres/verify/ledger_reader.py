@@ -61,10 +61,10 @@ BALANCES: Final = "SELECT account_no, currency::text, debits::text, credits::tex
 
 RANGES: Final = """
 SELECT r.range_no, r.first_seq, r.last_seq, r.first_offset, r.next_offset, r.payload, r.hash, r.checkpoint_text,
-       r.tree, r.head_hash, p.proof
+       r.tree, r.verdict_tree, r.head_hash, p.proof
   FROM ranges r LEFT JOIN proofs p USING (shard, range_no) WHERE r.shard = %s ORDER BY r.range_no"""
 
-CHECKPOINTS: Final = "SELECT tree_size, note FROM checkpoints WHERE shard = %s ORDER BY tree_size"
+CHECKPOINTS: Final = "SELECT next_offset, note FROM checkpoints WHERE shard = %s ORDER BY next_offset"
 
 OPERATOR_PROOFS: Final = "SELECT proof FROM proofs WHERE shard IS NULL ORDER BY proof_id"
 

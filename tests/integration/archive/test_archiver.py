@@ -235,7 +235,8 @@ def test_a_locked_object_of_the_archive_cannot_be_deleted(pipeline: Pipeline, da
 
 
 CLOSED = (
-    "shard, range_no, first_seq, last_seq, first_offset, next_offset, payload, hash, checkpoint_text, tree, head_hash"
+    "shard, range_no, first_seq, last_seq, first_offset, next_offset, payload, hash, checkpoint_text, tree, "
+    "verdict_tree, head_hash"
 )
 
 

@@ -20,7 +20,9 @@ from tests.support.signing import local_signer
 pytestmark = pytest.mark.services
 
 HASH = "ab" * 32
-RANGE = "INSERT INTO ranges VALUES (0, 1, 1, 0, 0, 1, '', decode(repeat('ab', 32), 'hex'), '', '', NULL, 0, DEFAULT)"
+RANGE = (
+    "INSERT INTO ranges VALUES (0, 1, 1, 0, 0, 1, '', decode(repeat('ab', 32), 'hex'), '', '', NULL, 0, DEFAULT, '')"
+)
 
 
 @pytest.fixture

@@ -61,10 +61,10 @@ def check_all(url: str, shards: Any, registry: SignerRegistry) -> None:
         assert len(proofs) == len(ranges)
         for closed in ranges:
             check_proof(closed, proofs[closed.range_no], registry)
-        for size, note in rows(url, "SELECT tree_size, note FROM checkpoints WHERE shard = %s", shard.shard):
-            check_checkpoint(shard, size, note, registry)
-        sizes = {row[0] for row in rows(url, "SELECT tree_size FROM checkpoints WHERE shard = %s", shard.shard)}
-        assert sizes == {closed.last_seq for closed in ranges}
+        notes = dict(rows(url, "SELECT next_offset, note FROM checkpoints WHERE shard = %s", shard.shard))
+        assert sorted(notes) == [closed.next_offset for closed in ranges]
+        for closed in ranges:
+            check_checkpoint(shard, closed, notes[closed.next_offset], registry)
     told = rows(url, "SELECT event_type, payload->>'proof_hash', trace_id FROM audit_outbox ORDER BY outbox_id")
     hashes = [(closed.hash.hex(), closed.range_no) for shard in shards for closed in ranges_of(url, shard.shard)]
     assert sorted(kind for kind, _, _ in told) == sorted(["journal.posted", "proof.published"] * len(hashes))

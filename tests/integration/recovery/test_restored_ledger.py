@@ -26,9 +26,9 @@ from tests.support.waits import until
 
 SIGNED = {
     "ranges": "shard, range_no, first_seq, last_seq, first_offset, next_offset, payload, hash, checkpoint_text, tree, "
-    "head_hash",
+    "verdict_tree, head_hash",
     "proofs": "shard, range_no, proof_id, proof",
-    "checkpoints": "shard, tree_size, note",
+    "checkpoints": "shard, next_offset, tree_size, note",
     "archive_objects": "shard, range_no, object_key, version_id, sha256, stored_sha256",
     "manifests": "shard, manifest_no, payload, hash, manifest, object_key, version_id",
 }

@@ -33,7 +33,9 @@ from tests.support.meant_acts import (
     writers,
 )
 
-RANGE = "INSERT INTO ranges VALUES (0, 1, 1, 0, 0, 1, '', decode(repeat('00', 32), 'hex'), '', '', NULL, 0, DEFAULT)"
+RANGE = (
+    "INSERT INTO ranges VALUES (0, 1, 1, 0, 0, 1, '', decode(repeat('00', 32), 'hex'), '', '', NULL, 0, DEFAULT, '')"
+)
 
 STANDING = (
     *(f"INSERT INTO shards VALUES ({n}, 't', 0, 0, 0, NULL, 0, 0, 0, 0, 0)" for n in range(5)),

@@ -58,7 +58,7 @@ def proofs(life: Life) -> list[dict[str, Any]]:
 
 
 def note_kids(life: Life) -> list[list[str]]:
-    notes = life.kids("SELECT convert_from(note, 'UTF8') FROM checkpoints ORDER BY tree_size")
+    notes = life.kids("SELECT convert_from(note, 'UTF8') FROM checkpoints ORDER BY next_offset")
     return [[line.key_name for line in checkpoint.parse(note.encode()).signatures] for note in notes]
 
 

@@ -72,9 +72,10 @@ EDITS = [
     ("DELETE FROM verdicts WHERE shard = 0 AND source_offset = 5", 0, 5, "source.offset"),
     ("UPDATE shards SET head_hash = sha256('x') WHERE shard = 0", 0, 19, "head_hash"),
     ("UPDATE ranges SET tree = sha256('x') || substr(tree, 33) WHERE shard = 0 AND range_no = 2", 0, 12, "tree"),
+    ("UPDATE ranges SET verdict_tree = sha256('x') WHERE shard = 0 AND range_no = 2", 0, 12, "verdict_tree"),
     ("UPDATE ranges SET hash = sha256('x') WHERE shard = 0 AND range_no = 3", 0, 15, "hash"),
     ("DELETE FROM proofs WHERE shard = 0 AND range_no = 2", 0, 15, "proof"),
-    ("DELETE FROM checkpoints WHERE shard = 0 AND tree_size = 12", 0, 12, "tree_size"),
+    ("DELETE FROM checkpoints WHERE shard = 0 AND tree_size = 12", 0, 12, "next_offset"),
     (
         "UPDATE checkpoints SET note = replace(convert_from(note,'UTF8'), '/0', '/1')::bytea WHERE tree_size = 5",
         0,

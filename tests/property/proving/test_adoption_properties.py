@@ -45,7 +45,7 @@ def lost(before: Bench, kept: int, limit: RangeLimits = LIMITS, faults: Faults |
         dict(before.world.shards),
         {0: list(ranges)},
         {key: proof for key, proof in before.world.proofs.items() if key[1] in numbers},
-        {(0, it.last_seq): before.world.checkpoints[0, it.last_seq] for it in ranges},
+        {(0, it.next_offset): before.world.checkpoints[0, it.next_offset] for it in ranges},
         epoch_no=2,
     )
     bench = Bench(world, limit, faults or Faults(), before.poll_max, clock=LATER, published=announced(before))
@@ -189,7 +189,7 @@ def test_a_rebuild_and_the_prover_may_put_the_same_ranges_back_side_by_side() ->
             closed = wanted[len(after.world.ranges[0])]
             after.world.ranges[0].append(closed)
             after.world.proofs[0, closed.range_no] = before.world.proofs[0, closed.range_no]
-            after.world.checkpoints[0, closed.last_seq] = before.world.checkpoints[0, closed.last_seq]
+            after.world.checkpoints[0, closed.next_offset] = before.world.checkpoints[0, closed.next_offset]
         after.now += 1
         prover.step()
     check_adopted(before, after)

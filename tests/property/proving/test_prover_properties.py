@@ -38,7 +38,7 @@ def check_world(bench: Bench) -> None:
         check_ranges(shard, ranges)
         for closed in ranges:
             check_proof(closed, bench.world.proofs[number, closed.range_no], bench.registry)
-            check_checkpoint(shard, closed.last_seq, bench.world.checkpoints[number, closed.last_seq], bench.registry)
+            check_checkpoint(shard, closed, bench.world.checkpoints[number, closed.next_offset], bench.registry)
     told = [(intent.event_type, intent.payload["proof_hash"]) for intent in bench.world.intents]
     hashes = {closed.hash.hex() for ranges in bench.world.ranges.values() for closed in ranges}
     assert sorted(told) == sorted((kind, text) for kind in ("journal.posted", "proof.published") for text in hashes)

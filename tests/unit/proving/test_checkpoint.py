@@ -8,15 +8,17 @@ import hashlib
 import pytest
 
 from ledger_core.proving import checkpoint
+from ledger_core.proving.checkpoint import RecordHead
 from ledger_core.signing import notes
-from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
+from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.signatures import BadSignature
-from tests.support.archive_factory import Key
+from ledger_core.tree import EMPTY_ROOT, CompactRange
+from tests.support.archive_factory import Key, checkpoint_text
 
 ED, RSA = Key("ed25519", "finance-ed25519-v1"), Key("rsa-sha256", "finance-rsa-v1")
 ORIGIN = checkpoint.origin_of("example.com", "test", 3)
 ROOT = hashlib.sha256(b"root").digest()
-TEXT = checkpoint.note_text(ORIGIN, 42, ROOT)
+TEXT = checkpoint_text(ORIGIN, 42, ROOT)
 
 
 def note(key: Key, text: bytes = TEXT, name: str | None = None) -> bytes:
@@ -27,8 +29,9 @@ def both() -> SignerRegistry:
     return SignerRegistry([*ED.registry.signers, *RSA.registry.signers])
 
 
-def test_the_text_is_three_lines() -> None:
-    expected = f"example.com/finance/test/ledger/3\n42\n{base64.b64encode(ROOT).decode()}\n"
+def test_the_text_is_five_lines() -> None:
+    root, none = base64.b64encode(ROOT).decode(), base64.b64encode(EMPTY_ROOT).decode()
+    expected = f"example.com/finance/test/ledger/3\n42\n{root}\nrecord 0 42\nverdicts 0 {none}\n"
     assert expected.encode() == TEXT
 
 
@@ -51,7 +54,7 @@ def test_unknown_keys_are_ignored_and_a_known_keys_bad_signature_is_not() -> Non
     signed_by_both = note(ED) + note(RSA).split(b"\n\n")[1]
     assert checkpoint.parse_and_verify(signed_by_both, ED.registry)[1].kid == ED.kid
     assert checkpoint.parse_and_verify(signed_by_both, RSA.registry)[1].kid == RSA.kid
-    other_text = checkpoint.note_text(ORIGIN, 43, ROOT)
+    other_text = checkpoint_text(ORIGIN, 43, ROOT)
     bad_second = note(ED) + note(RSA, other_text).split(b"\n\n")[1]
     assert checkpoint.parse_and_verify(bad_second, ED.registry)[1].kid == ED.kid
     with pytest.raises(BadSignature):
@@ -99,9 +102,38 @@ def test_nothing_unsigned_is_assembled() -> None:
         checkpoint.note_text("two\nlines", 1, ROOT)
 
 
-def test_extension_lines_are_signed_and_read() -> None:
-    text = checkpoint.note_text(ORIGIN, 42, ROOT, ["balances abc"])
-    kept, _ = checkpoint.parse_and_verify(
-        note(ED, text), SignerRegistry([RegisteredSigner(ED.kid, "ed25519", ED.public)])
-    )
-    assert kept.extensions == ("balances abc",)
+def test_the_record_and_its_verdicts_are_signed_and_read() -> None:
+    entries, verdicts = CompactRange().extend([ROOT] * 3), CompactRange().extend([ROOT] * 2)
+    text = checkpoint.record_text(ORIGIN, 7, entries, verdicts)
+    kept, _ = checkpoint.parse_and_verify(note(ED, text), ED.registry)
+    assert (kept.size, kept.root) == (3, entries.root())
+    assert kept.record == RecordHead(7, 12, 2, verdicts.root())
+    with pytest.raises(ValueError, match="begins at an offset from 0"):
+        checkpoint.record_text(ORIGIN, -1, entries, verdicts)
+
+
+GOOD = (b"record 0 42", b"verdicts 0 " + base64.b64encode(EMPTY_ROOT))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (),
+        GOOD[:1],
+        GOOD[1:],
+        GOOD[::-1],
+        (*GOOD, b"more"),
+        (b"record 0 43", GOOD[1]),
+        (b"record 1 42", GOOD[1]),
+        (b"record 00 42", GOOD[1]),
+        (b"record 0  42", GOOD[1]),
+        (b"record -1 41", GOOD[1]),
+        (GOOD[0], GOOD[1].replace(b" 0 ", b" 1 ")),
+        (GOOD[0], GOOD[1][:-4]),
+        (GOOD[0], GOOD[1] + b" x"),
+    ],
+)
+def test_a_checkpoint_says_where_its_record_ends_or_is_refused(lines: tuple[bytes, ...]) -> None:
+    text = b"\n".join([*TEXT.split(b"\n")[:3], *lines, b""])
+    with pytest.raises(ValueError, match=r".+"):
+        checkpoint.parse_and_verify(note(ED, text), ED.registry)

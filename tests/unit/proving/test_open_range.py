@@ -18,7 +18,7 @@ from ledger_core.proving.closed_range import ClosingTerms, Cut, close_range
 from ledger_core.proving.open_range import OpenRange
 from ledger_core.proving.range_limits import RangeLimits
 from ledger_core.proving.range_proof import parse_payload
-from ledger_core.tree import leaf_hash, root_of
+from ledger_core.tree import CompactRange, leaf_hash, root_of
 from tests.support.journal_factory import TinyShard
 
 LIMITS = RangeLimits(offsets_max=10, window_seconds=60)
@@ -145,7 +145,7 @@ def test_cut_holds_tree_head_totals_and_times_of_its_entries() -> None:
 def test_a_resumed_range_goes_on_where_the_closed_one_ended() -> None:
     shard = TinyShard().post(25)
     whole = cuts_of(shard)
-    closed = close_range(whole[0], [], terms())
+    closed = close_range(whole[0], [], terms(), CompactRange())
     growing = OpenRange.resume(shard.position(), closed, LIMITS)
     cuts = [
         cut for item in shard.entries[10:] for cut in growing.take(item.seq - 1, item.seq, item.body, item.entry_hash)
@@ -225,16 +225,16 @@ def test_closed_range_accounts_for_every_offset() -> None:
     shard = TinyShard().post(2).silence(2).silence(1, reason="unbalanced")
     (cut,) = cuts_of(shard, idle=True)
     lines = shard.verdict_lines(0, 5)
-    source = parse_payload(close_range(cut, lines, terms()).payload).shards[0].source
+    source = parse_payload(close_range(cut, lines, terms(), CompactRange()).payload).shards[0].source
     assert (source.posted, source.duplicates, source.rejected) == ("2", "2", "1")
     for wrong in (lines[:-1], lines[::-1], [*lines, lines[-1]]):
         with pytest.raises(Corrupt, match="offset"):
-            close_range(cut, wrong, terms())
+            close_range(cut, wrong, terms(), CompactRange())
 
 
 def test_closed_ranges_of_a_shard_chain_by_their_hash() -> None:
     first, second = cuts_of(TinyShard().post(20))
-    closed = close_range(first, [], terms())
-    follower = close_range(second, [], terms(2, closed.hash.hex()))
+    closed = close_range(first, [], terms(), CompactRange())
+    follower = close_range(second, [], terms(2, closed.hash.hex()), CompactRange())
     assert parse_payload(follower.payload).prev_proof_hash == closed.hash.hex()
-    assert close_range(second, [], terms(2)).hash != follower.hash
+    assert close_range(second, [], terms(2), CompactRange()).hash != follower.hash

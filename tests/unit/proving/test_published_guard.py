@@ -217,6 +217,6 @@ def test_a_range_binds_once_its_announcement_is_published_or_was_found_outside()
 def closed_range(range_no: int) -> ClosedRange:
     first = (range_no - 1) * 10
     return ClosedRange(
-        0, range_no, first + 1, first + 10, first, first + 10, b"{}", bytes.fromhex(proof_hash(range_no)), b"", b"",
-        b"c" * 32, range_no,
+        0, range_no, first + 1, first + 10, first, first + 10, b"{}", bytes.fromhex(proof_hash(range_no)),
+        b"", b"", b"", b"c" * 32, range_no,
     )  # fmt: skip

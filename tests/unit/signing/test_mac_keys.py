@@ -24,7 +24,7 @@ from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import BadSignature, MacUnchecked, encode_signature, verify_digest, verify_text
 from ledger_core.signing.statements import Cosignature
 from ledger_core.verify.oracle import Report, verify_proof, verify_proof_by_key
-from tests.support.archive_factory import Key, closed_of, cut_of
+from tests.support.archive_factory import Key, checkpoint_text, closed_of, cut_of
 from tests.support.journal_factory import TinyShard
 from tests.support.mac_key import MacSecret
 from tests.unit.signing.statement_readers import READERS
@@ -221,7 +221,7 @@ def test_the_key_of_a_cosigner_alone(data: bytes, key: Key, expected: tuple[list
 
 
 def test_a_note_knows_no_mac() -> None:
-    text = checkpoint.note_text("example.com/finance/test/ledger/0", 5, bytes(32))
+    text = checkpoint_text("example.com/finance/test/ledger/0", 5, bytes(32))
     key = ASKED.get(MAC.kid).public_key
     with pytest.raises(BadSignature, match="signs no note"):
         verify_text(key, text, MAC.sign_text(text))

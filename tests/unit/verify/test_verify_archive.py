@@ -15,10 +15,20 @@ from ledger_core.archive.names import manifest_key
 from ledger_core.books.entries import JournalEntry, encode_entry
 from ledger_core.chain import link
 from ledger_core.findings import Collector
-from ledger_core.proving.checkpoint import note_text
+from ledger_core.proving.checkpoint import record_text
+from ledger_core.tree import CompactRange, leaf_hash
 from ledger_core.verify.event_ids import EventIds, pack_ids
 from ledger_core.verify.oracle import ArchiveHead, Position, verify_archive, verify_batch
-from tests.support.archive_factory import ENV, ArchiveMaker, Key, MemoryStore, archive_of, closed_of, cut_of
+from tests.support.archive_factory import (
+    ENV,
+    ArchiveMaker,
+    Key,
+    MemoryStore,
+    archive_of,
+    checkpoint_text,
+    closed_of,
+    cut_of,
+)
 from tests.support.journal_factory import TinyEntry, TinyShard
 
 KEY = Key("ed25519")
@@ -246,16 +256,37 @@ def test_a_checkpoint_of_another_root_in_a_manifest_is_found() -> None:
     shard = TinyShard().post(3)
     cut = cut_of(shard, None, 3, 3)
     closed = closed_of(cut, shard, KEY, 1, None)
-    text = note_text(f"example.com/finance/{ENV}/ledger/0", 3, b"\1" * 32)
+    text = checkpoint_text(f"example.com/finance/{ENV}/ledger/0", 3, b"\1" * 32)
     maker = ArchiveMaker(store, KEY)
     key = maker.add(dataclasses.replace(closed, checkpoint_text=text), [item.body for item in shard.entries], [])
     assert codes(store) == {("checkpoint.root", key)}
     other = MemoryStore()
-    text = note_text("example.com/finance/other/ledger/0", 2, cut.tree.root())
+    text = checkpoint_text("example.com/finance/other/ledger/0", 2, cut.tree.root())
     ArchiveMaker(other, KEY).add(
         dataclasses.replace(closed, checkpoint_text=text), [item.body for item in shard.entries], []
     )
     assert codes(other) == {("checkpoint.origin", key), ("checkpoint.size", key)}
+
+
+@pytest.mark.parametrize(
+    ("first_offset", "verdicts", "expected"),
+    [
+        (0, 2, set()),
+        (0, 3, {"checkpoint.size"}),
+        (2, 0, {"checkpoint.verdicts"}),
+    ],
+)
+def test_a_checkpoint_of_other_verdicts_in_a_manifest_is_found(
+    first_offset: int, verdicts: int, expected: set[str]
+) -> None:
+    store, shard = MemoryStore(), TinyShard().post(3).silence(2)
+    cut = cut_of(shard, None, 3, 5)
+    closed = closed_of(cut, shard, KEY, 1, None)
+    tree = CompactRange().extend([leaf_hash(line) for line in [*shard.verdict_lines(0, 5), b"more"][:verdicts]])
+    text = record_text(f"example.com/finance/{ENV}/ledger/0", first_offset, cut.tree, tree)
+    changed = dataclasses.replace(closed, checkpoint_text=text)
+    ArchiveMaker(store, KEY).add(changed, [item.body for item in shard.entries], shard.verdict_lines(0, 5))
+    assert {code for code, _ in codes(store)} == expected
 
 
 def test_a_batch_behind_the_newest_manifest_is_verified_too(archive: Archive) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from ledger_core.proving import checkpoint
 from ledger_core.proving.range_proof import assemble_proof
 from ledger_core.signing import notes
 from ledger_core.verify.oracle import LedgerHead, Report, head_of_checkpoint, verify_ledger
@@ -51,8 +50,7 @@ def test_proofs_of_operators_are_compared_with_the_chain(last_seq: int, next_off
 
 
 def test_a_kept_checkpoint_finds_a_ledger_that_was_replaced_or_cut() -> None:
-    tree = cut_of(shard(), None, 12, 14).tree
-    text = checkpoint.note_text("example.com/finance/test/ledger/0", 12, tree.root())
+    text = closed_of(cut_of(shard(), None, 12, 14), shard(), KEY, 1, None).checkpoint_text
     note = notes.assemble(text, KEY.kid, KEY.public, KEY.sign_text(text))
     kept = head_of_checkpoint(note, KEY.registry, 0)
     assert verify_ledger(ledger(shard()), KEY.registry, expected=[kept]).sound
