@@ -21,9 +21,10 @@ compile: $(COMPILED)  ## compile the hot modules in place (without a C compiler 
 demo: $(COMPILED)  ## the main job on real data with everything embedded (DEMO_ARGS="--full" for the whole year)
 	$(PY) -m finance demo $(DEMO_ARGS)
 
-hsm:  ## the software HSM and the pooler of the tests, from the distribution, when they are not there
+hsm:  ## the software HSM, the pooler and the browser of the tests, from the distribution, when they are not there
 	@tests/support/install-softhsm >/dev/null
 	@tests/support/install-pgbouncer >/dev/null
+	@tests/support/install-chromium >/dev/null
 
 # Two workers, each with a stack of its own and whole files at a time, the slow ones first: most tests wait for servers.
 test: $(COMPILED) hsm  ## the whole suite, on real servers

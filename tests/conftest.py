@@ -60,6 +60,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how long tests/fault/runtime/test_outages.py takes each server away (60 by hand, before a release)",
     )
     group.addoption("--secure", action="store_true", help="a stack with mutual TLS on every port, and ACLs")
+    group.addoption(
+        "--page-mutations", type=int, default=400, help="how many changed files both verifiers read (20000 by hand)"
+    )
     group.addoption("--stack", metavar="NAME", help="use the stack of `finance dev up --name NAME`, leave it up")
 
 

@@ -1,1 +1,2 @@
-"""Proofs: prove, verify (archive_check, verify_source: beside the topics), trusted: the registry to go by."""
+"""Proofs: prove, verify (archive_check, verify_source: beside the topics; verify_page: in a browser), trusted: by which
+registry."""

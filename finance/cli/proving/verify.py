@@ -12,6 +12,7 @@ from rich.console import Console
 from finance.cli.common import counting, json_option, load_settings, load_topology_of
 from finance.cli.findings import tell
 from finance.cli.proving.trusted import registry_of, signers_option
+from finance.cli.proving.verify_page import page
 from finance.cli.proving.verify_source import source
 from ledger_core.errors import Refused
 from ledger_core.findings import Report
@@ -262,3 +263,4 @@ def _timed(as_json: bool, check: Callable[[], Report], more: Callable[[Console],
 
 
 command.add_command(source)
+command.add_command(page)

@@ -20,6 +20,8 @@ OURS = {
     "ledger_core/postgres/schema/migrate.py": "a part of the package",
     "ledger_core/postgres/reading/projection_places.py": "a part of the package",
     "finance/settings/compiled.py": "a part of the package",
+    "finance/verifier_page/assemble.py": "a part of the package",
+    "finance/cli/proving/verify_page.py": "makes a new file, and reads none",
     "producers/storage/whole_file.py": "writes, and syncs folders",
     "finance/door/used_once.py": "makes empty files, and syncs folders",
     "finance/wiring/registry_file.py": "locks a folder; the file is read by read_file",
