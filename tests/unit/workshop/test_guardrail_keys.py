@@ -6,7 +6,7 @@ import base64
 import datetime as dt
 import hashlib
 import json
-import secrets
+import random
 import string
 import subprocess
 import uuid
@@ -34,11 +34,26 @@ ED = ed25519.Ed25519PrivateKey.generate()
 PLAIN = s.NoEncryption()
 LOCKED = s.BestAvailableEncryption(b"a passphrase")
 LETTERS = string.ascii_letters + string.digits
+CHANCE = random.Random()
+
+
+@pytest.fixture(autouse=True)
+def same_tokens() -> None:
+    """The same tokens in each run: an unlucky one would fail one run of many."""
+    CHANCE.seed("planted tokens")
 
 
 def text(alphabet: str, length: int) -> str:
     """Random, with a digit and a letter of each case, as real tokens nearly always have."""
-    return "".join(secrets.choice(alphabet) for _ in range(length - 3)) + "aZ7"
+    return "".join(CHANCE.choice(alphabet) for _ in range(length - 3)) + "aZ7"
+
+
+def hex16() -> str:
+    return CHANCE.randbytes(16).hex()
+
+
+def any_uuid() -> uuid.UUID:
+    return uuid.UUID(int=CHANCE.getrandbits(128), version=4)
 
 
 def pem(key: Any, form: s.PrivateFormat, lock: Any = PLAIN) -> bytes:
@@ -57,17 +72,17 @@ def jwk(kind: str) -> bytes:
     own = {"RSA": {"n": number(RSA.public_key().public_numbers().n), "d": number(RSA.private_numbers().d)},
            "EC": {"crv": "P-256", "d": number(EC.private_numbers().private_value)},
            "OKP": {"crv": "Ed25519", "d": number(int.from_bytes(ED.private_bytes_raw(), "big"))},
-           "oct": {"k": number(secrets.randbits(256) | 1 << 255)}}[kind]  # fmt: skip
+           "oct": {"k": number(CHANCE.getrandbits(256) | 1 << 255)}}[kind]  # fmt: skip
     return json.dumps({"keys": [{"kty": kind, "use": "sig", **own}]}).encode()
 
 
 def java_store() -> bytes:
-    return bytes.fromhex("feedfeed0000000200000001") + secrets.token_bytes(300)
+    return bytes.fromhex("feedfeed0000000200000001") + CHANCE.randbytes(300)
 
 
 def openssh(lock: bool) -> bytes:
     """The format of RFC-less openssh-key-v1: only its armour matters here (encrypting one needs bcrypt)."""
-    body = base64.encodebytes(b"openssh-key-v1\0" + (b"aes256-ctr" if lock else b"none") + secrets.token_bytes(200))
+    body = base64.encodebytes(b"openssh-key-v1\0" + (b"aes256-ctr" if lock else b"none") + CHANCE.randbytes(200))
     return b"-----BEGIN OPENSSH PRIVATE " + b"KEY-----\n" + body + b"-----END OPENSSH PRIVATE " + b"KEY-----\n"
 
 
@@ -84,14 +99,14 @@ PLANTED: dict[str, tuple[str, Callable[[], bytes]]] = {
     "pem in one line of json": ("pem-private-key", lambda: json.dumps({"key": pem(RSA, P8).decode()}).encode()),
     "pem in base64": ("pem-private-key", lambda: b"KEY=" + base64.b64encode(pem(RSA, P8))),
     "pem in utf-16": ("pem-private-key", lambda: pem(RSA, P8).decode().encode("utf-16")),
-    "pgp": ("pem-private-key", lambda: b"-----BEGIN PGP PRIVATE " + b"KEY BLOCK-----\n\n" + secrets.token_bytes(9)),
+    "pgp": ("pem-private-key", lambda: b"-----BEGIN PGP PRIVATE " + b"KEY BLOCK-----\n\n" + CHANCE.randbytes(9)),
     "ssh2": ("ssh2-private-key", lambda: b"---- BEGIN SSH2 ENCRYPTED " + b"PRIVATE KEY ----\nP2/56wAAA"),
     "putty": ("putty-private-key", lambda: b"PuTTY-User-Key-" + b"File-3: ssh-ed25519\nEncryption: none\n"),
     "age": ("age-private-key", lambda: b"AGE-SECRET-" + b"KEY-1" + b"QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L" + b"Q" * 26),
     "der pkcs8 rsa": ("der-pkcs8", lambda: der(RSA, P8)),
     "der pkcs8 ec": ("der-pkcs8", lambda: der(EC, P8)),
     "der pkcs8 ed25519": ("der-pkcs8", lambda: der(ED, P8)),
-    "der pkcs8 after other bytes": ("der-pkcs8", lambda: secrets.token_bytes(777) + der(RSA, P8)),
+    "der pkcs8 after other bytes": ("der-pkcs8", lambda: CHANCE.randbytes(777) + der(RSA, P8)),
     "der pkcs8 in bare base64": ("der-pkcs8", lambda: b'{"key": "' + base64.b64encode(der(RSA, P8)) + b'"}'),
     "der pkcs8 in broken lines": ("der-pkcs8", lambda: base64.encodebytes(der(RSA, P8))),
     "der pkcs8 in base64url": ("der-pkcs8", lambda: base64.urlsafe_b64encode(der(EC, P8))),
@@ -117,9 +132,9 @@ PLANTED: dict[str, tuple[str, Callable[[], bytes]]] = {
     "google oauth": ("google-secret", lambda: f"GOC{'SPX'}-{text(LETTERS, 28)}".encode()),
     "google messaging": ("google-secret", lambda: f"{text(LETTERS, 11)}:APA{'91b'}{text(LETTERS, 134)}".encode()),
     "square": ("payment-key", lambda: f"sq0{'csp'}-{text(LETTERS, 43)}".encode()),
-    "flutterwave": ("payment-key", lambda: f"FLW{'SECK'}-{secrets.token_hex(16)}-X".encode()),
-    "plaid": ("payment-key", lambda: f"access-{'production'}-{uuid.uuid4()}".encode()),
-    "braintree": ("payment-key", lambda: f"access_token${'production'}${'a1' * 8}${secrets.token_hex(16)}".encode()),
+    "flutterwave": ("payment-key", lambda: f"FLW{'SECK'}-{hex16()}-X".encode()),
+    "plaid": ("payment-key", lambda: f"access-{'production'}-{any_uuid()}".encode()),
+    "braintree": ("payment-key", lambda: f"access_token${'production'}${'a1' * 8}${hex16()}".encode()),
     "adyen": ("payment-key", lambda: f"AQ{'E'}{text(LETTERS, 60)}".encode()),
     "alibaba": ("cloud-token", lambda: f"LT{'AI'}{text(LETTERS, 20)}".encode()),
     "new relic": ("cloud-token", lambda: f"NR{'AK'}-{'Z7' * 13}Q".encode()),
@@ -133,7 +148,7 @@ PLANTED: dict[str, tuple[str, Callable[[], bytes]]] = {
     "bearer": ("bearer-token", lambda: f"curl -H 'Authorization: Bearer {text(LETTERS, 32)}'".encode()),
     "api token in yaml": ("assigned-secret", lambda: f"  api_key: {text(LETTERS, 32)}\n".encode()),
     "token in python": ("assigned-secret", lambda: f'ADMIN_TOKEN = "{text(LETTERS, 24)}"'.encode()),
-    "hex secret in json": ("assigned-secret", lambda: f'{{"client_secret": "{secrets.token_hex(16)}"}}'.encode()),
+    "hex secret in json": ("assigned-secret", lambda: f'{{"client_secret": "{hex16()}"}}'.encode()),
     "password in an env file": ("assigned-secret", lambda: f"export DB_PASSWORD={text(LETTERS, 28)}\n".encode()),
 }  # fmt: skip
 
@@ -162,7 +177,7 @@ NEAR_MISSES: dict[str, Callable[[], bytes]] = {
     "certificate": certificate,
     "signature in base64": lambda: base64.b64encode(RSA.sign(b"x", padding.PKCS1v15(), hashes.SHA256())),
     "signature of ecdsa": lambda: EC.sign(b"x", ec.ECDSA(hashes.SHA256())),
-    "hash pins": lambda: f"click==8.5.1 \\\n    --hash=sha256:{secrets.token_hex(32)}\n".encode(),
+    "hash pins": lambda: f"click==8.5.1 \\\n    --hash=sha256:{CHANCE.randbytes(32).hex()}\n".encode(),
     "jwk public": lambda: json.dumps({"kty": "EC", "x": number(EC.public_key().public_numbers().x)}).encode(),
     "a variable's name": lambda: b"AUDIT_SIGNING_KMS_KEY_ID=alias/finance-key\nS3_AUDIT_SECRET=${FROM_VAULT_1}\n",
     "an address without password": lambda: b"postgresql://finance_poster@db.internal:5432/finance?sslmode=verify-full",
