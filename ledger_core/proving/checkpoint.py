@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ledger_core.decimals import is_decimal
 from ledger_core.signing import notes
@@ -131,26 +131,35 @@ def parse_and_verify(
     return checkpoint, notes.known_lines(checkpoint.signatures, registry)[0][1]
 
 
-def faults_of(checkpoint: Checkpoint, registry: SignerRegistry) -> tuple[SignatureFault, ...]:
+def faults_of(
+    checkpoint: Checkpoint, registry: SignerRegistry, *, is_alone: bool = False
+) -> tuple[SignatureFault, ...]:
     """Why the note does not count, every reason: each key of the registry that stands on it must have signed it, and
-    count at its size. One that no key of the registry signed has no signature."""
+    count at its size. One that no key of the registry signed has no signature.
+
+    `is_alone`: nothing later is at hand that holds it. Then a revoked key counts only beside one that does by itself.
+    """
     lines = notes.known_lines(checkpoint.signatures, registry)
     if not lines:
         return (SignatureFault("signature", "no key of the registry signed this checkpoint"),)
+    claims = [_claim(checkpoint, line, signer, is_alone=is_alone) for line, signer in lines]
+    told = [faults(claim, registry) for claim in claims]
+    if is_alone and not all(told):
+        told = [faults(replace(claim, is_alone=False), registry) for claim in claims]
+    return tuple(fault for each in told for fault in each)
+
+
+def _claim(checkpoint: Checkpoint, line: NoteSignature, signer: RegisteredSigner, *, is_alone: bool) -> Claim:
     shard = checkpoint.origin.rpartition("/")[2]
-    places = (ShardPlace(int(shard), checkpoint.size),) if shard.isascii() and shard.isdigit() else ()
-    claims = [
-        Claim(
-            kid=signer.kid,
-            purpose="checkpoint",
-            signature=line.signature,
-            signed=checkpoint.text,
-            is_text=True,
-            places=places,
-        )
-        for line, signer in lines
-    ]
-    return tuple(fault for claim in claims for fault in faults(claim, registry))
+    return Claim(
+        kid=signer.kid,
+        purpose="checkpoint",
+        signature=line.signature,
+        signed=checkpoint.text,
+        is_text=True,
+        places=(ShardPlace(int(shard), checkpoint.size),) if shard.isascii() and shard.isdigit() else (),
+        is_alone=is_alone,
+    )
 
 
 def _record_head(size: int, extensions: Sequence[str]) -> RecordHead:

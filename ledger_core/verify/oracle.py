@@ -18,6 +18,7 @@ from ledger_core.verify.batch import check_batch
 from ledger_core.verify.ledger import LedgerHead, check_ledger, head_of_checkpoint
 from ledger_core.verify.ledger_rows import LedgerReader
 from ledger_core.verify.range_tally import Position
+from ledger_core.verify.receipts import ReceiptCheck, check_receipt
 from ledger_core.verify.recorded import PROOF_FIELDS, recorded
 from ledger_core.verify.statements import Alone, check_proof, check_proof_by_key
 
@@ -31,6 +32,7 @@ __all__ = [
     "LedgerHead",
     "LedgerReader",
     "Position",
+    "ReceiptCheck",
     "Report",
     "head_of_checkpoint",
     "verify_announced",
@@ -41,6 +43,7 @@ __all__ = [
     "verify_ledger",
     "verify_proof",
     "verify_proof_by_key",
+    "verify_receipt",
 ]
 
 verify_archive = check_archive
@@ -53,6 +56,9 @@ verify_announced = check_announced
 verify_ledger = check_ledger
 """The ledger in its database: `(reader, registry, *, expected=()) -> Report`. `expected` are heads somebody kept
 outside of it (`head_of_checkpoint`): against a ledger replaced as a whole, nothing else helps."""
+
+verify_receipt = check_receipt
+"""One receipt on its own: `(data, registry, *, place=None, entry=None) -> ReceiptCheck`."""
 
 verify_audit = check_audit
 """The audit chain in order of seq: `(events, registry, *, expected=()) -> Report`."""

@@ -140,16 +140,17 @@ def check_signature(
 
 
 def check_note(
-    note: bytes, registry: SignerRegistry, found: Collector, *, seq: int | None = None
+    note: bytes, registry: SignerRegistry, found: Collector, *, seq: int | None = None, is_alone: bool = False
 ) -> checkpoint.Checkpoint | None:
-    """Check one signed checkpoint on its own; None when it is not a checkpoint, or no known key signed it."""
+    """Check one signed checkpoint; None when it is not a checkpoint, or no known key signed it. `is_alone`: it is read
+    without what was signed later."""
     found.count("checkpoints")
     try:
         kept = checkpoint.parse(note)
     except ValueError as error:
         found.add("checkpoint.signature", str(error), seq=seq, field="note")
         return None
-    told = checkpoint.faults_of(kept, registry)
+    told = checkpoint.faults_of(kept, registry, is_alone=is_alone)
     for fault in told:
         if fault.code == "signature":
             found.add("checkpoint.signature", fault.message, seq=seq, field="note")

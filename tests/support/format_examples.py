@@ -18,10 +18,11 @@ from ledger_core.chain import link
 from ledger_core.ports import AuditIntent
 from ledger_core.posting.verdicts import VerdictLine, encode_verdict
 from ledger_core.proving.range_proof import assemble_proof
+from ledger_core.proving.receipt import TreeName, receipt_of
 from ledger_core.signing import notes
 from ledger_core.signing.signatures import encode_signature
 from ledger_core.signing.statements import Cosignature
-from ledger_core.tree import CompactRange, leaf_hash
+from ledger_core.tree import CompactRange, inclusion_proof, leaf_hash
 from tests.support.archive_factory import NOW, Key, MemoryStore, archive_of, closed_of, cut_of
 from tests.support.control_records import control_value
 from tests.support.journal_factory import TinyEntry, TinyShard, sha256_at
@@ -111,6 +112,8 @@ def examples() -> dict[str, str]:
             ]
         ),
         "checkpoint": notes.assemble(text, KEY.kid, KEY.public, KEY.sign_text(text)).decode().rstrip("\n"),
+        "receipt": _receipt(text, "entries", 1, [one.body, two.body]),
+        "receipt of a verdict": _receipt(text, "verdicts", 0, [made.verdicts[1]]),
         "verdict": made.verdicts[1].decode(),
         "control record": control_value(key=KEY, ts=RECORDED_AT, reason="BGN, for late refunds").decode(),
         "range proof": proof.decode(),
@@ -125,6 +128,12 @@ def examples() -> dict[str, str]:
         "audit export name": export_key("test", event.seq, event.seq),
         "audit export": gzip.decompress(seal_export([event]).data).decode().removesuffix("\n"),
     }
+
+
+def _receipt(text: bytes, tree: TreeName, index: int, leaves: list[bytes]) -> str:
+    note = notes.assemble(text, KEY.kid, KEY.public, KEY.sign_text(text))
+    path = inclusion_proof([leaf_hash(leaf) for leaf in leaves], index, len(leaves))
+    return receipt_of(note, KEY.registry, tree, index, leaves[index], path).to_bytes().decode()
 
 
 def _with_a_mac(made: TinyShard) -> bytes:

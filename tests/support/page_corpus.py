@@ -20,9 +20,10 @@ from ledger_core.ports import AuditIntent
 from ledger_core.signing import notes
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.tree import CompactRange, leaf_hash
-from ledger_core.verify.oracle import verify_audit_lines, verify_batch, verify_proof
+from ledger_core.verify.oracle import verify_audit_lines, verify_batch, verify_proof, verify_receipt
 from tests.support.archive_factory import NOW, Key, MemoryStore, archive_of
 from tests.support.journal_factory import TinyShard
+from tests.support.receipt_factory import Office
 
 ED, RSA = Key("ed25519", "page-ed-v1"), Key("rsa-sha256", "page-rsa-v1")
 
@@ -32,7 +33,7 @@ class Case:
     """One file beside one registry."""
 
     name: str  # what it is, and what was done to it
-    kind: str  # batch, proof, audit, checkpoint
+    kind: str  # batch, proof, audit, checkpoint, receipt
     data: bytes
     signers: bytes
 
@@ -46,6 +47,8 @@ class Case:
             return verify_batch(self.data, registry, place=self.name)
         if self.kind == "proof":
             return verify_proof(self.data, registry, place=self.name)
+        if self.kind == "receipt":
+            return verify_receipt(self.data, registry, place=self.name).report
         return verify_audit_lines(self.data.splitlines(keepends=True), registry)
 
 
@@ -89,6 +92,9 @@ def sound() -> list[Case]:
             data = gzip.decompress(store.get(name))
             cases.append(Case(f"batch {number} {key.algorithm}", "batch", data, signers))
             cases.append(Case(f"proof {number} {key.algorithm}", "proof", data.splitlines()[-1], signers))
+        office = Office(shard(), (key,))
+        for receipt in (office.receipt("entries", 6), office.receipt("verdicts", 2)):
+            cases.append(Case(f"receipt {receipt.tree} {key.algorithm}", "receipt", receipt.to_bytes(), signers))
         cases.append(Case(f"audit {key.algorithm}", "audit", audit_lines(key), signers))
     return cases
 

@@ -13,6 +13,7 @@ from finance.cli.common import counting, json_option, load_settings, load_topolo
 from finance.cli.findings import tell
 from finance.cli.proving.trusted import registry_of, signers_option
 from finance.cli.proving.verify_page import page
+from finance.cli.proving.verify_receipt import receipt
 from finance.cli.proving.verify_source import source
 from ledger_core.errors import Refused
 from ledger_core.findings import Report
@@ -262,5 +263,6 @@ def _timed(as_json: bool, check: Callable[[], Report], more: Callable[[Console],
     tell(report, time.perf_counter() - started, as_json, more or (lambda _console: None))
 
 
+command.add_command(receipt)
 command.add_command(source)
 command.add_command(page)

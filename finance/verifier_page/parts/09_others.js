@@ -78,7 +78,26 @@ function receiptForm(receipt) {
   if (receipt.leaf === undefined && !(typeof receipt.leaf_hash === "string" && /^[0-9a-f]{64}$/.test(receipt.leaf_hash))) bad("leaf_hash", "is no hash");
   if (receipt.leaf !== undefined && typeof receipt.leaf !== "string") bad("leaf", "is no text");
   for (const each of receipt.signers) {
-    if (!TYPES.object(each) || Object.keys(each).join() !== "algorithm,public_key_pem,signer_kid") bad("signers", "hold another field than algorithm, public_key_pem, signer_kid");
+    if (!TYPES.object(each) || Object.keys(each).join() !== "algorithm,public_key_pem,signer_kid" || !Object.values(each).every((it) => typeof it === "string") || !["ed25519", "rsa-sha256"].includes(each.algorithm)) bad("signers", "hold another field than algorithm, public_key_pem, signer_kid");
+  }
+}
+
+// The keys are for people; they stand there one for each signature, or a reader would see another signer.
+async function checkReceiptSigners(receipt, note, out) {
+  const named = [];
+  for (const each of receipt.signers) {
+    try {
+      const der = (await publicKey(each)).der;
+      const pem = `-----BEGIN PUBLIC KEY-----\n${toBase64(der).replace(/.{64}(?=.)/g, "$&\n")}\n-----END PUBLIC KEY-----\n`;
+      if (pem !== each.public_key_pem) throw new Fault("signers.key", "another spelling of PEM");
+      named.push(`${each.signer_kid} ${hexOf(noteKeyId({ kid: each.signer_kid, algorithm: each.algorithm, der }))}`);
+    } catch (fault) {
+      if (!(fault instanceof Fault)) throw fault;
+      return out.add("receipt.signers", `a signer is no key: ${fault.message}`, { field: "signers", shard: note.shard });
+    }
+  }
+  if (named.join("\n") !== [...note.signatures.keys()].sort().join("\n")) {
+    out.add("receipt.signers", "the signers are not those on the checkpoint, in order of kid", { field: "signers", shard: note.shard });
   }
 }
 
@@ -93,6 +112,7 @@ async function checkReceipt(bytes, signers, out) {
     return hash;
   });
   const note = await checkCheckpoint(utf8.encode(receipt.checkpoint), signers, out);
+  await checkReceiptSigners(receipt, note, out);
   const leaf = receipt.leaf === undefined ? null : utf8.encode(receipt.leaf);
   if (leaf !== null && leaf.length > 4096) throw new Fault("receipt.form", "a leaf of more than 4,096 bytes is left out", "leaf");
   const entries = receipt.tree === "entries";

@@ -24,6 +24,7 @@ from producers.storage.backup_folder import BackupFolder
 from tests.support.archive_factory import Key, closed_of, cut_of
 from tests.support.hostile_files import MAKERS, PLACE, make_all, outcomes
 from tests.support.journal_factory import TinyShard
+from tests.support.receipt_factory import Office
 from tests.support.waits import PATIENCE_SECONDS
 
 KEY = Key("ed25519")
@@ -40,6 +41,8 @@ COMMANDS: Mapping[str, list[str]] = {
     "verify proof --signers": ["verify", "proof", "PROOF", "--signers", PLACE],
     "verify proof --public-key": ["verify", "proof", "PROOF", "--public-key", PLACE],
     "verify drill file": ["verify", "drill", PLACE, "--signers", "SIGNERS"],
+    "verify receipt files": ["verify", "receipt", PLACE, "--signers", "SIGNERS"],
+    "verify receipt --entry": ["verify", "receipt", "RECEIPT", "--signers", "SIGNERS", "--entry", PLACE],
     "verify batch file": ["verify", "batch", PLACE, "--signers", "SIGNERS"],
     "verify audit --file": ["verify", "audit", "--file", PLACE, "--signers", "SIGNERS"],
     "audit verify --file": ["audit", "verify", "--from", "file", "--file", PLACE, "--signers", "SIGNERS"],
@@ -51,6 +54,7 @@ ELSEWHERE: Mapping[str, str] = {
     "verify drill --audit": "as verify proof --audit",
     "verify batch --audit": "as verify proof --audit",
     "verify drill --signers": "read as of verify proof",
+    "verify receipt --signers": "read as of verify proof",
     "verify batch --signers": "read as of verify proof",
     "verify archive --signers": "read as of verify proof",
     "verify ledger --signers": "read as of verify proof",
@@ -78,6 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Hostile files, and a proof with its registry. Files of 4 GiB have holes, and are removed all the same."""
     made = tmp_path_factory.mktemp("hostile")
     (made / "PROOF").write_bytes(a_proof())
+    (made / "RECEIPT").write_bytes(Office(TinyShard().post(5), (KEY,)).receipt("entries", 2).to_bytes())
     (made / "SIGNERS").write_bytes(KEY.registry.to_json())
     files = make_all(made)
     yield made
@@ -90,7 +95,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_a_command_ends_with_words_whatever_file_it_is_given(folder: Path, command: str) -> None:
     files = {kind: folder / f"hostile-{number}" for number, kind in enumerate(MAKERS)}
     environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "FINANCE_ENV": "dev"}
-    words = [str(folder / word) if word in ("PROOF", "SIGNERS") else word for word in COMMANDS[command]]
+    words = [str(folder / word) if word in ("PROOF", "RECEIPT", "SIGNERS") else word for word in COMMANDS[command]]
     told = outcomes(words, files, environ, PATIENCE_SECONDS)
     assert set(told) == set(MAKERS)
     wrong = {

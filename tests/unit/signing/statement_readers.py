@@ -22,7 +22,7 @@ from ledger_core.signing.signatures import encode_signature
 from ledger_core.signing.statements import Cosignature
 from ledger_core.verify.audit import check_audit
 from ledger_core.verify.ledger import head_of_checkpoint
-from ledger_core.verify.oracle import verify_archive, verify_batch, verify_ledger, verify_proof
+from ledger_core.verify.oracle import verify_archive, verify_batch, verify_ledger, verify_proof, verify_receipt
 from tests.simulator.ledger import MemoryLedger
 from tests.simulator.tiny_shards import add_shard
 from tests.support.archive_factory import ENV, Key, MemoryStore, archive_of, closed_of, cut_of
@@ -30,6 +30,7 @@ from tests.support.audit_factory import audit_events
 from tests.support.control_records import at, control, judged
 from tests.support.journal_factory import TinyShard
 from tests.support.mac_key import MacSecret
+from tests.support.receipt_factory import Office
 from tests.unit.audit.test_audit_restore import Store
 from tests.unit.proving.test_published_topic import Topic, chain
 from tests.unit.signing.recovery_readers import (
@@ -139,6 +140,11 @@ def kept_checkpoint(trial: Trial) -> bool:
     return not refused(lambda: head_of_checkpoint(note, trial.registry, 0))
 
 
+def receipt(trial: Trial) -> bool:
+    office = Office(shard(), (trial.key,))
+    return verify_receipt(office.receipt("entries", 2).to_bytes(), trial.registry).report.sound
+
+
 def ledger(kind: str) -> Callable[[Trial], bool]:
     def accepts(trial: Trial) -> bool:
         made = MemoryLedger()
@@ -210,6 +216,9 @@ READERS: Final = {
     "newest manifest": Reader("consumers.proving.published_ranges._manifest", newest_manifest, says=MANIFEST),
     "checkpoint": Reader(
         "ledger_core.proving.checkpoint.faults_of", kept_checkpoint, NO_ALGORITHM | NO_TIME, says=CHECKPOINT
+    ),
+    "checkpoint of a receipt": Reader(
+        "ledger_core.proving.checkpoint.faults_of", receipt, NO_ALGORITHM | NO_TIME, is_last=True, says=CHECKPOINT
     ),
     "checkpoint in a ledger": Reader(
         "ledger_core.proving.checkpoint.faults_of", ledger("checkpoint"), NO_ALGORITHM | NO_TIME, says=CHECKPOINT
