@@ -108,7 +108,7 @@ class RangeCloser:
         shard.prev_hash = None if last is None else last.hash.hex()
         shard.may_wait = last is not None
         start = position.first_offset if last is None else last.next_offset
-        shard.verdicts = CompactRange() if last is None else verdict_tree_of(last, position.first_offset)
+        shard.verdicts = EMPTY_TREE if last is None else verdict_tree_of(last, position.first_offset)
         ends = self._announced_ends(shard, start)
         shard.growing = OpenRange.resume(position, last, self._limits, ends)
         return shard.growing

@@ -1,4 +1,4 @@
-"""The page, put together from its parts: `python -m finance.verifier_page.assemble` writes verify.html anew.
+"""The page, put together from its parts: what `finance verify page` writes, and what a bundle holds.
 
 Guarantees: the same parts give the same bytes, and the page's own policy names the one script and the one style that
 may run, by digest. Does not: check anything of a ledger; what the page does is in `parts/`, and none of it is a port of
@@ -66,20 +66,11 @@ def _source(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def assembled() -> bytes:
-    """The page's bytes, from its parts."""
+def page_bytes() -> bytes:
+    """The bytes of verify.html."""
     script, style = _script(), "\n" + _part(FOLDER / "page.css") + "\n"
     page = _part(FOLDER / "page.html") + "\n"
     filled = {"SCRIPT_HASH": _source(script), "STYLE_HASH": _source(style), "STYLE": style, "SCRIPT": script}
     for name, text in filled.items():
         page = page.replace(f"@@{name}@@", text)
     return page.encode()
-
-
-def page_bytes() -> bytes:
-    """verify.html as it is committed: what `finance verify page` writes, and what a bundle holds."""
-    return (FOLDER / "verify.html").read_bytes()
-
-
-if __name__ == "__main__":
-    (FOLDER / "verify.html").write_bytes(assembled())

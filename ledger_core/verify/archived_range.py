@@ -26,6 +26,7 @@ from ledger_core.proof_ids import of_range
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.times import parse_time
 from ledger_core.verify.batch import BatchFacts, check_batch
+from ledger_core.verify.checkpoint_check import RecordEnd, difference
 from ledger_core.verify.range_tally import Position
 from ledger_core.verify.statements import check_note, check_signature
 
@@ -223,21 +224,12 @@ def _check_checkpoint(
     kept = check_note(manifest.checkpoint.encode(), scene.registry, found)
     if kept is None:
         return
-    pinned, record = manifest.object.range, kept.record
-    if (str(kept.size), str(record.next_offset)) != (pinned.last_seq, pinned.next_offset):
-        message = (
-            f"the note is of size {kept.size} and ends at offset {record.next_offset}, the range ends at seq "
-            f"{pinned.last_seq} and offset {pinned.next_offset}"
-        )
-        found.add("checkpoint.size", message, field="checkpoint")
-    elif position.verdicts is not None and record.verdict_root != position.verdicts.root():
-        message = f"the signed root is {record.verdict_root.hex()}, the verdict lines give another"
-        found.add("checkpoint.verdicts", message, field="checkpoint")
-    if not kept.origin.endswith(f"/finance/{scene.env}/ledger/{manifest.shard}"):
-        found.add("checkpoint.origin", f"the note is of {kept.origin}", field="checkpoint")
-    if facts.proof is not None and kept.root.hex() != facts.proof.shards[0].root:
-        message = f"the signed root is {kept.root.hex()}, the proof has {facts.proof.shards[0].root}"
-        found.add("checkpoint.root", message, field="checkpoint")
+    pinned = manifest.object.range
+    root = None if facts.proof is None else facts.proof.shards[0].root
+    end = RecordEnd(scene.env, manifest.shard, int(pinned.last_seq), int(pinned.next_offset), root, position.verdicts)
+    told = difference(kept.origin, kept.size, kept.root, kept.record, end)
+    if told is not None:
+        found.add(f"checkpoint.{told[0]}", told[1], field="checkpoint")
 
 
 def _compare_object(

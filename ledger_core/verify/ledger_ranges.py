@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ledger_core.findings import Collector
-from ledger_core.proving.checkpoint import parse_record_text
+from ledger_core.proving.checkpoint import RecordHead, parse_record_text
 from ledger_core.proving.range_proof import ProofPayload, ShardRange, parse_payload
 from ledger_core.signing.pinned_heads import PinnedHeads
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.tree import CompactRange
+from ledger_core.verify.checkpoint_check import FIELDS, RecordEnd, difference
 from ledger_core.verify.ledger_rows import RangeRow
 from ledger_core.verify.range_tally import END, Position, RangeTally
 from ledger_core.verify.statements import check_note, check_proof
@@ -60,12 +61,14 @@ class RangeChecks:
         self._compare_columns(row, payload, part)
         if whole:
             tally.compare(payload, part)
-        self._compare_texts(row, position, part)
+        root = position.tree.root().hex() if position.tree is not None else part.root
+        end = RecordEnd(payload.env, self.shard, row.last_seq, row.next_offset, root, position.verdicts)
+        record = self._compare_texts(row, position, end)
         self._check_proof(row)
-        self._check_checkpoint(row, position, part)
+        self._check_checkpoint(row, end)
         position.follow(payload.digest().hex(), part)
         self.pinned.passed(row.last_seq, part.head_hash)
-        self._recover_tree(row, position, part)
+        self._recover_tree(row, position, part, record)
 
     def finish(self, seq: int) -> None:
         """Every proved range has its checkpoint and nothing else has, and the history leads to the pinned heads. It
@@ -73,7 +76,7 @@ class RangeChecks:
         self._check_strays(END)
         self.pinned.finish(seq, self.found)
 
-    def _check_checkpoint(self, row: RangeRow, position: Position, part: ShardRange) -> None:
+    def _check_checkpoint(self, row: RangeRow, end: RecordEnd) -> None:
         """Check the checkpoint of a range: its signature, the roots that entries and verdicts give, and its text."""
         found, place = self.found, self.found.place
         self._check_strays(row.next_offset)
@@ -86,23 +89,14 @@ class RangeChecks:
         self._next = next(self.checkpoints, None)
         found.place = f"checkpoint {row.next_offset}"
         kept = check_note(note, self.registry, found, seq=row.last_seq)
+        if kept is not None:
+            told = difference(kept.origin, kept.size, kept.root, kept.record, end)
+            if told is not None:
+                found.add(f"checkpoint.{told[0]}", told[1], seq=row.last_seq, field=FIELDS[told[0]])
+            elif row.proof is not None and row.checkpoint_text != kept.text:
+                message = "the signed text differs from the one written down when the range was closed"
+                found.add("checkpoint.text", message, seq=row.last_seq, field="note")
         found.place = place
-        if kept is None:
-            return
-        place = f"checkpoint {row.next_offset}"
-        root = position.tree.root().hex() if position.tree is not None else part.root
-        if (kept.size, kept.record.next_offset) != (row.last_seq, row.next_offset):
-            message = f"the note is of size {kept.size} and ends at offset {kept.record.next_offset}"
-            found.add("checkpoint.size", message, seq=row.last_seq, field="tree_size", place=place)
-        elif kept.root.hex() != root:
-            message = f"the signed root is {kept.root.hex()}, the entries give {root}"
-            found.add("checkpoint.root", message, seq=row.last_seq, field="root", place=place)
-        elif position.verdicts is not None and kept.record.verdict_root != position.verdicts.root():
-            message = f"the signed root is {kept.record.verdict_root.hex()}, the verdict lines give another"
-            found.add("checkpoint.verdicts", message, seq=row.last_seq, field="verdicts", place=place)
-        elif row.proof is not None and row.checkpoint_text != kept.text:
-            message = "the signed text differs from the one written down when the range was closed"
-            found.add("checkpoint.text", message, seq=row.last_seq, field="note", place=place)
 
     def _check_strays(self, end: int) -> None:
         """Checkpoints of offsets below `end` that no range ends at."""
@@ -128,7 +122,8 @@ class RangeChecks:
                 message = f"the row says {said}, its payload {wanted}"
                 self.found.add("ledger.range", message, seq=row.last_seq, field=name)
 
-    def _compare_texts(self, row: RangeRow, position: Position, part: ShardRange) -> None:
+    def _compare_texts(self, row: RangeRow, position: Position, end: RecordEnd) -> RecordHead | None:
+        """The stored trees and the note text against the record; what the text says of it, when it can be read."""
         for name, stored, tree in (
             ("tree", row.tree, position.tree),
             ("verdict_tree", row.verdict_tree, position.verdicts),
@@ -138,17 +133,14 @@ class RangeChecks:
                 message = f"the stored tree is not that of the {leaves}"
                 self.found.add("ledger.range", message, seq=row.last_seq, field=name)
         try:
-            _, size, root, record = parse_record_text(row.checkpoint_text)
+            record = parse_record_text(row.checkpoint_text)
         except ValueError as error:
             self.found.add("ledger.range", f"no checkpoint text: {error}", seq=row.last_seq, field="checkpoint_text")
-            return
-        said = (str(size), root.hex(), str(record.next_offset))
-        if said != (part.tree_size, part.root, part.source.next_offset):
-            message = "the note text is not of this range's size, root and end"
-            self.found.add("ledger.range", message, seq=row.last_seq, field="checkpoint_text")
-        elif position.verdicts is not None and record.verdict_root != position.verdicts.root():
-            message = "the note text has another root than that of the verdict lines"
-            self.found.add("ledger.range", message, seq=row.last_seq, field="checkpoint_text")
+            return None
+        told = difference(*record, end)
+        if told is not None:
+            self.found.add("ledger.range", told[1], seq=row.last_seq, field="checkpoint_text")
+        return record[3]
 
     def _check_proof(self, row: RangeRow) -> None:
         found = self.found
@@ -167,10 +159,11 @@ class RangeChecks:
             message = "the proof is not of the payload that was written down when the range was closed"
             found.add("ledger.proof", message, seq=row.last_seq, field="payload")
 
-    def _recover_tree(self, row: RangeRow, position: Position, part: ShardRange) -> None:
+    def _recover_tree(self, row: RangeRow, position: Position, part: ShardRange, record: RecordHead | None) -> None:
         """After a contradiction, go on from the stored trees when they have the roots that were written down."""
+        if record is None:
+            return
         try:
-            _, _, _, record = parse_record_text(row.checkpoint_text)
             tree = CompactRange.from_bytes(row.last_seq, row.tree)
             verdicts = CompactRange.from_bytes(record.verdict_count, row.verdict_tree)
         except ValueError:
