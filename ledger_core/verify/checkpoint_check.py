@@ -1,7 +1,7 @@
 """Comparing a checkpoint, whose signature is checked, with the record that it commits to.
 
-Guarantees: log, size, end, entries' root, and count and root of the verdict lines are all compared; the first that
-differs is told, for the others follow from it. What is not known (None) is not compared.
+Guarantees: log, size, end, entries' root, and count and root of the verdict lines are all compared; only the first
+that differs is reported, for the others follow from it. What is not known (None) is not compared.
 Does not: check signatures (`ledger_core.verify.statements`), or compare two checkpoints (`ledger_core.tree`).
 """
 
@@ -21,7 +21,7 @@ class RecordEnd:
     """A shard's record up to one offset, as entries and verdict lines give it."""
 
     env: str  # environment, such as prod
-    shard: int
+    shard: int  # whose record it is
     size: int  # entries 1..size
     next_offset: int  # settlements offset where the record ends, exclusive
     root: str | None  # Merkle root of the entries, lower-case hex
