@@ -2,13 +2,16 @@
 
 Guarantees: h11 reads the requests (RFC 9112, strictly: one spelling of where a request ends, so nothing is smuggled);
 head, body and answer each have a bound in bytes and a deadline that one byte a second does not move; a body is read
-only once its caller was admitted, and never past `body_bytes_max`. Does not: decide anything.
+only once its caller was admitted, and never past `body_bytes_max`. Who is too slow for an answer is reset at its
+deadline: no courtesy delays that, and the kernel keeps nothing for it. An answer is sent once the kernel has all of it.
+Does not: decide anything.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import time
 from collections.abc import Callable
 from email.utils import formatdate
@@ -21,8 +24,10 @@ from finance.door.problem import Answer, Problem
 from schemas.authority.door import DoorLimits
 
 READ_BYTES: Final = 65_536
+WRITE_BYTES: Final = 65_536  # at once: TLS waits for all of it
 LINGER_SECONDS: Final = 1.0
 LINGER_BYTES_MAX: Final = 1_048_576
+RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER for no time: close() resets, and drops what was not taken
 
 
 class Gone(Exception):
@@ -40,6 +45,7 @@ class Connection:
         self._monotonic = monotonic
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_bytes_max)
         self._deadline = 0.0
+        self._gone = False  # a word to it has failed: nothing more is owed to it
 
     def read_head(self, *, first: bool) -> h11.Request | None:
         """The next request's head; None when there is no other. Raises Problem, Gone."""
@@ -120,6 +126,15 @@ class Connection:
 
     def close(self) -> None:
         """Let the other side read the last answer before the socket goes: what lies unread would reset it."""
+        if self._gone:
+            with contextlib.suppress(OSError):
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        else:
+            self._linger()
+        with contextlib.suppress(OSError):
+            self._sock.close()
+
+    def _linger(self) -> None:
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
             deadline, left = self._monotonic() + LINGER_SECONDS, LINGER_BYTES_MAX
@@ -129,8 +144,6 @@ class Connection:
                 if not data:
                     break
                 left -= len(data)
-        with contextlib.suppress(OSError):
-            self._sock.close()
 
     def _next_event(self) -> object:
         try:
@@ -146,10 +159,7 @@ class Connection:
             raise Gone from error
 
     def _receive(self) -> bytes:
-        seconds = self._deadline - self._monotonic()
-        if seconds <= 0:
-            raise TimeoutError
-        self._sock.settimeout(seconds)
+        self._sock.settimeout(self._seconds_left())
         try:
             return self._sock.recv(READ_BYTES)
         except TimeoutError:
@@ -157,12 +167,20 @@ class Connection:
         except OSError as error:
             raise Gone from error
 
+    def _seconds_left(self) -> float:
+        seconds = self._deadline - self._monotonic()
+        if seconds <= 0:
+            raise TimeoutError
+        return seconds
+
     def _send(self, *events: h11.Event) -> None:
         try:
-            data = b"".join(self._http.send(event) or b"" for event in events)
-            self._sock.settimeout(max(0.001, self._deadline - self._monotonic()))
-            self._sock.sendall(data)
+            data = memoryview(b"".join(self._http.send(event) or b"" for event in events))
+            while data:  # not sendall: that one deadline counts for the whole must not depend on the kind of socket
+                self._sock.settimeout(self._seconds_left())
+                data = data[self._sock.send(data[:WRITE_BYTES]) :]
         except (OSError, h11.LocalProtocolError) as error:
+            self._gone = True
             raise Gone from error
 
     def _too_slow(self) -> Problem:

@@ -93,3 +93,21 @@ def test_the_import_rules_know_every_room() -> None:
     for floor in FLOORS:
         there = {path.parent.name for path in (ROOT / floor).glob("*/__init__.py")} - {"workshop"}
         assert there <= ranked[floor], floor
+
+
+# Whatever of the product listens is served by the door: its bounds are those of all surfaces.
+LISTENING = re.compile(
+    r"\b(create_(unix_)?server|start_http_server|start_unix_server|HTTPServer|socketserver|wsgiref|make_server|uvicorn)\b"
+    r"|\.listen\("
+)
+DOOR = "finance/door/server.py"
+
+
+def test_only_the_door_listens() -> None:
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for floor in FLOORS
+        for path in (ROOT / floor).rglob("*.py")
+        if LISTENING.search(path.read_text("utf-8"))
+    }
+    assert {name for name in found if not name.startswith("finance/workshop/")} == {DOOR}

@@ -30,6 +30,7 @@ SLEEPS = {
     "fault/recovery/test_replay_kill.py": "looks again before the next random kill",
     "fault/runtime/test_demo_kill.py": "kills at a random moment, publishes at a steady rate",
     "integration/door/test_door_limits.py": "is a slow client",
+    "integration/door/test_slow_readers.py": "is a slow reader",
     "integration/kafka/test_publisher_kafka.py": "lets an outage last",
     "integration/recovery/test_restored_ledger.py": "takes two moments that differ",
     "support/backups.py": "looks again before the next random kill",
