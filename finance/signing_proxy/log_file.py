@@ -8,7 +8,6 @@ Does not: know what a line says. A crash between the beginning of a part and its
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -17,9 +16,11 @@ from typing import Final
 
 import structlog
 
+from finance.settings.file_lock import lock_file
 from ledger_core.errors import Refused
 from producers.storage.whole_file import sync_folder
 
+ONE_EACH: Final = "give each signing proxy a log of its own"
 BLOCK_BYTES: Final = 65_536
 BACK_BYTES_MAX: Final = 1_073_741_824  # how far back `lines_back` reads: some seconds
 
@@ -65,15 +66,14 @@ class LogFile:
         except OSError as error:
             raise Refused(f"the log {path} cannot be opened ({error})", remedy="set SIGNING_PROXY_LOG") from error
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            held = self.parts[-1] == self._part  # else its holder has just begun another
-        except OSError:
-            held = False
-        if not held:
+            lock_file(self._file, f"the log {path} is locked by another process", remedy=ONE_EACH)
+            if self.parts[-1] != self._part:
+                raise Refused(f"the log {path} is another process's, which has just begun a new part", remedy=ONE_EACH)
+        except (OSError, Refused) as error:
             os.close(self._file)
-            raise Refused(
-                f"the log {path} is locked by another process", remedy="give each signing proxy a log of its own"
-            )
+            if isinstance(error, Refused):
+                raise
+            raise Refused(f"the log {path} cannot be locked ({error})", remedy=ONE_EACH) from error
         self.size = os.fstat(self._file).st_size
 
     @property
@@ -119,8 +119,8 @@ class LogFile:
         new = self._base.with_name(f"{self._base.name}.{number + 1}")
         try:
             file = self._open(new, os.O_EXCL)
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            lock_file(file, f"another process has begun {new.name}")
+        except (OSError, Refused) as error:
             log.warning("signing_proxy.part_not_begun", part=new.name, detail=str(error), then=f"{self.name} grows on")
             return
         os.close(self._file)

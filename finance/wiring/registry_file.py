@@ -7,17 +7,20 @@ Does not: decide what changes (`ledger_core.signing.registry_edit` does), or hol
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Final
 
 from finance.settings.deployment import Settings
+from finance.settings.file_lock import lock_file
 from ledger_core.errors import Refused
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.registry_edit import EMPTY
 from producers.storage.whole_file import replace_file
 from schemas.read_file import STATEMENT_BYTES_MAX, read_file
+
+LOCK_SECONDS_MAX: Final = 10.0  # a change takes milliseconds
 
 
 def read_registry(path: Path, *, foreign: bool = False) -> SignerRegistry:
@@ -40,7 +43,7 @@ def change_registry(path: Path, edit: Callable[[bytes], bytes], *, dry_run: bool
     except OSError as error:
         raise unreadable(path, error) from error
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        lock_file(folder, f"another process changes {path}", seconds_max=LOCK_SECONDS_MAX)
         before = read_file(path, STATEMENT_BYTES_MAX) if path.exists() else EMPTY
         try:
             after = edit(before)

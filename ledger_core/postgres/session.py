@@ -19,6 +19,7 @@ import psycopg
 from psycopg import errors, sql
 
 from ledger_core.errors import LockHeld, Refused, Unavailable
+from ledger_core.postgres.holders import WORDS
 
 CONNECT_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT_MS = 60_000
@@ -44,14 +45,13 @@ _UNREAD = re.compile(
 )
 
 # Who could have been in the way of a lock that waited too long: the oldest transactions that hold one of ours.
-_HOLDERS = """
-SELECT format('session %s of %s%s', a.pid, coalesce(a.usename, '?'),
-              CASE WHEN a.application_name <> '' THEN ' (' || a.application_name || ')' END)
+_HOLDERS = f"""
+SELECT {WORDS}
   FROM pg_stat_activity a
  WHERE a.pid <> pg_backend_pid() AND EXISTS (
        SELECT FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
         WHERE l.pid = a.pid AND l.granted
-          AND (c.relnamespace = 'public'::regnamespace
+          AND (c.relnamespace <> ALL (ARRAY['pg_catalog', 'pg_toast', 'information_schema']::regnamespace[])
                AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
                OR c.oid = 'pg_db_role_setting'::regclass AND l.mode = 'RowExclusiveLock'))
  ORDER BY a.xact_start NULLS LAST, a.pid LIMIT 3

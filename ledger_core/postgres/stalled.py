@@ -31,6 +31,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 import psycopg
 from psycopg.abc import PQGen
 
+from ledger_core.postgres.holders import WORDS
+
 CHECK_EVERY_SECONDS: Final = 0.25  # a wait that ends in less is nobody's concern
 STALLED_CHECKS: Final = 5  # a second: a client that works leaves no such gap in the middle of a statement
 TOLD_CHECKS: Final = 12  # three seconds behind the same sessions: who they are is logged, once
@@ -39,9 +41,8 @@ OTHERS_IDLE_MS_MAX: Final = 60_000  # in a transaction: no session of ours may d
 IDLE_SLACK_MS: Final = 250  # the server itself comes first
 OPTIONS: Final = "-c statement_timeout=2000 -c idle_session_timeout=10000"
 
-_BLOCKING: Final = """
-SELECT a.pid, format('session %%s of %%s%%s', a.pid, coalesce(a.usename, '?'),
-                     CASE WHEN a.application_name <> '' THEN ' (' || a.application_name || ')' END)
+_BLOCKING: Final = f"""
+SELECT a.pid, {WORDS}
   FROM pg_stat_activity a WHERE a.pid = ANY (pg_blocking_pids(%s))
 """
 _STALLED: Final = """
@@ -146,7 +147,7 @@ class _Watcher:
                     connect_timeout=CONNECT_TIMEOUT_SECONDS,
                     options=OPTIONS,
                 )
-            blocking = dict(self._checking.execute(_BLOCKING, [self.pid]).fetchall())
+            blocking = dict(self._checking.execute(_BLOCKING.encode(), [self.pid]).fetchall())
             self._still.check(self._checking, list(blocking))
             self._tell(frozenset(blocking.values()))
         except psycopg.Error as error:  # the server is away, or full: whoever waits will learn it by its own limits

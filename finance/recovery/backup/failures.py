@@ -7,7 +7,6 @@ Does not: know of other hosts: a command that runs elsewhere is watched by its s
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,11 +16,13 @@ from typing import Final, Literal
 import msgspec
 import structlog
 
+from finance.settings.file_lock import lock_file
 from ledger_core.errors import Refused
 from schemas.read_file import SETTINGS_BYTES_MAX, read_file
 
 Command = Literal["create", "prune", "verify"]
 FILE: Final = "failures.json"
+LOCK_SECONDS_MAX: Final = 5.0
 
 log = structlog.get_logger("backup")
 _decoder = msgspec.json.Decoder(dict[str, int])
@@ -32,13 +33,13 @@ def count_failure(spool: Path, command: Command) -> None:
     try:
         spool.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (spool / FILE).open("a+b") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            lock_file(handle.fileno(), "another command counts a failure", seconds_max=LOCK_SECONDS_MAX)
             counts = failures(spool)
             handle.truncate(0)
             handle.write(msgspec.json.encode({**counts, command: counts.get(command, 0) + 1}))
             handle.flush()
             os.fsync(handle.fileno())
-    except OSError as error:
+    except (OSError, Refused) as error:
         log.warning("backup.failure_not_counted", command=command, error=str(error))
 
 

@@ -12,7 +12,6 @@ Does not: find what another working directory holds, or drop roles (the next dri
 
 from __future__ import annotations
 
-import fcntl
 import re
 import shutil
 import signal
@@ -29,14 +28,15 @@ from finance.recovery.backup.base.cluster import SOCKETS_PREFIX
 from finance.recovery.backup.base.restore import RESTORING
 from finance.recovery.drill.live import APPLICATION
 from finance.runtime.workshop_door import open_workshop
+from finance.settings.file_lock import lock_file, locked
+from ledger_core.postgres.holders import hold_advisory
 from ledger_core.postgres.session import Session, session
 
-DRILL_LOCK: Final = 0x4452494C  # "DRIL": the first key of the advisory lock of a drill on its scratch server
+DRILL_LOCK: Final = 0x4452494C  # "DRIL": the upper half of the key of a drill's advisory lock on its scratch server
 LOCK_FILE: Final = re.compile(r"drill-([0-9]{8}T[0-9]{6}Z-[0-9a-f]{8})\.lock")
 STOP_SECONDS_MAX: Final = 60
 KILL_SECONDS_MAX: Final = 10
 
-LOCK: Final = "SELECT pg_advisory_lock(%s, ('x' || %s)::bit(32)::int)"
 # Ours, of a drill, and nobody holds its lock in any database of the server.
 LEFT: Final = """
 SELECT datname FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba
@@ -53,7 +53,7 @@ def living(drill_id: str, folder: Path) -> Iterator[None]:
     path = folder / f"drill-{drill_id}.lock"
     making = path.with_suffix(".making")
     with making.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock_file(file.fileno(), f"another drill is {drill_id}")
         making.rename(path)  # never seen unlocked
         try:
             yield
@@ -69,10 +69,10 @@ def sweep_here(folder: Path) -> list[str]:
         found = LOCK_FILE.fullmatch(path.name)
         if found is None:
             continue
-        with suppress(BlockingIOError), path.open() as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            swept += _remove(folder, found[1])
-            path.unlink()
+        with path.open() as file:
+            if locked(file.fileno()):  # else that drill lives
+                swept += _remove(folder, found[1])
+                path.unlink()
     return swept
 
 
@@ -142,9 +142,9 @@ def _gone(process: psutil.Process, seconds_max: float) -> bool:
 
 @contextmanager
 def holding(server: str, name: str) -> Iterator[None]:
-    """Hold the lock of the scratch database `name` on its server."""
+    """Hold the lock of the scratch database `name` on its server. Raises Refused, naming who has it."""
     with session(server, application_name=APPLICATION) as connection:
-        connection.execute(LOCK, (DRILL_LOCK, name[-8:]))
+        hold_advisory(connection, DRILL_LOCK << 32 | int(name[-8:], 16), f"another drill has {name}")
         yield
 
 

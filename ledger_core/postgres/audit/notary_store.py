@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from ledger_core.audit.events import AuditEvent
 from ledger_core.errors import Unavailable
 from ledger_core.ports import AuditIntent, PendingIntent
 from ledger_core.postgres.connection import IDLE_IN_TRANSACTION_TIMEOUT_MS, connect
+from ledger_core.postgres.holders import session_words
 from ledger_core.postgres.jobs import holder, take
 from ledger_core.postgres.session import translated
 from ledger_core.postgres.stalled import StandingStill
@@ -58,6 +60,8 @@ SELECT (SELECT count(*) FROM (SELECT 1 FROM audit_outbox LIMIT %s) AS waiting)
          (SELECT created_at FROM audit_events WHERE seq = (SELECT published_seq + 1 FROM notary_cursor)))), 0)::float8
 """
 
+log = logging.getLogger("postgres.notary")
+
 
 class PostgresAuditStore:
     """`audit.notary.AuditStore` on one connection. Every method may raise Unavailable("postgres") and Refused."""
@@ -66,6 +70,7 @@ class PostgresAuditStore:
         self._connection: psycopg.Connection[Any] = connect(
             dsn, application_name=APPLICATION_NAME, idle_session_timeout_ms=IDLE_SESSION_TIMEOUT_MS
         )
+        self._told: int | None = None  # the backend that was logged as the one with the job
         # Who has the job, and is frozen in the middle of a statement or of a transaction, is ended.
         self._still = StandingStill(APPLICATION_NAME, IDLE_IN_TRANSACTION_TIMEOUT_MS)
 
@@ -76,9 +81,16 @@ class PostgresAuditStore:
             pid = holder(self._connection, "notary")  # whoever waits only reads
             if pid is None and take(self._connection, "notary"):
                 return True
+            self._tell(pid)
             self._still.check(self._connection, [] if pid is None else [pid])
             self._connection.execute("SELECT pg_sleep(%s)", [POLL_SECONDS])
         return take(self._connection, "notary")
+
+    def _tell(self, pid: int | None) -> None:
+        """Log who has the job, once for each: a notary that waits in silence looks like one that hangs."""
+        if pid is not None and pid != self._told:
+            log.info("the notary's job is held by %s", session_words(self._connection, pid))
+            self._told = pid
 
     @translated()
     def head(self) -> AuditEvent | None:

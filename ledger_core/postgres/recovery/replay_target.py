@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ledger_core.errors import Refused
+from ledger_core.postgres.holders import hold_advisory
 from ledger_core.postgres.posting.plan_writer import HEAD_COLUMNS
 from ledger_core.postgres.recovery.epochs import Epoch, EpochKind, begin_epoch, read_epoch
 from ledger_core.postgres.schema.authority import ROLES
@@ -36,11 +37,6 @@ SELECT EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
                   AND a.usename <> ALL (%s)
                   AND (l.classid::bigint << 32 | l.objid::bigint) = %s)"""
 
-LOCK_HOLDER: Final = """
-SELECT a.pid, a.usename FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
- WHERE l.locktype = 'advisory' AND l.granted AND a.datname = current_database()
-   AND (l.classid::bigint << 32 | l.objid::bigint) = %s"""
-
 
 @dataclass(frozen=True, slots=True)
 class TargetState:
@@ -60,13 +56,7 @@ class TargetState:
 @translated()
 def lock(connection: Session) -> None:
     """Become the only replay on this database. Raises Refused."""
-    row = connection.execute("SELECT pg_try_advisory_lock(%s)", (REPLAY_LOCK,)).fetchone()
-    if row is None or not row[0]:
-        row = connection.execute(LOCK_HOLDER, (REPLAY_LOCK,)).fetchone()
-        raise Refused(
-            f"another replay works on this database{'' if row is None else f', session {row[0]} of {row[1]}'}",
-            remedy="wait for it, or end it (pg_terminate_backend) and run this again",
-        )
+    hold_advisory(connection, REPLAY_LOCK, "another replay works on this database")
 
 
 @translated()

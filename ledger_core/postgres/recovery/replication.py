@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from psycopg import errors
 
 from ledger_core.errors import Refused
+from ledger_core.postgres.holders import held, slot_words
 from ledger_core.postgres.session import Session
 
 # One backup, or one pruning, of a cluster at a time holds a slot of this name. It keeps no WAL, ends with its session,
@@ -77,6 +78,5 @@ def hold_backup_lock(connection: Session) -> None:
     try:
         connection.execute("SELECT pg_create_physical_replication_slot(%s, false, true)", (BACKUP_SLOT,))
     except errors.DuplicateObject as error:
-        raise Refused(
-            "another backup or pruning of this cluster is at work", remedy="let it end, then try again"
-        ) from error
+        who = slot_words(connection, BACKUP_SLOT)
+        raise held("another backup or pruning of this cluster is at work", who) from error

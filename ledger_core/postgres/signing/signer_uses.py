@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from ledger_core.audit.event_types import meaning_fault
-from ledger_core.errors import Refused
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit.outbox import append_intent
 from ledger_core.postgres.audit.set_asides import places_set_aside
-from ledger_core.postgres.jobs import take
+from ledger_core.postgres.holders import held, session_words
+from ledger_core.postgres.jobs import holder, take
 from ledger_core.postgres.session import Session, database_clock, session
 from ledger_core.signing.rotation import EVENT_TYPES, SignerEvent
 
@@ -215,10 +215,9 @@ def only_changer(dsn: str) -> Iterator[None]:
     held, and Unavailable."""
     with session(dsn, application_name="finance signers") as connection:
         if not take(connection, "signers"):
-            raise Refused(
-                "another command is changing signers at this moment",
-                remedy="wait until it is done, run `finance rotate status`, and try again",
-            )
+            pid = holder(connection, "signers")
+            who = "" if pid is None else session_words(connection, pid)
+            raise held("another command is changing signers at this moment", who)
         yield
 
 

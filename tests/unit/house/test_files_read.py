@@ -20,6 +20,7 @@ OURS = {
     "ledger_core/postgres/schema/migrate.py": "a part of the package",
     "ledger_core/postgres/reading/projection_places.py": "a part of the package",
     "finance/settings/compiled.py": "a part of the package",
+    "finance/settings/file_lock.py": "the kernel's list of locks and processes",
     "finance/verifier_page/assemble.py": "a part of the package",
     "finance/cli/proving/verify_page.py": "makes a new file, and reads none",
     "producers/storage/whole_file.py": "writes, and syncs folders",

@@ -15,7 +15,6 @@ Does not: receive anything, or sign.
 from __future__ import annotations
 
 import datetime as dt
-import fcntl
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,7 +31,8 @@ from finance.recovery.backup.place.keys import stream_key, wal_file, wal_key
 from finance.recovery.backup.place.manifest import digest_of
 from finance.recovery.backup.place.seal import pack
 from finance.recovery.backup.streaming.unsigned import Unsigned
-from ledger_core.errors import Refused, Unavailable
+from finance.settings.file_lock import lock_file
+from ledger_core.errors import Unavailable
 
 LOCK = ".lock"
 UNSIGNED = ".unsigned"
@@ -60,12 +60,10 @@ class Spool:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = (self.path / LOCK).open("a")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock_file(self._lock.fileno(), f"another process works on the spool {self.path}")
+        except BaseException:
             self._lock.close()
-            raise Refused(
-                f"another process works on the spool {self.path}", remedy="stop the other `finance backup stream`"
-            ) from None
+            raise
         self._system = system_identifier
         self._copies = copies
         self._recipients = recipients
