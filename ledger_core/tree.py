@@ -200,6 +200,29 @@ def consistency_onwards(old: CompactRange, size: int, later: Iterable[bytes]) ->
     return tuple(path)
 
 
+def old_subtrees(old_size: int, size: int, old_root: bytes, proof: Sequence[bytes]) -> CompactRange:
+    """The old tree's subtrees, out of a proof that `verify_consistency` passed: its left siblings are all of them. So
+    whoever holds the proof and the later leaves computes every root in between. Raises ValueError where the sizes are
+    equal and the proof, which is empty then, does not hold them."""
+    if old_size == 0 or old_size & (old_size - 1) == 0:
+        return CompactRange(old_size, (old_root,) if old_size else ())
+    if old_size == size:
+        raise ValueError("an empty proof contains no subtrees")
+    left, node, last = [proof[0]], old_size - 1, size - 1
+    while node & 1:
+        node >>= 1
+        last >>= 1
+    for sibling in proof[1:]:
+        if node & 1 or node == last:
+            left.append(sibling)
+            while not node & 1 and node:
+                node >>= 1
+                last >>= 1
+        node >>= 1
+        last >>= 1
+    return CompactRange(old_size, tuple(reversed(left)))
+
+
 def verify_consistency(old_size: int, size: int, old_root: bytes, root: bytes, proof: Sequence[bytes]) -> None:
     """Raise ValueError unless `proof` shows that `root` only appended to `old_root` (RFC 9162, section 2.1.4.2)."""
     if not 0 <= old_size <= size:

@@ -73,6 +73,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
         "The read side: how far it has come, built anew, compared with the ledger.",
     ),
     "prove": ("finance.cli.proving.prove", "command", "Sign a range proof on demand, by time or by sequence."),
+    "export": ("finance.cli.proving.export", "command", "One file for an auditor, to be checked without us."),
     "signers": (
         "finance.cli.signing.signers",
         "command",
@@ -82,7 +83,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "verify": (
         "finance.cli.proving.verify",
         "command",
-        "Check a proof, a batch, archive, ledger, audit chain, or the topic it all came from.",
+        "Check a proof, batch, bundle, archive, ledger, audit chain, or the topic it all came from.",
     ),
     "archive": ("finance.cli.archive.archive", "command", "Lock an object whose own time is of a wrong clock."),
     "rebuild": (

@@ -36,7 +36,8 @@ COMMAND_KINDS: Final[Mapping[str, Kind]] = {
     "settlement": "asks", "order": "asks", "account": "asks", "payables": "asks", "report": "asks",
     "dlq": "asks", "verify": "asks", "archive": "asks", "rebuild": "asks", "replay": "asks", "halt": "asks",
     "resume": "asks", "personal": "asks", "projection": "asks", "shards": "asks", "audit": "asks",
-    "prove": "signs", "rules": "signs", "signers": "signs", "rotate": "signs", "backup": "signs", "drill": "signs",
+    "export": "signs", "prove": "signs", "rules": "signs", "signers": "signs", "rotate": "signs", "backup": "signs",
+    "drill": "signs",
 }  # fmt: skip
 
 ASKING: Final[tuple[Guard, ...]] = (

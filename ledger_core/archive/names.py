@@ -3,6 +3,7 @@
     <env>/batches/shard-00003/offsets-<first>-<next>.seqs-<first>-<last>.jsonl.gz
     <env>/manifests/shard-00003/<manifest_no>.json
     <env>/audit/seqs-<first>-<last>.jsonl.gz
+    <env>/bundles/<hash of the statement>.zip
 
 Guarantees: a name is a function of environment, shard and range; numbers are zero padded to 19 digits (a shard's to 5),
 so that names sort in the order of the chain.
@@ -60,6 +61,11 @@ def export_key(env: str, first_seq: int, last_seq: int) -> str:
 def exports_from(env: str, first_seq: int) -> str:
     """What the name of an export that begins with this event begins with."""
     return f"{exports_folder(env)}seqs-{first_seq:019d}-"
+
+
+def bundle_key(env: str, statement_hash: str) -> str:
+    """The object name of an auditor's bundle that was stored, by the hash of its statement."""
+    return f"{env}/bundles/{statement_hash}.zip"
 
 
 def last_seq_of(key: str) -> int | None:

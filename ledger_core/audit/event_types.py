@@ -202,6 +202,16 @@ EVENT_TYPES: Final[Mapping[str, EventType]] = {
             "ways": _list,
         },
     ),
+    "auditor.exported": EventType(
+        _OPERATOR,
+        {
+            **dict.fromkeys(("from_ts", "to_ts", "signer"), _text),
+            "filter": _object,
+            "pii_included": _flag,
+            **dict.fromkeys(("bundle_hash", "bundle_sha256"), is_hash),
+            "object_key?": _text,
+        },
+    ),
     SET_ASIDE: EventType(_OPERATOR, {"set_aside_seq": _decimal, "set_aside_hash": is_hash, "reason": _text}),
     INTENT_REFUSED: EventType(
         ("notary",),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, get_args
 
-Purpose = Literal["proof", "demand", "checkpoint", "manifest", "audit_event", "backup", "drill", "rules"]
+Purpose = Literal["proof", "demand", "checkpoint", "manifest", "audit_event", "backup", "drill", "rules", "bundle"]
 PURPOSES: Final[tuple[Purpose, ...]] = get_args(Purpose)
 WORDS: Final[dict[Purpose, str]] = {
     "proof": "a range proof of the prover",
@@ -23,6 +23,7 @@ WORDS: Final[dict[Purpose, str]] = {
     "backup": "a backup or a list of WAL",
     "drill": "the report of a drill",
     "rules": "a control record that puts posting rules in force",
+    "bundle": "a bundle for auditors",
 }
 # Whether a MAC may sign it. Where strangers verify, and nothing beside it is for them, it may not.
 MAC_MAY_SIGN: Final[dict[Purpose, bool]] = {
@@ -34,13 +35,14 @@ MAC_MAY_SIGN: Final[dict[Purpose, bool]] = {
     "backup": False,  # read where the key service may be lost too
     "drill": False,  # auditors read the report
     "rules": False,  # every poster reads it, and posting asks no key service
+    "bundle": False,  # it is for strangers alone
 }
 # What each who signs has to say; the cosigner says what the prover and an operator say.
 SIGNED_BY: Final[dict[str, frozenset[Purpose]]] = {
     "prover": frozenset({"proof", "checkpoint"}),
     "archiver": frozenset({"manifest"}),
     "notary": frozenset({"audit_event"}),
-    "api": frozenset({"demand", "drill", "rules"}),
+    "api": frozenset({"demand", "drill", "rules", "bundle"}),
     "backup": frozenset({"backup"}),
 }
 FIELD: Final = "signs"  # of a signer in signers.json; Kernel's tools pass it over

@@ -15,6 +15,7 @@ from ledger_core.verify.announced import AnnouncedCheck, ArchivedProofs, check_a
 from ledger_core.verify.archive import ArchiveHead, ArchiveReader, check_archive
 from ledger_core.verify.audit import AuditHead, AuditLines, check_audit, check_audit_lines
 from ledger_core.verify.batch import check_batch
+from ledger_core.verify.bundles.whole import check_bundle
 from ledger_core.verify.ledger import LedgerHead, check_ledger, head_of_checkpoint
 from ledger_core.verify.ledger_rows import LedgerReader
 from ledger_core.verify.range_tally import Position
@@ -40,6 +41,7 @@ __all__ = [
     "verify_audit",
     "verify_audit_lines",
     "verify_batch",
+    "verify_bundle",
     "verify_ledger",
     "verify_proof",
     "verify_proof_by_key",
@@ -65,6 +67,10 @@ verify_audit = check_audit
 
 verify_audit_lines = check_audit_lines
 """The audit chain as JSON lines: `(lines, registry, *, expected=()) -> Report`."""
+
+verify_bundle = check_bundle
+"""An auditor's bundle: `(read_at, size_bytes, registry, *, audit_lines=None) -> Report`; `read_at(at, count)` gives
+bytes of its file."""
 
 
 def verify_proof(

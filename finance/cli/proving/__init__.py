@@ -1,2 +1,2 @@
 """Proofs: prove, verify (archive_check, verify_source: beside the topics; verify_page: in a browser; verify_receipt),
-trusted: by which registry."""
+trusted: by which registry. Bundles for auditors: export (bundle_making, bundle_ranges, bundle_file)."""

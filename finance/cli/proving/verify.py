@@ -1,4 +1,4 @@
-"""`finance verify`: asks the oracle about a proof, a batch, the archive, the ledger, the audit chain or the topic."""
+"""`finance verify`: asks the oracle about a proof, batch, bundle, archive, ledger, audit chain or topic."""
 
 from __future__ import annotations
 
@@ -156,6 +156,29 @@ def batch(file: Path, signers: Path | None, audit: Path | None, as_json: bool) -
     registry = registry_of(signers)
     lines = None if audit is None else FileLines(audit)
     _timed(as_json, lambda: verify_batch(_object(file), registry, place=str(file), audit_lines=lines))
+
+
+@command.command()
+@file_argument
+@signers_option
+@audit_option
+@json_option
+def bundle(file: Path, signers: Path | None, audit: Path | None, as_json: bool) -> None:
+    """An auditor's bundle (.zip): every member, batch, proof, manifest, checkpoint, audit event, and nothing beside.
+
+    Only the registry that you name is trusted, not the keys in the bundle. The counts say what was checked;
+    windows_open_at_the_end: shards whose archive ended before the window did. The bundle of a key that was revoked
+    counts only with --audit. No network.
+
+    \b
+    Example:
+      finance verify bundle november.zip --signers signers.json
+    """
+    from finance.cli.proving.bundle_file import verify_file
+
+    registry = registry_of(signers)
+    lines = None if audit is None else FileLines(audit)
+    _timed(as_json, lambda: verify_file(file, registry, lines))
 
 
 @command.command()

@@ -1,2 +1,2 @@
 """The audit chain's tables: outbox (intents), notary_store, export_store (to the archive), restore_store (back),
-set_asides."""
+set_asides, bundles."""

@@ -22,6 +22,8 @@ OURS = {
     "finance/settings/compiled.py": "a part of the package",
     "finance/settings/file_lock.py": "the kernel's list of locks and processes",
     "finance/verifier_page/assemble.py": "a part of the package",
+    "finance/cli/proving/bundle_file.py": "makes a new file; what it reads is opened by open_file",
+    "finance/cli/proving/bundle_making.py": "a part of the package",
     "finance/cli/proving/verify_page.py": "makes a new file, and reads none",
     "producers/storage/whole_file.py": "writes, and syncs folders",
     "finance/door/used_once.py": "makes empty files, and syncs folders",

@@ -13,6 +13,7 @@ from finance.recovery.backup.place.manifest import BackupManifest, BackupPayload
 from finance.recovery.backup.place.wal_list import WalList, WalListPayload
 from finance.recovery.drill.report import DrillPayload, DrillReport
 from ledger_core.archive.manifest import Manifest, ManifestPayload
+from ledger_core.bundle.statement import Bundle, BundlePayload
 from ledger_core.posting.activation import RulesPayload, RulesStatement
 from ledger_core.proving.range_proof import ProofPayload, RangeProof
 from ledger_core.signing.statements import Payload, check_signed
@@ -25,6 +26,7 @@ KINDS: Final[dict[type[msgspec.Struct], type[Payload]]] = {
     WalList: WalListPayload,
     DrillReport: DrillPayload,
     RulesStatement: RulesPayload,
+    Bundle: BundlePayload,
 }
 # What stands in it and is not signed.
 BESIDE: Final[dict[type[msgspec.Struct], set[str]]] = {RangeProof: {"cosignatures"}}

@@ -88,7 +88,10 @@ ASKING: Final = frozenset({"faults", "first_fault"})
 IMPORTS: Final = re.compile(r"signing\.counting import .*\b(faults|first_fault)\b")
 ROOMS: Final = ("ledger_core", "schemas", "producers", "consumers", "finance")
 PARSERS: Final = frozenset(
-    {"parse_proof", "parse_manifest", "parse_report", "parse_backup_manifest", "parse_wal_list", "from_json"}
+    {
+        *("parse_proof", "parse_manifest", "parse_report", "parse_bundle"),
+        *("parse_backup_manifest", "parse_wal_list", "from_json"),
+    }
 )
 # Who parses signed statements and does not ask: because it made them, or because of who asks for it.
 ELSEWHERE: Final = {
@@ -98,10 +101,13 @@ ELSEWHERE: Final = {
     "ledger_core.proving.on_demand": "first_proof_fault asks",
     "ledger_core.verify.announced": "asks through fault_of of the event",
     "ledger_core.recovery.rebuild_checks": "plans by them; the oracle asks when it walks the archive",
+    "ledger_core.verify.bundles.shard": "says where batches stand; the archive's walk asks of each manifest",
     "consumers.archive.manifest_lister": "its own proof and its own manifest",
     "consumers.audit.published_chain": "asks through fault_of of the event",
     "consumers.proving.published_topic": "asks through fault_of of the event",
     "consumers.reading.further_topics": "says where to look; whoever follows it verifies proof and object",
+    "finance.cli.proving.bundle_making": "takes the times of events; the oracle asks when the bundle is checked",
+    "finance.cli.proving.export": "the bundle that it has just signed, and that the oracle then checks",
     "finance.recovery.backup.place.catalogue": "reads through statement_fault",
     "finance.recovery.backup.base.create": "the manifest that it has just signed",
     "finance.recovery.backup.place.wal_list": "reads through statement_fault",
