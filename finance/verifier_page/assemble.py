@@ -16,7 +16,10 @@ from typing import Final
 
 FOLDER: Final = Path(__file__).parent
 SCHEMAS: Final = FOLDER.parents[1] / "schemas" / "json"
-NAMES: Final = ("audit_batch_metadata", "audit_event", "journal_entry", "manifest", "range_proof", "verdict_line")
+NAMES: Final = (
+    *("audit_batch_metadata", "audit_event", "bundle", "consistency"),
+    *("journal_entry", "manifest", "range_proof", "verdict_line"),
+)
 UNICODE: Final = "14.0.0"  # docs/FORMATS.md, canonical JSON
 TABLE: Final = FOLDER / "unassigned.txt"
 

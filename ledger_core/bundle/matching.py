@@ -28,10 +28,13 @@ class AskedFilter(Protocol):
         """Ids of settlements, in order."""
 
 
-class _Account(msgspec.Struct, frozen=True):
-    """Of a line."""
+class AskedLine(msgspec.Struct, frozen=True):
+    """What is asked of a line."""
 
     account: str  # whole name of the account
+    side: str  # debit or credit
+    amount_minor: str  # decimal text
+    currency: str  # ISO 4217
 
 
 class AskedEntry(msgspec.Struct, frozen=True):
@@ -40,7 +43,7 @@ class AskedEntry(msgspec.Struct, frozen=True):
     seq: str  # decimal text
     recorded_at: str  # broker's append time, UTC; texts compare as times
     settlement_id: str  # the shop's id
-    lines: tuple[_Account, ...]  # as in the entry
+    lines: tuple[AskedLine, ...]  # as in the entry
 
 
 decode_asked = msgspec.json.Decoder(AskedEntry).decode

@@ -20,7 +20,6 @@ import msgspec
 from finance.cli.proving.bundle_file import write_zip
 from finance.cli.proving.bundle_making import BundleMaker, BundleTerms
 from ledger_core.archive import bundle_names
-from ledger_core.bundle.page import page
 from ledger_core.bundle.statement import BundleFile, BundleFilter, BundlePayload, assemble_bundle, parse_bundle
 from ledger_core.findings import Report
 from ledger_core.signing.pinned_signer import PinnedSigner
@@ -63,7 +62,7 @@ def bundle_of(
     maker = BundleMaker(store, key.registry, terms)
     maker.gather()
     assert maker.found.report().findings == ()
-    maker.sign(cast(PinnedSigner, key), lambda it: page(ENV, moments[0], moments[1], it.shards, it.days))
+    maker.sign(cast(PinnedSigner, key))
     write_zip(path, maker.contents)
     return maker
 

@@ -15,7 +15,7 @@ Does not: change the archive, or read a database beside the event that it asks f
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
@@ -32,6 +32,7 @@ from ledger_core.archive.names import exports_folder
 from ledger_core.audit.events import AuditEvent
 from ledger_core.bundle.consistency import consistency_bytes, tree_path
 from ledger_core.bundle.matching import AskedEntry, Question, decode_asked
+from ledger_core.bundle.page import PageFacts, page
 from ledger_core.bundle.statement import (
     BUNDLE_SAYS,
     BundleFile,
@@ -43,6 +44,7 @@ from ledger_core.bundle.statement import (
 )
 from ledger_core.bundle.window import WindowCount, ranges_in
 from ledger_core.findings import Collector
+from ledger_core.posting.verdicts import decode_verdict
 from ledger_core.signing.pinned_signer import PinnedSigner
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.times import parse_time
@@ -75,8 +77,11 @@ class BundleMaker:
     shards: list[BundleShard] = field(default_factory=list)
     empty: list[int] = field(default_factory=list)  # shards of which nothing is archived
     contents: dict[str, Provide] = field(default_factory=dict)  # name of a member -> its bytes
-    days: dict[str, int] = field(default_factory=dict)  # day of recorded_at -> entries in the window
+    facts: PageFacts = field(init=False)  # for README.html
     newest_ts: str = ""  # of the manifests that were taken
+
+    def __post_init__(self) -> None:
+        self.facts = PageFacts(self.terms.env, self.terms.from_ts, self.terms.to_ts, self.terms.asked)
 
     def gather(self) -> None:
         """Read and check the archive, and take what the window asks for. `found` says what is not sound."""
@@ -96,7 +101,8 @@ class BundleMaker:
         self.contents[bundle_names.SIGNERS] = self.registry.to_json
         script = (resources.files("ledger_core.bundle") / "verify.sh").read_bytes()
         self.contents[bundle_names.VERIFY_SH] = lambda: script
-        self.contents[bundle_names.VERIFY_HTML] = page_bytes
+        verifier = page_bytes()
+        self.contents[bundle_names.VERIFY_HTML] = lambda: verifier
 
     def _taken(self, shard: int, listing: ShardListing) -> list[TakenRange]:
         self.found.shard = shard
@@ -129,9 +135,10 @@ class BundleMaker:
             for line in self._entries(one):
                 entry = decode_asked(line)
                 if window.take(int(entry.seq), entry.recorded_at):
-                    day = entry.recorded_at[:10]
-                    self.days[day] = self.days.get(day, 0) + 1
+                    self.facts.take_entry(entry)
                     matching += self._is_asked_for(entry)
+            for line in self._verdicts(one):
+                self.facts.take_verdict(decode_verdict(line).reason)
             self._add_range(shard, one)
         if Question(self.terms.asked).is_narrow:
             self.contents[bundle_names.matching_member(shard)] = partial(self._matching_lines, taken)
@@ -141,6 +148,8 @@ class BundleMaker:
         self.contents[bundle_names.consistency_member(shard)] = lambda: consistency
         self.contents[bundle_names.last_note(shard)] = last.checkpoint.encode
         self.newest_ts = max(self.newest_ts, *(one.ts for one in taken))
+        ends = [self.facts.locked_until, *(one.retain_until for one in taken)]
+        self.facts.locked_until = min(end for end in ends if end)
         self.shards.append(
             BundleShard(
                 shard=shard,
@@ -201,7 +210,7 @@ class BundleMaker:
 
     def _add_audit(self) -> None:
         """The exports of the audit chain with an event of the window, and what lies between them."""
-        exports: list[tuple[str, str, bool]] = []
+        exports: list[tuple[str, str, int]] = []  # key, version, and events where one is of the window
         for stored in self.reader.versions(exports_folder(self.terms.env)):
             if stored.size_bytes < 0:
                 continue
@@ -210,14 +219,17 @@ class BundleMaker:
                 for line in batch_lines(self.reader.get(stored.key, stored.version_id))
             ]
             meets = min(times) < parse_time(self.terms.to_ts) and max(times) >= parse_time(self.terms.from_ts)
-            exports.append((stored.key, stored.version_id, meets))
-        meeting = [at for at, (_, _, meets) in enumerate(exports) if meets]
-        for key, version_id, _ in exports[meeting[0] : meeting[-1] + 1] if meeting else ():
+            exports.append((stored.key, stored.version_id, len(times) if meets else 0))
+        meeting = [at for at, (_, _, events) in enumerate(exports) if events]
+        for key, version_id, events in exports[meeting[0] : meeting[-1] + 1] if meeting else ():
+            self.facts.audit_events += events
             self.contents[bundle_names.audit_member(key)] = partial(self.reader.get, key, version_id)
 
-    def sign(self, signer: PinnedSigner, page: Callable[[BundleMaker], bytes]) -> bytes:
+    def sign(self, signer: PinnedSigner) -> bytes:
         """Add page, sums and statement; the statement's bytes come back."""
-        readme = page(self)
+        self.facts.shards, self.facts.empty = self.shards, self.empty
+        self.facts.keys = [(it.kid, it.algorithm, it.public_key.fingerprint) for it in self.registry.signers]
+        readme = page(self.facts)
         self.contents[bundle_names.README] = lambda: readme
         digests = {name: hashlib.sha256(provide()).hexdigest() for name, provide in self.contents.items()}
         sums = bundle_names.sums_of(digests)

@@ -35,6 +35,7 @@ class TakenRange:
     manifest: bytes  # as it stands in the archive
     checkpoint: str  # signed note of the tree behind it
     ts: str  # of the manifest
+    retain_until: str  # end of the batch's lock, RFC 3339
     proof_line: bytes  # canonical bytes of its signed proof
     tree_before: CompactRange  # the shard's tree before its first entry
     verdicts_before: CompactRange  # the tree of verdict lines before its first one
@@ -76,6 +77,7 @@ def taken_range(verified: VerifiedRange, tree: CompactRange, verdicts: CompactRa
         manifest=verified.listed.data,
         checkpoint=manifest.checkpoint,
         ts=manifest.ts,
+        retain_until=manifest.object.retain_until,
         proof_line=verified.proof_line,
         tree_before=tree,
         verdicts_before=verdicts,

@@ -110,7 +110,6 @@ def _export(
     from finance.wiring.mac_keys import trusted_registry
     from finance.wiring.services import open_archive
     from finance.wiring.signers import open_signer
-    from ledger_core.bundle.page import page
     from ledger_core.postgres.audit.bundles import record_bundle
 
     topology, registry = load_topology_of(settings), trusted_registry(settings)
@@ -128,7 +127,7 @@ def _export(
         if len(maker.found):
             return maker.found.report(), {}
         # 3. SIGN. A crash leaves no trace; the next run signs the same bytes.
-        signed = maker.sign(signer, lambda it: page(terms.env, terms.from_ts, terms.to_ts, it.shards, it.days))
+        signed = maker.sign(signer)
     finally:
         signer.close()
     # 4. WRITE. A crash leaves a part of a file that nobody takes for a bundle.

@@ -50,8 +50,8 @@ function walk(value, path, depth, code) {
   }
 }
 
-function canonicalObject(bytes, code) {
-  if (bytes.length > LINE_BYTES_MAX) throw new Fault(code, `longer than ${LINE_BYTES_MAX} bytes`);
+function canonicalObject(bytes, code, bytesMax = LINE_BYTES_MAX) {
+  if (bytes.length > bytesMax) throw new Fault(code, `longer than ${bytesMax} bytes`);
   const text = textOf(bytes, code);
   let value = null;
   try {

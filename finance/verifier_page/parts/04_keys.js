@@ -15,6 +15,7 @@ const SIGNER_FIELDS = new Set([
   "revokedAt", "validity", "signs",
 ]);
 const KINDS = new Set(["proof", "demand", "checkpoint", "manifest", "audit_event", "backup", "drill", "rules", "bundle"]);
+const SPEAKS_OF_ANY_HISTORY = new Set(["demand", "bundle"]); // a key of today may sign what is older than itself
 const SPAN = /^(0|[1-9][0-9]{0,14})$/;
 
 const bigOf = (bytes) => BigInt(`0x${hexOf(bytes) || "0"}`);
@@ -220,7 +221,7 @@ function notCounting(signer, claim) {
   for (const place of places) {
     if (signer.validity.shards === null) continue;
     const span = signer.validity.shards.get(place.shard);
-    if (!span || place.seq > span.to || (place.seq < span.from && claim.kind !== "demand")) {
+    if (!span || place.seq > span.to || (place.seq < span.from && !SPEAKS_OF_ANY_HISTORY.has(claim.kind))) {
       return ["validity", `the key does not count for seq ${place.seq} of shard ${place.shard}`, "signer_kid"];
     }
     if (span.head && place.seq === span.to && place.head !== undefined && place.head !== span.head) {

@@ -49,7 +49,7 @@ async function* linesOf(blob, progress) {
 class BatchCheck {
   constructor(out, start = null) {
     this.out = out;
-    this.start = start; // { tree, head, verdicts } where the bundle knows them
+    this.start = start; // of a bundle: trees before this batch, and who wants to see each entry
     this.meta = null;
     this.line = 0;
     this.entries = 0;
@@ -103,6 +103,7 @@ class BatchCheck {
     this.times(entry, bad);
     this.balance(entry, bad);
     this.entries += 1;
+    if (this.start && this.start.each) this.start.each(entry, bytes);
     if (this.shown.length < SHOWN_MAX) {
       const debit = entry.lines.find((each) => each.side === "debit") || entry.lines[0];
       this.shown.push([this.line, entry.seq, entry.recorded_at, entry.event_type, entry.settlement_id, entry.lines.length, debit.amount_minor, debit.currency].map(visible));

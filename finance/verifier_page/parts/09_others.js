@@ -5,18 +5,20 @@ const EVENT_KEYS = ["id", "seq", "event_type", "actor_id", "created_at"];
 // An export says in its name which events it holds; the chain without such a name begins at event 1.
 const EXPORT_NAME = /(?:^|\/)seqs-([0-9]{19})-([0-9]{19})\.jsonl\.gz$/;
 
-async function checkAudit(blob, signers, out, progress) {
+// `earlier`: the last event of the export before, in a bundle. The last event comes back.
+async function checkAudit(blob, signers, out, progress, earlier = null) {
   const named = EXPORT_NAME.exec(out.object);
   const first = named ? Number(named[1]) : 1;
   let line = 0;
-  let before = null;
-  const posted = new Map();
+  let before = earlier;
+  if (named && earlier !== null && first !== Number(earlier.seq) + 1) {
+    out.add("audit.chain", `event ${Number(earlier.seq) + 1} is expected first`, { line: 1, seq: String(first), field: "seq" });
+  }
   try {
     for await (const bytes of linesOf(blob, progress)) {
       line += 1;
       try {
         before = await checkEvent(bytes, before, signers, out, line, first);
-        if (before.event_type === "journal.posted") posted.set(before.payload.proof_hash, before.seq);
       } catch (fault) {
         out.caught(fault, line);
       }
@@ -27,13 +29,13 @@ async function checkAudit(blob, signers, out, progress) {
   if (named && before !== null && Number(before.seq) !== Number(named[2])) {
     out.add("audit.chain", "the events end at another one than the name of the export says", { line, seq: before.seq, field: "seq" });
   }
-  if (before === null) out.add("audit.empty", "no audit event stands here", { line: 1, field: "seq" });
-  else {
+  if (line === 0) out.add("audit.empty", "no audit event stands here", { line: 1, field: "seq" });
+  else if (before !== null) {
     out.fact("Newest event", `${before.seq}, ${before.created_at}`);
     out.fact("Head of the chain", before.hash);
     out.note("Where the chain must reach is not known here: compare the newest event with one that you kept, or with the topic.");
   }
-  return posted;
+  return before;
 }
 
 async function checkEvent(bytes, before, signers, out, line, first) {

@@ -15,6 +15,8 @@ from ledger_core.archive.manifest import parse_manifest
 from ledger_core.audit.events import AuditEvent, event_hash
 from ledger_core.books.entries import decode_entry
 from ledger_core.books.settlements import event_from_record, record_from_event
+from ledger_core.bundle.consistency import parse_consistency
+from ledger_core.bundle.statement import parse_bundle
 from ledger_core.errors import Corrupt, Rejected
 from ledger_core.posting.rules import draft
 from ledger_core.posting.verdicts import decode_verdict
@@ -33,6 +35,8 @@ AVRO_SCHEMAS = [schema.key for schema in published()]
 PARSERS: dict[str, Callable[[bytes], object]] = {
     "audit_batch_metadata.v1": parse_metadata,
     "audit_event.v1": AuditEvent.from_json,
+    "bundle.v1": parse_bundle,
+    "consistency.v1": parse_consistency,
     "journal_entry.v1": decode_entry,
     "manifest.v1": parse_manifest,
     "range_proof.v1": parse_proof,
