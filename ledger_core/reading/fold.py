@@ -19,7 +19,7 @@ from ledger_core.books.entry_rules import entry_faults
 from ledger_core.books.rule_versions import rules_of
 from ledger_core.chain import link_all
 from ledger_core.errors import Refused
-from ledger_core.reading.known import KeptTime, known_times
+from ledger_core.reading.known import KeptTime, known_times, needless
 from ledger_core.reading.rows import ProjectedEntry, entry_row, time_us
 
 BLOCK_ENTRIES_MAX: Final = 500  # checked together (ledger_core.proving.open_range)
@@ -56,6 +56,7 @@ class Folded:
     rows: list[ProjectedEntry] = field(default_factory=list)  # the new entries, in order
     repeats: list[tuple[int, bytes]] = field(default_factory=list)  # seq and hash of those that an earlier call took
     kept: list[KeptTime] = field(default_factory=list)  # exceptions that are new (ledger_core.reading.known)
+    needless: list[KeptTime] = field(default_factory=list)  # exceptions that say nothing any more
 
 
 def fold(
@@ -112,6 +113,7 @@ def _take(folded: Folded, block: Sequence[JournalItem], now_us: int, kept: Mappi
     times, found = known_times(first, recorded, place.known_us, now_us, exceptions)
     folded.rows += map(entry_row, entries, hashes, recorded, times)
     folded.kept += found
+    folded.needless += needless(first, recorded, now_us, exceptions)
     folded.reach = ShardReach(place.shard, place.seq + len(block), hashes[-1], times[-1], block[-1].offset + 1)
 
 

@@ -10,7 +10,8 @@ decrease along a shard:
 
 What is known at t is then a prefix of each shard: a position. It can be answered while t is before `known_us` of the
 shard's place: every entry to come is known at that time or later. So no later event changes the answer.
-Guarantees: with the exceptions kept, another projection of the same chain gives each entry the same time. Does not: ask
+Guarantees: with the exceptions kept, another projection of the same chain gives each entry the same time; one that
+changes no time is not kept (`needless`), so that they do not grow with every silence. Does not: ask
 a clock; without the exceptions (their database was lost) those entries, and those behind them, may get other times; a
 position names the same entries for ever.
 """
@@ -63,6 +64,20 @@ def known_times(
         known_us = max(known_us, moment)
         times.append(known_us)
     return times, found
+
+
+def needless(
+    first_seq: int, recorded: Sequence[int], now_us: int, kept: Mapping[int, Sequence[KeptTime]]
+) -> list[KeptTime]:
+    """Of the exceptions of these entries, the closings that change nothing: the record is dated behind them, so that
+    every projection knows it as late without them. The arguments are those of `known_times`."""
+    found = []
+    for seq, moment in enumerate(recorded, first_seq) if kept else ():
+        exceptions = {it.why: it for it in kept.get(seq, ())}
+        closed = exceptions.get(Why.CLOSED)
+        if closed is not None and Why.AHEAD not in exceptions and closed.known_us <= moment <= now_us + AHEAD_US_MAX:
+            found.append(closed)
+    return found
 
 
 def close_at(seq: int, known_us: int, closed_us: int) -> KeptTime | None:

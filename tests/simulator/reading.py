@@ -59,7 +59,8 @@ class MemoryProjectionStore:
         if any(there[seq - 1].entry_hash != entry_hash for seq, entry_hash in folded.repeats):
             raise Refused("a repeat that is not one", remedy="none")
         there += folded.rows
-        self.projection.times.setdefault(before.shard, []).extend(folded.kept)
+        times = self.projection.times.setdefault(before.shard, [])
+        times[:] = [it for it in times if it not in folded.needless] + folded.kept
         self.projection.reaches[before.shard] = folded.reach
 
     def _close_shard(self, before: ShardReach, closed: KeptTime) -> ShardReach:

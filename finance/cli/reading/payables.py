@@ -67,14 +67,18 @@ def ageing(
     upto = day or dt.datetime.now(dt.UTC).date()
     with asked() as it:
         position = it.position(known_at)
-        page = questions.payables(it, position, upto, currency=currency, cursor=cursor, limit=limit)
+        found: list[questions.Payable] = []
+        following: str | None = cursor
+        while following is not None and len(found) < limit:  # one part may end among many that are owed nothing
+            left = limit - len(found)
+            page = questions.payables(it, position, upto, currency=currency, cursor=following, limit=left)
+            found, following = found + page.payables, page.next
         known_us = it.reach.known_until_us
     rows = [
-        (found.account, found.currency, found.balance_minor,
-         *((part.amount_minor for part in found.parts) if found.parts else [0] * len(AGES)))
-        for found in page.payables
-        if found.balance_minor
+        (owed.account, owed.currency, owed.balance_minor,
+         *((part.amount_minor for part in owed.parts) if owed.parts else [0] * len(AGES)))
+        for owed in found
     ]  # fmt: skip
-    told = Shown("payables", COLUMNS, rows, position_token(position), known_us, page.next, more={"as_of": str(upto)})
+    told = Shown("payables", COLUMNS, rows, position_token(position), known_us, following, more={"as_of": str(upto)})
     told.notes.append(f"as of {upto}, oldest first settled")
     show(told, form, out, as_json)

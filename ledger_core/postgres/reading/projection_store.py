@@ -42,6 +42,9 @@ SELECT w.seq FROM unnest(%s::text::int8[], %s::text::bytea[]) AS w (seq, entry_h
  WHERE e.entry_hash IS DISTINCT FROM w.entry_hash ORDER BY w.seq LIMIT 1"""
 KEPT: Final = "SELECT seq, why, known_us FROM reading.kept_times WHERE shard = %s AND seq > %s ORDER BY seq LIMIT %s"
 KEEP: Final = "INSERT INTO reading.kept_times (shard, seq, why, known_us) VALUES (%s, %s, %s, %s)"
+FORGET: Final = """
+DELETE FROM reading.kept_times WHERE (shard, seq, why, known_us) = (%s, %s, %s, %s)
+   AND EXISTS (SELECT FROM reading.projections WHERE (place, number) = (%s, %s) AND asked)"""
 CLOSE: Final = f"{KEEP} ON CONFLICT (shard, seq, why) DO UPDATE SET known_us = greatest(kept_times.known_us, %s)"
 
 
@@ -84,6 +87,8 @@ class ProjectionStore:
                 self._compare(cursor, shard, folded.repeats)
                 for it in folded.kept:
                     cursor.execute(KEEP, (shard, it.seq, it.why.value, it.known_us))
+                for it in folded.needless:  # by the one that is asked: its place may rest on a closing that it gave
+                    cursor.execute(FORGET, (shard, it.seq, it.why.value, it.known_us, *self._projection[:2]))
                 if rows:
                     self._add(cursor, rows, there, before.seq)
         except errors.UniqueViolation as error:

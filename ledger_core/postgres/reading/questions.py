@@ -12,8 +12,8 @@ Does not: write; decide who may ask; show what the projection leaves out (decisi
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, TypeVar
 
 from ledger_core.postgres.reading.asking import Asked
 from ledger_core.postgres.reading.projection_balances import LINE_NO_MAX, Sides, account_sides
@@ -31,6 +31,8 @@ from ledger_core.reading.ageing import Open, open_by_age
 from ledger_core.reading.tokens import Key, page_key, page_token
 
 PAYABLES: Final = "liability:payable:"
+ACCOUNTS_READ: Final = 200  # at once
+WITHOUT_MAX: Final = 5_000  # accounts in turn that have no row, until a page ends short of its limit
 _EPOCH_DAY: Final = dt.date(1970, 1, 1)
 
 ACCOUNTS: Final = """
@@ -40,6 +42,7 @@ SELECT DISTINCT account COLLATE "C", currency FROM series
    AND (account COLLATE "C" > %(account)s OR currency > %(code)s) AND (%(currency)s = '' OR currency = %(currency)s)
  ORDER BY 1, 2 LIMIT %(limit)s"""
 
+R = TypeVar("R")
 Position = Mapping[int, int]
 """Of each shard, the newest sequence that the question is about."""
 
@@ -83,7 +86,7 @@ class Payable(NamedTuple):
 
 
 class PayablesPage(NamedTuple):
-    """Payees in the order of their accounts, also those that are owed nothing."""
+    """Payees in the order of their accounts, without those whose account is even."""
 
     payables: list[Payable]  # of each payee and currency
     next: str | None  # cursor of the next page; None behind the last
@@ -145,35 +148,49 @@ def balances(
     currency: str = "",
     cursor: str = "",
     limit: int,
+    without_max: int = WITHOUT_MAX,
 ) -> BalancesPage:
     """Accounts that begin with `prefix`, at a position, as of an effective day, inclusive: those that have a line
-    there. Raises Refused for a cursor of another question."""
+    there. A page is full unless it is the last, or so many accounts in turn have none. Raises Refused for a cursor of
+    another question."""
     question = {"prefix": prefix, "currency": currency, "day": str(day), "at": _spelled(position)}
-    keys, following = _accounts(asked, question, prefix, currency, cursor, limit)
-    found = [sides for account, code in keys for sides in account_sides(asked.connection, account, position, day, code)]
-    return BalancesPage(found, following)
+
+    def found(account: str, code: str) -> Sides | None:
+        return next(iter(account_sides(asked.connection, account, position, day, code)), None)
+
+    return BalancesPage(*_filled(asked, question, prefix, currency, cursor, limit, without_max, found))
 
 
 def payables(
-    asked: Asked, position: Position, day: dt.date, *, currency: str = "", cursor: str = "", limit: int
+    asked: Asked,
+    position: Position,
+    day: dt.date,
+    *,
+    currency: str = "",
+    cursor: str = "",
+    limit: int,
+    without_max: int = WITHOUT_MAX,
 ) -> PayablesPage:
-    """What payees are owed at a position, as of an effective day, by age. Raises Refused for a cursor of another
+    """What payees are owed at a position, as of an effective day, by age: those whose account is not even. A page is
+    full unless it is the last, or so many accounts in turn are even. Raises Refused for a cursor of another
     question."""
     question = {"payables": PAYABLES, "currency": currency, "day": str(day), "at": _spelled(position)}
-    keys, following = _accounts(asked, question, PAYABLES, currency, cursor, limit)
-    found = []
-    for account, code in keys:
+
+    def found(account: str, code: str) -> Payable | None:
         (now,) = account_sides(asked.connection, account, position, day, code) or [Sides(account, code, 0, 0)]
+        if now.credits == now.debits:
+            return None
         parts: list[Open] = []
         if now.credits > now.debits:
 
-            def owed_by(number: int, account: str = account, code: str = code) -> int:
+            def owed_by(number: int) -> int:
                 upto = _EPOCH_DAY + dt.timedelta(days=number)
                 return sum(it.credits for it in account_sides(asked.connection, account, position, upto, code))
 
             parts = open_by_age(owed_by, now.debits, (day - _EPOCH_DAY).days)
-        found.append(Payable(account, code, now.credits - now.debits, parts))
-    return PayablesPage(found, following)
+        return Payable(account, code, now.credits - now.debits, parts)
+
+    return PayablesPage(*_filled(asked, question, PAYABLES, currency, cursor, limit, without_max, found))
 
 
 def by_month(
@@ -206,14 +223,45 @@ def accounts_like(asked: Asked, prefix: str, limit: int) -> list[str]:
 _BEGIN: Final[Mapping[str, object]] = {"account": "", "code": ""}
 
 
-def _accounts(
-    asked: Asked, question: Mapping[str, str], prefix: str, currency: str, cursor: str, limit: int
-) -> tuple[list[tuple[str, str]], str | None]:
-    """The next accounts, and the cursor of those behind them."""
-    key = page_key(question, cursor) if cursor else ("", "")
-    values = {"prefix": prefix, "currency": currency, "account": key[0], "code": key[1], "limit": limit + 1}
-    found = [(str(account), str(code)) for account, code in asked.connection.execute(ACCOUNTS, values)]
-    return found[:limit], page_token(question, found[limit - 1]) if len(found) > limit else None
+def _filled(
+    asked: Asked,
+    question: Mapping[str, str],
+    prefix: str,
+    currency: str,
+    cursor: str,
+    limit: int,
+    without_max: int,
+    row_of: Callable[[str, str], R | None],
+) -> tuple[list[R], str | None]:
+    """The next rows of accounts that have one, and the cursor of those behind them. A page is full unless it is the
+    last, or `without_max` accounts in turn had no row: then it has a cursor all the same."""
+    found: list[R] = []
+    place: Key = page_key(question, cursor) if cursor else ("", "")
+    without = 0
+    for key in _accounts(asked, prefix, currency, place):
+        row = row_of(*key)
+        if row is None:
+            without += 1
+            if without == without_max:
+                return found, page_token(question, key)
+        elif len(found) == limit:
+            return found, page_token(question, place)
+        else:
+            found.append(row)
+            place, without = key, 0
+    return found, None
+
+
+def _accounts(asked: Asked, prefix: str, currency: str, behind: Key) -> Iterator[tuple[str, str]]:
+    """Accounts and currencies behind a place, in order, a page of the database at a time."""
+    account, code = (str(part) for part in behind)
+    while True:
+        values = {"prefix": prefix, "currency": currency, "account": account, "code": code, "limit": ACCOUNTS_READ}
+        page = [(str(name), str(its)) for name, its in asked.connection.execute(ACCOUNTS, values).fetchall()]
+        yield from page
+        if len(page) < ACCOUNTS_READ:
+            return
+        account, code = page[-1]
 
 
 def _month_start(first: dt.date, number: int) -> dt.date:

@@ -155,6 +155,35 @@ def test_a_shard_that_is_closed_answers_further_and_another_projection_agrees(ur
     assert contents(url, other) == contents(url, place)
 
 
+def closings(url: str) -> list[tuple[int, int]]:
+    with psycopg.connect(url) as connection:
+        return connection.execute("SELECT seq, known_us FROM reading.kept_times ORDER BY 1").fetchall()
+
+
+def test_times_that_a_silent_shard_was_closed_at_do_not_pile_up(url: str) -> None:
+    ledger = Ledger.of(5)
+    place, other = begun(url), ""
+    with opened(url, place) as store:
+        feed(store, ledger.items, 5)
+    ask_there(url, place)
+    with opened(url, place) as store:
+        for pause in range(4):  # each time something comes again, recorded an hour later
+            reach = store.reach(0)
+            for minutes in (1, 2):
+                closed = close_at(reach.seq, reach.known_us, reach.known_us + minutes * 60_000_000)
+                assert closed is not None
+                reach = store.close_shard(reach, closed)
+            assert closings(url) == [(reach.seq + 1, reach.known_us)]
+            ledger.grow(1, seconds=3600 * (pause + 1))
+            other = begun(url)  # it may read further than the one that is asked, which rests on that time
+            with opened(url, other) as beside:
+                feed(beside, ledger.items, 3)
+            assert closings(url) == [(reach.seq + 1, reach.known_us)]
+            feed(store, ledger.items, 3)
+            assert closings(url) == []
+    assert contents(url, other) == contents(url, place)
+
+
 def test_shards_number_their_series_apart(url: str) -> None:
     place = begun(url)
     with opened(url, place) as store:

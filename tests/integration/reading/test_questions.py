@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 
 import psycopg
@@ -14,6 +15,7 @@ from ledger_core.postgres.connection import connect
 from ledger_core.postgres.reading import questions
 from ledger_core.postgres.reading.asking import Asked, asking, wait_for
 from ledger_core.postgres.reading.projection_entries import By, StatementLine
+from ledger_core.postgres.reading.questions import BalancesPage, PayablesPage
 from ledger_core.postgres.reading.stories import story_of
 from ledger_core.reading.tokens import position_token
 from tests.support.journal_factory import START
@@ -125,6 +127,36 @@ def test_what_payees_are_owed_adds_up_by_age(url: str, ledgers: list[Ledger]) ->
                 and entry.occurred_at[:10] <= str(DAY)
             )
             assert it.parts[0].amount_minor == wanted
+
+
+@pytest.mark.parametrize("question", [questions.payables, questions.balances])
+@pytest.mark.parametrize("limit", [1, 2, 3, 50])
+def test_a_page_is_full_unless_it_is_the_last(
+    url: str, ledgers: list[Ledger], question: Callable[..., PayablesPage | BalancesPage], limit: int
+) -> None:
+    """Most accounts have no line yet there, and stand between those that have."""
+    with ask(url) as asked:
+        position = {0: 3, 1: 4}
+        whole = question(asked, position, DAY, limit=1000)
+        assert len(rows := whole[0]) > 3
+        assert whole.next is None
+        for without_max in (5_000, 1):
+            cursor = ""
+            found: list[object] = []
+            sizes: list[int] = []
+            while True:
+                page = question(asked, position, DAY, cursor=cursor, limit=limit, without_max=without_max)
+                found += page[0]
+                sizes.append(len(page[0]))
+                if page.next is None:
+                    break
+                cursor = page.next
+            assert found == rows
+            if without_max > 1:
+                assert set(sizes[:-1]) <= {limit}
+                assert sizes[-1] > 0
+        assert not question(asked, {0: 0, 1: 0}, DAY, limit=limit)[0]
+    assert len(ledgers) == 2
 
 
 def test_months_add_up_to_the_balance(url: str, ledgers: list[Ledger]) -> None:

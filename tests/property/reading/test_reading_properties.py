@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ledger_core.reading import blocks
 from ledger_core.reading.ageing import open_by_age
 from ledger_core.reading.blocks import BLOCK_LINES, SIZES, completed, covering, day_sums
-from ledger_core.reading.known import AHEAD_US_MAX, KeptTime, close_at, known_times
+from ledger_core.reading.known import AHEAD_US_MAX, KeptTime, close_at, known_times, needless
 
 Answer = tuple[int, int]  # asked as known at, entries known then
 
@@ -35,6 +35,8 @@ class World:
         self.recorded += recorded
         self.times += times
         self.known_us = times[-1] if times else self.known_us
+        for it in needless(first, recorded, self.now, self.kept):
+            self.kept[it.seq].remove(it)
         for it in found:
             self.kept[it.seq].append(it)
 

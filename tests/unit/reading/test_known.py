@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ledger_core.reading.known import AHEAD_US_MAX, KeptTime, Why, close_at, known_times
+import pytest
+
+from ledger_core.reading.known import AHEAD_US_MAX, KeptTime, Why, close_at, known_times, needless
 
 NOW = 10**15
 
@@ -44,3 +46,29 @@ def test_a_closed_shard_answers_up_to_that_time_and_what_comes_is_known_behind_i
 
 def test_a_shard_that_answers_already_is_not_closed_again() -> None:
     assert close_at(7, 901, 900) is None
+
+
+AHEAD = NOW + AHEAD_US_MAX + 1
+
+
+@pytest.mark.parametrize(
+    ("recorded", "kept", "goes"),
+    [
+        (950, [KeptTime(8, Why.CLOSED, 901)], True),
+        (901, [KeptTime(8, Why.CLOSED, 901)], True),
+        (900, [KeptTime(8, Why.CLOSED, 901)], False),  # it is known later than the broker says
+        (AHEAD, [KeptTime(8, Why.CLOSED, 901)], False),  # nor is it known since the broker says
+        (950, [KeptTime(8, Why.CLOSED, 901), KeptTime(8, Why.AHEAD, 700)], False),
+        (950, [KeptTime(8, Why.AHEAD, 700)], False),
+        (950, [KeptTime(9, Why.CLOSED, 901)], False),  # of an entry to come
+        (950, [], False),
+    ],
+)
+def test_a_closing_that_changes_no_time_is_not_kept(recorded: int, kept: list[KeptTime], goes: bool) -> None:
+    by_seq: dict[int, list[KeptTime]] = {}
+    for it in kept:
+        by_seq.setdefault(it.seq, []).append(it)
+    found = needless(8, [recorded], NOW, by_seq)
+    assert found == (kept[:1] if goes else [])
+    left = {seq: [it for it in of if it not in found] for seq, of in by_seq.items()}
+    assert known_times(8, [recorded], 500, NOW, left)[0] == known_times(8, [recorded], 500, NOW, by_seq)[0]
