@@ -217,6 +217,10 @@ class Settings:
         name = f"DATABASE_URL_{role.upper()}"
         return self._database_url("DATABASE_URL" if self.env == "dev" and name not in self.values else name)
 
+    def has_database_url(self, role: str) -> bool:
+        """Whether an address is given for one of ROLES, or the owner's serves for it."""
+        return f"DATABASE_URL_{role.upper()}" in self.values or (self.env == "dev" and "DATABASE_URL" in self.values)
+
     def _database_url(self, name: str) -> str:
         """In production nothing speaks to a database, for whatever command, but by TLS that checks its name."""
         found = self.needed(name)

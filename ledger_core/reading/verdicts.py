@@ -3,7 +3,8 @@
 Guarantees: one row an offset of the settlements topic, whichever way it is fed; what was posted makes no row (its entry
 does); the detail, which is free text, is left out, and so is what has not the form of an id: the key of a rejected
 record is whatever its publisher sent. `complete_from` says since which offset no verdict is missing: the
-topic forgets after a month, and a projection that begins later says so.
+topic forgets after a month, and a projection that begins later says so. What is missing are records of the outcomes
+topic that were not read: an offset of the settlements topic without an outcome had no record, as a transaction's end.
 Does not: believe an outcome more than the ledger: it is what the poster announced, and nothing is chained here.
 """
 
@@ -45,7 +46,7 @@ class OutcomeReach(NamedTuple):
 
     shard: int  # number of the shard, from 0
     decided: int | None = None  # settlements offset behind the newest outcome; None before the first
-    complete_from: int | None = None  # settlements offset from which on none is missing; None before the first
+    complete_from: int | None = None  # from this settlements offset on none is missing; None before the first
     next_offset: int = 0  # of the outcomes topic
 
 
@@ -62,11 +63,13 @@ def read_outcomes(reach: OutcomeReach, outcomes: Iterable[HeardOutcome]) -> Outc
     shard, decided, complete_from, next_offset = reach
     rows = []
     for it in outcomes:
-        next_offset = it.offset + 1
+        forgotten, next_offset = it.offset > next_offset, it.offset + 1
         if decided is not None and it.source_offset < decided:
             continue
-        if decided is None or it.source_offset > decided:
+        if forgotten and it.source_offset != decided:
             complete_from = it.source_offset
+        elif decided is None:
+            complete_from = 0  # the topic was read from its beginning
         decided = it.source_offset + 1
         if it.verdict != POSTED:
             event_id = it.event_id if it.event_id is not None and is_uuid(it.event_id) else None

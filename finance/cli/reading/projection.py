@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from typing import Final
+from contextlib import ExitStack
 
 import click
 from rich.console import Console
 
 from finance.cli.common import counting, emit, json_option, load_settings, load_topology_of, table
 from finance.cli.findings import tell
-from ledger_core.errors import Refused
-from ledger_core.findings import Collector
 from ledger_core.postgres.reading.asking import snapshot
 from ledger_core.postgres.reading.progress import shard_progress
-from ledger_core.postgres.reading.projection_check import (
-    LedgerSide,
-    accounts_of,
-    check_count,
-    check_entries,
-    check_sums,
-    ledger_side,
-)
 from ledger_core.postgres.reading.projection_places import projections
-from ledger_core.postgres.session import Session, session
+from ledger_core.postgres.session import session
 from ledger_core.times import format_time_us
-
-STRETCH_ENTRIES: Final = 100  # of a sample, compared together
-STRETCH_ALL_ENTRIES: Final = 10_000  # of everything: lines are read by the chunk
-STATEMENT_TIMEOUT_MS: Final = 15 * 60_000  # of a comparison of everything
-LOOK_SECONDS: Final = 0.25
 
 
 @click.group()
@@ -93,7 +77,8 @@ def rebuild(anew: bool, as_json: bool) -> None:
 
     Answers go on meanwhile, and the projector too; it goes on in the new one within seconds. Interrupted, run it again:
     it goes on where it was. Needs room for both. Run it where the projector runs: it reads DATABASE_URL_PROJECTOR,
-    KAFKA_BROKERS and the projector's certificate.
+    KAFKA_BROKERS and the projector's certificate. Verdicts that the outcomes topic no longer holds come from the ledger
+    where DATABASE_URL_API is given, or else from the projection before.
 
     \b
     Examples:
@@ -105,21 +90,36 @@ def rebuild(anew: bool, as_json: bool) -> None:
     settings = load_settings()
     started = time.monotonic()
     with counting("rebuilding", "records", None) as advance:
-        built, taken, cleared = rebuild_projection(settings, load_topology_of(settings), anew=anew, told=advance)
+        done = rebuild_projection(settings, load_topology_of(settings), anew=anew, told=advance)
     seconds = time.monotonic() - started
+    built = done.projection
 
     def words(console: Console) -> None:
-        console.print(f"{taken:,} records read in {seconds:.1f} s; projection {built.number} in {built.place} is asked")
-        if not cleared:
+        console.print(
+            f"{done.records:,} records read in {seconds:.1f} s; projection {built.number} in {built.place} is asked"
+        )
+        if not done.cleared:
             console.print("the one before is still read by somebody; the next rebuild takes its place")
+        for shard, offset in done.verdicts_from.items():
+            which = "of records" if offset is None else f"of records before offset {offset}"
+            console.print(
+                f"shard {shard}: verdicts {which} that the outcomes topic forgot are not known here: "
+                "run it again with --anew, and DATABASE_URL_API set, to take them from the ledger"
+            )
 
+    whole_from = {str(shard): None if it is None else str(it) for shard, it in done.verdicts_from.items()}
     emit(
-        as_json, {"ok": True, "place": built.place, "number": built.number, "records": taken, "cleared": cleared}, words
-    )
+        as_json,
+        {
+            "ok": True, "place": built.place, "number": built.number, "records": done.records, "cleared": done.cleared,
+            "verdicts_from": whole_from,
+        },
+        words,
+    )  # fmt: skip
 
 
 @command.command()
-@click.option("--all", "everything", is_flag=True, help="Every entry, line and account, instead of a sample.")
+@click.option("--all", "everything", is_flag=True, help="Every row of every table, instead of a sample.")
 @click.option(
     "--entries", type=click.IntRange(0), default=10_000, show_default=True, help="Entries of the sample, of each shard."
 )
@@ -134,9 +134,10 @@ def rebuild(anew: bool, as_json: bool) -> None:
 )
 @json_option
 def verify(everything: bool, entries: int, accounts: int, wait_seconds: float, as_json: bool) -> None:
-    """Compare the projection with the ledger: heads, counts, balances, entries and their lines.
+    """Compare the projection with the ledger: heads, counts, balances, entries with their lines, verdicts and links.
 
-    The first difference of each shard is named. A sample is spread evenly over the ledger; --all compares every entry.
+    The first difference of each shard is named. A sample is spread evenly over the ledger; --all compares every row of
+    every table.
     Exit 1: they differ; `finance projection rebuild` makes the projection anew. Reads DATABASE_URL_AUDITOR and
     DATABASE_URL_READING.
 
@@ -145,64 +146,14 @@ def verify(everything: bool, entries: int, accounts: int, wait_seconds: float, a
       finance projection verify
       finance projection verify --all --json
     """
-    settings, started, found = load_settings(), time.monotonic(), Collector()
-    with (
-        session(
-            settings.database_url("auditor"), application_name="finance projection", read_only=True,
-            statement_timeout_ms=STATEMENT_TIMEOUT_MS,
-        ) as ledger,
-        session(
-            settings.database_url("reading"), application_name="finance projection", read_only=True,
-            statement_timeout_ms=STATEMENT_TIMEOUT_MS,
-        ) as reading,
-    ):  # fmt: skip
-        side = _ledger_side(ledger, None if everything else accounts)
-        _wait_for(reading, side, wait_seconds)
-        with snapshot(reading) as asked:
-            check_sums(asked.connection, side, found)
-            total = sum(seq for seq, _ in side.heads.values())
-            with counting("comparing", "entries", total if everything else None) as advance:
-                for shard, (seq, _) in side.heads.items():
-                    if everything:
-                        check_count(asked.connection, shard, seq, found)
-                    stretches = _told(_stretches(seq, None if everything else entries), advance)
-                    check_entries(ledger, asked.connection, shard, stretches, found)
-    tell(found.report(), time.monotonic() - started, as_json)
+    from finance.wiring.projection_compared import ComparedPart, compare_projection
 
-
-def _ledger_side(ledger: Session, accounts: int | None) -> LedgerSide:
-    with ledger.transaction():
-        ledger.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        return ledger_side(ledger, accounts_of(ledger, accounts))
-
-
-def _wait_for(reading: Session, side: LedgerSide, seconds: float) -> None:
-    """Until the projection has what the ledger had. Raises Refused."""
-    until = time.monotonic() + seconds
-    while True:
-        with snapshot(reading) as asked:
-            behind = sum(max(0, seq - asked.reach.position.get(shard, 0)) for shard, (seq, _) in side.heads.items())
-        if behind == 0:
-            return
-        if time.monotonic() >= until:
-            raise Refused(
-                f"the projection is {behind} entries behind the ledger",
-                remedy="see that `finance run projector` runs and stands on no shard, or wait longer (--wait)",
-            )
-        time.sleep(LOOK_SECONDS)
-
-
-def _stretches(seq: int, entries: int | None) -> Iterator[tuple[int, int]]:
-    """Parts of the entries 1 to seq, oldest first: all of it, or so many evenly spread, the newest among them."""
-    size = STRETCH_ALL_ENTRIES if entries is None else STRETCH_ENTRIES
-    parts = -(-seq // size)
-    wanted = parts if entries is None else min(parts, -(-entries // size))
-    for number in range(wanted):
-        at = parts - 1 - (wanted - 1 - number) * parts // wanted
-        yield at * size + 1, min(seq, (at + 1) * size)
-
-
-def _told(stretches: Iterator[tuple[int, int]], advance: Callable[[int], None]) -> Iterator[tuple[int, int]]:
-    for first, last in stretches:
-        yield first, last
-        advance(last - first + 1)
+    settings, started = load_settings(), time.monotonic()
+    with ExitStack() as opened:
+        report = compare_projection(
+            settings,
+            ComparedPart(entries, accounts, everything),
+            wait_seconds=wait_seconds,
+            begin=lambda total: opened.enter_context(counting("comparing", "entries", total)),
+        )
+    tell(report, time.monotonic() - started, as_json)

@@ -122,12 +122,21 @@ def _more(story: Story) -> dict[str, object]:
         }
         for (shard, seq), link in sorted(story.links.items())
     ]  # fmt: skip
-    return {"links": links, "net": net, "attempts": attempts, "reversed_by": story.reversed_by, "more": story.more}
+    attempts_from = {str(shard): str(offset) for shard, offset in story.attempts_from.items()}
+    return {
+        "links": links, "net": net, "attempts": attempts, "attempts_from": attempts_from,
+        "reversed_by": story.reversed_by, "more": story.more,
+    }  # fmt: skip
 
 
 def _notes(story: Story, told: Shown) -> list[str]:
+    forgotten = [
+        f"records of shard {shard} before offset {offset} that posted nothing are not known here: the ledger has them "
+        "(`finance projection rebuild` takes them over)"
+        for shard, offset in sorted(story.attempts_from.items())
+    ]
     if not story.found:
-        return ["nothing is known of it: neither an entry nor a record that posted nothing"]
+        return ["nothing is known of it: neither an entry nor a record that posted nothing", *forgotten]
     said = [
         f"shard {it.shard} seq {it.seq}: event {it.event_id}, settlement {it.settlement_id}, order {it.order_id}"
         + (f", {it.provider} {it.reference}" if it.reference else "")
@@ -151,4 +160,4 @@ def _notes(story: Story, told: Shown) -> list[str]:
     ]
     if story.more:
         said.append("only the first of its entries and attempts are shown")
-    return said
+    return said + forgotten

@@ -3,21 +3,25 @@
 Guarantees: everything of the ledger is of one snapshot (`LedgerSide`), and of the projection of another, at the
 position of the first; so posting goes on meanwhile. The first difference of each kind and shard is named. A balance is
 compared with the ledger's own, and for one day with the plain sum of its lines. Read-only on both sides.
-Does not: check the ledger (`finance verify ledger`); compare `known_at`, which the ledger does not keep; or verdicts
-and links, which come from topics.
+Memory is bounded, whatever the ledger holds: entries are read by the size of their bodies, sums as a stream.
+Does not: check the ledger (`finance verify ledger`), what is derived from entries (`projection_derived`), or what other
+topics said (`projection_said`).
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from ledger_core.findings import Collector
 from ledger_core.postgres.reading.projection_balances import account_sides, trial_sides
+from ledger_core.postgres.reading.projection_derived import check_entry_rows
+from ledger_core.postgres.reading.projection_said import Row, merged, streamed
 from ledger_core.postgres.session import Session
-from ledger_core.reading.chunks import chunk_of
+from ledger_core.reading.chunks import CHUNK_BITS, CHUNKS_A_SHARD_BITS, chunk_of
 from ledger_core.reading.compare import ComparedEntry, differences, of_ledger
 from ledger_core.reading.rows import Leg
 from ledger_core.times import EPOCH, MICROSECOND
@@ -35,6 +39,16 @@ SELECT DISTINCT account FROM accounts WHERE account > %s ORDER BY account LIMIT 
 BALANCES: Final = """
 SELECT a.account, b.currency, sum(b.debits), sum(b.credits)
   FROM accounts a JOIN balances b USING (shard, account_no) WHERE a.account = ANY(%s) GROUP BY 1, 2"""
+EVERY_BALANCE: Final = """
+SELECT a.account COLLATE "C", b.currency, sum(b.debits), sum(b.credits)
+  FROM accounts a JOIN balances b USING (shard, account_no) GROUP BY 1, 2 ORDER BY 1, 2"""
+EVERY_SUM: Final = f"""
+SELECT s.account COLLATE "C", s.currency, sum(l.debits), sum(l.credits) FROM (
+    SELECT p.shard, l.series_no, sum(greatest(l.amount_minor, 0)) AS debits,
+           sum(greatest(-l.amount_minor, 0)) AS credits
+      FROM unnest(%(shards)s::int4[], %(seqs)s::int8[]) AS p (shard, upto)
+      JOIN lines l ON l.slot >> {CHUNKS_A_SHARD_BITS} = p.shard AND l.seq <= p.upto GROUP BY 1, 2) AS l
+  JOIN series s USING (shard, series_no) GROUP BY 1, 2 ORDER BY 1, 2"""
 SIZES: Final = """
 SELECT seq, octet_length(body) FROM entries WHERE shard = %s AND seq BETWEEN %s AND %s ORDER BY seq"""
 BODIES: Final = "SELECT seq, body, entry_hash FROM entries WHERE shard = %s AND seq BETWEEN %s AND %s ORDER BY seq"
@@ -50,18 +64,20 @@ SELECT e.seq, e.entry_hash, e.event_id::text, e.event_type, e.settlement_id, e.o
          JOIN series s ON s.shard = e.shard AND s.series_no = n.series_no) AS l
  WHERE e.shard = %s AND e.seq BETWEEN %s AND %s ORDER BY e.seq"""
 # Lines of a stretch of a chunk that are not those of its entries, or stand at another place.
-LINES: Final = """
+LINES: Final = f"""
 WITH of_entries AS (
-    SELECT e.seq, n.line_no::int2 AS line_no, n.series_no, n.amount_minor, e.effective_day
+    SELECT e.seq, n.line_no::int2 AS line_no, n.series_no, n.amount_minor, e.effective_day, e.known_month,
+           (e.shard::int << {CHUNKS_A_SHARD_BITS}) | ((e.seq - 1) >> {CHUNK_BITS})::int AS slot
       FROM entries e CROSS JOIN LATERAL unnest(e.series_nos, e.amounts_minor)
            WITH ORDINALITY AS n (series_no, amount_minor, line_no)
      WHERE e.shard = %(shard)s AND e.seq BETWEEN %(first)s AND %(last)s), of_lines AS (
-    SELECT l.seq, l.line_no, l.series_no, l.amount_minor, l.effective_day
+    SELECT l.seq, l.line_no, l.series_no, l.amount_minor, l.effective_day, l.known_month, l.slot
       FROM (SELECT DISTINCT slot FROM chunks
              WHERE shard = %(shard)s AND chunk BETWEEN %(from_chunk)s AND %(to_chunk)s) AS c JOIN lines l USING (slot)
      WHERE l.seq BETWEEN %(first)s AND %(last)s)
 SELECT coalesce(e.seq, l.seq) FROM of_entries e FULL JOIN of_lines l USING (seq, line_no)
- WHERE (e.series_no, e.amount_minor, e.effective_day) IS DISTINCT FROM (l.series_no, l.amount_minor, l.effective_day)
+ WHERE (e.series_no, e.amount_minor, e.effective_day, e.known_month, e.slot)
+       IS DISTINCT FROM (l.series_no, l.amount_minor, l.effective_day, l.known_month, l.slot)
  ORDER BY 1 LIMIT 1"""
 ON_DAY: Final = """
 SELECT s.currency, coalesce(sum(l.amount_minor), 0)
@@ -98,18 +114,18 @@ def ledger_side(ledger: Session, accounts: Sequence[str]) -> LedgerSide:
     return LedgerSide(heads, types, balances)
 
 
-def accounts_of(ledger: Session, at_most: int | None) -> list[str]:
-    """Accounts to compare: all, or `at_most` of them, spread evenly. In the caller's snapshot."""
+def accounts_of(ledger: Session, at_most: int) -> list[str]:
+    """Accounts to compare as they are asked for: `at_most` of them, spread evenly. In the caller's snapshot."""
     if at_most == 0:
         return []
     row = ledger.execute("SELECT count(*) FROM accounts").fetchone()
-    step = 1 if at_most is None or row is None else max(1, int(row[0]) // at_most)
+    step = 1 if row is None else max(1, int(row[0]) // at_most)
     names: list[str] = []
     after = ""
     while page := [str(name) for (name,) in ledger.execute(ACCOUNTS, (after, PAGE_ENTRIES * step))]:
         names += page[::step]
         after = page[-1]
-        if at_most is not None and len(names) >= at_most:
+        if len(names) >= at_most:
             return names[:at_most]
     return names
 
@@ -153,6 +169,19 @@ def _check_day(asked: Session, account: str, position: Mapping[int, int], found:
             found.add("projection.day", f"{code}: the sum as of {day} is not that of its lines", place=account)
 
 
+def check_balances(
+    asked: Session, ours: Iterable[Row], heads: Mapping[int, tuple[int, bytes | None]], found: Collector
+) -> None:
+    """Every account of the ledger, `ours` in the order of EVERY_BALANCE, with the plain sums of its lines."""
+    values = {"shards": list(heads), "seqs": [seq for seq, _ in heads.values()]}
+    with closing(streamed(asked, EVERY_SUM, values)) as theirs:
+        for (account, code), our, their in merged(ours, theirs, 2):
+            found.count("balances")
+            if [int(it) for it in (our or (0,) * 4)[2:]] != [int(it) for it in (their or (0,) * 4)[2:]]:
+                found.add("projection.balance", f"{code}: its lines come to another sum than the ledger", place=account)
+                return
+
+
 def check_entries(
     ledger: Session, asked: Session, shard: int, stretches: Iterator[tuple[int, int]], found: Collector
 ) -> None:
@@ -162,9 +191,11 @@ def check_entries(
             if not _same_entries(ledger, asked, shard, begin, end, found):
                 return
         chunks = {"from_chunk": chunk_of(first), "to_chunk": chunk_of(last)}
-        row = asked.execute(LINES, {"shard": shard, "first": first, "last": last, **chunks}).fetchone()
+        row = asked.execute(LINES.encode(), {"shard": shard, "first": first, "last": last, **chunks}).fetchone()
         if row is not None:
             found.add("projection.lines", "its lines are not those of the entry", shard=shard, seq=int(row[0]))
+            return
+        if not check_entry_rows(asked, shard, first, last, found):
             return
 
 

@@ -6,13 +6,15 @@ Fenced. Does not: know why in words (decision 123): the ledger does, by shard an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import psycopg
 from psycopg import sql
 
+from ledger_core.books.event_rules import is_name
 from ledger_core.postgres.reading.projection_places import Projection, hold, standing
+from ledger_core.postgres.session import Session
 from ledger_core.posting.store_port import Fenced
 from ledger_core.reading.verdicts import OutcomeReach, OutcomesRead, ProjectedVerdict
 
@@ -30,6 +32,18 @@ COLUMNS: Final = "shard, source_offset, event_id::text, settlement_id, verdict, 
 BEHIND: Final = "AND (shard, source_offset) > (%s, %s) ORDER BY shard, source_offset LIMIT %s"
 OF_EVENT: Final = f"SELECT {COLUMNS} FROM verdicts WHERE event_id = %s::uuid {BEHIND}"
 OF_SETTLEMENT: Final = f'SELECT {COLUMNS} FROM verdicts WHERE settlement_id = %s COLLATE "C" {BEHIND}'
+
+
+# The settlement is the record's key: that of its original, or of the entry that it repeats.
+OF_LEDGER: Final = """
+SELECT v.source_offset, v.event_id::text, d.key, convert_from(e.body, 'UTF8')::json ->> 'settlement_id', v.verdict,
+       v.reason
+  FROM verdicts v LEFT JOIN dead_letters d USING (shard, source_offset)
+  LEFT JOIN entries e ON v.verdict = 'duplicate' AND e.event_id = v.event_id
+ WHERE v.shard = %s AND v.source_offset < %s ORDER BY v.source_offset"""
+RELAYED: Final = "SELECT relayed_offset FROM shards WHERE shard = %s"
+FETCHED: Final = 2_000  # rows at once
+INCOMPLETE: Final = "SELECT shard, complete_from FROM outcomes WHERE complete_from <> 0 ORDER BY shard"
 
 
 class VerdictStore:
@@ -99,6 +113,35 @@ def carry_verdicts(
         cursor.execute("INSERT INTO outcomes VALUES (%s, %s, %s, %s)", (shard, end, row[1], next_offset))
 
 
+def take_from_ledger(
+    connection: psycopg.Connection[Any], ledger: Session, to: Projection, shard: int, first: int | None, offset: int
+) -> None:
+    """The same from the ledger's own verdict log, for which nothing is too old, by the rights of whoever opened
+    `ledger`. `offset`: of the outcomes topic, behind which the projection goes on."""
+    # Asked first: without a ledger there, no error may look like a projection that was replaced.
+    row = ledger.execute(RELAYED, (shard,)).fetchone()
+    end = first if first is not None else int(row[0]) if row is not None else 0
+    with standing(), connection.transaction(), connection.cursor() as cursor, ledger.transaction():
+        hold(cursor, to)
+        if not end or cursor.execute(CURSOR, (shard,)).fetchone() is not None:
+            return
+        with ledger.cursor(name="verdicts") as theirs:
+            theirs.execute(OF_LEDGER, (shard, end))
+            while found := theirs.fetchmany(FETCHED):
+                rows = [_of_ledger(shard, *it) for it in found]
+                cursor.execute(INSERT, tuple(list(column) for column in zip(*rows, strict=True)))
+        cursor.execute("INSERT INTO outcomes VALUES (%s, %s, 0, %s)", (shard, end, offset))
+
+
+def _of_ledger(
+    shard: int, offset: int, event_id: str | None, key: bytes | None, settlement: str | None, verdict: str, reason: str
+) -> ProjectedVerdict:
+    name = settlement if key is None else key.decode(errors="replace")
+    return ProjectedVerdict(
+        shard, offset, event_id, name if name is not None and is_name(name) else None, verdict, reason
+    )
+
+
 def verdicts_of_event(
     connection: psycopg.Connection[Any], event_id: str, *, after: tuple[int, int] = (-1, 0), limit: int
 ) -> Sequence[ProjectedVerdict]:
@@ -111,3 +154,8 @@ def verdicts_of_settlement(
 ) -> Sequence[ProjectedVerdict]:
     """The same of a settlement."""
     return [ProjectedVerdict(*row) for row in connection.execute(OF_SETTLEMENT, (settlement_id, *after, limit))]
+
+
+def verdicts_known_from(connection: psycopg.Connection[Any]) -> Mapping[int, int]:
+    """Of shards whose older verdicts are not known here: the settlements offset from which on they are."""
+    return dict(connection.execute(INCOMPLETE).fetchall())

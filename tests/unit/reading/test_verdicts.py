@@ -9,9 +9,11 @@ from ledger_core.reading.verdicts import HeardOutcome, OutcomeReach, ProjectedVe
 EVENT = "0198a8a8-0000-8000-8000-000000000000"
 
 
-def said(*source_offsets: int, verdict: str = "rejected") -> list[HeardOutcome]:
+def said(*source_offsets: int, verdict: str = "rejected", at: int = 0) -> list[HeardOutcome]:
+    """Outcomes of these records, from an offset of their own topic on."""
     return [
-        HeardOutcome(at, source, EVENT, f"st-{source}", verdict, "conflict") for at, source in enumerate(source_offsets)
+        HeardOutcome(own, source, EVENT, f"st-{source}", verdict, "conflict")
+        for own, source in enumerate(source_offsets, at)
     ]
 
 
@@ -38,11 +40,26 @@ def test_how_outcomes_were_batched_changes_nothing(cut: int) -> None:
     assert (first.rows + second.rows, second.reach) == (whole.rows, whole.reach)
 
 
-def test_what_the_topic_forgot_is_named() -> None:
-    assert read_outcomes(OutcomeReach(0), said(40, 41)).reach.complete_from == 40
-    kept = OutcomeReach(0, decided=10, complete_from=0, next_offset=10)
-    assert read_outcomes(kept, said(10, 11)).reach.complete_from == 0
-    assert read_outcomes(kept, said(40, 41)).reach.complete_from == 40
+HEARD = OutcomeReach(0, decided=10, complete_from=0, next_offset=10)
+
+
+@pytest.mark.parametrize(
+    ("before", "outcomes", "complete_from"),
+    [
+        (OutcomeReach(0), said(0, 1), 0),
+        (OutcomeReach(0), said(40, 41), 0),  # the shard began there: the topic has all of its outcomes
+        (OutcomeReach(0), said(40, 41, at=7), 40),  # the topic forgot seven
+        (HEARD, said(10, 11, at=10), 0),
+        (HEARD, said(12, 15, at=10), 0),  # ends of transactions have no outcome
+        (HEARD, said(40, 41, at=30), 40),
+        (HEARD, said(10, 11, at=30), 0),  # what was forgotten was said again before
+        (HEARD, said(8, 9, 10, at=30), 0),
+        (HEARD, said(8, 9, 12, at=30), 0),
+        (OutcomeReach(0, 50, 40, 30), said(60, at=30), 40),
+    ],
+)
+def test_what_the_topic_forgot_is_named(before: OutcomeReach, outcomes: list[HeardOutcome], complete_from: int) -> None:
+    assert read_outcomes(before, outcomes).reach.complete_from == complete_from
 
 
 def test_the_free_text_of_a_verdict_is_not_kept() -> None:
