@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from ledger_core.signing.registry import SignerRegistry
 from ledger_core.signing.signatures import PublicKey, decode_signature, encode_signature, verify_digest
 from tests.support import audit
 from tests.support.signing import kms_signer, local_signer
+from tests.support.tools import installed
 
 pytestmark = pytest.mark.services
 
@@ -39,13 +39,9 @@ def special(number: int) -> AuditIntent:
 
 
 def _node() -> str:
-    node = shutil.which("node")
-    if node is None:
-        pytest.fail("Node.js is missing: Kernel's reading of the chain was not tried (Debian: apt-get install nodejs)")
-    return node
+    return installed("node", "nodejs")
 
 
-# The reading with openssl needs no Node, so that one of the two always judges.
 READERS: dict[str, Callable[[], list[str]]] = {
     "node": lambda: [_node(), str(HERE / "kernel_verify.mjs")],
     "python-openssl": lambda: [sys.executable, str(HERE / "kernel_verify.py")],

@@ -1,0 +1,3 @@
+module example.com/finance/third
+
+go 1.19
