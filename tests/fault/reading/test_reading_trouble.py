@@ -3,58 +3,20 @@ sound."""
 
 from __future__ import annotations
 
-import re
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from tests.support.databases import database_at, role_url
 from tests.support.projections import half_rebuilt
+from tests.support.reading_apart import Apart
 from tests.support.route import ROOT, Ledger, Running
 from tests.support.waits import until
 
 pytestmark = pytest.mark.services
 
-PAGE = ROOT / "docs" / "runbook" / "18-read-side.md"
-SETUP = re.search(r"```sql\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
 KILLS = 6
-
-
-class Apart:
-    """A database of the read side's own, set up as the runbook says; the roles are the server's, and there already."""
-
-    def __init__(self, server: str) -> None:
-        self.server, self.name = server, f"test_reading_{uuid.uuid4().hex[:8]}"
-        self.url = database_at(server, self.name)
-
-    def make(self) -> None:
-        assert SETUP is not None
-        self._on_server(f"CREATE DATABASE {self.name}")
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            for statement in SETUP[1].split(";"):
-                if statement.strip() and "CREATE ROLE" not in statement:
-                    connection.execute(statement.encode())
-
-    def lose(self) -> None:
-        self._on_server(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")
-
-    def shut(self) -> None:
-        self._on_server(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS false")
-        self._on_server(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{self.name}'")
-
-    def open(self) -> None:
-        self._on_server(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS true")
-
-    def ask(self, query: str) -> tuple[object, ...] | None:
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            return connection.execute(query.encode()).fetchone()
-
-    def _on_server(self, statement: str) -> None:
-        with psycopg.connect(self.server, autocommit=True) as connection:
-            connection.execute(statement.encode())
 
 
 @pytest.fixture
@@ -66,13 +28,8 @@ def ledger(environ: dict[str, str], tmp_path: Path) -> Iterator[Ledger]:
 
 @pytest.fixture
 def apart(ledger: Ledger) -> Iterator[Apart]:
-    made = Apart(ledger.environ["DATABASE_URL"])
-    made.make()
-    ledger.environ["DATABASE_URL_PROJECTOR"] = role_url(made.url, "finance_projector")
-    ledger.environ["DATABASE_URL_READING"] = role_url(made.url, "finance_reading")
-    yield made
-    ledger.end()
-    made.lose()
+    with Apart.of(ledger) as made:
+        yield made
 
 
 def posted(ledger: Ledger, count: int) -> None:

@@ -31,6 +31,7 @@ SIGNING: Final = frozenset(TOPOLOGY.access.signing.ledger)
 MEANT: Final = {
     SIGNING: "who signs",
     frozenset(PROCESSES) - {"poster"}: "who is started once the poster caught up",
+    frozenset(PROCESSES) - {"poster", "keeper"}: "who works on what was posted",
     frozenset({"poster", "prover", "archiver"}): "who reads a shard's settlements or journal",
     frozenset({"poster", "prover", "notary"}): "who makes a signed range, of which nothing is archived",
     frozenset(PROCESSES) - SIGNING: "who signs nothing",
