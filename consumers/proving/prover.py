@@ -27,6 +27,7 @@ from consumers.kafka.journal_records import journal_items
 from consumers.kafka.source import OpenSource
 from consumers.metrics import Metrics
 from consumers.proving.adoption import AdoptingCloser
+from consumers.proving.live_checkpoints import LiveCheckpoints, LiveStore, TileStore, unsigned_checkpoint
 from consumers.proving.published_guard import NOTHING_PUBLISHED, ClosingGuard
 from consumers.proving.range_closer import ClosingStore, ProvedShard
 from consumers.proving.tree_history import ReadJournal, ShardHistory
@@ -44,12 +45,10 @@ from ledger_core.times import parse_time
 log = structlog.get_logger("prover")
 
 
-class ProverStore(ClosingStore, Protocol):
+class ProverStore(ClosingStore, LiveStore, Protocol):
     """See `ledger_core.postgres.proving.prover_store`. Every method may raise Unavailable("postgres")."""
 
     def unsigned(self, shard: int, limit: int) -> list[ClosedRange]: ...
-
-    def range_below(self, shard: int, size: int) -> ClosedRange | None: ...
 
     def publish_proof(
         self, closed: ClosedRange, proof_id: str, proof: bytes, note: bytes, intent: AuditIntent
@@ -66,6 +65,7 @@ class ProverSettings:
     domain: str  # the origin of checkpoints begins with it
     limits: RangeLimits  # where a range is cut
     idle_seconds: float  # after so long without a record an open range is cut
+    checkpoint_seconds: float = 1.0  # between two live checkpoints of a shard
     actor_id: str = "service:prover"  # who proved, in audit events
     mac_waiver: str | None = None  # by whose decision proofs carry a MAC alone, and why; None: nobody's
     poll_records_max: int = 2000  # of the journal, in one poll
@@ -84,6 +84,7 @@ class Prover:
     def __init__(
         self,
         store: ProverStore,
+        tiles: TileStore,
         open_source: OpenSource,
         signers: SignerSet,
         settings: ProverSettings,
@@ -106,6 +107,17 @@ class Prover:
             actor_id=settings.actor_id,
             clock=clock,
             new_trace_id=new_trace_id,
+        )
+        self._live = LiveCheckpoints(
+            store,
+            tiles,
+            signers,
+            guard,
+            env=settings.env,
+            domain=settings.domain,
+            interval_seconds=settings.checkpoint_seconds,
+            read_journal=read_journal,
+            monotonic=monotonic,
         )
         self._store = store
         self._signers = signers
@@ -130,6 +142,8 @@ class Prover:
         for partition in sorted(self._source.owned & self._shards.keys()):
             self._tell_lag(self._shards[partition])
             worked |= self._guard.allows(partition) and self._close_idle(partition)
+        # A live checkpoint has its own commit point, and nothing else waits for it (`live_checkpoints`).
+        worked |= self._live.step({it: self._shards[it] for it in self._source.owned & self._shards.keys()})
         return self._sign_waiting() or worked
 
     def close(self) -> None:
@@ -150,6 +164,7 @@ class Prover:
 
     def _forget(self, partition: int) -> None:
         self._shards.pop(partition, None)
+        self._live.forget(partition)
         self._guard.forget(partition)
         self._metrics.released(partition)
 
@@ -256,7 +271,7 @@ class Prover:
                 cosignatures = tuple(it.cosign(closed.hash) for it in cosigners if it.says("proof"))
                 lines += [it.note_line(text, history) for it in cosigners if it.says("checkpoint")]
             if not lines:
-                raise _unsigned_checkpoint(payload.signer_kid)
+                raise unsigned_checkpoint(payload.signer_kid)
         except SignerAway:
             return False  # logged and counted; proofs wait; posting and closing go on
         except SignerRefused as error:
@@ -274,11 +289,3 @@ class Prover:
             self._metrics.proof((self._clock() - parse_time(payload.ts)).total_seconds())
             log.info("proof.published", proof_id=payload.proof_id, shard=closed.shard, trace_id=payload.trace_id)
         return True
-
-
-def _unsigned_checkpoint(kid: str) -> SignerRefused:
-    return SignerRefused(
-        SignerFailure.NOT_CONFIGURED,
-        f"signer {kid} signs no checkpoint, and no other key of this process does",
-        remedy="name a key of rsa-sha256 or ed25519 in the table [cosigner] of SIGNING_KEYS_FILE",
-    )

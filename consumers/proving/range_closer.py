@@ -55,12 +55,26 @@ class ClosingStore(Protocol):
     def close_range(self, closed: ClosedRange, intent: AuditIntent, epoch_no: int | None) -> bool: ...
 
 
+@dataclass(frozen=True, slots=True)
+class RecordBase:
+    """A shard's record up to the last closed range: what the open one grows from."""
+
+    entries: CompactRange  # tree of the entries
+    verdicts: CompactRange  # tree of the verdict lines
+    first_offset: int  # settlements offset where the record begins, inclusive
+
+    @property
+    def next_offset(self) -> int:
+        return self.first_offset + self.entries.size + self.verdicts.size
+
+
 @dataclass(slots=True)
 class ProvedShard:
     """What the prover holds of an owned partition; all of it can be read again from Postgres and the journal."""
 
     number: int
     growing: OpenRange | None = None  # None while Postgres knows nothing of the shard
+    base: RecordBase | None = None  # where `growing` began
     range_no: int = 0
     prev_hash: str | None = None  # of the newest closed range's payload
     posted_seq: int = 0  # newest entry that Postgres is known to hold
@@ -111,6 +125,7 @@ class RangeCloser:
         shard.verdicts = EMPTY_TREE if last is None else verdict_tree_of(last, position.first_offset)
         ends = self._announced_ends(shard, start)
         shard.growing = OpenRange.resume(position, last, self._limits, ends)
+        shard.base = RecordBase(shard.growing.tree, shard.verdicts, position.first_offset)
         return shard.growing
 
     def close(self, shard: ProvedShard, cut: Cut) -> bool:

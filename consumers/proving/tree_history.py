@@ -17,6 +17,7 @@ from consumers.kafka.journal_records import journal_record
 from ledger_core.errors import Corrupt, Refused, SignerFailure, SignerRefused
 from ledger_core.ports import Record
 from ledger_core.proving.closed_range import ClosedRange
+from ledger_core.proving.tiles import ReadTile, TiledTree
 from ledger_core.tree import CompactRange, consistency_onwards, leaf_hash, verify_consistency
 
 ReadJournal = Callable[[int, int], Generator[Record]]
@@ -78,3 +79,27 @@ class ShardHistory:
                 f"shard {shard}: a witness wants to see the tree up to size {last}, and the journal {ends}",
                 remedy="find what was lost: a ledger that was put back grows there again, a fork of it never does",
             )
+
+
+class TiledHistory:
+    """A `ledger_core.ports.TreeHistory` of a tree that is kept in tiles."""
+
+    def __init__(self, shard: int, size: int, old_size: int, tile: ReadTile) -> None:
+        self._shard = shard
+        self._old_size = old_size
+        self._tree = TiledTree(size, tile)
+
+    @property
+    def old_size(self) -> int:
+        return self._old_size
+
+    def consistency(self, size: int) -> tuple[bytes, ...]:
+        """The proof that the tree of `size` is a prefix of this one. Raises SignerRefused (WITNESS) when it is larger:
+        what was lost is signed once it is there again."""
+        if size > self._tree.size:
+            raise SignerRefused(
+                SignerFailure.WITNESS,
+                f"shard {self._shard}: a witness saw the tree at size {size}, and it has {self._tree.size} so far",
+                remedy="wait: a ledger that was put back grows there again",
+            )
+        return self._tree.consistency_proof(size)

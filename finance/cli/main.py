@@ -72,6 +72,11 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
         "command",
         "The read side: how far it has come, built anew, compared with the ledger.",
     ),
+    "receipt": (
+        "finance.cli.proving.receipt",
+        "command",
+        "The receipt of an entry, or of a record that posted nothing.",
+    ),
     "prove": ("finance.cli.proving.prove", "command", "Sign a range proof on demand, by time or by sequence."),
     "export": ("finance.cli.proving.export", "command", "One file for an auditor, to be checked without us."),
     "signers": (

@@ -42,6 +42,7 @@ class _Watched:
         self.balances = reader.balances
         self.ranges = reader.ranges
         self.checkpoints = reader.checkpoints
+        self.live_notes = reader.live_notes
         self.operator_proofs = reader.operator_proofs
 
     def entries(self, shard: int, first_seq: int, last_seq: int, bytes_max: int | None = None) -> Sequence[EntryRow]:

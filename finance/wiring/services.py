@@ -56,6 +56,7 @@ from ledger_core.postgres.posting import control
 from ledger_core.postgres.posting.poster_store import PosterStore
 from ledger_core.postgres.proving.held_ranges import PostgresHeldRanges
 from ledger_core.postgres.proving.prover_store import PostgresProverStore
+from ledger_core.postgres.proving.tile_store import PostgresTileStore
 from ledger_core.postgres.schema.authority import READ_SIDE
 from ledger_core.posting.activation import RulesJudge
 from ledger_core.proving.range_limits import RangeLimits
@@ -142,6 +143,7 @@ def build_prover(settings: Settings, topology: Topology, metrics: Metrics) -> Se
 
         prover = Prover(
             PostgresProverStore(connection),
+            PostgresTileStore(connection),
             source_opener("prover", settings, topology),
             signers,
             ProverSettings(
@@ -149,6 +151,7 @@ def build_prover(settings: Settings, topology: Topology, metrics: Metrics) -> Se
                 domain=settings.domain,
                 limits=RangeLimits(limits.range_entries_max, limits.range_window_seconds, limits.range_bytes_max),
                 idle_seconds=limits.range_idle_seconds,
+                checkpoint_seconds=limits.checkpoint_interval_ms / 1000,
                 mac_waiver=waiver_text(settings),
             ),
             read_journal=journal_reader(settings, topology, "prover"),

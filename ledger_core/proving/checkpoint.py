@@ -43,6 +43,7 @@ class Checkpoint:
     record: RecordHead  # what the extension lines say
     text: bytes
     signatures: tuple[NoteSignature, ...]  # one a key; none verified here
+    note: bytes  # the whole note, signatures included
 
 
 def origin_of(domain: str, env: str, shard: int) -> str:
@@ -79,7 +80,7 @@ def parse(note: bytes) -> Checkpoint:
     """
     text, signatures = notes.split(note)
     origin, size, root, record = parse_record_text(text)
-    return Checkpoint(origin, size, root, record, text, signatures)
+    return Checkpoint(origin, size, root, record, text, signatures, note)
 
 
 def same_text(one: bytes, other: bytes) -> bool:

@@ -4,7 +4,7 @@ Guarantees: every entry taken is canonical, balanced (G1), such as the rules of 
 linked to the one before; where a range is cut depends on the entries alone (count of offsets, weight, recorded_at
 window) or on an explicit idle cut, never on how the entries were batched; cuts follow each other without a gap in
 sequences and in offsets. Ranges that were announced already (`announced_ends`) are cut where they were then alone.
-Does not: read, write, sign, or ask for the time. State is a tree and BLOCK_ENTRIES_MAX hashes, whatever the backlog.
+Does not: read, write, sign, or ask for the time. State is a tree, BLOCK_ENTRIES_MAX hashes and what nobody drained.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class OpenRange:
     tree: CompactRange
     journal_offset: int  # after the newest record taken
     announced_ends: list[int] = field(default_factory=list)  # next_offset of each range to be cut as it was before
+    fresh: list[bytes] = field(default_factory=list)  # leaf hashes that nobody has drained
     seq: int = field(init=False)
     head: bytes | None = field(init=False)
     seen_offset: int = field(init=False)  # after the newest entry taken: every offset below is accounted for
@@ -83,12 +84,11 @@ class OpenRange:
         """The range after the last closed one, or the first of its shard. `announced_ends` ascend, beyond its start."""
         ends = list(announced_ends)
         if last is None:
-            genesis = CompactRange(0, ())
-            return cls(position.shard, position.topic, limits, 1, None, position.first_offset, genesis, 0, ends)
+            first = 1, None, position.first_offset, CompactRange(), 0
+            return cls(position.shard, position.topic, limits, *first, ends)
         tree = CompactRange.from_bytes(last.last_seq, last.tree)
-        first_seq = last.last_seq + 1
-        place = last.head_hash, last.next_offset, tree, last.journal_offset
-        return cls(last.shard, position.topic, limits, first_seq, *place, ends)
+        place = last.last_seq + 1, last.head_hash, last.next_offset, tree, last.journal_offset
+        return cls(last.shard, position.topic, limits, *place, ends)
 
     def take_block(self, records: Sequence[JournalItem]) -> Iterator[Cut]:
         """Take many records of the journal: the same as `take` one by one, at half the cost. The cuts before a record
@@ -110,7 +110,7 @@ class OpenRange:
 
     @property
     def _entries_left(self) -> int:
-        """How many entries the range can hold before it is full, if each is at the offset after the one before."""
+        """How many entries the range can hold before it is full, if they stand one behind the other."""
         return self._end - self.seen_offset
 
     @property
@@ -140,10 +140,8 @@ class OpenRange:
             self.journal_offset = journal_offset + 1
             return ()
         entry, offset = self._checked(seq, body, entry_hash)
-        cuts: list[Cut] = []
         recorded_at = entry.recorded_at
-        if offset >= self._end:
-            cuts = list(self._cut_through(offset))
+        cuts: list[Cut] = list(self._cut_through(offset))
         if self._from_ts is None:
             self._window_end = self._end_of_window(recorded_at)
         elif recorded_at > self._window_end:
@@ -156,24 +154,31 @@ class OpenRange:
         return cuts
 
     def idle(self, position: ShardPosition) -> Sequence[Cut]:
-        """Nothing came for a while: cut what there is, with the offsets after it that posted nothing.
-
-        Those are known when every entry the poster committed was taken. Raises Unavailable while the database holds
-        fewer entries than the journal (it was put back: its poster posts them again), Corrupt for another chain.
-        """
-        if position.seq < self.seq:
-            raise Unavailable(
-                "poster", f"shard {self.shard}: the journal ends at seq {self.seq}, Postgres {position.seq} so far"
-            )
-        end = self.seen_offset
-        if position.seq == self.seq:  # then nothing below its next_offset is still on its way
-            if position.head_hash != self.head:
-                raise Corrupt(f"shard {self.shard}, seq {self.seq}: Postgres and the journal have different heads")
-            end = max(end, position.next_offset)
+        """Nothing came for a while: cut what there is, and what follows that posted nothing. Raises as `reached`."""
+        end = self.reached(position)
         cuts = list(self._cut_through(end))
         if end > self.first_offset and not self.announced_ends:
             cuts.append(self._cut(end))
         return cuts
+
+    def reached(self, position: ShardPosition) -> int:
+        """Below it all is known: what follows the newest entry, too, once all that the poster committed was taken.
+        Raises Unavailable while the database has fewer entries than the journal (it was put back), Corrupt for another
+        chain."""
+        if position.seq < self.seq:
+            raise Unavailable(
+                "poster", f"shard {self.shard}: the journal ends at seq {self.seq}, Postgres {position.seq} so far"
+            )
+        if position.seq > self.seq:
+            return self.seen_offset
+        if position.head_hash != self.head:  # nothing below its next_offset is still on its way
+            raise Corrupt(f"shard {self.shard}, seq {self.seq}: Postgres and the journal have different heads")
+        return max(self.seen_offset, position.next_offset)
+
+    def drain(self) -> list[bytes]:
+        """The leaf hashes of the entries taken since this was asked last."""
+        drained, self.fresh = self.fresh, []
+        return drained
 
     def _take_sound(self, records: Sequence[JournalItem]) -> int:
         """Take those records from the first on that are plainly sound and complete no range; how many they were."""
@@ -189,8 +194,7 @@ class OpenRange:
         if offsets[0] < self.seen_offset or any(map(ge, offsets, offsets[1:])):
             return 0
         times = [entry.recorded_at for entry in block.entries if entry is not None]
-        first_ts = times[0]
-        window_end = self._window_end if self._from_ts is not None else self._end_of_window(first_ts)
+        window_end = self._window_end if self._from_ts is not None else self._end_of_window(times[0])
         fits = bisect_left(offsets, self._end)
         if block.to_ts > window_end:
             fits = min(fits, next(number for number, text in enumerate(times) if text > window_end))
@@ -212,8 +216,7 @@ class OpenRange:
     def _checked(self, seq: int, body: bytes, entry_hash: bytes) -> tuple[JournalEntry, int]:
         if seq != self.seq + 1:
             raise Corrupt(f"shard {self.shard}: the journal goes from seq {self.seq} to {seq}: a gap")
-        head = self.head
-        if link(body, head) != entry_hash:
+        if link(body, self.head) != entry_hash:
             raise Corrupt(f"shard {self.shard}, seq {seq}: entry_hash does not continue the chain")
         try:
             entry = decode_entry(body)
@@ -238,9 +241,8 @@ class OpenRange:
         for line in entry.lines:
             if line.side == "debit":  # credits are equal, or decoding the entry had failed
                 totals[line.currency] = totals.get(line.currency, 0) + int(line.amount_minor)
-        recorded_at = entry.recorded_at
-        self._to_ts = max(self._to_ts or recorded_at, recorded_at)
-        self._from_ts = min(self._from_ts or recorded_at, recorded_at)
+        self._to_ts = max(self._to_ts or entry.recorded_at, entry.recorded_at)
+        self._from_ts = min(self._from_ts or entry.recorded_at, entry.recorded_at)
         self._grow([leaf_hash(body)])
         self._bytes += len(body)
         self.seq += 1
@@ -262,6 +264,7 @@ class OpenRange:
 
     def _grow(self, leaves: Sequence[bytes]) -> None:
         self._leaves += leaves
+        self.fresh += leaves
         if len(self._leaves) >= BLOCK_ENTRIES_MAX:  # a prover may have an open range of each of many shards
             self.tree, self._leaves = self.tree.extend(self._leaves), []
 

@@ -12,11 +12,12 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from ledger_core import canonical
 from ledger_core.decimals import is_decimal
 from ledger_core.hashes import is_hash
+from ledger_core.proving.tiles import TreeName
 from ledger_core.signing import notes
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import PublicKey
@@ -30,8 +31,6 @@ SIGNERS_MAX: Final = 16
 _FIELDS: Final = frozenset({"checkpoint", "index", "path", "says", "signers", "tree"})
 _SIGNER_FIELDS: Final = frozenset({"algorithm", "public_key_pem", "signer_kid"})
 
-TreeName = Literal["entries", "verdicts"]
-
 
 class ReceiptFault(ValueError):
     """A receipt of another form. `field` is the one at fault."""
@@ -39,6 +38,17 @@ class ReceiptFault(ValueError):
     def __init__(self, field: str | None, message: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One leaf of a shard's record, and where it stands."""
+
+    tree: TreeName  # which tree of the record
+    shard: int  # number of the shard
+    index: int  # place in that tree, from 0
+    offset: int  # settlements offset of its record
+    data: bytes  # canonical bytes of the entry, or of the verdict line without LF
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 with index 256N to 256N + 255. Pure.
 
 Guarantees: `GrowingTiles` yields each tile once, when the tree completes it, lower levels first; proofs of `TiledTree`
-are those of `ledger_core.tree`, computed from full tiles and the leaves behind the last full one.
+are those of `ledger_core.tree`, each from some forty tiles at most, full ones and the edges of those that grow.
 Does not: store tiles, or check that they belong to a signed root: whoever verifies the proof does.
 """
 
@@ -10,22 +10,58 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal, NamedTuple
 
-from ledger_core.tree import HASH_BYTES, node_hash, root_of
+from ledger_core.tree import HASH_BYTES, CompactRange, node_hash, root_of
 
 TILE_HEIGHT: Final = 8
 TILE_HASHES: Final = 1 << TILE_HEIGHT
 TILE_BYTES: Final = TILE_HASHES * HASH_BYTES
 
+ReadTile = Callable[[int, int, int], bytes]
+"""(level, number, width) -> the first `width` hashes of that tile, joined: fewer than 256 of one that is not full."""
+
+
+TreeName = Literal["entries", "verdicts"]
+"""Which tree of a shard's record: that of its entries, or that of its verdict lines."""
+
+
+class LiveCheckpoint(NamedTuple):
+    """The newest checkpoint of a shard that was signed apart from ranges."""
+
+    size: int  # leaves in the tree of entries
+    verdict_count: int  # leaves in the tree of verdict lines
+    next_offset: int  # settlements offset where its record ends, exclusive
+    note: bytes  # the signed note
+
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One full tile."""
+    """One tile."""
 
     level: int  # from 0, the leaves
     number: int  # from 0, along its level
-    hashes: bytes  # 256 hashes joined, left to right
+    hashes: bytes  # up to 256 hashes joined, left to right
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """What a tree became."""
+
+    tree: TreeName  # which one
+    tiles: Sequence[Tile]  # that it completed
+    edges: Sequence[Tile]  # of every level, the ones that were just filled with nothing in them
+
+
+def overlaid(grown: Growth, below: ReadTile) -> ReadTile:
+    """Reads what has grown, and what was there before from `below`."""
+    fresh = {(tile.level, tile.number): tile.hashes for tile in (*grown.edges, *grown.tiles)}
+
+    def read(level: int, number: int, width: int) -> bytes:
+        hashes = fresh.get((level, number))
+        return below(level, number, width) if hashes is None else hashes[: width * HASH_BYTES]
+
+    return read
 
 
 def tile_path(level: int, number: int, width: int = TILE_HASHES) -> str:
@@ -58,12 +94,29 @@ def completed(size: int, grown: int) -> list[tuple[int, int]]:
     return found
 
 
+def edge_width(level: int, size: int) -> int:
+    """How many hashes stand behind the last full tile of a level."""
+    return (size >> (TILE_HEIGHT * level)) % TILE_HASHES
+
+
+def levels_of(size: int) -> int:
+    """How many levels have a hash in a tree of `size` leaves."""
+    return -(-size.bit_length() // TILE_HEIGHT)
+
+
 @dataclass(slots=True)
 class GrowingTiles:
     """What a growing tree has behind its last full tile of each level: fewer than 256 hashes a level."""
 
     size: int = 0  # leaves so far
     edges: list[list[bytes]] = field(default_factory=list)  # by level, each hash 32 bytes
+
+    @classmethod
+    def read(cls, size: int, tile: ReadTile) -> GrowingTiles:
+        """The edges of a tree that is kept in tiles. Raises ValueError when a tile has another length."""
+        tree = TiledTree(size, tile)
+        levels = range(levels_of(size))
+        return cls(size, [tree.hashes(level, full_tiles(level, size)) for level in levels])
 
     def extend(self, leaves: Iterable[bytes]) -> list[Tile]:
         """Take more leaf hashes; the tiles that they complete, lower levels first, each level in order."""
@@ -84,19 +137,23 @@ class GrowingTiles:
             level += 1
         return made
 
+    def compact(self) -> CompactRange:
+        """The same tree by its perfect subtrees: those of the highest level are the biggest, and stand first."""
+        subtrees = [CompactRange().extend(edge).hashes for edge in reversed(self.edges)]
+        return CompactRange(self.size, tuple(digest for hashes in subtrees for digest in hashes))
+
+    def edge_tiles(self) -> list[Tile]:
+        """What stands behind the last full tile of each level, from the lowest up: nothing, when it was just filled."""
+        return [Tile(at, full_tiles(at, self.size), b"".join(edge)) for at, edge in enumerate(self.edges)]
+
 
 @dataclass(frozen=True, slots=True)
 class TiledTree:
-    """A tree of `size` leaves, read by tiles. A reader of tiles may raise what it likes. Raises ValueError when `tail`
-    does not fit `size`, or a tile has another length."""
+    """A tree of `size` leaves, read by tiles, each once in a proof. A reader of tiles may raise what it likes. Raises
+    ValueError where a tile has another length."""
 
     size: int  # leaves
-    tail: Sequence[bytes]  # leaf hashes behind the last full tile of level 0
-    tile: Callable[[int, int], bytes]  # level and number of a full tile -> its hashes joined
-
-    def __post_init__(self) -> None:
-        if self.size < 0 or len(self.tail) != self.size % TILE_HASHES:
-            raise ValueError(f"behind the last full tile of {self.size} leaves there are not {len(self.tail)}")
+    tile: ReadTile
 
     def inclusion_proof(self, index: int) -> tuple[bytes, ...]:
         """As `tree.inclusion_proof` (RFC 9162, section 2.1.3.1). Raises ValueError when there is no such leaf."""
@@ -120,6 +177,14 @@ class TiledTree:
         """The tree's root."""
         return root_of(()) if self.size == 0 else self._root(0, self.size)
 
+    def hashes(self, level: int, number: int) -> list[bytes]:
+        """What this tree has in one tile, left to right."""
+        width = TILE_HASHES if number < full_tiles(level, self.size) else edge_width(level, self.size)
+        data = self.tile(level, number, width) if width else b""
+        if len(data) != width * HASH_BYTES:
+            raise ValueError(f"tile {tile_path(level, number, width or 1)} has {len(data)} bytes, not {width} hashes")
+        return [data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES)]
+
     def _path(self, index: int, *, to_leaf: bool) -> tuple[list[bytes], int, int]:
         path: list[bytes] = []
         first, last = 0, self.size
@@ -134,23 +199,12 @@ class TiledTree:
         return path, first, last
 
     def _root(self, first: int, last: int) -> bytes:
-        """The root over leaves `[first, last)`, a subtree as the definition splits them."""
+        """The root over leaves `[first, last)`, a subtree as the definition splits them: a perfect one lies in a
+        tile."""
         count = last - first
         if count & (count - 1):
             middle = first + (1 << (count.bit_length() - 1))
             return node_hash(self._root(first, middle), self._root(middle, last))
-        height = count.bit_length() - 1
-        level, rest = divmod(height, TILE_HEIGHT)
-        at = first >> (TILE_HEIGHT * level)
-        number, place = divmod(at, TILE_HASHES)
-        if number < full_tiles(level, self.size):  # one read for all of them: they lie in one tile
-            return root_of(self._hashes(level, number)[place : place + (1 << rest)])
-        if level == 0:
-            return root_of(self.tail[place : place + (1 << rest)])
-        return root_of(root_of(self._hashes(level - 1, below)) for below in range(at, at + (1 << rest)))
-
-    def _hashes(self, level: int, number: int) -> list[bytes]:
-        data = self.tile(level, number)
-        if len(data) != TILE_BYTES:
-            raise ValueError(f"tile {tile_path(level, number)} has {len(data)} bytes, not {TILE_BYTES}")
-        return [data[at : at + HASH_BYTES] for at in range(0, TILE_BYTES, HASH_BYTES)]
+        level, rest = divmod(count.bit_length() - 1, TILE_HEIGHT)
+        number, place = divmod(first >> (TILE_HEIGHT * level), TILE_HASHES)
+        return root_of(self.hashes(level, number)[place : place + (1 << rest)])

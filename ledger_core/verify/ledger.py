@@ -23,7 +23,7 @@ from ledger_core.verify.ledger_fold import RowFold, compare_verdicts, locate_bre
 from ledger_core.verify.ledger_ranges import RangeChecks
 from ledger_core.verify.ledger_rows import EntryRow, LedgerReader, RangeRow, ShardRow
 from ledger_core.verify.range_tally import FIRST_OFFSET, Position, RangeTally
-from ledger_core.verify.statements import check_proof
+from ledger_core.verify.statements import check_note, check_proof
 
 BLOCK_ENTRIES = 2_000  # rows fetched at once: a few megabytes with their lines
 BLOCK_BYTES = 8 * 1024 * 1024  # likewise, of their bodies
@@ -46,7 +46,8 @@ def check_ledger(reader: LedgerReader, registry: SignerRegistry, *, expected: Se
     """Check everything the reader shows. Raises what the reader raises."""
     found = Collector()
     heads: dict[int, list[LedgerHead]] = {}
-    for head in itertools.chain(expected, _operator_heads(reader, registry, found)):
+    live = _live_heads(reader, registry, found)
+    for head in itertools.chain(expected, _operator_heads(reader, registry, found), live):
         heads.setdefault(head.shard, []).append(head)
     rows = reader.shards()
     seen = {"entries": 0, "lines": 0, "accounts": 0, "balances": 0, "verdicts": 0}
@@ -79,6 +80,22 @@ def _operator_heads(reader: LedgerReader, registry: SignerRegistry, found: Colle
             yield LedgerHead(part.shard, int(part.first_seq) - 1, before, None, place)
             head = bytes.fromhex(part.head_hash or "")
             yield LedgerHead(part.shard, int(part.last_seq), head, bytes.fromhex(part.root), place)
+
+
+def _live_heads(reader: LedgerReader, registry: SignerRegistry, found: Collector) -> Iterator[LedgerHead]:
+    """The places that live checkpoints speak of. One of a key that was revoked meanwhile counts for nothing, and gives
+    way to the next."""
+    for shard, note in reader.live_notes():
+        found.shard, found.place = shard, "live checkpoint"
+        beside = Collector(shard, found.place)
+        kept = check_note(note, registry, beside)
+        if kept is not None and len(beside):
+            found.count("live_checkpoints_of_ended_keys")
+            continue
+        found.absorb(beside)
+        if kept is not None:
+            yield LedgerHead(shard, kept.size, None, kept.root, f"the live checkpoint of shard {shard}")
+    found.shard = found.place = None
 
 
 class _ShardCheck:

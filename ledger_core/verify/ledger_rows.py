@@ -121,6 +121,10 @@ class LedgerReader(Protocol):
         """(next_offset, note) in order of next_offset."""
         ...
 
+    def live_notes(self) -> Iterator[tuple[int, bytes]]:
+        """(shard, note) of the newest live checkpoint of each shard."""
+        ...
+
     def operator_proofs(self) -> Iterator[bytes]:
         """Proofs asked for by operators, over any shards."""
         ...

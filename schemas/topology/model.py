@@ -100,6 +100,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     range_bytes_max: Positive  # of the entries' bodies; the range ends with the entry that reaches it
     range_window_seconds: Positive  # recorded_at of one range
     range_idle_seconds: Positive  # without a record, then the range closes
+    checkpoint_interval_ms: Positive  # between two live checkpoints of a shard, while there is something new
     notary_batch_events_max: Positive  # audit events of one transaction, inclusive
     audit_export_events_max: Positive  # audit events of one export, inclusive
     audit_export_idle_seconds: Positive  # without an event, then what is there is exported

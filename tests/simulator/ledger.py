@@ -43,6 +43,7 @@ class MemoryLedger:
     verdict_rows: dict[int, list[VerdictRow]] = field(default_factory=dict)
     range_rows: dict[int, list[RangeRow]] = field(default_factory=dict)
     signed_notes: dict[int, list[tuple[int, bytes]]] = field(default_factory=dict)
+    live: dict[int, bytes] = field(default_factory=dict)  # shard -> note of its newest live checkpoint
     asked_for: list[bytes] = field(default_factory=list)
 
     heads: dict[int, ShardHead] = field(default_factory=dict)
@@ -173,6 +174,9 @@ class MemoryLedger:
 
     def checkpoints(self, shard: int) -> Iterator[tuple[int, bytes]]:
         yield from self.signed_notes.get(shard, [])
+
+    def live_notes(self) -> Iterator[tuple[int, bytes]]:
+        yield from sorted(self.live.items())
 
     def operator_proofs(self) -> Iterator[bytes]:
         yield from self.asked_for

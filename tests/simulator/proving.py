@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,6 +18,7 @@ from ledger_core.ports import Algorithm, AuditIntent, TreeHistory
 from ledger_core.proving.closed_range import ClosedRange
 from ledger_core.proving.open_range import ShardPosition
 from ledger_core.proving.range_proof import same_proof
+from ledger_core.proving.tiles import Growth, LiveCheckpoint, ReadTile, TreeName
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import PublicKey
 from tests.simulator.faults import Faults
@@ -35,6 +36,8 @@ class MemoryProofs:
     intents: list[AuditIntent] = field(default_factory=list)
     epoch_no: int = 1
     accepted: dict[int, dt.datetime] = field(default_factory=dict)  # shard -> up to which time its records may be dated
+    tiles: dict[tuple[int, TreeName, int, int], bytes] = field(default_factory=dict)  # full ones, and edges
+    live: dict[int, LiveCheckpoint] = field(default_factory=dict)
     announced: set[str] | None = None  # proof hashes that audit events announced; None: of every range, at once
 
 
@@ -46,6 +49,10 @@ class MemoryProverStore:
 
     def position(self, shard: int) -> ShardPosition | None:
         return self._faults.call("postgres", self._position, shard)
+
+    def positions(self, shards: Sequence[int]) -> dict[int, ShardPosition]:
+        found = {shard: self._faults.call("postgres", self._position, shard) for shard in shards}
+        return {shard: position for shard, position in found.items() if position is not None}
 
     def last_range(self, shard: int) -> ClosedRange | None:
         return self._faults.call("postgres", self._last_range, shard)
@@ -108,6 +115,46 @@ class MemoryProverStore:
         self._world.checkpoints[closed.shard, closed.next_offset] = note
         assert admission_fault(intent) is None, admission_fault(intent)  # as the outbox does
         self._world.intents.append(intent)
+        return True
+
+
+class MemoryTileStore:
+    def __init__(self, world: MemoryProofs, faults: Faults) -> None:
+        self._world = world
+        self._faults = faults
+
+    def live(self, shard: int) -> LiveCheckpoint | None:
+        return self._world.live.get(shard)
+
+    def kept(self, shard: int, tree: TreeName) -> int:
+        lowest = [(it, held) for it, held in self._world.tiles.items() if it[:3] == (shard, tree, 0)]
+        return max((place[3] * 256 + len(held) // 32 for place, held in lowest), default=0)
+
+    def reader(self, shard: int, tree: TreeName) -> ReadTile:
+        def read(level: int, number: int, width: int) -> bytes:
+            hashes = self._world.tiles.get((shard, tree, level, number), b"")
+            if len(hashes) < width * 32:
+                raise ValueError("not kept")
+            return hashes[: width * 32]
+
+        return read
+
+    def keep(self, shard: int, grown: Sequence[Growth], live: LiveCheckpoint | None, epoch_no: int | None) -> bool:
+        return self._faults.call("postgres", self._keep, shard, grown, live, epoch_no)
+
+    def _keep(self, shard: int, grown: Sequence[Growth], live: LiveCheckpoint | None, epoch_no: int | None) -> bool:
+        for it in grown:
+            for tile in (*it.tiles, *it.edges):
+                place = shard, it.tree, tile.level, tile.number
+                held = self._world.tiles.get(place, b"")
+                assert held.startswith(tile.hashes) or tile.hashes.startswith(held), "a tile only grows"
+                self._world.tiles[place] = max(held, tile.hashes, key=len)
+        if live is None:
+            return True
+        before = self._world.live.get(shard)
+        if epoch_no not in (None, self._world.epoch_no) or (before and before.next_offset >= live.next_offset):
+            return False
+        self._world.live[shard] = live
         return True
 
 

@@ -18,7 +18,8 @@ from ledger_core.chain import link
 from ledger_core.ports import AuditIntent
 from ledger_core.posting.verdicts import VerdictLine, encode_verdict
 from ledger_core.proving.range_proof import assemble_proof
-from ledger_core.proving.receipt import TreeName, receipt_of
+from ledger_core.proving.receipt import receipt_of
+from ledger_core.proving.tiles import TreeName
 from ledger_core.signing import notes
 from ledger_core.signing.signatures import encode_signature
 from ledger_core.signing.statements import Cosignature

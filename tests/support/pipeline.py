@@ -21,6 +21,7 @@ from ledger_core.ports import ArchiveStore, Signer
 from ledger_core.postgres.archive.archiver_store import PostgresArchiveStore
 from ledger_core.postgres.connection import connect
 from ledger_core.postgres.proving.prover_store import PostgresProverStore
+from ledger_core.postgres.proving.tile_store import PostgresTileStore
 from ledger_core.proving.range_limits import RangeLimits
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from producers.signing.local import LocalKey
@@ -48,6 +49,7 @@ class Pipeline:
     environ: dict[str, str]
     limits: RangeLimits = field(default_factory=lambda: RangeLimits(10, 60))
     idle_seconds: float = 0.5
+    checkpoint_seconds: float = 0.2
     metrics: CountingMetrics = field(default_factory=CountingMetrics)
     archiving: ArchiverSettings = field(default_factory=lambda: ArchiverSettings("1"))
     retention_days: int = 2557
@@ -66,11 +68,13 @@ class Pipeline:
         self, store: type[PostgresProverStore] = PostgresProverStore, clock: Callable[[], dt.datetime] = utc_now
     ) -> Prover:
         topology = load_topology(ROOT / "topology.yaml", topic_prefix=self.environ["FINANCE_TOPIC_PREFIX"])
+        connection = connect(self.environ["DATABASE_URL_PROVER"], application_name="test-prover")
         return Prover(
-            store(connect(self.environ["DATABASE_URL_PROVER"], application_name="test-prover")),
+            store(connection),
+            PostgresTileStore(connection),
             lambda start, revoked: self._source("prover", start, revoked),
             signer_set(self.signer, self.registry, metrics=self.metrics, cosigner=self.cosigner),
-            ProverSettings("test", "example.com", self.limits, idle_seconds=self.idle_seconds),
+            ProverSettings("test", "example.com", self.limits, self.idle_seconds, self.checkpoint_seconds),
             read_journal=journal_reader(Settings.from_env(self.environ, ROOT), topology, "prover"),
             clock=clock,
             monotonic=time.monotonic,

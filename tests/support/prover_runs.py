@@ -16,7 +16,7 @@ from ledger_core.proving.announced_range import AnnouncedRange
 from ledger_core.proving.range_limits import RangeLimits
 from tests.simulator.faults import Faults
 from tests.simulator.kafka import MemorySource
-from tests.simulator.proving import MemoryHeld, MemoryProofs, MemoryProverStore, MemorySigner
+from tests.simulator.proving import MemoryHeld, MemoryProofs, MemoryProverStore, MemorySigner, MemoryTileStore
 from tests.support.mac_key import MacSecret
 from tests.support.signing import signer_set
 
@@ -78,6 +78,7 @@ class Bench:
 
         return Prover(
             MemoryProverStore(self.world, self.faults, lambda: self.database_clock or self.clock),
+            MemoryTileStore(self.world, self.faults),
             open_source,
             signer_set(
                 self.signer,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ledger_core.proving.checkpoint import record_text
-from ledger_core.proving.receipt import Receipt, TreeName, receipt_of
+from ledger_core.proving.receipt import Receipt, receipt_of
+from ledger_core.proving.tiles import TreeName
 from ledger_core.signing import notes
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.tree import CompactRange, inclusion_proof, leaf_hashes

@@ -1,2 +1,3 @@
-"""Proofs: prove, verify (archive_check, verify_source: beside the topics; verify_page: in a browser; verify_receipt),
-trusted: by which registry. Bundles for auditors: export (bundle_making, bundle_ranges, bundle_file)."""
+"""Proofs: prove, receipt, verify (archive_check, verify_source: beside the topics; verify_page: in a browser;
+verify_receipt), trusted: by which registry. Bundles for auditors: export (bundle_making, bundle_ranges,
+bundle_file)."""

@@ -1,3 +1,3 @@
 """The prover's tables: prover_store, on_demand_store (operators' proofs), held_ranges (what is published binds),
-time_decisions (records that a broker dated ahead).
+tile_store (trees in tiles, live checkpoints), receipt_reader, time_decisions (records that a broker dated ahead).
 """

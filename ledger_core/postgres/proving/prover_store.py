@@ -8,6 +8,7 @@ Does not: compute or judge anything. Needs the grants of finance_prover.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any, Final
 
 import psycopg
@@ -23,6 +24,8 @@ from ledger_core.proving.range_proof import same_proof
 
 POSITION: Final = """
 SELECT shard, topic, first_offset, relayed_offset, seq, head_hash FROM shards WHERE shard = %s"""
+
+POSITIONS: Final = POSITION.replace("shard = %s", "shard = ANY(%s)")
 
 RANGE_COLUMNS: Final = (
     "shard, range_no, first_seq, last_seq, first_offset, next_offset, payload, hash, checkpoint_text, tree, "
@@ -68,6 +71,12 @@ class PostgresProverStore:
         """What the poster committed for a shard, in one reading; None while it posted nothing there."""
         row = self._connection.execute(POSITION, (shard,)).fetchone()
         return None if row is None else ShardPosition(*row)
+
+    @translated()
+    def positions(self, shards: Sequence[int]) -> dict[int, ShardPosition]:
+        """`position` of several shards that have one, in one reading."""
+        rows = self._connection.execute(POSITIONS, (list(shards),)).fetchall()
+        return {row[0]: ShardPosition(*row) for row in rows}
 
     @translated()
     def last_range(self, shard: int) -> ClosedRange | None:

@@ -63,6 +63,14 @@ MATRIX: Final[Mapping[str, Mapping[str, str]]] = {
     "ranges": {"prover": _APPENDS, "archiver": _READS, "api": _READS, "auditor": _READS},
     "proofs": {"prover": _APPENDS, "archiver": _READS, "api": _APPENDS, "auditor": _READS},
     "checkpoints": {"prover": _APPENDS, "archiver": _READS, "api": _READS, "auditor": _READS},
+    "tiles": {"prover": _APPENDS, "archiver": _READS, "api": _READS, "auditor": _READS},
+    "tile_edges": {"prover": "SELECT INSERT UPDATE(hashes,tile_no)", "api": _READS, "auditor": _READS},
+    "live_checkpoints": {
+        "prover": "SELECT INSERT(next_offset,note,shard,tree_size,verdict_count) "
+        "UPDATE(next_offset,note,signed_at,tree_size,verdict_count)",
+        "api": _READS,
+        "auditor": _READS,
+    },
     "archive_objects": {"archiver": _APPENDS, "api": _READS, "auditor": _READS},
     "manifests": {"archiver": _APPENDS, "api": _READS, "auditor": _READS},
     # the audit chain: whoever has something to say leaves intents, the notary alone takes them

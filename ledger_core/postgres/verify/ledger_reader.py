@@ -66,6 +66,8 @@ SELECT r.range_no, r.first_seq, r.last_seq, r.first_offset, r.next_offset, r.pay
 
 CHECKPOINTS: Final = "SELECT next_offset, note FROM checkpoints WHERE shard = %s ORDER BY next_offset"
 
+LIVE_NOTES: Final = "SELECT shard, note FROM live_checkpoints ORDER BY shard"
+
 OPERATOR_PROOFS: Final = "SELECT proof FROM proofs WHERE shard IS NULL ORDER BY proof_id"
 
 AUDIT_EVENTS: Final = """
@@ -130,6 +132,9 @@ class PostgresLedgerReader:
 
     def checkpoints(self, shard: int) -> Iterator[tuple[int, bytes]]:
         yield from self._stream("checkpoints", CHECKPOINTS, shard)
+
+    def live_notes(self) -> Iterator[tuple[int, bytes]]:
+        yield from self._stream("live_checkpoints", LIVE_NOTES)
 
     def operator_proofs(self) -> Iterator[bytes]:
         for (proof,) in self._stream("operator_proofs", OPERATOR_PROOFS):

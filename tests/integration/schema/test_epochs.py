@@ -16,6 +16,7 @@ from finance.settings.variables import PROCESSES
 from finance.wiring import services
 from ledger_core.errors import Refused
 from ledger_core.postgres.proving.prover_store import INSERT_RANGE
+from ledger_core.postgres.proving.tile_store import KEEP_CHECKPOINT
 from ledger_core.postgres.recovery.epochs import Epoch, EpochHead, EpochKind, begin_epoch, heads_hash, read_epoch
 from ledger_core.postgres.session import session
 from schemas.topology.load import load_topology
@@ -99,20 +100,20 @@ def test_epochs_that_begin_at_once_follow_each_other(database_url: str) -> None:
     assert sorted(epoch.epoch_no for epoch in began) == [2, 3, 4, 5, 6, 7, 8, 9]
 
 
-# What a process writes only in the epoch that it knows: role -> a statement that asks for it (True: it is still that).
-ASKS = {
-    "prover": INSERT_RANGE,
+DIGEST = b"\x01" * 32
+# What a process writes only in the epoch that it knows: its role, a statement that asks for it, and values for it.
+ASKS: dict[str, tuple[str, str, tuple[object, ...]]] = {
+    "range": ("prover", INSERT_RANGE, (0, 1, 1, 1, 0, 1, b"{}", DIGEST, b"note", b"", b"", DIGEST, 1, 1, 1)),
+    "live checkpoint": ("prover", KEEP_CHECKPOINT, (0, 1, 0, 1, b"note", 1, 1)),
 }
 
 
 @pytest.mark.parametrize("first", ["the epoch", "the statement"])
-@pytest.mark.parametrize(("role", "statement"), ASKS.items(), ids=ASKS)
+@pytest.mark.parametrize(("role", "statement", "values"), ASKS.values(), ids=ASKS)
 def test_whoever_asks_for_the_epoch_and_writes_is_before_the_next_one_or_after_it(
-    database_url: str, first: str, role: str, statement: str
+    database_url: str, first: str, role: str, statement: str, values: tuple[object, ...]
 ) -> None:
     """Never in between: what was closed in the old life after the new one began would contradict what binds it."""
-    digest = b"\x01" * 32
-    values = (0, 1, 1, 1, 0, 1, b"{}", digest, b"note", b"", digest, 1, 1, 1)
     with (
         concurrent.futures.ThreadPoolExecutor(1) as pool,
         psycopg.connect(database_url) as owner,

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger_core.proving.tiles import TILE_BYTES, GrowingTiles, TiledTree, completed, tile_path
-from ledger_core.tree import consistency_proof, inclusion_proof, leaf_hash, root_of
+from ledger_core.tree import CompactRange, consistency_proof, inclusion_proof, leaf_hash, root_of
 
 LEAVES = [leaf_hash(b"%d" % number) for number in range(70_000)]  # more than one tile of level 1
 SIZES = st.one_of(st.integers(1, 1_100), st.sampled_from([65_535, 65_536, 65_537, 66_000, 69_999]))
@@ -21,14 +21,17 @@ ALL = tiles_of(len(LEAVES))
 
 
 def tiled(size: int) -> TiledTree:
-    """Reads the full tiles of that size, and no other: one that comes later is not there."""
-    allowed = set(completed(0, size))
+    """Reads what a tree of that size has in tiles, and no hash more: one that comes later is not there."""
+    growing = GrowingTiles()
+    growing.extend(LEAVES[:size])
+    held = {(tile.level, tile.number): tile.hashes for tile in growing.edge_tiles()}
+    held |= {place: ALL[place] for place in completed(0, size)}
 
-    def read(level: int, number: int) -> bytes:
-        assert (level, number) in allowed
-        return ALL[level, number]
+    def read(level: int, number: int, width: int) -> bytes:
+        assert len(held[level, number]) == width * 32
+        return held[level, number]
 
-    return TiledTree(size, LEAVES[size - size % 256 : size], read)
+    return TiledTree(size, read)
 
 
 @given(st.lists(st.integers(0, 700), max_size=6))
@@ -43,6 +46,22 @@ def test_each_tile_comes_once_when_it_is_complete(parts: list[int]) -> None:
     assert {(tile.level, tile.number) for tile in seen} == set(completed(0, size))
     assert len(seen) == len(completed(0, size))
     assert all(len(edge) < 256 for edge in growing.edges)
+    assert growing.compact() == CompactRange().extend(LEAVES[:size])
+
+
+@given(SIZES)
+@settings(max_examples=50)
+def test_the_edges_are_read_back_from_tiles_of_a_tree_that_has_grown(size: int) -> None:
+    growing = GrowingTiles()
+    growing.extend(LEAVES[:size])
+    later = GrowingTiles()
+    later.extend(LEAVES[: size + 300])
+    held = {(tile.level, tile.number): tile.hashes for tile in later.edge_tiles()}
+    held |= {place: ALL[place] for place in completed(0, size + 300) if place in ALL}
+    again = GrowingTiles.read(size, lambda level, number, width: held[level, number][: width * 32])
+    assert (again.size, [edge for edge in again.edges if edge]) == (size, [edge for edge in growing.edges if edge])
+    assert again.compact() == growing.compact()
+    assert again.extend(LEAVES[size : size + 300]) == growing.extend(LEAVES[size : size + 300])
 
 
 def test_the_second_level_holds_the_roots_of_the_first() -> None:
@@ -85,11 +104,10 @@ def test_what_is_no_tile_has_no_path(level: int, number: int, width: int) -> Non
         tile_path(level, number, width)
 
 
-def test_a_tree_refuses_a_short_tile_another_tail_and_what_is_not_in_it() -> None:
-    with pytest.raises(ValueError, match="bytes, not"):
-        TiledTree(256, (), lambda _level, _number: b"short").root()
-    with pytest.raises(ValueError, match="behind the last full tile"):
-        TiledTree(257, (), lambda _level, _number: b"")
+def test_a_tree_refuses_a_short_tile_and_what_is_not_in_it() -> None:
+    for size in (256, 257, 3):
+        with pytest.raises(ValueError, match="bytes, not"):
+            TiledTree(size, lambda _level, _number, _width: b"short").root()
     for outside in (-1, 300):
         with pytest.raises(ValueError, match="no leaf"):
             tiled(300).inclusion_proof(outside)

@@ -22,6 +22,7 @@ NARRATED = (
     "consumers/reading/follower.py",
     "consumers/posting/poster.py",
     "consumers/posting/relay.py",
+    "consumers/proving/live_checkpoints.py",
     "consumers/proving/prover.py",
     "consumers/reading/projector.py",
     "consumers/reading/rebuild.py",

@@ -18,7 +18,7 @@ from ledger_core.proving.closed_range import ClosingTerms, Cut, close_range
 from ledger_core.proving.open_range import OpenRange
 from ledger_core.proving.range_limits import RangeLimits
 from ledger_core.proving.range_proof import parse_payload
-from ledger_core.tree import CompactRange, leaf_hash, root_of
+from ledger_core.tree import CompactRange, leaf_hash, leaf_hashes, root_of
 from tests.support.journal_factory import TinyShard
 
 LIMITS = RangeLimits(offsets_max=10, window_seconds=60)
@@ -125,8 +125,10 @@ def test_an_open_range_takes_little_memory_however_many_entries_it_has() -> None
     growing = OpenRange.resume(shard.position(), None, RangeLimits(10_000, 3600))
     tracemalloc.start()
     list(growing.take_block(records))
+    assert len(growing.drain()) == 4_000, "as the prover does for its live checkpoints, each second"
     for number, item in enumerate(TinyShard().post(8_000).entries[4_000:], 4_000):
         growing.take(number, item.seq, item.body, item.entry_hash)
+    assert growing.drain() == leaf_hashes([item.body for item in TinyShard().post(8_000).entries[4_000:]])
     gc.collect()
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from ledger_core import canonical
-from ledger_core.proving.receipt import RECEIPT_BYTES_MAX, Receipt, TreeName
+from ledger_core.proving.receipt import RECEIPT_BYTES_MAX, Receipt
+from ledger_core.proving.tiles import TreeName
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.validity import Interval, Validity
 from ledger_core.tree import inclusion_proof, leaf_hash, leaf_hashes

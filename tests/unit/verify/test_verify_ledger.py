@@ -87,3 +87,18 @@ def test_a_proof_moved_to_another_range_is_found() -> None:
     first, second = made.range_rows[0]
     made.range_rows[0] = [first._replace(proof=second.proof), second]
     assert ("ledger.proof", 5, "payload") in codes(verify_ledger(made, KEY.registry))
+
+
+def test_a_live_checkpoint_is_compared_with_the_chain() -> None:
+    text = closed_of(cut_of(shard(), None, 13, 15), shard(), KEY, 1, None).checkpoint_text
+    note = notes.assemble(text, KEY.kid, KEY.public, KEY.sign_text(text))
+    for made, wanted in (
+        (ledger(shard()), set()),
+        (ledger(shard("EUR")), {("ledger.head", 13, "root")}),
+        (ledger(TinyShard().post(5).silence(2), cuts=[(5, 6)]), {("ledger.truncated", 13, None)}),
+    ):
+        made.live = {0: note}
+        assert codes(verify_ledger(made, KEY.registry)) == wanted
+    made = ledger(shard())
+    made.live = {0: note.replace(b"\n13\n", b"\n12\n")}
+    assert codes(verify_ledger(made, KEY.registry)) == {("checkpoint.signature", None, "note")}
