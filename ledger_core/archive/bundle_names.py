@@ -54,6 +54,11 @@ def batch_member(shard: int, key: str) -> str:
     return f"{shard_folder(shard)}batches/{name}"
 
 
+def is_batch_member(name: str) -> bool:
+    """Whether this member is a batch."""
+    return is_member_name(name) and _BATCH.match(name.rpartition("/")[2]) is not None
+
+
 def manifest_member(shard: int, manifest_no: int) -> str:
     """The member of one manifest."""
     return f"{shard_folder(shard)}manifests/{manifest_no:019d}.json"

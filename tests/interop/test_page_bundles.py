@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from finance.verifier_page.assemble import page_bytes
+from finance.workshop.browser import Browser
 from ledger_core.archive import bundle_names
 from ledger_core.bundle.statement import BundleFilter, parse_bundle
 from tests.support.archive_factory import Key
-from tests.support.browser import Browser
 from tests.support.bundle_factory import bundle_of, contents_of, forged, resigned, two_shards, verified
 
 KEYS = {"ed25519": Key("ed25519"), "rsa-sha256": Key("rsa-sha256", "rsa-v1")}

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from finance.verifier_page.assemble import page_bytes
+from finance.workshop.browser import Browser
 from tests.support.archive_factory import Key
-from tests.support.browser import Browser
 from tests.support.page_corpus import ED, RSA, Case, audit_lines, checkpoint, mutations, registries, sound
 
 SEED = 20251101

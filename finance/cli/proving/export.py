@@ -180,7 +180,7 @@ def _store(settings: Settings, topology: Topology, statement: Bundle, path: Path
             remedy="ask for a shorter time, or for one --shard at a time",
         )
     until = lock_end(parse_time(statement.ts), spec.retention_days)
-    archive = open_archive(settings, spec.retention_mode)
+    archive = open_archive(settings, spec.retention_mode, name="archiver")
     key = bundle_key(settings.env, statement.hash)
     stored = archive.put(key, read_file(path, OBJECT_BYTES_MAX), retain_until=until, metadata={"service": "finance"})
     return {"object_key": key, "version_id": stored.version_id, "retain_until": format_time(until)}

@@ -6,5 +6,6 @@ expectation, summary       what the sales data say; what the ledger says
 answers                    a settlement's whole story and a statement, from the read side
 cheat, cheats_*            each attempt, and who catches it
 leave, check_script        what a stranger is given, and CHECK.sh
+bundle                     the month as one file for an auditor, and its forgery
 model, words               what the demo reports, as values and on the terminal
 """

@@ -33,6 +33,9 @@ OURS = (
     "work",
     f"forged-{BATCH}",
     f"forged-{PROOF}",
+    "bundle.zip",
+    "bundle.zip.part",
+    "forged-bundle.zip",
 )
 AUDIT_READ_SECONDS_MAX = 30.0
 

@@ -16,6 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
+from finance.workshop.demo import bundle
 from finance.workshop.demo.answers import ask
 from finance.workshop.demo.cheat import check
 from finance.workshop.demo.cheats_archive import cheat_archive
@@ -76,6 +77,10 @@ def run_demo(options: Options, teller: Teller) -> Demo:
         teller.heading(f"5. A stranger's check of {options.folder}/, with nothing of ours")
         lines = steps(left.signer_kid, left.algorithm)
         checks += [*sound, _check_as_stranger(left, lines, teller)]
+        teller.heading("6. The month as one file for an auditor, checked by three programs, and forged")
+        for_auditor, forgeries = _bundle(ledger, left, teller)
+        checks += for_auditor
+        cheats += forgeries
     return Demo(
         month=options.month,
         folder=str(options.folder),
@@ -128,6 +133,23 @@ def _verify_again(ledger: DemoLedger, teller: Teller) -> list[DemoCheck]:
     if heads(ledger) != before:
         done.append(DemoCheck("heads", 1, "a head moved while nothing was posted"))
     return done
+
+
+def _bundle(ledger: DemoLedger, left: Left, teller: Teller) -> tuple[list[DemoCheck], list[Cheat]]:
+    """Make the bundle, check it, and forge it."""
+    with teller.working("writing the bundle"):
+        made = bundle.make(ledger, left)
+    if made.exit_code:
+        teller.checks([made])
+        return [made], []
+    with teller.working("checking the bundle: each entry's link by sh takes a while"):
+        done = [made, *bundle.checks(ledger, left)]
+    teller.checks(done)
+    if not bundle.has_browser():
+        teller.say("Chromium is not installed: open verify.html of the bundle in a browser of yours")
+    forgeries = _tell_each(teller, bundle.cheats(ledger, left))
+    teller.cheats(forgeries)
+    return done, forgeries
 
 
 def _check_as_stranger(left: Left, lines: tuple[Step, ...], teller: Teller) -> DemoCheck:

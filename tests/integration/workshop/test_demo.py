@@ -20,8 +20,9 @@ from tests.support.waits import until
 pytestmark = pytest.mark.services
 
 ROOT = Path(__file__).parents[3]
-CHEATS = 19
+CHEATS = 22
 LEFT = {"proof.json", "batch.jsonl.gz", "manifest.json", "checkpoint.txt", "signers.json", "audit_events.jsonl", "keys"}
+LEFT |= {"bundle.zip"}
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_the_demo_catches_every_cheat_and_leaves_files_that_a_stranger_can_check
     assert told["failures"] == []
     assert len(told["cheats"]) == CHEATS
     assert all(cheat["caught"] for cheat in told["cheats"])
-    assert [check["exit_code"] for check in told["checks"]] == [0] * 6
+    assert [check["exit_code"] for check in told["checks"]] == [0] * 10
     assert [check["command"].split()[1] for check in told["checks"][:2]] == ["settlement", "account"]
     assert all(line["from_data"] == line["from_ledger"] > 0 for line in told["summary"]["comparisons"])
     assert {path.name for path in folder.iterdir()} == LEFT | {"CHECK.sh"}

@@ -1,4 +1,4 @@
-"""A real browser for tests: headless Chromium with one page open, driven by the DevTools protocol over a pipe.
+"""A real browser, for tests and the demo: headless Chromium with one page, driven by DevTools' protocol over a pipe.
 
 `Browser.open(path)` starts it with a profile of its own and loads a local file; `ask` runs an expression in the page
 and waits for what it promises. Nothing listens on a port. `close` ends the process that was started, and nothing else.
@@ -48,7 +48,7 @@ class Browser:
         command = [chromium(), "--remote-debugging-pipe", f"--user-data-dir={self._profile.name}", *OPTIONS]
         quiet = subprocess.DEVNULL
         started = ["bash", "-c", START, "bash", *command, "about:blank"]
-        self._process = subprocess.Popen(started, pass_fds=high, env=environ, stdout=quiet, stderr=quiet)
+        self._process = subprocess.Popen(started, pass_fds=high, env=environ, stdout=quiet, stderr=quiet)  # noqa: S603
         for each in high:
             os.close(each)
         self._number, self._rest = 0, b""
@@ -60,8 +60,8 @@ class Browser:
             self._call(f"{domain}.enable")
         self._call("Page.navigate", url=page.resolve().as_uri())
         self.ask(
-            "new Promise(done => { const look = () => "
-            "window.financeVerify ? done(true) : setTimeout(look, 20); look() })"
+            "new Promise(done => { const again = () => "
+            "window.financeVerify ? done(true) : setTimeout(again, 20); again() })"
         )
 
     def _call(self, method: str, **params: object) -> dict[str, Any]:
