@@ -25,7 +25,8 @@ def command() -> None:
 
     Processes log to stderr (JSON, or in colour on a terminal) and serve /metrics and /healthz on METRICS_HOST and their
     own port (POSTER_METRICS_PORT, ...; 0 takes a free one and logs it). SIGTERM or an interrupt finishes the batch at
-    hand and exits 0. Exit 1: the record contradicts itself (posting is halted); 3: refused by a guard, all faults at
+    hand and exits 0, also while the process starts (a signal before Python itself runs ends it as the kernel does, 143:
+    nothing was begun). Exit 1: the record contradicts itself (posting is halted); 3: refused by a guard, all faults at
     once (`finance doctor` runs the same guards); 4: a signer that is required does not answer.
 
     \b

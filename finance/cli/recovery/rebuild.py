@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from finance.recovery.rebuild import Rebuilt
     from finance.recovery.rebuild_worker import Advance
 
+ASK = "run it where the key service of the MACs may be asked (KMS_REGION, `kms:VerifyMac`)"
 REMEDIES = {
     "dead_letter_originals": "originals of rejected records: --fill-from-topic has them while the topic does",
     "verdict_details": "words beside a verdict, for people: the outcomes published them, and nothing proves them",
@@ -154,7 +155,9 @@ def _tell(rebuilt: Rebuilt, seconds: float, as_json: bool) -> None:
         elif rebuilt.sound:
             console.print("next: finance verify ledger, finance audit restore, start the poster, then the others")
         else:
-            console.print("stopped behind the last good range; name a second copy with --also, or mend the archive")
+            codes = {finding.code for item in rebuilt.shards for finding in item.report.findings}
+            mend = ASK if codes == {"proof.mac"} else "name a second copy with --also, or mend the archive"
+            console.print(f"stopped behind the last good range; {mend}")
 
     emit(as_json, result, words)
 
