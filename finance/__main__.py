@@ -4,7 +4,7 @@ Guarantees: where the packages of the command line are not installed (the bare l
 says what to install and exits with 3, as every refusal does. A process that is asked to stop while it starts (SIGTERM
 or an interrupt, from the first line of `main` on) ends at once with 0, as one that is stopped later: nothing was begun.
 Does not: change what a signal does before that, while Python itself starts (the kernel ends it: 143 in a shell), or to
-a command that is no process: it ends by the signal, since 0 would say that it was done.
+any other command: that ends by the signal, since 0 would say that it was done.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ from ledger_core.verify.signed_parts import SignedPart
 from ledger_core.verify.statements import check_proof, check_signature
 
 REMEDY: Final = "run `finance verify archive`: it names what was altered; replay without --compare archive meanwhile"
+ASK: Final = "run it where the key service of the MACs may be asked, or replay without --compare archive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +225,8 @@ class ArchiveLog:
 
 def _raise_found(key: str, found: Collector) -> None:
     for finding in found.report().findings:
+        if finding.code == "proof.mac":  # whether it was altered nobody here can say
+            raise Refused(f"{key}: {finding.code}: {finding.message}", remedy=ASK)
         raise _refused(key, f"{finding.code}: {finding.message}")
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from finance.recovery.rebuild_worker import Advance
 
 ASK = "run it where the key service of the MACs may be asked (KMS_REGION, `kms:VerifyMac`)"
+MEND = "name a second copy with --also, or mend the archive"
 REMEDIES = {
     "dead_letter_originals": "originals of rejected records: --fill-from-topic has them while the topic does",
     "verdict_details": "words beside a verdict, for people: the outcomes published them, and nothing proves them",
@@ -155,11 +156,14 @@ def _tell(rebuilt: Rebuilt, seconds: float, as_json: bool) -> None:
         elif rebuilt.sound:
             console.print("next: finance verify ledger, finance audit restore, start the poster, then the others")
         else:
-            codes = {finding.code for item in rebuilt.shards for finding in item.report.findings}
-            mend = ASK if codes == {"proof.mac"} else "name a second copy with --also, or mend the archive"
-            console.print(f"stopped behind the last good range; {mend}")
+            console.print(f"stopped behind the last good range; {_remedy(rebuilt)}")
 
     emit(as_json, result, words)
+
+
+def _remedy(rebuilt: Rebuilt) -> str:
+    codes = {finding.code for item in rebuilt.shards for finding in item.report.findings}
+    return ASK if codes == {"proof.mac"} else MEND
 
 
 def _head(head: object) -> tuple[str, str, str]:
