@@ -19,7 +19,7 @@ from ledger_core.verify.bundles.whole import check_bundle
 from ledger_core.verify.ledger import LedgerHead, check_ledger, head_of_checkpoint
 from ledger_core.verify.ledger_rows import LedgerReader
 from ledger_core.verify.range_tally import Position
-from ledger_core.verify.receipts import ReceiptCheck, check_receipt
+from ledger_core.verify.receipts import ConsistencyCheck, ReceiptCheck, check_consistency, check_receipt
 from ledger_core.verify.recorded import PROOF_FIELDS, recorded
 from ledger_core.verify.statements import Alone, check_proof, check_proof_by_key
 
@@ -29,6 +29,7 @@ __all__ = [
     "ArchiveReader",
     "ArchivedProofs",
     "AuditHead",
+    "ConsistencyCheck",
     "Finding",
     "LedgerHead",
     "LedgerReader",
@@ -42,6 +43,7 @@ __all__ = [
     "verify_audit_lines",
     "verify_batch",
     "verify_bundle",
+    "verify_consistency_of",
     "verify_ledger",
     "verify_proof",
     "verify_proof_by_key",
@@ -58,6 +60,10 @@ verify_announced = check_announced
 verify_ledger = check_ledger
 """The ledger in its database: `(reader, registry, *, expected=()) -> Report`. `expected` are heads somebody kept
 outside of it (`head_of_checkpoint`): against a ledger replaced as a whole, nothing else helps."""
+
+verify_consistency_of = check_consistency
+"""Whether a shard's record only went on from a kept checkpoint: `(old_note, new_note, proofs, registry, *, place=None)
+-> ConsistencyCheck`."""
 
 verify_receipt = check_receipt
 """One receipt on its own: `(data, registry, *, place=None, entry=None) -> ReceiptCheck`."""

@@ -1,13 +1,19 @@
-"""Checking a receipt: that its leaf is in the record which a counting key signed. Pure, and offline.
+"""Checking what strangers keep: a receipt, whose leaf is in the record that was signed; and a checkpoint, from which
+the record only went on. Pure.
 
 Guarantees: root, size and record come from the verified checkpoint alone, the keys from the registry alone; the leaf
 says the very place that the path proves. A receipt that only a revoked key signed is a finding: nothing later holds it.
-Does not: know whether the ledger went on from that checkpoint: for that, keep it and compare it with a later one.
+Two checkpoints must be signed, of one log, and begin at one offset; nothing may have shrunk, and both trees of the
+newer continue those of the older one (RFC 9162, section 2.1.4.2). So who rewrites, drops, reorders or puts back what
+the older one commits to is found, also when he has database and key: he cannot change the note that was kept.
+Does not: say anything of what a kept checkpoint does not commit to, or read a file.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from ledger_core.books.entries import decode_entry
 from ledger_core.decimals import is_decimal
@@ -15,8 +21,9 @@ from ledger_core.findings import Collector, Report
 from ledger_core.posting.verdicts import check_verdict, decode_verdict
 from ledger_core.proving.checkpoint import Checkpoint
 from ledger_core.proving.receipt import Receipt, ReceiptFault, parse_receipt
+from ledger_core.proving.tiles import TreeName
 from ledger_core.signing.registry import SignerRegistry
-from ledger_core.tree import leaf_hash, verify_inclusion
+from ledger_core.tree import leaf_hash, verify_consistency, verify_inclusion
 from ledger_core.verify.statements import check_note
 
 
@@ -131,3 +138,68 @@ def _verdict(leaf: bytes) -> tuple[dict[str, str], int]:
 def _shard_of(checkpoint: Checkpoint) -> int | None:
     text = checkpoint.origin.rpartition("/")[2]
     return int(text) if is_decimal(text) else None
+
+
+class TreeProofs(Protocol):
+    """Proofs from where the newer checkpoint was found. May raise ValueError where tiles are missing."""
+
+    def consistency(self, tree: TreeName, old_size: int, size: int) -> Sequence[bytes]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ConsistencyCheck:
+    """What came out. `old` and `new` are None where the note is not a checkpoint that counts."""
+
+    report: Report
+    old: Checkpoint | None
+    new: Checkpoint | None
+
+
+def check_consistency(
+    old_note: bytes, new_note: bytes | None, proofs: TreeProofs, registry: SignerRegistry, *, place: str | None = None
+) -> ConsistencyCheck:
+    """Compare the newest checkpoint (None: there is none any more) with one that was kept. What `proofs` raises but
+    ValueError passes through."""
+    found = Collector(place=place)
+    old = check_note(old_note, registry, found, is_alone=True)
+    if old is None or len(found):
+        return ConsistencyCheck(found.report(), None, None)
+    if new_note is None:
+        found.add("consistency.shrunk", f"no checkpoint of {old.origin} is there any more", field="note")
+        return ConsistencyCheck(found.report(), old, None)
+    new = check_note(new_note, registry, found)
+    if new is None or len(found):
+        return ConsistencyCheck(found.report(), old, None)
+    if new.origin != old.origin or new.record.first_offset != old.record.first_offset:
+        message = (
+            f"{new.origin} from offset {new.record.first_offset} is not {old.origin} from {old.record.first_offset}"
+        )
+        found.add("consistency.origin", message, field="origin")
+        return ConsistencyCheck(found.report(), old, new)
+    was, now = old.record, new.record
+    if now.next_offset < was.next_offset:
+        message = f"the record ends at offset {now.next_offset}, and ended at {was.next_offset}"
+        found.add("consistency.shrunk", message, field="record")
+    else:
+        _check_tree("entries", (old.size, old.root), (new.size, new.root), proofs, found)
+        _check_tree(
+            "verdicts", (was.verdict_count, was.verdict_root), (now.verdict_count, now.verdict_root), proofs, found
+        )
+    return ConsistencyCheck(found.report(), old, new)
+
+
+def _check_tree(
+    tree: TreeName, old: tuple[int, bytes], new: tuple[int, bytes], proofs: TreeProofs, found: Collector
+) -> None:
+    (old_size, old_root), (size, root) = old, new
+    if size < old_size:
+        found.add("consistency.shrunk", f"the {tree} were {old_size}, and are {size}", field=tree)
+        return
+    try:
+        verify_consistency(old_size, size, old_root, root, proofs.consistency(tree, old_size, size))
+    except ValueError as error:
+        message = f"the {tree} below {old_size} are not those of the checkpoint that was kept: {error}"
+        found.add("consistency.forked", message, field=tree)
+        return
+    found.count(f"{tree}_kept", old_size)
+    found.count(f"{tree}_appended", size - old_size)

@@ -12,6 +12,7 @@ from rich.console import Console
 from finance.cli.common import counting, json_option, load_settings, load_topology_of
 from finance.cli.findings import tell
 from finance.cli.proving.trusted import registry_of, signers_option
+from finance.cli.proving.verify_consistency import consistency
 from finance.cli.proving.verify_page import page
 from finance.cli.proving.verify_receipt import receipt
 from finance.cli.proving.verify_source import source
@@ -286,6 +287,7 @@ def _timed(as_json: bool, check: Callable[[], Report], more: Callable[[Console],
     tell(report, time.perf_counter() - started, as_json, more or (lambda _console: None))
 
 
+command.add_command(consistency)
 command.add_command(receipt)
 command.add_command(source)
 command.add_command(page)

@@ -28,6 +28,8 @@ SHARD: Final = "SELECT first_offset, next_offset, seq FROM shards WHERE shard = 
 OFFSET_OF: Final = "SELECT source_offset FROM entries WHERE shard = %s AND seq = %s"
 CLOSED: Final = "SELECT note FROM checkpoints WHERE shard = %s AND next_offset > %s ORDER BY next_offset LIMIT 1"
 
+NEWEST_CLOSED: Final = "SELECT next_offset, note FROM checkpoints WHERE shard = %s ORDER BY next_offset DESC LIMIT 1"
+
 
 class ReceiptReader:
     """`connection` is in autocommit mode; every method may raise Unavailable("postgres") and Refused."""
@@ -72,6 +74,15 @@ class ReceiptReader:
             return _parsed(live.note)
         row = self._connection.execute(CLOSED, (leaf.shard, leaf.offset), binary=True).fetchone()
         return None if row is None else _parsed(row[0])
+
+    @translated()
+    def newest(self, shard: int) -> bytes | None:
+        """The newest checkpoint of a shard, live or of a range, as it stands there."""
+        live = self._tiles.live(shard)
+        row = self._connection.execute(NEWEST_CLOSED, (shard,), binary=True).fetchone()
+        if live is not None and (row is None or row[0] <= live.next_offset):
+            return live.note
+        return None if row is None else row[1]
 
     @translated()
     def signed_to(self, shard: int) -> int:

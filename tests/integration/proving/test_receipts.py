@@ -162,3 +162,31 @@ def test_a_prover_that_comes_later_goes_on_from_tiles_or_without_them(
     with contextlib.closing(pipeline.prover()) as prover:
         step_until(prover, lambda: signed_to(database_url, 1) == ledger.next_offset)
     assert [rows(database_url, everything.format(table)) for table in ("tiles", "tile_edges")] == held
+
+
+def test_a_kept_checkpoint_finds_what_a_superuser_with_the_key_did(
+    ledger: TinyShard, pipeline: Pipeline, environ: dict[str, str], database_url: str, tmp_path: Path
+) -> None:
+    signers, kept = tmp_path / "signers.json", tmp_path / "kept.note"
+    signers.write_bytes(pipeline.registry.to_json())
+    finance = Finance({**environ, "FINANCE_SIGNERS": str(signers)})
+    first = rows(database_url, "SELECT note FROM live_checkpoints WHERE shard = 1")[0][0]
+    kept.write_bytes(first)
+    assert finance.json("verify", "consistency", str(kept))["ok"]
+    ledger.post(300).silence(20)
+    write(database_url, ledger)
+    publish(pipeline.brokers, pipeline.topic, ledger, first_seq=600)
+    with contextlib.closing(pipeline.prover()) as prover:
+        step_until(prover, lambda: signed_to(database_url, 1) == ledger.next_offset)
+    told = finance.json("verify", "consistency", str(kept))
+    assert told["counts"]["entries_appended"] == 300
+    assert kept.read_bytes() == first
+    assert finance.json("verify", "consistency", str(kept), "--keep")["kept"]
+    assert kept.read_bytes() == rows(database_url, "SELECT note FROM live_checkpoints WHERE shard = 1")[0][0]
+    with psycopg.connect(database_url, autocommit=True) as superuser:  # puts back what was signed before
+        superuser.execute("SET session_replication_role = replica")
+        superuser.execute("UPDATE live_checkpoints SET note = %s WHERE shard = 1", [first])
+    told = finance.json("verify", "consistency", str(kept), "--keep", code=1)
+    assert told["findings"][0]["code"] == "consistency.shrunk"
+    kept.write_bytes(b"no checkpoint")
+    assert finance.json("verify", "consistency", str(kept), code=1)["findings"][0]["code"] == "checkpoint.signature"

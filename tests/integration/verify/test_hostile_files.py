@@ -58,6 +58,8 @@ ELSEWHERE: Mapping[str, str] = {
     "verify bundle --signers": "read as of verify proof",
     "verify drill --signers": "read as of verify proof",
     "verify receipt --signers": "read as of verify proof",
+    "verify consistency old": "read as of verify receipt, before the database is asked",
+    "verify consistency --signers": "read as of verify proof",
     "verify batch --signers": "read as of verify proof",
     "verify archive --signers": "read as of verify proof",
     "verify ledger --signers": "read as of verify proof",
