@@ -8,6 +8,6 @@ known     since when the ledger knows an entry, and up to when that can be answe
 blocks    sums of full blocks of lines, which never change: a balance as of two moments in a bounded read
 chunks    keys by which entries are found, close together while they are written
 ageing    what of a payable is open, and for how long
-story     what a settlement or an order came to
+story     what a settlement or an order came to; reversals: whether more was taken back than came
 tokens    where a page goes on; the position that an answer reaches; reach: how far a projection has come
 """

@@ -8,8 +8,10 @@ import click
 
 from finance.cli.reading.shown import Column, Shown, asked, known_at_option, output_options, show
 from ledger_core.books.event_rules import is_name
+from ledger_core.findings import Report
 from ledger_core.postgres.reading.projection_entries import By
 from ledger_core.postgres.reading.stories import Story, story_of
+from ledger_core.reading.reversals import ReversalEntry, check_reversals
 from ledger_core.reading.tokens import position_token
 from ledger_core.times import format_time
 
@@ -52,7 +54,8 @@ def show_settlement(
 ) -> None:
     """The whole story of a settlement: its entries, what they come to, and records that posted nothing.
 
-    Exit 1 when nothing is known of it. Reads DATABASE_URL_READING.
+    Reversals are checked: a refund beyond what came is a finding (docs/ACCOUNTS.md). Exit 1 when there is a finding, or
+    nothing is known of it. Reads DATABASE_URL_READING.
 
     \b
     Examples:
@@ -71,7 +74,8 @@ def show_settlement(
 def show_order(order_id: str, known_at: str | int | None, form: str, out: Path | None, as_json: bool) -> None:
     """All entries of an order, whatever settlement they belong to, and what they come to.
 
-    Exit 1 when nothing is known of it. Reads DATABASE_URL_READING.
+    Reversals are checked, as of a settlement. Exit 1 when there is a finding, or nothing is known of it.
+    Reads DATABASE_URL_READING.
 
     \b
     Examples:
@@ -99,11 +103,33 @@ def _tell(by: By, name: str, hint: str, known_at: str | int | None, form: str, o
         for leg in legs
     ]  # fmt: skip
     told = Shown("lines", COLUMNS, rows, position_token(position), known_us, ok=story.found)
-    told.more = _more(story)
-    told.notes = _notes(story, told)
+    checked = _reversals(by, name, story)
+    told.more = {**_more(story), "findings": [finding.to_json() for finding in checked.findings]}
+    told.notes = [*_notes(story, told), *(f"finding {finding}" for finding in checked.findings)]
+    told.ok = story.found and checked.sound
     show(told, form, out, as_json)
-    if not story.found:
+    if not told.ok:
         raise click.exceptions.Exit(1)
+
+
+def _reversals(by: By, name: str, story: Story) -> Report:
+    """Whether more was taken back than came (docs/ACCOUNTS.md). Not of a part of the entries: what a reversal takes
+    back may be among the others."""
+    whole = by in (By.SETTLEMENT, By.ORDER) and not story.more
+    entries = story.entries if whole else ()
+    return check_reversals(
+        (
+            ReversalEntry(
+                it.shard,
+                it.seq,
+                it.event_id,
+                it.reverses,
+                [(leg.account, leg.currency, leg.amount_minor) for leg in legs],
+            )
+            for it, legs in entries
+        ),
+        f"{by.value.removesuffix('_id')} {name}",
+    )
 
 
 def _more(story: Story) -> dict[str, object]:

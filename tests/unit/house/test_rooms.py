@@ -31,7 +31,7 @@ AT_THE_ROOT = {
             "times",
             "tree",
         ),
-        *("sale", "settlement"),  # the public paths of shops (README, docs/PUBLISHING.md)
+        *("movement", "sale", "settlement"),  # the public paths of shops (README, docs/PUBLISHING.md)
     },
     "schemas": {"read_file", "strict_yaml"},
     "producers": {"aws_clock", "settlement_publisher"},
