@@ -133,19 +133,22 @@ class LiveCheckpoints:
                 worked |= self._one(shards[number], position)
         return worked
 
+    def signed_size(self, shard: int) -> int:
+        """Size of the newest live checkpoint of a shard; 0 without one. Raises Unavailable("postgres")."""
+        shown = self._trees[shard].shown if shard in self._trees else self._tiles.live(shard)
+        return 0 if shown is None else shown.size
+
     def forget(self, shard: int) -> None:
-        trees = self._trees.pop(shard, None)
-        if trees is not None and trees.behind is not None:
+        if (trees := self._trees.pop(shard, None)) is not None and trees.behind is not None:
             trees.behind.close()
 
     def _may(self, shard: ProvedShard) -> bool:
         return shard.growing is not None and not shard.announced and self._guard.allows(shard.number)
 
     def _one(self, shard: ProvedShard, position: ShardPosition) -> bool:
-        growing = shard.growing
+        growing, trees = shard.growing, self._trees.get(shard.number)
         if growing is None or shard.base is None or position.seq < growing.seq:  # put back: its poster posts them again
             return False
-        trees = self._trees.get(shard.number)
         if trees is None or trees.growing is not growing:
             trees = self._begin(shard, growing, shard.base)
         while trees.is_behind:
@@ -274,8 +277,7 @@ class LiveCheckpoints:
                 raise
             log.warning("checkpoint.refused", shard=shard.number, message=error.message, remedy=error.remedy)
             return None
-        note = b"\n".join([text, lines])
-        return LiveCheckpoint(trees.entries.size, trees.verdicts.size, trees.next_offset, note)
+        return LiveCheckpoint(trees.entries.size, trees.verdicts.size, trees.next_offset, b"\n".join([text, lines]))
 
 
 def note_lines(signers: SignerSet, text: bytes, history: TreeHistory) -> bytes:

@@ -261,7 +261,8 @@ class Prover:
         if payload.digest() != closed.hash:
             raise Corrupt(f"shard {closed.shard}, range {closed.range_no}: hash is not that of its payload")
         text = closed.checkpoint_text
-        history = ShardHistory(closed, self._store.range_below, self._read_journal)
+        seen_size = self._live.signed_size(closed.shard)
+        history = ShardHistory(closed, self._store.range_below, self._read_journal, seen_size)
         # 4. SIGN. The bytes were written down before: a crash, or a signer that was away, signs the same ones again.
         try:
             with self._signers.attempt_written(payload.signer_kid, payload.ts) as signer:

@@ -28,16 +28,20 @@ RangeBelow = Callable[[int, int], ClosedRange | None]
 
 
 class ShardHistory:
-    """A `ledger_core.ports.TreeHistory` of the checkpoint of `closed`."""
+    """A `ledger_core.ports.TreeHistory` of the checkpoint of `closed`. `seen_size`: that of the newest live checkpoint,
+    0 without one; a witness saw it last, unless a range was signed since."""
 
-    def __init__(self, closed: ClosedRange, range_below: RangeBelow, read_journal: ReadJournal) -> None:
+    def __init__(
+        self, closed: ClosedRange, range_below: RangeBelow, read_journal: ReadJournal, seen_size: int = 0
+    ) -> None:
         self._closed = closed
+        self._seen_size = seen_size
         self._range_below = range_below
         self._read_journal = read_journal
 
     @property
     def old_size(self) -> int:
-        return self._closed.first_seq - 1
+        return max(self._closed.first_seq - 1, self._seen_size)
 
     def consistency(self, size: int) -> tuple[bytes, ...]:
         """The proof that the tree of `size` is a prefix. Raises Corrupt when the journal leads elsewhere."""
