@@ -66,7 +66,11 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "report": ("finance.cli.reading.report", "command", "Revenue and fees by month."),
     "rules": ("finance.cli.posting.rules", "command", "Versions of the posting rules: list, put in force."),
     "dlq": ("finance.cli.posting.dlq", "command", "List, show and retry rejected events."),
-    "personal": ("finance.cli.personal.personal", "command", "Erase the personal data of one event, for ever."),
+    "pii": (
+        "finance.cli.personal.personal",
+        "command",
+        "Two operators erase the personal data of one event, for ever.",
+    ),
     "projection": (
         "finance.cli.reading.projection",
         "command",

@@ -36,7 +36,7 @@ COMMAND_KINDS: Final[Mapping[str, Kind]] = {
     "receipt": "asks",
     "settlement": "asks", "order": "asks", "account": "asks", "payables": "asks", "report": "asks",
     "dlq": "asks", "verify": "asks", "archive": "asks", "rebuild": "asks", "replay": "asks", "halt": "asks",
-    "resume": "asks", "personal": "asks", "projection": "asks", "shards": "asks", "audit": "asks",
+    "resume": "asks", "pii": "asks", "projection": "asks", "shards": "asks", "audit": "asks",
     "export": "signs", "prove": "signs", "rules": "signs", "signers": "signs", "rotate": "signs", "backup": "signs",
     "drill": "signs",
 }  # fmt: skip

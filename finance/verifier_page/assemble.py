@@ -18,7 +18,7 @@ FOLDER: Final = Path(__file__).parent
 SCHEMAS: Final = FOLDER.parents[1] / "schemas" / "json"
 NAMES: Final = (
     *("audit_batch_metadata", "audit_event", "bundle", "consistency"),
-    *("journal_entry", "manifest", "range_proof", "verdict_line"),
+    *("journal_entry", "manifest", "personal_opening", "range_proof", "verdict_line"),
 )
 UNICODE: Final = "14.0.0"  # docs/FORMATS.md, canonical JSON
 TABLE: Final = FOLDER / "unassigned.txt"

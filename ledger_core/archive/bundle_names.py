@@ -1,7 +1,7 @@
 """How the members of a bundle are called: computed here, read back here, and nowhere else. Pure.
 
     README.html  SHA256SUMS  bundle.json  signers.json  verify.html  verify.sh
-    audit/seqs-<first>-<last>.jsonl.gz
+    audit/seqs-<first>-<last>.jsonl.gz     pii/openings.jsonl
     shards/00003/batches/offsets-<first>-<next>.seqs-<first>-<last>.jsonl.gz
     shards/00003/manifests/<manifest_no>.json   shards/00003/proofs/<range_no>.json
     shards/00003/checkpoints/first.note         shards/00003/checkpoints/last.note
@@ -25,12 +25,13 @@ SIGNERS: Final = "signers.json"
 VERIFY_SH: Final = "verify.sh"
 VERIFY_HTML: Final = "verify.html"
 AUDIT_FOLDER: Final = "audit/"
+OPENINGS: Final = "pii/openings.jsonl"
 ALWAYS: Final = (README, SUMS, STATEMENT, SIGNERS, VERIFY_HTML, VERIFY_SH)
 
 _BATCH: Final = re.compile(r"offsets-[0-9]{19}-[0-9]{19}\.seqs-[0-9]{19}-[0-9]{19}\.jsonl\.gz\Z")
 _MEMBER: Final = re.compile(
     r"(README\.html|SHA256SUMS|bundle\.json|signers\.json|verify\.html|verify\.sh"
-    r"|audit/seqs-[0-9]{19}-[0-9]{19}\.jsonl\.gz"
+    r"|audit/seqs-[0-9]{19}-[0-9]{19}\.jsonl\.gz|pii/openings\.jsonl"
     r"|shards/[0-9]{5,10}/(batches/offsets-[0-9]{19}-[0-9]{19}\.seqs-[0-9]{19}-[0-9]{19}\.jsonl\.gz"
     r"|(manifests|proofs)/[0-9]{19}\.json|checkpoints/(first|last)\.note|consistency\.json|matching\.jsonl))\Z"
 )

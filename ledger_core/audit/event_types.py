@@ -190,7 +190,13 @@ EVENT_TYPES: Final[Mapping[str, EventType]] = {
         _OPERATOR, {"shard": _whole, "rules": _whole, "statement_hash": is_hash, "signer_kid": _text, "reason": _text}
     ),
     "archive.lock_decided": EventType(_OPERATOR, {"object_key": _text, "reason": _text}, "trigger"),
-    "personal.erased": EventType(_OPERATOR, {"event_id": _text, "reason": _text}, "trigger"),
+    "personal.erased": EventType(_OPERATOR, {"event_id": _text, "reason": _text, "approver?": _text}, "trigger"),
+    "personal.erasure_approved": EventType(_OPERATOR, {"event_id": _text, "reason": _text}, "trigger"),
+    "personal.disclosed": EventType(
+        _OPERATOR,
+        {**dict.fromkeys(("from_ts", "to_ts", "reason"), _text), "disclosure_no": _decimal, "fields": _list},
+        "trigger",
+    ),
     "drill.completed": EventType(
         _OPERATOR,
         {
@@ -210,6 +216,8 @@ EVENT_TYPES: Final[Mapping[str, EventType]] = {
             "pii_included": _flag,
             **dict.fromkeys(("bundle_hash", "bundle_sha256"), is_hash),
             "object_key?": _text,
+            "disclosure_no?": _decimal,  # of the decision by which personal data are in it
+            "openings?": _decimal,  # of so many events
         },
     ),
     SET_ASIDE: EventType(_OPERATOR, {"set_aside_seq": _decimal, "set_aside_hash": is_hash, "reason": _text}),

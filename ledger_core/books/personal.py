@@ -1,14 +1,16 @@
 """Personal data of an event: what it may look like, and the digest that stands for it wherever it does not stand. Pure.
 
-Guarantees: one form, one digest: SHA256(canonical(pii) || salt). The entry can be published for ever, and the person
-cannot be guessed from it by whoever has no salt; once data and salt are erased, nobody has one.
+Guarantees: one form, one digest. Each pair has a commitment, SHA256(pair salt || name || 0x00 || value), whose salt is
+SHA256(name || 0x00 || the event's salt); the digest is SHA256 of all commitments in order of name. So one pair can be
+shown by its own salt, under the same digest, and the others stay closed. The entry can be published for ever, and the
+person cannot be guessed from it by whoever has no salt; once data and salt are erased, nobody has one.
 Does not: know where data are kept, or whose they are.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -92,4 +94,20 @@ def sealed(pii: Mapping[str, str], salt: bytes) -> SealedData:
             raise Rejected(RejectReason.BAD_FIELD, "a pii key is not a lower-case word")
         check_text("pii value", value)
     canonical = _canonical.encode(pii)
-    return SealedData(canonical, salt, hashlib.sha256(canonical + salt).digest())
+    commitments = (commitment_of(name, pii[name], pair_salt(name, salt)) for name in sorted(pii))
+    return SealedData(canonical, salt, digest_of(commitments))
+
+
+def pair_salt(name: str, salt: bytes) -> bytes:
+    """The salt of one pair, 32 bytes, out of the event's: it opens this pair and says nothing of the others."""
+    return hashlib.sha256(name.encode() + b"\0" + salt).digest()
+
+
+def commitment_of(name: str, value: str, salt: bytes) -> bytes:
+    """What stands for one pair, 32 bytes; `salt`: that of the pair."""
+    return hashlib.sha256(salt + name.encode() + b"\0" + value.encode()).digest()
+
+
+def digest_of(commitments: Iterable[bytes]) -> bytes:
+    """What stands for all pairs, 32 bytes; the commitments stand in order of name."""
+    return hashlib.sha256(b"".join(commitments)).digest()

@@ -44,6 +44,8 @@ class AskedEntry(msgspec.Struct, frozen=True):
     recorded_at: str  # broker's append time, UTC; texts compare as times
     settlement_id: str  # the shop's id
     lines: tuple[AskedLine, ...]  # as in the entry
+    event_id: str = ""  # of the settlement event
+    pii_digest: str | None = None  # of its personal data; None: it has none
 
 
 decode_asked = msgspec.json.Decoder(AskedEntry).decode

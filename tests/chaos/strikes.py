@@ -162,7 +162,8 @@ class Strikes:
         """As an operator does whom a buyer asked (RUNBOOK, section 16)."""
         event_id = self._buyers.to_erase(self._chance)
         if event_id is not None:
-            self._command("erased", "personal", "erase", event_id, "--reason", "chaos", "--wait", "5")
+            self._command("approved", "pii", "approve", event_id, "--reason", "chaos")
+            self._command("erased", "pii", "erase", event_id, "--reason", "chaos", "--wait", "5")
 
     def _activate(self) -> None:
         """As an operator does who installed new posting rules (RUNBOOK, section 17); in one shard, the other later."""

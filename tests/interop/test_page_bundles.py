@@ -15,6 +15,7 @@ from ledger_core.archive import bundle_names
 from ledger_core.bundle.statement import BundleFilter, parse_bundle
 from tests.support.archive_factory import Key
 from tests.support.bundle_factory import bundle_of, contents_of, forged, resigned, two_shards, verified
+from tests.support.opening_factory import FORGED, shown_of, with_buyers
 
 KEYS = {"ed25519": Key("ed25519"), "rsa-sha256": Key("rsa-sha256", "rsa-v1")}
 KEY = KEYS["ed25519"]
@@ -157,3 +158,41 @@ def test_both_refuse_a_hostile_zip(browser: Browser, path: Path, tmp_path: Path,
     out = tmp_path / "hostile.zip"
     out.write_bytes(HOSTILE[name](path.read_bytes()))
     agree(browser, out, name)
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with the personal data of its entries."""
+    made = tmp_path_factory.mktemp("shown") / "shown.zip"
+    bundle_of(with_buyers(KEY), KEY, made, 1, 3, shown=shown_of())
+    return made
+
+
+def test_both_find_nothing_in_a_bundle_with_personal_data(browser: Browser, shown: Path, tmp_path: Path) -> None:
+    """All pairs, one pair alone, one entry's erased: the counts agree."""
+    bundle_of(with_buyers(KEY), KEY, tmp_path / "one.zip", 1, 3, shown=shown_of(["country"], erased=[7]))
+    for path in (shown, tmp_path / "one.zip"):
+        answer, report = by_page(browser, path), verified(path, KEY.registry)
+        assert (answer["sound"], report.findings) == (True, ()), answer
+        counts = answer["results"][1]["counts"]
+        assert counts["openings"] == report.counts["openings"] > 0
+        assert counts.get("digests that are not opened", 0) == report.counts.get("digests_not_opened", 0)
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_both_find_a_forged_opening_and_name_its_line(browser: Browser, shown: Path, tmp_path: Path, name: str) -> None:
+    forge, code = FORGED[name]
+    lines = contents_of(shown)[bundle_names.OPENINGS].splitlines(keepends=True)
+    out = resigned(shown, {bundle_names.OPENINGS: b"".join(forge(lines))}, KEY, tmp_path / "forged.zip")
+    assert bundle_names.OPENINGS in agree(browser, out, name)
+    told = {finding.code for finding in verified(out, KEY.registry).findings}
+    found = [each for result in by_page(browser, out)["results"] for each in result["findings"]]
+    assert code in told & {each["code"].replace("file.cut", "opening.form") for each in found}, (told, found)
+    assert all(each["line"] for each in found), found
+
+
+def test_both_ask_whether_personal_data_are_said_to_be_in_it(browser: Browser, shown: Path, tmp_path: Path) -> None:
+    hidden = resigned(shown, {}, KEY, tmp_path / "hidden.zip", pii_included=False)
+    assert agree(browser, hidden, "said to be left out") == {bundle_names.OPENINGS}
+    gone = resigned(shown, {bundle_names.OPENINGS: None}, KEY, tmp_path / "gone.zip")
+    assert agree(browser, gone, "said to be there") == {bundle_names.OPENINGS}

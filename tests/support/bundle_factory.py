@@ -19,6 +19,7 @@ import msgspec
 
 from finance.cli.proving.bundle_file import write_zip
 from finance.cli.proving.bundle_making import BundleMaker, BundleTerms
+from finance.cli.proving.bundle_openings import Ask, OpeningsFile
 from ledger_core.archive import bundle_names
 from ledger_core.bundle.statement import BundleFile, BundleFilter, BundlePayload, assemble_bundle, parse_bundle
 from ledger_core.findings import Report
@@ -53,13 +54,25 @@ def two_shards(key: Key, hours: int = 6) -> MemoryStore:
 EVERYTHING = BundleFilter(accounts=(), settlements=(), shards=())
 
 
+def asked(**said: object) -> BundleFilter:
+    """A filter of these accounts, settlements, shards."""
+    return msgspec.convert({"accounts": [], "settlements": [], "shards": [], **said}, BundleFilter)
+
+
 def bundle_of(
-    store: MemoryStore, key: Key, path: Path, first_hour: int = 2, end_hour: int = 4, asked: BundleFilter = EVERYTHING
+    store: MemoryStore,
+    key: Key,
+    path: Path,
+    first_hour: int = 2,
+    end_hour: int = 4,
+    asked: BundleFilter = EVERYTHING,
+    shown: Ask | None = None,
 ) -> BundleMaker:
-    """A bundle of these hours, at `path`."""
+    """A bundle of these hours, at `path`; `shown`: with the personal data that this answers."""
     moments = [format_time(START + dt.timedelta(hours=hour)) for hour in (first_hour, end_hour)]
     terms = BundleTerms(ENV, moments[0], moments[1], asked, 2, "1")
-    maker = BundleMaker(store, key.registry, terms)
+    openings = None if shown is None else OpeningsFile(path.with_name("openings.jsonl"), shown)
+    maker = BundleMaker(store, key.registry, terms, openings)
     maker.gather()
     assert maker.found.report().findings == ()
     maker.sign(cast(PinnedSigner, key))

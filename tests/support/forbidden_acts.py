@@ -125,6 +125,11 @@ ATTACKS: Final[dict[str, tuple[str, ...]]] = {
         "DELETE FROM personal_forgotten",
         "INSERT INTO personal_forgotten VALUES (9223372036854775807, gen_random_uuid())",
         "SELECT chained_erasures(0, 1)",
+        "SELECT disclosed_personal(1, ARRAY[gen_random_uuid()])",
+        "INSERT INTO personal_approvals (event_id, reason, actor_id, trace_id) "
+        "VALUES (gen_random_uuid(), 'r', 'operator:a', '')",
+        "INSERT INTO personal_disclosures (from_ts, to_ts, fields, reason, actor_id, trace_id) "
+        "VALUES ('-infinity', 'infinity', '{}', 'r', 'operator:a', '')",
         "DELETE FROM personal_cursors",
         "SELECT * FROM entries",
         "SELECT * FROM verdicts",
@@ -162,6 +167,11 @@ ATTACKS: Final[dict[str, tuple[str, ...]]] = {
         "DELETE FROM personal_data",
         "INSERT INTO personal_forgotten VALUES (1, gen_random_uuid())",
         "DELETE FROM personal_erasures",
+        "DELETE FROM personal_approvals",
+        "UPDATE personal_disclosures SET fields = '{}'",
+        "INSERT INTO personal_disclosures (from_ts, to_ts, fields, reason, actor_id, trace_id, disclosed_at) "
+        "VALUES ('2025-11-01', '2025-12-01', '{}', 'r', 'operator:a', '', '2199-01-01')",
+        "SELECT personal_pairs('{}', 'x')",
         "SELECT personal_digests(ARRAY[gen_random_uuid()])",
         "INSERT INTO lock_decisions VALUES ('k', 'r', 'operator:a', '2199-01-01')",
         "UPDATE lock_decisions SET decided_at = '2199-01-01'",

@@ -57,13 +57,16 @@ class TinyShard:
         currency: str = "USD",
         event_id: str | None = None,
         rules: int = 1,
+        pii_digest: str | None = None,
     ) -> TinyShard:
         """Post entries with recorded_at `seconds` after START."""
         for _ in range(count):
-            self._post_one(format_time(START + dt.timedelta(seconds=seconds)), currency, event_id, rules)
+            self._post_one(format_time(START + dt.timedelta(seconds=seconds)), currency, event_id, rules, pii_digest)
         return self
 
-    def _post_one(self, recorded_at: str, currency: str, event_id: str | None, rules: int) -> None:
+    def _post_one(
+        self, recorded_at: str, currency: str, event_id: str | None, rules: int, pii_digest: str | None
+    ) -> None:
         seq = len(self.entries) + 1
         amount = 100 + seq % 900
         lines = (
@@ -83,6 +86,7 @@ class TinyShard:
             metadata={},
             occurred_at=recorded_at,
             order_id=f"order-{seq}",
+            pii_digest=pii_digest,
             recorded_at=recorded_at,
             rules=rules,
             seq=str(seq),

@@ -16,7 +16,7 @@ import psycopg
 
 from ledger_core.books.personal import sealed
 from ledger_core.books.settlements import SettlementRecord
-from ledger_core.postgres.personal.erasures import decide
+from ledger_core.postgres.personal.erasures import approve, decide
 from producers.kafka.publisher import KafkaPublisher
 from schemas.wire.personal import decode_personal
 from tests.support.kafka import tls
@@ -126,8 +126,9 @@ class Shops:
         self._settle(settlement(n))
 
     def erase(self, n: int) -> None:
-        """As `finance personal erase` does: the decision, then the empty record."""
+        """As `finance pii approve` and `finance pii erase` do: two operators' decision, then the empty record."""
         named = {"event_id": event_id(n), "reason": "case", "actor_id": "operator:ada", "trace_id": "t"}
+        approve(self._environ["DATABASE_URL_API"], **{**named, "actor_id": "operator:coo"})
         decide(self._environ["DATABASE_URL_API"], **named, unknown_too=True)
         self.empty(n)
 

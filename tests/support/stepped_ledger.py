@@ -33,6 +33,7 @@ from finance.wiring.registry_file import read_registry
 from finance.wiring.stores import open_audit_restore_store
 from finance.workshop.sample_data import synthetic
 from ledger_core.archive.names import exports_folder
+from ledger_core.books.settlements import SettlementEvent
 from ledger_core.errors import Unavailable
 from ledger_core.findings import Collector, Report
 from ledger_core.postgres.recovery.epochs import begin_epoch
@@ -120,11 +121,11 @@ class SteppedLedger:
     def settings(self) -> Settings:
         return Settings.from_env(self.environ, ROOT)
 
-    def publish(self, events: int) -> None:
-        """New events, evenly over the shards."""
+    def publish(self, events: int, change: Callable[[SettlementEvent], SettlementEvent] = lambda event: event) -> None:
+        """New events, evenly over the shards; `change` may give them something more."""
         topic, brokers = self.environ["FINANCE_TOPIC_PREFIX"] + "finance.settlements", self.environ["KAFKA_BROKERS"]
         self._shop = self._shop or KafkaPublisher(brokers, tls(brokers))
-        for number, event in enumerate(synthetic(events, first=self.published)):
+        for number, event in enumerate(map(change, synthetic(events, first=self.published))):
             key = event.settlement_id.encode()
             self._shop.publish(topic, number % SHARDS, key=key, value=encode_settlement(event))
         self._shop.flush(300)

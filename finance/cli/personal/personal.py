@@ -1,4 +1,4 @@
-"""`finance personal`: what a person may ask of us, done by an operator: forget what is known of one event's buyer."""
+"""`finance pii`: what a person may ask of us, done by two operators: forget what is known of one event's buyer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from finance.cli.common import emit, for_the_chain, json_option, load_settings, load_topology_of, operator
 from finance.settings import clock
 from finance.settings.deployment import Settings
-from ledger_core.postgres.personal.erasures import decide, rows_left
+from ledger_core.postgres.personal import erasures
 
 FLUSH_SECONDS_MAX: Final = 30.0
 BY_KEY: Final = -1  # the partition that the event id belongs to
@@ -20,12 +20,40 @@ LOOK_SECONDS: Final = 0.25
 
 @click.group()
 def command() -> None:
-    """Personal data, which stand beside the ledger and never in it: erase those of one event.
+    """Personal data, which stand beside the ledger and never in it: two operators erase those of one event.
 
     \b
     Example:
-      finance personal erase 018f3a52-7c1e-4a7b-9c2d-5b1e0c9a4f10 --reason "asked for by the buyer, case 7"
+      finance pii approve 018f3a52-7c1e-4a7b-9c2d-5b1e0c9a4f10 --reason "asked for by the buyer, case 7"
+      finance pii erase 018f3a52-7c1e-4a7b-9c2d-5b1e0c9a4f10 --reason "asked for by the buyer, case 7"
     """
+
+
+@command.command()
+@click.argument("event_id")
+@click.option("--reason", required=True, callback=for_the_chain, help="Why, for the audit chain; names nobody.")
+@json_option
+def approve(event_id: str, reason: str, as_json: bool) -> None:
+    """Approve that the personal data of one event are erased, which another operator does within a day.
+
+    The approval is an audit event in your own name (personal.erasure_approved), and erases nothing. In production the
+    name is that of your certificate. Reads DATABASE_URL_API and FINANCE_OPERATOR.
+
+    \b
+    Example:
+      finance pii approve 018f3a52-7c1e-4a7b-9c2d-5b1e0c9a4f10 --reason "asked for by the buyer, case 7"
+    """
+    settings = load_settings()
+    actor_id, trace_id = operator(settings), clock.new_trace_id()
+    erasures.approve(
+        settings.database_url("api"), event_id=event_id, reason=reason, actor_id=actor_id, trace_id=trace_id
+    )
+
+    def words(console: Console) -> None:
+        console.print(f"{actor_id} approves of erasing {event_id}")
+        console.print("another operator erases it within a day: finance pii erase")
+
+    emit(as_json, {"ok": True, "event_id": event_id, "actor_id": actor_id, "trace_id": trace_id}, words)
 
 
 @command.command()
@@ -39,7 +67,8 @@ def command() -> None:
 def erase(event_id: str, reason: str, unknown: bool, wait_seconds: float, as_json: bool) -> None:
     """Forget the personal data of one event, for ever: in the database, and on the side topic.
 
-    First the decision and its audit intent (personal.erased: the event id and your reason) are on record; then an empty
+    Another operator approved of it within the last day (finance pii approve); else it is refused. First
+    the decision and its audit intent (personal.erased: event id, reason and approver) are on record; then an empty
     record is published under the event id, so that the brokers drop the data within a week; then the keeper deletes the
     rows, within seconds, which this command waits for. Whatever comes of the event later, again or late, is not kept.
     The entry stays as it is: its digest says nothing without data and salt. Exit 1: rows are left, because no keeper
@@ -48,17 +77,18 @@ def erase(event_id: str, reason: str, unknown: bool, wait_seconds: float, as_jso
 
     \b
     Examples:
-      finance personal erase 018f3a52-7c1e-4a7b-9c2d-5b1e0c9a4f10 --reason "asked for by the buyer, case 7"
-      finance personal erase 018f3a52-7c1e-4a7b-9c2d-5b1e0c9a4f10 --reason "case 7" --json
+      finance pii erase 018f3a52-7c1e-4a7b-9c2d-5b1e0c9a4f10 --reason "asked for by the buyer, case 7"
+      finance pii erase 018f3a52-7c1e-4a7b-9c2d-5b1e0c9a4f10 --reason "case 7" --json
     """
     settings = load_settings()
     dsn, actor_id, trace_id = settings.database_url("api"), operator(settings), clock.new_trace_id()
-    changed = decide(dsn, event_id=event_id, reason=reason, actor_id=actor_id, trace_id=trace_id, unknown_too=unknown)
+    said = {"event_id": event_id, "reason": reason, "actor_id": actor_id, "trace_id": trace_id}
+    changed = erasures.decide(dsn, **said, unknown_too=unknown)
     _publish_erasure(settings, event_id)
-    left, until = rows_left(dsn, event_id), time.monotonic() + wait_seconds
+    left, until = erasures.rows_left(dsn, event_id), time.monotonic() + wait_seconds
     while left and time.monotonic() < until:
         time.sleep(LOOK_SECONDS)
-        left = rows_left(dsn, event_id)
+        left = erasures.rows_left(dsn, event_id)
 
     def words(console: Console) -> None:
         console.print(f"{event_id} is forgotten by {actor_id}" if changed else f"{event_id} was forgotten before")

@@ -22,6 +22,7 @@ from importlib import resources
 from itertools import islice
 
 from finance.cli.proving.bundle_file import Provide
+from finance.cli.proving.bundle_openings import OpeningsFile
 from finance.cli.proving.bundle_ranges import TakenRange, taken_range
 from finance.verifier_page.assemble import page_bytes
 from ledger_core.archive import bundle_names
@@ -73,6 +74,7 @@ class BundleMaker:
     reader: ArchiveReader
     registry: SignerRegistry
     terms: BundleTerms
+    openings: OpeningsFile | None = None  # of personal data; None: they are left out
     found: Collector = field(default_factory=Collector)
     shards: list[BundleShard] = field(default_factory=list)
     empty: list[int] = field(default_factory=list)  # shards of which nothing is archived
@@ -98,6 +100,7 @@ class BundleMaker:
             self.found.add("archive.empty", f"nothing of environment {self.terms.env} is archived")
         if not len(self.found):
             self._add_audit()
+            self._add_openings()
         self.contents[bundle_names.SIGNERS] = self.registry.to_json
         script = (resources.files("ledger_core.bundle") / "verify.sh").read_bytes()
         self.contents[bundle_names.VERIFY_SH] = lambda: script
@@ -136,7 +139,10 @@ class BundleMaker:
                 entry = decode_asked(line)
                 if window.take(int(entry.seq), entry.recorded_at):
                     self.facts.take_entry(entry)
-                    matching += self._is_asked_for(entry)
+                    is_asked_for = self._is_asked_for(entry)
+                    matching += is_asked_for
+                    if is_asked_for and self.openings is not None:
+                        self.openings.take(shard, entry)
             for line in self._verdicts(one):
                 self.facts.take_verdict(decode_verdict(line).reason)
             self._add_range(shard, one)
@@ -208,6 +214,12 @@ class BundleMaker:
         said = parse_metadata(next(lines))
         return islice(lines, int(said.count), int(said.count) + int(said.verdicts))
 
+    def _add_openings(self) -> None:
+        if self.openings is not None:
+            self.openings.finish()
+            self.facts.openings = self.openings.count
+            self.contents[bundle_names.OPENINGS] = self.openings.read
+
     def _add_audit(self) -> None:
         """The exports of the audit chain with an event of the window, and what lies between them."""
         exports: list[tuple[str, str, int]] = []  # key, version, and events where one is of the window
@@ -246,7 +258,7 @@ class BundleMaker:
             from_ts=self.terms.from_ts,
             to_ts=self.terms.to_ts,
             filter=self.terms.asked,
-            pii_included=False,
+            pii_included=self.openings is not None,
             pii_policy_version=self.terms.pii_policy_version,
             shards=tuple(self.shards),
             empty_shards=tuple(self.empty),

@@ -5,13 +5,24 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 
-from finance.cli.common import EndMoment, Moment, counting, emit, json_option, load_settings, load_topology_of, operator
+from finance.cli.common import (
+    EndMoment,
+    Moment,
+    counting,
+    emit,
+    for_the_chain,
+    json_option,
+    load_settings,
+    load_topology_of,
+    operator,
+)
 from finance.cli.findings import tell
 from finance.settings import clock
 from finance.settings.deployment import Settings
@@ -20,12 +31,14 @@ from ledger_core.archive.pinned_object import lock_end
 from ledger_core.bundle.statement import Bundle, BundleFilter, parse_bundle
 from ledger_core.errors import Refused
 from ledger_core.findings import Report
+from ledger_core.postgres.personal.disclosures import Disclosure
 from ledger_core.times import format_time, parse_time
 from schemas.read_file import OBJECT_BYTES_MAX, read_file
 from schemas.topology.model import Topology
 
 if TYPE_CHECKING:
     from finance.cli.proving.bundle_making import BundleTerms
+    from finance.cli.proving.bundle_openings import OpeningsFile
 
 
 @click.group()
@@ -45,6 +58,9 @@ def command() -> None:
 @click.option("--shard", "shards", type=click.IntRange(min=0), multiple=True, help="This shard alone (repeatable).")
 @click.option("--account", "accounts", multiple=True, help="List the entries of this account (repeatable).")
 @click.option("--settlement", "settlements", multiple=True, help="List the entries of this settlement (repeatable).")
+@click.option("--pii", type=click.Choice(["include", "exclude"]), default="exclude", help="Show personal data, or not.")
+@click.option("--pii-field", "fields", multiple=True, help="With --pii include: this pair alone (repeatable).")
+@click.option("--reason", default="", callback=for_the_chain, help="Why personal data are shown.")
 @click.option("--store", is_flag=True, help="Store the file under lock in the archive, too.")
 @json_option
 def auditor(
@@ -54,6 +70,9 @@ def auditor(
     shards: tuple[int, ...],
     accounts: tuple[str, ...],
     settlements: tuple[str, ...],
+    pii: str,
+    fields: tuple[str, ...],
+    reason: str,
     store: bool,
     as_json: bool,
 ) -> None:
@@ -68,41 +87,73 @@ def auditor(
     stay whole, since they prove that no entry is left out of that list: other accounts are in them, too. --store wants
     credentials that may write, as the archiver's may.
 
-    Reads S3_AUDIT_*, FINANCE_SIGNERS, DATABASE_URL_API (the event), and the key variables as `finance prove`.
+    With --pii include the file shows the personal data that the keeper still has of the entries that were asked for,
+    each pair under the digest in its entry; with --pii-field, these pairs alone. That is your decision on record before
+    the first row is read (personal.disclosed: window, pairs and --reason; auditor.exported names it). Such a file is
+    never stored under lock: what is locked cannot be forgotten.
+
+    Reads S3_AUDIT_*, FINANCE_SIGNERS, DATABASE_URL_API (events, personal data), and the key variables as
+    `finance prove`.
 
     \b
     Examples:
       finance export auditor --from 2025-11-01 --to 2025-11-30 --out november.zip
       finance export auditor --from 2025-11-01 --to 2025-11-30 --account revenue:fees --out fees.zip
+      finance export auditor --from 2025-11-01 --to 2025-11-30 --settlement st_1 --out case7.zip
+        --pii include --pii-field country --reason "tax audit, case 7"
       finance export auditor --from 2025-11-01T00:00:00Z --to 2025-11-01T06:00:00Z --out night.zip --json
     """
     if since >= until:
         raise click.UsageError("--to is not after --from")
+    shown = _shown(since, until, fields, reason, is_shown=pii == "include", is_stored=store)
     settings, started = load_settings(), clock.utc_now()
     asked = BundleFilter(
         accounts=tuple(sorted(set(accounts))),
         settlements=tuple(sorted(set(settlements))),
         shards=tuple(sorted(set(shards))),
     )
-    report, told = _export(settings, since, until, asked, out, store=store)
+    report, told = _export(settings, asked, shown, out, since=since, until=until, store=store)
     seconds = (clock.utc_now() - started).total_seconds()
     if not report.sound:
         tell(report, seconds, as_json, lambda console: console.print("nothing was written"))
+    emit(as_json, {"ok": True, **told}, partial(_words, told, settings.signers_path))
 
-    def words(console: Console) -> None:
-        console.print(f"{out}: {told['entries_in_window']:,} entries of the window, {told['size_bytes']:,} bytes")
-        if asked.accounts or asked.settlements:
-            console.print(f"{told['entries_matching']:,} of them match")
-        if store:
-            console.print(f"stored as {told['object_key']}, version {told['version_id']}, until {told['retain_until']}")
-        console.print(f"sha256 {told['sha256']}, signed by {told['signer']}")
-        console.print(f"check it: finance verify bundle {out} --signers {settings.signers_path}")
 
-    emit(as_json, {"ok": True, **told}, words)
+def _words(told: Mapping[str, Any], signers: Path, console: Console) -> None:
+    """The result, for people."""
+    console.print(f"{told['out']}: {told['entries_in_window']:,} entries of the window, {told['size_bytes']:,} bytes")
+    if told["entries_matching"] != told["entries_in_window"]:
+        console.print(f"{told['entries_matching']:,} of them match")
+    if "openings" in told:
+        console.print(f"personal data of {told['openings']} entries are in it, by decision {told['disclosure_no']}")
+    if "object_key" in told:
+        console.print(f"stored as {told['object_key']}, version {told['version_id']}, until {told['retain_until']}")
+    console.print(f"sha256 {told['sha256']}, signed by {told['signer']}")
+    console.print(f"check it: finance verify bundle {told['out']} --signers {signers}")
+
+
+def _shown(
+    since: dt.datetime, until: dt.datetime, fields: tuple[str, ...], reason: str, *, is_shown: bool, is_stored: bool
+) -> Disclosure | None:
+    """Which personal data are to be shown; None: none. Raises UsageError."""
+    if is_shown and is_stored:
+        raise click.UsageError("--store locks the file for years, and personal data must be forgotten when asked for")
+    if is_shown and not reason:
+        raise click.UsageError("--pii include wants a --reason, for the audit chain")
+    if not is_shown and (fields or reason):
+        raise click.UsageError("--pii-field and --reason go with --pii include")
+    return Disclosure(since, until, tuple(sorted(set(fields))), reason) if is_shown else None
 
 
 def _export(
-    settings: Settings, since: dt.datetime, until: dt.datetime, asked: BundleFilter, out: Path, *, store: bool
+    settings: Settings,
+    asked: BundleFilter,
+    shown: Disclosure | None,
+    out: Path,
+    *,
+    since: dt.datetime,
+    until: dt.datetime,
+    store: bool,
 ) -> tuple[Report, dict[str, object]]:
     from finance.cli.proving.bundle_file import verify_file, write_zip
     from finance.cli.proving.bundle_making import BundleMaker
@@ -120,9 +171,10 @@ def _export(
     try:
         signer.pin()  # before an hour of reading, not after it
         terms = _terms(settings, topology, since, until, asked)
+        disclosed, openings = _openings(dsn, shown, folder, actor_id)
         with counting("reading objects", "objects", None) as advance:
             # 1, 2. READ, TAKE. A crash leaves what was read; the next run goes on with it.
-            maker = BundleMaker(KeptReader(open_archive(settings), folder, advance), registry, terms)
+            maker = BundleMaker(KeptReader(open_archive(settings), folder, advance), registry, terms, openings)
             maker.gather()
         if len(maker.found):
             return maker.found.report(), {}
@@ -137,17 +189,19 @@ def _export(
     if not checked.sound:
         return checked, {}
     stored = _store(settings, topology, statement, whole) if store else {}
+    stored |= disclosed if openings is None else {**disclosed, "openings": str(openings.count)}
     # 5. RECORD. A crash behind the COMMIT leaves an event for bytes that the next run makes again.
     record_bundle(dsn, _event(statement, sha256, stored), actor_id=actor_id, trace_id=clock.new_trace_id())
     size_bytes = whole.stat().st_size
     # 6. RENAME. From here on the file stands.
     whole.replace(out)
     shutil.rmtree(folder)
-    return checked, {
-        **stored,
-        "out": str(out),
-        "sha256": sha256,
-        "size_bytes": size_bytes,
+    return checked, {**stored, **_told(statement), "out": str(out), "sha256": sha256, "size_bytes": size_bytes}
+
+
+def _told(statement: Bundle) -> dict[str, object]:
+    """What a command says of the statement."""
+    return {
         "hash": statement.hash,
         "signer": statement.signer_kid,
         "entries_in_window": sum(int(part.num_in_window) for part in statement.shards),
@@ -167,6 +221,19 @@ def _terms(
         raise Refused(f"there is no shard {asked.shards[-1]}", remedy=f"the ledger has the shards 0 to {shards - 1}")
     policy = topology.stores["archive"].pii_policy_version
     return BundleTerms(settings.env, format_time(since), format_time(until), asked, shards, policy)
+
+
+def _openings(
+    dsn: str, shown: Disclosure | None, folder: Path, actor_id: str
+) -> tuple[dict[str, object], OpeningsFile | None]:
+    """The decision to show personal data, put on record, and the file that they go to."""
+    from finance.cli.proving.bundle_openings import OpeningsFile
+    from ledger_core.postgres.personal.disclosures import disclose, shown_pairs
+
+    if shown is None:
+        return {}, None
+    number = disclose(dsn, shown, actor_id=actor_id, trace_id=clock.new_trace_id())
+    return {"disclosure_no": str(number)}, OpeningsFile(folder / "openings.jsonl", partial(shown_pairs, dsn, number))
 
 
 def _store(settings: Settings, topology: Topology, statement: Bundle, path: Path) -> dict[str, object]:
@@ -201,7 +268,7 @@ def _event(statement: Bundle, sha256: str, stored: Mapping[str, object]) -> dict
         "bundle_hash": statement.hash,
         "bundle_sha256": sha256,
         "signer": statement.signer_kid,
-        **{name: text for name, text in stored.items() if name == "object_key"},
+        **{name: text for name, text in stored.items() if name in ("object_key", "disclosure_no", "openings")},
     }
 
 

@@ -7,7 +7,7 @@ const FAR = 0xffffffff;
 const WIDE = "[0-9]{19}";
 const MEMBER_NAME = new RegExp(
   "^(README\\.html|SHA256SUMS|bundle\\.json|signers\\.json|verify\\.html|verify\\.sh"
-    + `|audit/seqs-${WIDE}-${WIDE}\\.jsonl\\.gz`
+    + `|audit/seqs-${WIDE}-${WIDE}\\.jsonl\\.gz|pii/openings\\.jsonl`
     + `|shards/[0-9]{5,10}/(batches/offsets-${WIDE}-${WIDE}\\.seqs-${WIDE}-${WIDE}\\.jsonl\\.gz`
     + `|(manifests|proofs)/${WIDE}\\.json|checkpoints/(first|last)\\.note|consistency\\.json|matching\\.jsonl))$`,
 );

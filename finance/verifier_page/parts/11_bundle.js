@@ -173,8 +173,8 @@ class Matching {
 }
 
 class ShardCheck {
-  constructor(members, bundle, said, signers, out) {
-    Object.assign(this, { members, bundle, said, signers, out, shard: said.shard, folder: folderOf(said.shard) });
+  constructor(members, bundle, said, signers, openings, out) {
+    Object.assign(this, { members, bundle, said, signers, openings, out, shard: said.shard, folder: folderOf(said.shard) });
     this.window = new Window(bundle.from_ts, bundle.to_ts);
     const { accounts, settlements } = bundle.filter;
     [this.accounts, this.settlements] = [new Set(accounts), new Set(settlements)];
@@ -289,6 +289,7 @@ class ShardCheck {
     };
     const done = await checkBatch(blob, this.signers, part, () => {}, { start });
     if (this.matching !== null) await this.matching.settle();
+    await this.openings.settle();
     const bad = (field, words) => part.add("bundle.batch", words, { field, shard: this.shard });
     if (done === null) {
       trees.entries = trees.verdicts = undefined; // what follows is judged without the lost tree
@@ -325,6 +326,7 @@ class ShardCheck {
     const asked = !this.isNarrow || this.settlements.has(entry.settlement_id) || entry.lines.some((line) => this.accounts.has(line.account));
     if (!asked) return;
     this.matches += 1;
+    this.openings.take(this.shard, entry);
     if (this.matching !== null) this.matching.take(bytes, entry.seq);
     if (this.shown.length < SHOWN_MAX) {
       const debit = entry.lines.find((each) => each.side === "debit") || entry.lines[0];
@@ -397,13 +399,16 @@ async function checkBundle(blob, signers, out, progress) {
   out.fact("Window", `recorded from ${bundle.from_ts} up to, and without, ${bundle.to_ts}`);
   const { accounts, settlements } = bundle.filter;
   if (accounts.length + settlements.length) out.fact("Asked for", [...accounts, ...settlements].slice(0, 20).join(", "));
+  const openings = new Openings(bundle.pii_included ? members.get(OPENINGS) : null, out);
   for (const said of bundle.shards) {
     if (Number(said.last_range_no) - Number(said.first_range_no) >= RANGES_MAX) continue;
-    const check = new ShardCheck(members, bundle, said, signers, out);
+    const check = new ShardCheck(members, bundle, said, signers, openings, out);
     await check.run((number) => progress(((1 + (done + number) / ranges) / 2) * blob.size, blob.size));
     done += Number(said.last_range_no) - Number(said.first_range_no) + 1;
     shown.push(...check.shown);
   }
+  await openings.settle(true);
+  out.fact("Personal data", bundle.pii_included ? `of ${plain(out.counts.openings || 0)} entries, in ${OPENINGS}` : "none: an entry has a salted digest of them");
   await checkAuditMembers(members, signers, out);
   for (const name of members.members.keys()) {
     if (!members.expected.has(name)) out.add("bundle.member", "the statement's shards have no such member", { object: name, field: "files" });

@@ -58,6 +58,11 @@ MATRIX: Final[Mapping[str, Mapping[str, str]]] = {
         "api": "SELECT INSERT(actor_id,event_id,reason,trace_id)",
         "auditor": _READS,
     },
+    "personal_approvals": {"api": "SELECT INSERT(actor_id,event_id,reason,trace_id)", "auditor": _READS},
+    "personal_disclosures": {
+        "api": "SELECT INSERT(actor_id,fields,from_ts,reason,to_ts,trace_id)",
+        "auditor": _READS,
+    },
     "personal_forgotten": {"keeper": _READS, "api": _READS, "auditor": _READS},
     # what is derived from it
     "ranges": {"prover": _APPENDS, "archiver": _READS, "api": _READS, "auditor": _READS},

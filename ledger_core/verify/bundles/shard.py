@@ -35,6 +35,7 @@ from ledger_core.ports import StoredObject
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify.archive_walk import ShardWalk, VerifiedRange
 from ledger_core.verify.archived_range import ArchiveScene, ArchiveSource
+from ledger_core.verify.bundles.openings import OpeningsCheck
 from ledger_core.verify.bundles.trees import FirstTrees, Read, first_trees
 from ledger_core.verify.range_tally import Position
 
@@ -64,6 +65,7 @@ class ShardCheck:
     said: BundleShard  # what the statement says of the shard
     registry: SignerRegistry
     found: Collector
+    openings: OpeningsCheck  # one for all shards, in their order
     expected: set[str] = field(default_factory=set)  # the members that it must have, as far as they are known
     _keys: dict[str, str] = field(default_factory=dict)
     _question: Question = field(init=False)
@@ -124,6 +126,7 @@ class ShardCheck:
             if not self._question.matches(entry.settlement_id, [line.account for line in entry.lines]):
                 continue
             self._matching += 1
+            self.openings.take(self.said.shard, int(entry.seq), entry.event_id, entry.pii_digest)
             if matched is not None and not matched.take(body):
                 self._differs = int(entry.seq)
 

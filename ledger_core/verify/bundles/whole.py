@@ -24,6 +24,7 @@ from ledger_core.findings import Collector, Report
 from ledger_core.signing.counting import RecordedPlace
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.verify.audit import AuditCheck, AuditLines
+from ledger_core.verify.bundles.openings import OpeningsCheck
 from ledger_core.verify.bundles.shard import ShardCheck
 from ledger_core.verify.recorded import recorded
 from ledger_core.verify.statements import check_signature
@@ -70,11 +71,13 @@ def check_bundle(
     _check_files(reader, bundle, found)
     _check_signers(reader, registry, found)
     expected = set(bundle_names.ALWAYS)
+    openings = _openings(reader, bundle, expected, found)
     for said in bundle.shards:
-        check = ShardCheck(reader.read, bundle, said, registry, found)
+        check = ShardCheck(reader.read, bundle, said, registry, found, openings)
         check.run()
         expected |= check.expected
     found.shard = found.place = None
+    openings.finish()
     _check_audit(reader, registry, found)
     audit = {name for name in reader.members if name.startswith(bundle_names.AUDIT_FOLDER)}
     for name in sorted(expected - set(reader.members)):
@@ -82,6 +85,14 @@ def check_bundle(
     for name in sorted(set(reader.members) - expected - audit):
         found.add("bundle.member", "the statement's shards have no such member", field="files", place=name)
     return found.report()
+
+
+def _openings(reader: BundleFileReader, bundle: Bundle, expected: set[str], found: Collector) -> OpeningsCheck:
+    """The check of the personal data, where the statement says that there are some."""
+    if bundle.pii_included:
+        expected.add(bundle_names.OPENINGS)
+    is_there = bundle.pii_included and bundle_names.OPENINGS in reader.members
+    return OpeningsCheck(reader.read(bundle_names.OPENINGS) if is_there else None, found)
 
 
 def _statement(

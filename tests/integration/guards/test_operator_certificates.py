@@ -34,6 +34,10 @@ ROWS = {
     "time_decisions": "INSERT INTO time_decisions (shard, upto, reason, actor_id) VALUES (0, now(), 'r', %s)",
     "personal_erasures": "INSERT INTO personal_erasures (event_id, reason, actor_id, trace_id) "
     "VALUES ('00000000-0000-0000-0000-000000000001', 'r', %s, '')",
+    "personal_approvals": "INSERT INTO personal_approvals (event_id, reason, actor_id, trace_id) "
+    "VALUES ('00000000-0000-0000-0000-000000000001', 'r', %s, '')",
+    "personal_disclosures": "INSERT INTO personal_disclosures (from_ts, to_ts, fields, reason, actor_id, trace_id) "
+    "VALUES ('2025-11-01', '2025-12-01', '{}', 'r', %s, '')",
     "shard_resumes": f"INSERT INTO shard_resumes (halt_id, reason, actor_id, trace_id) SELECT 0, 'r', %s, '{TRACE}'",
 }
 

@@ -113,13 +113,14 @@ def test_an_erasure_is_for_ever_and_takes_the_copies_along(environ: dict[str, st
     post(url, 2, digest(2))
     say(environ, record(1), record(2))
     keep_until(environ, lambda: len(kept(url)) == 2)
-    told = finance.json("personal", "erase", event_id(1), "--reason", "case 7", "--wait", "0", code=1)
+    approve(finance, 1)
+    told = finance.json("pii", "erase", event_id(1), "--reason", "case 7", "--wait", "0", code=1)
     assert (told["changed"], told["rows_left"]) == (True, 1), "no keeper runs"
-    assert audit_types(url) == ["personal.erased"]
+    assert audit_types(url) == ["personal.erasure_approved", "personal.erased"]
     keep_until(environ, lambda: set(kept(url)) == {event_id(2)})
-    again = finance.json("personal", "erase", event_id(1), "--reason", "case 7 again")
+    again = finance.json("pii", "erase", event_id(1), "--reason", "case 7 again")
     assert (again["changed"], again["rows_left"]) == (False, 0)
-    assert audit_types(url) == ["personal.erased"]
+    assert audit_types(url) == ["personal.erasure_approved", "personal.erased"]
     say(environ, record(1), record(1, "Late"))
     keep_until(environ, lambda: {reason for _, reason, _ in refused(url)} == {"erased"} and len(refused(url)) == 2)
     assert rows(url, f"SELECT FROM personal_data WHERE event_id = '{event_id(1)}'") == []
@@ -128,11 +129,46 @@ def test_an_erasure_is_for_ever_and_takes_the_copies_along(environ: dict[str, st
     assert "Zoe" not in payloads
 
 
+def approve(finance: Finance, n: int, by: str = "bob") -> None:
+    finance("pii", "approve", event_id(n), "--reason", "case 7", FINANCE_OPERATOR=by)
+
+
+def test_an_erasure_wants_two_operators_whatever_statement_asks_for_it(environ: dict[str, str]) -> None:
+    """Nobody approved; only who erases did; somebody did, for another event, or more than a day ago."""
+    url, finance = environ["DATABASE_URL"], Finance(environ)
+    post(url, 1, digest(1))
+    erase = ("pii", "erase", event_id(1), "--reason", "case 7", "--wait", "0")
+    assert "let another operator run" in finance(*erase, code=3)
+    approve(finance, 1, by="alice")
+    approve(finance, 2)
+    finance(*erase, code=3)
+    with psycopg.connect(url, autocommit=True) as owner:
+        owner.execute(
+            "INSERT INTO personal_approvals (event_id, reason, actor_id, trace_id, approved_at) "
+            "VALUES (%s, 'old', 'operator:carol', '', now() - interval '25 hours')",
+            (event_id(1),),
+        )
+        with pytest.raises(psycopg.errors.CheckViolation, match="no other operator"):
+            owner.execute(
+                "INSERT INTO personal_erasures (event_id, reason, actor_id, trace_id, approver_id) "
+                "VALUES (%s, 'r', 'operator:alice', '', 'operator:mallory')",
+                (event_id(1),),
+            )
+    finance(*erase, code=3)
+    assert rows(url, "SELECT FROM personal_erasures") == []
+    approve(finance, 1)
+    assert finance.json(*erase)["changed"]
+    assert rows(url, "SELECT actor_id, approver_id FROM personal_erasures") == [("operator:alice", "operator:bob")]
+    told = rows(url, "SELECT payload ->> 'approver' FROM audit_outbox WHERE event_type = 'personal.erased'")
+    assert told == [("operator:bob",)]
+
+
 def test_an_unknown_event_is_not_erased_by_mistake(environ: dict[str, str]) -> None:
     finance = Finance(environ)
     for given, words in ((event_id(9), "check the id"), ("ST-1", "UUID in its lower-case")):
-        assert words in finance("personal", "erase", given, "--reason", "case 7", code=3)
-    assert finance.json("personal", "erase", event_id(9), "--reason", "case 7", "--unknown")["changed"]
+        assert words in finance("pii", "erase", given, "--reason", "case 7", code=3)
+    approve(finance, 9)
+    assert finance.json("pii", "erase", event_id(9), "--reason", "case 7", "--unknown")["changed"]
     url = environ["DATABASE_URL"]
     say(environ, record(9), partition=0)
     keep_until(environ, lambda: [reason for _, reason, _ in refused(url)] == ["erased"])

@@ -37,13 +37,22 @@ RANGE = (
     "INSERT INTO ranges VALUES (0, 1, 1, 0, 0, 1, '', decode(repeat('00', 32), 'hex'), '', '', NULL, 0, DEFAULT, '')"
 )
 
+APPROVE = (
+    "INSERT INTO personal_approvals (event_id, reason, actor_id, trace_id) "
+    "VALUES ('00000000-0000-0000-0000-000000000001', 'r', 'operator:{}', '')"
+)
+DISCLOSE = (
+    "INSERT INTO personal_disclosures (from_ts, to_ts, fields, reason, actor_id, trace_id) "
+    "VALUES ('2025-11-01', '2025-12-01', '{{}}', 'r', 'operator:{}', '')"
+)
 STANDING = (
     *(f"INSERT INTO shards VALUES ({n}, 't', 0, 0, 0, NULL, 0, 0, 0, 0, 0)" for n in range(5)),
     "INSERT INTO shard_halts (shard, kind, at_offset, detail) VALUES (0, 'dead_letters', 0, 'd'), "
     "(1, 'unreadable', 5, 'd'), (3, 'unreadable', 5, 'd'), (4, 'refused', 5, 'd')",
     go_on(3, aside="7"),
-    data("{}", "{}-salt"),
-    data("{}", "{}-salt").replace("personal_data (", "personal_data (kept, ").replace("VALUES (", "VALUES (true, "),
+    APPROVE.format("coo"),
+    data("{}", "{}"),
+    data("{}", "{}").replace("personal_data (", "personal_data (kept, ").replace("VALUES (", "VALUES (true, "),
     "TRUNCATE audit_outbox",
     halt("operator:first"),
 )
@@ -89,6 +98,8 @@ DECISIONS = {
     "halts": halt("operator:cfo"),
     "halts_lifted": lift("operator:cfo"),
     "lock_decisions": LOCK.format("cfo"),
+    "personal_approvals": APPROVE.format("cfo"),
+    "personal_disclosures": DISCLOSE.format("cfo"),
     "personal_erasures": ERASE.format("cfo"),
     "shard_resumes": go_on(1, allowed="1"),
     "time_decisions": TIME.format("2025-11-01", "cfo"),

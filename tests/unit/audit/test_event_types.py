@@ -19,6 +19,7 @@ FLOORS: Final = ("ledger_core", "consumers", "finance")
 HASH: Final = "ab" * 32
 BY_TRIGGER: Final = {  # migrations 0022, 0026 and 0055
     *("archive.lock_decided", "shard.times_accepted", "personal.erased"),
+    *("personal.erasure_approved", "personal.disclosed"),
     *("ledger.halted", "ledger.resumed"),
     *("ledger.shard_halted", "ledger.shard_resumed", "ledger.offsets_set_aside"),
 }

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from ledger_core.archive import bundle_names
-from ledger_core.bundle.statement import BundleFilter, BundleShard, parse_bundle
+from ledger_core.bundle.statement import BundleShard, parse_bundle
 from tests.support.archive_factory import Key
-from tests.support.bundle_factory import bundle_of, contents_of, forged, resigned, two_shards, verified
+from tests.support.bundle_factory import asked, bundle_of, contents_of, forged, resigned, two_shards, verified
 
 KEY = Key("ed25519")
 THIEF = Key("ed25519", "thief-v1")
@@ -115,10 +115,6 @@ def test_a_batch_without_its_last_entry_is_found(path: Path, tmp_path: Path) -> 
     cut = gzip.compress(b"".join([*lines[:5], *lines[6:]]), mtime=0)
     report = verified(resigned(path, {name: cut}, KEY, tmp_path / "forged.zip"), KEY.registry)
     assert name in {finding.place for finding in report.findings}
-
-
-def asked(**said: object) -> BundleFilter:
-    return msgspec.convert({"accounts": [], "settlements": [], "shards": [], **said}, BundleFilter)
 
 
 def entries_of(path: Path, shard: int) -> list[bytes]:

@@ -24,6 +24,7 @@ OURS = {
     "finance/verifier_page/assemble.py": "a part of the package",
     "finance/cli/proving/bundle_file.py": "makes a new file; what it reads is opened by open_file",
     "finance/cli/proving/bundle_making.py": "a part of the package",
+    "finance/cli/proving/bundle_openings.py": "makes a new file; it is read by read_file",
     "finance/cli/proving/verify_page.py": "makes a new file, and reads none",
     "producers/storage/whole_file.py": "writes, and syncs folders",
     "finance/door/used_once.py": "makes empty files, and syncs folders",

@@ -16,6 +16,7 @@ from ledger_core.audit.events import AuditEvent, event_hash
 from ledger_core.books.entries import decode_entry
 from ledger_core.books.settlements import event_from_record, record_from_event
 from ledger_core.bundle.consistency import parse_consistency
+from ledger_core.bundle.openings import parse_opening
 from ledger_core.bundle.statement import parse_bundle
 from ledger_core.errors import Corrupt, Rejected
 from ledger_core.posting.rules import draft
@@ -39,6 +40,7 @@ PARSERS: dict[str, Callable[[bytes], object]] = {
     "consistency.v1": parse_consistency,
     "journal_entry.v1": decode_entry,
     "manifest.v1": parse_manifest,
+    "personal_opening.v1": parse_opening,
     "range_proof.v1": parse_proof,
     "verdict_line.v1": decode_verdict,
 }
