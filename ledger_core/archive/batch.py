@@ -34,8 +34,8 @@ class BatchMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     env: Name  # environment, such as prod; part of every proof and object name
     from_ts: Timestamp | None  # least recorded_at of the entries; None without one
     to_ts: Timestamp | None  # greatest recorded_at, inclusive; None without one
-    pii_included: bool  # whether personal data stands in the lines
-    pii_policy_version: Name  # the rules by which that was decided; from the topology
+    pii_included: bool  # always false: an entry has a digest of them, and a bundle opens it beside the batches
+    pii_policy_version: Decimal  # the rules by which that was decided; from the topology
     signer_kid: Name  # key of the range's proof
     shard: ShardNo  # number of the shard: the partition of the settlements topic, from 0
     first_seq: Decimal  # decimal text; first entry, inclusive
@@ -47,6 +47,8 @@ class BatchMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     def __post_init__(self) -> None:
         if int(self.count) != int(self.last_seq) - int(self.first_seq) + 1:
             raise ValueError("count differs from the sequences first_seq..last_seq")
+        if self.pii_included:
+            raise ValueError("pii_included is true, and no batch has personal data")
 
     def to_bytes(self) -> bytes:
         return encode_statement(self)

@@ -95,7 +95,7 @@ class BundlePayload(Payload, frozen=True, kw_only=True):
     to_ts: Timestamp  # end of the window, exclusive
     filter: BundleFilter  # what was asked for beside the window
     pii_included: bool  # whether openings of personal data are in it
-    pii_policy_version: Name  # the rules by which that was decided; from the topology
+    pii_policy_version: Decimal  # the rules by which that was decided; from the topology
     shards: Annotated[tuple[BundleShard, ...], msgspec.Meta(min_length=1)]  # in order of number, each once
     empty_shards: tuple[ShardNo, ...]  # shards that were asked for, and of which nothing is archived; in order
     ledger_shards: Annotated[int, msgspec.Meta(ge=1, le=SHARDS_MAX)]  # how many the ledger has: numbers from 0

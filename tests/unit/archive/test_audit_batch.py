@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +19,11 @@ from ledger_core.archive.batch import (
 )
 from ledger_core.archive.lines import batch_lines
 from ledger_core.archive.names import batch_key, manifest_key
+from ledger_core.errors import Refused
 from ledger_core.proving.range_proof import assemble_proof, parse_proof
+from schemas.topology.load import load_topology
 from tests.support.proof_examples import VERDICTS, payload, shard_range
+from tests.support.topics import TOPOLOGY
 
 PROOF = assemble_proof(payload().to_bytes(), b"s" * 64)
 METADATA = metadata_of(parse_proof(PROOF), pii_included=False, pii_policy_version="1")
@@ -109,3 +113,26 @@ def test_a_line_without_end_does_not_fill_the_memory() -> None:
     bomb = gzip.compress(b"\0" * (64 * 1024 * 1024))
     with pytest.raises(ValueError, match="a line of more than"):
         list(batch_lines(bomb))
+
+
+@pytest.mark.parametrize(
+    ("said", "instead"),
+    [(b'"1"', text) for text in (b'"01"', b'"001"', b'""', b'"+1"', b'"1.0"', b'"one"', b"1", b'" 1"')]
+    + [(b'"pii_included":false', b'"pii_included":true')],
+)
+def test_a_policy_has_one_spelling_and_no_batch_says_that_it_has_personal_data(said: bytes, instead: bytes) -> None:
+    whole = METADATA.to_bytes()
+    wanted = b'"pii_policy_version":' + said if said == b'"1"' else said
+    assert parse_metadata(whole) == METADATA
+    assert wanted in whole
+    with pytest.raises(ValueError, match="pii_"):
+        parse_metadata(whole.replace(wanted, b'"pii_policy_version":' + instead if said == b'"1"' else instead))
+
+
+def test_the_policy_of_the_topology_is_a_file(tmp_path: Path) -> None:
+    spec = load_topology(TOPOLOGY).stores["archive"]
+    assert (TOPOLOGY.parent / f"docs/pii-policy/{spec.pii_policy_version}.md").is_file()
+    copy = tmp_path / "topology.yaml"
+    copy.write_text(TOPOLOGY.read_text("utf-8").replace('pii_policy_version: "1"', 'pii_policy_version: "01"'), "utf-8")
+    with pytest.raises(Refused, match="pii_policy_version"):
+        load_topology(copy)
