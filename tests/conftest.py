@@ -63,6 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--page-mutations", type=int, default=400, help="how many changed files both verifiers read (20000 by hand)"
     )
+    group.addoption("--bundle-mutations", type=int, default=60, help="how many forged bundles both verifiers read")
     group.addoption("--stack", metavar="NAME", help="use the stack of `finance dev up --name NAME`, leave it up")
 
 

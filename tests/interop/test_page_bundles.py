@@ -15,10 +15,12 @@ from ledger_core.archive import bundle_names
 from ledger_core.bundle.statement import BundleFilter, parse_bundle
 from tests.support.archive_factory import Key
 from tests.support.bundle_factory import bundle_of, contents_of, forged, resigned, two_shards, verified
+from tests.support.bundle_mutations import mutations, sound_bundle
 from tests.support.opening_factory import FORGED, shown_of, with_buyers
 
 KEYS = {"ed25519": Key("ed25519"), "rsa-sha256": Key("rsa-sha256", "rsa-v1")}
 KEY = KEYS["ed25519"]
+SEED = 20251101
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +198,25 @@ def test_both_ask_whether_personal_data_are_said_to_be_in_it(browser: Browser, s
     assert agree(browser, hidden, "said to be left out") == {bundle_names.OPENINGS}
     gone = resigned(shown, {bundle_names.OPENINGS: None}, KEY, tmp_path / "gone.zip")
     assert agree(browser, gone, "said to be there") == {bundle_names.OPENINGS}
+
+
+def test_both_find_every_mutation_of_a_bundle_and_name_one_member_of_it(
+    browser: Browser, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    """`--bundle-mutations N` takes more of them. A bundle that nobody can read as one has no member to name."""
+    path, out = sound_bundle(KEY, tmp_path / "sound.zip"), tmp_path / "forged.zip"
+    assert by_page(browser, path)["sound"]
+    assert verified(path, KEY.registry).findings == ()
+    count, seen, apart, nameless = int(pytestconfig.getoption("--bundle-mutations")), 0, [], []
+    for words in mutations(path, KEY, SEED, count, out):
+        answer, report = by_page(browser, out), verified(out, KEY.registry)
+        theirs, ours = places(answer), {it.place or "bundle.zip" for it in report.findings}
+        if answer["sound"] or report.sound or not theirs & ours:
+            apart.append((words, sorted(theirs), sorted(ours)))
+        found = [each for result in answer["results"] for each in result["findings"]]
+        if not all(each["field"] or each["line"] for each in found):
+            nameless.append((words, found))
+        seen += 1
+    assert seen == count
+    assert apart == []
+    assert nameless == []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,8 +15,10 @@ import pytest
 
 from finance.verifier_page.assemble import page_bytes
 from finance.workshop.browser import Browser
+from ledger_core.findings import Collector
+from ledger_core.verify.statements import check_note
 from tests.support.archive_factory import Key
-from tests.support.page_corpus import ED, RSA, Case, audit_lines, checkpoint, mutations, registries, sound
+from tests.support.page_corpus import CHANGES, ED, RSA, Case, audit_lines, checkpoint, mutations, registries, sound
 
 SEED = 20251101
 
@@ -114,6 +117,25 @@ def test_a_checkpoint_holds_with_the_lines_of_its_record_and_no_other(browser: B
         answer = by_page(browser, Case(words, "checkpoint", data, signers))
         assert not answer["sound"], words
         assert all(found["line"] or found["field"] for found in findings(answer)), words
+
+
+def test_both_find_every_mutation_of_a_checkpoint(browser: Browser, pytestconfig: pytest.Config) -> None:
+    count, chance, seen, apart = int(pytestconfig.getoption("--page-mutations")) // 4, random.Random(SEED), 0, []
+    words_of_notes = ["a bit flipped", "a line dropped", "a line doubled", "two lines swapped", "cut off", "not UTF-8"]
+    while seen < count:
+        key, words = chance.choice([ED, RSA]), chance.choice(words_of_notes)
+        note = checkpoint(key)
+        data = CHANGES[words](chance, note)
+        if data == note:
+            continue
+        found = Collector()
+        check_note(data, key.registry, found)
+        answer = by_page(browser, Case(words, "checkpoint", data, key.registry.to_json()))
+        if answer["sound"] or not len(found):
+            apart.append((words, data, answer["sound"], len(found)))
+        assert all(each["line"] or each["field"] for each in findings(answer)), (words, data)
+        seen += 1
+    assert apart == []
 
 
 @pytest.mark.parametrize(
