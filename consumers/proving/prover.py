@@ -19,6 +19,7 @@ import datetime as dt
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -261,8 +262,8 @@ class Prover:
         if payload.digest() != closed.hash:
             raise Corrupt(f"shard {closed.shard}, range {closed.range_no}: hash is not that of its payload")
         text = closed.checkpoint_text
-        seen_size = self._live.signed_size(closed.shard)
-        history = ShardHistory(closed, self._store.range_below, self._read_journal, seen_size)
+        seen = partial(self._live.signed_size, closed.shard)
+        history = ShardHistory(closed, self._store.range_below, self._read_journal, seen)
         # 4. SIGN. The bytes were written down before: a crash, or a signer that was away, signs the same ones again.
         try:
             with self._signers.attempt_written(payload.signer_kid, payload.ts) as signer:

@@ -28,11 +28,15 @@ RangeBelow = Callable[[int, int], ClosedRange | None]
 
 
 class ShardHistory:
-    """A `ledger_core.ports.TreeHistory` of the checkpoint of `closed`. `seen_size`: that of the newest live checkpoint,
-    0 without one; a witness saw it last, unless a range was signed since."""
+    """A `ledger_core.ports.TreeHistory` of the checkpoint of `closed`. `seen_size` answers that of the newest live
+    checkpoint, 0 without one; a witness saw it last, unless a range was signed since."""
 
     def __init__(
-        self, closed: ClosedRange, range_below: RangeBelow, read_journal: ReadJournal, seen_size: int = 0
+        self,
+        closed: ClosedRange,
+        range_below: RangeBelow,
+        read_journal: ReadJournal,
+        seen_size: Callable[[], int] = lambda: 0,
     ) -> None:
         self._closed = closed
         self._seen_size = seen_size
@@ -41,7 +45,7 @@ class ShardHistory:
 
     @property
     def old_size(self) -> int:
-        return max(self._closed.first_seq - 1, self._seen_size)
+        return max(self._closed.first_seq - 1, self._seen_size())
 
     def consistency(self, size: int) -> tuple[bytes, ...]:
         """The proof that the tree of `size` is a prefix. Raises Corrupt when the journal leads elsewhere."""

@@ -19,7 +19,8 @@ from typing import Final, Generic, TypeVar
 import structlog
 
 from consumers.kafka.source import OpenSource
-from ledger_core.errors import Corrupt, Refused, Unreadable
+from consumers.reading.sound_part import explained, take_sound_part
+from ledger_core.errors import Unreadable
 from ledger_core.ports import Record
 from ledger_core.posting.store_port import Fenced
 
@@ -103,15 +104,14 @@ class Follower(Generic[Place]):
     def _commit(self, number: int, partition: _Partition[Place], records: Sequence[Record]) -> None:
         try:
             # 2. COMMIT. A crash before: nothing happened, and the records are read again; after: done.
-            partition.at = self._take(partition.at, records)
+            partition.at, wrong = take_sound_part(self._take, partition.at, records)
         except Fenced:
             self._again(number)
-        except Corrupt as error:
-            self._stand(number, str(error), REMEDY)
-        except Refused as error:
-            self._stand(number, error.message, error.remedy)
-        else:
+            return
+        if wrong is None:
             self._source.note_done(number, self._offset(partition.at))
+        else:
+            self._stand(number, *explained(wrong, REMEDY))
 
     def _stand(self, number: int, message: str, remedy: str) -> None:
         partition = self._partitions.get(number)

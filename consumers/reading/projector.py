@@ -24,7 +24,8 @@ import structlog
 from consumers.kafka.journal_records import journal_items
 from consumers.kafka.source import OpenSource
 from consumers.metrics import Metrics
-from ledger_core.errors import Corrupt, Refused, Unreadable
+from consumers.reading.sound_part import explained, take_sound_part
+from ledger_core.errors import Unreadable
 from ledger_core.ports import Record
 from ledger_core.posting.store_port import Fenced
 from ledger_core.reading.fold import REMEDY, Folded, JournalItem, ShardReach, fold
@@ -166,17 +167,19 @@ class Projector:
         before = shard.reach
         shard.heard_at = self._monotonic()
         try:
-            shard.reach = take_journal(self._store, before, records, self._clock())
+            shard.reach, wrong = take_sound_part(self._commit, before, records)
         except Fenced:
             # Another projector has the shard, or had it: go on from what Postgres says.
             self._source.seek(before.shard, self._start_offset(before.shard))
-        except Corrupt as error:
-            self._stand(shard, str(error), REMEDY)
-        except Refused as error:
-            self._stand(shard, error.message, error.remedy)
-        else:
+            return
+        self._metrics.projected(before.shard, shard.reach.seq - before.seq)
+        if wrong is None:
             self._source.note_done(before.shard, shard.reach.next_offset)
-            self._metrics.projected(before.shard, shard.reach.seq - before.seq)
+        else:
+            self._stand(shard, *explained(wrong, REMEDY))
+
+    def _commit(self, before: ShardReach, records: Sequence[Record]) -> ShardReach:
+        return take_journal(self._store, before, records, self._clock())
 
     def _stand(self, shard: _Shard, message: str, remedy: str) -> None:
         """Leave a shard where it is, until its journal is read again; the others go on."""

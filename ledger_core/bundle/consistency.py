@@ -11,11 +11,11 @@ Does not: know the roots: they come from the two checkpoints alone.
 from __future__ import annotations
 
 import base64
-import binascii
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 
+from ledger_core.hashes import parse_base64_hash
 from ledger_core.signing.statements import Decimal, StatementPart, decode_statement, encode_statement
 from ledger_core.tree import CompactRange, consistency_onwards, old_subtrees, verify_consistency
 
@@ -66,21 +66,8 @@ def proved(said: TreePath, old_root: bytes, root: bytes) -> CompactRange | None:
     """The first tree's subtrees; None where the sizes are equal and the proof, which is empty then, does not hold them.
     Raises ValueError when it proves nothing of these two roots."""
     first, size = int(said.from_size), int(said.to_size)
-    path = _hashes(said.path)
+    path = [parse_base64_hash(text) for text in said.path]
     verify_consistency(first, size, old_root, root, path)
     if first == size and first & (first - 1):
         return None
     return old_subtrees(first, size, old_root, path)
-
-
-def _hashes(texts: Sequence[str]) -> list[bytes]:
-    hashes = []
-    for text in texts:
-        try:
-            digest = base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError):
-            raise ValueError("a hash is not base64") from None
-        if len(digest) != 32 or base64.b64encode(digest).decode("ascii") != text:
-            raise ValueError("a hash is not 32 bytes in the one spelling of base64")
-        hashes.append(digest)
-    return hashes

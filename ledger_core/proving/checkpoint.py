@@ -10,11 +10,11 @@ the specification says. It does not compare checkpoints with each other: see `tr
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ledger_core.decimals import is_decimal
+from ledger_core.hashes import parse_base64_hash
 from ledger_core.signing import notes
 from ledger_core.signing.counting import Claim, ShardPlace, SignatureFault, faults
 from ledger_core.signing.notes import NoteSignature
@@ -107,7 +107,7 @@ def parse_text(text: bytes) -> tuple[str, int, bytes, tuple[str, ...]]:
     origin, size_text, root_text, *extensions = lines
     if not is_decimal(size_text):
         raise ValueError(f"{size_text[:40]!r} is not a tree size")
-    return origin, int(size_text), _decode_root(root_text), tuple(extensions)
+    return origin, int(size_text), parse_base64_hash(root_text), tuple(extensions)
 
 
 def parse_record_text(text: bytes) -> tuple[str, int, bytes, RecordHead]:
@@ -173,14 +173,4 @@ def _record_head(size: int, extensions: Sequence[str]) -> RecordHead:
             raise ValueError(f"{text[:40]!r} is not an offset or a count")
     if size + int(count) != int(following) - int(first):
         raise ValueError(f"{size} entries and {count} verdicts are not the offsets {first} to {following}")
-    return RecordHead(int(first), int(following), int(count), _decode_root(root_text))
-
-
-def _decode_root(text: str) -> bytes:
-    try:
-        root = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise ValueError("the root is not base64") from None
-    if len(root) != 32 or base64.b64encode(root).decode("ascii") != text:
-        raise ValueError("the root is not 32 bytes in the one spelling of base64")
-    return root
+    return RecordHead(int(first), int(following), int(count), parse_base64_hash(root_text))

@@ -9,19 +9,18 @@ people and are never trusted.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from ledger_core import canonical
 from ledger_core.decimals import is_decimal
-from ledger_core.hashes import is_hash
+from ledger_core.hashes import is_hash, parse_base64_hash
 from ledger_core.proving.tiles import TreeName
 from ledger_core.signing import notes
 from ledger_core.signing.registry import RegisteredSigner, SignerRegistry
 from ledger_core.signing.signatures import PublicKey
-from ledger_core.tree import HASH_BYTES, leaf_hash
+from ledger_core.tree import leaf_hash
 
 SAYS: Final = "finance.receipt.v1"
 RECEIPT_BYTES_MAX: Final = 8192  # in a file, LF at the end included
@@ -168,12 +167,9 @@ def _path(path: object) -> tuple[bytes, ...]:
 
 def _hash(text: object) -> bytes:
     try:
-        digest = base64.b64decode(text if isinstance(text, str) else "", validate=True)
-    except (binascii.Error, ValueError):
-        digest = b""
-    if len(digest) != HASH_BYTES or base64.b64encode(digest).decode("ascii") != text:
-        raise ReceiptFault("path", f"a hash of the path is {HASH_BYTES} bytes in the one spelling of base64")
-    return digest
+        return parse_base64_hash(text)
+    except ValueError as error:
+        raise ReceiptFault("path", str(error)) from None
 
 
 def _signers(signers: object) -> tuple[ReceiptSigner, ...]:

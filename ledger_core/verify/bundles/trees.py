@@ -19,6 +19,7 @@ from ledger_core.proving.checkpoint import Checkpoint, parse
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.tree import EMPTY_ROOT, CompactRange
 from ledger_core.verify.archive_walk import VerifiedRange
+from ledger_core.verify.checkpoint_check import RecordEnd, difference
 from ledger_core.verify.range_tally import FIRST_OFFSET
 from ledger_core.verify.statements import check_note
 
@@ -70,11 +71,12 @@ def first_trees(read: Read, said: BundleShard, env: str, registry: SignerRegistr
         if size != str(count):
             found.add("consistency.size", f"says {size}, the bundle {count}", field=name)
             return FirstTrees()
-    log = f"/finance/{env}/ledger/{shard}"
-    last = _note(read, last_note(shard), log, (last_seq, next_offset), registry, found)
+    end = RecordEnd(env, shard, last_seq, next_offset, root=None, verdicts=None)
+    last = _note(read, last_note(shard), end, registry, found)
     roots: tuple[bytes, bytes] | None = (EMPTY_ROOT, EMPTY_ROOT)
     if int(said.first_range_no) > 1:
-        first = _note(read, first_note(shard), log, (first_seq, first_offset), registry, found)
+        before = RecordEnd(env, shard, first_seq, first_offset, root=None, verdicts=None)
+        first = _note(read, first_note(shard), before, registry, found)
         roots = None if first is None else (first.root, first.record.verdict_root)
     if roots is None or last is None:
         return FirstTrees()
@@ -97,9 +99,7 @@ def _tree(
     return tree, old_root if tree is None else None
 
 
-def _note(
-    read: Read, name: str, log: str, ends: tuple[int, int], registry: SignerRegistry, found: Collector
-) -> Checkpoint | None:
+def _note(read: Read, name: str, end: RecordEnd, registry: SignerRegistry, found: Collector) -> Checkpoint | None:
     """A checkpoint that is signed, of this log, and of this size and offset."""
     found.place = name
     try:
@@ -108,14 +108,10 @@ def _note(
         return None  # a missing member is a finding of its own
     if note is None:
         return None
-    if not note.origin.endswith(log):
-        found.add("checkpoint.origin", f"the note is of {note.origin}", field="checkpoint")
-        return None
-    if (note.size, note.record.next_offset, note.record.first_offset) != (*ends, FIRST_OFFSET):
-        message = (
-            f"the note is of size {note.size} and of offsets {note.record.first_offset} to {note.record.next_offset}, "
-            f"the bundle says {ends[0]} and {FIRST_OFFSET} to {ends[1]}"
-        )
-        found.add("checkpoint.size", message, field="checkpoint")
+    told = difference(note.origin, note.size, note.root, note.record, end)
+    if told is None and note.record.first_offset != FIRST_OFFSET:
+        told = "size", f"the checkpoint begins at offset {note.record.first_offset}, the ledger at {FIRST_OFFSET}"
+    if told is not None:
+        found.add(f"checkpoint.{told[0]}", told[1], field="checkpoint")
         return None
     return note

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.support.read_side import await_posted
 from tests.support.route import Ledger
 from tests.support.waits import until
 
@@ -47,7 +48,7 @@ def test_a_projection_is_built_anew_beside_the_running_one_and_is_sound(ledger: 
     projector = ledger.start("projector")
     ledger.publish(900)
     until("it was made", lambda: ledger.ask("SELECT to_regclass('reading.projections') IS NOT NULL") == (True,))
-    until("all is posted", lambda: ledger.ask("SELECT coalesce(sum(posted), 0) FROM shards") == (900,))
+    await_posted(ledger, 900)
     sound(ledger)
     before = ledger.ask(ASKED)
     told = command(ledger, "rebuild")
@@ -56,7 +57,7 @@ def test_a_projection_is_built_anew_beside_the_running_one_and_is_sound(ledger: 
     assert told["cleared"]
     assert ledger.ask(f"SELECT count(*) FROM pg_tables WHERE schemaname = '{before[0]}'") == (0,)
     ledger.publish(300)
-    until("all is posted", lambda: ledger.ask("SELECT sum(posted) FROM shards") == (1200,))
+    await_posted(ledger, 1200)
     sound(ledger)  # waits for the projector, which found out by itself
     assert behind(ledger) == 0
     assert projector.running
@@ -83,7 +84,7 @@ def test_what_is_not_as_in_the_ledger_is_named(ledger: Ledger) -> None:
     ledger.start("poster")
     projector = ledger.start("projector")
     ledger.publish(600)
-    until("all is posted", lambda: ledger.ask("SELECT coalesce(sum(posted), 0) FROM shards") == (600,))
+    await_posted(ledger, 600)
     until("it was made", lambda: ledger.ask("SELECT to_regclass('reading.projections') IS NOT NULL") == (True,))
     sound(ledger)
     projector.stop()
@@ -117,12 +118,12 @@ def test_a_projection_that_is_behind_is_not_compared_and_says_the_remedy(ledger:
     ledger.start("poster")
     projector = ledger.start("projector")
     ledger.publish(50)
-    until("all is posted", lambda: ledger.ask("SELECT coalesce(sum(posted), 0) FROM shards") == (50,))
+    await_posted(ledger, 50)
     until("it was made", lambda: ledger.ask("SELECT to_regclass('reading.projections') IS NOT NULL") == (True,))
     sound(ledger)
     projector.stop()
     ledger.publish(50)
-    until("all is posted", lambda: ledger.ask("SELECT sum(posted) FROM shards") == (100,))
+    await_posted(ledger, 100)
     done = ledger.command("projection", "verify", "--wait", "0")
     assert done.returncode == 3
     assert "50 entries behind" in done.stderr

@@ -16,6 +16,7 @@ from ledger_core.postgres.recovery.epochs import begin_epoch
 from ledger_core.postgres.schema.bounds import set_bounds
 from ledger_core.postgres.session import session
 from tests.support import databases
+from tests.support.read_side import assert_sound, await_posted
 from tests.support.reading_apart import Apart
 from tests.support.route import Ledger
 from tests.support.waits import until
@@ -30,21 +31,6 @@ def ledger(environ: dict[str, str], tmp_path: Path) -> Iterator[Ledger]:
     found = Ledger(environ, tmp_path, {"range_idle_seconds": 1, "audit_export_idle_seconds": 1})
     yield found
     found.end()
-
-
-@pytest.fixture
-def apart(ledger: Ledger) -> Iterator[Apart]:
-    with Apart.of(ledger) as made:
-        yield made
-
-
-def posted(ledger: Ledger, count: int) -> None:
-    until("all is posted", lambda: ledger.ask("SELECT coalesce(sum(posted), 0) FROM shards") == (count,))
-
-
-def sound(ledger: Ledger) -> None:
-    done = ledger.command("projection", "verify", "--all")
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def rows(url: str) -> list[tuple[object, ...]]:
@@ -81,22 +67,22 @@ def copied(ledger: Ledger) -> Iterator[Callable[[], None]]:
 def test_a_read_side_ahead_of_a_ledger_that_was_put_back_takes_nothing_twice(ledger: Ledger, apart: Apart) -> None:
     poster, projector = ledger.start("poster"), ledger.start("projector")
     ledger.publish(200)
-    posted(ledger, 200)
+    await_posted(ledger, 200)
     poster.stop()
     with copied(ledger) as put_back:
         poster = ledger.start("poster")
         ledger.publish(150)
-        posted(ledger, 350)
-        sound(ledger)
+        await_posted(ledger, 350)
+        assert_sound(ledger)
         before = rows(apart.url)
         poster.stop()
         put_back()
     assert ledger.ask("SELECT sum(posted) FROM shards") == (200,)
     ledger.start("poster")  # which posts and relays again what was lost: the same entries
-    posted(ledger, 350)
+    await_posted(ledger, 350)
     ledger.publish(50)
-    posted(ledger, 400)
-    sound(ledger)
+    await_posted(ledger, 400)
+    assert_sound(ledger)
     assert projector.running
     assert projector.said("projector.stands") == []
     assert len(before) == 350
@@ -113,7 +99,7 @@ def test_a_read_side_that_is_put_back_with_its_ledger_is_sound_once_both_have_ca
         ledger.start_all()
         ledger.publish(150)
         ledger.wait_finished()
-        sound(ledger)
+        assert_sound(ledger)
         stop(ledger)
         put_back()
     with session(ledger.environ["DATABASE_URL"], application_name="test") as owner:
@@ -125,7 +111,7 @@ def test_a_read_side_that_is_put_back_with_its_ledger_is_sound_once_both_have_ca
     ledger.start_all()
     ledger.publish(50)
     ledger.wait_finished()
-    sound(ledger)
+    assert_sound(ledger)
     assert ledger.ask("SELECT count(*) FROM reading_1.entries") == (400,)
 
 
@@ -133,7 +119,7 @@ def test_a_ledger_rebuilt_from_the_archive_gets_its_read_side_from_the_topics(le
     ledger.start_all()
     ledger.publish(300)
     ledger.wait_finished()
-    sound(ledger)
+    assert_sound(ledger)
     before = rows(ledger.environ["DATABASE_URL"])
     stop(ledger)
     server, name = databases.database_at(ledger.environ["DATABASE_URL"], "postgres"), f"test_{uuid.uuid4().hex[:16]}"
@@ -150,12 +136,12 @@ def test_a_ledger_rebuilt_from_the_archive_gets_its_read_side_from_the_topics(le
         ledger.environ["DATABASE_URL"] = back
         ledger.start("projector")
         until("it was made", lambda: ledger.ask("SELECT to_regclass('reading.projections') IS NOT NULL") == (True,))
-        sound(ledger)
+        assert_sound(ledger)
         assert rows(back) == before
         ledger.start("poster")
         ledger.publish(50)
-        posted(ledger, 350)
-        sound(ledger)
+        await_posted(ledger, 350)
+        assert_sound(ledger)
     finally:
         ledger.end()
         databases.drop_database(server, back)

@@ -15,6 +15,7 @@ from finance.workshop.sample_data import synthetic
 from producers.kafka.publisher import KafkaPublisher
 from schemas.wire.settlements import encode_settlement
 from tests.support.kafka import client, tls
+from tests.support.read_side import assert_sound, await_posted
 from tests.support.route import Ledger
 from tests.support.waits import PATIENCE_SECONDS, until
 
@@ -67,11 +68,6 @@ def rebuilt(ledger: Ledger, *options: str, asking_ledger: bool) -> dict[str, str
     return told
 
 
-def sound(ledger: Ledger) -> None:
-    done = ledger.command("projection", "verify", "--all", "--json")
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 def asked(ledger: Ledger) -> object:
     (place,) = ledger.ask("SELECT place FROM reading.projections WHERE asked")
     return ledger.ask(VERDICTS.format(place))
@@ -88,12 +84,12 @@ def test_verdicts_that_the_topic_forgot_come_from_the_ledger_or_the_projection_b
 ) -> None:
     poster, projector = ledger.start("poster"), ledger.start("projector")
     ledger.publish(ENTRIES)
-    until("all is posted", lambda: ledger.ask("SELECT coalesce(sum(posted), 0) FROM shards") == (ENTRIES,))
+    await_posted(ledger, ENTRIES)
     publish_what_posts_nothing(ledger)
     until("verdicts are in the ledger", lambda: ledger.ask("SELECT count(*) FROM verdicts") == (6,))
     if keep:  # what the topic keeps is newer than all of them
         ledger.publish(ENTRIES)
-        until("all is posted", lambda: ledger.ask("SELECT sum(posted) FROM shards") == (2 * ENTRIES,))
+        await_posted(ledger, 2 * ENTRIES)
     decided = "SELECT sum(decided) = (SELECT sum(next_offset) FROM shards) FROM reading_1.outcomes"
     until("outcomes are read", lambda: ledger.ask(decided) == (True,))
     before = asked(ledger)
@@ -105,7 +101,7 @@ def test_verdicts_that_the_topic_forgot_come_from_the_ledger_or_the_projection_b
 
     assert rebuilt(ledger, asking_ledger=False) == {}
     assert asked(ledger) == before
-    sound(ledger)
+    assert_sound(ledger)
     assert "rejected" in shown(ledger)
 
     with psycopg.connect(ledger.environ["DATABASE_URL"], autocommit=True) as connection:
@@ -114,16 +110,16 @@ def test_verdicts_that_the_topic_forgot_come_from_the_ledger_or_the_projection_b
     assert set(missing) == {"0", "1"}
     assert all((offset is not None) == bool(keep) for offset in missing.values())
     assert asked(ledger) == (None,)
-    sound(ledger)
+    assert_sound(ledger)
     assert f"before offset {missing['1']} that posted nothing are not known here" in shown(ledger) or not keep
 
     assert rebuilt(ledger, "--anew", asking_ledger=True) == {}
     assert asked(ledger) == before
-    sound(ledger)
+    assert_sound(ledger)
     assert "not known here" not in shown(ledger)
     ledger.start("poster"), ledger.start("projector")
     ledger.publish(ENTRIES)
     (place,) = ledger.ask("SELECT place FROM reading.projections WHERE asked")
     complete = "SELECT bool_and(complete_from = 0) AND sum(decided) = (SELECT sum(next_offset) FROM shards) "
     until("outcomes go on", lambda: ledger.ask(f"{complete} FROM {place}.outcomes") == (True,))
-    sound(ledger)
+    assert_sound(ledger)

@@ -47,6 +47,8 @@ ACTS: Final[dict[str, str]] = {
 ROW_LOCKS: Final = {
     ("poster", "shards"),
     ("poster", "balances"),
+    ("prover", "live_checkpoints"),
+    ("prover", "tile_edges"),
     ("notary", "notary_cursor"),
     ("notary", "job_holders"),
     ("api", "job_holders"),

@@ -53,6 +53,7 @@ class World:
 
     faults: Faults = field(default_factory=Faults)
     now: float = 0.0
+    records_max: int = 7
     topic: dict[int, list[Record]] = field(
         default_factory=lambda: {
             partition: [Record("t", partition, offset, 0, None, b"") for offset in range(20)] for partition in (0, 1)
@@ -65,7 +66,7 @@ class World:
     def follower(self) -> Follower[Place]:
         return Follower(
             "t",
-            lambda start, gone: MemorySource(self.topic, start, gone, self.faults, records_max=7),
+            lambda start, gone: MemorySource(self.topic, start, gone, self.faults, records_max=self.records_max),
             start=self.kept.start,
             offset=lambda place: place[1],
             take=self.kept.take,
@@ -107,17 +108,20 @@ def test_two_followers_take_each_record_once() -> None:
 
 
 @pytest.mark.parametrize("error", [Corrupt("not a record"), Refused("of another ledger", remedy="see to it")])
-def test_a_partition_whose_records_are_refused_stands_alone_until_they_are_right(error: Exception) -> None:
-    it = World()
+@pytest.mark.parametrize("records_max", [1, 7, 20])
+def test_a_partition_stands_before_the_record_that_is_refused_until_it_is_right(
+    error: Exception, records_max: int
+) -> None:
+    it = World(records_max=records_max)
     it.kept.bad[10] = error
     follower = it.follower()
-    for _ in range(10):
+    for _ in range(40):
         follower.step()
-    assert it.kept.records == {0: list(range(7)), 1: list(range(20))}
+    assert it.kept.records == {0: list(range(10)), 1: list(range(20))}
     it.kept.bad.clear()
     follower.step()
-    assert it.kept.records[0] == list(range(7))
+    assert it.kept.records[0] == list(range(10))
     it.now += RETRY_SECONDS
-    for _ in range(10):
+    for _ in range(20):
         follower.step()
     assert it.kept.records[0] == list(range(20))
