@@ -23,6 +23,14 @@ from tests.support.waits import until
 
 pytestmark = pytest.mark.services
 
+MADE_ANEW = {  # the commands of the runbook, sections 9 E and 9 D
+    "rebuilt from the archive": ["rebuild --from {archive} --into {back} --fill-from-topic"],
+    "replayed from the topic": [
+        "replay --from topic --into {back}",
+        "audit restore --from topic --into {back}",
+        "rebuild --from {archive} --into {back}",
+    ],
+}
 ROWS = "SELECT shard, seq, e::text FROM reading_1.entries e ORDER BY 1, 2"
 
 
@@ -115,7 +123,8 @@ def test_a_read_side_that_is_put_back_with_its_ledger_is_sound_once_both_have_ca
     assert ledger.ask("SELECT count(*) FROM reading_1.entries") == (400,)
 
 
-def test_a_ledger_rebuilt_from_the_archive_gets_its_read_side_from_the_topics(ledger: Ledger) -> None:
+@pytest.mark.parametrize("way", MADE_ANEW)
+def test_a_ledger_that_is_made_anew_gets_its_read_side_from_the_topics(ledger: Ledger, way: str) -> None:
     ledger.start_all()
     ledger.publish(300)
     ledger.wait_finished()
@@ -127,9 +136,10 @@ def test_a_ledger_rebuilt_from_the_archive_gets_its_read_side_from_the_topics(le
         connection.execute(f"CREATE DATABASE {name}".encode())
     back = databases.database_at(server, name)
     try:
-        source = f"s3://{ledger.environ['S3_AUDIT_BUCKET']}"
-        done = ledger.command("rebuild", "--from", source, "--into", back, "--fill-from-topic")
-        assert done.returncode == 0, done.stdout + done.stderr
+        archive = f"s3://{ledger.environ['S3_AUDIT_BUCKET']}"
+        for line in MADE_ANEW[way]:
+            done = ledger.command(*line.format(archive=archive, back=back).split())
+            assert done.returncode == 0, done.stdout + done.stderr
         for variable in [it for it in ledger.environ if it.startswith("DATABASE_URL_")]:
             role = f"finance_{variable.removeprefix('DATABASE_URL_').lower()}"
             ledger.environ[variable] = databases.role_url(back, role)
