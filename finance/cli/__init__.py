@@ -4,7 +4,7 @@ common: what they share; findings: how a check ends; addresses: options that are
 terminal: words of others, made harmless
 
 operating  run, status, halt, resume, shards, migrate, topics, doctor, guard, render
-posting    publish, dlq           reading  balances, entry        proving  prove, verify, receipt
+posting    publish, movement, dlq reading  balances, entry     proving  prove, verify, receipt
 audit      audit                  archive  archive                signing  signers, rotate, signing-proxy
 personal   personal
 recovery   rebuild, replay, backup, restore, drill

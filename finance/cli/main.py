@@ -48,6 +48,11 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
         "Serve signatures to callers that have no key; check its log.",
     ),
     "publish": ("finance.cli.posting.publish", "command", "Publish settlement events from JSONL or sample data."),
+    "movement": (
+        "finance.cli.posting.movement",
+        "command",
+        "Book money that moved: refunds, disputes, fees, payouts, conversions.",
+    ),
     "status": (
         "finance.cli.operating.status",
         "command",

@@ -1,1 +1,1 @@
-"""Events in: publish, dlq, rules."""
+"""Events in: publish, movement, dlq, rules."""

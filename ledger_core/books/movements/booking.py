@@ -11,9 +11,11 @@ the events of the settlement that the caller knows, and a movement that takes so
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import assert_never
 
 from ledger_core.books.chart import BadMovement
+from ledger_core.books.entries import EntryFields
 from ledger_core.books.movements import corrections, payouts, sales
 from ledger_core.books.movements.forms import (
     Adjustment,
@@ -33,17 +35,22 @@ from ledger_core.books.movements.forms import (
     SellerPayout,
     TaxRemittance,
 )  # fmt: skip
-from ledger_core.books.settlements import SettlementEvent
+from ledger_core.books.movements.lines import event_id_of_movement
+from ledger_core.books.settlements import SettlementEvent, SettlementLine, SettlementProvider
+from ledger_core.times import parse_time
 
 
 def event_of(movement: Movement, before: Sequence[SettlementEvent] = ()) -> SettlementEvent:
-    """The event that books a movement. `before`: the settlement's events so far, where it takes something back.
+    """The event that books a movement. `before`: the settlement's events so far, where it takes something back; when
+    its own is among them, only those in front of it count, so asking again gives the same event.
 
     Raises BadMovement.
     """
     elsewhere = next((it for it in before if it.settlement_id != movement.settlement_id), None)
     if elsewhere is not None:  # another key may be another shard, which cannot take it back
         raise BadMovement("settlement_id", f"is {movement.settlement_id}, and {elsewhere.event_id} is of another one")
+    own = event_id_of_movement(movement)
+    before = list(takewhile(lambda it: it.event_id != own, before))
     match movement:
         case Refund():
             return sales.refunded(movement, before)
@@ -86,3 +93,25 @@ def _alone(movement: Movement) -> SettlementEvent:
             raise BadMovement("movement", "takes something back")
         case _:
             assert_never(movement)
+
+
+def event_of_entry(entry: EntryFields) -> SettlementEvent:
+    """The event that an entry was made of, as one of `before`; personal data stay out."""
+    return SettlementEvent(
+        event_id=entry.event_id,
+        event_type=entry.event_type,
+        settlement_id=entry.settlement_id,
+        order_id=entry.order_id,
+        occurred_at=parse_time(entry.occurred_at),
+        lines=tuple(
+            SettlementLine(line.account, line.side, int(line.amount_minor), line.currency, line.memo)
+            for line in entry.lines
+        ),
+        provider=None
+        if entry.provider is None
+        else SettlementProvider(
+            entry.provider.name, entry.provider.reference, int(entry.provider.amount_minor), entry.provider.currency
+        ),
+        reverses=entry.reverses,
+        metadata=entry.metadata,
+    )

@@ -16,7 +16,9 @@ import msgspec
 from ledger_core.books.settlements import SettlementLine
 
 
-class MovementForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="movement"):
+class MovementForm(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, tag_field="movement"
+):
     """What every movement says."""
 
     settlement_id: str  # of the sale, or of the payout, remittance, ...; the key of the record

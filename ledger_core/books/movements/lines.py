@@ -38,6 +38,14 @@ def moved(to: str, from_: str, amount_minor: int, code: str) -> tuple[Settlement
     return leg(to, amount_minor, code), leg(from_, -amount_minor, code)
 
 
+def event_id_of_movement(form: MovementForm) -> str:
+    """Its own, or one made of what it is: the same movement has the same id. Raises BadMovement."""
+    if form.occurred_at.utcoffset() != dt.timedelta(0):
+        raise BadMovement("occurred_at", f"wants a time in UTC, not {form.occurred_at.isoformat()}")
+    kind = str(form.__struct_config__.tag)
+    return form.event_id or event_id_of(form.settlement_id, kind, form.occurred_at, form.part)
+
+
 def event(
     form: MovementForm,
     kind: str,
@@ -48,8 +56,6 @@ def event(
     metadata: dict[str, str] | None = None,
 ) -> SettlementEvent:
     """The event of a movement; legs of nothing are left out. Raises BadMovement."""
-    if form.occurred_at.utcoffset() != dt.timedelta(0):
-        raise BadMovement("occurred_at", f"wants a time in UTC, not {form.occurred_at.isoformat()}")
     names = {"settlement_id": form.settlement_id, "order_id": form.order_id or form.settlement_id}
     if provider is not None:
         names |= {"provider": provider.name, "reference": provider.reference}
@@ -62,7 +68,7 @@ def event(
     if twice:
         raise BadMovement("metadata", f"{twice[0]} is a field of the movement itself")
     return SettlementEvent(
-        event_id=form.event_id or event_id_of(form.settlement_id, kind, form.occurred_at, form.part),
+        event_id=event_id_of_movement(form),
         event_type=kind,
         settlement_id=form.settlement_id,
         order_id=form.order_id or form.settlement_id,

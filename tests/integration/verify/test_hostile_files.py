@@ -47,9 +47,10 @@ COMMANDS: Mapping[str, list[str]] = {
     "verify bundle file": ["verify", "bundle", PLACE, "--signers", "SIGNERS"],
     "verify audit --file": ["verify", "audit", "--file", PLACE, "--signers", "SIGNERS"],
     "audit verify --file": ["audit", "verify", "--from", "file", "--file", PLACE, "--signers", "SIGNERS"],
+    "movement publish --file": ["movement", "publish", "--dry-run", "--file", PLACE],
     "signing-proxy log verify path": ["signing-proxy", "log", "verify", PLACE],
 }
-EMPTY_IS_SOUND = ("signing-proxy log verify path",)  # a log that just began
+EMPTY_IS_SOUND = ("signing-proxy log verify path", "movement publish --file")  # a log that just began; nothing to book
 ELSEWHERE: Mapping[str, str] = {
     "verify proof --audit": "read as verify audit --file, where a key was revoked",
     "verify drill --audit": "as verify proof --audit",

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from ledger_core.books.chart import CHART, BadMovement, family_of
-from ledger_core.books.movements.booking import event_of
+from ledger_core.books.entries import Provider
+from ledger_core.books.movements.booking import event_of, event_of_entry
 from ledger_core.books.movements.examples import EXAMPLES, booked, template
 from ledger_core.books.movements.forms import (
     Capture,
@@ -24,7 +25,8 @@ from ledger_core.books.movements.forms import (
     Refund,
     SellerPayout,
 )  # fmt: skip
-from ledger_core.books.settlements import SettlementEvent, SettlementLine
+from ledger_core.books.settlements import SettlementEvent, SettlementLine, SettlementProvider
+from tests.support.journal_factory import TinyShard
 from tests.support.plain_ledger import plain, written
 
 AT = dt.datetime(2025, 11, 1, 12, tzinfo=dt.UTC)
@@ -124,7 +126,7 @@ BAD: list[tuple[str, Movement, str]] = [
     ("no shares", changed(Capture, shares=()), "shares"),
     ("refund of nothing known", changed(Refund, reverses=NO_EVENT), "reverses"),
     ("refund beyond what is left", changed(Refund, amount_minor=10_001), "amount_minor"),
-    ("refund of a conversion", changed(Refund, reverses=OPENING.event_id, amount_minor=4_001), "amount_minor"),
+    ("of a conversion", changed(Refund, part="9", reverses=OPENING.event_id, amount_minor=9_999), "amount_minor"),
     ("won of a sale", changed(DisputeWon, reverses=SALE.event_id), "reverses"),
     ("won twice", changed(DisputeWon, part="9"), "amount_minor"),
     ("lost of nothing", changed(DisputeLost, opening=NO_EVENT), "opening"),
@@ -161,3 +163,26 @@ def test_a_dispute_with_events_of_the_read_side_is_bounded_by_its_account() -> N
         again = DisputeLost(settlement_id="st_1", occurred_at=AT, part="again", opening=opening.event_id)
         with pytest.raises(BadMovement, match="left in dispute"):
             event_of(again, bare)
+
+
+@pytest.mark.parametrize("more", [{}, {"amount_minor": 400}])
+def test_what_is_asked_for_again_is_the_same_event_whatever_came_behind_it(more: dict[str, Any]) -> None:
+    first = event_of(Refund(settlement_id="st_1", occurred_at=AT, part="again", reverses=SALE.event_id, **more), [SALE])
+    behind = event_of(
+        Refund(settlement_id="st_1", occurred_at=AT, part="later", reverses=SALE.event_id, amount_minor=1), [SALE]
+    )
+    form = Refund(settlement_id="st_1", occurred_at=AT, part="again", reverses=SALE.event_id, **more)
+    assert event_of(form, [SALE, first, behind]) == first
+
+
+def test_an_entry_is_the_event_it_was_made_of() -> None:
+    entry = TinyShard().post(3).entries[2].entry
+    event = event_of_entry(entry)
+    assert (event.event_id, event.settlement_id, event.reverses) == (entry.event_id, entry.settlement_id, None)
+    assert [(it.account, it.side, str(it.amount_minor)) for it in event.lines] == [
+        (it.account, it.side, it.amount_minor) for it in entry.lines
+    ]
+    asked = msgspec.structs.replace(
+        entry, provider=Provider(name="stripe", reference="pi_2", amount_minor="102", currency="USD")
+    )
+    assert event_of_entry(asked).provider == SettlementProvider("stripe", "pi_2", 102, "USD")
