@@ -6,7 +6,7 @@ posting   from a settlement event to its verdict and its place in the chain
 proving   a range opens, is cut, closes, is proved; checkpoints
 archive   a proved range as an object: batch, manifest, listing        audit     the audit chain
 verify    the oracle: recomputes everything, reports what differs       recovery  rules of rebuild and replay
-reading   what can be asked of the journal, and how pages and cursors work      bundle   one file for an auditor
+reading   what can be asked, and how pages work   bundle  one file for an auditor   payouts  their states
 postgres  the one door to the database
 At the root stands what every room uses: errors, findings, ports, times, decimals, canonical, hashes,
 normal_form, chain, tree, proof_ids.

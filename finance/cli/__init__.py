@@ -6,6 +6,6 @@ terminal: words of others, made harmless
 operating  run, status, halt, resume, shards, migrate, topics, doctor, guard, render
 posting    publish, movement, dlq reading  balances, entry     proving  prove, verify, receipt
 audit      audit                  archive  archive                signing  signers, rotate, signing-proxy
-personal   personal
+personal   personal               payouts  payout, hold, approvers
 recovery   rebuild, replay, backup, restore, drill
 """

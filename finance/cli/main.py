@@ -53,6 +53,9 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
         "command",
         "Book money that moved: refunds, disputes, fees, payouts, conversions.",
     ),
+    "payout": ("finance.cli.payouts.payout", "command", "Pay sellers: request, approve, reject, release, list."),
+    "hold": ("finance.cli.payouts.hold", "command", "Let payouts of a seller wait, and let them go."),
+    "approvers": ("finance.cli.payouts.approvers", "command", "Who approves payouts, and from which amounts on."),
     "status": (
         "finance.cli.operating.status",
         "command",

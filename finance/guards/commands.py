@@ -33,7 +33,7 @@ COMMAND_KINDS: Final[Mapping[str, Kind]] = {
     "dev": "free", "demo": "free", "render": "free",
     "run": "own", "signing-proxy": "own", "doctor": "own", "guard": "own",
     "migrate": "asks", "topics": "asks", "publish": "asks", "status": "asks", "balances": "asks", "entry": "asks",
-    "receipt": "asks", "movement": "asks",
+    "receipt": "asks", "movement": "asks", "payout": "asks", "hold": "asks", "approvers": "asks",
     "settlement": "asks", "order": "asks", "account": "asks", "payables": "asks", "report": "asks",
     "dlq": "asks", "verify": "asks", "archive": "asks", "rebuild": "asks", "replay": "asks", "halt": "asks",
     "resume": "asks", "pii": "asks", "projection": "asks", "shards": "asks", "audit": "asks",

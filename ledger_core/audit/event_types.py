@@ -78,6 +78,7 @@ class EventType:
     door: Door = "outbox"  # how it gets into the outbox
 
 
+_PAYOUT: Final[Mapping[str, Kind]] = {"request_id": _text, "form_hash": is_hash, "reason": _text}
 _KEY: Final[Mapping[str, Kind]] = {"signer_kid": _text, "algorithm": _text, "fingerprint": is_hash}
 _ENDED: Final[Mapping[str, Kind]] = {**_KEY, "retired_at": _text, "validity": _object, "reason": _text}
 _RANGE: Final[Mapping[str, Kind]] = {"shard": _whole, "range_no": _decimal, "proof_hash": is_hash}
@@ -195,6 +196,26 @@ EVENT_TYPES: Final[Mapping[str, EventType]] = {
     "personal.disclosed": EventType(
         _OPERATOR,
         {**dict.fromkeys(("from_ts", "to_ts", "reason"), _text), "disclosure_no": _decimal, "fields": _list},
+        "trigger",
+    ),
+    "payout.requested": EventType(
+        _OPERATOR,
+        {**_PAYOUT, "payee": _text, "currency": _text, "amount_minor": _decimal, "approvals_needed": _whole},
+        "trigger",
+    ),
+    "payout.approved": EventType(_OPERATOR, {**_PAYOUT, "role": _text}, "trigger"),
+    "payout.rejected": EventType(_OPERATOR, _PAYOUT, "trigger"),
+    "payout.released": EventType(_OPERATOR, _PAYOUT, "trigger"),
+    "payee.held": EventType(
+        _OPERATOR, {"hold_id": _text, "payee": _text, "currency?": _text, "reason": _text}, "trigger"
+    ),
+    "payee.let_go": EventType(_OPERATOR, {"hold_id": _text, "reason": _text}, "trigger"),
+    "approver.changed": EventType(
+        _OPERATOR, {"operator": _text, "role": _text, "granted": _flag, "reason": _text}, "trigger"
+    ),
+    "approval_limit.changed": EventType(
+        _OPERATOR,
+        {"currency": _text, "second_from_minor": _decimal, "third_from_minor": _decimal, "reason": _text},
         "trigger",
     ),
     "drill.completed": EventType(

@@ -108,6 +108,18 @@ MATRIX: Final[Mapping[str, Mapping[str, str]]] = {
         "archiver": _READS,
         "auditor": _READS,
     },
+    # payouts: operators ask, approve, reject and release, in rows that triggers judge; the owner says who approves
+    "payouts": {"api": "SELECT INSERT(actor_id,form,reason,request_id,trace_id)", "auditor": _READS},
+    "payout_approvals": {"api": "SELECT INSERT(actor_id,form_hash,reason,request_id,role,trace_id)", "auditor": _READS},
+    "payout_closings": {
+        "api": "SELECT INSERT(actor_id,closing,form_hash,reason,request_id,trace_id)",
+        "auditor": _READS,
+    },
+    "payee_holds": {"api": "SELECT INSERT(actor_id,currency,hold_id,payee,reason,trace_id)", "auditor": _READS},
+    "payee_holds_lifted": {"api": "SELECT INSERT(actor_id,hold_id,reason,trace_id)", "auditor": _READS},
+    "approver_changes": {"api": _READS, "auditor": _READS},
+    "approval_limit_changes": {"api": _READS, "auditor": _READS},
+    "payable_locks": {},  # there to be locked, by its function
     # the deployment itself
     "halts": {**dict.fromkeys((*PROCESS_ROLES, "api"), _HALTS), "auditor": _READS},
     "halts_lifted": {

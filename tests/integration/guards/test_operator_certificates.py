@@ -19,6 +19,7 @@ from ledger_core.postgres.schema import guard
 from ledger_core.postgres.schema.authority import MATRIX
 from tests.support.command_line import Finance
 from tests.support.databases import role_url
+from tests.support.payout_acts import approve, close, hold, let_go, payout
 
 INSUFFICIENT_PRIVILEGE = "42501"
 OF_THE_ROW = ("23503", "23514", "P0001")  # what else may be wrong with a row of these
@@ -38,6 +39,11 @@ ROWS = {
     "VALUES ('00000000-0000-0000-0000-000000000001', 'r', %s, '')",
     "personal_disclosures": "INSERT INTO personal_disclosures (from_ts, to_ts, fields, reason, actor_id, trace_id) "
     "VALUES ('2025-11-01', '2025-12-01', '{}', 'r', %s, '')",
+    "payouts": payout("c", "{}").replace("'operator:{}'", "%s"),
+    "payout_approvals": approve("b", "{}").replace("'operator:{}'", "%s"),
+    "payout_closings": close("b", "rejected", "{}").replace("'operator:{}'", "%s"),
+    "payee_holds": hold("c", "{}").replace("'operator:{}'", "%s"),
+    "payee_holds_lifted": let_go("c", "{}").replace("'operator:{}'", "%s"),
     "shard_resumes": f"INSERT INTO shard_resumes (halt_id, reason, actor_id, trace_id) SELECT 0, 'r', %s, '{TRACE}'",
 }
 

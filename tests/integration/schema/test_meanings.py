@@ -32,6 +32,7 @@ from tests.support.meant_acts import (
     stand,
     writers,
 )
+from tests.support.payout_acts import PAYOUTS, PAYOUTS_STANDING, approve, close, hold, let_go, payout
 
 RANGE = (
     "INSERT INTO ranges VALUES (0, 1, 1, 0, 0, 1, '', decode(repeat('00', 32), 'hex'), '', '', NULL, 0, DEFAULT, '')"
@@ -53,6 +54,7 @@ STANDING = (
     APPROVE.format("coo"),
     data("{}", "{}"),
     data("{}", "{}").replace("personal_data (", "personal_data (kept, ").replace("VALUES (", "VALUES (true, "),
+    *PAYOUTS_STANDING,
     "TRUNCATE audit_outbox",
     halt("operator:first"),
 )
@@ -67,7 +69,9 @@ def url(database_url: str) -> str:
     return database_url
 
 
-@pytest.mark.parametrize(("role", "statement", "outcome"), [*HALTS, *PROOFS, *SHARD_HALTS, *PERSONAL, *OUTBOX])
+@pytest.mark.parametrize(
+    ("role", "statement", "outcome"), [*HALTS, *PROOFS, *SHARD_HALTS, *PERSONAL, *OUTBOX, *PAYOUTS]
+)
 def test_a_role_says_what_is_its_own_to_say(url: str, role: str, statement: str, outcome: str) -> None:
     with psycopg.connect(role_url(url, f"finance_{role}")) as connection:
         try:
@@ -93,8 +97,14 @@ ERASE = (
     "INSERT INTO personal_erasures (event_id, reason, actor_id, trace_id) "
     "VALUES ('00000000-0000-0000-0000-000000000001', 'r', 'operator:{}', '')"
 )
-# Table -> an operator's decision in it. Shard 5 has one entry, of 2025-11-01, behind its newest range.
+# Table -> an operator's decision in it, each possible behind those above. Shard 5 has one entry, of 2025-11-01, behind
+# its newest range.
 DECISIONS = {
+    "payouts": payout("c", "cfo"),
+    "payout_approvals": approve("b", "cfo"),
+    "payout_closings": close("b", "rejected", "cfo"),
+    "payee_holds": hold("c", "cfo"),
+    "payee_holds_lifted": let_go("b", "cfo"),
     "halts": halt("operator:cfo"),
     "halts_lifted": lift("operator:cfo"),
     "lock_decisions": LOCK.format("cfo"),

@@ -17,7 +17,9 @@ from ledger_core.ports import AuditIntent
 ROOT: Final = Path(__file__).parents[3]
 FLOORS: Final = ("ledger_core", "consumers", "finance")
 HASH: Final = "ab" * 32
-BY_TRIGGER: Final = {  # migrations 0022, 0026 and 0055
+BY_TRIGGER: Final = {  # migrations 0022, 0026, 0055 and 0086
+    *("payout.requested", "payout.approved", "payout.rejected", "payout.released"),
+    *("payee.held", "payee.let_go", "approver.changed", "approval_limit.changed"),
     *("archive.lock_decided", "shard.times_accepted", "personal.erased"),
     *("personal.erasure_approved", "personal.disclosed"),
     *("ledger.halted", "ledger.resumed"),
