@@ -203,8 +203,9 @@ ATTACKS: Final[dict[str, tuple[str, ...]]] = {
         OUTBOX.format("operator:auditor"),
     ),
 }
-# Intents leave when they are on the chain, personal data when the law says so; every other table keeps its rows.
-MAY_LOSE_ROWS: Final = ("audit_outbox", "personal_data", "personal_refused")
+# Intents leave when they are on the chain, personal data when the law says so, a lock says nothing; every other table
+# keeps its rows.
+MAY_LOSE_ROWS: Final = ("audit_outbox", "personal_data", "personal_refused", "payable_locks")
 # The owner's mistakes: it may, and triggers say no all the same.
 MISTAKES: Final = (
     *(f"DELETE FROM {table}" for table in MATRIX if table not in MAY_LOSE_ROWS),
