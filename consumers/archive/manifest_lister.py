@@ -2,9 +2,10 @@
 
 The order of side effects is the safety proof; each step stands as a comment where it happens:
   1. FIND an archived object without one nothing changes
-  2. SIGN its manifest                   a crash forgets it
-  3. PUT it under the object's lock      a crash leaves one that the next try takes for ours
-  4. RECORD it, INSERT manifests         the commit point: the object is listed
+  2. TILES that its range completes      a crash leaves some, which the next try finds equal (`tile_writer`)
+  3. SIGN its manifest                   a crash forgets it
+  4. PUT it under the object's lock      a crash leaves one that the next try takes for ours
+  5. RECORD it, INSERT manifests         the commit point: the object is listed
 Guarantees: manifests are made in order and say only what is on record, so that a retry makes the same bytes or finds
 them stored; one that a crash left in the store is taken for ours when it says the same under a registered key, also
 after a rotation.
@@ -20,6 +21,7 @@ import structlog
 
 from consumers.archive.leftover import Leftovers
 from consumers.archive.lock_terms import Waiting
+from consumers.archive.tile_writer import KeptTiles, TileWriter
 from consumers.metrics import Metrics
 from consumers.signing.circuit import SignerAway
 from consumers.signing.signer_set import SignerSet
@@ -35,7 +37,7 @@ MANIFESTS_MAX = 4  # of one shard in one step
 log = structlog.get_logger("archiver")
 
 
-class ListerStore(Protocol):
+class ListerStore(KeptTiles, Protocol):
     """See `ledger_core.postgres.archive.archiver_store`. Every method may raise Unavailable("postgres")."""
 
     def unlisted(self, shard: int) -> ListingTerms | None: ...
@@ -64,6 +66,7 @@ class ManifestLister:
         self._metrics = metrics
         self._expected: set[int] = set()  # shards of which some object may have no manifest
         self._leftovers = leftovers
+        self._tiles = TileWriter(store, archive, signers.registry)
 
     def watch(self, shard: int) -> None:
         """A shard became ours, in whatever state its last owner left it."""
@@ -101,11 +104,15 @@ class ManifestLister:
     def _list(self, terms: ListingTerms) -> bool:
         """One object's manifest: signed, verified, stored, recorded. False: the signer is away, or somebody refuses."""
         archived, proof = terms.archived, parse_proof(terms.proof)
+        # 2. TILES. Before the manifest, so that what it lists can be proved from the archive alone; a crash leaves some
+        # of them, and they are the next try's own.
+        if not self._waiting.attempt(_tiles(archived.shard), partial(self._tiles.write, terms, proof)):
+            return False
         payload = manifest_payload(terms, proof, self._signers.kid, self._signers.algorithm)
         key = manifest_key(payload.env, archived.shard, archived.range_no)
         data = self._leftovers.manifest(archived.shard, key, payload)
         if data is None:
-            # 2. SIGN. Of the payload that stands on record; a crash forgets the signature and makes another.
+            # 3. SIGN. Of the payload that stands on record; a crash forgets the signature and makes another.
             try:
                 with self._signers.attempt() as signer:
                     signature = signer.sign_digest(payload.digest())
@@ -118,7 +125,7 @@ class ManifestLister:
     def _store_manifest(
         self, archived: ArchivedObject, key: str, data: bytes, payload: ManifestPayload, trace_id: str
     ) -> bool:
-        # 3. PUT. A crash before leaves nothing; after it, a manifest that says the same and is taken for ours, as is
+        # 4. PUT. A crash before leaves nothing; after it, a manifest that says the same and is taken for ours, as is
         # one that another archiver signed meanwhile, with a key of its own.
         try:
             manifest, version_id = self._put(archived, key, data)
@@ -129,7 +136,7 @@ class ManifestLister:
             data = left
             manifest, version_id = self._put(archived, key, data)
         digest = bytes.fromhex(manifest.hash)
-        # 4. RECORD. A crash before the COMMIT stores the same manifest again; after it, the object is listed.
+        # 5. RECORD. A crash before the COMMIT stores the same manifest again; after it, the object is listed.
         if self._store.record_manifest(archived, manifest.to_bytes(), digest, data, key, version_id):
             self._metrics.exported()
             log.info("manifest.stored", shard=archived.shard, manifest_no=archived.range_no, trace_id=trace_id)
@@ -141,6 +148,10 @@ class ManifestLister:
         texts = {"manifest-no": manifest.manifest_no, "hash": manifest.hash, "signer-kid": manifest.signer_kid}
         stored = self._archive.put(key, data, retain_until=archived.pinned.retain_until, metadata=texts)
         return manifest, stored.version_id
+
+
+def _tiles(shard: int) -> str:
+    return f"tiles of shard {shard}"
 
 
 def _name(shard: int) -> str:

@@ -6,5 +6,5 @@ pinned_object    a locked object as the database pins it: version, digest, lock
 archived_object  objects that wait for their manifest
 manifest         the signed statement that lists an object
 names            how objects are called, and what a name says; bundle_names: in an auditor's bundle
-listing          what lies in an archive, by shard
+listing          what lies in an archive, by shard; archived_trees: any tile of its trees
 """

@@ -2,6 +2,7 @@
 
     <env>/batches/shard-00003/offsets-<first>-<next>.seqs-<first>-<last>.jsonl.gz
     <env>/manifests/shard-00003/<manifest_no>.json
+    <env>/tlog/shard-00003/<entries or verdicts>/tile/<level>/<number>
     <env>/audit/seqs-<first>-<last>.jsonl.gz
     <env>/bundles/<hash of the statement>.zip
 
@@ -16,6 +17,7 @@ import re
 from typing import Final
 
 from ledger_core.proving.range_proof import ShardRange
+from ledger_core.proving.tiles import TreeName, tile_path
 
 _SHARD: Final = re.compile(r"/(?:batches|manifests)/shard-([0-9]{5,10})/")
 _LOCKABLE: Final = re.compile(
@@ -46,6 +48,16 @@ def manifests_folder(env: str, shard: int | None = None) -> str:
 def manifest_key(env: str, shard: int, manifest_no: int) -> str:
     """The object name of one manifest of a shard's chain."""
     return f"{manifests_folder(env, shard)}{manifest_no:019d}.json"
+
+
+def tiles_folder(env: str, shard: int, tree: TreeName) -> str:
+    """Where the tiles of one tree of a shard stand: the root of a static log (C2SP tlog-tiles)."""
+    return f"{env}/tlog/{_shard_folder(shard)}{tree}/"
+
+
+def tile_key(env: str, shard: int, tree: TreeName, level: int, number: int) -> str:
+    """The object name of a full tile."""
+    return tiles_folder(env, shard, tree) + tile_path(level, number)
 
 
 def exports_folder(env: str) -> str:

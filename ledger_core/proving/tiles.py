@@ -26,6 +26,9 @@ TreeName = Literal["entries", "verdicts"]
 """Which tree of a shard's record: that of its entries, or that of its verdict lines."""
 
 
+TREES: Final[tuple[TreeName, ...]] = ("entries", "verdicts")
+
+
 class LiveCheckpoint(NamedTuple):
     """The newest checkpoint of a shard that was signed apart from ranges."""
 
@@ -74,6 +77,11 @@ def tile_path(level: int, number: int, width: int = TILE_HASHES) -> str:
         groups.append(f"x{number % 1000:03d}")
     partial = "" if width == TILE_HASHES else f".p/{width}"
     return f"tile/{level}/{'/'.join(reversed(groups))}{partial}"
+
+
+def tile_size(level: int) -> int:
+    """How many leaves stand below a full tile of a level."""
+    return 1 << (TILE_HEIGHT * (level + 1))
 
 
 def full_tiles(level: int, size: int) -> int:

@@ -5,9 +5,10 @@ digests, sizes, lock and range are what it says, and carries the signed checkpoi
 begins at offset 0, batches follow each other without a gap in sequences, offsets and proofs, and their entries are
 recomputed from genesis on and held to the rules of posting; no event id stands in two entries, and reversals and
 duplicates name entries of their shard that were posted before, each up to a limit (`ledger_core.verify.event_ids`,
-`ledger_core.verify.references`). A key with several versions or a delete marker is a finding (shadowed), and so is an
-object that no manifest lists, unless it lies behind the newest manifest (the archiver's next step). It cannot know of
-manifests cut off at the end, unless the caller says where the chain must end (`expected`).
+`ledger_core.verify.references`). The tiles of both trees are those of the batches
+(`ledger_core.verify.tiles`). A key with several versions or a delete marker is a finding (shadowed), and so
+is an object that no manifest lists, unless it lies behind the newest manifest (the archiver's next step). It cannot
+know of manifests cut off at the end, unless the caller says where the chain must end (`expected`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ledger_core.verify.archived_range import ArchiveScene, ArchiveSource
 from ledger_core.verify.event_ids import EVENT_IDS_MAX, EventIds
 from ledger_core.verify.range_tally import Position
 from ledger_core.verify.references import REFERENCES_MAX, References
+from ledger_core.verify.tiles.archived import TileChecks
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,9 @@ def check_archive(
         source = ArchiveSource(reader, listings.get(shard) or ShardListing())
         walk = ShardWalk(ArchiveScene(env, registry), shard, [source], found, Position.genesis(shard))
         references = References(references_max)
-        first = event_ids.count
+        first, tiles = event_ids.count, TileChecks(env, shard)
         for verified in walk.ranges():
+            tiles.add(verified)
             event_ids.add(verified.event_ids)
             references.add(verified.references)
             if proofs is not None:
@@ -71,6 +74,7 @@ def check_archive(
             for number in source.listing.manifests:
                 proofs.add(shard, number, None)
         found.place = None
+        tiles.check(reader, found)
         references.check(event_ids, first, walk.position.seq, found)
         for head in expected:
             if head.shard == shard and walk.hashes.get(head.manifest_no) != head.hash:

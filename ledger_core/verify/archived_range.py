@@ -71,7 +71,7 @@ def read_manifest(source: ArchiveSource, scene: ArchiveScene, number: int, found
     """Read manifest `number` of the listed shard and check it on its own; None when there is none to go by."""
     versions = source.listing.manifests.get(number, [])
     if not source.second:
-        _check_versions(versions, None, found)
+        check_versions(versions, None, found)
     real = [stored for stored in versions if stored.size_bytes >= 0]
     try:
         data = source.reader.get(real[0].key, real[0].version_id)  # the oldest is the original
@@ -88,7 +88,7 @@ def read_manifest(source: ArchiveSource, scene: ArchiveScene, number: int, found
     found.count("manifests")
     check_signature(manifest, scene.registry, found, "manifest")
     if not source.second:
-        _check_lock(real[0], manifest.object, found)
+        check_lock(real[0], manifest.object, found)
     return ReadManifest(manifest, data, real[0])
 
 
@@ -119,10 +119,10 @@ def check_object(
     stored = None
     if not source.second:
         versions = source.listing.batches.get(pinned.key, [])
-        _check_versions(versions, pinned.version_id, found)
+        check_versions(versions, pinned.version_id, found)
         stored = next((item for item in versions if item.version_id == pinned.version_id), None)
         if stored is not None:
-            _check_lock(stored, pinned, found)
+            check_lock(stored, pinned, found)
     try:
         data = _read_pinned(source, pinned)
     except (KeyError, Corrupt) as error:
@@ -151,7 +151,7 @@ def check_unlisted(
 ) -> BatchFacts | None:
     """A batch behind the newest manifest, the archiver's next step: its lines must continue the history."""
     if not source.second:
-        _check_versions(source.listing.batches[stored.key], stored.version_id, found)
+        check_versions(source.listing.batches[stored.key], stored.version_id, found)
     try:
         data = source.reader.get(stored.key, stored.version_id)
     except KeyError:
@@ -193,7 +193,8 @@ def _jump_over(manifest: Manifest, position: Position) -> None:
     position.prev_proof_hash = manifest.object.range.proof_hash
 
 
-def _check_versions(versions: Sequence[StoredObject], pinned: str | None, found: Collector) -> None:
+def check_versions(versions: Sequence[StoredObject], pinned: str | None, found: Collector) -> None:
+    """A key has one version, the pinned one where a manifest says which."""
     markers = sum(stored.size_bytes < 0 for stored in versions)
     if markers:
         found.add("archive.delete_marker", f"{markers} delete markers shadow this key", field="version_id")
@@ -204,7 +205,7 @@ def _check_versions(versions: Sequence[StoredObject], pinned: str | None, found:
         found.add("archive.missing", f"version {pinned} is not in the store", field="version_id")
 
 
-def _check_lock(stored: StoredObject, pinned: ManifestObject, found: Collector) -> None:
+def check_lock(stored: StoredObject, pinned: ManifestObject, found: Collector) -> None:
     """The lock of an object, and of the manifest that was stored under the same one."""
     if stored.mode is None or stored.retain_until is None:
         found.add("archive.retention", "this version is not locked", field="retain_until")

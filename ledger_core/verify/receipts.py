@@ -156,15 +156,20 @@ class ConsistencyCheck:
 
 
 def check_consistency(
-    old_note: bytes, new_note: bytes | None, proofs: TreeProofs, registry: SignerRegistry, *, place: str | None = None
+    old_note: bytes,
+    new_note: bytes | None,
+    proofs: TreeProofs | None,
+    registry: SignerRegistry,
+    *,
+    place: str | None = None,
 ) -> ConsistencyCheck:
-    """Compare the newest checkpoint (None: there is none any more) with one that was kept. What `proofs` raises but
-    ValueError passes through."""
+    """Compare the newest checkpoint (None: there is none any more, and no proofs) with one that was kept. What
+    `proofs` raises but ValueError passes through."""
     found = Collector(place=place)
     old = check_note(old_note, registry, found, is_alone=True)
     if old is None or len(found):
         return ConsistencyCheck(found.report(), None, None)
-    if new_note is None:
+    if new_note is None or proofs is None:
         found.add("consistency.shrunk", f"no checkpoint of {old.origin} is there any more", field="note")
         return ConsistencyCheck(found.report(), old, None)
     new = check_note(new_note, registry, found)

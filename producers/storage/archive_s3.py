@@ -15,6 +15,7 @@ import datetime as dt
 import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from ledger_core.errors import Corrupt, Refused
@@ -26,6 +27,7 @@ from schemas.read_file import OBJECT_BYTES_MAX
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+CONTENT_TYPES: Final = {".gz": "application/gzip", ".json": "application/json"}
 REMEDY: Final = (
     "check S3_AUDIT_BUCKET, S3_AUDIT_REGION, the credentials and their IAM statement (deploy/iam), and that the bucket "
     "was created with Object Lock"
@@ -120,7 +122,7 @@ class S3ArchiveStore:
                     Key=key,
                     Body=data,
                     ChecksumAlgorithm="SHA256",
-                    ContentType="application/gzip" if key.endswith(".gz") else "application/json",
+                    ContentType=CONTENT_TYPES.get(PurePosixPath(key).suffix, "application/octet-stream"),
                     IfNoneMatch="*",  # a store that ignores it is caught by the list before
                     Metadata=metadata,
                     ObjectLockMode=self._mode,

@@ -11,8 +11,9 @@ from ledger_core.archive.manifest import parse_manifest
 from ledger_core.audit.admission import admission_fault
 from ledger_core.errors import Corrupt
 from ledger_core.ports import AuditIntent, StoredObject
+from ledger_core.proving.tiles import ReadTile, TreeName
 from tests.simulator.faults import Faults
-from tests.simulator.proving import MemoryProofs
+from tests.simulator.proving import MemoryProofs, MemoryTileStore
 
 STORED_AT = dt.datetime(2025, 11, 3, tzinfo=dt.UTC)
 
@@ -83,6 +84,12 @@ class MemoryArchiveRows:
         self, listed: ArchivedObject, payload: bytes, digest: bytes, manifest: bytes, object_key: str, version_id: str
     ) -> bool:
         return self.faults.call("postgres", self._record_manifest, listed, manifest)
+
+    def leaves_kept(self, shard: int, tree: TreeName) -> int:
+        return self.faults.call("postgres", MemoryTileStore(self.proofs, self.faults).kept, shard, tree)
+
+    def tiles(self, shard: int, tree: TreeName) -> ReadTile:
+        return MemoryTileStore(self.proofs, self.faults).reader(shard, tree)
 
     def close(self) -> None: ...
 

@@ -54,6 +54,7 @@ class Pipeline:
     archiving: ArchiverSettings = field(default_factory=lambda: ArchiverSettings("1"))
     retention_days: int = 2557
     cosigner: Signer | None = None
+    env: str = "test"
 
     def __post_init__(self) -> None:
         key, second = (LocalKey.generate("ed25519", env="dev") for _ in range(2))
@@ -74,7 +75,7 @@ class Pipeline:
             PostgresTileStore(connection),
             lambda start, revoked: self._source("prover", start, revoked),
             signer_set(self.signer, self.registry, metrics=self.metrics, cosigner=self.cosigner),
-            ProverSettings("test", "example.com", self.limits, self.idle_seconds, self.checkpoint_seconds),
+            ProverSettings(self.env, "example.com", self.limits, self.idle_seconds, self.checkpoint_seconds),
             read_journal=journal_reader(Settings.from_env(self.environ, ROOT), topology, "prover"),
             clock=clock,
             monotonic=time.monotonic,

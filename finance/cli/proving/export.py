@@ -24,6 +24,7 @@ from finance.cli.common import (
     operator,
 )
 from finance.cli.findings import tell
+from finance.cli.proving.export_tiles import tiles
 from finance.settings import clock
 from finance.settings.deployment import Settings
 from ledger_core.archive.names import bundle_key
@@ -49,6 +50,9 @@ def command() -> None:
     Example:
       finance export auditor --from 2025-11-01 --to 2025-11-30 --out november.zip
     """
+
+
+command.add_command(tiles)
 
 
 @command.command()

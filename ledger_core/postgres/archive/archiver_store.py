@@ -18,7 +18,9 @@ from ledger_core.archive.pinned_object import PINNED_COLUMNS, PinnedObject
 from ledger_core.ports import AuditIntent
 from ledger_core.postgres.audit.outbox import append_intent
 from ledger_core.postgres.proving.prover_store import VERDICT_LINES
+from ledger_core.postgres.proving.tile_store import PostgresTileStore
 from ledger_core.postgres.session import translated
+from ledger_core.proving.tiles import ReadTile, TreeName
 
 OBJECT_COLUMNS: Final = ", ".join(("shard", "range_no", "journal_offset", *PINNED_COLUMNS))
 CURSOR: Final = """
@@ -59,6 +61,7 @@ class PostgresArchiveStore:
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
+        self._tiles = PostgresTileStore(connection)
 
     @translated()
     def cursor(self, shard: int) -> tuple[int, int]:
@@ -98,6 +101,14 @@ class PostgresArchiveStore:
         shard, range_no, journal_offset, *pinned, stored_at, proof, checkpoint, prev_manifest_hash = row
         archived = ArchivedObject(shard, range_no, journal_offset, PinnedObject(*pinned))
         return ListingTerms(archived, stored_at, proof, checkpoint, prev_manifest_hash)
+
+    def leaves_kept(self, shard: int, tree: TreeName) -> int:
+        """How many leaves of a tree the prover keeps in tiles."""
+        return self._tiles.kept(shard, tree)
+
+    def tiles(self, shard: int, tree: TreeName) -> ReadTile:
+        """Reads the tiles of one tree, as `PostgresTileStore.reader`."""
+        return self._tiles.reader(shard, tree)
 
     @translated()
     def record_manifest(

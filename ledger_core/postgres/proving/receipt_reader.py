@@ -17,7 +17,7 @@ from ledger_core.postgres.session import translated
 from ledger_core.proving import checkpoint
 from ledger_core.proving.checkpoint import Checkpoint
 from ledger_core.proving.receipt import Leaf
-from ledger_core.proving.tiles import TiledTree, TreeName
+from ledger_core.proving.tiles import ReadTile, TiledTree, TreeName
 
 ENTRY: Final = "SELECT shard, seq, source_offset, body FROM entries WHERE "
 BY_EVENT: Final = ENTRY + "event_id = %s::uuid"
@@ -97,7 +97,11 @@ class ReceiptReader:
 
     def tree(self, shard: int, tree: TreeName, size: int) -> TiledTree:
         """A tree of a shard at a size."""
-        return TiledTree(size, self._tiles.reader(shard, tree))
+        return TiledTree(size, self.tiles(shard, tree))
+
+    def tiles(self, shard: int, tree: TreeName) -> ReadTile:
+        """Reads the tiles of one tree, full ones and edges."""
+        return self._tiles.reader(shard, tree)
 
     def _entries_below(self, shard: int, offset: int, most: int, newest: int) -> int:
         """How many entries stand below an offset: by bisection over the primary key."""

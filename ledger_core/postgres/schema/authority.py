@@ -69,7 +69,12 @@ MATRIX: Final[Mapping[str, Mapping[str, str]]] = {
     "proofs": {"prover": _APPENDS, "archiver": _READS, "api": _APPENDS, "auditor": _READS},
     "checkpoints": {"prover": _APPENDS, "archiver": _READS, "api": _READS, "auditor": _READS},
     "tiles": {"prover": _APPENDS, "archiver": _READS, "api": _READS, "auditor": _READS},
-    "tile_edges": {"prover": "SELECT INSERT UPDATE(hashes,tile_no)", "api": _READS, "auditor": _READS},
+    "tile_edges": {
+        "prover": "SELECT INSERT UPDATE(hashes,tile_no)",
+        "archiver": _READS,
+        "api": _READS,
+        "auditor": _READS,
+    },
     "live_checkpoints": {
         "prover": "SELECT INSERT(next_offset,note,shard,tree_size,verdict_count) "
         "UPDATE(next_offset,note,signed_at,tree_size,verdict_count)",

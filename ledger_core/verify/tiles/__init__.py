@@ -1,0 +1,4 @@
+"""The trees of shards in tiles, checked against what they are made of.
+
+archived  in an archive: against the batches
+"""
