@@ -23,6 +23,8 @@ from typing import Final, Protocol
 import structlog
 
 from consumers.kafka.journal_records import journal_record
+from consumers.metrics import Metrics
+from consumers.proving.note_lines import note_lines
 from consumers.proving.published_guard import ClosingGuard
 from consumers.proving.range_closer import ProvedShard, RecordBase
 from consumers.proving.tree_history import ReadJournal, TiledHistory
@@ -30,7 +32,7 @@ from consumers.signing.circuit import SignerAway
 from consumers.signing.signer_set import SignerSet
 from ledger_core.books.entries import decode_entry
 from ledger_core.errors import Corrupt, Refused, SignerFailure, SignerRefused
-from ledger_core.ports import Record, TreeHistory
+from ledger_core.ports import Record
 from ledger_core.proving.checkpoint import origin_of, record_text
 from ledger_core.proving.closed_range import ClosedRange
 from ledger_core.proving.open_range import OpenRange, ShardPosition
@@ -102,7 +104,10 @@ class LiveCheckpoints:
         interval_seconds: float,
         read_journal: ReadJournal,
         monotonic: Callable[[], float],
+        metrics: Metrics,
     ) -> None:
+        self._metrics = metrics
+        self._covered: dict[int, float] = {}  # when nothing of the shard waited for a checkpoint, for the last time
         self._store = store
         self._tiles = tiles
         self._signers = signers
@@ -119,6 +124,9 @@ class LiveCheckpoints:
     def step(self, shards: Mapping[int, ProvedShard]) -> bool:
         """Sign what is due of the shards that are owned. Raises Unavailable, Refused, Corrupt."""
         now = self._monotonic()
+        for number, shard in shards.items():
+            waits = now - self._covered.setdefault(number, now) if shard.growing is not None else 0.0
+            self._metrics.checkpoint(number, waits if waits > 2 * self._interval_seconds else 0.0)  # else: its turn
         if now >= self._due:
             self._due = now + self._interval_seconds
             for shard in shards.values():
@@ -139,6 +147,11 @@ class LiveCheckpoints:
         return 0 if shown is None else shown.size
 
     def forget(self, shard: int) -> None:
+        """Another process owns it now."""
+        self._covered.pop(shard, None)
+        self._drop(shard)
+
+    def _drop(self, shard: int) -> None:
         if (trees := self._trees.pop(shard, None)) is not None and trees.behind is not None:
             trees.behind.close()
 
@@ -163,7 +176,7 @@ class LiveCheckpoints:
 
     def _begin(self, shard: ProvedShard, growing: OpenRange, base: RecordBase) -> _Trees:
         """The trees at the last closed range, or as far as they are kept when that is less."""
-        self.forget(shard.number)
+        self._drop(shard.number)
         trees = _Trees(growing, base, GrowingTiles(), GrowingTiles(), self._tiles.live(shard.number))
         self._trees[shard.number] = trees
         try:
@@ -226,6 +239,7 @@ class LiveCheckpoints:
     def _advance(self, shard: ProvedShard, trees: _Trees, end: int) -> bool:
         shown_offset = -1 if trees.shown is None else trees.shown.next_offset
         if end <= trees.next_offset and trees.next_offset <= shown_offset:
+            self._told_of(shard, end, shown_offset)
             return False
         # 1. GROW. In memory alone: a crash, or the next owner, begins again at the last closed range.
         grown = self._grow(shard, trees, trees.growing.drain(), max(end, trees.next_offset))
@@ -236,7 +250,13 @@ class LiveCheckpoints:
             trees.shown = self._tiles.live(shard.number)  # a later prover's stands there, or a new epoch began
             return False
         trees.shown = live or trees.shown
+        self._told_of(shard, trees.next_offset, -1 if trees.shown is None else trees.shown.next_offset)
         return live is not None or any(it.tiles for it in grown)
+
+    def _told_of(self, shard: ProvedShard, end: int, shown_offset: int) -> None:
+        """Nothing waits when both end at one offset. A checkpoint beyond the record keeps the age growing."""
+        if end == shown_offset:
+            self._covered[shard.number] = self._monotonic()
 
     def _keep(self, shard: ProvedShard, trees: _Trees, grown: Sequence[Growth], live: LiveCheckpoint | None) -> bool:
         try:
@@ -278,23 +298,3 @@ class LiveCheckpoints:
             log.warning("checkpoint.refused", shard=shard.number, message=error.message, remedy=error.remedy)
             return None
         return LiveCheckpoint(trees.entries.size, trees.verdicts.size, trees.next_offset, b"\n".join([text, lines]))
-
-
-def note_lines(signers: SignerSet, text: bytes, history: TreeHistory) -> bytes:
-    """The signature lines of the current key and its cosigners. Raises SignerAway, SignerRefused."""
-    with signers.attempt() as signer:
-        lines = [signer.note_line(text, history)] if signer.says("checkpoint") else []
-    with signers.attempt_cosign(signers.kid) as cosigners:
-        lines += [it.note_line(text, history) for it in cosigners if it.says("checkpoint")]
-    if not lines:
-        raise unsigned_checkpoint(signers.kid)
-    return b"".join(lines)
-
-
-def unsigned_checkpoint(kid: str) -> SignerRefused:
-    """None of the keys signs checkpoints."""
-    return SignerRefused(
-        SignerFailure.NOT_CONFIGURED,
-        f"signer {kid} signs no checkpoint, and no other key of this process does",
-        remedy="name a key of rsa-sha256 or ed25519 in the table [cosigner] of SIGNING_KEYS_FILE",
-    )

@@ -28,7 +28,8 @@ from consumers.kafka.journal_records import journal_items
 from consumers.kafka.source import OpenSource
 from consumers.metrics import Metrics
 from consumers.proving.adoption import AdoptingCloser
-from consumers.proving.live_checkpoints import LiveCheckpoints, LiveStore, TileStore, unsigned_checkpoint
+from consumers.proving.live_checkpoints import LiveCheckpoints, LiveStore, TileStore
+from consumers.proving.note_lines import unsigned_checkpoint
 from consumers.proving.published_guard import NOTHING_PUBLISHED, ClosingGuard
 from consumers.proving.range_closer import ClosingStore, ProvedShard
 from consumers.proving.tree_history import ReadJournal, ShardHistory
@@ -119,6 +120,7 @@ class Prover:
             interval_seconds=settings.checkpoint_seconds,
             read_journal=read_journal,
             monotonic=monotonic,
+            metrics=metrics,
         )
         self._store = store
         self._signers = signers

@@ -141,6 +141,13 @@ METRICS: Final[tuple[Metric, ...]] = (
         "every process",
         ("shard",),
     ),
+    Metric(
+        "finance_checkpoint_age_seconds",
+        "gauge",
+        "How long something of the shard has waited for a live checkpoint; 0 when nothing does",
+        "prover",
+        ("shard",),
+    ),
     Metric("finance_halted", "gauge", "1 while the process sees the halt flag", "poster"),
     Metric("finance_shard_halted", "gauge", "1 while this shard alone is halted", "poster", ("shard",)),
     Metric(

@@ -53,6 +53,7 @@ class PrometheusWork:
         self._projection_stands = exporter.gauge("finance_projection_stands")
         self._lag_records = exporter.gauge("finance_consumer_lag_records")
         self._lag_seconds = exporter.gauge("finance_consumer_lag_seconds")
+        self._checkpoint_age = exporter.gauge("finance_checkpoint_age_seconds")
         self._halted = exporter.gauge("finance_halted")
         self._shard_halted = exporter.gauge("finance_shard_halted")
         self._shard_slowed = exporter.gauge("finance_shard_slowed")
@@ -89,6 +90,9 @@ class PrometheusWork:
         self._proof_duration.observe(seconds)
         self._health.worked()
 
+    def checkpoint(self, shard: int, age_seconds: float) -> None:
+        self._checkpoint_age.labels(shard).set(age_seconds)
+
     def exported(self) -> None:
         self._exports.inc()
         self._archive_objects.inc(OBJECTS_PER_EXPORT)
@@ -120,6 +124,7 @@ class PrometheusWork:
     def released(self, shard: int) -> None:
         self._lag_records.remove_by_labels({"shard": str(shard)})
         self._lag_seconds.remove_by_labels({"shard": str(shard)})
+        self._checkpoint_age.remove_by_labels({"shard": str(shard)})
         self._shard_halted.remove_by_labels({"shard": str(shard)})
         self._shard_slowed.remove_by_labels({"shard": str(shard)})
         self._projection_known.remove_by_labels({"shard": str(shard)})

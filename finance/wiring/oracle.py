@@ -44,6 +44,9 @@ class _Watched:
         self.checkpoints = reader.checkpoints
         self.live_notes = reader.live_notes
         self.operator_proofs = reader.operator_proofs
+        self.leaves_kept = reader.leaves_kept
+        self.tiles_kept = reader.tiles_kept
+        self.tiles = reader.tiles
 
     def entries(self, shard: int, first_seq: int, last_seq: int, bytes_max: int | None = None) -> Sequence[EntryRow]:
         rows = self._entries(shard, first_seq, last_seq, bytes_max)

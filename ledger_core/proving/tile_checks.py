@@ -75,15 +75,21 @@ class TilesUp:
     def edges(self, size: int, root: bytes) -> list[Tile]:
         """What stands behind the last full tile of each level, once `full` has come to its end. Raises ValueError when
         all of it leads to another root."""
+        edges, own = self.ends(size)
+        if own != root:
+            raise ValueError(f"the tiles of the tree of {size} leaves lead to another root")
+        return edges
+
+    def ends(self, size: int) -> tuple[list[Tile], bytes]:
+        """The same edges, and the root that all of it leads to. Raises ValueError where one has another length."""
         width = edge_width(0, size)
         lowest = self.read(0, full_tiles(0, size), width) if width else b""
         if len(lowest) != width * HASH_BYTES:
             raise ValueError(f"{tile_path(0, full_tiles(0, size), width)} has {len(lowest)} bytes")
         tail = CompactRange().extend(split_hashes(lowest)).hashes
-        if CompactRange(size, (*self.above.compact().hashes, *tail)).root() != root:
-            raise ValueError(f"the tiles of the tree of {size} leaves lead to another root")
+        root = CompactRange(size, (*self.above.compact().hashes, *tail)).root()
         upper = [Tile(tile.level + 1, tile.number, tile.hashes) for tile in self.above.edge_tiles()]
-        return [tile for tile in (Tile(0, full_tiles(0, size), lowest), *upper) if tile.hashes]
+        return [tile for tile in (Tile(0, full_tiles(0, size), lowest), *upper) if tile.hashes], root
 
     def leads_to(self, tree: CompactRange) -> bool:
         """Whether the lowest tiles are those of `tree`, whose leaves behind the last full one are not compared."""

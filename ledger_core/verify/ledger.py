@@ -17,6 +17,7 @@ from itertools import pairwise
 from ledger_core.books.rule_versions import FIRST_RULES
 from ledger_core.findings import Collector, Report
 from ledger_core.proving import checkpoint
+from ledger_core.proving.tiles import TREES, TreeName
 from ledger_core.signing.registry import SignerRegistry
 from ledger_core.tree import CompactRange
 from ledger_core.verify.ledger_fold import RowFold, compare_verdicts, locate_break
@@ -24,6 +25,7 @@ from ledger_core.verify.ledger_ranges import RangeChecks
 from ledger_core.verify.ledger_rows import EntryRow, LedgerReader, RangeRow, ShardRow
 from ledger_core.verify.range_tally import FIRST_OFFSET, Position, RangeTally
 from ledger_core.verify.statements import check_note, check_proof
+from ledger_core.verify.tiles.kept import kept_root
 
 BLOCK_ENTRIES = 2_000  # rows fetched at once: a few megabytes with their lines
 BLOCK_BYTES = 8 * 1024 * 1024  # likewise, of their bodies
@@ -40,6 +42,7 @@ class LedgerHead:
     head_hash: bytes | None = None  # entry hash at seq, 32 bytes; None: not compared
     root: bytes | None = None  # Merkle root of entries 1..seq, 32 bytes; None: not compared
     place: str = "an expected head"  # where it was kept; stands in the finding
+    tree: TreeName = "entries"  # of the verdict lines, `seq` is their number
 
 
 def check_ledger(reader: LedgerReader, registry: SignerRegistry, *, expected: Sequence[LedgerHead] = ()) -> Report:
@@ -53,6 +56,7 @@ def check_ledger(reader: LedgerReader, registry: SignerRegistry, *, expected: Se
     seen = {"entries": 0, "lines": 0, "accounts": 0, "balances": 0, "verdicts": 0}
     for row in rows:
         found.shard = row.shard
+        heads.setdefault(row.shard, []).extend(_kept_heads(reader, row.shard, found))
         _ShardCheck(reader, registry, found, row, heads.pop(row.shard, []), seen).run()
     found.shard = found.place = None
     for head in itertools.chain.from_iterable(heads.values()):
@@ -94,8 +98,18 @@ def _live_heads(reader: LedgerReader, registry: SignerRegistry, found: Collector
             continue
         found.absorb(beside)
         if kept is not None:
-            yield LedgerHead(shard, kept.size, None, kept.root, f"the live checkpoint of shard {shard}")
+            place, record = f"the live checkpoint of shard {shard}", kept.record
+            yield LedgerHead(shard, kept.size, None, kept.root, place)
+            yield LedgerHead(shard, record.verdict_count, None, record.verdict_root, place, "verdicts")
     found.shard = found.place = None
+
+
+def _kept_heads(reader: LedgerReader, shard: int, found: Collector) -> Iterator[LedgerHead]:
+    """The places that the tiles of a shard lead to, after checking them on their own."""
+    for tree in TREES:
+        root = kept_root(reader, shard, tree, found)
+        if root is not None:
+            yield LedgerHead(shard, root[0], None, root[1], f"what is kept in tiles of shard {shard}", tree)
 
 
 class _ShardCheck:
@@ -122,8 +136,9 @@ class _ShardCheck:
         self.fold = RowFold(row.shard, found)
         self.ranges = RangeChecks(row.shard, registry, found, checkpoints=iter(reader.checkpoints(row.shard)))
         self.heads: dict[int, list[LedgerHead]] = {}
+        self.verdict_heads: dict[int, list[LedgerHead]] = {}  # by the number of verdict lines
         for head in heads:
-            self.heads.setdefault(head.seq, []).append(head)
+            (self.heads if head.tree == "entries" else self.verdict_heads).setdefault(head.seq, []).append(head)
         self.counts = {"posted": 0, "duplicate": 0, "rejected": 0}
         self.missing = False
 
@@ -145,6 +160,11 @@ class _ShardCheck:
         for seq, heads in self.heads.items():
             for head in heads if seq > row.seq else ():
                 found.add("ledger.truncated", f"{head.place} reaches seq {seq}, the shard ends at {row.seq}", seq=seq)
+        verdicts = sum(count for kind, count in self.counts.items() if kind != "posted")
+        for number, heads in self.verdict_heads.items():
+            for head in heads if number > verdicts else ():
+                message = f"{head.place} reaches verdict {number}, the shard has {verdicts}"
+                found.add("ledger.truncated", message, field="verdicts")
 
     def _check_range(self, range_row: RangeRow) -> None:
         position = self.position
@@ -212,7 +232,12 @@ class _ShardCheck:
         rows = self.reader.verdicts(self.row.shard, first_offset, next_offset)
         self.seen["verdicts"] += len(rows)
         before = len(tally.verdicts)
-        tally.add_verdicts([row.line for row in rows])
+        self._compare_verdict_heads()
+        have = 0 if self.position.verdicts is None else self.position.verdicts.size
+        cuts = sorted({n - have for n in self.verdict_heads if have < n < have + len(rows)} | {0, len(rows)})
+        for low, high in pairwise(cuts):
+            tally.add_verdicts([row.line for row in rows[low:high]])
+            self._compare_verdict_heads()
         compare_verdicts(rows, tally.verdicts[before:], self.found)
         for row in rows:
             self.counts[row.verdict] = self.counts.get(row.verdict, 0) + 1
@@ -240,6 +265,15 @@ class _ShardCheck:
                 if said is not None and have is not None and said != have:
                     message = f"{head.place} says {name} {said.hex()}, the ledger has {have.hex()}"
                     self.found.add("ledger.head", message, seq=position.seq, field=name)
+
+    def _compare_verdict_heads(self) -> None:
+        tree = self.position.verdicts
+        if tree is None:
+            return
+        for head in self.verdict_heads.pop(tree.size, ()):
+            if tree.root() != head.root:
+                message = f"{head.place} says another root of {tree.size} verdict lines than the ledger has"
+                self.found.add("ledger.head", message, seq=self.position.seq, field="verdict_root")
 
     def _check_head_row(self) -> None:
         row, position = self.row, self.position

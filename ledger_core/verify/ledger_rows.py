@@ -10,6 +10,8 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+from ledger_core.proving.tiles import ReadTile, TreeName
+
 
 class ShardRow(NamedTuple):
     shard: int  # number of the shard: the partition of the settlements topic, from 0
@@ -123,6 +125,18 @@ class LedgerReader(Protocol):
 
     def live_notes(self) -> Iterator[tuple[int, bytes]]:
         """(shard, note) of the newest live checkpoint of each shard."""
+        ...
+
+    def leaves_kept(self, shard: int, tree: TreeName) -> int:
+        """How many leaves of a tree are kept in tiles."""
+        ...
+
+    def tiles_kept(self, shard: int, tree: TreeName) -> int:
+        """How many full tiles of a tree are kept."""
+        ...
+
+    def tiles(self, shard: int, tree: TreeName) -> ReadTile:
+        """Reads the tiles of a tree; ValueError where one has fewer hashes than it is asked for."""
         ...
 
     def operator_proofs(self) -> Iterator[bytes]:

@@ -16,6 +16,7 @@ import msgspec
 
 from ledger_core.posting.plans import Known, Plan, Posted, ShardHead, Verdict
 from ledger_core.posting.store_port import BatchFailed, EventIdTaken, HeavyLookUp, ShardHalt
+from ledger_core.proving.tiles import ReadTile, TreeName
 from ledger_core.verify.ledger_rows import BalanceRow, EntryRow, LineRow, RangeRow, ShardRow, VerdictRow
 
 Leg = tuple[str, str, int, str]  # account, side, amount_minor, currency
@@ -43,6 +44,7 @@ class MemoryLedger:
     verdict_rows: dict[int, list[VerdictRow]] = field(default_factory=dict)
     range_rows: dict[int, list[RangeRow]] = field(default_factory=dict)
     signed_notes: dict[int, list[tuple[int, bytes]]] = field(default_factory=dict)
+    tile_rows: dict[tuple[int, TreeName, int, int], bytes] = field(default_factory=dict)  # full ones, and edges
     live: dict[int, bytes] = field(default_factory=dict)  # shard -> note of its newest live checkpoint
     asked_for: list[bytes] = field(default_factory=list)
 
@@ -177,6 +179,22 @@ class MemoryLedger:
 
     def live_notes(self) -> Iterator[tuple[int, bytes]]:
         yield from sorted(self.live.items())
+
+    def leaves_kept(self, shard: int, tree: TreeName) -> int:
+        lowest = [(place[3], held) for place, held in self.tile_rows.items() if place[:3] == (shard, tree, 0)]
+        return max((number * 256 + len(held) // 32 for number, held in lowest), default=0)
+
+    def tiles_kept(self, shard: int, tree: TreeName) -> int:
+        return sum(place[:2] == (shard, tree) and len(held) == 8192 for place, held in self.tile_rows.items())
+
+    def tiles(self, shard: int, tree: TreeName) -> ReadTile:
+        def read(level: int, number: int, width: int) -> bytes:
+            held = self.tile_rows.get((shard, tree, level, number), b"")
+            if len(held) < width * 32:
+                raise ValueError("not kept")
+            return held[: width * 32]
+
+        return read
 
     def operator_proofs(self) -> Iterator[bytes]:
         yield from self.asked_for

@@ -30,6 +30,10 @@ class CountingMetrics(NullMetrics):
     signer_failures: int = 0
     exports: int = 0
     refused: int = 0
+    ages: dict[int, float] = field(default_factory=dict)  # of live checkpoints, by shard
+
+    def checkpoint(self, shard: int, age_seconds: float) -> None:
+        self.ages[shard] = age_seconds
 
     def proof(self, seconds: float) -> None:
         self.proofs += 1

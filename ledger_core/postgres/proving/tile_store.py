@@ -28,7 +28,9 @@ ON CONFLICT (shard, tree, level) DO UPDATE SET tile_no = excluded.tile_no, hashe
 
 KEEP_CHECKPOINT: Final = """
 INSERT INTO live_checkpoints AS held (shard, tree_size, verdict_count, next_offset, note)
-SELECT %s, %s, %s, %s, %s WHERE %s::integer IS NULL OR %s = (SELECT max(epoch_no) FROM epochs)
+SELECT %(shard)s, %(size)s, %(verdict_count)s, %(next_offset)s, %(note)s
+ WHERE (%(epoch)s::integer IS NULL OR %(epoch)s = (SELECT max(epoch_no) FROM epochs))
+   AND EXISTS (SELECT FROM shards s WHERE s.shard = %(shard)s AND s.next_offset >= %(next_offset)s)
 ON CONFLICT (shard) DO UPDATE SET tree_size = excluded.tree_size, verdict_count = excluded.verdict_count,
     next_offset = excluded.next_offset, note = excluded.note, signed_at = clock_timestamp()
  WHERE excluded.next_offset > held.next_offset"""
@@ -81,7 +83,8 @@ class PostgresTileStore:
     def keep(self, shard: int, grown: Sequence[Growth], live: LiveCheckpoint | None, epoch_no: int | None) -> bool:
         """Write tiles and edges down, and the checkpoint that was signed; the COMMIT shows it.
 
-        False: another prover has a later one, or the database is in another epoch than `epoch_no` (None: in any).
+        False: another prover has a later one, or the database is in another epoch than `epoch_no` (None: in any), or
+        lacks what the checkpoint speaks of (it was put back).
         Raises ValueError where an edge of another tree is kept.
         """
         try:
@@ -99,7 +102,7 @@ class PostgresTileStore:
                 cursor.executemany(GROW_EDGE, edges)
             if live is None:
                 return True
-            cursor.execute(KEEP_CHECKPOINT, (shard, *live, epoch_no, epoch_no))
+            cursor.execute(KEEP_CHECKPOINT, {"shard": shard, "epoch": epoch_no, **live._asdict()})
             return cursor.rowcount == 1
 
 

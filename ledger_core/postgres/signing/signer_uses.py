@@ -1,8 +1,8 @@
 """What each key signed, by the database: the sequences that its statements reach, and what still waits for it.
 
-Guarantees: one snapshot for all questions; proofs, their cosignatures, operators' proofs, manifests, checkpoints and
-audit events are all counted; a closed range without a proof counts for the key that it names. Needs the grants of
-finance_api.
+Guarantees: one snapshot for all questions; proofs, their cosignatures, operators' proofs, manifests, checkpoints (the
+newest live one of each shard too) and audit events are all counted; a closed range without a proof counts for the key
+that it names. Needs the grants of finance_api.
 Does not: verify a signature (`finance verify` does), or read the archive.
 """
 
@@ -52,6 +52,9 @@ SELECT 'manifest', {_MANIFEST}->>'signer_kid', m.shard, min(r.last_seq), max(r.l
 UNION ALL
 SELECT 'checkpoint', line[1], c.shard, min(c.tree_size), max(c.tree_size), count(*)
   FROM checkpoints c, regexp_matches(convert_from(c.note, 'UTF8'), '^— ([^ ]+) ', 'gn') AS line GROUP BY 2, 3
+UNION ALL
+SELECT 'live checkpoint', line[1], c.shard, c.tree_size, c.tree_size, count(*)
+  FROM live_checkpoints c, regexp_matches(convert_from(c.note, 'UTF8'), '^— ([^ ]+) ', 'gn') AS line GROUP BY 2, 3, 4
 UNION ALL
 SELECT 'audit event', signer_kid, NULL, min(seq), max(seq), count(*) FROM audit_events GROUP BY 2
 ) AS used (what, kid, shard, first_seq, last_seq, statements)"""

@@ -21,9 +21,11 @@ from ledger_core.postgres.posting.account_numbers import array_literal
 from ledger_core.postgres.posting.plan_writer import INLINE_BYTES_MAX, bodies_of
 from ledger_core.postgres.posting.rules_in_force import activated, activations
 from ledger_core.postgres.posting.shard_halts import set_aside_end
+from ledger_core.postgres.proving.tile_store import PostgresTileStore
 from ledger_core.postgres.session import check_own_session, translated
 from ledger_core.postgres.verify.not_held import count_not_held
 from ledger_core.posting.plans import Known
+from ledger_core.proving.tiles import ReadTile, TreeName
 from ledger_core.verify.ledger_rows import BalanceRow, EntryRow, LineRow, RangeRow, ShardRow, VerdictRow
 
 PAGE_ROWS: Final = 2_000
@@ -66,6 +68,7 @@ SELECT r.range_no, r.first_seq, r.last_seq, r.first_offset, r.next_offset, r.pay
 
 CHECKPOINTS: Final = "SELECT next_offset, note FROM checkpoints WHERE shard = %s ORDER BY next_offset"
 
+TILES_KEPT: Final = "SELECT count(*) FROM tiles WHERE shard = %s AND tree = %s"
 LIVE_NOTES: Final = "SELECT shard, note FROM live_checkpoints ORDER BY shard"
 
 OPERATOR_PROOFS: Final = "SELECT proof FROM proofs WHERE shard IS NULL ORDER BY proof_id"
@@ -135,6 +138,15 @@ class PostgresLedgerReader:
 
     def live_notes(self) -> Iterator[tuple[int, bytes]]:
         yield from self._stream("live_checkpoints", LIVE_NOTES)
+
+    def leaves_kept(self, shard: int, tree: TreeName) -> int:
+        return PostgresTileStore(self._connection).kept(shard, tree)
+
+    def tiles_kept(self, shard: int, tree: TreeName) -> int:
+        return int(self._all(TILES_KEPT, shard, tree)[0][0])
+
+    def tiles(self, shard: int, tree: TreeName) -> ReadTile:
+        return PostgresTileStore(self._connection).reader(shard, tree)
 
     def operator_proofs(self) -> Iterator[bytes]:
         for (proof,) in self._stream("operator_proofs", OPERATOR_PROOFS):

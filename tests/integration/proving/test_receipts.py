@@ -115,6 +115,8 @@ def test_the_command_writes_what_anybody_can_verify(
         connection.execute("SET session_replication_role = replica")
         connection.execute("UPDATE tiles SET hashes = set_byte(hashes, 0, get_byte(hashes, 0) # 1) WHERE level = 0")
     assert "is not sound" in finance("receipt", event_id, code=3)
+    found = finance.json("verify", "ledger", code=1)["findings"]
+    assert [it["code"] for it in found if it["code"].startswith("ledger.tiles")] != []
 
 
 def test_what_is_kept_only_grows(ledger: TinyShard, environ: dict[str, str], database_url: str) -> None:
@@ -122,6 +124,20 @@ def test_what_is_kept_only_grows(ledger: TinyShard, environ: dict[str, str], dat
         "UPDATE live_checkpoints SET next_offset = next_offset - 1": errors.CheckViolation,
         "UPDATE live_checkpoints SET next_offset = next_offset + 1, tree_size = tree_size - 1": errors.CheckViolation,
         "UPDATE live_checkpoints SET note = 'x'": errors.CheckViolation,
+        **{
+            f"INSERT INTO live_checkpoints (shard, tree_size, verdict_count, next_offset, note) "
+            f"VALUES ({shard}, {size}, {verdicts}, {end}, 'x') ON CONFLICT (shard) DO UPDATE SET "
+            f"tree_size = excluded.tree_size, verdict_count = excluded.verdict_count, "
+            f"next_offset = excluded.next_offset": errors.CheckViolation
+            for shard, size, verdicts, end in (
+                (1, 10**15, 10**15, 30 + 2 * 10**15),  # far ahead
+                (1, len(ledger.entries) + 1, len(ledger.verdicts), ledger.next_offset + 1),
+                (1, len(ledger.entries), len(ledger.verdicts) + 1, ledger.next_offset + 1),
+                (1, len(ledger.entries) - 1, len(ledger.verdicts) + 1, ledger.next_offset),  # other sizes
+                (1, len(ledger.entries), len(ledger.verdicts), ledger.next_offset + 5),
+                (7, 0, 0, 0),  # a shard that there is not
+            )
+        },
         "UPDATE tile_edges SET hashes = ''": errors.CheckViolation,
         "UPDATE tile_edges SET tile_no = tile_no - 1": errors.CheckViolation,
         "UPDATE tile_edges SET hashes = set_byte(hashes, 0, get_byte(hashes, 0) # 1) || decode(repeat('00', 32), 'hex')"

@@ -213,3 +213,29 @@ def test_receipts_need_no_more() -> None:
         path = TiledTree(size, store.reader(0, tree)).inclusion_proof(41)
         data = receipt_of(live.note, made.registry, tree, 41, leaves(shard, tree)[41], path).to_bytes()
         assert verify_receipt(data, made.registry).report.sound
+
+
+def test_the_age_grows_while_something_waits_and_not_else() -> None:
+    shard = TinyShard().post(30).silence(5)
+    made = bench(shard)
+    made.run()
+    assert made.metrics.ages[0] == 0.0
+    prover = made.build()
+    shard.post(10)
+    made.journal[0] = shard.journal()
+    live = made.world.live[0]
+    made.world.live[0] = live._replace(next_offset=live.next_offset + 10**6)  # a superuser's
+    ages = []
+    for _ in range(20):
+        made.now += 1
+        prover.step()
+        ages.append(made.metrics.ages[0])
+    assert ages[-1] >= 15
+    assert ages == sorted(ages)
+    made.world.live[0] = live
+    prover = made.build()
+    for _ in range(8):
+        made.now += 1
+        prover.step()
+    assert made.world.live[0].next_offset == shard.next_offset
+    assert made.metrics.ages[0] == 0.0

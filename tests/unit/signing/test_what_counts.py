@@ -96,6 +96,7 @@ PARSERS: Final = frozenset(
 # Who parses signed statements and does not ask: because it made them, or because of who asks for it.
 ELSEWHERE: Final = {
     "ledger_core.archive.range_batch": "the archiver's own proof, of its database",
+    "ledger_core.archive.archived_trees": "says where leaves stand; a checkpoint that is verified judges them",
     "ledger_core.audit.sources": "check_audit takes each event",
     "ledger_core.proving.range_proof": "compares two proofs",
     "ledger_core.proving.on_demand": "first_proof_fault asks",

@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 
 from ledger_core.proving.range_proof import assemble_proof
+from ledger_core.proving.tiles import TREES, GrowingTiles, TreeName
 from ledger_core.signing import notes
+from ledger_core.tree import leaf_hashes
 from ledger_core.verify.oracle import LedgerHead, Report, head_of_checkpoint, verify_ledger
 from tests.simulator.ledger import MemoryLedger
 from tests.simulator.tiny_shards import add_shard
 from tests.support.archive_factory import Key, closed_of, cut_of
 from tests.support.journal_factory import TinyShard
+from tests.support.receipt_factory import leaves, note_of
 
 KEY = Key("ed25519")
 
@@ -102,3 +105,58 @@ def test_a_live_checkpoint_is_compared_with_the_chain() -> None:
     made = ledger(shard())
     made.live = {0: note.replace(b"\n13\n", b"\n12\n")}
     assert codes(verify_ledger(made, KEY.registry)) == {("checkpoint.signature", None, "note")}
+
+
+def test_the_verdict_lines_of_a_live_checkpoint_are_compared_too() -> None:
+    other = TinyShard().post(5).silence(1).silence(1, reason="bad_field").post(8)
+    same = TinyShard().post(5).silence(2).post(8)
+    for signed, wanted in ((same, set()), (other, {("ledger.head", 13, "verdict_root"), ("ledger.head", 13, "root")})):
+        made = MemoryLedger()
+        add_shard(made, TinyShard().post(5).silence(2).post(8), [], KEY)
+        made.live = {0: note_of(signed, KEY)}
+        found = codes(verify_ledger(made, KEY.registry))
+        assert found <= wanted
+        assert ("ledger.head", "verdict_root") in {(it[0], it[2]) for it in found} or not wanted
+
+
+def tiled(of: TinyShard) -> dict[tuple[int, TreeName, int, int], bytes]:
+    rows: dict[tuple[int, TreeName, int, int], bytes] = {}
+    for tree in TREES:
+        growing = GrowingTiles()
+        made = growing.extend(leaf_hashes(leaves(of, tree)))
+        for tile in (*growing.edge_tiles(), *made):
+            rows[0, tree, tile.level, tile.number] = tile.hashes
+    return rows
+
+
+def flipped(rows: dict[tuple[int, TreeName, int, int], bytes], place: tuple[int, TreeName, int, int]) -> None:
+    rows[place] = bytes([rows[place][0] ^ 1]) + rows[place][1:]
+
+
+def test_tiles_are_compared_with_the_record() -> None:
+    made = MemoryLedger()
+    add_shard(made, TinyShard().post(300).silence(260).post(290), [], KEY)
+    whole = TinyShard().post(300).silence(260).post(290)
+    part = TinyShard().post(300).silence(258)
+    for rows, wanted in (
+        ({}, set()),
+        (tiled(whole), set()),
+        (tiled(part), set()),
+        (tiled(TinyShard().post(1, currency="EUR").post(299).silence(260)), {"ledger.head"}),
+        (tiled(TinyShard().post(300).silence(200).silence(60, reason="bad_field")), {"ledger.head"}),
+        (tiled(TinyShard().post(700).silence(9)), {"ledger.truncated"}),
+    ):
+        made.tile_rows = rows
+        report = verify_ledger(made, KEY.registry)
+        assert {finding.code for finding in report.findings} >= wanted
+        assert report.sound == (not wanted), report.findings
+    for place in tiled(whole):
+        made.tile_rows = tiled(whole)
+        if made.tile_rows[place]:
+            flipped(made.tile_rows, place)
+            report = verify_ledger(made, KEY.registry)
+            assert {finding.code for finding in report.findings} <= {"ledger.tiles", "ledger.head"}
+            assert not report.sound, place
+    made.tile_rows = tiled(whole)
+    made.tile_rows[0, "entries", 0, 7] = made.tile_rows[0, "entries", 0, 0]
+    assert "ledger.tiles" in {finding.code for finding in verify_ledger(made, KEY.registry).findings}
