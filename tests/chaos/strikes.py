@@ -162,7 +162,7 @@ class Strikes:
         """As an operator does whom a buyer asked (RUNBOOK, section 16)."""
         event_id = self._buyers.to_erase(self._chance)
         if event_id is not None:
-            self._command("approved", "pii", "approve", event_id, "--reason", "chaos")
+            self._command("approved", "pii", "approve", event_id, "--reason", "chaos", operator="another")
             self._command("erased", "pii", "erase", event_id, "--reason", "chaos", "--wait", "5")
 
     def _activate(self) -> None:
@@ -170,9 +170,9 @@ class Strikes:
         shard = str(self._chance.choice(PARTITIONS))
         self._command("rules put in force", "rules", "activate", "2", "--shard", shard, "--reason", "chaos")
 
-    def _command(self, count_as: str, *arguments: str) -> None:
+    def _command(self, count_as: str, *arguments: str, operator: str = "chaos") -> None:
         """An operator's command, which may find a service away, or nothing done yet, and fails in no other way."""
-        told = self._ledger.command(*arguments, "--json")
+        told = self._ledger.command(*arguments, "--json", FINANCE_OPERATOR=operator)
         assert told.returncode in (0, 1, EXIT_REFUSED, EXIT_UNAVAILABLE), told.stderr
         if told.returncode == 0:
             self.counts[count_as] = self.counts.get(count_as, 0) + 1

@@ -272,10 +272,12 @@ class Ledger:
         with psycopg.connect(self.environ["DATABASE_URL"], autocommit=True) as connection:
             return connection.execute(query).fetchone()
 
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`finance ARGUMENTS`, to its end."""
+    def command(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """`finance ARGUMENTS`, to its end; `environ` adds to the ledger's."""
         command = [sys.executable, "-m", "finance", *arguments]
-        return subprocess.run(command, cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=300)
+        return subprocess.run(
+            command, cwd=ROOT, env={**self.environ, **environ}, capture_output=True, text=True, timeout=300
+        )
 
     def end(self) -> None:
         for process in self.started:

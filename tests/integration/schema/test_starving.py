@@ -55,7 +55,11 @@ ROW_LOCKS: Final = {
     ("keeper", "personal_cursors"),
     ("keeper", "personal_data"),
 }
-EXECUTES: Final = {"lock_first_verdicts(true)": "poster", "take_intents('{}')": "notary"}
+EXECUTES: Final = {
+    "lock_first_verdicts(true)": "poster",
+    "take_intents('{}')": "notary",
+    "lock_payable('seller', 'USD')": "api",  # of one payee: other payouts of his wait, and nothing else
+}
 STRONG: Final = ("SHARE UPDATE EXCLUSIVE", "SHARE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE")
 
 
