@@ -60,6 +60,7 @@ def tell_everything(exporter: MetricExporter, metrics: PrometheusWork) -> None:
     metrics.rejected("conflict", 1)
     metrics.relayed(0, 4003)
     metrics.proof(0.4)
+    metrics.checkpoint(1, 0.5)
     metrics.exported()
     metrics.audited(7)
     metrics.intents_refused(2)
