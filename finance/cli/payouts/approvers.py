@@ -10,6 +10,7 @@ from finance.cli.payouts.payout import reason_option
 from finance.settings import clock
 from finance.settings.operators import checked_name
 from ledger_core.books.money import Money, format_major, parse_major
+from ledger_core.errors import Rejected
 from ledger_core.payouts.states import ROLES
 from ledger_core.postgres.payouts.approvers import ApprovalLimit, approvers, change_approver, change_limit, limits
 from ledger_core.postgres.session import session
@@ -71,8 +72,8 @@ def limit(currency: str, second_from: str, third_from: str, reason: str, as_json
     """
     try:
         second, third = (parse_major(text, currency).amount_minor for text in (second_from, third_from))
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
+    except Rejected as error:
+        raise click.UsageError(error.detail) from None
     settings = load_settings()
     made = ApprovalLimit(currency, second, third)
     owner, actor_id, trace_id = settings.owner_database_url(), operator(settings), clock.new_trace_id()

@@ -15,6 +15,7 @@ from finance.settings.deployment import Settings
 from ledger_core.books.chart import BadMovement
 from ledger_core.books.money import Money, format_major, parse_major
 from ledger_core.books.movements.booking import event_of
+from ledger_core.errors import Rejected
 from ledger_core.payouts.states import ROLES, PayoutRequest, asked_for
 from ledger_core.postgres.payouts.desk import PayoutDesk
 from ledger_core.postgres.payouts.requests import known, requests
@@ -88,8 +89,8 @@ def request(
         asked = _desk(load_settings()).request(movement, reason)
     except BadMovement as error:
         raise click.UsageError(str(error)) from None
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--amount") from None
+    except Rejected as error:
+        raise click.BadParameter(error.detail, param_hint="--amount") from None
     _tell(asked, as_json, f"{_amount(asked)} for {asked.payee} is asked for")
 
 
