@@ -35,7 +35,21 @@ def test_an_amount_is_exact(text: str, currency: str, mark: Mark, minor: int) ->
     assert minor_of(text, currency, mark, "gross") == minor
 
 
-NO_AMOUNTS = ("", " ", "1.005", "1.001", "1e3", "NaN", "Infinity", "=1+1", "$5", "1 000", "--1", "1,23", "12,34.56")
+NO_AMOUNTS: tuple[str, ...] = (
+    "",
+    " ",
+    "1.005",
+    "1.001",
+    "1e3",
+    "NaN",
+    "Infinity",
+    "=1+1",
+    "$5",
+    "1 000",
+    "--1",
+    "1,23",
+    "12,34.56",
+)
 NO_AMOUNTS += ("1,2345.00", "(5.00)", "5.00-", "1.2.3", ".5", "5.", "٣")
 
 
