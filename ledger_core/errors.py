@@ -3,6 +3,7 @@
 FinanceError
 ├── Rejected      one event is bad: dead-letter it, go on
 ├── Unavailable   something outside does not answer: bounded retry, fail closed
+│   ├── AheadOfClocks  a broker dated a record ahead: its shard waits, and no other
 │   ├── LockHeld   another session holds what it waited for: waiting is not progress
 │   └── TakenOver  a later writer took this one's place: let go of everything, and begin anew by asking what stands
 ├── Refused       a guard says no: the remedy is in the message, exit 3
@@ -59,6 +60,10 @@ class Unavailable(FinanceError):
 
 class LockHeld(Unavailable):
     """A lock was waited for beyond its limit. The server is well, and somebody else keeps what this one needs."""
+
+
+class AheadOfClocks(Unavailable):
+    """A record of one shard has a time that has not come, by clocks that agree: that shard waits, and no other."""
 
 
 class TakenOver(Unavailable):

@@ -1,6 +1,6 @@
 """The prover.
 
-prover            journal -> closed ranges -> signed proofs, checkpoints
+prover            journal -> closed ranges -> signed proofs, checkpoints; prover_settings
 range_closer      closes the next range
 adoption          beside it: what the database lost is closed again, as it was announced
 published_guard   what was published binds; published_topic and published_ranges read it

@@ -18,9 +18,8 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Final
 
 import structlog
 
@@ -28,51 +27,25 @@ from consumers.kafka.journal_records import journal_items
 from consumers.kafka.source import OpenSource
 from consumers.metrics import Metrics
 from consumers.proving.adoption import AdoptingCloser
-from consumers.proving.live_checkpoints import LiveCheckpoints, LiveStore, TileStore
+from consumers.proving.live_checkpoints import LiveCheckpoints, TileStore
 from consumers.proving.note_lines import unsigned_checkpoint
+from consumers.proving.prover_settings import ProverSettings, ProverStore
 from consumers.proving.published_guard import NOTHING_PUBLISHED, ClosingGuard
-from consumers.proving.range_closer import ClosingStore, ProvedShard
+from consumers.proving.range_closer import ProvedShard
 from consumers.proving.tree_history import ReadJournal, ShardHistory
 from consumers.signing.circuit import SignerAway
 from consumers.signing.signer_set import SignerSet
 from ledger_core.books.rule_versions import UnknownRules
-from ledger_core.errors import Corrupt, SignerFailure, SignerRefused
-from ledger_core.ports import AuditIntent, Record
+from ledger_core.errors import AheadOfClocks, Corrupt, SignerFailure, SignerRefused
+from ledger_core.ports import Record
 from ledger_core.proving.closed_range import ClosedRange, Cut
 from ledger_core.proving.intents import proof_intent
-from ledger_core.proving.range_limits import RangeLimits
 from ledger_core.proving.range_proof import assemble_proof, parse_payload
 from ledger_core.times import parse_time
 
+CLOCK_RETRY_SECONDS: Final = 15.0  # before records that are dated ahead are read again
+
 log = structlog.get_logger("prover")
-
-
-class ProverStore(ClosingStore, LiveStore, Protocol):
-    """See `ledger_core.postgres.proving.prover_store`. Every method may raise Unavailable("postgres")."""
-
-    def unsigned(self, shard: int, limit: int) -> list[ClosedRange]: ...
-
-    def publish_proof(
-        self, closed: ClosedRange, proof_id: str, proof: bytes, note: bytes, intent: AuditIntent
-    ) -> bool: ...
-
-    def close(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class ProverSettings:
-    """What never changes while a prover runs."""
-
-    env: str  # environment, such as prod
-    domain: str  # the origin of checkpoints begins with it
-    limits: RangeLimits  # where a range is cut
-    idle_seconds: float  # after so long without a record an open range is cut
-    checkpoint_seconds: float = 1.0  # between two live checkpoints of a shard
-    actor_id: str = "service:prover"  # who proved, in audit events
-    mac_waiver: str | None = None  # by whose decision proofs carry a MAC alone, and why; None: nobody's
-    poll_records_max: int = 2000  # of the journal, in one poll
-    poll_seconds: float = 0.1  # how long one poll waits for the first record
-    sign_ranges_max: int = 20  # in one step
 
 
 class Prover:
@@ -137,6 +110,7 @@ class Prover:
         worked = False
         for partition in self._guard.due():
             self._read_anew(self._shards[partition])
+        self._try_again()
         # 1. READ. Nothing changes: a crash, or the next owner, reads again from the last closed range in Postgres.
         polled = self._source.poll(self._settings.poll_records_max, self._settings.poll_seconds)
         for partition, records in polled:
@@ -144,7 +118,7 @@ class Prover:
             worked = True
         for partition in sorted(self._source.owned & self._shards.keys()):
             self._tell_lag(self._shards[partition])
-            worked |= self._guard.allows(partition) and self._close_idle(partition)
+            worked |= self._may_close(partition) and self._close_idle(partition)
         # A live checkpoint has its own commit point, and nothing else waits for it (`live_checkpoints`).
         worked |= self._live.step({it: self._shards[it] for it in self._source.owned & self._shards.keys()})
         return self._sign_waiting() or worked
@@ -172,7 +146,7 @@ class Prover:
         self._metrics.released(partition)
 
     def _take(self, partition: int, records: Sequence[Record]) -> None:
-        if not self._guard.allows(partition):
+        if not self._may_close(partition):
             return  # read again once it may
         shard = self._shards[partition]
         growing = shard.growing or self._closer.load(shard)
@@ -190,6 +164,24 @@ class Prover:
         shard.quiet_since = self._monotonic()
         shard.newest = records[-1].offset, records[-1].timestamp_ms
         self._source.note_done(partition, records[-1].offset + 1)
+
+    def _may_close(self, partition: int) -> bool:
+        return self._guard.allows(partition) and self._shards[partition].waits_until is None
+
+    def _wait_for_time(self, shard: ProvedShard, ahead: AheadOfClocks) -> None:
+        """This shard alone waits, until the time of its records has come or is accepted."""
+        log.error("prover.clock_ahead", shard=shard.number, detail=ahead.detail, retry_seconds=CLOCK_RETRY_SECONDS)
+        self._metrics.unavailable(ahead.what)
+        self._read_anew(shard)
+        self._source.pause(shard.number)
+        self._shards[shard.number].waits_until = self._monotonic() + CLOCK_RETRY_SECONDS
+
+    def _try_again(self) -> None:
+        """Read on in shards that waited for the time of their records."""
+        for shard in self._shards.values():
+            if shard.waits_until is not None and self._monotonic() >= shard.waits_until:
+                shard.waits_until, shard.quiet_since = None, self._monotonic()
+                self._source.resume(shard.number)
 
     def _stand(self, shard: ProvedShard, unknown: UnknownRules) -> None:
         """This shard alone waits for a version that knows its rules: what stands there was closed, or is read again."""
@@ -229,10 +221,15 @@ class Prover:
         for cut in cuts:
             # 3. CLOSE. One transaction a cut. A crash before its COMMIT: the entries are read again; after: the range
             # is fixed and unsigned, and whoever owns the shard next signs those very bytes.
-            if not self._closer.close(shard, cut):
-                if self._guard.allows(shard.number):
-                    self._read_anew(shard)
+            try:
+                if self._closer.close(shard, cut):
+                    continue
+            except AheadOfClocks as ahead:
+                self._wait_for_time(shard, ahead)
                 return False
+            if self._guard.allows(shard.number):
+                self._read_anew(shard)
+            return False
         return True
 
     def _read_anew(self, shard: ProvedShard) -> None:

@@ -82,6 +82,7 @@ class ProvedShard:
     quiet_since: float = 0.0
     may_wait: bool = True  # for a signature: some closed range may have no proof
     announced: deque[AnnouncedRange] = field(default_factory=deque)  # to be closed next, as they were
+    waits_until: float | None = None  # its newest records are dated ahead: when they are read again
     newest: tuple[int, int] | None = None  # offset and time (ms) of the newest journal record that was taken
 
 

@@ -20,7 +20,8 @@ from consumers.metrics import Metrics
 from consumers.posting.poster import Poster, PosterLimits
 from consumers.posting.relay import Relay, RelayTopics
 from consumers.posting.retelling import Retelling, RetellingSource
-from consumers.proving.prover import Prover, ProverSettings
+from consumers.proving.prover import Prover
+from consumers.proving.prover_settings import ProverSettings
 from consumers.proving.published_guard import PublishedGuard, PublishedRange
 from consumers.proving.published_ranges import in_both, newest_in_archive
 from consumers.service import Backoff, Service

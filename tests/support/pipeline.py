@@ -14,7 +14,8 @@ from typing import Any
 from consumers.archive.archiver import Archiver, ArchiverSettings
 from consumers.archive.lock_terms import LockTerms
 from consumers.kafka.group_source import KafkaSource
-from consumers.proving.prover import Prover, ProverSettings
+from consumers.proving.prover import Prover
+from consumers.proving.prover_settings import ProverSettings
 from finance.settings.deployment import Settings
 from finance.wiring.kafka import journal_reader
 from ledger_core.ports import ArchiveStore, Signer

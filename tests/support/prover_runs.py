@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from consumers.kafka.source import OnRevoked, StartOffset
 from consumers.metrics import NullMetrics
-from consumers.proving.prover import Prover, ProverSettings
+from consumers.proving.prover import Prover
+from consumers.proving.prover_settings import ProverSettings
 from consumers.proving.published_guard import NOTHING_PUBLISHED, PublishedGuard, PublishedRange
 from ledger_core.errors import Unavailable
 from ledger_core.ports import Record, Signer
@@ -30,6 +31,7 @@ class CountingMetrics(NullMetrics):
     signer_failures: int = 0
     exports: int = 0
     refused: int = 0
+    clocks: int = 0
     ages: dict[int, float] = field(default_factory=dict)  # of live checkpoints, by shard
 
     def checkpoint(self, shard: int, age_seconds: float) -> None:
@@ -39,11 +41,10 @@ class CountingMetrics(NullMetrics):
         self.proofs += 1
 
     def unavailable(self, what: str) -> None:
-        assert what in ("signer", "published")
-        if what == "signer":
-            self.signer_failures += 1
-        else:
-            self.refused += 1
+        assert what in ("signer", "published", "clock")
+        self.signer_failures += what == "signer"
+        self.refused += what == "published"
+        self.clocks += what == "clock"
 
     def exported(self) -> None:
         self.exports += 1

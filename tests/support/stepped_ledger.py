@@ -22,7 +22,7 @@ import pytest
 from consumers.archive.archiver import ArchiverSettings
 from consumers.audit.restore import restore_chain
 from consumers.metrics import NullMetrics
-from consumers.proving.prover import ProverSettings
+from consumers.proving.prover_settings import ProverSettings
 from consumers.service import Service
 from finance.settings import clock
 from finance.settings.deployment import Settings

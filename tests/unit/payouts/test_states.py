@@ -60,9 +60,18 @@ def test_what_is_stored_is_what_is_booked() -> None:
     ]
 
 
-@pytest.mark.parametrize("wrong", [{"payee": "A seller"}, {"amount_minor": 0}, {"currency": "usd"}, {"paid_from": "x"}])
+WRONG: list[dict[str, Any]] = [{"payee": "A seller"}, {"amount_minor": 0}, {"currency": "usd"}, {"paid_from": "x"}]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
 def test_what_cannot_be_booked_is_not_asked_for(wrong: dict[str, Any]) -> None:
-    said = {"payee": "seller-42", "amount_minor": 1, "currency": "USD", "paid_from": "asset:bank:main", "at": AT}
+    said: dict[str, Any] = {
+        "payee": "seller-42",
+        "amount_minor": 1,
+        "currency": "USD",
+        "paid_from": "asset:bank:main",
+        "at": AT,
+    }
     with pytest.raises(BadMovement):
         form_of(asked_for(ID, **(said | wrong)))
 
