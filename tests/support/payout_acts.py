@@ -23,8 +23,9 @@ def uuid_of(name: str) -> str:
 
 
 def form(name: str, amount_minor: int = 1, **other: object) -> str:
-    said = {"movement": "payout.sent", "event_id": uuid_of(name), "payee": "q", "currency": "USD"}
-    return json.dumps({**said, "amount_minor": amount_minor, "settlement_id": "po", **other})
+    said: dict[str, object] = {"movement": "payout.sent", "event_id": uuid_of(name), "payee": "q", "currency": "USD"}
+    said |= {"amount_minor": amount_minor, "settlement_id": f"po_{uuid_of(name)}", "paid_from": "asset:bank:main"}
+    return json.dumps({**said, "occurred_at": "2025-11-01T12:00:00Z", **other})
 
 
 def payout(name: str, actor: str, amount_minor: int = 1, more: str = "", value: str = "", **other: object) -> str:
@@ -87,12 +88,28 @@ PAYOUTS_STANDING: Final = (
     hold("b", "first"),
 )
 
+# Fields that SQL could read, and the ledger not, or otherwise.
+OTHER_FORMS: Final[tuple[tuple[str, object], ...]] = (
+    *(("amount_minor", it) for it in ("1", 1.5, 1e3, True, None, 10**16)),
+    *(("paid_from", it) for it in ("liability:payable:q", "asset:bank:", "asset:dispute:stripe", 7, None)),
+    ("settlement_id", "st_1"),
+    *(("occurred_at", it) for it in ("2025-11-01", "infinity", "2025-11-01T12:00:00+01:00", 0)),
+    ("payee", ""),
+    ("metadata", {}),
+)
 # (role, statement, outcome)
 PAYOUTS: Final = (
     ("api", payout("c", "cfo"), DONE),
     ("api", payout("c", "cfo", event_id=uuid_of("e")), CHECKED),  # approved as one, booked as another
     ("api", payout("c", "cfo", movement="ledger.adjusted"), CHECKED),
     ("api", payout("c", "cfo", currency="EUR"), CHECKED),  # without a limit
+    *(("api", payout("c", "cfo", **{field: value}), CHECKED) for field, value in OTHER_FORMS),
+    (
+        "api",
+        payout("c", "cfo").replace('{"movement"', '{"payee": "another", "movement"'),
+        CHECKED,
+    ),  # two payees
+    ("api", payout("c", "cfo").replace('"currency": "USD"', '"currency": "USD", "part": "2"'), CHECKED),
     ("api", payout("c", "cfo", -1), CHECKED),
     ("api", payout("c", "cfo", more=", approvals_needed", value=", 0"), DENIED),
     ("api", payout("c", "cfo", more=", requested_at", value=", '2199-01-01'"), DENIED),

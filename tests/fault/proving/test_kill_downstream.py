@@ -58,7 +58,8 @@ def check_single(ledger: Ledger) -> None:
     )
     assert ranges == proofs == objects == manifests
     exports = ledger.ask("SELECT count(*) FROM audit_exports")[0]  # of the audit chain: a slow run may have idled
-    assert sum(not key.startswith("canary/") for key in versions) == objects + manifests + exports
+    tiles = ledger.ask("SELECT count(*) FROM tiles")[0]
+    assert sum(not key.startswith("canary/") for key in versions) == objects + manifests + exports + tiles
     # Of each range one posted intent, one proof and one export stand on the audit chain, and none twice.
     repeated = ledger.ask(
         "SELECT count(*) FROM (SELECT 1 FROM audit_events GROUP BY event_type, payload - "
