@@ -27,7 +27,8 @@ _MARKS: Final = re.compile(r"[.,]")
 
 
 def minor_of(text: str, currency: str, mark: Mark, column: str, exponent: int | None = None) -> int:
-    """A cell in major units -> minor units. `exponent`: decimals of the currency where the provider has its own."""
+    """A cell in major units -> minor units. `exponent`: decimals of the currency where the provider has its own.
+    Raises BadCell."""
     decimals = EXPONENTS.get(currency) if exponent is None else exponent
     if decimals is None:
         raise BadCell(column, f"{currency!r:.40} is not an ISO 4217 code in use with minor units")

@@ -52,7 +52,7 @@ def text_lines(lines: Iterable[bytes], place: str, encoding: str = "utf-8") -> I
     except UnicodeDecodeError as error:
         raise BadReport(place, number + 1, "", f"it is not {encoding} ({error.reason}): declare --encoding") from None
     except LookupError:
-        raise BadReport(place, 1, "", f"{encoding!r:.40} is no encoding") from None
+        raise BadReport(place, 1, "", f"{encoding!r:.40} is not the name of an encoding") from None
     if rest:
         yield _checked(rest, place, number + 1)
 

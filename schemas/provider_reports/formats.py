@@ -1,7 +1,7 @@
 """Every format by its name: a file's bytes to rows and faults, streamed.
 
 Guarantees: the same bytes and options give the same rows; memory does not grow with the file (the first SAMPLE_ROWS
-rows are looked through for the decimal mark where none is declared). What is wrong with one row is a RowFault and the
+rows are searched for the decimal mark where none is declared). What is wrong with one row is a RowFault and the
 others are read; what is wrong with the file from a line on raises BadReport.
 """
 

@@ -1,7 +1,7 @@
 """A row of a provider's or bank's report, the same for every format.
 
 Guarantees: amounts are exact minor units; `key` is what the provider itself calls the row by, so two rows of one key
-are one twice. Does not: say what the ledger has (`ledger_core.reconciliation`).
+are one twice. Does not: say what the ledger has.
 """
 
 from __future__ import annotations

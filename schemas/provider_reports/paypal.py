@@ -33,7 +33,7 @@ CODES: Final[dict[str, RowKind]] = {
 
 
 def rows(lines: Iterator[str], place: str) -> Iterator[ReportRow | RowFault]:
-    """The rows of a file. Raises BadReport for one that is cut off, or no report."""
+    """The rows of a file. Raises BadReport for one that is cut off, or another kind of file."""
     reader = csv.reader(lines, strict=True)
     names: list[str] | None = None
     count, is_closed, is_open = 0, False, False

@@ -22,8 +22,8 @@ class XmlElement(NamedTuple):
     """An element at its end; or at its beginning, where `text` is None."""
 
     path: tuple[str, ...]  # local names, from the root to its own
-    namespace: str
-    attributes: Mapping[str, str]
+    namespace: str  # of its name; "" without one
+    attributes: Mapping[str, str]  # of the element, by local name
     text: str | None
     line: int  # where it began
 
@@ -69,7 +69,7 @@ class _Events:
 
 
 def elements(chunks: Iterable[bytes], place: str) -> Iterator[XmlElement]:
-    """Beginnings and ends of elements, in their order. Raises BadReport for what is no XML, or is cut off."""
+    """Beginnings and ends of elements, in their order. Raises BadReport for what is not XML, or is cut off."""
     events = _Events(place)
     try:
         for chunk in chunks:

@@ -97,13 +97,20 @@ OTHER_FORMS: Final[tuple[tuple[str, object], ...]] = (
     ("payee", ""),
     ("metadata", {}),
 )
+
+
+def _other_form(field: str, value: object) -> str:
+    said = json.dumps({**json.loads(form("c")), field: value})
+    return payout("c", "cfo").replace(form("c"), said)
+
+
 # (role, statement, outcome)
 PAYOUTS: Final = (
     ("api", payout("c", "cfo"), DONE),
     ("api", payout("c", "cfo", event_id=uuid_of("e")), CHECKED),  # approved as one, booked as another
     ("api", payout("c", "cfo", movement="ledger.adjusted"), CHECKED),
     ("api", payout("c", "cfo", currency="EUR"), CHECKED),  # without a limit
-    *(("api", payout("c", "cfo", **{field: value}), CHECKED) for field, value in OTHER_FORMS),
+    *(("api", _other_form(field, value), CHECKED) for field, value in OTHER_FORMS),
     (
         "api",
         payout("c", "cfo").replace('{"movement"', '{"payee": "another", "movement"'),

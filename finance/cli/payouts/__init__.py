@@ -1,1 +1,1 @@
-"""Money for sellers: payout (ask, approve, release), hold (let payouts wait), approvers (who approves)."""
+"""Money for sellers: payout (ask, approve, release; payout_shown), hold (let payouts wait), approvers."""

@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 
 from finance.cli.common import emit, for_the_chain, json_option, load_settings, load_topology_of, operator, table, utc
+from finance.cli.payouts.payout_shown import amount_of, missing_of, object_of, tell
 from finance.settings import clock
 from finance.settings.deployment import Settings
 from ledger_core.books.chart import BadMovement
@@ -91,7 +92,7 @@ def request(
         raise click.UsageError(str(error)) from None
     except Rejected as error:
         raise click.BadParameter(error.detail, param_hint="--amount") from None
-    _tell(asked, as_json, f"{_amount(asked)} for {asked.payee} is asked for")
+    tell(asked, as_json, f"{amount_of(asked)} for {asked.payee} is asked for")
 
 
 @command.command()
@@ -110,7 +111,7 @@ def approve(request_id: str, role: str, form_hash: str | None, reason: str, as_j
       finance payout approve 0193a1c2-5b6e-7d10-8f22-9a3b4c5d6e7f --as finance --reason "statement checked"
     """
     asked = _desk(load_settings()).approve(request_id, role, form_hash, reason)
-    _tell(asked, as_json, f"{_amount(asked)} for {asked.payee} is approved by you as {role}")
+    tell(asked, as_json, f"{amount_of(asked)} for {asked.payee} is approved by you as {role}")
 
 
 @command.command()
@@ -125,7 +126,7 @@ def reject(request_id: str, reason: str, as_json: bool) -> None:
       finance payout reject 0193a1c2-5b6e-7d10-8f22-9a3b4c5d6e7f --reason "wrong seller"
     """
     asked = _desk(load_settings()).reject(request_id, reason)
-    _tell(asked, as_json, f"{_amount(asked)} for {asked.payee} is rejected")
+    tell(asked, as_json, f"{amount_of(asked)} for {asked.payee} is rejected")
 
 
 @command.command()
@@ -147,7 +148,7 @@ def release(request_id: str, reason: str, as_json: bool) -> None:
     asked = _desk(settings).release(request_id, reason)
     if asked.entry is None:
         _publish(settings, asked)
-    _tell(asked, as_json, f"{_amount(asked)} for {asked.payee} is released, and published")
+    tell(asked, as_json, f"{amount_of(asked)} for {asked.payee} is released, and published")
 
 
 @command.command("list")
@@ -170,12 +171,12 @@ def list_requests(payee: str, is_all: bool, limit: int, as_json: bool) -> None:
 
     def words(console: Console) -> None:
         rows = [
-            [it.request_id, utc(it.requested_at), it.payee, _amount(it), it.state, _missing(it), it.actor_id]
+            [it.request_id, utc(it.requested_at), it.payee, amount_of(it), it.state, missing_of(it), it.actor_id]
             for it in found
         ]
         console.print(table(["id", "asked", "payee", "amount", "state", "needs", "by"], rows, right=["amount"]))
 
-    emit(as_json, {"ok": True, "payouts": [_object(it) for it in found]}, words)
+    emit(as_json, {"ok": True, "payouts": [object_of(it) for it in found]}, words)
 
 
 @command.command()
@@ -190,7 +191,7 @@ def show(request_id: str, as_json: bool) -> None:
     """
     with session(load_settings().database_url("api"), application_name="finance payout", read_only=True) as connection:
         asked = known(connection, request_id)
-    _tell(asked, as_json, f"{_amount(asked)} for {asked.payee}")
+    tell(asked, as_json, f"{amount_of(asked)} for {asked.payee}")
 
 
 @command.command()
@@ -244,58 +245,3 @@ def _publish(settings: Settings, asked: PayoutRequest) -> None:
         options=settings.kafka_options("marketplace"),
     ) as publisher:
         publisher.publish_and_wait(event_of(decode_movement_json(asked.form.encode())))
-
-
-def _amount(asked: PayoutRequest) -> str:
-    return f"{format_major(Money(asked.amount_minor, asked.currency))} {asked.currency}"
-
-
-def _missing(asked: PayoutRequest) -> str:
-    if asked.state != "waiting":
-        return "a hold released" if asked.state == "approved" and asked.held else ""
-    return f"{asked.missing} of {asked.approvals_needed} approvals"
-
-
-def _object(asked: PayoutRequest) -> dict[str, object]:
-    return {
-        "request_id": asked.request_id,
-        "state": asked.state,
-        "payee": asked.payee,
-        "amount_minor": str(asked.amount_minor),
-        "currency": asked.currency,
-        "form": asked.form,
-        "form_hash": asked.form_hash,
-        "approvals_needed": asked.approvals_needed,
-        "approvals": [
-            {"actor_id": it.actor_id, "role": it.role, "approved_at": utc(it.approved_at), "counts": it.counts}
-            for it in asked.approvals
-        ],
-        "held": asked.held,
-        "reason": asked.reason,
-        "actor_id": asked.actor_id,
-        "requested_at": utc(asked.requested_at),
-        "closing": asked.closing,
-        "closed_by": asked.closed_by,
-        "closing_reason": asked.closing_reason,
-        "shard": None if asked.entry is None else asked.entry[0],
-        "seq": None if asked.entry is None else str(asked.entry[1]),
-    }
-
-
-def _tell(asked: PayoutRequest, as_json: bool, head: str) -> None:
-    def words(console: Console) -> None:
-        console.print(head)
-        console.print(f"id        {asked.request_id}")
-        console.print(f"hash      {asked.form_hash}")
-        missing = _missing(asked)
-        console.print(f"state     {asked.state}" + (f", needs {missing}" if missing else ""))
-        console.print(f"asked by  {asked.actor_id}, {utc(asked.requested_at)}: {asked.reason}")
-        for it in asked.approvals:
-            counts = "" if it.counts else " (has no longer that role)"
-            console.print(f"approved  {it.actor_id} as {it.role}, {utc(it.approved_at)}{counts}")
-        if asked.closing is not None:
-            console.print(f"{asked.closing:<10}{asked.closed_by}: {asked.closing_reason}")
-        if asked.entry is not None:
-            console.print(f"posted    shard {asked.entry[0]}, seq {asked.entry[1]}")
-
-    emit(as_json, {"ok": True, **_object(asked)}, words)

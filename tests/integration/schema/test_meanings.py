@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from contextlib import ExitStack
 from typing import Any
 
@@ -10,13 +9,12 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from ledger_core.audit.admission import admission_fault
 from ledger_core.audit.event_types import EVENT_TYPES
-from ledger_core.ports import AuditIntent
 from ledger_core.postgres.posting import control
 from ledger_core.postgres.posting.control import HALTED
 from ledger_core.postgres.schema.authority import MATRIX, ROLES
 from tests.support.databases import role_url
+from tests.support.decisions import DECISIONS, TIME, stand_decisions
 from tests.support.journal_factory import TinyShard
 from tests.support.journal_writer import write
 from tests.support.meant_acts import (
@@ -28,47 +26,17 @@ from tests.support.meant_acts import (
     PROOFS,
     SHARD_HALTS,
     SHARED,
-    data,
     go_on,
     halt,
-    lift,
     stand,
     writers,
 )
-from tests.support.payout_acts import PAYOUTS, PAYOUTS_STANDING, approve, close, hold, let_go, payout
-
-RANGE = (
-    "INSERT INTO ranges VALUES (0, 1, 1, 0, 0, 1, '', decode(repeat('00', 32), 'hex'), '', '', NULL, 0, DEFAULT, '')"
-)
-
-APPROVE = (
-    "INSERT INTO personal_approvals (event_id, reason, actor_id, trace_id) "
-    "VALUES ('00000000-0000-0000-0000-000000000001', 'r', 'operator:{}', '')"
-)
-DISCLOSE = (
-    "INSERT INTO personal_disclosures (from_ts, to_ts, fields, reason, actor_id, trace_id) "
-    "VALUES ('2025-11-01', '2025-12-01', '{{}}', 'r', 'operator:{}', '')"
-)
-STANDING = (
-    *(f"INSERT INTO shards VALUES ({n}, 't', 0, 0, 0, NULL, 0, 0, 0, 0, 0)" for n in range(5)),
-    "INSERT INTO shard_halts (shard, kind, at_offset, detail) VALUES (0, 'dead_letters', 0, 'd'), "
-    "(1, 'unreadable', 5, 'd'), (3, 'unreadable', 5, 'd'), (4, 'refused', 5, 'd')",
-    go_on(3, aside="7"),
-    APPROVE.format("coo"),
-    data("{}", "{}"),
-    data("{}", "{}").replace("personal_data (", "personal_data (kept, ").replace("VALUES (", "VALUES (true, "),
-    *PAYOUTS_STANDING,
-    "TRUNCATE audit_outbox",
-    halt("operator:first"),
-)
+from tests.support.payout_acts import PAYOUTS
 
 
 @pytest.fixture
 def url(database_url: str) -> str:
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(RANGE.encode())
-        for statement in STANDING:
-            connection.execute(statement.encode())
+    stand_decisions(database_url)
     return database_url
 
 
@@ -92,31 +60,6 @@ def test_the_database_and_the_notary_go_by_one_list_of_event_types(url: str) -> 
     assert listed == {
         (name, actor) for name, known in EVENT_TYPES.items() if known.door == "outbox" for actor in known.actors
     }
-
-
-TIME = "INSERT INTO time_decisions (shard, upto, reason, actor_id, trace_id) VALUES (5, '{}', 'r', 'operator:{}', '')"
-LOCK = "INSERT INTO lock_decisions (object_key, reason, actor_id, trace_id) VALUES ('k', 'r', 'operator:{}', '')"
-ERASE = (
-    "INSERT INTO personal_erasures (event_id, reason, actor_id, trace_id) "
-    "VALUES ('00000000-0000-0000-0000-000000000001', 'r', 'operator:{}', '')"
-)
-# Table -> an operator's decision in it, each possible behind those above. Shard 5 has one entry, of 2025-11-01, behind
-# its newest range.
-DECISIONS = {
-    "payouts": payout("c", "cfo"),
-    "payout_approvals": approve("b", "cfo"),
-    "payout_closings": close("b", "rejected", "cfo"),
-    "payee_holds": hold("c", "cfo"),
-    "payee_holds_lifted": let_go("b", "cfo"),
-    "halts": halt("operator:cfo"),
-    "halts_lifted": lift("operator:cfo"),
-    "lock_decisions": LOCK.format("cfo"),
-    "personal_approvals": APPROVE.format("cfo"),
-    "personal_disclosures": DISCLOSE.format("cfo"),
-    "personal_erasures": ERASE.format("cfo"),
-    "shard_resumes": go_on(1, allowed="1"),
-    "time_decisions": TIME.format("2025-11-01", "cfo"),
-}
 
 
 def _named_by_the_front_door(connection: psycopg.Connection[Any]) -> set[str]:
@@ -147,79 +90,6 @@ def test_every_decision_names_one_operator_in_one_spelling(url: str) -> None:
         for name in ("", "Ada", "a b", "a\nb", "\x1b[2J", "a" * 65):
             with psycopg.connect(role_url(url, "finance_api")) as api, pytest.raises(errors.CheckViolation):
                 api.execute(statement.replace("operator:cfo", f"operator:{name}").encode())
-
-
-NEWEST_INTENT = "SELECT event_type, actor_id, payload, trace_id FROM audit_outbox ORDER BY outbox_id DESC LIMIT 1"
-SETTINGS = (
-    "SET bytea_output = 'escape'",
-    "SET datestyle = 'German, DMY'",
-    "SET timezone = 'Asia/Tokyo'",
-    "SET intervalstyle = 'sql_standard'",
-    "SET extra_float_digits = -15",
-)
-WORDS = ("e\u0301", "a < b & c", "a\nb", "\x1b[2J", "\u202e", "x" * 1001, "x" * 201, "")
-
-
-def test_a_decision_stands_only_where_its_event_can_be_chained(url: str) -> None:
-    """Whatever the session says, and whatever words come: the notary chains the event, or there is no decision."""
-    write(url, TinyShard(shard=5).post(1))
-    stood = 0
-    for table, statement in DECISIONS.items():
-        for words in ("r", *WORDS):
-            for column in ("'r'", "''"):  # the reason, and the trace id where there is one
-                changed = statement.replace(column, "%(words)s", 1)
-                if words == "r" and column == "''":
-                    continue
-                with psycopg.connect(role_url(url, "finance_api")) as api, contextlib.suppress(psycopg.Error):
-                    for setting in SETTINGS:
-                        api.execute(setting.encode())
-                    api.execute(changed.encode(), {"words": words} if "%(words)s" in changed else None)
-                    row = api.execute(NEWEST_INTENT).fetchone()
-                    assert row is not None
-                    assert admission_fault(AuditIntent(*row)) is None, f"{table}: {words!r} for {column}"
-                    stood += 1
-                    api.rollback()
-    assert stood >= len(DECISIONS)
-
-
-def test_personal_data_are_shown_by_a_decision_that_cannot_be_taken_back(url: str) -> None:
-    shown = "SELECT count(*) FROM disclosed_personal(%s, %s)"
-    decide = (
-        "INSERT INTO personal_disclosures (from_ts, to_ts, fields, reason, actor_id, trace_id) "
-        "VALUES ('2025-01-01', '2026-01-01', '{}', 'r', 'operator:cfo', '') RETURNING disclosure_no"
-    )
-    entry = TinyShard(shard=5).post(1)
-    write(url, entry)
-    event_id = entry.entries[0].entry.event_id
-    with psycopg.connect(url) as owner:
-        owner.execute(
-            "INSERT INTO personal_data (event_id, digest, pii, salt, source_partition, source_offset, kept) "
-            """SELECT %s, personal_digest(d.pii, d.salt), d.pii, d.salt, 9, 9, true
-                 FROM (SELECT '{"name":"Ada"}'::bytea, '0123456789abcdef'::bytea) AS d (pii, salt)""",
-            (event_id,),
-        )
-    with psycopg.connect(role_url(url, "finance_api")) as api:
-        (number,) = api.execute(decide).fetchone() or (0,)
-        assert api.execute(shown, (number, [event_id])).fetchone() == (0,)
-        with api.transaction():
-            (inner,) = api.execute(decide).fetchone() or (0,)
-            assert api.execute(shown, (inner, [event_id])).fetchone() == (0,)
-        assert api.execute(shown, (inner, [event_id])).fetchone() == (0,)
-        api.commit()
-        assert api.execute(shown, (number, [event_id])).fetchone() == (1,)
-        assert api.execute(shown, (inner, [event_id])).fetchone() == (1,)
-
-
-WINDOWS = ("'-infinity', '2026-01-01'", "'2025-01-01', 'infinity'", "'2025-01-01', '12000-01-01'")
-
-
-@pytest.mark.parametrize("window", WINDOWS)
-def test_a_decision_to_show_personal_data_has_a_window(url: str, window: str) -> None:
-    with psycopg.connect(role_url(url, "finance_api")) as api, pytest.raises(errors.CheckViolation):
-        api.execute(
-            "INSERT INTO personal_disclosures (from_ts, to_ts, fields, reason, actor_id, trace_id) "
-            f"VALUES ({window}, '{{}}', 'r', 'operator:cfo', '')".encode()
-        )
 
 
 @pytest.mark.parametrize("upto", ["2025-11-01 00:00:01", "2199-01-01", "294276-01-01", "infinity"])
