@@ -246,6 +246,41 @@ def test_the_commands_of_the_kernel_page_do_what_it_says(chain: Chain, environ: 
     assert (done.returncode, done.stdout) == (0, "8 events, 0 findings\n" * 2), done.stderr
 
 
+def audit_verify(chain: Chain, environ: dict[str, str], changed: Callable[[str], str] = str) -> tuple[int, str]:
+    """The page's line for Kernel's own tool, on the stand-in with its arguments."""
+    node, page = _node(), (HERE.parents[1] / "docs" / "KERNEL.md").read_text()
+    (line,) = [block.strip() for block in page.split("```") if "audit-verify.js --database-url" in block]
+    (chain.folder / "signers.json").write_bytes(chain.signers)
+    tool = chain.folder / "kernel" / "tools" / "audit-verify.js"
+    tool.parent.mkdir(parents=True, exist_ok=True)
+    tool.write_text(f"await import({str(HERE / 'audit_verify_standin.mjs')!r});\n")
+    (chain.folder / "package.json").write_text('{"type": "module"}')
+    path = os.pathsep.join([environ["PG_BIN"], str(Path(node).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", "-ec", changed(line)],
+        cwd=chain.folder,
+        env={**environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_line_for_kernels_own_tool_works_as_printed(chain: Chain, environ: dict[str, str]) -> None:
+    assert audit_verify(chain, environ) == (0, "8 events, 0 findings\n")
+    assert audit_verify(chain, environ, lambda it: it.replace("1000000", "3")) == (0, "3 events, 0 findings\n")
+    other = environ["DATABASE_URL_AUDITOR"].rpartition("/")[0] + "/postgres"
+    code, _ = audit_verify(chain, {**environ, "DATABASE_URL_AUDITOR": other})
+    assert code != 0, "the address is the one that the line names"
+    with psycopg.connect(environ["DATABASE_URL"]) as owner:
+        owner.execute("ALTER TABLE audit_events DISABLE TRIGGER USER")
+        owner.execute("UPDATE audit_events SET hash = repeat('0', 64) WHERE seq = 5")
+    code, said = audit_verify(chain, environ)
+    assert (code, "hash is not" in said) == (1, True)
+
+
 def test_our_own_reading_agrees_about_the_registry(chain: Chain) -> None:
     registry = SignerRegistry.from_json(chain.signers)
     for row in chain.rows:
