@@ -21,6 +21,8 @@ from ledger_core.postgres.recovery.epochs import Epoch, EpochHead, EpochKind, be
 from ledger_core.postgres.session import session
 from schemas.topology.load import load_topology
 from tests.support.databases import role_url
+from tests.support.journal_factory import TinyShard
+from tests.support.journal_writer import write
 from tests.support.waits import PATIENCE_SECONDS, until
 
 ACTOR = "operator:alice"
@@ -102,18 +104,20 @@ def test_epochs_that_begin_at_once_follow_each_other(database_url: str) -> None:
 
 DIGEST = b"\x01" * 32
 # What a process writes only in the epoch that it knows: its role, a statement that asks for it, and values for it.
-ASKS: dict[str, tuple[str, str, tuple[object, ...]]] = {
+LIVE = {"shard": 0, "size": 1, "verdict_count": 0, "next_offset": 1, "note": b"note", "epoch": 1}
+ASKS: dict[str, tuple[str, str, tuple[object, ...] | dict[str, object]]] = {
     "range": ("prover", INSERT_RANGE, (0, 1, 1, 1, 0, 1, b"{}", DIGEST, b"note", b"", b"", DIGEST, 1, 1, 1)),
-    "live checkpoint": ("prover", KEEP_CHECKPOINT, (0, 1, 0, 1, b"note", 1, 1)),
+    "live checkpoint": ("prover", KEEP_CHECKPOINT, LIVE),
 }
 
 
 @pytest.mark.parametrize("first", ["the epoch", "the statement"])
 @pytest.mark.parametrize(("role", "statement", "values"), ASKS.values(), ids=ASKS)
 def test_whoever_asks_for_the_epoch_and_writes_is_before_the_next_one_or_after_it(
-    database_url: str, first: str, role: str, statement: str, values: tuple[object, ...]
+    database_url: str, first: str, role: str, statement: str, values: tuple[object, ...] | dict[str, object]
 ) -> None:
     """Never in between: what was closed in the old life after the new one began would contradict what binds it."""
+    write(database_url, TinyShard().post(1))
     with (
         concurrent.futures.ThreadPoolExecutor(1) as pool,
         psycopg.connect(database_url) as owner,

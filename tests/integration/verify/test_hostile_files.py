@@ -77,6 +77,7 @@ ELSEWHERE: Mapping[str, str] = {
     "rotate prove --kernel": "a registry, read as --signers",
     "rotate deploy --kernel": "a registry, read as --signers",
     "signers check --kernel": "a registry, read as --signers",
+    "export tiles --signers": "read as of verify proof",
     "replay --signers": "read as of verify proof",
     "rebuild --signers": "read as of verify proof",
     "drill --signers": "read as of verify proof",

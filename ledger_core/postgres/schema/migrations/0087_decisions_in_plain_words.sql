@@ -7,7 +7,7 @@ DECLARE t text;
 BEGIN
     FOREACH t IN ARRAY ARRAY['halts_lifted', 'personal_erasures', 'personal_approvals', 'personal_disclosures'] LOOP
         EXECUTE format('ALTER TABLE %I ADD CONSTRAINT %I CHECK (
-            reason !~ ''[[:cntrl:]<>&]'' AND reason IS NFC NORMALIZED AND trace_id ~ ''^([0-9a-f]{32})?$'') NOT VALID',
+            reason || trace_id !~ ''[[:cntrl:]<>&]'' AND reason IS NFC NORMALIZED AND trace_id IS NFC NORMALIZED) NOT VALID',
             t, t || '_chained');
     END LOOP;
 END $$;
@@ -21,7 +21,7 @@ BEGIN
     VALUES ('ledger.halted', translate(NEW.actor_id, '<>&', '＜＞＆'),
             jsonb_strip_nulls(jsonb_build_object('shard', NEW.shard, 'reason',
                 normalize(regexp_replace(translate(NEW.reason, '<>&', '＜＞＆'), '[[:cntrl:]]', ' ', 'g'), NFC))),
-            CASE WHEN NEW.trace_id ~ '^[0-9a-f]{32}$' THEN NEW.trace_id ELSE '' END);
+            normalize(regexp_replace(translate(NEW.trace_id, '<>&', '＜＞＆'), '[[:cntrl:]]', ' ', 'g'), NFC));
     RETURN NULL;
 END $$;
 
