@@ -74,6 +74,11 @@ def for_the_chain(_context: click.Context, _option: click.Parameter, value: str 
     return checked_reason(value) if value else value
 
 
+reason_option = click.option(
+    "--reason", required=True, callback=for_the_chain, help="Why: one line, for the audit chain."
+)
+
+
 class _PlainConsole(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(printable(text), **options)

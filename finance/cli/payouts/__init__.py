@@ -1,1 +1,1 @@
-"""Money for sellers: payout (ask, approve, release; payout_shown), hold (let payouts wait), approvers."""
+"""Money for sellers: payout (payout_shown), hold (let payouts wait), approvers; options: what they share."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 from rich.console import Console
 
-from finance.cli.common import emit, json_option, load_settings, operator, table, utc
-from finance.cli.payouts.payout import reason_option
+from finance.cli.common import emit, json_option, load_settings, operator, reason_option, table, utc
 from finance.settings import clock
 from finance.settings.operators import checked_name
 from ledger_core.books.money import Money, format_major, parse_major

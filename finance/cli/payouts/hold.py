@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 from rich.console import Console
 
-from finance.cli.common import emit, json_option, load_settings, operator, table, utc
-from finance.cli.payouts.payout import SHOWN_MAX, RequestId, reason_option
+from finance.cli.common import emit, json_option, load_settings, operator, reason_option, table, utc
+from finance.cli.payouts.options import SHOWN_MAX, RequestId
 from finance.settings import clock
 from ledger_core.postgres.payouts.holds import PayeeHold, hold, holds, let_go
 from ledger_core.postgres.session import session

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable
-from typing import Any, Final
-
 import click
 from rich.console import Console
 
-from finance.cli.common import emit, for_the_chain, json_option, load_settings, load_topology_of, operator, table, utc
+from finance.cli.common import emit, json_option, load_settings, load_topology_of, operator, reason_option, table, utc
+from finance.cli.payouts.options import SHOWN_MAX, RequestId
 from finance.cli.payouts.payout_shown import amount_of, missing_of, object_of, tell
 from finance.settings import clock
 from finance.settings.deployment import Settings
@@ -24,32 +21,13 @@ from ledger_core.postgres.session import session
 from producers.settlement_publisher import SettlementPublisher
 from schemas.wire.movement_json import decode_movement_json
 
-SHOWN_MAX: Final = 1_000
-
-
-class RequestId(click.ParamType[str]):
-    """A UUID in its lower-case spelling."""
-
-    name = "uuid"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        try:
-            return str(uuid.UUID(str(value)))
-        except ValueError:
-            return self.fail(f"{value!r} is not a UUID", param, ctx)
-
-
-reason_option: Callable[[Any], Any] = click.option(
-    "--reason", required=True, callback=for_the_chain, help="Why: one line, for the audit chain."
-)
-
 
 @click.group()
 def command() -> None:
     """Pay sellers: request, approve, reject, release, list, show, available.
 
     Who asks does not approve. How many approvals a payout needs, each of another person in another role, follows from
-    its amount (`finance approvers limits`). A request that is not released within 24 hours expires.
+    its amount (`finance approvers list`). A request that is not released within 24 hours expires.
 
     \b
     Example:

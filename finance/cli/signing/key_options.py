@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 from rich.console import Console
 
-from finance.cli.common import for_the_chain, load_settings, load_topology_of, operator
+from finance.cli.common import load_settings, load_topology_of, operator
 from finance.settings import clock
 from ledger_core.audit.admission import checked_words
 from ledger_core.errors import Refused
@@ -28,9 +28,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 EMERGENCY_HOURS_MAX: Final = 72
 KINDS: Final = ("kms", "pkcs11", "transit", "proxy", "local")
 idle_option = click.option("--idle", is_flag=True, help="All processes are restarted, and nothing was posted since.")
-reason_option = click.option(
-    "--reason", required=True, callback=for_the_chain, help="Why: one line, for the audit chain."
-)
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 
 

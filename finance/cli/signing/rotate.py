@@ -11,7 +11,7 @@ import click
 import orjson
 from rich.console import Console
 
-from finance.cli.common import emit, for_the_chain, json_option, table, utc
+from finance.cli.common import emit, for_the_chain, json_option, reason_option, table, utc
 from finance.cli.signing.key_options import (
     address_option,
     changing_desk,
@@ -24,7 +24,6 @@ from finance.cli.signing.key_options import (
     named,
     open_desk,
     out_option,
-    reason_option,
     show_diff,
     show_keys,
 )

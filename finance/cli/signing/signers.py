@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
-from finance.cli.common import emit, for_the_chain, json_option, load_settings
+from finance.cli.common import emit, for_the_chain, json_option, load_settings, reason_option
 from finance.cli.findings import tell
 from finance.cli.signing.key_options import (
     EMERGENCY_HOURS_MAX,
@@ -23,7 +23,6 @@ from finance.cli.signing.key_options import (
     named,
     open_desk,
     out_option,
-    reason_option,
     show_diff,
     show_keys,
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 from rich.console import Console
 
-from finance.cli.common import emit, json_option
-from finance.cli.signing.key_options import EMERGENCY_HOURS_MAX, changing_desk, dry_run_option, reason_option
+from finance.cli.common import emit, json_option, reason_option
+from finance.cli.signing.key_options import EMERGENCY_HOURS_MAX, changing_desk, dry_run_option
 
 
 @click.command()
